@@ -1,0 +1,318 @@
+"""Recipes: the fields that exist, their types, and the check that holds them.
+
+A recipe file starts from `skeleton(family=...)`, a locked ConfigDict with every
+field below, and changes what its paper says. `load` reads such a file with the
+command line's overrides; `check` turns it into the frozen `Config` that the
+rest of the library takes. A field that is not here does not exist.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from vidmodels.typing import (
+  Count,
+  Fraction,
+  InputError,
+  NotNegative,
+  Positive,
+  PositiveFloat,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+  """Where the records are and how they are read."""
+
+  dir: str = ''  # folder that `vidmodels prepare` wrote; required
+  train: str = 'train'  # split names
+  test: str = 'test'
+  mean: tuple[float, ...] = (0.45, 0.45, 0.45)  # of RGB scaled to 0..1
+  std: tuple[float, ...] = (0.225, 0.225, 0.225)
+  threads: Positive = 4  # clips decoded at once
+  prefetch: Positive = 2  # batches made ahead
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clip:
+  """Which frames make a clip, and how large the model sees them."""
+
+  frames: Positive = 8
+  sampling: Literal['dense', 'segment'] = 'dense'  # segment: TSN, no stride
+  stride: PositiveFloat = 1.0  # between sampled frames, in `unit`
+  unit: Literal['frame', 'second'] = 'frame'
+  short: Literal['clamp', 'loop'] = 'clamp'  # past the end of a short video
+  size: Positive = 224  # height and width of the crop, pixels
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Augment:
+  """What training varies, drawn once a clip."""
+
+  short_side: tuple[int, int] = (256, 320)  # uniform, pixels, both included
+  flip: Fraction = 0.5  # chance; the data set's flip policy decides if it may
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Views:
+  """The views of a video whose scores are averaged in evaluation."""
+
+  temporal: Positive = 1
+  spatial: Literal[1, 3] = 3
+  short_side: Count = 0  # pixels; 0: the clip's size
+  average: Literal['logits', 'probs'] = 'logits'
+  batch: Positive = 8  # views a step, over all devices
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optim:
+  """Optimiser and schedule. Give `epochs` or `steps`, not both.
+
+  `warmup` and `milestones` count in whichever of the two is given.
+  """
+
+  name: Literal['sgd', 'adamw'] = 'sgd'
+  lr: PositiveFloat = 0.005  # peak
+  lr_batch: Count = 0  # lr is for this batch and scales with ours; 0: as is
+  epochs: NotNegative = 0.0
+  steps: Count = 0
+  schedule: Literal['step', 'cosine', 'constant'] = 'cosine'
+  warmup: NotNegative = 0.0
+  warmup_lr: NotNegative = 0.0  # where the warm-up starts
+  final_lr: NotNegative = 0.0  # where the cosine ends
+  milestones: tuple[
+    float, ...
+  ] = ()  # schedule 'step': lr times factor from here
+  factors: tuple[float, ...] = ()  # of the peak, one a milestone
+  weight_decay: NotNegative = 0.0
+  decay_skip: str = ''  # regex over parameter paths that do not decay
+  momentum: Fraction = 0.9
+  nesterov: bool = True
+  b1: Fraction = 0.9
+  b2: Fraction = 0.999
+  eps: PositiveFloat = 1e-8
+  clip_norm: NotNegative = 0.0  # global gradient norm; 0: off
+  ema: Fraction = 0.0  # decay of the averaged weights a step; 0: off
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Loss:
+  """The training loss."""
+
+  label_smoothing: Fraction = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mesh:
+  """Devices along each axis; one may be -1, which takes what is left."""
+
+  data: int = -1
+  fsdp: int = 1
+  tensor: int = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+  """When training state is saved and how much of it stays."""
+
+  every: Positive = 1000  # steps; the last step is always saved
+  keep: Positive = 2  # newest ones
+  keep_every: Count = 0  # steps whose checkpoints stay for good; 0: none
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Log:
+  """What a run writes while it goes."""
+
+  every: Positive = 50  # steps
+  tensorboard: bool = False  # needs the `tf` extra
+  validate: Count = 0  # steps between passes over the test split; 0: none
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+  """A whole recipe, checked."""
+
+  family: str
+  model: dict[str, Any]  # the fields of the family's module
+  data: Data = Data()
+  clip: Clip = Clip()
+  augment: Augment = Augment()
+  views: Views = Views()
+  optim: Optim = Optim()
+  loss: Loss = Loss()
+  mesh: Mesh = Mesh()
+  checkpoint: Checkpoint = Checkpoint()
+  log: Log = Log()
+  batch: Positive = 64  # clips a step, over all devices
+  accumulate: Positive = 1  # microbatches a step
+  dtype: Literal['float32', 'bfloat16'] = 'bfloat16'  # of the computation
+  seed: Count = 0
+
+
+def skeleton(family: str, **model: Any):
+  """Every field of a recipe at its default, locked and typed.
+
+  Args:
+    family: name of a model file, e.g. 'timesformer'.
+    **model: fields of that family's module; the others keep its defaults.
+
+  Returns:
+    A locked ml_collections.ConfigDict; a misspelt field fails on its own line.
+
+  Raises:
+    InputError: for an unknown family or model field, with the nearest name.
+  """
+  import ml_collections  # here, so that models and steps import without it
+
+  # The one look upwards: families are found by file name, as plugins are.
+  fields = importlib.import_module('vidmodels.models').fields(family)
+  for name in model:
+    if name not in fields:
+      raise InputError(unknown(f'model.{name}', [f'model.{f}' for f in fields]))
+  tree = dataclasses.asdict(Config(family=family, model={**fields, **model}))
+  return ml_collections.ConfigDict(tree).lock()
+
+
+def unknown(name: str, known: Sequence[str]) -> str:
+  """The message for a field that does not exist, with the nearest that does."""
+  near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+  hint = f'did you mean {near[0]!r}?' if near else f'known: {", ".join(known)}'
+  return f'the recipe has no field {name!r}; {hint}'
+
+
+def check(recipe: Mapping[str, Any]) -> Config:
+  """Turns a recipe into a `Config`, naming the first field that is wrong.
+
+  Args:
+    recipe: a ConfigDict, or the nested dict that `as_dict` made of a Config.
+
+  Raises:
+    InputError: for an unknown, missing or mistyped field, a value out of its
+      range, or fields that contradict each other.
+  """
+  tree = recipe.to_dict() if hasattr(recipe, 'to_dict') else dict(recipe)
+  if 'family' not in tree or 'model' not in tree:
+    raise InputError('a recipe needs family and model; start from skeleton()')
+  config = _fill(Config, tree, path='')
+  _agree(config)
+  return config
+
+
+def as_dict(config: Config) -> dict[str, Any]:
+  """The nested dict of plain values that `check` takes back."""
+  return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def _fill(cls: type, tree: Mapping[str, Any], *, path: str):
+  """Builds dataclass `cls` from `tree`, checking names, types and ranges."""
+  if not isinstance(tree, Mapping):
+    raise InputError(f'{path} is {tree!r}; wanted the fields of a section')
+  hints = typing.get_type_hints(cls, include_extras=True)
+  prefix = f'{path}.' if path else ''
+  for name in tree:
+    if name not in hints:
+      raise InputError(unknown(prefix + name, [prefix + h for h in hints]))
+  values = {}
+  for name, value in tree.items():
+    hint = hints[name]
+    if dataclasses.is_dataclass(hint):
+      values[name] = _fill(hint, value, path=prefix + name)
+    else:
+      values[name] = _typed(value, hint, path=prefix + name)
+  return cls(**values)
+
+
+def _typed(value: Any, hint: Any, *, path: str) -> Any:
+  """`value` as the annotated type says, or an InputError naming the field."""
+  origin = typing.get_origin(hint)
+  if origin is typing.Annotated:
+    base, wanted, holds = typing.get_args(hint)
+    value = _typed(value, base, path=path)
+    if not holds(value):
+      raise InputError(f'{path} is {value!r}; wanted {wanted}')
+    return value
+  if origin is Literal:
+    choices = typing.get_args(hint)
+    if value not in choices:
+      raise InputError(f'{path} is {value!r}; wanted one of {choices}')
+    return value
+  if origin is tuple:
+    kinds = typing.get_args(hint)
+    if not isinstance(value, (list, tuple)):
+      raise InputError(f'{path} is {value!r}; wanted a tuple')
+    if kinds[-1] is Ellipsis:
+      kinds = kinds[:1] * len(value)
+    if len(kinds) != len(value):
+      raise InputError(f'{path} is {value!r}; wanted {len(kinds)} values')
+    return tuple(
+      _typed(v, k, path=path) for v, k in zip(value, kinds, strict=True)
+    )
+  if hint is float and type(value) is int:
+    return float(value)
+  if isinstance(hint, types.GenericAlias):  # dict[str, Any]: the model's fields
+    hint = origin
+  if type(value) is not hint:
+    raise InputError(f'{path} is {value!r}; wanted {hint.__name__}')
+  return value
+
+
+def _agree(config: Config) -> None:
+  """Refuses fields that contradict each other or that nothing would read."""
+  optim, clip, mesh = config.optim, config.clip, config.mesh
+  sizes = dataclasses.astuple(mesh)
+  low, high = config.augment.short_side
+  has_steps = bool(optim.milestones or optim.factors)
+  rules = (
+    (config.data.dir, 'data.dir is empty; give the folder that prepare wrote'),
+    (
+      bool(optim.epochs) != bool(optim.steps),
+      f'optim has epochs={optim.epochs} and steps={optim.steps}; set one',
+    ),
+    (
+      (optim.schedule == 'step') == has_steps,
+      f'optim.schedule is {optim.schedule!r} with milestones '
+      f'{optim.milestones}; milestones and factors belong to "step" alone',
+    ),
+    (
+      len(optim.milestones) == len(optim.factors),
+      'optim.milestones and optim.factors must have one value each per drop',
+    ),
+    (
+      clip.sampling == 'dense' or (clip.stride, clip.unit) == (1.0, 'frame'),
+      f'clip.stride={clip.stride} {clip.unit} means nothing to segment '
+      'sampling, which spans the video; leave both at 1 frame',
+    ),
+    (
+      config.batch % config.accumulate == 0,
+      f'batch {config.batch} does not divide into '
+      f'accumulate={config.accumulate} equal microbatches',
+    ),
+    (
+      len(config.data.mean) == len(config.data.std) == 3
+      and min(config.data.std) > 0,
+      'data.mean and data.std need three values each, std above 0',
+    ),
+    (
+      all(s == -1 or s >= 1 for s in sizes) and sizes.count(-1) <= 1,
+      f'mesh is {sizes}; wanted sizes of at least 1, at most one of them -1',
+    ),
+    (
+      clip.size <= low <= high,
+      f'augment.short_side is {(low, high)} with crops of {clip.size} pixels; '
+      f'wanted clip.size <= low <= high, or the crop is larger than the frame',
+    ),
+    (
+      config.views.short_side in (0, *range(clip.size, 1 << 16)),
+      f'views.short_side {config.views.short_side} is under the crop of '
+      f'{clip.size} pixels; give at least that, or 0 for the crop itself',
+    ),
+  )
+  for holds, message in rules:
+    if not holds:
+      raise InputError(message)
