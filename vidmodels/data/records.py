@@ -1,0 +1,300 @@
+"""One video as one record: DMVR's SequenceExample, without TensorFlow.
+
+A record is what scenic and DMVR read and write (`image/encoded`, one JPEG a
+frame; `clip/label/index`; ...) plus what they leave out: true time stamps, the
+frame rate, the size and a unique name. Readers of theirs skip our keys, and
+ours takes records that lack them.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from google.protobuf import (
+  descriptor_pb2,
+  descriptor_pool,
+  message,
+  message_factory,
+)
+
+from vidmodels.typing import InputError
+
+# DMVR's keys.
+LABEL = 'clip/label/index'
+LABEL_TEXT = 'clip/label/text'
+START = 'clip/start/timestamp'
+END = 'clip/end/timestamp'
+FILENAME = 'video/filename'
+FRAMES = 'image/encoded'
+# MediaSequence's names where it has one, else ours.
+TIMES = 'image/timestamp'
+FORMAT = 'image/format'
+HEIGHT = 'image/height'
+WIDTH = 'image/width'
+FPS = 'clip/fps'
+VIDEO = 'clip/id'
+
+UNTIMED = -1  # every time stamp of a record that holds no times
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Record:
+  """A labelled video of n frames.
+
+  Attributes:
+    frames: n JPEGs, RGB once decoded, in the order they are shown.
+    timestamps_us: when each frame is shown, microseconds from the first one,
+      int64 [n], never falling; all `UNTIMED` if a foreign record holds none.
+    fps: frames a second (the average if they vary), float32 precision; 0 if a
+      foreign record does not say.
+    height: of every frame, pixels.
+    width: of every frame, pixels.
+    label: class index; -1 if a foreign record has none.
+    label_text: the class's name.
+    video: unique within its split: the path below the source folder, or the
+      path that the list gave.
+    start_us: where the clip starts in its source video, microseconds.
+    end_us: where it ends, microseconds.
+  """
+
+  frames: Sequence[bytes]
+  timestamps_us: np.ndarray
+  fps: float
+  height: int
+  width: int
+  label: int
+  label_text: str
+  video: str
+  start_us: int = 0
+  end_us: int = 0
+
+  @property
+  def timed(self) -> bool:
+    """Whether the record says when its frames are shown."""
+    return bool(len(self.timestamps_us)) and self.timestamps_us[0] >= 0
+
+
+def encode(record: Record) -> bytes:
+  """Serialises a record; equal records give equal bytes.
+
+  Raises:
+    ValueError: if there is no frame, or times and frames do not go together.
+  """
+  _check(record)
+  example = _messages().SequenceExample()
+  context = example.context.feature
+  context[LABEL].int64_list.value.append(record.label)
+  context[LABEL_TEXT].bytes_list.value.append(record.label_text.encode())
+  context[START].int64_list.value.append(record.start_us)
+  context[END].int64_list.value.append(record.end_us)
+  context[FILENAME].bytes_list.value.append(record.video.encode())
+  context[VIDEO].bytes_list.value.append(record.video.encode())
+  context[FORMAT].bytes_list.value.append(b'jpeg')
+  context[HEIGHT].int64_list.value.append(record.height)
+  context[WIDTH].int64_list.value.append(record.width)
+  context[FPS].float_list.value.append(record.fps)
+  lists = example.feature_lists.feature_list
+  for jpeg in record.frames:
+    lists[FRAMES].feature.add().bytes_list.value.append(jpeg)
+  for time_us in record.timestamps_us:
+    lists[TIMES].feature.add().int64_list.value.append(int(time_us))
+  return example.SerializeToString(deterministic=True)
+
+
+def parse(raw: bytes) -> Record:
+  """Reads a record of ours, of DMVR's writer or of MediaSequence.
+
+  Where our keys are missing: the size comes from the first JPEG, the name from
+  `video/filename` and the clip's start, times from `clip/fps` if it is there.
+
+  Raises:
+    InputError: if the bytes are no SequenceExample or hold no frames.
+  """
+  example = _messages().SequenceExample()
+  try:
+    example.ParseFromString(raw)
+  except message.DecodeError as e:
+    raise InputError(
+      f'{len(raw)} bytes came that are no SequenceExample ({e}); wanted a '
+      'record with image/encoded; run `vidmodels prepare` to make such'
+    ) from e
+  context, lists = example.context.feature, example.feature_lists.feature_list
+  frames = tuple(
+    feature.bytes_list.value[0]
+    for feature in (lists[FRAMES].feature if FRAMES in lists else ())
+    if feature.bytes_list.value
+  )
+  if not frames:
+    keys = sorted(context) + sorted(lists)
+    raise InputError(
+      f'a record came with the keys {keys} and no frame; wanted JPEGs in '
+      f'{FRAMES}; run `vidmodels inspect DIR` to see what a set holds'
+    )
+  fps = _one(context, FPS, 0.0)
+  height, width = _size(context, frames[0])
+  start_us = _one(context, START, 0)
+  return Record(
+    frames=frames,
+    timestamps_us=_times(lists, n=len(frames), fps=fps),
+    fps=fps,
+    height=height,
+    width=width,
+    label=_one(context, LABEL, -1),
+    label_text=_one(context, LABEL_TEXT, b'').decode(),
+    video=_name(context, start_us),
+    start_us=start_us,
+    end_us=_one(context, END, 0),
+  )
+
+
+def _check(record: Record) -> None:
+  times = np.asarray(record.timestamps_us)
+  if not len(record.frames):
+    raise ValueError(f'{record.video} has no frame; a record needs at least 1')
+  if times.shape != (len(record.frames),):
+    raise ValueError(
+      f'{record.video} has {len(record.frames)} frames and time stamps of '
+      f'shape {times.shape}; give one a frame'
+    )
+  if times[0] < 0 or (np.diff(times) < 0).any():
+    raise ValueError(f'{record.video}: time stamps fall; give them in order')
+
+
+def _one(context: Mapping[str, Any], key: str, default: Any) -> Any:
+  """The first value of a context feature, whatever its kind."""
+  # `in` first: asking a protobuf map for a missing key would add it.
+  if key not in context:
+    return default
+  feature = context[key]
+  kind = feature.WhichOneof('kind')
+  values = getattr(feature, kind).value if kind else ()
+  return values[0] if len(values) else default
+
+
+def _times(lists: Mapping[str, Any], *, n: int, fps: float) -> np.ndarray:
+  features = lists[TIMES].feature if TIMES in lists else ()
+  times = [f.int64_list.value[0] for f in features if f.int64_list.value]
+  if len(times) == n:  # MediaSequence counts from the start of the video
+    return np.asarray(times, np.int64) - times[0]
+  if fps > 0:
+    return np.round(np.arange(n) * 1e6 / fps).astype(np.int64)
+  return np.full(n, UNTIMED, np.int64)
+
+
+def _size(context: Mapping[str, Any], jpeg: bytes) -> tuple[int, int]:
+  height, width = _one(context, HEIGHT, 0), _one(context, WIDTH, 0)
+  if height > 0 and width > 0:
+    return height, width
+  frame = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+  if frame is None:
+    raise InputError(
+      f'the first frame of a record ({len(jpeg)} bytes) is no image; wanted a '
+      'JPEG in image/encoded; write the record again'
+    )
+  return frame.shape[0], frame.shape[1]
+
+
+def _name(context: Mapping[str, Any], start_us: int) -> str:
+  name = _one(context, VIDEO, b'').decode()
+  if name:
+    return name
+  # DMVR cuts many clips from one file: the start tells them apart.
+  name = _one(context, FILENAME, b'').decode()
+  return f'{name}@{start_us}' if start_us else name
+
+
+@functools.cache
+def _messages() -> Any:
+  """The message classes, built in a descriptor pool of their own.
+
+  TensorFlow registers the same names in protobuf's default pool; a second
+  registration there would end the process that loads both.
+  """
+  pool = descriptor_pool.DescriptorPool()
+  pool.Add(_schema())
+  names = ('SequenceExample', 'Example')
+  classes = {
+    name: message_factory.GetMessageClass(
+      pool.FindMessageTypeByName(f'tensorflow.{name}')
+    )
+    for name in names
+  }
+  return type('Messages', (), classes)
+
+
+def _schema() -> descriptor_pb2.FileDescriptorProto:
+  """tensorflow/core/example/{feature,example}.proto, field for field."""
+  file = descriptor_pb2.FileDescriptorProto(
+    name='vidmodels/sequence_example.proto',
+    package='tensorflow',
+    syntax='proto3',
+  )
+  kinds = descriptor_pb2.FieldDescriptorProto
+  for name, kind in (
+    ('BytesList', kinds.TYPE_BYTES),
+    ('FloatList', kinds.TYPE_FLOAT),
+    ('Int64List', kinds.TYPE_INT64),
+  ):
+    file.message_type.add(name=name).field.add(
+      name='value', number=1, type=kind, label=kinds.LABEL_REPEATED
+    )
+  feature = file.message_type.add(name='Feature')
+  feature.oneof_decl.add(name='kind')
+  for number, name in enumerate(('bytes', 'float', 'int64'), 1):
+    feature.field.add(
+      name=f'{name}_list',
+      number=number,
+      type=kinds.TYPE_MESSAGE,
+      type_name=f'.tensorflow.{name.capitalize()}List',
+      label=kinds.LABEL_OPTIONAL,
+      oneof_index=0,
+    )
+  feature_list = file.message_type.add(name='FeatureList')
+  _add(feature_list, 'feature', 1, 'Feature', repeated=True)
+  _add_map(file.message_type.add(name='Features'), 'feature', 'Feature')
+  _add_map(
+    file.message_type.add(name='FeatureLists'), 'feature_list', 'FeatureList'
+  )
+  _add(file.message_type.add(name='Example'), 'features', 1, 'Features')
+  sequence = file.message_type.add(name='SequenceExample')
+  _add(sequence, 'context', 1, 'Features')
+  _add(sequence, 'feature_lists', 2, 'FeatureLists')
+  return file
+
+
+def _add(
+  parent: descriptor_pb2.DescriptorProto,
+  name: str,
+  number: int,
+  kind: str,
+  *,
+  repeated: bool = False,
+) -> None:
+  kinds = descriptor_pb2.FieldDescriptorProto
+  parent.field.add(
+    name=name,
+    number=number,
+    type=kinds.TYPE_MESSAGE,
+    type_name=f'.tensorflow.{kind}',
+    label=kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL,
+  )
+
+
+def _add_map(
+  parent: descriptor_pb2.DescriptorProto, name: str, kind: str
+) -> None:
+  """Adds `map<string, kind> name = 1`, as protoc spells it out."""
+  camel = ''.join(part.capitalize() for part in name.split('_'))
+  entry = parent.nested_type.add(name=f'{camel}Entry')
+  entry.options.map_entry = True
+  entry.field.add(
+    name='key',
+    number=1,
+    type=descriptor_pb2.FieldDescriptorProto.TYPE_STRING,
+    label=descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL,
+  )
+  _add(entry, 'value', 2, kind)
+  _add(parent, name, 1, f'{parent.name}.{entry.name}', repeated=True)
