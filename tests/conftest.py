@@ -1,0 +1,31 @@
+"""What tests share: the machine's shape, and the folder of reference files."""
+
+import os
+import pathlib
+
+# Before JAX starts: eight CPU devices, so that every mesh can be built.
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+os.environ['XLA_FLAGS'] = (
+  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
+)
+
+import jax
+import pytest
+
+REPO = pathlib.Path(__file__).resolve().parent.parent
+
+# Compiled programs are kept between runs: a second run takes half the time.
+jax.config.update('jax_compilation_cache_dir', str(REPO / '.pytest_cache/jax'))
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
+jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+
+
+@pytest.fixture(scope='session')
+def shared() -> pathlib.Path:
+  """Reference files that are not part of the project, or a skip."""
+  folder = pathlib.Path(
+    os.environ.get('VIDMODELS_SHARED', REPO.parent / 'shared')
+  )
+  if not folder.is_dir():
+    pytest.skip(f'no reference files at {folder}; set VIDMODELS_SHARED')
+  return folder

@@ -1,0 +1,81 @@
+"""A small record set whose label can be read off its pixels."""
+
+import pathlib
+
+import cv2
+import numpy as np
+
+from vidmodels.data import records, shards
+from vidmodels.data.datasets import ClassList, FlipPolicy
+
+CLASSES = ('red', 'green', 'blue')
+FREE = FlipPolicy(kind='free')
+
+
+def write(
+  folder: pathlib.Path,
+  split: str = 'train',
+  *,
+  videos: int = 13,
+  frames: int = 12,
+  height: int = 20,
+  width: int = 24,
+  classes: tuple[str, ...] = CLASSES,
+  listed: int | None = None,
+  flip: FlipPolicy = FREE,
+) -> pathlib.Path:
+  """Writes a split in two shards: noise tinted in the colour of the class."""
+  folder.mkdir(parents=True, exist_ok=True)
+  class_list = ClassList.from_names(classes)
+  class_list.save(folder / 'classes.txt')
+  made = []
+  for k in range(2):
+    path = folder / shards.shard_name(split, k, 2)
+    with shards.ShardWriter(path) as writer:
+      for i in range(k, videos, 2):
+        writer.write(_record(i, frames, height, width, classes))
+    made.append(
+      shards.Shard(
+        name=path.name,
+        count=len(writer.offsets),
+        bytes=writer.bytes,
+        sha256=writer.sha256,
+        offsets=np.array(writer.offsets, np.int64),
+      )
+    )
+  shards.Manifest(
+    split=split,
+    shards=tuple(made),
+    classes_sha256=class_list.sha256,
+    flip=flip,
+    listed=videos if listed is None else listed,
+    lost=() if listed is None else (('gone.mp4', 'no such file'),),
+    labels=tuple(np.bincount(np.arange(videos) % len(classes)).tolist()),
+  ).save(folder)
+  return folder
+
+
+def _record(i, frames, height, width, classes) -> bytes:
+  label = i % len(classes)
+  rng = np.random.default_rng(i)
+  encoded = []
+  for _ in range(frames):
+    frame_HWC = rng.integers(0, 90, (height, width, 3), dtype=np.uint8)
+    frame_HWC[..., label % 3] += 120
+    jpeg = cv2.imencode('.jpg', frame_HWC[..., ::-1])[1].tobytes()
+    encoded.append(jpeg)
+  times = np.arange(frames, dtype=np.int64) * 40_000
+  return records.encode(
+    records.Record(
+      frames=encoded,
+      timestamps_us=times,
+      fps=25.0,
+      height=height,
+      width=width,
+      label=label,
+      label_text=classes[label],
+      video=f'{classes[label]}/{i:03d}.mp4',
+      start_us=0,
+      end_us=int(times[-1]) + 40_000,
+    )
+  )

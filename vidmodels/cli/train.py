@@ -1,0 +1,53 @@
+"""Trains a recipe, or goes on where the workdir's last checkpoint stands.
+
+  vidmodels train --config=timesformer:base --workdir=runs/k400 \\
+    --config.data.dir=records/k400 --config.batch=32
+
+A recipe is a file, or the name of one that comes with the package; any of its
+fields can be set with --config.FIELD=VALUE. SIGTERM saves and exits 42; the
+same command then goes on to the bit where it stopped.
+"""
+
+import argparse
+import json
+
+HELP = 'train a recipe, or resume it'
+TAKES_CONFIG = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds this command's flags."""
+  parser.add_argument(
+    '--config', required=True, metavar='RECIPE[:ARG]', help='file or name'
+  )
+  parser.add_argument(
+    '--workdir', required=True, help='checkpoints, metrics.jsonl, config.json'
+  )
+
+
+def run(args: argparse.Namespace) -> int:
+  """Trains; 0 when the last step is saved, 42 when preempted."""
+  from vidmodels.cli import DONE, FAILED, PREEMPTED, recipe, terminal
+  from vidmodels.train import hooks, loop
+
+  config = recipe.load(args.config, args.overrides)
+  try:
+    with terminal.Reporter('train') as report:
+      outcome = loop.train(config, args.workdir, progress=report)
+  except hooks.NonFiniteLossError as error:
+    report(0, 0, str(error))
+    if args.json:
+      print(json.dumps({'error': str(error), 'exit_code': FAILED}))
+    return FAILED
+  said = {
+    'workdir': str(outcome.workdir),
+    'step': outcome.step,
+    'preempted': outcome.preempted,
+  }
+  if args.json:
+    print(json.dumps(said))
+  elif outcome.preempted:
+    print(f'preempted at step {outcome.step} and saved; start again to go on')
+  else:
+    print(f'trained to step {outcome.step}; everything is in {args.workdir}')
+  return PREEMPTED if outcome.preempted else DONE

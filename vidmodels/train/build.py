@@ -1,0 +1,112 @@
+"""From a checked recipe and a record set to everything a run is made of.
+
+Nothing is allocated here: parameters exist as shapes until `state.create` or a
+checkpoint fills them.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import optax
+from flax import linen as nn
+from jax.sharding import Mesh
+
+from vidmodels import config as cfg
+from vidmodels import models
+from vidmodels.train import optim, sharding, state
+from vidmodels.train.mesh import check_batch, make_mesh
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """The parts of a training run.
+
+  Attributes:
+    config: the recipe.
+    mesh: the device mesh.
+    model: the family's module.
+    tx: optimiser.
+    learning_rate: of a step.
+    total: steps of the whole run.
+    init: makes the first TrainState, no arguments.
+    abstract: that state as shapes with shardings.
+    report: what the sharding rules did.
+  """
+
+  config: cfg.Config
+  mesh: Mesh
+  model: nn.Module
+  tx: optax.GradientTransformation
+  learning_rate: optax.Schedule
+  total: int
+  init: Any
+  abstract: state.TrainState
+  report: sharding.Report
+
+  @property
+  def shardings(self) -> state.TrainState:
+    """Where each array of the state lives."""
+    return jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
+
+
+def make_model(config: cfg.Config, *, classes: int) -> nn.Module:
+  """The family's module with the recipe's fields and compute dtype."""
+  return models.build(
+    config.family, classes=classes, dtype=config.dtype, **config.model
+  )
+
+
+def build(
+  config: cfg.Config,
+  *,
+  classes: int,
+  examples: int,
+  devices: list | None = None,
+) -> Run:
+  """Puts a run together.
+
+  Args:
+    config: a checked recipe.
+    classes: K of the data set.
+    examples: clips of its training split.
+    devices: default all.
+
+  Raises:
+    InputError: if batch, mesh, schedule, model or sharding rules do not fit.
+  """
+  mesh = make_mesh(config.mesh, devices=devices)
+  check_batch(config.batch, accumulate=config.accumulate, mesh=mesh)
+  model = make_model(config, classes=classes)
+  sizes = dict(examples=examples, batch=config.batch)
+  learning_rate = optim.schedule(config.optim, **sizes)
+  tx_of = functools.partial(optim.optimizer, config.optim, learning_rate)
+  clip = config.clip
+  init = state.make_init(
+    model,
+    tx_of,
+    clip_shape=(clip.frames, clip.size, clip.size, 3),
+    seed=config.seed,
+    ema=bool(config.optim.ema),
+  )
+  shapes = jax.eval_shape(init)
+  tx = tx_of(shapes.params)
+  rules = models.find(config.family).SHARDING
+  shardings, report = state.place(shapes, tx, rules=rules, mesh=mesh)
+  return Run(
+    config=config,
+    mesh=mesh,
+    model=model,
+    tx=tx,
+    learning_rate=learning_rate,
+    total=optim.total_steps(config.optim, **sizes),
+    init=init,
+    abstract=jax.tree.map(_with_sharding, shapes, shardings),
+    report=report,
+  )
+
+
+def _with_sharding(leaf, where) -> jax.ShapeDtypeStruct:
+  """A shape that knows where it lives."""
+  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)

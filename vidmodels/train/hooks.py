@@ -1,0 +1,176 @@
+"""What happens between steps: metrics, logs, the check for a broken loss.
+
+A step's metrics are read after the next step has been dispatched, so that the
+device never waits for the host.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from vidmodels.train import metrics
+from vidmodels.typing import InputError
+
+
+class NonFiniteLossError(RuntimeError):
+  """The loss or the gradient stopped being a number; the run has stopped."""
+
+
+class Writer(Protocol):
+  """What clu's metric writers and ours have in common."""
+
+  def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+    """Writes numbers of a step."""
+
+  def flush(self) -> None:
+    """Puts everything on disk."""
+
+
+class JsonLines:
+  """`metrics.jsonl`: one object per line, {"step": ..., name: value, ...}.
+
+  On resume the lines past the restored step are dropped, so a killed run reads
+  as an unbroken one.
+  """
+
+  def __init__(self, path: pathlib.Path, *, start_step: int) -> None:
+    self._path = path
+    lines = path.read_text().splitlines() if path.exists() else []
+    kept = [line for line in lines if _step_of(line) <= start_step]
+    if len(kept) != len(lines):
+      beside = path.with_suffix('.part')
+      beside.write_text(''.join(f'{line}\n' for line in kept))
+      os.replace(beside, path)
+
+  def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+    """Appends a line."""
+    with self._path.open('a') as file:
+      file.write(json.dumps({'step': step, **scalars}) + '\n')
+
+  def flush(self) -> None:
+    """Nothing is held back."""
+
+
+def _step_of(line: str) -> float:
+  """The step of a line; a line cut short by a kill counts as past the end."""
+  try:
+    return json.loads(line)['step']
+  except (json.JSONDecodeError, KeyError, TypeError):
+    return math.inf
+
+
+def writers(
+  workdir: pathlib.Path, *, tensorboard: bool, start_step: int
+) -> list[Writer]:
+  """JSON lines always; TensorBoard through clu when the recipe asks for it.
+
+  Raises:
+    InputError: if TensorBoard is asked for and TensorFlow is not installed.
+  """
+  found: list[Writer] = [
+    JsonLines(workdir / 'metrics.jsonl', start_step=start_step)
+  ]
+  if tensorboard:
+    try:
+      from clu import metric_writers
+    except ImportError as error:
+      raise InputError(
+        f'log.tensorboard needs TensorFlow, which does not import ({error}); '
+        "pip install 'vidmodels[tf]', or set log.tensorboard to False"
+      ) from error
+    found.append(metric_writers.SummaryWriter(str(workdir / 'tensorboard')))
+  return found
+
+
+@dataclasses.dataclass
+class StepLog:
+  """Gathers steps into log lines and watches that numbers stay numbers.
+
+  Attributes:
+    writers: where scalars go.
+    every: steps of a line.
+    total: steps of the run.
+    batch: clips of a step.
+    learning_rate: of a step.
+    waited: returns the seconds spent on input since it was last asked.
+    last_saved: returns the newest complete checkpoint's step, or None.
+    report: takes (steps done, total, line).
+  """
+
+  writers: list[Writer]
+  every: int
+  total: int
+  batch: int
+  learning_rate: Callable[[int], float]
+  waited: Callable[[], float]
+  last_saved: Callable[[], int | None]
+  report: Callable[[int, int, str], None]
+
+  def __post_init__(self) -> None:
+    self._pending: tuple[int, metrics.Pairs] | None = None
+    self._window: list[dict[str, float]] = []
+    self._since = time.perf_counter()
+
+  def after(self, step: int, pairs: metrics.Pairs) -> None:
+    """Takes the metrics of the `step`-th update; reads those of the last."""
+    before, self._pending = self._pending, (step, pairs)
+    if before:
+      self._read(*before)
+
+  def flush(self) -> None:
+    """Reads what is pending: before a save, and at the end."""
+    before, self._pending = self._pending, None
+    if before:
+      self._read(*before)
+
+  def write(self, step: int, scalars: Mapping[str, float]) -> None:
+    """Sends numbers to all writers."""
+    for writer in self.writers:
+      writer.write_scalars(step, scalars)
+
+  def _read(self, step: int, pairs: metrics.Pairs) -> None:
+    values = metrics.divide(pairs)
+    broken = [k for k, v in values.items() if not math.isfinite(v)]
+    if broken:
+      saved = self.last_saved()
+      good = f'checkpoint {saved}' if saved is not None else 'no checkpoint yet'
+      raise NonFiniteLossError(
+        f'{", ".join(broken)} is not finite at step {step}; the last good '
+        f'state is {good}. Lower optim.lr, set optim.clip_norm or lengthen '
+        'optim.warmup, and start again'
+      )
+    self._window.append(values)
+    if step % self.every == 0 or step == self.total:
+      self._line(step)
+    else:
+      self.report(step, self.total, '')
+
+  def _line(self, step: int) -> None:
+    """Averages the window into one line."""
+    steps = len(self._window)
+    mean = {k: sum(w[k] for w in self._window) / steps for k in self._window[0]}
+    seconds = max(time.perf_counter() - self._since, 1e-9)
+    scalars = {f'train_clip/{k}': v for k, v in mean.items()}
+    scalars |= {
+      'train/learning_rate': float(self.learning_rate(step - 1)),
+      'train/clips_per_second': steps * self.batch / seconds,
+      'train/data_wait': min(self.waited() / seconds, 1.0),
+      'train/eta_seconds': (self.total - step) * seconds / steps,
+    }
+    self.write(step, scalars)
+    self.report(
+      step,
+      self.total,
+      f'step {step}/{self.total}  loss {mean["loss"]:.4f}  '
+      f'clip top-1 {mean["top1"]:.1%}  lr {scalars["train/learning_rate"]:.2e}'
+      f'  {scalars["train/clips_per_second"]:.1f} clips/s  '
+      f'waiting for data {scalars["train/data_wait"]:.0%}  '
+      f'left {scalars["train/eta_seconds"]:.0f} s',
+    )
+    self._window.clear()
+    self._since = time.perf_counter()

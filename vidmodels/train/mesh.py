@@ -1,0 +1,85 @@
+"""The device mesh: axes data, fsdp and tensor, and which rows live where.
+
+The batch is split over data and fsdp together; tensor devices share rows. Next:
+`sharding.py` places the parameters, `feed.py` the batches.
+"""
+
+import math
+
+import jax
+import numpy as np
+from jax.experimental import mesh_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from vidmodels import config as cfg
+from vidmodels.typing import InputError
+
+AXES = ('data', 'fsdp', 'tensor')
+BATCH = PartitionSpec(('data', 'fsdp'))
+
+
+def make_mesh(sizes: cfg.Mesh, *, devices: list | None = None) -> Mesh:
+  """Arranges the devices as (data, fsdp, tensor).
+
+  Args:
+    sizes: devices along each axis; one -1 takes what the others leave.
+    devices: default all devices of all processes.
+
+  Raises:
+    InputError: if the sizes do not multiply to the number of devices.
+  """
+  devices = list(jax.devices() if devices is None else devices)
+  shape = [sizes.data, sizes.fsdp, sizes.tensor]
+  if -1 in shape:
+    rest = math.prod(s for s in shape if s != -1)
+    shape[shape.index(-1)] = max(len(devices) // rest, 1)
+  if math.prod(shape) != len(devices):
+    raise InputError(
+      f'mesh (data, fsdp, tensor) = {tuple(shape)} needs {math.prod(shape)} '
+      f'devices and {len(devices)} are here; change config.mesh, one of its '
+      'sizes may be -1'
+    )
+  grid = mesh_utils.create_device_mesh(shape, devices=devices)
+  # Auto axes: jax.make_mesh now defaults to Explicit ones, under which a
+  # sharding constraint asserts instead of placing.
+  return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def check_batch(batch: int, *, accumulate: int, mesh: Mesh) -> None:
+  """Refuses a batch whose microbatches do not divide over the mesh."""
+  shards = mesh.shape['data'] * mesh.shape['fsdp']
+  if batch % (accumulate * shards):
+    raise InputError(
+      f'a batch of {batch} clips does not divide into accumulate={accumulate} '
+      f'microbatches over data x fsdp = {shards} devices; give a multiple of '
+      f'{accumulate * shards}'
+    )
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+  """Where the leading axis of a batch lives."""
+  return NamedSharding(mesh, BATCH)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """A whole copy on every device."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def local_rows(mesh: Mesh, batch: int) -> list[int]:
+  """Rows of the global batch that this process's devices hold, ascending.
+
+  Read off the sharding: `batch / process_count` rows is wrong as soon as the
+  tensor axis crosses processes, where several processes need the same rows.
+  """
+  where = batch_sharding(mesh).addressable_devices_indices_map((batch,))
+  rows = {
+    int(row) for (part,) in where.values() for row in np.arange(batch)[part]
+  }
+  return sorted(rows)
+
+
+def whole_batch(batch: int, mesh: Mesh) -> int:
+  """`batch` rounded up to a multiple of the devices that split it."""
+  shards = mesh.shape['data'] * mesh.shape['fsdp']
+  return -(-batch // shards) * shards

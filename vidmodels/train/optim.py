@@ -1,0 +1,119 @@
+"""Schedules and optimisers, as optax transformations.
+
+SGD couples weight decay to the gradient, as torch does and all five papers'
+code relies on: g + wd * p enters the momentum. AdamW decouples it.
+"""
+
+import itertools
+import re
+
+import jax
+import optax
+
+from vidmodels import config as cfg
+from vidmodels.train.sharding import path_of
+from vidmodels.typing import InputError
+
+
+def total_steps(optim: cfg.Optim, *, examples: int, batch: int) -> int:
+  """Steps of the whole run; an epoch is examples / batch steps, not rounded."""
+  return optim.steps or max(round(optim.epochs * examples / batch), 1)
+
+
+def peak_lr(optim: cfg.Optim, *, batch: int) -> float:
+  """The peak learning rate, scaled to our batch when the recipe asks for it."""
+  return optim.lr * (batch / optim.lr_batch if optim.lr_batch else 1.0)
+
+
+def schedule(optim: cfg.Optim, *, examples: int, batch: int) -> optax.Schedule:
+  """Learning rate as a function of the step.
+
+  Warm-up is linear from `warmup_lr` to where the main schedule stands at its
+  end. `cosine` runs over the whole length (its clock does not restart after
+  the warm-up); `step` multiplies the peak by a factor from each milestone on.
+
+  Raises:
+    InputError: if warm-up or milestones do not fit the length of the run.
+  """
+  total = total_steps(optim, examples=examples, batch=batch)
+  unit = 1.0 if optim.steps else examples / batch
+  peak, warm = peak_lr(optim, batch=batch), round(optim.warmup * unit)
+  if warm >= total:
+    raise InputError(
+      f'a warm-up of {warm} steps does not fit a run of {total}; shorten '
+      'optim.warmup or lengthen the run'
+    )
+  if optim.schedule == 'cosine':
+    main = optax.cosine_decay_schedule(peak, total, optim.final_lr / peak)
+  elif optim.schedule == 'step':
+    main = _steps(optim, peak=peak, unit=unit, total=total)
+  else:
+    main = optax.constant_schedule(peak)
+  if not warm:
+    return main
+  ramp = optax.linear_schedule(optim.warmup_lr, float(main(warm)), warm)
+  return lambda step: jax.numpy.where(step < warm, ramp(step), main(step))
+
+
+def _steps(optim, *, peak, unit, total) -> optax.Schedule:
+  """Piecewise constant: peak * factor from each milestone on."""
+  edges = [round(m * unit) for m in optim.milestones]
+  if edges != sorted(set(edges)) or edges[-1] >= total:
+    raise InputError(
+      f'optim.milestones {optim.milestones} are steps {edges} of a run of '
+      f'{total}; wanted them rising and inside the run'
+    )
+  factors = (1.0, *optim.factors)
+  ratios = [b / a for a, b in itertools.pairwise(factors)]
+  return optax.piecewise_constant_schedule(
+    peak, dict(zip(edges, ratios, strict=True))
+  )
+
+
+def decay_mask(params, skip: str):
+  """True where weight decay applies; `skip` is a regex over the paths.
+
+  Raises:
+    InputError: if the regex matches no parameter at all.
+  """
+  mask = jax.tree_util.tree_map_with_path(
+    lambda path, _: not (skip and re.search(skip, path_of(path))), params
+  )
+  if skip and all(jax.tree.leaves(mask)):
+    raise InputError(
+      f'optim.decay_skip {skip!r} matches no parameter; paths look like '
+      f'{path_of(jax.tree_util.tree_leaves_with_path(params)[0][0])!r}'
+    )
+  return mask
+
+
+def optimizer(
+  optim: cfg.Optim, learning_rate: optax.Schedule, params
+) -> optax.GradientTransformation:
+  """Clipping by global norm, then SGD or AdamW.
+
+  Args:
+    optim: the recipe's section.
+    learning_rate: what `schedule` made.
+    params: (abstract) tree, for the paths that weight decay skips.
+  """
+  mask = decay_mask(params, optim.decay_skip)
+  if optim.name == 'sgd':
+    main = optax.chain(
+      optax.add_decayed_weights(optim.weight_decay, mask),
+      optax.sgd(
+        learning_rate, momentum=optim.momentum, nesterov=optim.nesterov
+      ),
+    )
+  else:
+    main = optax.adamw(
+      learning_rate,
+      b1=optim.b1,
+      b2=optim.b2,
+      eps=optim.eps,
+      weight_decay=optim.weight_decay,
+      mask=mask,
+    )
+  if not optim.clip_norm:
+    return main
+  return optax.chain(optax.clip_by_global_norm(optim.clip_norm), main)

@@ -1,0 +1,117 @@
+"""Where each parameter lives: path rules outside the modules, and a report.
+
+A family's `SHARDING` is a tuple of (regex, axis names); the first rule whose
+regex matches a parameter's path says which mesh axis splits which dimension.
+Modules know nothing of it, so imported weights need no boxes. (Boxed
+DenseGeneral parameters crash under `jax.set_mesh` in flax 0.12.8.)
+"""
+
+import dataclasses
+import logging
+import math
+import re
+from collections.abc import Sequence
+
+import jax
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from vidmodels.typing import InputError
+
+Rules = Sequence[tuple[str, tuple[str | None, ...]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+  """What the rules did to one parameter tree on one mesh."""
+
+  unused: tuple[str, ...]  # rules that matched no parameter
+  dropped: tuple[str, ...]  # 'path: axis' where the dimension did not divide
+  bytes_total: int
+  bytes_per_device: int
+
+
+def path_of(key_path: tuple) -> str:
+  """A pytree key path as 'block_0/time_attn/qkv/kernel'."""
+  return jax.tree_util.keystr(key_path, simple=True, separator='/')
+
+
+def place(rules: Rules, params, mesh: Mesh):
+  """Assigns a NamedSharding to every parameter.
+
+  Args:
+    rules: ordered (regex, axis name or None for each dimension); () replicates.
+    params: tree of arrays or ShapeDtypeStructs.
+    mesh: the mesh whose axes the rules name.
+
+  Returns:
+    The tree of shardings, and a `Report`.
+
+  Raises:
+    InputError: if a parameter matches no rule, or a rule names more dimensions
+      than the parameter has.
+  """
+  used, dropped, sizes = set(), [], []
+
+  def one(key_path, leaf):
+    path = path_of(key_path)
+    spec = _spec(rules, path, leaf.shape, mesh, used=used, dropped=dropped)
+    split = math.prod(mesh.shape[a] for a in spec if a is not None)
+    sizes.append((leaf.size * leaf.dtype.itemsize, split))
+    return NamedSharding(mesh, PartitionSpec(*spec))
+
+  shardings = jax.tree_util.tree_map_with_path(one, params)
+  report = Report(
+    unused=tuple(regex for regex, _ in rules if regex not in used),
+    dropped=tuple(dropped),
+    bytes_total=sum(size for size, _ in sizes),
+    bytes_per_device=sum(size // split for size, split in sizes),
+  )
+  if report.dropped:
+    logging.info(
+      'replicated, because the dimension does not divide: %s',
+      '; '.join(report.dropped),
+    )
+  return shardings, report
+
+
+def _spec(rules, path, shape, mesh, *, used, dropped) -> list[str | None]:
+  """The first matching rule's axes, without those that do not divide."""
+  for regex, axes in rules:
+    if not re.search(regex, path):
+      continue
+    used.add(regex)
+    if len(axes) > len(shape):
+      raise InputError(
+        f'sharding rule {regex!r} names {len(axes)} axes and {path} has shape '
+        f"{tuple(shape)}; fix the family's SHARDING"
+      )
+    spec = list(axes)
+    for i, axis in enumerate(axes):
+      if axis is not None and shape[i] % mesh.shape[axis]:
+        dropped.append(f'{path} dim {i} of {shape[i]} over {axis}')
+        spec[i] = None
+    return spec
+  raise InputError(
+    f'parameter {path} of shape {tuple(shape)} matches no sharding rule; add '
+    "one to the family's SHARDING, () to replicate it"
+  )
+
+
+def place_optimizer(tx: optax.GradientTransformation, opt_state, params, mesh):
+  """Moments live where their parameters live; counters are replicated.
+
+  Args:
+    tx: the optimiser that made `opt_state`.
+    opt_state: its (abstract) state.
+    params: tree of the parameters' shardings.
+    mesh: for the replicated rest.
+  """
+  whole = NamedSharding(mesh, PartitionSpec())
+  return optax.tree_utils.tree_map_params(
+    tx,
+    lambda _, sharding: sharding,
+    opt_state,
+    params,
+    transform_non_params=lambda _: whole,
+  )

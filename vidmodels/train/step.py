@@ -1,0 +1,150 @@
+"""One training step and one evaluation step: pure functions to be jitted.
+
+A step takes uint8 video, scales it on the device, runs the model, takes the
+gradient of the mean loss over real rows and updates the weights. Before this:
+`feed.py`; after it: the models, then `losses.py`.
+"""
+
+import zlib
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax.sharding import PartitionSpec
+
+from vidmodels import config as cfg
+from vidmodels.train import losses, metrics
+from vidmodels.train.state import TrainState
+
+Batch = Mapping[str, jax.Array]
+STREAMS = ('drop_path', 'dropout')  # random streams that models may ask for
+
+
+def normalise(
+  video_BTHWC: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]
+) -> jax.Array:
+  """uint8 pixels to (x / 255 - mean) / std, float32, per RGB channel."""
+  scaled_BTHWC = video_BTHWC.astype(jnp.float32) / 255
+  return (scaled_BTHWC - jnp.asarray(mean)) / jnp.asarray(std)
+
+
+def stream_keys(key: jax.Array, step: jax.Array, part) -> dict[str, jax.Array]:
+  """Keys of one microbatch: fold in the step, the stream, the microbatch."""
+  key = jax.random.fold_in(jax.random.wrap_key_data(key), step)
+  # crc32, because Python's hash of a string changes with every process.
+  names = {s: zlib.crc32(s.encode()) & 0x7FFFFFFF for s in STREAMS}
+  return {
+    s: jax.random.fold_in(jax.random.fold_in(key, n), part)
+    for s, n in names.items()
+  }
+
+
+def make_train_step(
+  model: nn.Module, tx: optax.GradientTransformation, config: cfg.Config
+) -> Callable[[TrainState, Batch], tuple[TrainState, metrics.Pairs]]:
+  """Builds (state, batch) -> (state, metrics).
+
+  The batch holds video uint8 [B, T, H, W, C], label [B] and mask [B]. With
+  `accumulate` = M > 1 it is taken as M strided microbatches (rows m, m + M,
+  ...), so that every device keeps its own rows; gradients of the summed loss
+  add up in float32 and are divided by the real rows of the whole batch, which
+  makes M a matter of memory, not of arithmetic. Batch statistics are updated
+  once a microbatch, in order.
+  """
+  data, smoothing, M = (
+    config.data,
+    config.loss.label_smoothing,
+    config.accumulate,
+  )
+
+  def loss_of(params, model_state, part: Batch, keys):
+    video_BTHWC = normalise(part['video'], data.mean, data.std)
+    logits_BK, model_state = model.apply(
+      {'params': params, **model_state},
+      video_BTHWC,
+      train=True,
+      rngs=keys,
+      mutable=list(model_state),
+    )
+    loss_B = losses.cross_entropy(logits_BK, part['label'], smoothing=smoothing)
+    pairs = metrics.clip_metrics(logits_BK, part['label'], loss_B, part['mask'])
+    return (loss_B * part['mask']).sum(), (pairs, model_state)
+
+  gradient = jax.grad(loss_of, has_aux=True)
+
+  def whole(state: TrainState, batch: Batch):
+    keys = stream_keys(state.key, state.step, 0)
+    grads, (pairs, model_state) = gradient(
+      state.params, state.model_state, batch, keys
+    )
+    return grads, pairs, model_state
+
+  def microbatches(state: TrainState, batch: Batch):
+    def body(carry, part_and_number):
+      total, model_state = carry
+      part, m = part_and_number
+      keys = stream_keys(state.key, state.step, m)
+      grads, (pairs, model_state) = gradient(
+        state.params, model_state, part, keys
+      )
+      return (jax.tree.map(jnp.add, total, grads), model_state), pairs
+
+    zero = jax.tree.map(jnp.zeros_like, state.params)
+    (grads, model_state), pairs = jax.lax.scan(
+      body, (zero, state.model_state), (_strided(batch, M), jnp.arange(M))
+    )
+    return grads, jax.tree.map(lambda v: v.sum(0), pairs), model_state
+
+  def step(state: TrainState, batch: Batch):
+    make = whole if M == 1 else microbatches
+    grads, pairs, model_state = make(state, batch)
+    grads = jax.tree.map(lambda g: g / batch['mask'].sum(), grads)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    pairs['grad_norm'] = (optax.tree.norm(grads), jnp.ones(()))
+    return state.replace(
+      step=state.step + 1,
+      params=params,
+      opt_state=opt_state,
+      ema=average(state.ema, params, config.optim.ema),
+      model_state=model_state,
+    ), pairs
+
+  return step
+
+
+def _strided(batch: Batch, M: int) -> Batch:
+  """[B, ...] to [M, B / M, ...], microbatch m holding rows m, m + M, ..."""
+
+  def one(v_Bx):
+    v_MBx = v_Bx.reshape(-1, M, *v_Bx.shape[1:]).swapaxes(0, 1)
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+      return v_MBx
+    spec = PartitionSpec(None, ('data', 'fsdp'))
+    return jax.lax.with_sharding_constraint(v_MBx, spec)
+
+  return jax.tree.map(one, batch)
+
+
+def average(ema, params, decay: float):
+  """ema := decay * ema + (1 - decay) * params, or None without averaging."""
+  if ema is None:
+    return None
+  return jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, ema, params)
+
+
+def make_eval_step(model: nn.Module, data: cfg.Data):
+  """Builds (params, model_state, video uint8 [B,T,H,W,C]) -> logits [B, K].
+
+  Views are rows of the batch; drop path and the like are off.
+  """
+
+  def step(params, model_state, video_BTHWC: jax.Array) -> jax.Array:
+    variables = {'params': params, **model_state}
+    video_BTHWC = normalise(video_BTHWC, data.mean, data.std)
+    return model.apply(variables, video_BTHWC, train=False)
+
+  return step

@@ -1,0 +1,83 @@
+"""Validation while training: one centre view a video, named as such.
+
+The number is `val_clip/...`: accuracy of single clips of the test split. The
+accuracy of videos over several views is `vidmodels evaluate`'s.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from vidmodels import config as cfg
+from vidmodels.data import pipeline
+from vidmodels.data.datasets import ClassList
+from vidmodels.data.shards import RecordSet
+from vidmodels.train import losses, metrics, scores, step
+from vidmodels.train.build import Run
+from vidmodels.train.mesh import local_rows, whole_batch
+from vidmodels.train.state import TrainState
+from vidmodels.typing import InputError
+
+
+def make(
+  run: Run, classes: ClassList
+) -> Callable[[TrainState], dict[str, float]]:
+  """Returns state -> {'val_clip/loss': ..., 'val_clip/top1': ...}.
+
+  The averaged weights are used when the recipe keeps them. Opened only when
+  the recipe validates, and then before the first step, so that a missing test
+  split stops the run at once.
+
+  Raises:
+    InputError: if the test split's classes are not the training split's.
+  """
+  config = run.config
+  if not config.log.validate:
+    return lambda state: {}
+  records = RecordSet.open(config.data.dir, config.data.test)
+  different = classes.first_difference(records.classes)
+  if different:
+    raise InputError(f'the test split has other classes: {different}')
+  views = cfg.Views(
+    temporal=1,
+    spatial=1,
+    short_side=config.views.short_side,
+    batch=whole_batch(config.views.batch, run.mesh),
+  )
+  score = scores.make_score_step(
+    step.make_eval_step(run.model, config.data), run.mesh
+  )
+
+  def validate(state: TrainState) -> dict[str, float]:
+    batches = pipeline.eval_batches(
+      records,
+      clip=config.clip,
+      views=views,
+      data=config.data,
+      rows=local_rows(run.mesh, views.batch),
+    )
+    found = scores.collect(
+      score,
+      state.params if state.ema is None else state.ema,
+      state.model_state,
+      batches,
+      rows=views.batch,
+      mesh=run.mesh,
+    )
+    return clip_scores(found)
+
+  return validate
+
+
+def clip_scores(found: scores.ViewScores) -> dict[str, float]:
+  """Loss, top-1 and top-5 over single clips."""
+  logits_BK = jnp.asarray(found.logits_RK)
+  label_B = jnp.asarray(found.label_R)
+  pairs = metrics.clip_metrics(
+    logits_BK,
+    label_B,
+    losses.cross_entropy(logits_BK, label_B),
+    jnp.ones(label_B.shape),
+  )
+  values = metrics.divide(pairs)
+  return {f'val_clip/{k}': v for k, v in values.items()}

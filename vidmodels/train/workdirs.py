@@ -1,0 +1,98 @@
+"""Whose folder a run writes to, and what a checkpoint says about itself."""
+
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+import vidmodels
+from vidmodels import config as cfg
+from vidmodels.data.shards import RecordSet
+from vidmodels.train.build import Run
+from vidmodels.train.checkpoint import Checkpoints
+from vidmodels.typing import InputError
+
+# Sections and fields that change speed, place or output, never the numbers.
+FREE = (
+  'log', 'checkpoint', 'mesh', 'views',
+  'data.dir', 'data.threads', 'data.prefetch', 'data.test',
+)  # fmt: skip
+
+
+def describe(run: Run, records: RecordSet) -> tuple[dict, dict]:
+  """What travels with every checkpoint: (meta, position in the data)."""
+  meta = {
+    'config': cfg.as_dict(run.config),
+    'classes': list(records.classes.names),
+    'classes_sha256': records.classes.sha256,
+    'clips': len(records),
+    'versions': {
+      'vidmodels': vidmodels.__version__,
+      'jax': jax.__version__,
+      'python': sys.version.split()[0],
+    },
+  }
+  position = {
+    'seed': run.config.seed,
+    'batch': run.config.batch,
+    'fingerprint': records.manifest.fingerprint,
+  }
+  return meta, position
+
+
+def claim(
+  workdir: pathlib.Path,
+  saved: Checkpoints,
+  *,
+  meta: Mapping[str, Any],
+  position: Mapping[str, Any],
+) -> None:
+  """Makes `workdir` this recipe's own, or refuses another recipe's.
+
+  Raises:
+    InputError: if the folder belongs to a run whose numbers would differ, or
+      whose records were others.
+  """
+  path = workdir / 'config.json'
+  ours = {'config': meta['config'], 'data': dict(position)}
+  if path.exists():
+    theirs = json.loads(path.read_text())
+    changed = differences(theirs, ours)
+    if changed:
+      raise InputError(
+        f'{workdir} belongs to another run: {"; ".join(changed[:5])}; give '
+        'another --workdir, or the recipe it was started with'
+      )
+  elif saved.latest() is not None:
+    raise InputError(f'{workdir} has checkpoints and no config.json')
+  if jax.process_index() == 0:
+    beside = path.with_suffix('.part')
+    beside.write_text(json.dumps(ours, indent=1))
+    os.replace(beside, path)
+
+
+def differences(theirs: Mapping, ours: Mapping) -> list[str]:
+  """'field: theirs -> ours' for every field that changes the numbers."""
+  old, new = _flat(theirs), _flat(ours)
+  free = tuple(f'config.{name}' for name in FREE)
+  return [
+    f'{name}: {old.get(name)} -> {new.get(name)}'
+    for name in sorted(old.keys() | new.keys())
+    if old.get(name) != new.get(name)
+    and not any(name == f or name.startswith(f + '.') for f in free)
+  ]
+
+
+def _flat(tree: Mapping, prefix: str = '') -> dict[str, Any]:
+  """Nested dicts as {'a.b': value}."""
+  flat = {}
+  for name, value in tree.items():
+    if isinstance(value, Mapping):
+      flat |= _flat(value, f'{prefix}{name}.')
+    else:
+      flat[prefix + name] = value
+  return flat
