@@ -1,0 +1,124 @@
+"""The families of video models, one file each, found by file name.
+
+A family is a module of this package that defines `Model`, a linen module called
+as `model(video_BTHWC, train=False) -> logits_BK`, and `SHARDING`, which says
+how its parameters are split over a mesh. A new file is a new family; nothing
+else has to know of it.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import pkgutil
+import types
+import typing
+from typing import Any, Literal
+
+from vidmodels.typing import InputError
+
+# Set by `build` and by linen, never by a recipe's model section.
+RESERVED = ('parent', 'name', 'classes', 'dtype')
+DTYPES = ('float32', 'bfloat16')
+
+
+def families() -> list[str]:
+  """Names of all families, sorted. Imports every model file."""
+  return [name for name in _files() if hasattr(_load(name), 'Model')]
+
+
+def find(family: str) -> types.ModuleType:
+  """The module of a family, with `Model` and `SHARDING`.
+
+  Raises:
+    InputError: for a family that does not exist, with the nearest name.
+  """
+  if family in _files() and hasattr(module := _load(family), 'Model'):
+    return module
+  raise InputError(_unknown('family', family, families()))
+
+
+def fields(family: str) -> dict[str, Any]:
+  """The fields that a recipe's `model` section may set, with their defaults.
+
+  Raises:
+    InputError: for an unknown family.
+  """
+  return {name: field.default for name, field in _fields(family).items()}
+
+
+def build(
+  family: str, *, classes: int, dtype: str = 'float32', **model: Any
+) -> Any:
+  """Makes a model of a family; it has no parameters until `init`.
+
+  Args:
+    family: name of a model file, e.g. 'timesformer'.
+    classes: answers that the head gives.
+    dtype: of the computation, 'float32' or 'bfloat16'; parameters are float32.
+    **model: fields of the family; the others keep their defaults.
+
+  Returns:
+    The linen module.
+
+  Raises:
+    InputError: for an unknown family or field, with the nearest name, and for
+      a value of another type, choice or range than its field has.
+  """
+  import jax.numpy as jnp  # here, so that finding a family stays cheap
+
+  known = _fields(family)
+  for name in model:
+    if name not in known:
+      raise InputError(_unknown(f'field of {family}', name, known))
+  if dtype not in DTYPES:
+    raise InputError(f'dtype is {dtype!r}; wanted one of {DTYPES}')
+  if type(classes) is not int or classes < 1:
+    raise InputError(f'classes is {classes!r}; wanted a number of at least 1')
+  values = {
+    name: _checked(f'{family} field {name}', value, known[name].type)
+    for name, value in model.items()
+  }
+  module = find(family)
+  return module.Model(classes=classes, dtype=jnp.dtype(dtype), **values)
+
+
+def _files() -> list[str]:
+  """Names of the modules beside this file, without importing them."""
+  names = (m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg)
+  return sorted(name for name in names if not name.startswith('_'))
+
+
+def _load(name: str) -> types.ModuleType:
+  return importlib.import_module(f'{__name__}.{name}')
+
+
+def _fields(family: str) -> dict[str, dataclasses.Field]:
+  """The dataclass fields of a family's module that a recipe may set."""
+  fields = dataclasses.fields(find(family).Model)
+  return {f.name: f for f in fields if f.init and f.name not in RESERVED}
+
+
+def _unknown(kind: str, name: str, known: typing.Iterable[str]) -> str:
+  """A message for a name that does not exist, with the nearest that does."""
+  near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+  hint = f'did you mean {near[0]!r}?' if near else f'known: {", ".join(known)}'
+  return f'there is no {kind} {name!r}; {hint}'
+
+
+def _checked(what: str, value: Any, hint: Any) -> Any:
+  """`value` as a field's annotation wants it, or an InputError."""
+  origin, args = typing.get_origin(hint), typing.get_args(hint)
+  if origin is typing.Annotated:
+    base, wanted, holds = args
+    value = _checked(what, value, base)
+    if not holds(value):
+      raise InputError(f'{what} is {value!r}; wanted {wanted}')
+  elif origin is Literal:
+    # By type too: True would pass for 1.
+    if not any(type(value) is type(a) and value == a for a in args):
+      raise InputError(f'{what} is {value!r}; wanted one of {args}')
+  elif hint is float and type(value) is int:
+    return float(value)
+  elif isinstance(hint, type) and type(value) is not hint:
+    raise InputError(f'{what} is {value!r}; wanted {hint.__name__}')
+  return value

@@ -1,0 +1,5 @@
+"""Linen blocks that families share: patches, positions, attention, MLP, drop.
+
+A block takes its numbers (epsilon, activation, rates) from the family that uses
+it: no two papers agree on them, and Flax's defaults suit none.
+"""

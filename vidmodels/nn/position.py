@@ -1,0 +1,127 @@
+"""Learned position tables, and how one fits a grid it was not made for.
+
+A table's size is that of the weights; only a fresh model takes it from its
+input. So one checkpoint runs at any clip length and frame size, and nothing
+about either is written into a model.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from vidmodels.typing import InputError
+
+Resize = Literal['nearest', 'bilinear', 'bicubic']
+
+
+class Table(nn.Module):
+  """A learned table that keeps the size it was made or imported with.
+
+  Attributes:
+    init: draws a fresh table.
+  """
+
+  init: Callable[..., jax.Array]
+
+  @nn.compact
+  def __call__(self, *shape: int) -> jax.Array:
+    """Returns the stored table, or a fresh one of `shape` while initialising.
+
+    The caller fits what comes to what it needs; shapes may differ.
+    """
+    if self.has_variable('params', 'table'):
+      return self.get_variable('params', 'table')
+    return self.param('table', self.init, shape)
+
+
+def fit_grid(
+  pos_HWD: jax.Array, height: int, width: int, method: Resize
+) -> jax.Array:
+  """Stretches a table of patch positions to another grid, rows then columns.
+
+  Args:
+    pos_HWD: one row a patch, laid out as the patches of a frame.
+    height: rows of patches wanted.
+    width: columns of patches wanted.
+    method: see `sources`.
+
+  Returns:
+    [height, width, D]; the same array if the grid is already that.
+  """
+  return _fit(_fit(pos_HWD, height, method, axis=0), width, method, axis=1)
+
+
+def fit_time(pos_TD: jax.Array, frames: int, method: Resize) -> jax.Array:
+  """Stretches a table of frame positions to another clip length.
+
+  Args:
+    pos_TD: one row a frame.
+    frames: clip length wanted, in sampled frames (not seconds).
+    method: see `sources`; on one axis 'bilinear' is linear, 'bicubic' cubic.
+
+  Returns:
+    [frames, D]; the same array if T is already that.
+  """
+  return _fit(pos_TD, frames, method, axis=0)
+
+
+def _fit(table: jax.Array, size: int, method: Resize, *, axis: int):
+  """Resizes one axis of a table."""
+  if table.shape[axis] == size:
+    return table
+  index_RS, weight_RS = sources(table.shape[axis], size, method)
+  if method == 'nearest':
+    return jnp.take(table, index_RS[:, 0], axis=axis)
+  moved = jnp.moveaxis(table, axis, -1)
+  taps = jnp.take(moved, index_RS, axis=-1)
+  # A sum and not a matrix product: exact at any matmul precision.
+  return jnp.moveaxis((taps * weight_RS).sum(-1), -1, axis)
+
+
+def sources(old: int, new: int, method: Resize) -> tuple[Any, Any]:
+  """Which rows of a table of `old` rows make each of `new` rows, and how.
+
+  These are torch's `interpolate` rules, which the releases call. Pixel centres
+  sit at half, taps beyond an edge repeat it, and nothing is smoothed when a
+  table shrinks (`jax.image.resize` differs in the last two, and in its cubic).
+
+  Args:
+    old: rows there are.
+    new: rows wanted.
+    method: 'nearest' takes row floor(i * old / new), no half pixel; 'bilinear'
+      weighs the two nearest rows; 'bicubic' four rows, with a = -0.75.
+
+  Returns:
+    Row numbers int [new, taps] and weights float32 [new, taps], rows sum to 1.
+
+  Raises:
+    InputError: if `new` is not positive.
+  """
+  if new < 1:
+    raise InputError(f'cannot fit {old} positions to {new}; give at least 1')
+  if method == 'nearest':
+    # In float32, as torch does it: exact arithmetic differs at 14 -> 46.
+    at = np.arange(new, dtype=np.float32) * np.float32(old / new)
+    index = np.floor(at).astype(int)[:, None]
+    weight = np.ones((new, 1))
+  elif method == 'bilinear':
+    at = np.maximum((np.arange(new) + 0.5) * old / new - 0.5, 0)
+    low = np.floor(at)
+    index = np.stack([low, low + 1], 1).astype(int)
+    weight = np.stack([1 - (at - low), at - low], 1)
+  else:
+    at = (np.arange(new) + 0.5) * old / new - 0.5
+    index = (np.floor(at)[:, None] + np.arange(-1, 3)).astype(int)
+    weight = _cubic(np.abs(at[:, None] - index))
+  return index.clip(0, old - 1), weight.astype(np.float32)
+
+
+def _cubic(far: np.ndarray, a: float = -0.75) -> np.ndarray:
+  """Keys' cubic kernel at distances `far`, in rows, with torch's a."""
+  near = (a + 2) * far**3 - (a + 3) * far**2 + 1
+  tail = a * (far**3 - 5 * far**2 + 8 * far - 4)
+  return np.where(far <= 1, near, tail)
