@@ -36,9 +36,9 @@ Item = dict[str, Any]  # a batch's row
 class Batches(Iterator[Batch]):
   """An iterator over batches that threads make ahead.
 
-  Close it, leave its `with` block or run it to the end, and the threads finish
-  the clip they are at and go. An error of a thread reaches the caller as it was
-  raised, in the place of its batch, and closes the stream.
+  Close it, leave its `with` block, drop it or run it to the end, and the
+  threads finish the clip they are at and go. An error of a thread reaches the
+  caller as it was raised, in the place of its batch, and closes the stream.
 
   Attributes:
     batches: how many it gives in all; the same for every process.
@@ -95,10 +95,6 @@ class Batches(Iterator[Batch]):
 
   def __exit__(self, *_: Any) -> None:
     self.close()
-
-  def __del__(self):
-    if hasattr(self, '_iterator'):
-      self.close()
 
 
 def train_batches(
