@@ -1,0 +1,62 @@
+"""From what a user has, a folder or a list, to rows that `prepare` takes.
+
+A label means the same everywhere because the class list is settled first:
+1. the one that is given,
+2. else `classes.txt` beside the list or in the source folder,
+3. else the names found, sorted; or, if a list's labels are all numbers,
+   classes named '0' to the largest.
+"""
+
+import os
+import pathlib
+
+from vidmodels.data.annotations import folder, lists
+from vidmodels.data.annotations.rows import VIDEO_SUFFIXES, Row
+from vidmodels.data.datasets import CLASSES_FILE, ClassList
+from vidmodels.typing import InputError
+
+__all__ = ['Row', 'read_source']
+
+
+def read_source(
+  source: str | os.PathLike[str],
+  classes: ClassList | None = None,
+  *,
+  root: str | os.PathLike[str] | None = None,
+) -> tuple[list[Row], ClassList]:
+  """Reads a folder per class or a list file.
+
+  Args:
+    source: a folder whose folders are named as classes, or a text file.
+    classes: what labels refer to; see the rule above if None.
+    root: what the paths of a list are relative to; its own folder if None.
+
+  Raises:
+    InputError: if the source cannot be read as either, is empty, or has an
+      unknown label or a video twice.
+  """
+  source = pathlib.Path(source)
+  if not source.exists():
+    raise InputError(
+      f'{source} does not exist; wanted a folder with a folder per class, or '
+      'a list with `path label` on each line; check the path'
+    )
+  if source.is_dir():
+    if root is not None:
+      raise InputError(
+        f'a root ({root}) came with the folder {source}; wanted it only with '
+        'a list; leave it out'
+      )
+    return folder.read(source, classes or _beside(source))
+  if source.suffix.lower() in VIDEO_SUFFIXES:
+    raise InputError(
+      f'{source} is a video; wanted a folder with a folder per class, or a '
+      'list with `path label` on each line'
+    )
+  base = source.parent if root is None else pathlib.Path(root)
+  return lists.read(source, classes or _beside(source.parent), root=base)
+
+
+def _beside(beside: pathlib.Path) -> ClassList | None:
+  path = beside / CLASSES_FILE
+  return ClassList.load(path) if path.is_file() else None
