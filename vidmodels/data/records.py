@@ -7,19 +7,14 @@ ours takes records that lack them.
 """
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
-from google.protobuf import (
-  descriptor_pb2,
-  descriptor_pool,
-  message,
-  message_factory,
-)
+from google.protobuf import message
 
+from vidmodels.data.sequence_example import messages
 from vidmodels.typing import InputError
 
 # DMVR's keys.
@@ -84,7 +79,7 @@ def encode(record: Record) -> bytes:
     ValueError: if there is no frame, or times and frames do not go together.
   """
   _check(record)
-  example = _messages().SequenceExample()
+  example = messages().SequenceExample()
   context = example.context.feature
   context[LABEL].int64_list.value.append(record.label)
   context[LABEL_TEXT].bytes_list.value.append(record.label_text.encode())
@@ -113,14 +108,7 @@ def parse(raw: bytes) -> Record:
   Raises:
     InputError: if the bytes are no SequenceExample or hold no frames.
   """
-  example = _messages().SequenceExample()
-  try:
-    example.ParseFromString(raw)
-  except message.DecodeError as e:
-    raise InputError(
-      f'{len(raw)} bytes came that are no SequenceExample ({e}); wanted a '
-      'record with image/encoded; run `vidmodels prepare` to make such'
-    ) from e
+  example = _message(raw)
   context, lists = example.context.feature, example.feature_lists.feature_list
   frames = tuple(
     feature.bytes_list.value[0]
@@ -148,6 +136,34 @@ def parse(raw: bytes) -> Record:
     start_us=start_us,
     end_us=_one(context, END, 0),
   )
+
+
+def keys(raw: bytes) -> dict[str, int]:
+  """The keys of a record, each with the number of values it holds.
+
+  Raises:
+    InputError: if the bytes are no SequenceExample.
+  """
+  example = _message(raw)
+  found = {}
+  for key, feature in example.context.feature.items():
+    kind = feature.WhichOneof('kind')
+    found[key] = len(getattr(feature, kind).value) if kind else 0
+  for key, values in example.feature_lists.feature_list.items():
+    found[key] = len(values.feature)
+  return dict(sorted(found.items()))
+
+
+def _message(raw: bytes) -> Any:
+  example = messages().SequenceExample()
+  try:
+    example.ParseFromString(raw)
+  except message.DecodeError as e:
+    raise InputError(
+      f'{len(raw)} bytes came that are no SequenceExample ({e}); wanted a '
+      'record with image/encoded; run `vidmodels prepare` to make such'
+    ) from e
+  return example
 
 
 def _check(record: Record) -> None:
@@ -204,97 +220,3 @@ def _name(context: Mapping[str, Any], start_us: int) -> str:
   # DMVR cuts many clips from one file: the start tells them apart.
   name = _one(context, FILENAME, b'').decode()
   return f'{name}@{start_us}' if start_us else name
-
-
-@functools.cache
-def _messages() -> Any:
-  """The message classes, built in a descriptor pool of their own.
-
-  TensorFlow registers the same names in protobuf's default pool; a second
-  registration there would end the process that loads both.
-  """
-  pool = descriptor_pool.DescriptorPool()
-  pool.Add(_schema())
-  names = ('SequenceExample', 'Example')
-  classes = {
-    name: message_factory.GetMessageClass(
-      pool.FindMessageTypeByName(f'tensorflow.{name}')
-    )
-    for name in names
-  }
-  return type('Messages', (), classes)
-
-
-def _schema() -> descriptor_pb2.FileDescriptorProto:
-  """tensorflow/core/example/{feature,example}.proto, field for field."""
-  file = descriptor_pb2.FileDescriptorProto(
-    name='vidmodels/sequence_example.proto',
-    package='tensorflow',
-    syntax='proto3',
-  )
-  kinds = descriptor_pb2.FieldDescriptorProto
-  for name, kind in (
-    ('BytesList', kinds.TYPE_BYTES),
-    ('FloatList', kinds.TYPE_FLOAT),
-    ('Int64List', kinds.TYPE_INT64),
-  ):
-    file.message_type.add(name=name).field.add(
-      name='value', number=1, type=kind, label=kinds.LABEL_REPEATED
-    )
-  feature = file.message_type.add(name='Feature')
-  feature.oneof_decl.add(name='kind')
-  for number, name in enumerate(('bytes', 'float', 'int64'), 1):
-    feature.field.add(
-      name=f'{name}_list',
-      number=number,
-      type=kinds.TYPE_MESSAGE,
-      type_name=f'.tensorflow.{name.capitalize()}List',
-      label=kinds.LABEL_OPTIONAL,
-      oneof_index=0,
-    )
-  feature_list = file.message_type.add(name='FeatureList')
-  _add(feature_list, 'feature', 1, 'Feature', repeated=True)
-  _add_map(file.message_type.add(name='Features'), 'feature', 'Feature')
-  _add_map(
-    file.message_type.add(name='FeatureLists'), 'feature_list', 'FeatureList'
-  )
-  _add(file.message_type.add(name='Example'), 'features', 1, 'Features')
-  sequence = file.message_type.add(name='SequenceExample')
-  _add(sequence, 'context', 1, 'Features')
-  _add(sequence, 'feature_lists', 2, 'FeatureLists')
-  return file
-
-
-def _add(
-  parent: descriptor_pb2.DescriptorProto,
-  name: str,
-  number: int,
-  kind: str,
-  *,
-  repeated: bool = False,
-) -> None:
-  kinds = descriptor_pb2.FieldDescriptorProto
-  parent.field.add(
-    name=name,
-    number=number,
-    type=kinds.TYPE_MESSAGE,
-    type_name=f'.tensorflow.{kind}',
-    label=kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL,
-  )
-
-
-def _add_map(
-  parent: descriptor_pb2.DescriptorProto, name: str, kind: str
-) -> None:
-  """Adds `map<string, kind> name = 1`, as protoc spells it out."""
-  camel = ''.join(part.capitalize() for part in name.split('_'))
-  entry = parent.nested_type.add(name=f'{camel}Entry')
-  entry.options.map_entry = True
-  entry.field.add(
-    name='key',
-    number=1,
-    type=descriptor_pb2.FieldDescriptorProto.TYPE_STRING,
-    label=descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL,
-  )
-  _add(entry, 'value', 2, kind)
-  _add(parent, name, 1, f'{parent.name}.{entry.name}', repeated=True)

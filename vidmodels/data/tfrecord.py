@@ -152,27 +152,33 @@ def _corrupt(name: str, offset: int, what: str) -> InputError:
   )
 
 
+def shard_files(dir: str | os.PathLike[str], split: str) -> list[pathlib.Path]:
+  """Files named as shards of a split, with or without `.tfrecord`, sorted."""
+  folder = pathlib.Path(dir)
+  names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+  return [folder / name for name in names if _shard_match(split, name)]
+
+
 def find_shards(dir: str | os.PathLike[str], split: str) -> list[pathlib.Path]:
-  """Files named as shards of a split, with or without `.tfrecord`, in order.
+  """The shards of a split in order; none if there is none.
 
   Raises:
     InputError: if some of the shards that their names promise are missing.
   """
-  pattern = re.compile(
-    re.escape(split) + r'-(\d{5})-of-(\d{5})(\.tfrecord)?', re.ASCII
-  )
-  folder = pathlib.Path(dir)
-  names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-  matches = [m for m in map(pattern.fullmatch, names) if m]
-  if not matches:
-    return []
-  counts = {int(m[2]) for m in matches}
-  if len(counts) != 1 or [int(m[1]) for m in matches] != list(
-    range(max(counts))
+  paths = shard_files(dir, split)
+  matches = [_shard_match(split, path.name) for path in paths]
+  counts = sorted({int(m[2]) for m in matches})
+  if paths and (
+    len(counts) != 1 or [int(m[1]) for m in matches] != list(range(counts[0]))
   ):
     raise InputError(
-      f'{len(matches)} shards of {split!r} came in {folder}, of '
-      f'{sorted(counts)}; wanted one whole set, 0 to {max(counts) - 1}; fetch '
-      'the missing ones or remove the rest of another set'
+      f'{len(paths)} shards of {split!r} came in {dir}, of {counts}; wanted '
+      f'one whole set, 0 to {counts[-1] - 1}; fetch the missing ones or remove '
+      'those of another set'
     )
-  return [folder / m[0] for m in matches]
+  return paths
+
+
+def _shard_match(split: str, name: str) -> re.Match[str] | None:
+  pattern = re.escape(split) + r'-(\d{5})-of-(\d{5})(\.tfrecord)?'
+  return re.fullmatch(pattern, name, re.ASCII)

@@ -3,7 +3,8 @@
 A label means the same everywhere because the class list is settled first:
 1. the one that is given,
 2. else `classes.txt` beside the list or in the source folder,
-3. else the names found, sorted; or, if a list's labels are all numbers,
+3. else the class list of the set that a further split joins,
+4. else the names found, sorted; or, if a list's labels are all numbers,
    classes named '0' to the largest.
 """
 
@@ -23,6 +24,7 @@ def read_source(
   classes: ClassList | None = None,
   *,
   root: str | os.PathLike[str] | None = None,
+  default: ClassList | None = None,
 ) -> tuple[list[Row], ClassList]:
   """Reads a folder per class or a list file.
 
@@ -30,6 +32,7 @@ def read_source(
     source: a folder whose folders are named as classes, or a text file.
     classes: what labels refer to; see the rule above if None.
     root: what the paths of a list are relative to; its own folder if None.
+    default: what labels refer to if nothing else says; for a second split.
 
   Raises:
     InputError: if the source cannot be read as either, is empty, or has an
@@ -47,14 +50,15 @@ def read_source(
         f'a root ({root}) came with the folder {source}; wanted it only with '
         'a list; leave it out'
       )
-    return folder.read(source, classes or _beside(source))
+    return folder.read(source, classes or _beside(source) or default)
   if source.suffix.lower() in VIDEO_SUFFIXES:
     raise InputError(
       f'{source} is a video; wanted a folder with a folder per class, or a '
       'list with `path label` on each line'
     )
   base = source.parent if root is None else pathlib.Path(root)
-  return lists.read(source, classes or _beside(source.parent), root=base)
+  classes = classes or _beside(source.parent) or default
+  return lists.read(source, classes, root=base)
 
 
 def _beside(beside: pathlib.Path) -> ClassList | None:

@@ -1,0 +1,232 @@
+"""What a folder of records holds: keys, counts, labels, pictures.
+
+Works on sets of ours, and makes an index for shards that DMVR wrote.
+"""
+
+import hashlib
+import os
+import pathlib
+from typing import Any
+
+import cv2
+import numpy as np
+
+from vidmodels.data import records, shards, tfrecord
+from vidmodels.data.datasets import CLASSES_FILE, ClassList, FlipPolicy
+from vidmodels.typing import InputError
+
+_TILE, _MARGIN, _LINE = 112, 4, 18  # pixels of the contact sheet
+
+
+def summary(dir: str | os.PathLike[str]) -> dict[str, Any]:
+  """Counts, labels and make of every split of a folder, for JSON.
+
+  One record a split is read, for its keys and as an example; `verify` reads
+  all.
+
+  Raises:
+    InputError: if the folder has no split, or one cannot be opened.
+  """
+  splits = shards.splits(dir)
+  if not splits:
+    # Says what is there instead.
+    shards.Manifest.load(dir, _first_split(pathlib.Path(dir)))
+  return {
+    'dir': os.fspath(dir),
+    'splits': {split: _summary(dir, split) for split in splits},
+  }
+
+
+def _summary(dir: str | os.PathLike[str], split: str) -> dict[str, Any]:
+  records_of = shards.RecordSet.open(dir, split)
+  manifest, classes = records_of.manifest, records_of.classes
+  record = records_of.record(0)
+  return {
+    'records': len(records_of),
+    'listed': manifest.listed,
+    'lost': [list(entry) for entry in manifest.lost],
+    'damaged': [list(entry) for entry in manifest.damaged],
+    'shards': len(manifest.shards),
+    'bytes': sum(shard.bytes for shard in manifest.shards),
+    'classes': len(classes),
+    'classes_sha256': classes.sha256,
+    'labels': dict(zip(classes.names, manifest.labels, strict=True)),
+    'flip': manifest.flip.to_json(),
+    'options': dict(manifest.options),
+    'fingerprint': manifest.fingerprint,
+    'keys': records.keys(records_of[0]),
+    'example': {
+      'video': record.video,
+      'label': record.label,
+      'label_text': record.label_text,
+      'frames': len(record.frames),
+      'fps': record.fps,
+      'seconds': (record.end_us - record.start_us) / 1e6,
+      'height': record.height,
+      'width': record.width,
+    },
+  }
+
+
+def verify(dir: str | os.PathLike[str], split: str) -> int:
+  """Reads every record of a split with its checksums and returns the count.
+
+  Raises:
+    InputError: if one is corrupt; the message names shard and offset.
+  """
+  records_of = shards.RecordSet.open(dir, split)
+  for i in range(len(records_of)):
+    records_of.record(i)
+  return len(records_of)
+
+
+def contact_sheet(
+  dir: str | os.PathLike[str],
+  split: str,
+  png: str | os.PathLike[str],
+  *,
+  count: int = 12,
+  frames: int = 8,
+) -> pathlib.Path:
+  """Writes a picture of a split: a record a row, its frames from left to right.
+
+  Args:
+    dir: the folder of records.
+    split: the split.
+    png: where to write the picture.
+    count: records, spread evenly over the split.
+    frames: of each record, spread evenly over it.
+
+  Raises:
+    InputError: if the split cannot be opened or a frame is no image.
+  """
+  if count < 1 or frames < 1:
+    raise InputError(
+      f'a contact sheet of {count} records with {frames} frames was asked; '
+      'wanted at least 1 of each'
+    )
+  records_of = shards.RecordSet.open(dir, split)
+  chosen = np.linspace(0, len(records_of) - 1, min(count, len(records_of)))
+  rows = [
+    _sheet_row(records_of.record(int(i)), frames) for i in np.round(chosen)
+  ]
+  path = pathlib.Path(png)
+  _, data = cv2.imencode('.png', np.concatenate(rows))
+  tfrecord.write_atomically(path, data.tobytes())
+  return path
+
+
+def _sheet_row(record: records.Record, frames: int) -> np.ndarray:
+  """BGR picture of one record, a line of text above its frames."""
+  width = frames * (_TILE + _MARGIN) + _MARGIN
+  row_HWC = np.full((_LINE + _TILE + _MARGIN, width, 3), 255, np.uint8)
+  # OpenCV's font has no letters beyond ASCII.
+  text = f'{record.label} {record.label_text}  {record.video}'
+  text = text.encode('ascii', 'replace').decode()
+  cv2.putText(
+    row_HWC,
+    text,
+    (_MARGIN, _LINE - 5),
+    cv2.FONT_HERSHEY_SIMPLEX,
+    0.4,
+    (0, 0, 0),
+    1,
+    cv2.LINE_AA,
+  )
+  for k, t in enumerate(np.linspace(0, len(record.frames) - 1, frames)):
+    jpeg = np.frombuffer(record.frames[round(t)], np.uint8)
+    frame_HWC = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+    if frame_HWC is None:
+      raise InputError(
+        f'frame {round(t)} of {record.video} is no image; wanted a JPEG; '
+        'prepare the split again'
+      )
+    scale = _TILE / max(frame_HWC.shape[:2])
+    size = [max(1, round(scale * side)) for side in frame_HWC.shape[1::-1]]
+    frame_HWC = cv2.resize(frame_HWC, size, interpolation=cv2.INTER_AREA)
+    left = _MARGIN + k * (_TILE + _MARGIN)
+    row_HWC[_LINE : _LINE + size[1], left : left + size[0]] = frame_HWC
+  return row_HWC
+
+
+def index_foreign(
+  dir: str | os.PathLike[str],
+  split: str,
+  classes: ClassList,
+  *,
+  flip: FlipPolicy | None = None,
+) -> shards.Manifest:
+  """Makes a manifest for shards that another tool wrote, DMVR for one.
+
+  Every record is read: its checksum is verified, and its label must be in the
+  class list, under the name that the record has for it.
+
+  Args:
+    dir: the folder with `<split>-00000-of-00032` and so on.
+    split: the part of their names before that.
+    classes: what their labels refer to; becomes the folder's `classes.txt`.
+    flip: what a mirror does to the labels; 'forbid' by default.
+
+  Raises:
+    InputError: if there are no such shards, one is corrupt, a label does not
+      fit the class list, or the folder has another.
+  """
+  folder = pathlib.Path(dir)
+  flip = flip or FlipPolicy()
+  flip.check(classes)
+  paths = tfrecord.find_shards(folder, split)
+  if not paths:
+    raise InputError(
+      f'{folder} has no shards of {split!r}; wanted files as '
+      f'{split}-00000-of-00032, with or without .tfrecord; check --split'
+    )
+  others = set(shards.splits(folder)) - {split}
+  have = ClassList.load(folder / CLASSES_FILE) if others else classes
+  if difference := classes.first_difference(have):
+    raise InputError(
+      f'the class list differs from {folder / CLASSES_FILE}, which other '
+      f'splits use: {difference} ("there" is that file); give that one'
+    )
+  found, labels = [], np.zeros(len(classes), np.int64)
+  for path in paths:
+    offsets = tfrecord.scan(path)
+    for offset in offsets:
+      labels[_foreign_label(path, int(offset), classes)] += 1
+    with open(path, 'rb') as f:
+      digest = hashlib.file_digest(f, 'sha256').hexdigest()
+      size = f.tell()
+    found.append(shards.Shard(path.name, len(offsets), size, digest, offsets))
+  classes.save(folder / CLASSES_FILE)
+  manifest = shards.Manifest(
+    split=split,
+    shards=tuple(found),
+    classes_sha256=classes.sha256,
+    flip=flip,
+    listed=int(labels.sum()),
+    options={'source': 'indexed'},
+    labels=tuple(labels.tolist()),
+  )
+  manifest.save(folder)
+  return manifest
+
+
+def _foreign_label(path: pathlib.Path, offset: int, classes: ClassList) -> int:
+  raw = tfrecord.read_at(path, offset)
+  try:
+    record = records.parse(raw)
+    label = classes.index(record.label)
+  except InputError as e:
+    raise InputError(f'{path} at offset {offset}: {e}') from e
+  if record.label_text not in ('', classes.names[label]):
+    raise InputError(
+      f'{path} at offset {offset} has label {label} as '
+      f'{record.label_text!r}; the class list has {classes.names[label]!r} '
+      'there; give the list that the records were written with'
+    )
+  return label
+
+
+def _first_split(folder: pathlib.Path) -> str:
+  names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+  split = next((n.split('-')[0] for n in names if '-of-' in n), 'train')
+  return split

@@ -1,0 +1,171 @@
+"""The manifest of a split: what its shards hold, lost and mean."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from vidmodels.data.datasets import FlipPolicy
+from vidmodels.data.tfrecord import find_shards, write_atomically
+from vidmodels.typing import InputError
+
+FORMAT = 'vidmodels-records-1'
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+  """One file of a split, as the manifest knows it; `offsets` int64 [count]."""
+
+  name: str
+  count: int
+  bytes: int
+  sha256: str
+  offsets: np.ndarray = dataclasses.field(repr=False, compare=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest:
+  """What one split of a record set holds, and what it lost on the way.
+
+  Attributes:
+    split: its name.
+    shards: its files in order; records are numbered through them.
+    classes_sha256: hash of the class list the labels refer to.
+    flip: what a mirror does to the labels.
+    listed: videos the source listed, records plus lost.
+    lost: (video, reason) of each video that gave no record.
+    damaged: (video, packets that did not decode) of records with holes.
+    options: how the records were made: short_side, quality, fps, source, ...
+    labels: records of each class, K counts.
+  """
+
+  split: str
+  shards: tuple[Shard, ...]
+  classes_sha256: str
+  flip: FlipPolicy
+  listed: int
+  lost: tuple[tuple[str, str], ...] = ()
+  damaged: tuple[tuple[str, int], ...] = ()
+  options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  labels: tuple[int, ...] = ()
+
+  @property
+  def count(self) -> int:
+    """Records in the split."""
+    return sum(shard.count for shard in self.shards)
+
+  @property
+  def fingerprint(self) -> str:
+    """Identifies the data: the shards' bytes and the meaning of labels."""
+    parts = [shard.sha256 for shard in self.shards]
+    parts += [self.classes_sha256, json.dumps(self.flip.to_json())]
+    return hashlib.sha256('\n'.join(parts).encode()).hexdigest()
+
+  def as_json(self) -> dict[str, Any]:
+    """Everything but the offsets, for JSON."""
+    value = {
+      field.name: getattr(self, field.name)
+      for field in dataclasses.fields(self)
+    }
+    value['options'] = dict(self.options)
+    value['flip'] = self.flip.to_json()
+    value['shards'] = [
+      {k: getattr(s, k) for k in ('name', 'count', 'bytes', 'sha256')}
+      for s in self.shards
+    ]
+    return value | {'count': self.count, 'fingerprint': self.fingerprint}
+
+  def save(self, dir: str | os.PathLike[str]) -> None:
+    """Writes the offsets, then the manifest that vouches for them."""
+    folder = pathlib.Path(dir)
+    offsets = [np.asarray(s.offsets, np.int64) for s in self.shards]
+    buffer = io.BytesIO()
+    np.save(buffer, np.concatenate([np.zeros(0, np.int64), *offsets]))
+    data = buffer.getvalue()
+    write_atomically(folder / f'{self.split}.offsets.npy', data)
+    value = {'format': FORMAT, **self.as_json()}
+    value['offsets_sha256'] = hashlib.sha256(data).hexdigest()
+    text = json.dumps(value, indent=1, ensure_ascii=False) + '\n'
+    write_atomically(manifest_path(folder, self.split), text.encode())
+
+  @classmethod
+  def load(cls, dir: str | os.PathLike[str], split: str) -> Self:
+    """Reads what `save` wrote.
+
+    Raises:
+      InputError: if there is no manifest, or it is damaged or not ours.
+    """
+    path = manifest_path(dir, split)
+    if not path.exists():
+      raise InputError(_no_manifest(pathlib.Path(dir), split))
+    try:
+      value = json.loads(path.read_text(encoding='utf-8'))
+      data = (path.parent / f'{split}.offsets.npy').read_bytes()
+      if hashlib.sha256(data).hexdigest() != value['offsets_sha256']:
+        raise ValueError(f'{split}.offsets.npy belongs to another manifest')
+      return cls._from_json(value, np.load(io.BytesIO(data)))
+    except (ValueError, KeyError, TypeError, OSError) as e:
+      raise InputError(
+        f'{path} cannot be used ({type(e).__name__}: {e}); wanted a manifest '
+        f'of format {FORMAT}; run `vidmodels prepare` or `inspect --index` '
+        'again'
+      ) from e
+
+  @classmethod
+  def _from_json(cls, value: Mapping[str, Any], offsets: np.ndarray) -> Self:
+    if value['format'] != FORMAT:
+      raise ValueError(f'format {value["format"]!r}')
+    ends = np.cumsum([s['count'] for s in value['shards']])
+    parts = np.split(offsets, ends[:-1]) if len(ends) else []
+    return cls(
+      split=value['split'],
+      shards=tuple(
+        Shard(**s, offsets=part)
+        for s, part in zip(value['shards'], parts, strict=True)
+      ),
+      classes_sha256=value['classes_sha256'],
+      flip=FlipPolicy.from_json(value['flip']),
+      listed=value['listed'],
+      lost=tuple((video, reason) for video, reason in value['lost']),
+      damaged=tuple((video, packets) for video, packets in value['damaged']),
+      options=value['options'],
+      labels=tuple(value['labels']),
+    )
+
+
+def manifest_path(dir: str | os.PathLike[str], split: str) -> pathlib.Path:
+  """Where the manifest of a split is kept."""
+  return pathlib.Path(dir) / f'{split}.manifest.json'
+
+
+def splits(dir: str | os.PathLike[str]) -> tuple[str, ...]:
+  """The splits of a folder that have a manifest, sorted."""
+  end = '.manifest.json'
+  found = pathlib.Path(dir).glob(f'*{end}')
+  return tuple(sorted(path.name.removesuffix(end) for path in found))
+
+
+def _no_manifest(folder: pathlib.Path, split: str) -> str:
+  if not folder.is_dir():
+    return (
+      f'{folder} is no folder; wanted one that `vidmodels prepare` wrote; '
+      'check the path'
+    )
+  if find_shards(folder, split):
+    return (
+      f'{folder} has shards of {split!r} but no manifest; wanted '
+      f'{split}.manifest.json; if another tool wrote them run `vidmodels '
+      f'inspect {folder} --index --classes FILE`, else finish `vidmodels '
+      'prepare`'
+    )
+  have = ', '.join(splits(folder)) or 'none'
+  return (
+    f'{folder} has no split {split!r}; its splits: {have}; run `vidmodels '
+    f'prepare SOURCE --out {folder} --split {split}`'
+  )

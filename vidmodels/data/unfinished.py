@@ -1,0 +1,130 @@
+"""What `prepare` keeps in `<split>.parts/` until a split is complete.
+
+`run.json` says what the split is made of: a run that finds another one there
+stops. A note per shard, written after the shard has its name, says that the
+shard is whole and what the manifest will say of it.
+"""
+
+import json
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from vidmodels.data import tfrecord
+from vidmodels.data.datasets import CLASSES_FILE, ClassList
+from vidmodels.data.manifest import Manifest, manifest_path, splits
+from vidmodels.data.tfrecord import write_atomically
+from vidmodels.typing import InputError
+
+
+def note_path(out: pathlib.Path, split: str, k: int) -> pathlib.Path:
+  """Where shard `k` is noted."""
+  return _folder(out, split) / f'{k:05d}.json'
+
+
+def is_done(shard: pathlib.Path, note: pathlib.Path) -> bool:
+  """Whether a shard is noted as whole and still has that size."""
+  if not note.exists() or not shard.exists():
+    return False
+  return shard.stat().st_size == json.loads(note.read_text())['bytes']
+
+
+def bound_classes(out: pathlib.Path, split: str) -> ClassList | None:
+  """The class list that the other splits of a folder are bound to."""
+  others = {*splits(out), *_started(out)} - {split}
+  return ClassList.load(out / CLASSES_FILE) if others else None
+
+
+def claim(
+  out: pathlib.Path,
+  split: str,
+  identity: Mapping[str, Any],
+  *,
+  overwrite: bool,
+) -> Manifest | None:
+  """Makes the folder ready to write a split, or finds it complete.
+
+  Returns:
+    The manifest if the very same split is complete.
+
+  Raises:
+    InputError: if the folder holds the split made otherwise.
+  """
+  out.mkdir(parents=True, exist_ok=True)
+  run = _folder(out, split) / 'run.json'
+  if overwrite:
+    _clear(out, split)
+  elif manifest_path(out, split).exists():
+    manifest = Manifest.load(out, split)
+    _compare(out, split, manifest.options, identity)
+    for shard in manifest.shards:
+      path = out / shard.name
+      if not path.exists() or path.stat().st_size != shard.bytes:
+        raise InputError(
+          f'{path} is missing or has changed; wanted {shard.bytes} bytes; '
+          'restore it, or run again with --overwrite'
+        )
+    return manifest
+  elif run.exists():
+    _compare(out, split, json.loads(run.read_text()), identity)
+  elif tfrecord.find_shards(out, split):
+    raise InputError(
+      f'{out} holds shards of {split!r} that this command did not write; '
+      'wanted an empty place; give another --out or --split, or --overwrite'
+    )
+  run.parent.mkdir(exist_ok=True)
+  write_atomically(run, json.dumps(dict(identity)).encode())
+  # Left by workers that were killed in the middle of a shard.
+  for part in [*out.glob(f'{split}-*.part'), *run.parent.glob('*.part')]:
+    part.unlink(missing_ok=True)
+  return None
+
+
+def release(out: pathlib.Path, split: str) -> None:
+  """Forgets how a split was made, once its manifest is there."""
+  shutil.rmtree(_folder(out, split), ignore_errors=True)
+
+
+def _folder(out: pathlib.Path, split: str) -> pathlib.Path:
+  return out / f'{split}.parts'
+
+
+def _started(out: pathlib.Path) -> list[str]:
+  return [
+    path.parent.name.removesuffix('.parts')
+    for path in out.glob('*.parts/run.json')
+  ]
+
+
+def _clear(out: pathlib.Path, split: str) -> None:
+  # The manifest goes first: what is left without it is no split.
+  manifest_path(out, split).unlink(missing_ok=True)
+  (out / f'{split}.offsets.npy').unlink(missing_ok=True)
+  (out / f'{split}.lost.txt').unlink(missing_ok=True)
+  release(out, split)
+  for path in tfrecord.shard_files(out, split):
+    path.unlink()
+
+
+def _compare(
+  out: pathlib.Path,
+  split: str,
+  before: Mapping[str, Any],
+  now: Mapping[str, Any],
+) -> None:
+  names = {
+    'rows_sha256': 'the videos or labels listed',
+    'classes_sha256': 'the class list',
+  }
+  changes = [
+    names.get(key) or f'{key} (then {before.get(key)}, now {value})'
+    for key, value in now.items()
+    if before.get(key) != value
+  ]
+  if changes:
+    raise InputError(
+      f'{out} holds split {split!r} made with other options; what differs: '
+      f'{", ".join(changes)}; give the same options to continue, another '
+      '--out, or --overwrite'
+    )
