@@ -66,3 +66,16 @@ class Reporter:
     else:
       return
     self._last = time.monotonic()
+
+
+def only_lines(report: Reporter, prefix: str):
+  """A progress call that prints the notes that start so and counts the rest.
+
+  Data commands name every video they are at; only what went wrong is worth a
+  line.
+  """
+
+  def progress(done: int, total: int, note: str) -> None:
+    report(done, total, note if note.startswith(prefix) else '')
+
+  return progress

@@ -1,0 +1,101 @@
+"""Prints what a folder of records holds, and draws a contact sheet.
+
+  vidmodels inspect records
+  vidmodels inspect records --split train --sheet train.png
+  vidmodels inspect shards --split train --index --classes names.txt
+
+The last makes a manifest for shards that DMVR wrote, so that they can be read
+here; it verifies every record.
+"""
+
+import argparse
+import json
+
+HELP = 'keys, counts, labels and pictures of records'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds this command's flags."""
+  add = parser.add_argument
+  add('dir', metavar='DIR', help='folder of records')
+  add('--split', help='for --sheet, --verify and --index')
+  add('--sheet', metavar='PNG', help='draw records of a split')
+  add('--count', type=int, default=12, help='records drawn (default 12)')
+  add('--verify', action='store_true', help='read all records of a split')
+  add('--index', action='store_true', help='index shards of another tool')
+  add('--classes', help='for --index: one class name a line')
+  add('--flip', help='for --index: free, forbid (default), swap:left=right')
+
+
+def run(args: argparse.Namespace) -> int:
+  """Inspects; prints a page or the JSON."""
+  from vidmodels.cli import DONE
+  from vidmodels.data import inspect
+  from vidmodels.typing import InputError
+
+  if (args.sheet or args.verify or args.index) and not args.split:
+    raise InputError('--sheet, --verify and --index need --split NAME')
+  if args.index:
+    _index(args)
+  found = inspect.summary(args.dir)
+  if args.verify:
+    found['verified'] = {args.split: inspect.verify(args.dir, args.split)}
+  if args.sheet:
+    sheet = inspect.contact_sheet(
+      args.dir, args.split, args.sheet, count=args.count
+    )
+    found['sheet'] = str(sheet)
+  if args.json:
+    print(json.dumps(found))
+  else:
+    _page(found)
+  return DONE
+
+
+def _index(args: argparse.Namespace) -> None:
+  """Makes the manifest of shards that another tool wrote."""
+  from vidmodels.data import inspect
+  from vidmodels.data.datasets import ClassList, FlipPolicy
+  from vidmodels.typing import InputError
+
+  if not args.classes:
+    raise InputError('--index needs --classes FILE, one class name a line')
+  inspect.index_foreign(
+    args.dir,
+    args.split,
+    ClassList.load(args.classes),
+    flip=FlipPolicy.parse(args.flip) if args.flip else None,
+  )
+
+
+def _page(found: dict) -> None:
+  """The summary, for people."""
+  for name, split in found['splits'].items():
+    example = split['example']
+    counts = split['labels'].values()
+    print(
+      f'{name}: {split["records"]} of {split["listed"]} videos, '
+      f'{split["shards"]} shards, {split["bytes"] / 1e6:.1f} MB, '
+      f'{split["classes"]} classes ({min(counts)} to {max(counts)} videos '
+      f'each), flip {split["flip"]["kind"]}'
+    )
+    print(
+      f'  first: {example["video"]} is {example["label_text"]!r} '
+      f'({example["label"]}), {example["frames"]} frames of '
+      f'{example["width"]} x {example["height"]} at {example["fps"]:g} fps'
+    )
+    print(f'  keys: {", ".join(sorted(split["keys"]))}')
+    print(f'  labels: {_counts(split["labels"])}')
+    for video, reason in split['lost'][:10]:
+      print(f'  lost {video}: {reason}')
+  for split, count in found.get('verified', {}).items():
+    print(f'{split}: all {count} records read, checksums fit')
+  if 'sheet' in found:
+    print(f'contact sheet: {found["sheet"]}')
+
+
+def _counts(labels: dict[str, int]) -> str:
+  """The first classes and their counts."""
+  shown = [f'{name} {count}' for name, count in list(labels.items())[:12]]
+  more = len(labels) - len(shown)
+  return ', '.join(shown) + (f' and {more} more' if more > 0 else '')
