@@ -55,6 +55,8 @@ def open_video(path: pathlib.Path, threads: int) -> Any:
   except (OSError, ValueError) as e:  # a name too long, or with a NUL
     raise BadVideo(str(e)) from e
   try:
+    if not container.streams:
+      raise BadVideo(_why_not(path, None))
     stream = video_stream(container)
     stream.codec_context.thread_count = threads
     stream.codec_context.thread_type = 'SLICE' if threads == 1 else 'AUTO'
@@ -78,14 +80,14 @@ def video_stream(container: Any) -> Any:
   covers = av.stream.Disposition.attached_pic  # of music files
   streams = [s for s in container.streams.video if not s.disposition & covers]
   if not streams:
-    kinds = sorted({s.type for s in container.streams}) or ['nothing']
+    kinds = sorted({s.type for s in container.streams})
     raise BadVideo(f'no video stream ({", ".join(kinds)} only)')
   if streams[0].codec_context is None:
     raise BadVideo('no decoder for its codec')
   return streams[0]
 
 
-def _why_not(path: pathlib.Path, error: av.FFmpegError) -> str:
+def _why_not(path: pathlib.Path, error: av.FFmpegError | None) -> str:
   """Why FFmpeg could not open a file that is there."""
   size = path.stat().st_size
   if not size:
@@ -96,7 +98,7 @@ def _why_not(path: pathlib.Path, error: av.FFmpegError) -> str:
       return 'cut short: an MP4 without its index (moov)'
   if head.lstrip()[:9].lower().startswith((b'<!doctype', b'<html', b'<?xml')):
     return 'a web page, not a video'
-  if isinstance(error, av.error.InvalidDataError):
+  if error is None or isinstance(error, av.error.InvalidDataError):
     return 'not a video that FFmpeg knows'
   return f'FFmpeg: {error.strerror}'
 

@@ -1,0 +1,254 @@
+"""Shards and manifest: random access, and no damage passes unnoticed."""
+
+import concurrent.futures
+import dataclasses
+import pickle
+import struct
+
+import google_crc32c
+import numpy as np
+import pytest
+import streams
+
+from vidmodels.data import shards, tfrecord
+from vidmodels.data.datasets import ClassList, FlipPolicy
+from vidmodels.typing import InputError
+
+DATA = [b'first', b'', b'x' * 1000, b'last']
+
+
+@pytest.fixture
+def shard(tmp_path):
+  with shards.ShardWriter(tmp_path / 'a.tfrecord') as writer:
+    for data in DATA:
+      writer.write(data)
+  return writer
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+  """A folder with a split of seven records in two shards; not to be changed."""
+  folder = tmp_path_factory.mktemp('made')
+  items = [streams.record(i, 2, 8, 12) for i in range(7)]
+  streams.write(folder, items)
+  return folder
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+  for path in made.iterdir():
+    (tmp_path / path.name).write_bytes(path.read_bytes())
+  return tmp_path
+
+
+def test_every_record_is_read_at_its_offset(shard):
+  for data, offset in zip(DATA, shard.offsets, strict=True):
+    assert shards.read_at(shard.path, offset) == data
+
+
+def test_the_container_is_tfrecord(shard):
+  # The CRC itself by its published check value, then the format's mask.
+  assert google_crc32c.value(b'123456789') == 0xE3069283
+
+  def masked(data):
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32
+
+  want = b''
+  for data in DATA:
+    length = struct.pack('<Q', len(data))
+    want += length + struct.pack('<I', masked(length))
+    want += data + struct.pack('<I', masked(data))
+  assert shard.path.read_bytes() == want
+  assert shard.bytes == len(want)
+
+
+def test_scan_finds_the_offsets_that_were_written(shard):
+  assert shards.scan(shard.path).tolist() == shard.offsets
+  (shard.path.parent / 'empty').write_bytes(b'')
+  assert shards.scan(shard.path.parent / 'empty').tolist() == []
+
+
+def test_a_shard_that_was_not_finished_is_not_there(tmp_path):
+  def broken():
+    with shards.ShardWriter(tmp_path / 'a.tfrecord') as writer:
+      writer.write(b'data')
+      raise RuntimeError
+
+  with pytest.raises(RuntimeError):
+    broken()
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('at', [0, 7, 9, 11, 12, 500, 1011, 1012, 1015])
+def test_a_flipped_byte_names_shard_and_offset(shard, at):
+  offset = shard.offsets[2]
+  data = bytearray(shard.path.read_bytes())
+  data[offset + at] ^= 4
+  shard.path.write_bytes(data)
+  with pytest.raises(InputError, match=rf'a\.tfrecord at offset {offset}:'):
+    shards.read_at(shard.path, offset)
+  assert shards.read_at(shard.path, shard.offsets[1]) == DATA[1]
+
+
+@pytest.mark.parametrize('missing', [1, 4, 10, 900, 1014])
+def test_a_shard_cut_short_names_the_record_it_breaks(shard, missing):
+  end = shard.offsets[3]
+  shard.path.write_bytes(shard.path.read_bytes()[: end - missing])
+  for read in (
+    lambda: shards.scan(shard.path),
+    lambda: shards.read_at(shard.path, shard.offsets[2]),
+  ):
+    with pytest.raises(InputError, match=f'offset {shard.offsets[2]}:'):
+      read()
+
+
+def test_a_set_gives_every_record_by_number(made):
+  found = shards.RecordSet.open(made, 'train')
+  assert len(found) == 7
+  videos = [found.record(i).video for i in range(7)]
+  assert videos == [f'{i}.mp4' for i in range(7)]
+  assert found.where(0) == ('train-00000-of-00002.tfrecord', 0)
+  assert found.where(4)[0] == 'train-00001-of-00002.tfrecord'
+  for i in (-1, 7):
+    with pytest.raises(IndexError):
+      found[i]
+
+
+def test_threads_share_a_set_and_processes_get_copies(made):
+  found = shards.RecordSet.open(made, 'train')
+  want = [found[i] for i in range(7)]
+  with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    assert list(pool.map(found.__getitem__, list(range(7)) * 20)) == want * 20
+  copy = pickle.loads(pickle.dumps(found))
+  found.close()
+  assert [copy[i] for i in range(7)] == want
+  assert found[3] == want[3]  # opens its files again
+
+
+def test_a_corrupt_record_is_named_by_shard_and_offset(folder):
+  found = shards.RecordSet.open(folder, 'train')
+  name, offset = found.where(5)
+  data = bytearray((folder / name).read_bytes())
+  data[offset + 40] ^= 1
+  (folder / name).write_bytes(data)
+  with pytest.raises(InputError, match=f'{name} at offset {offset}'):
+    shards.RecordSet.open(folder, 'train').record(5)
+
+
+def test_a_record_that_cannot_be_parsed_is_named_too(tmp_path):
+  with shards.ShardWriter(tmp_path / 'train-00000-of-00001.tfrecord') as w:
+    w.write(b'\xff\xff no record')
+  streams.CLASSES.save(tmp_path / 'classes.txt')
+  shard = shards.Shard(w.path.name, 1, w.bytes, w.sha256, np.array([0]))
+  shards.Manifest(
+    split='train',
+    shards=(shard,),
+    classes_sha256=streams.CLASSES.sha256,
+    flip=FlipPolicy(),
+    listed=1,
+  ).save(tmp_path)
+  with pytest.raises(InputError, match=r'00001\.tfrecord at offset 0'):
+    shards.RecordSet.open(tmp_path, 'train').record(0)
+
+
+def test_another_class_list_is_refused(folder):
+  ClassList(('left', 'right', 'still')).save(folder / 'classes.txt')
+  with pytest.raises(InputError, match='hash'):
+    shards.RecordSet.open(folder, 'train')
+
+
+@pytest.mark.parametrize('change', ['missing', 'shorter'])
+def test_a_shard_that_is_not_as_the_manifest_says_is_refused(folder, change):
+  path = folder / 'train-00001-of-00002.tfrecord'
+  data = path.read_bytes()
+  path.unlink()
+  if change == 'shorter':
+    path.write_bytes(data[:-1])
+  with pytest.raises(InputError, match='train-00001-of-00002'):
+    shards.RecordSet.open(folder, 'train')
+
+
+def test_a_split_that_is_not_there_lists_those_that_are(folder):
+  with pytest.raises(InputError, match="no split 'test'; its splits: train"):
+    shards.RecordSet.open(folder, 'test')
+  with pytest.raises(InputError, match='no folder'):
+    shards.RecordSet.open(folder / 'none', 'test')
+
+
+def test_shards_without_a_manifest_point_to_the_index(folder):
+  (folder / 'train.manifest.json').unlink()
+  with pytest.raises(InputError, match='--index --classes'):
+    shards.RecordSet.open(folder, 'train')
+
+
+def test_an_empty_split_is_refused(folder):
+  manifest = shards.Manifest.load(folder, 'train')
+  lost = (('a.mp4', 'empty file'),)
+  empty = dataclasses.replace(
+    manifest, split='val', shards=(), listed=1, lost=lost
+  )
+  empty.save(folder)
+  with pytest.raises(InputError, match=r'empty \(1 listed, 1 lost\)'):
+    shards.RecordSet.open(folder, 'val')
+
+
+def test_a_manifest_comes_back_as_it_was_saved(folder):
+  manifest = dataclasses.replace(
+    shards.Manifest.load(folder, 'train'),
+    split='val',
+    lost=(('ü.mp4', 'empty file'),),
+    damaged=(('b.mp4', 3),),
+    options={'short_side': 64, 'fps': 0.0},
+    labels=(3, 2, 2),
+  )
+  manifest.save(folder)
+  back = shards.Manifest.load(folder, 'val')
+  assert back == manifest
+  for one, other in zip(back.shards, manifest.shards, strict=True):
+    assert np.array_equal(one.offsets, other.offsets)
+  assert shards.splits(folder) == ('train', 'val')
+
+
+@pytest.mark.parametrize(
+  'damage',
+  [
+    lambda folder: (folder / 'train.manifest.json').write_text('{"format'),
+    lambda folder: (folder / 'train.manifest.json').write_text('{}'),
+    lambda folder: (folder / 'train.offsets.npy').write_bytes(b'old'),
+    lambda folder: (folder / 'train.offsets.npy').unlink(),
+  ],
+)
+def test_a_manifest_that_is_damaged_or_not_its_offsets_is_refused(
+  folder, damage
+):
+  damage(folder)
+  with pytest.raises(InputError, match='cannot be used'):
+    shards.RecordSet.open(folder, 'train')
+
+
+def test_the_fingerprint_changes_with_data_labels_and_flips(made):
+  manifest = shards.Manifest.load(made, 'train')
+  first, second = manifest.shards
+  others = [
+    dataclasses.replace(manifest, shards=(first,)),
+    dataclasses.replace(manifest, shards=(second, first)),
+    dataclasses.replace(manifest, classes_sha256='0' * 64),
+    dataclasses.replace(manifest, flip=FlipPolicy('free')),
+  ]
+  prints = {m.fingerprint for m in [manifest, *others]}
+  assert len(prints) == 5
+  same = dataclasses.replace(manifest, options={'source': 'elsewhere'})
+  assert same.fingerprint == manifest.fingerprint
+
+
+def test_shards_are_found_with_and_without_a_suffix(tmp_path):
+  for k in range(3):
+    (tmp_path / f'val-{k:05d}-of-00003').touch()
+    (tmp_path / f'val2-{k:05d}-of-00003.tfrecord').touch()
+  (tmp_path / 'val-00000-of-00003.tmp').touch()
+  found = tfrecord.find_shards(tmp_path, 'val')
+  assert [p.name for p in found] == [f'val-{k:05d}-of-00003' for k in range(3)]
+  (tmp_path / 'val-00001-of-00003').unlink()
+  with pytest.raises(InputError, match='one whole set, 0 to 2'):
+    tfrecord.find_shards(tmp_path, 'val')
