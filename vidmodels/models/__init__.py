@@ -1,9 +1,15 @@
 """The families of video models, one file each, found by file name.
 
-A family is a module of this package that defines `Model`, a linen module called
-as `model(video_BTHWC, train=False) -> logits_BK`, and `SHARDING`, which says
-how its parameters are split over a mesh. A new file is a new family; nothing
-else has to know of it.
+A new file in this package is a new family; nothing else has to know of it. It
+defines
+
+* `Model`: a linen module with the fields of a recipe's `model` section, called
+  as `model(video_BTHWC, train=False) -> logits_BK`; its method `features`
+  gives what the head sees, [B, D];
+* `SHARDING`: (regex, axes) pairs that say how parameters are split over a mesh,
+  every one by the first regex found in its path;
+* `TINY` and `TINY_CLIP`: fields and (frames, height, width) of a model small
+  enough to try things on, for tests of whatever family there is.
 """
 
 import dataclasses

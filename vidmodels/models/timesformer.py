@@ -8,8 +8,8 @@ paper says otherwise:
 * In divided attention every frame looks at its own copy of the class token,
   and the copies' updates are averaged over the clip.
 
-Tokens live on a grid `h_BTHWD`, apart from the class token: `cls_BTD` has T = 1
-for a token of the whole clip, and T = frames for one a frame (space attention).
+Tokens live on a grid `h_BTHWD`, apart from the class token `cls_BTD`: one for
+the clip (T = 1), or one a frame in space attention.
 """
 
 import functools
@@ -21,8 +21,9 @@ import numpy as np
 from flax import linen as nn
 
 from vidmodels.nn import init, position
-from vidmodels.nn.attention import Attention, along, back
+from vidmodels.nn.attention import Attention
 from vidmodels.nn.drop import DropPath
+from vidmodels.nn.grid import along, back, join, part
 from vidmodels.nn.mlp import Mlp
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.typing import Count, Fraction, Positive, PositiveFloat
@@ -53,40 +54,15 @@ SHARDING = (
   (r'^class_(token|pos)$', ()),
 )
 
+# A model and a clip (frames, height, width) small enough to try things on.
+TINY = {'layers': 2, 'width': 16, 'heads': 2, 'patch': 8}
+TINY_CLIP = (4, 16, 24)
+
 # The release's epsilon (Flax has the same, torch 1e-5), and a variance taken
 # around the mean as torch does, not as E[x^2] - E[x]^2.
 LayerNorm = functools.partial(
   nn.LayerNorm, epsilon=1e-6, use_fast_variance=False
 )
-
-
-def join(cls_BTD: jax.Array, h_BTHWD: jax.Array, axes: str) -> jax.Array:
-  """Sequences along `axes`, each led by a copy of its class token.
-
-  Returns:
-    [B, other axes..., 1 + L, D].
-  """
-  s_xLD = along(h_BTHWD, axes)
-  lead, (B, T, D) = s_xLD.shape[:-2], cls_BTD.shape
-  cls = cls_BTD.reshape(B, T, *(1,) * (len(lead) - 1), D)
-  cls = jnp.broadcast_to(cls, (*lead, 1, D))
-  return jnp.concatenate([cls, s_xLD], axis=-2)
-
-
-def part(
-  s_xLD: jax.Array, cls_BTD: jax.Array, h_BTHWD: jax.Array, axes: str
-) -> tuple[jax.Array, jax.Array]:
-  """Undoes `join`: copies of a class token are averaged into one.
-
-  Args:
-    s_xLD: sequences as `join` made them.
-    cls_BTD: gives the class tokens' shape.
-    h_BTHWD: gives the grid's shape.
-    axes: as given to `join`.
-  """
-  B, T, D = cls_BTD.shape
-  copies = s_xLD[..., 0, :].reshape(B, T, -1, D)
-  return copies.mean(2), back(s_xLD[..., 1:, :], h_BTHWD.shape, axes)
 
 
 class Step(nn.Module):

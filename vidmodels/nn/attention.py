@@ -1,4 +1,4 @@
-"""Multi-head attention, and sequences along chosen axes of a token grid."""
+"""Multi-head attention over sequences of tokens."""
 
 from typing import Any
 
@@ -76,38 +76,3 @@ class Attention(nn.Module):
       dtype=self.dtype,
       name='out',
     )(attend(q_xLAd, k_xLAd, v_xLAd))
-
-
-def along(h_BTHWD: jax.Array, axes: str) -> jax.Array:
-  """Lays a grid of tokens out as sequences along some of its axes.
-
-  Args:
-    h_BTHWD: one token a patch.
-    axes: those a token looks along, of 'THW' and in that order; the other axes
-      join the batch. 'T' gives [B, H, W, T, D], 'HW' gives [B, T, H * W, D],
-      'THW' gives [B, T * H * W, D].
-
-  Returns:
-    [B, other axes..., L, D].
-  """
-  h = h_BTHWD.transpose(_order(axes))
-  return h.reshape(*h.shape[: 4 - len(axes)], -1, h.shape[-1])
-
-
-def back(s_xLD: jax.Array, grid: tuple[int, ...], axes: str) -> jax.Array:
-  """Undoes `along`.
-
-  Args:
-    s_xLD: what `along` returned, or something of its shape.
-    grid: shape [B, T, H, W, D] that it came from.
-    axes: as given to `along`.
-  """
-  order = _order(axes)
-  h = s_xLD.reshape([grid[i] for i in order])
-  return h.transpose([order.index(i) for i in range(5)])
-
-
-def _order(axes: str) -> list[int]:
-  """The axes of BTHWD with those in `axes` moved before the last."""
-  rest = [i for i, name in enumerate('BTHW') if name not in axes]
-  return [*rest, *('BTHW'.index(name) for name in axes), 4]

@@ -22,10 +22,10 @@ class Table(nn.Module):
   """A learned table that keeps the size it was made or imported with.
 
   Attributes:
-    init: draws a fresh table.
+    initializer: draws a fresh table.
   """
 
-  init: Callable[..., jax.Array]
+  initializer: Callable[..., jax.Array]
 
   @nn.compact
   def __call__(self, *shape: int) -> jax.Array:
@@ -35,7 +35,7 @@ class Table(nn.Module):
     """
     if self.has_variable('params', 'table'):
       return self.get_variable('params', 'table')
-    return self.param('table', self.init, shape)
+    return self.param('table', self.initializer, shape)
 
 
 def fit_grid(

@@ -1,0 +1,259 @@
+"""What holds for every family, whichever there are.
+
+Each test takes its families from `models.families()` and its sizes from the
+family's own TINY, so that a new file is tested without an edit here.
+"""
+
+import functools
+import re
+import typing
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vidmodels import models
+
+CLASSES = 5
+FAMILIES = models.families()
+every_family = pytest.mark.parametrize('family', FAMILIES)
+
+
+def tiny(family: str, **more):
+  """The family's smallest model, with some fields changed."""
+  fields = {**models.find(family).TINY, **more}
+  return models.build(family, classes=CLASSES, **fields)
+
+
+def clip(family: str, batch: int = 2, scale: int = 1) -> jax.Array:
+  T, H, W = (scale * size for size in models.find(family).TINY_CLIP)
+  draw = np.random.default_rng(7).normal(size=(batch, T, H, W, 3))
+  return jnp.asarray(draw, jnp.float32)
+
+
+@functools.cache
+def made(family: str):
+  """Variables whose parameters are all away from zero, and from their start."""
+  variables = jax.jit(tiny(family).init)(jax.random.key(0), clip(family))
+  rng = np.random.default_rng(1)
+  shake = lambda x: np.float32(x + 0.1 * rng.normal(size=x.shape))
+  return {**variables, 'params': jax.tree.map(shake, variables['params'])}
+
+
+def answer(family: str, video=None, **more):
+  video = clip(family) if video is None else video
+  return _runner(family, **more)(made(family), video)
+
+
+@functools.cache
+def _runner(family: str, **more):
+  return jax.jit(tiny(family, **more).apply)
+
+
+def variants(family: str) -> list[dict]:
+  """The defaults, and each choice of each field that has choices."""
+  hints = {f.name: f.type for f in models._fields(family).values()}
+  return [{}] + [
+    {name: choice}
+    for name, hint in hints.items()
+    if typing.get_origin(hint) is typing.Literal
+    for choice in typing.get_args(hint)
+    if choice != models.fields(family)[name]
+  ]
+
+
+def shapes(model, *clip_THW: int):
+  video = jax.ShapeDtypeStruct((2, *clip_THW, 3), jnp.float32)
+  return video, jax.eval_shape(model.init, jax.random.key(0), video)
+
+
+def paths(params) -> dict[str, tuple[int, ...]]:
+  flat, _ = jax.tree_util.tree_flatten_with_path(params)
+  name = functools.partial(jax.tree_util.keystr, simple=True, separator='/')
+  return {name(path): leaf.shape for path, leaf in flat}
+
+
+def uncovered(sharding, params) -> list[str]:
+  """What is wrong with a family's rules for these parameters."""
+  wrong = []
+  for path, shape in paths(params).items():
+    axes = next(
+      (axes for rule, axes in sharding if re.search(rule, path)), None
+    )
+    if axes is None:
+      wrong.append(f'{path}: no rule')
+    elif axes and len(axes) != len(shape):
+      wrong.append(f'{path}: {axes} for {shape}')
+    elif not {a for a in axes if a} <= {'data', 'fsdp', 'tensor'}:
+      wrong.append(f'{path}: unknown axis in {axes}')
+  return wrong
+
+
+@every_family
+def test_every_variant_answers_float32_from_float32_parameters(family):
+  for more in variants(family):
+    for dtype in models.DTYPES:
+      model = tiny(family, dtype=dtype, **more)
+      video, variables = shapes(model, *models.find(family).TINY_CLIP)
+      logits_BK = jax.eval_shape(model.apply, variables, video)
+      assert (logits_BK.shape, logits_BK.dtype) == ((2, CLASSES), jnp.float32)
+      features = functools.partial(model.apply, method='features')
+      y_BD = jax.eval_shape(features, variables, video)
+      assert (y_BD.ndim, y_BD.shape[0], y_BD.dtype) == (2, 2, jnp.float32)
+      dtypes = {x.dtype for x in jax.tree.leaves(variables['params'])}
+      assert dtypes == {jnp.dtype('float32')}
+
+
+@every_family
+def test_every_parameter_of_every_variant_has_a_sharding_rule(family):
+  sharding, used = models.find(family).SHARDING, set()
+  for more in variants(family):
+    _, variables = shapes(tiny(family, **more), *models.find(family).TINY_CLIP)
+    assert uncovered(sharding, variables['params']) == [], more
+    for path in paths(variables['params']):
+      used.add(next(rule for rule, _ in sharding if re.search(rule, path)))
+  assert {rule for rule, _ in sharding} == used, 'rules that nothing needs'
+
+
+@every_family
+def test_bfloat16_answers_nearly_as_float32_does(family):
+  full, half = answer(family), answer(family, dtype='bfloat16')
+  assert np.isfinite(full).all()
+  scale = float(jnp.abs(full).max())
+  np.testing.assert_allclose(half, full, atol=0.05 * scale)
+  assert (full != half).any()  # bfloat16 was used at all
+
+
+@every_family
+def test_a_clip_is_answered_alone_as_in_a_batch(family):
+  video = clip(family)
+  one = jnp.concatenate([answer(family, video[i : i + 1]) for i in range(2)])
+  np.testing.assert_allclose(one, answer(family, video), atol=1e-5)
+  assert abs(one[0] - one[1]).max() > 1e-3  # and the clip matters
+
+
+def gradients(family: str, **more):
+  model, video = tiny(family, **more), clip(family)
+
+  def loss(params):
+    variables = {**made(family), 'params': params}
+    logits_BK = model.apply(variables, video)
+    return (logits_BK[:, 0] - logits_BK[:, 1] ** 2).sum()
+
+  return paths_to(jax.jit(jax.grad(loss))(made(family)['params']))
+
+
+def paths_to(params) -> dict[str, np.ndarray]:
+  names, leaves = paths(params), jax.tree.leaves(params)
+  return dict(zip(names, map(np.asarray, leaves), strict=True))
+
+
+@every_family
+def test_every_parameter_has_a_finite_gradient_that_is_not_zero(family):
+  for path, grad in gradients(family).items():
+    assert np.isfinite(grad).all(), path
+    assert abs(grad).max() > 1e-6, path
+
+
+@every_family
+def test_remat_changes_neither_answers_nor_gradients(family):
+  if 'remat' not in models.fields(family):
+    pytest.skip(f'{family} has no remat')
+  # Not bit for bit: XLA may fuse the recomputed blocks differently.
+  np.testing.assert_allclose(
+    answer(family, remat=True), answer(family), atol=1e-5
+  )
+  plain, again = gradients(family), gradients(family, remat=True)
+  assert set(plain) == set(again)
+  for path in plain:
+    scale = 1e-5 * max(abs(plain[path]).max(), 1)
+    np.testing.assert_allclose(
+      again[path], plain[path], atol=scale, err_msg=path
+    )
+
+
+@every_family
+def test_one_checkpoint_runs_at_other_lengths_and_sizes(family):
+  logits_BK = answer(family, clip(family, scale=2))
+  assert logits_BK.shape == (2, CLASSES)
+  assert np.isfinite(logits_BK).all()
+
+
+@every_family
+@pytest.mark.parametrize(
+  'bad',
+  [
+    lambda video: video[0],
+    lambda video: video[:, :, :1, :1],
+    lambda video: video[..., :1],
+    lambda video: (video * 10).astype(jnp.uint8),
+  ],
+  ids=['no batch axis', 'one pixel', 'grey', 'uint8'],
+)
+def test_video_it_cannot_take_is_a_value_error_that_names_the_shape(
+  family, bad
+):
+  video = bad(clip(family))
+  with pytest.raises(ValueError, match=r'\d+|uint8'):
+    jax.eval_shape(tiny(family).apply, made(family), video)
+
+
+@every_family
+def test_training_is_a_function_of_its_key(family):
+  model, video = tiny(family), clip(family)
+
+  run = jax.jit(
+    functools.partial(model.apply, train=True, mutable=['batch_stats'])
+  )
+  rngs = {'drop_path': jax.random.key(3), 'dropout': jax.random.key(4)}
+  one, _ = run(made(family), video, rngs=rngs)
+  again, _ = run(made(family), video, rngs=rngs)
+  np.testing.assert_array_equal(one, again)
+
+
+@every_family
+def test_intermediates_are_kept_on_request_and_change_nothing(family):
+  model, video = tiny(family), clip(family)
+  assert 'intermediates' not in made(family)
+  apply = jax.jit(functools.partial(model.apply, mutable='intermediates'))
+  logits_BK, kept = apply(made(family), video)
+  assert jax.tree.leaves(kept['intermediates'])
+  np.testing.assert_allclose(logits_BK, answer(family), atol=1e-5)
+  plain = str(jax.make_jaxpr(model.apply)(made(family), video))
+  asked = functools.partial(model.apply, mutable='intermediates')
+  assert len(plain) <= len(str(jax.make_jaxpr(asked)(made(family), video)))
+
+
+SIXTH = """
+import jax.numpy as jnp
+from flax import linen as nn
+
+SHARDING = ((r'kernel$', ('fsdp', 'tensor')), (r'bias$', ()))
+TINY, TINY_CLIP = {'width': 4}, (2, 8, 8)
+
+
+class Model(nn.Module):
+  classes: int
+  dtype: object = jnp.float32
+  width: int = 8
+
+  @nn.compact
+  def __call__(self, video_BTHWC, *, train=False):
+    return nn.Dense(self.classes, name='head')(self.features(video_BTHWC))
+
+  def features(self, video_BTHWC, *, train=False):
+    return video_BTHWC.mean((1, 2, 3)).astype(jnp.float32)
+"""
+
+
+def test_a_sixth_family_is_one_new_file(tmp_path, monkeypatch):
+  (tmp_path / 'sixth.py').write_text(SIXTH)
+  (tmp_path / 'helper.py').write_text('x = 1\n')  # defines no Model
+  monkeypatch.setattr(models, '__path__', [*models.__path__, str(tmp_path)])
+  assert models.families() == sorted([*FAMILIES, 'sixth'])
+  assert models.fields('sixth') == {'width': 8}
+  test_every_variant_answers_float32_from_float32_parameters('sixth')
+  test_every_parameter_of_every_variant_has_a_sharding_rule('sixth')
+  with pytest.raises(ValueError, match="did you mean 'sixth'"):
+    models.find('sixht')

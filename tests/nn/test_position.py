@@ -1,0 +1,85 @@
+"""Position tables at sizes they were not made for."""
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vidmodels.nn import position
+
+# OpenCV resizes by torch's rules: half-pixel centres, a = -0.75, no smoothing.
+CV2 = {
+  'nearest': cv2.INTER_NEAREST,
+  'bilinear': cv2.INTER_LINEAR,
+  'bicubic': cv2.INTER_CUBIC,
+}
+METHODS = sorted(CV2)
+SIZES = [((4, 4), (6, 6)), ((4, 6), (7, 3)), ((7, 7), (4, 4)), ((2, 3), (5, 9))]
+
+
+def table(*shape: int) -> np.ndarray:
+  return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize(('old', 'new'), SIZES)
+def test_a_grid_is_resized_as_an_image_is(method, old, new):
+  pos_HWD = table(*old, 3)
+  got = position.fit_grid(pos_HWD, *new, method)
+  wanted = cv2.resize(pos_HWD, new[::-1], interpolation=CV2[method])
+  np.testing.assert_allclose(got, wanted, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+  ('old', 'new', 'rows'),
+  [
+    (4, 8, [0, 0, 1, 1, 2, 2, 3, 3]),
+    (8, 6, [0, 1, 2, 4, 5, 6]),
+    (8, 3, [0, 2, 5]),
+    (1, 3, [0, 0, 0]),
+  ],
+)
+def test_nearest_in_time_takes_the_rows_that_torch_takes(old, new, rows):
+  pos_TD = table(old, 5)
+  got = position.fit_time(pos_TD, new, 'nearest')
+  np.testing.assert_array_equal(got, pos_TD[rows])
+
+
+def test_96_frames_repeat_each_of_8_rows_twelve_times():
+  pos_TD = table(8, 2)
+  got = position.fit_time(pos_TD, 96, 'nearest')
+  np.testing.assert_array_equal(got, np.repeat(pos_TD, 12, axis=0))
+
+
+def test_nearest_is_computed_in_float32_as_torch_does():
+  # 23 * 14 / 46 is 7 exactly; in float32, torch's index is 6.
+  rows, _ = position.sources(14, 46, 'nearest')
+  assert rows[23, 0] == 6
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_a_table_of_the_right_size_is_left_alone(method):
+  pos_HWD = jnp.asarray(table(4, 6, 3))
+  assert position.fit_grid(pos_HWD, 4, 6, method) is pos_HWD
+  assert position.fit_time(pos_HWD[0], 6, method).shape == (6, 3)
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_a_constant_table_stays_constant(method):
+  got = position.fit_grid(np.full((5, 4, 1), 0.7, np.float32), 9, 3, method)
+  np.testing.assert_allclose(got, 0.7, rtol=1e-6)
+
+
+def test_resizing_to_nothing_is_refused():
+  with pytest.raises(ValueError, match='cannot fit 4 positions to 0'):
+    position.fit_time(table(4, 2), 0, 'nearest')
+
+
+def test_a_stored_table_keeps_its_size_whatever_is_asked():
+  module = position.Table(jax.nn.initializers.normal(1.0))
+  variables = module.init(jax.random.key(0), 4, 3)
+  assert variables['params']['table'].shape == (4, 3)
+  np.testing.assert_array_equal(
+    module.apply(variables, 9, 3), variables['params']['table']
+  )
