@@ -22,7 +22,7 @@ def get_config(arg: str = 'divided'):
   )
   c.data.update(dir='demo/records', mean=(0.5,) * 3, std=(0.25,) * 3)
   c.data.threads = 2
-  c.clip.update(frames=8, sampling='segment', size=32)
+  c.clip.update(frames=8, stride=2.0, size=32)
   c.augment.update(short_side=(32, 36), flip=0.0)
   c.views.update(temporal=2, spatial=3, batch=96)
   c.optim.update(

@@ -1,4 +1,4 @@
-"""Runs the main job from nothing: make videos, prepare, train, evaluate, predict.
+"""Runs the main job from nothing, on motion videos that it makes.
 
   vidmodels demo                      everything, into ./demo
   vidmodels demo --make-data DIR      only the videos

@@ -1,23 +1,24 @@
 """What is in a video file: the model's top classes, with times if asked.
 
-A file is decoded once, front to back. Without windows it is one stretch: its
-views are those of evaluation. With windows every stretch of so many seconds is
-treated as a video of its own, so that memory does not grow with the file.
+Without windows a file is one stretch: its views are those of evaluation. It is
+decoded twice, for the times and for the frames they choose. With windows every
+stretch of so many seconds is treated as a video of its own, in one pass. Either
+way memory does not grow with the file.
 """
 
 import dataclasses
-import functools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import cv2
 import jax
 import numpy as np
 
 from vidmodels import config as cfg
 from vidmodels.data import clips, decode
 from vidmodels.data import views as viewing
-from vidmodels.data.augment import cut
+from vidmodels.data.augment import cut, resized
 from vidmodels.evaluate import accuracy
 from vidmodels.evaluate.trained import Trained
 from vidmodels.train.feed import to_device
@@ -33,13 +34,13 @@ class Stretch:
     start_s: of its first frame, seconds from the file's first frame.
     end_s: of its last frame.
     times_us: of every frame, microseconds from the stretch's first, [n].
-    frames: n frames, uint8 [H, W, C] RGB.
+    frames: by their number, those that views may ask for, uint8 [H, W, C] RGB.
   """
 
   start_s: float
   end_s: float
   times_us: np.ndarray
-  frames: list[np.ndarray]
+  frames: Mapping[int, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,19 +103,34 @@ class Predictor:
       InputError: if the file cannot be decoded, with the reason.
     """
     try:
-      for stretch in stretches(
-        path, window_s=window_s, hop_s=hop_s or window_s, keep=self._shrink()
-      ):
+      if window_s:
+        found = stretches(
+          path, window_s=window_s, hop_s=hop_s or window_s, keep=self.shrink
+        )
+      else:
+        found = [whole(path, choose=self.chosen, keep=self.shrink)]
+      for stretch in found:
         yield self._answer(str(path), stretch)
     except decode.BadVideo as error:
       raise InputError(
         f'{path}: {error.reason}; nothing was predicted for it'
       ) from error
 
-  def _shrink(self):
-    """Resizes frames as they come, so that long files fit into memory."""
+  def shrink(self, frame_HWC: np.ndarray) -> np.ndarray:
+    """A whole frame resized as `cut` would, but not enlarged yet."""
     side = viewing.short_side(self.views, self.trained.config.clip.size)
-    return functools.partial(_resize, short_side=side)
+    height, width = frame_HWC.shape[:2]
+    if min(height, width) <= side:
+      return frame_HWC
+    H, W = resized(height, width, side)
+    return cv2.resize(frame_HWC, (W, H), interpolation=cv2.INTER_LINEAR)
+
+  def chosen(self, times_us: np.ndarray) -> np.ndarray:
+    """The frames of each view over time, [views over time, T]."""
+    clip, count = self.trained.config.clip, self.views.temporal
+    return np.stack(
+      [clips.view_indices(times_us, clip, v, count) for v in range(count)]
+    )
 
   def _answer(self, file: str, stretch: Stretch) -> Answer:
     logits_VK = self._scores(self.cut_views(stretch))
@@ -126,7 +142,7 @@ class Predictor:
       file=file,
       start_s=round(stretch.start_s, 3),
       end_s=round(stretch.end_s, 3),
-      frames=len(stretch.frames),
+      frames=len(stretch.times_us),
       views=len(logits_VK),
       classes=tuple(self.trained.classes.names[k] for k in best),
       probabilities=tuple(float(scores_K[k]) for k in best),
@@ -134,23 +150,16 @@ class Predictor:
 
   def cut_views(self, stretch: Stretch) -> np.ndarray:
     """The views of a stretch, cut as evaluation cuts, [V, T, H, W, C]."""
-    clip, views = self.trained.config.clip, self.views
-    height, width = stretch.frames[0].shape[:2]
+    size, views = self.trained.config.clip.size, self.views
+    height, width = next(iter(stretch.frames.values())).shape[:2]
+    side = viewing.short_side(views, size)
+    chosen = self.chosen(stretch.times_us)
     made = []
     for number in range(viewing.count(views)):
       when, where = viewing.split(number, views)
-      crop = viewing.crop_of(
-        height,
-        width,
-        clip.size,
-        viewing.short_side(views, clip.size),
-        where,
-        views.spatial,
-      )
-      chosen = clips.view_indices(stretch.times_us, clip, when, views.temporal)
-      made.append(
-        np.stack([cut(stretch.frames[i], crop, clip.size) for i in chosen])
-      )
+      crop = viewing.crop_of(height, width, size, side, where, views.spatial)
+      frames = [cut(stretch.frames[int(i)], crop, size) for i in chosen[when]]
+      made.append(np.stack(frames))
     return np.stack(made)
 
   def _scores(self, video_VTHWC: np.ndarray) -> np.ndarray:
@@ -171,65 +180,75 @@ class Predictor:
     return np.concatenate(found)
 
 
-def stretches(
-  path: str | pathlib.Path, *, window_s: float, hop_s: float, keep
-) -> Iterator[Stretch]:
-  """Cuts a file into stretches while decoding it once.
-
-  Window i covers the frames whose time lies in [i * hop, i * hop + window). A
-  tail shorter than half a window joins no answer of its own unless it is the
-  whole file; the last full window then ends before it.
+def whole(
+  path: str | pathlib.Path,
+  *,
+  choose: Callable[[np.ndarray], np.ndarray],
+  keep: Callable[[np.ndarray], np.ndarray],
+) -> Stretch:
+  """A file as one stretch, with the frames that `choose` asks for.
 
   Args:
     path: a video file.
-    window_s: seconds; 0 for the whole file.
-    hop_s: seconds between starts; above 0 if window_s is.
+    choose: times of all frames, [n], to frame numbers.
+    keep: applied to every frame that is kept, uint8 [H, W, C].
+
+  Raises:
+    decode.BadVideo: if nothing decodes.
+  """
+  with decode.read_video(path) as reading:
+    times_us = np.array([time_us for _, time_us in reading], np.int64)
+  wanted, frames = {int(i) for i in np.ravel(choose(times_us))}, {}
+  with decode.read_video(path) as reading:
+    for number, (frame_HWC, _) in enumerate(reading):
+      if number in wanted:
+        frames[number] = keep(frame_HWC)
+  return Stretch(0.0, times_us[-1] / 1e6, times_us, frames)
+
+
+def stretches(
+  path: str | pathlib.Path,
+  *,
+  window_s: float,
+  hop_s: float,
+  keep: Callable[[np.ndarray], np.ndarray],
+) -> Iterator[Stretch]:
+  """Cuts a file into stretches while decoding it once.
+
+  Window i covers the frames whose time lies in [i * hop, i * hop + window).
+  The last one ends with the file and may be shorter; its times say so.
+
+  Args:
+    path: a video file.
+    window_s: seconds, above 0.
+    hop_s: seconds between starts, above 0.
     keep: applied to every frame, uint8 [H, W, C].
 
   Raises:
     decode.BadVideo: if nothing decodes.
   """
-  held: list[tuple[float, np.ndarray]] = []
+  held: list[tuple[int, np.ndarray]] = []
   number = 0
-  for frame_HWC, time_us in decode.read_video(path):
-    second = time_us / 1e6
-    while window_s and second >= number * hop_s + window_s:
-      inside = _inside(held, number * hop_s, window_s)
-      if inside:
-        yield _stretch(inside)
-      number += 1
-      held = [h for h in held if h[0] >= number * hop_s]
-    held.append((second, keep(frame_HWC)))
-  inside = _inside(held, number * hop_s, window_s) if window_s else held
-  if inside:
-    long = inside[-1][0] - number * hop_s
-    if not window_s or number == 0 or long >= window_s / 2:
-      yield _stretch(inside)
+  window_us, hop_us = round(window_s * 1e6), round(hop_s * 1e6)
+  with decode.read_video(path) as reading:
+    for frame_HWC, time_us in reading:
+      # Whole microseconds: 5 * 0.2 s lies past 1.0 s in floats.
+      while time_us >= number * hop_us + window_us:
+        if held:
+          yield _stretch(held)
+        number += 1
+        held = [h for h in held if h[0] >= number * hop_us]
+      if time_us >= number * hop_us:
+        held.append((time_us, keep(frame_HWC)))
+  if held:
+    yield _stretch(held)
 
 
-def _inside(held, start_s: float, window_s: float):
-  """The frames of one window."""
-  return [h for h in held if start_s <= h[0] < start_s + window_s]
-
-
-def _stretch(held: list[tuple[float, np.ndarray]]) -> Stretch:
-  start = held[0][0]
+def _stretch(held: list[tuple[int, np.ndarray]]) -> Stretch:
+  start_us = held[0][0]
   return Stretch(
-    start_s=start,
-    end_s=held[-1][0],
-    times_us=np.array([round((t - start) * 1e6) for t, _ in held], np.int64),
-    frames=[frame for _, frame in held],
+    start_s=start_us / 1e6,
+    end_s=held[-1][0] / 1e6,
+    times_us=np.array([time_us - start_us for time_us, _ in held], np.int64),
+    frames=dict(enumerate(frame for _, frame in held)),
   )
-
-
-def _resize(frame_HWC: np.ndarray, *, short_side: int) -> np.ndarray:
-  """The whole frame at a short side, never enlarged here."""
-  import cv2
-
-  from vidmodels.data.augment import resized
-
-  height, width = frame_HWC.shape[:2]
-  if min(height, width) <= short_side:
-    return frame_HWC
-  H, W = resized(height, width, short_side)
-  return cv2.resize(frame_HWC, (W, H), interpolation=cv2.INTER_LINEAR)

@@ -1,0 +1,135 @@
+"""Evaluation counts what it says, at any batch size, and predicts the same."""
+
+import dataclasses
+import json
+
+import fake
+import numpy as np
+import pytest
+import tiny
+
+from vidmodels.data import pipeline
+from vidmodels.data.augment import decode
+from vidmodels.data.shards import RecordSet
+from vidmodels.evaluate import accuracy, predict, run, trained
+from vidmodels.train import loop
+from vidmodels.train.scores import ViewScores
+from vidmodels.typing import InputError
+
+
+@pytest.fixture(scope='module')
+def records(tmp_path_factory):
+  folder = fake.write(tmp_path_factory.mktemp('records'))
+  return fake.write(folder, 'test', videos=5, frames=20, width=40, listed=6)
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory, records):
+  """A model after a few steps."""
+  workdir = tmp_path_factory.mktemp('run')
+  loop.train(tiny.config(records, optim__steps=2, optim__ema=0.5), workdir)
+  return trained.load(workdir)
+
+
+def views_of(model, temporal, spatial, batch):
+  return dataclasses.replace(
+    model.config.views, temporal=temporal, spatial=spatial, batch=batch
+  )
+
+
+def test_any_batch_size_gives_the_same_scores(tmp_path, model, records):
+  logits = []
+  for batch in (1, 7, 64):
+    report = run.evaluate(
+      model,
+      dir=records,
+      split='test',
+      views=views_of(model, 2, 3, batch),
+      out=tmp_path / str(batch),
+    )
+    logits.append(np.load(report.scores)['logits'])
+  assert logits[0].shape == (5, 6, 3)
+  np.testing.assert_allclose(logits[1], logits[0], atol=1e-5)
+  np.testing.assert_allclose(logits[2], logits[0], atol=1e-5)
+
+
+def test_the_report_says_what_was_measured_and_what_was_lost(
+  tmp_path, model, records
+):
+  report = run.evaluate(
+    model,
+    dir=records,
+    split='test',
+    views=views_of(model, 2, 3, 8),
+    out=tmp_path,
+  )
+  assert '5 of 6 videos, 6 views' in report.line()
+  saved = json.loads((tmp_path / 'test_2x3_step2.json').read_text())
+  assert saved == json.loads(json.dumps(report.as_json()))
+  scores = np.load(report.scores)
+  right = scores['logits'].mean(1).argmax(-1) == scores['label']
+  assert saved['test_2x3/top1'] == pytest.approx(right.mean())
+  assert saved['weights'] == 'ema'
+  assert scores['video'].tolist() == [
+    RecordSet.open(records, 'test').record(i).video for i in range(5)
+  ]
+
+
+def test_classes_that_differ_from_the_checkpoints_are_refused(tmp_path, model):
+  fake.write(tmp_path, 'test', classes=('red', 'blue', 'green'))
+  with pytest.raises(InputError, match="class 1 is 'green' here and 'blue'"):
+    run.evaluate(
+      model, dir=tmp_path, split='test', views=views_of(model, 1, 1, 8)
+    )
+
+
+def test_views_are_averaged_as_asked():
+  logits = np.array([[[8.0, 0.0], [0.0, 1.0], [0.0, 1.0]]])
+  assert accuracy.average(logits, 'logits').argmax() == 0
+  # One confident view outweighs two mild ones in logits, not in softmaxes.
+  probs = accuracy.average(logits, 'probs')
+  assert probs.sum() == pytest.approx(1)
+  assert probs[0, 0] == pytest.approx((0.99966 + 2 * 0.26894) / 3, abs=1e-4)
+
+
+def test_a_view_that_is_missing_or_doubled_is_an_error():
+  good = ViewScores(
+    index_R=np.array([1, 0, 1, 0]),
+    view_R=np.array([0, 1, 1, 0]),
+    label_R=np.array([1, 0, 1, 0]),
+    logits_RK=np.arange(8.0).reshape(4, 2),
+  )
+  scored = accuracy.by_video(good, videos=2, views=2)
+  assert scored.label_R.tolist() == [0, 1]
+  np.testing.assert_array_equal(scored.logits_RVK[0, 1], [2, 3])
+  twice = dataclasses.replace(good, view_R=np.array([0, 0, 1, 0]))
+  with pytest.raises(ValueError, match='3 different; wanted each of 2 x 2'):
+    accuracy.by_video(twice, videos=2, views=2)
+
+
+def test_scores_that_are_no_numbers_are_no_accuracy():
+  broken = accuracy.VideoScores(np.full((1, 1, 2), np.nan), np.zeros(1, int))
+  with pytest.raises(ValueError, match='not finite'):
+    accuracy.accuracy(broken, 'logits')
+
+
+def test_predict_cuts_the_views_that_evaluate_cuts(model, records):
+  opened = RecordSet.open(records, 'test')
+  views = views_of(model, 2, 3, 6)
+  predictor = predict.Predictor(model, views=views, top=3)
+  config = model.config
+  batches = pipeline.eval_batches(
+    opened, clip=config.clip, views=views, data=config.data, rows=range(6)
+  )
+  for i, batch in enumerate(batches):
+    record = opened.record(i)
+    stretch = predict.Stretch(
+      start_s=0.0,
+      end_s=1.0,
+      times_us=record.timestamps_us,
+      frames={
+        t: predictor.shrink(decode(jpeg))
+        for t, jpeg in enumerate(record.frames)
+      },
+    )
+    np.testing.assert_array_equal(predictor.cut_views(stretch), batch['video'])

@@ -1,0 +1,93 @@
+"""Schedules at literal steps; SGD's coupled decay against arithmetic."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vidmodels import config as cfg
+from vidmodels.train import optim
+from vidmodels.typing import InputError
+
+# 640 examples in batches of 64: ten steps an epoch.
+SIZES = dict(examples=640, batch=64)
+
+
+def test_step_schedule_drops_by_its_factors_of_the_peak():
+  recipe = cfg.Optim(
+    lr=0.5,
+    epochs=15.0,
+    schedule='step',
+    milestones=(11.0, 14.0),
+    factors=(0.1, 0.01),
+  )
+  rate = optim.schedule(recipe, **SIZES)
+  found = [float(rate(s)) for s in (0, 109, 110, 139, 140, 149)]
+  assert found == pytest.approx([0.5, 0.5, 0.05, 0.05, 0.005, 0.005])
+  assert optim.total_steps(recipe, **SIZES) == 150
+
+
+def test_cosine_does_not_restart_after_the_warm_up():
+  recipe = cfg.Optim(lr=1.0, steps=100, warmup=20.0, warmup_lr=0.1)
+  rate = optim.schedule(recipe, **SIZES)
+  joint = 0.5 * (1 + np.cos(np.pi * 0.2))
+  assert float(rate(0)) == pytest.approx(0.1)
+  assert float(rate(10)) == pytest.approx((0.1 + joint) / 2)
+  assert float(rate(20)) == pytest.approx(joint)
+  assert float(rate(50)) == pytest.approx(0.5)
+  assert float(rate(100)) == pytest.approx(0, abs=1e-7)
+
+
+def test_the_peak_scales_with_the_batch_only_when_asked():
+  assert optim.peak_lr(cfg.Optim(lr=0.1), batch=64) == 0.1
+  scaled = cfg.Optim(lr=0.1, lr_batch=256)
+  assert optim.peak_lr(scaled, batch=64) == pytest.approx(0.025)
+
+
+@pytest.mark.parametrize(
+  'wrong',
+  [
+    dict(steps=10, warmup=10.0),
+    dict(epochs=5.0, schedule='step', milestones=(5.0,), factors=(0.1,)),
+    dict(
+      epochs=5.0, schedule='step', milestones=(3.0, 2.0), factors=(0.1,) * 2
+    ),
+  ],
+)
+def test_a_schedule_that_does_not_fit_the_run_is_refused(wrong):
+  with pytest.raises(InputError, match='run of'):
+    optim.schedule(cfg.Optim(**wrong), **SIZES)
+
+
+def test_sgd_couples_decay_to_the_gradient_before_nesterov_momentum():
+  recipe = cfg.Optim(name='sgd', steps=9, weight_decay=0.1, momentum=0.9)
+  params = {'kernel': jnp.array([2.0])}
+  tx = optim.optimizer(recipe, lambda step: 0.5, params)
+  state, p, m = tx.init(params), 2.0, 0.0
+  for gradient in (1.0, -3.0, 0.5):
+    updates, state = tx.update({'kernel': jnp.array([gradient])}, state, params)
+    params = optax.apply_updates(params, updates)
+    g = gradient + 0.1 * p  # torch: d_p = grad + weight_decay * p
+    m = 0.9 * m + g  # buf = momentum * buf + d_p
+    p -= 0.5 * (g + 0.9 * m)  # nesterov: d_p + momentum * buf
+    np.testing.assert_allclose(params['kernel'], [p], rtol=1e-6)
+
+
+def test_decay_skips_what_the_regex_names_and_refuses_one_that_names_nothing():
+  params = {'dense': {'kernel': jnp.ones(2), 'bias': jnp.ones(2)}}
+  mask = optim.decay_mask(params, 'bias$')
+  assert mask == {'dense': {'kernel': True, 'bias': False}}
+  with pytest.raises(InputError, match='dense/bias'):
+    optim.decay_mask(params, 'baise')
+
+
+def test_gradients_are_clipped_by_their_global_norm():
+  recipe = cfg.Optim(name='sgd', steps=9, momentum=0.0, nesterov=False)
+  recipe = dataclasses.replace(recipe, clip_norm=1.0)
+  params = {'a': jnp.zeros(1), 'b': jnp.zeros(1)}
+  tx = optim.optimizer(recipe, lambda step: 1.0, params)
+  grads = {'a': jnp.array([3.0]), 'b': jnp.array([4.0])}
+  updates, _ = tx.update(grads, tx.init(params), params)
+  np.testing.assert_allclose([updates['a'][0], updates['b'][0]], [-0.6, -0.8])

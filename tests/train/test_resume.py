@@ -1,0 +1,202 @@
+"""A run that is killed, stopped or moved goes on exactly where it was."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import fake
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from vidmodels.train import hooks, loop
+from vidmodels.train.checkpoint import Checkpoints
+from vidmodels.typing import InputError
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+# Slow enough to be hit in the middle; saves every second of its 8 steps.
+CHANGES = dict(
+  optim__steps=8, optim__ema=0.9, model__drop_path=0.2, model__layers=1
+)
+
+
+@pytest.fixture(scope='module')
+def records(tmp_path_factory):
+  return fake.write(tmp_path_factory.mktemp('records'))
+
+
+@pytest.fixture(scope='module')
+def unbroken(tmp_path_factory, records):
+  """The run that nothing happened to."""
+  workdir = tmp_path_factory.mktemp('unbroken')
+  outcome = loop.train(tiny.config(records, **CHANGES), workdir)
+  assert (outcome.step, outcome.preempted) == (8, False)
+  return workdir
+
+
+def stored(workdir: pathlib.Path, step: int = 8) -> dict[str, np.ndarray]:
+  """Every array of a checkpoint, as it lies on disk."""
+  import orbax.checkpoint as ocp
+
+  arrays = {}
+  for item in ('params', 'ema', 'opt'):
+    path = workdir / 'checkpoints' / str(step) / item
+    tree = ocp.StandardCheckpointer().restore(path)
+    for key, leaf in jax.tree_util.tree_leaves_with_path(tree):
+      arrays[f'{item}{jax.tree_util.keystr(key)}'] = np.asarray(leaf)
+  return arrays
+
+
+def same(a: pathlib.Path, b: pathlib.Path) -> None:
+  ours, theirs = stored(a), stored(b)
+  assert ours.keys() == theirs.keys()
+  assert len(ours) > 30
+  for name, value in ours.items():
+    np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+  # What was logged agrees too: the batches behind it were the same.
+  logged = [
+    [
+      {k: v for k, v in json.loads(line).items() if 'train_clip' in k}
+      for line in (workdir / 'metrics.jsonl').read_text().splitlines()
+    ]
+    for workdir in (a, b)
+  ]
+  assert logged[0] == logged[1]
+
+
+def start(records, workdir, *more: str) -> subprocess.Popen:
+  """`vidmodels train` in a process of its own."""
+  return subprocess.Popen(
+    [
+      sys.executable,
+      '-m',
+      'vidmodels',
+      'train',
+      '--config=demo',
+      f'--workdir={workdir}',
+      *tiny.flags(records, **CHANGES),
+      *more,
+    ],
+    cwd=REPO,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    env=os.environ | {'PYTHONPATH': str(REPO)},
+  )
+
+
+def wait_for(path: pathlib.Path, process: subprocess.Popen) -> None:
+  """Returns as soon as `path` exists."""
+  for _ in range(2400):
+    if path.exists():
+      return
+    assert process.poll() is None, process.stdout.read().decode()
+    time.sleep(0.05)
+  raise AssertionError(f'{path} did not appear')
+
+
+def test_kill_9_and_resume_equals_an_unbroken_run(tmp_path, records, unbroken):
+  process = start(records, tmp_path)
+  wait_for(tmp_path / 'checkpoints' / '2', process)
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  steps = [
+    int(p.name)
+    for p in (tmp_path / 'checkpoints').iterdir()
+    if p.name.isdecimal()
+  ]
+  assert 8 not in steps, 'the run had ended before it was killed'
+  outcome = loop.train(tiny.config(records, **CHANGES), tmp_path)
+  assert outcome.step == 8
+  same(tmp_path, unbroken)
+
+
+def test_sigterm_saves_exits_42_and_the_same_command_goes_on(
+  tmp_path, records, unbroken
+):
+  process = start(records, tmp_path, '--config.checkpoint.every=1000')
+  wait_for(tmp_path / 'config.json', process)
+  wait_for(tmp_path / 'metrics.jsonl', process)  # the first line is written
+  process.send_signal(signal.SIGTERM)
+  said = process.communicate()[0].decode()
+  assert process.returncode == 42, said
+  assert 'start again' in said
+  outcome = loop.train(tiny.config(records, **CHANGES), tmp_path)
+  assert outcome.step == 8
+  same(tmp_path, unbroken)
+
+
+def test_another_mesh_goes_on_from_the_same_checkpoint(
+  tmp_path, records, unbroken
+):
+  first = stored(unbroken, 6)
+  shutil.copytree(unbroken, tmp_path / 'copy')
+  shutil.rmtree(tmp_path / 'copy/checkpoints/8')
+  moved = tiny.config(records, mesh__fsdp=2, mesh__tensor=2, **CHANGES)
+  loop.train(moved, tmp_path / 'copy')
+  again, before = stored(tmp_path / 'copy'), stored(unbroken)
+  assert first.keys() == again.keys()
+  for name, value in before.items():
+    np.testing.assert_allclose(
+      again[name], value, rtol=1e-4, atol=1e-5, err_msg=name
+    )
+
+
+def test_a_finished_run_does_nothing_more(records, unbroken):
+  before = (unbroken / 'metrics.jsonl').read_text()
+  outcome = loop.train(tiny.config(records, **CHANGES), unbroken)
+  assert outcome.step == 8
+  assert (unbroken / 'metrics.jsonl').read_text() == before
+
+
+def test_the_workdir_of_another_recipe_is_refused(records, unbroken):
+  changed = tiny.config(records, **CHANGES | {'optim__lr': 0.5})
+  with pytest.raises(InputError, match=r'config.optim.lr: 0.002 -> 0.5'):
+    loop.train(changed, unbroken)
+
+
+def test_other_records_under_the_same_path_are_refused(
+  tmp_path, records, unbroken
+):
+  fake.write(tmp_path, videos=5)
+  with pytest.raises(InputError, match=r'data\.fingerprint'):
+    loop.train(tiny.config(tmp_path, **CHANGES), unbroken)
+
+
+def test_a_checkpoint_of_another_shape_is_refused_by_name(unbroken):
+  saved = Checkpoints(unbroken)
+  wrong = {'head': {'bias': jax.ShapeDtypeStruct((4,), np.float32)}}
+  with pytest.raises(InputError, match=r'not in the model'):
+    saved.restore_item(8, 'params', wrong)
+  with pytest.raises(InputError, match='there are 6, 8'):
+    saved.pick(7)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_last_good_state(
+  tmp_path, records
+):
+  config = tiny.config(
+    records, optim__lr=1e30, optim__clip_norm=0.0, optim__steps=30
+  )
+  with pytest.raises(hooks.NonFiniteLossError, match='is not finite at step'):
+    loop.train(config, tmp_path)
+  saved = Checkpoints(tmp_path).latest()
+  if saved is not None:
+    assert all(np.isfinite(v).all() for v in stored(tmp_path, saved).values())
+
+
+def test_validation_is_named_after_single_clips(tmp_path, records):
+  fake.write(records, 'test', videos=5)
+  config = tiny.config(records, log__validate=2, optim__steps=2, views__batch=3)
+  loop.train(config, tmp_path)
+  lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
+  found = [line for line in map(json.loads, lines) if 'val_clip/top1' in line]
+  assert [line['step'] for line in found] == [2]
+  assert found[0]['val_clip/top1'] * 5 == pytest.approx(
+    round(found[0]['val_clip/top1'] * 5)
+  )
