@@ -2,6 +2,7 @@
 
 import pathlib
 
+import av
 import cv2
 import numpy as np
 
@@ -79,3 +80,16 @@ def _record(i, frames, height, width, classes) -> bytes:
       end_us=int(times[-1]) + 40_000,
     )
   )
+
+
+def video(path: pathlib.Path, *, frames: int, fps: int = 10) -> pathlib.Path:
+  """A file whose frames grow brighter."""
+  with av.open(str(path), 'w') as container:
+    stream = container.add_stream('libx264', rate=fps)
+    stream.width, stream.height, stream.pix_fmt = 48, 32, 'yuv420p'
+    for i in range(frames):
+      frame_HWC = np.full((32, 48, 3), 2 * i, np.uint8)
+      frame = av.VideoFrame.from_ndarray(frame_HWC, format='rgb24')
+      container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+  return path

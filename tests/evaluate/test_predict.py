@@ -1,8 +1,5 @@
 """Prediction on files: windows and their times, errors that name the file."""
 
-import pathlib
-
-import av
 import fake
 import numpy as np
 import pytest
@@ -13,24 +10,11 @@ from vidmodels.train import loop
 from vidmodels.typing import InputError
 
 
-def video(path: pathlib.Path, *, frames: int, fps: int = 10) -> pathlib.Path:
-  """A file whose frames grow brighter."""
-  with av.open(str(path), 'w') as container:
-    stream = container.add_stream('libx264', rate=fps)
-    stream.width, stream.height, stream.pix_fmt = 48, 32, 'yuv420p'
-    for i in range(frames):
-      frame_HWC = np.full((32, 48, 3), 2 * i, np.uint8)
-      frame = av.VideoFrame.from_ndarray(frame_HWC, format='rgb24')
-      container.mux(stream.encode(frame))
-    container.mux(stream.encode())
-  return path
-
-
 @pytest.fixture(scope='module')
 def predictor(tmp_path_factory):
   records = fake.write(tmp_path_factory.mktemp('records'))
   workdir = tmp_path_factory.mktemp('run')
-  loop.train(tiny.config(records, optim__steps=1), workdir)
+  loop.train(tiny.config(records, optim__steps=1, optim__warmup=0.0), workdir)
   model = trained.load(workdir)
   return predict.Predictor(model, views=model.config.views, top=2)
 
@@ -41,7 +25,7 @@ def cut(path, **windows):
 
 
 def test_a_whole_file_is_one_stretch_of_the_frames_asked_for(tmp_path):
-  path = video(tmp_path / 'a.mp4', frames=25)
+  path = fake.video(tmp_path / 'a.mp4', frames=25)
   asked = []
   stretch = predict.whole(
     path, choose=lambda t: asked.append(t) or [3, 20], keep=lambda f: f
@@ -65,7 +49,7 @@ def test_a_whole_file_is_one_stretch_of_the_frames_asked_for(tmp_path):
 def test_windows_cover_the_file_at_the_times_they_say(
   tmp_path, window, hop, stretches
 ):
-  path = video(tmp_path / 'a.mp4', frames=25)
+  path = fake.video(tmp_path / 'a.mp4', frames=25)
   found = cut(path, window_s=window, hop_s=hop)
   assert [f[2] for f in found] == [s[2] for s in stretches]
   np.testing.assert_allclose(found, stretches, atol=1e-6)
@@ -74,7 +58,7 @@ def test_windows_cover_the_file_at_the_times_they_say(
 def test_answers_name_classes_with_probabilities_best_first(
   tmp_path, predictor
 ):
-  path = video(tmp_path / 'ä b.mkv', frames=25)
+  path = fake.video(tmp_path / 'ä b.mkv', frames=25)
   answers = list(predictor.file(path, window_s=1.0))
   assert [a.start_s for a in answers] == [0, 1, 2]
   for answer in answers:

@@ -1,0 +1,182 @@
+"""Every wrong input ends with code 2 and one message that helps."""
+
+import json
+import pathlib
+
+import fake
+import pytest
+import tiny
+
+from vidmodels.cli import main
+from vidmodels.data.shards import RecordSet
+from vidmodels.train import loop
+
+
+@pytest.fixture(scope='module')
+def records(tmp_path_factory):
+  folder = fake.write(tmp_path_factory.mktemp('records'))
+  return fake.write(folder, 'test', videos=4)
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory, records):
+  folder = tmp_path_factory.mktemp('run')
+  changes = dict(optim__steps=1, optim__warmup=0.0, model__layers=1)
+  loop.train(tiny.config(records, **changes), folder)
+  return folder
+
+
+def says(capsys, argv: list, *parts: str) -> None:
+  """Runs a command that must fail with code 2 and say all of `parts`."""
+  argv = [str(a) for a in argv]
+  assert main(argv) == 2
+  error = capsys.readouterr().err
+  for part in parts:
+    assert part in error, error
+  assert 'Traceback' not in error
+
+
+def train(records, workdir, **changes) -> list[str]:
+  return [
+    'train',
+    '--config=demo',
+    f'--workdir={workdir}',
+    *tiny.flags(records, **changes),
+  ]
+
+
+@pytest.mark.parametrize(
+  ('changes', 'parts'),
+  [
+    ({'optim__stepz': 3}, ["no field 'optim.stepz'", "'optim.steps'"]),
+    ({'model__widht': 3}, ["no field 'model.widht'", "'model.width'"]),
+    ({'model__attention': 'divide'}, ["'divide'", "'divided'"]),
+    ({'batch': 12}, ['batch of 12', 'multiple of 8']),
+    ({'mesh__data': 3}, ['3 devices', '8 are here']),
+    ({'clip__size': 40}, ['(16, 18)', 'crop is larger than the frame']),
+    ({'clip__size': 20, 'augment__short_side': (20, 20)}, ['20', 'patch']),
+    ({'model__heads': 3}, ['width 16', '3 heads']),
+    ({'augment__flip': 1.5}, ['augment.flip is 1.5', 'from 0 to 1']),
+    ({'data__train': 'tarin'}, ["no split 'tarin'", 'test, train']),
+    ({'data__dir': '/nowhere'}, ['/nowhere', 'vidmodels prepare']),
+    ({'log__tensorboard': 'perhaps'}, ['tensorboard']),
+  ],
+)
+def test_a_recipe_that_cannot_run(capsys, tmp_path, records, changes, parts):
+  says(capsys, train(records, tmp_path / 'run', **changes), *parts)
+
+
+def test_the_workdir_of_another_recipe(capsys, records, workdir):
+  said = ['batch: 8 -> 16', 'another --workdir']
+  changes = dict(optim__steps=1, optim__warmup=0.0, model__layers=1, batch=16)
+  says(capsys, train(records, workdir, **changes), *said)
+
+
+def test_a_corrupt_record_is_named_by_shard_and_offset(capsys, tmp_path):
+  records = fake.write(tmp_path / 'records')
+  opened = RecordSet.open(records, 'train')
+  shard, offset = opened.where(9)
+  path = records / shard
+  data = bytearray(path.read_bytes())
+  data[offset + 100] ^= 255
+  path.write_bytes(data)
+  argv = train(records, tmp_path / 'run', model__layers=1)
+  says(capsys, argv, shard, f'offset {offset}', 'checksum')
+
+
+def test_an_empty_split(capsys, tmp_path):
+  records = fake.write(tmp_path / 'records', videos=0)
+  says(capsys, train(records, tmp_path / 'run'), "split 'train'", 'empty')
+
+
+def test_classes_that_are_not_the_checkpoints(capsys, tmp_path, workdir):
+  fake.write(tmp_path, 'test', classes=('red', 'blue', 'green'))
+  argv = ['evaluate', '--workdir', workdir, '--data', tmp_path]
+  says(capsys, argv, "class 1 is 'green' here and 'blue' there")
+
+
+@pytest.mark.parametrize(
+  ('flags', 'parts'),
+  [
+    (['--step', '7'], ['no checkpoint of step 7', '1']),
+    (['--weights', 'ema'], ['has no ema']),
+    (['--views', '3'], ['--views 3', 'TxS']),
+    (['--views', '1x2'], ['1x2', '4x3']),
+    (['--batch', '0'], ['--batch 0', 'at least 1']),
+    (['--split', 'val'], ["no split 'val'"]),
+  ],
+)
+def test_an_evaluation_that_cannot_be(capsys, workdir, flags, parts):
+  says(capsys, ['evaluate', '--workdir', workdir, *flags], *parts)
+
+
+def test_a_workdir_that_is_none(capsys, tmp_path):
+  says(capsys, ['evaluate', '--workdir', tmp_path], 'does not exist')
+  (tmp_path / 'checkpoints').mkdir()
+  says(capsys, ['evaluate', '--workdir', tmp_path], 'no complete checkpoint')
+
+
+def test_predict_answers_the_good_files_and_names_the_bad(
+  capsys, tmp_path, workdir
+):
+  good = fake.video(tmp_path / 'good.mp4', frames=6)
+  argv = ['predict', str(good), 'gone.mp4', '--workdir', str(workdir), '--json']
+  assert main(argv) == 2
+  streams = capsys.readouterr()
+  found = json.loads(streams.out)
+  assert [a['file'] for a in found['answers']] == [str(good)]
+  assert [e['file'] for e in found['errors']] == ['gone.mp4']
+  assert 'gone.mp4' in streams.err
+
+
+@pytest.mark.parametrize(
+  ('line', 'parts'),
+  [
+    ('a.mp4 purple', ["'purple'"]),
+    ('a.mp4 3', ['label 3', '0 to 2']),
+    ('a.mp4 gren', ["'green'"]),
+    ('a.mp4', ['label']),
+  ],
+)
+def test_a_list_that_does_not_fit_its_classes(
+  capsys, tmp_path, line: str, parts
+):
+  (tmp_path / 'classes.txt').write_text('red\ngreen\nblue\n')
+  (tmp_path / 'a.mp4').write_bytes(b'x')
+  source = tmp_path / 'list.txt'
+  source.write_text(line + '\n')
+  argv = ['prepare', source, '--out', tmp_path / 'out']
+  says(capsys, argv, *parts)
+  assert not (tmp_path / 'out').exists()
+
+
+def test_errors_are_json_where_json_was_asked_for(capsys, tmp_path):
+  assert main(['inspect', str(tmp_path), '--json']) == 2
+  found = json.loads(capsys.readouterr().out)
+  assert found['exit_code'] == 2
+  assert str(tmp_path) in found['error']
+
+
+def test_flags_nobody_knows(capsys):
+  with pytest.raises(SystemExit) as stopped:
+    main(['inspect', 'x', '--shet', 'y'])
+  assert stopped.value.code == 2
+  assert '--shet' in capsys.readouterr().err
+
+
+def test_help_names_every_command(capsys):
+  with pytest.raises(SystemExit):
+    main(['--help'])
+  said = capsys.readouterr().out
+  for name in ('prepare', 'check', 'train', 'evaluate', 'predict', 'demo'):
+    assert f'    {name} ' in said
+  assert 'Exit codes' in said
+
+
+def test_a_failed_prepare_leaves_no_half_written_split(capsys, tmp_path):
+  folder = tmp_path / 'videos' / 'red'
+  folder.mkdir(parents=True)
+  (folder / 'page.mp4').write_text('<html>')
+  argv = ['prepare', tmp_path / 'videos', '--out', tmp_path / 'out']
+  says(capsys, argv, '1 of 1 videos are lost', 'page.mp4')
+  assert not list(pathlib.Path(tmp_path / 'out').glob('*.manifest.json'))

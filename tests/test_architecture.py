@@ -1,0 +1,119 @@
+"""The shape of the code: imports go one way, names tell their axes."""
+
+import ast
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from vidmodels.typing import AXES
+
+REPO = pathlib.Path(__file__).resolve().parent.parent
+PACKAGE = REPO / 'vidmodels'
+FILES = sorted(PACKAGE.rglob('*.py'))
+# A module may import from its own layer and from those before it.
+LAYERS = (
+  {'typing', 'config', '__init__'},
+  {'nn', 'data'},
+  {'models'},
+  {'weights', 'analysis'},
+  {'train'},
+  {'evaluate'},
+  {'cli'},
+  {'__main__'},
+)
+SIBLINGS = ({'nn', 'data'}, {'weights', 'analysis'})  # never of each other
+
+
+def layer(part: str) -> int:
+  return next(i for i, names in enumerate(LAYERS) if part in names)
+
+
+def part_of(module: str) -> str:
+  """'vidmodels.data.clips' -> 'data'."""
+  return [*module.split('.'), '__init__'][1]
+
+
+def imported(path: pathlib.Path) -> set[str]:
+  """Every vidmodels module that a file imports, lazily or not."""
+  found = set()
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      found |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.ImportFrom) and node.module:
+      found.add(node.module)
+      found |= {f'{node.module}.{alias.name}' for alias in node.names}
+  return {name for name in found if name.startswith('vidmodels.')}
+
+
+@pytest.mark.parametrize('path', FILES, ids=str)
+def test_imports_go_one_way(path):
+  own = path.relative_to(PACKAGE).with_suffix('').parts[0]
+  for module in imported(path):
+    if (
+      not (PACKAGE / part_of(module)).exists()
+      and not (PACKAGE / f'{part_of(module)}.py').exists()
+    ):
+      continue  # a name of vidmodels/__init__.py
+    theirs = part_of(module)
+    assert layer(theirs) <= layer(own), f'{path} imports {module}'
+    for pair in SIBLINGS:
+      assert not (own in pair and theirs in pair and own != theirs), module
+
+
+def test_every_part_of_the_package_has_a_layer():
+  parts = {p.relative_to(PACKAGE).with_suffix('').parts[0] for p in FILES}
+  assert parts <= set().union(*LAYERS)
+
+
+def test_only_one_file_knows_orbax():
+  users = [p.name for p in FILES if 'import orbax' in p.read_text()]
+  assert users == ['checkpoint.py']
+
+
+# `video_BTHWC`, `h_xLD`: an underscore, then axis letters, at least one of
+# them a capital; `times_n` is an exception that AXES names too.
+SUFFIX = re.compile(r'[a-z0-9]_([A-Za-z]*[A-Z][A-Za-z]*|[a-z])$')
+
+
+@pytest.mark.parametrize('path', FILES, ids=str)
+def test_every_axis_letter_is_known(path):
+  for node in ast.walk(ast.parse(path.read_text())):
+    names = []
+    if isinstance(node, ast.Name):
+      names = [node.id]
+    elif isinstance(node, ast.arg):
+      names = [node.arg]
+    for name in names:
+      match = SUFFIX.search(name)
+      if match and re.search('[A-Z]', match[1]) and not name.isupper():
+        assert set(match[1]) <= set(AXES), f'{path}:{node.lineno} {name}'
+
+
+def test_importing_the_package_loads_no_tensorflow_and_no_torch():
+  code = (
+    'import sys, vidmodels, vidmodels.models; vidmodels.models.families(); '
+    "bad = {'tensorflow', 'torch'} & set(sys.modules); assert not bad, bad"
+  )
+  subprocess.run([sys.executable, '-c', code], check=True, cwd=REPO)
+
+
+def test_models_and_the_step_import_without_input_and_logging_libraries():
+  # Accelerator machines often have JAX and little else.
+  blocked = ('clu', 'grain', 'ml_collections', 'tensorflow', 'av')
+  code = (
+    f'import sys\nfor name in {blocked}: sys.modules[name] = None\n'
+    'import vidmodels.models.timesformer, vidmodels.train.step, '
+    'vidmodels.train.build, vidmodels.train.optim'
+  )
+  subprocess.run([sys.executable, '-c', code], check=True, cwd=REPO)
+
+
+def test_the_data_path_loads_no_jax():
+  code = (
+    'import sys, vidmodels.data.pipeline, vidmodels.data.prepare, '
+    "vidmodels.data.synthetic; assert 'jax' not in sys.modules"
+  )
+  subprocess.run([sys.executable, '-c', code], check=True, cwd=REPO)

@@ -1,0 +1,87 @@
+"""Recipes: what is locked, typed, checked, and equal to its golden text."""
+
+import json
+import pathlib
+
+import pytest
+
+from vidmodels import config as cfg
+from vidmodels.cli import recipe
+from vidmodels.typing import InputError
+
+GOLDEN = pathlib.Path(__file__).parent / 'golden_configs'
+RECIPES = [
+  'demo',
+  'demo:joint',
+  'demo:space',
+  'timesformer',
+  'timesformer:high,k600',
+  'timesformer:long,ssv2',
+  'timesformer:base,k400,joint',
+  'timesformer:base,k400,space',
+]
+
+
+@pytest.mark.parametrize('name', RECIPES)
+def test_every_recipe_resolves_and_equals_its_golden_text(name):
+  text = json.dumps(cfg.as_dict(recipe.load(name)), indent=1) + '\n'
+  path = GOLDEN / f'{name.replace(":", "-").replace(",", "-")}.json'
+  if not path.exists():
+    path.write_text(text)
+    pytest.fail(f'{path.name} is new: read it, commit it, run again')
+  assert text == path.read_text(), f'the recipe changed; delete {path} if meant'
+
+
+def test_every_recipe_file_is_in_the_list_above():
+  assert set(recipe.names()) == {name.split(':')[0] for name in RECIPES}
+
+
+def test_a_checked_recipe_survives_json():
+  config = recipe.load('timesformer:long,ssv2')
+  again = cfg.check(json.loads(json.dumps(cfg.as_dict(config))))
+  assert cfg.as_dict(again) == cfg.as_dict(config)
+  assert again == config
+
+
+def test_a_misspelt_field_fails_on_its_own_line():
+  c = cfg.skeleton(family='timesformer')
+  with pytest.raises(AttributeError, match='milestones'):
+    c.optim.milestone = (1.0,)
+  with pytest.raises(InputError, match=r"'model.attention'"):
+    cfg.skeleton(family='timesformer', atention='joint')
+  with pytest.raises(InputError, match='timesformer'):
+    cfg.skeleton(family='timesfomer')
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'clip': {'frames': 0}}, 'clip.frames is 0; wanted at least 1'),
+    ({'clip': {'frames': 8.0}}, 'clip.frames is 8.0; wanted int'),
+    ({'clip': {'unit': 'hour'}}, "clip.unit is 'hour'"),
+    ({'clip': {'sampling': 'segment', 'stride': 4.0}}, 'means nothing'),
+    ({'clip': 8}, 'clip is 8; wanted the fields'),
+    ({'data': {'dir': ''}}, 'data.dir is empty'),
+    ({'data': {'std': [1.0, 0.0, 1.0]}}, 'std above 0'),
+    ({'views': {'spatial': 2}}, 'views.spatial is 2'),
+    ({'views': {'short_side': 100}}, 'under the crop of 224'),
+    ({'augment': {'short_side': [256]}}, 'wanted 2 values'),
+    ({'optim': {'steps': 5}}, 'epochs=15.0 and steps=5; set one'),
+    ({'optim': {'schedule': 'cosine'}}, 'belong to "step" alone'),
+    ({'optim': {'factors': [0.1]}}, 'one value each'),
+    ({'mesh': {'data': -1, 'fsdp': -1}}, 'at most one of them -1'),
+    ({'accumulate': 3}, 'does not divide into accumulate=3'),
+    ({'dtype': 'float16'}, "dtype is 'float16'"),
+    ({'sead': 1}, "no field 'sead'; did you mean 'seed'"),
+  ],
+)
+def test_fields_that_are_wrong_or_disagree_are_named(change, message):
+  tree = cfg.as_dict(recipe.load('timesformer'))
+  for name, value in change.items():
+    if isinstance(value, dict):
+      tree[name].update(value)
+    else:
+      tree[name] = value
+  with pytest.raises(InputError) as error:
+    cfg.check(tree)
+  assert message in str(error.value)
