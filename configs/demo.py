@@ -2,7 +2,7 @@
 
   --config=demo:divided (default), demo:joint or demo:space
 
-About two minutes a model on two CPU cores. Divided attention learns to tell the
+A minute or two a model on two CPU cores. Divided attention learns to tell the
 direction; space-only attention cannot, by construction of the data: it sees no
 order, so at best it names the axis and guesses one of two directions.
 """
@@ -19,6 +19,7 @@ def get_config(arg: str = 'divided'):
     heads=4,
     patch=8,
     drop_path=0.0,
+    fresh='scratch',
   )
   c.data.update(dir='demo/records', mean=(0.5,) * 3, std=(0.25,) * 3)
   c.data.threads = 2
@@ -28,7 +29,7 @@ def get_config(arg: str = 'divided'):
   c.optim.update(
     name='adamw',
     lr=2e-3,
-    steps=1200,
+    steps=1000,
     warmup=100.0,
     weight_decay=0.05,
     decay_skip='bias|scale|pos|class_token',

@@ -10,6 +10,7 @@ import pytest
 from vidmodels import models
 from vidmodels.models import timesformer
 from vidmodels.models.timesformer import STEPS, Block, Step
+from vidmodels.nn.init import FRESH
 
 GRID = (2, 3, 4, 5, 16)  # B, T, H, W, D of patches
 FRAME, ROW, COLUMN = 2, 1, 3  # no corner: a reshape for a transpose keeps those
@@ -34,10 +35,11 @@ def start(module, *args):
 
 
 def step_of(name: str, drop_path: float = 0.0) -> Step:
-  axes, zero_fc = STEPS[name]
+  axes, has_fc = STEPS[name]
   return Step(
     axes=axes,
-    zero_fc=zero_fc,
+    has_fc=has_fc,
+    fresh=FRESH['image'],
     heads=2,
     qkv_bias=True,
     drop_path=drop_path,
@@ -48,6 +50,7 @@ def step_of(name: str, drop_path: float = 0.0) -> Step:
 def block_of(scheme: str, drop_path: float = 0.0) -> Block:
   return Block(
     steps=timesformer.BLOCKS[scheme],
+    fresh=FRESH['image'],
     heads=2,
     hidden=32,
     qkv_bias=True,

@@ -1,7 +1,8 @@
 """The pictures of the motion clips: a label is the direction of time alone.
 
-A clip shows one textured shape, repeated every short side so that any square
-crop holds one, that travels, turns or changes size at a steady speed. What
+A clip shows one textured disc, half bright and half dim, repeated every short
+side so that any square crop holds one. It travels, turns or changes size at a
+steady speed. What
 moves is a phase on a circle: position, angle and log size wrap around. The
 phase of the first frame is uniform, so every frame of every clip of an axis has
 the same distribution; and the clips of a backward class are clips of the
@@ -45,7 +46,9 @@ class Motion:
     fps: frame rates.
     speed: turns of the phase a frame, both ends included; a model that takes
       every s-th frame sees the direction while s * speed stays below 1/2.
-    background: 'plain', or 'textured', which is much harder to learn.
+    contrast: 'bright' is a bright disc on a dark ground; 'any' draws both
+      from all colours, and is much harder to learn.
+    background: 'plain', or 'textured', which is harder too.
     noise: standard deviation of the pixels' noise, of a range of 1.
     qp: the coder's quantiser, 0 (lossless) to 51.
   """
@@ -53,7 +56,8 @@ class Motion:
   short_side: tuple[int, int] = (36, 64)
   frames: tuple[int, int] = (16, 40)
   fps: tuple[float, ...] = (12.5, 24.0, 25.0, 30.0)
-  speed: tuple[float, float] = (0.02, 0.08)
+  speed: tuple[float, float] = (0.02, 0.05)
+  contrast: Literal['bright', 'any'] = 'bright'
   background: Literal['plain', 'textured'] = 'plain'
   noise: float = 0.02
   qp: int = 20
@@ -109,7 +113,7 @@ def draw_scene(rng: np.random.Generator, motion: Motion) -> Scene:
   scale = short / min(rows, columns)
   height, width = (2 * round(scale * side / 2) for side in (rows, columns))
   frames = int(rng.integers(motion.frames[0], motion.frames[1] + 1))
-  back = rng.uniform(0, 1, 3)
+  back = rng.uniform(0, _ground(motion), 3)
   return Scene(
     height=height,
     width=width,
@@ -119,8 +123,8 @@ def draw_scene(rng: np.random.Generator, motion: Motion) -> Scene:
     speed=float(rng.uniform(*motion.speed)),
     centre=(float(rng.uniform()), float(rng.uniform())),
     angle=float(rng.uniform()),
-    size=float(rng.uniform(0.45, _LARGE)),
-    shape_HWC=_shape(rng, back),
+    size=float(rng.uniform(0.4, 0.6)),
+    shape_HWC=_disc(rng, motion, back),
     back_HWC=_back(rng, motion, height, width, back),
     noise_HWC=np.float32(motion.noise)
     * rng.standard_normal((height + 32, width + 32, 3), np.float32),
@@ -174,31 +178,36 @@ def render(scene: Scene, label: str) -> np.ndarray:
   return video_THWC if label == AXES[axis][0] else video_THWC[::-1]
 
 
-def _shape(rng: np.random.Generator, back: np.ndarray) -> np.ndarray:
-  """A textured shape that no turn short of a full one maps to itself.
+def _ground(motion: Motion) -> float:
+  """The brightest that a channel of the background may be."""
+  if motion.contrast not in ('bright', 'any'):
+    raise InputError(f'contrast {motion.contrast!r} came; wanted bright or any')
+  return 0.35 if motion.contrast == 'bright' else 1.0
+
+
+def _disc(
+  rng: np.random.Generator, motion: Motion, back: np.ndarray
+) -> np.ndarray:
+  """A disc of two halves, which no turn short of a full one maps to itself.
 
   Returns:
-    Colour times opacity, and opacity: float32 [64, 64, 4], the shape inside
-    the circle that touches the edges.
+    Colour times opacity, and opacity: float32 [64, 64, 4], the disc just
+    inside the circle that touches the edges.
   """
-  # Three spokes of unequal length at random angles, on a hub beside the
-  # centre: seen from any side it tells how far it has turned.
-  mask = np.zeros((4 * _CANVAS, 4 * _CANVAS), np.uint8)
-  middle = np.full(2, 2.0 * _CANVAS)
-  turn = rng.uniform(0, 2 * np.pi) + np.array([0, 0.3, 0.62]) * 2 * np.pi
-  turn[1:] += rng.uniform(-0.3, 0.3, 2)
-  for length, angle in zip((0.95, 0.6, 0.4), turn, strict=True):
-    tip = middle + length * 1.8 * _CANVAS * np.array(
-      [np.cos(angle), np.sin(angle)]
-    )
-    ends = [tuple(int(v) for v in point) for point in (middle, tip)]
-    cv2.line(mask, *ends, 255, int(rng.integers(28, 48)), cv2.LINE_AA)
-  cover_HW = cv2.resize(mask, (_CANVAS, _CANVAS), interpolation=cv2.INTER_AREA)
-  cover_HWC = cover_HW[..., None].astype(np.float32) / 255
-  # Half a turn of the colour circle away, give or take, in each channel.
-  colours = (back + 0.5 + rng.uniform(-0.2, 0.2, (2, 3))) % 1
-  mix_HWC = _texture(rng, _CANVAS, _CANVAS, 6)[..., None]
-  colour_HWC = (colours[0] * mix_HWC + colours[1] * (1 - mix_HWC)) * cover_HWC
+  middle = (_CANVAS - 1) / 2
+  y_HW, x_HW = (np.mgrid[:_CANVAS, :_CANVAS] - middle) / (_CANVAS / 2)
+  # Edges about a tenth of the radius wide, so that the warp does not alias.
+  cover_HWC = np.clip((0.95 - np.hypot(y_HW, x_HW)) * 8, 0, 1)[..., None]
+  turn = rng.uniform(0, 2 * np.pi)
+  side_HW = x_HW * np.cos(turn) + y_HW * np.sin(turn)
+  half_HWC = np.clip(side_HW * 4 + 0.5, 0, 1)[..., None]
+  if motion.contrast == 'bright':
+    bright, dim = rng.uniform(0.65, 1, 3), rng.uniform(0.3, 0.5, 3)
+  else:  # half a turn of the colour circle away, give or take
+    bright, dim = (back + 0.5 + rng.uniform(-0.2, 0.2, (2, 3))) % 1
+  grain_HWC = 0.85 + 0.15 * _texture(rng, _CANVAS, _CANVAS, 6)[..., None]
+  colour_HWC = bright * half_HWC + dim * (1 - half_HWC)
+  colour_HWC = colour_HWC * grain_HWC * cover_HWC
   return np.concatenate([colour_HWC, cover_HWC], -1).astype(np.float32)
 
 
@@ -215,7 +224,7 @@ def _back(
     raise InputError(
       f'background {motion.background!r} came; wanted plain or textured'
     )
-  other = rng.uniform(0, 1, 3)
+  other = rng.uniform(0, _ground(motion), 3)
   mix_HWC = _texture(rng, height, width, 8)[..., None]
   return (colour * mix_HWC + other * (1 - mix_HWC)).astype(np.float32)
 

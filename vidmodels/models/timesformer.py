@@ -34,8 +34,7 @@ BLOCKS = {
   'joint': ('joint',),
   'space': ('space',),
 }
-# A step: the axes that a patch looks along, and whether a projection that
-# starts at zero follows, so that a fresh video model equals its image parent.
+# A step: the axes that a patch looks along, and whether a projection follows.
 STEPS = {'time': ('T', True), 'space': ('HW', False), 'joint': ('THW', False)}
 
 # The first regex found in a parameter's path says how its axes are split: heads
@@ -73,12 +72,14 @@ class Step(nn.Module):
 
   Attributes:
     axes: those that a patch looks along.
-    zero_fc: whether a projection that starts at zero follows. It comes after
-      drop path, so a dropped branch still adds its bias, as released.
+    has_fc: whether a projection follows. It comes after drop path, so a
+      dropped branch still adds its bias, as released.
+    fresh: how weights are drawn.
   """
 
   axes: str
-  zero_fc: bool
+  has_fc: bool
+  fresh: init.Fresh
   heads: int
   qkv_bias: bool
   drop_path: float
@@ -96,13 +97,19 @@ class Step(nn.Module):
       s_xLD = join(cls_BTD, h_BTHWD, self.axes)
     s_xLD = LayerNorm(dtype=self.dtype, name='norm')(s_xLD)
     s_xLD = Attention(
-      self.heads, qkv_bias=self.qkv_bias, dtype=self.dtype, name='attn'
+      self.heads,
+      qkv_bias=self.qkv_bias,
+      dtype=self.dtype,
+      kernel_init=self.fresh.kernel,
+      name='attn',
     )(s_xLD)
     s_xLD = DropPath(self.drop_path, name='drop')(s_xLD, train)
-    if self.zero_fc:
-      zeros = nn.initializers.zeros
+    if self.has_fc:
       s_xLD = nn.Dense(
-        s_xLD.shape[-1], dtype=self.dtype, kernel_init=zeros, name='fc'
+        s_xLD.shape[-1],
+        dtype=self.dtype,
+        kernel_init=self.fresh.fc,
+        name='fc',
       )(s_xLD)
     if only_time:
       return cls_BTD, h_BTHWD + back(s_xLD, h_BTHWD.shape, self.axes)
@@ -117,9 +124,11 @@ class Block(nn.Module):
     steps: names of `STEPS`, which name the submodules too.
     hidden: units of the perceptron.
     drop_path: chance of this block's depth, for every branch.
+    fresh: how weights are drawn.
   """
 
   steps: tuple[str, ...]
+  fresh: init.Fresh
   heads: int
   hidden: int
   qkv_bias: bool
@@ -132,10 +141,11 @@ class Block(nn.Module):
   ) -> tuple[jax.Array, jax.Array]:
     """Returns the class token and the grid, both updated."""
     for name in self.steps:
-      axes, zero_fc = STEPS[name]
+      axes, has_fc = STEPS[name]
       cls_BTD, h_BTHWD = Step(
         axes=axes,
-        zero_fc=zero_fc,
+        has_fc=has_fc,
+        fresh=self.fresh,
         heads=self.heads,
         qkv_bias=self.qkv_bias,
         drop_path=self.drop_path,
@@ -146,7 +156,12 @@ class Block(nn.Module):
     axes = 'HW' if cls_BTD.shape[1] == h_BTHWD.shape[1] else 'THW'
     s_xLD = join(cls_BTD, h_BTHWD, axes)
     s_xLD = LayerNorm(dtype=self.dtype, name='mlp_norm')(s_xLD)
-    s_xLD = Mlp(self.hidden, dtype=self.dtype, name='mlp')(s_xLD)
+    s_xLD = Mlp(
+      self.hidden,
+      dtype=self.dtype,
+      kernel_init=self.fresh.kernel,
+      name='mlp',
+    )(s_xLD)
     s_xLD = DropPath(self.drop_path, name='mlp_drop')(s_xLD, train)
     more_BTD, more_BTHWD = part(s_xLD, cls_BTD, h_BTHWD, axes)
     return cls_BTD + more_BTD, h_BTHWD + more_BTHWD
@@ -183,6 +198,8 @@ class Model(nn.Module):
       14 x 14) and so scrambles positions; we do not.
     drop_path: chance of the last block; it rises linearly from 0 at the first.
     qkv_bias: as in the release; False for weights trained without.
+    fresh: how weights that are not imported are drawn: 'image' as released,
+      to start from an image ViT; 'scratch' to train from nothing.
     remat: recompute blocks in the backward pass, to save memory.
   """
 
@@ -198,6 +215,7 @@ class Model(nn.Module):
   pos_resize: position.Resize = 'nearest'
   drop_path: Fraction = 0.1
   qkv_bias: bool = True
+  fresh: Literal['image', 'scratch'] = 'image'
   remat: bool = False
 
   def setup(self):
@@ -207,15 +225,16 @@ class Model(nn.Module):
     self.patch_embed = PatchEmbed(
       self.width, self.patch, dtype=self.dtype, name='patch'
     )
-    self.class_token = self.param('class_token', init.normal_02, (self.width,))
+    fresh = init.FRESH[self.fresh]
+    self.class_token = self.param('class_token', fresh.table, (self.width,))
     if self.positions != 'none':
-      self.class_pos = self.param('class_pos', init.normal_02, (self.width,))
-      self.space_pos = position.Table(init.normal_02)
-      # Zero, so that a fresh video model equals its image parent.
-      self.time_pos = position.Table(nn.initializers.zeros)
+      self.class_pos = self.param('class_pos', fresh.table, (self.width,))
+      self.space_pos = position.Table(fresh.table)
+      self.time_pos = position.Table(fresh.time_table)
     self.blocks = [
       block(
         steps=BLOCKS[self.attention],
+        fresh=fresh,
         heads=self.heads,
         hidden=round(self.width * self.mlp_ratio),
         qkv_bias=self.qkv_bias,

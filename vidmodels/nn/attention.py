@@ -1,5 +1,6 @@
 """Multi-head attention over sequences of tokens."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -45,11 +46,13 @@ class Attention(nn.Module):
     heads: A; must divide the width D.
     qkv_bias: whether the projections to q, k and v have biases.
     dtype: of the computation; softmax and parameters are float32.
+    kernel_init: draws fresh kernels.
   """
 
   heads: int
   qkv_bias: bool = True
   dtype: Any = jnp.float32
+  kernel_init: Callable[..., jax.Array] = init.normal_02
 
   @nn.compact
   def __call__(self, s_xLD: jax.Array) -> jax.Array:
@@ -62,7 +65,7 @@ class Attention(nn.Module):
     qkv = nn.DenseGeneral(
       (3, A, D // A),
       use_bias=self.qkv_bias,
-      kernel_init=init.normal_02,
+      kernel_init=self.kernel_init,
       dtype=self.dtype,
       name='qkv',
     )(s_xLD)
@@ -72,7 +75,7 @@ class Attention(nn.Module):
     return nn.DenseGeneral(
       D,
       axis=(-2, -1),
-      kernel_init=init.normal_02,
+      kernel_init=self.kernel_init,
       dtype=self.dtype,
       name='out',
     )(attend(q_xLAd, k_xLAd, v_xLAd))

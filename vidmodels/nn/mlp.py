@@ -22,18 +22,20 @@ class Mlp(nn.Module):
     hidden: units in the middle.
     activation: exact GELU unless the family says otherwise.
     dtype: of the computation; parameters stay float32.
+    kernel_init: draws fresh kernels.
   """
 
   hidden: int
   activation: Callable[[jax.Array], jax.Array] = gelu
   dtype: Any = jnp.float32
+  kernel_init: Callable[..., jax.Array] = init.normal_02
 
   @nn.compact
   def __call__(self, h_xD: jax.Array) -> jax.Array:
     """Maps every token by itself, [..., D] to [..., D]."""
     D = h_xD.shape[-1]
     dense = functools.partial(
-      nn.Dense, dtype=self.dtype, kernel_init=init.normal_02
+      nn.Dense, dtype=self.dtype, kernel_init=self.kernel_init
     )
     h_xF = self.activation(dense(self.hidden, name='up')(h_xD))
     return dense(D, name='down')(h_xF)
