@@ -69,7 +69,7 @@ def prepare(
     split: name of the split.
     classes: what labels refer to.
     root: what the paths of a list are relative to.
-    flip: what a mirror does to the labels; 'forbid' by default.
+    flip: what a mirror does to the labels; 'forbid' if nothing was ever said.
     short_side: frames are shrunk to it, pixels; 0 keeps their size.
     quality: of the JPEGs, 1 to 100.
     fps: frames a second to resample to by time stamps; 0 keeps every frame.
@@ -89,8 +89,8 @@ def prepare(
   out = pathlib.Path(out)
   bound = unfinished.bound_classes(out, split)
   rows, classes = read_source(source, classes, root=root, default=bound)
-  flip = flip or FlipPolicy()
-  flip.check(classes)
+  if flip is not None:
+    flip.check(classes)
   _check_bound(out, classes, bound)
   count = min(shards or _MOST_SHARDS, -(-len(rows) // _VIDEOS_A_SHARD))
   count = min(shards, len(rows)) if shards else count
@@ -105,9 +105,10 @@ def prepare(
     jobs = _jobs(out, split, rows, classes, options, count)
     _run(jobs, len(rows), workers, progress)
     written = {**identity, 'source': os.fspath(source), 'pyav': av.__version__}
-    finished = _assembled(jobs, split, classes, flip, written)
+    finished = _assembled(jobs, split, classes, written)
     _report_lost(out, finished, max_lost)
-  finished = dataclasses.replace(finished, flip=flip)
+  if flip is not None:
+    finished = dataclasses.replace(finished, flip=flip)
   finished.save(out)
   unfinished.release(out, split)
   return finished
@@ -229,7 +230,6 @@ def _assembled(
   jobs: Sequence[_Job],
   split: str,
   classes: ClassList,
-  flip: FlipPolicy,
   options: Mapping[str, Any],
 ) -> Manifest:
   notes = [json.loads(job.note.read_text()) for job in jobs]
@@ -247,7 +247,7 @@ def _assembled(
       for note in notes
     ),
     classes_sha256=classes.sha256,
-    flip=flip,
+    flip=FlipPolicy(),
     listed=sum(len(job.rows) for job in jobs),
     lost=tuple((video, reason) for _, video, reason in lost),
     damaged=tuple((video, packets) for _, video, packets in damaged),

@@ -2,12 +2,11 @@
 
 A clip shows one textured disc, half bright and half dim, repeated every short
 side so that any square crop holds one. It travels, turns or changes size at a
-steady speed. What
-moves is a phase on a circle: position, angle and log size wrap around. The
-phase of the first frame is uniform, so every frame of every clip of an axis has
-the same distribution; and the clips of a backward class are clips of the
-forward class played backwards. So no frame, and nothing counted over frames
-without their order, tells 'left' from 'right'.
+steady speed. What moves is a phase on a circle: position, angle and log size
+wrap around. The phase of the first frame is uniform, so every frame of every
+clip of an axis has the same distribution; and the clips of a backward class are
+clips of the forward class played backwards. So no frame, and nothing counted
+over frames without their order, tells 'left' from 'right'.
 """
 
 import dataclasses
