@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Self
 
 import av
@@ -20,19 +20,17 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from vidmodels.data.container import (
-  UNORDERED,
   BadVideo,
   display_matrix,
   frame_rate,
-  open_video,
   rotation,
-  start_time,
   turned,
   video_stream,
 )
+from vidmodels.data.packets import Packets
 
-_SEEK_S = 2.0  # a cut that starts later than this is sought
-_EPS_S = 1e-6  # stamps are rationals; cuts come in decimals
+__all__ = ['BadVideo', 'Reading', 'VideoInfo', 'probe', 'read_video']
+
 # FFmpeg's default in this build turns white of 10-bit video into 253.
 _CONVERSION = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
 
@@ -115,7 +113,6 @@ class Reading:
 
   Attributes:
     info: what the file says.
-    damage: packets and frames so far that did not decode whole.
   """
 
   def __init__(
@@ -127,21 +124,18 @@ class Reading:
     short_side: int,
     threads: int,
   ):
-    self.damage = 0
-    self._path = path
-    self._cut_s = (start_s, float('inf') if end_s is None else end_s)
-    self._short_side = short_side
-    self._threads = threads
+    # Frames come from an object of its own: a generator that held this one
+    # would keep the file open until the garbage is collected.
+    self._packets = Packets(path, threads=threads)
     self._converter = VideoReformatter()
-    self._container = None
-    self._last_s: float | None = None
-    frames = self._cut(seek=start_s > _SEEK_S)
     try:
+      end_s = float('inf') if end_s is None else end_s
+      frames = self._packets.frames(start_s, end_s)
       first = next(frames, None)
       if first is None:
-        raise BadVideo(self._nothing())
+        raise BadVideo(self._nothing(start_s, end_s))
       frame, self._zero_s = first
-      self.info = _info(self._container, frame)
+      self.info = _info(self._packets.container, frame)
       side = min(self.info.height, self.info.width)
       scale = min(1.0, short_side / side) if short_side else 1.0
       self._size = tuple(
@@ -151,6 +145,11 @@ class Reading:
       self.close()
       raise
     self._frames = itertools.chain([first], frames)
+
+  @property
+  def damage(self) -> int:
+    """Packets and frames so far that did not decode whole."""
+    return self._packets.damage
 
   def __iter__(self) -> Iterator[tuple[np.ndarray, int]]:
     return self
@@ -170,76 +169,13 @@ class Reading:
     self.close()
 
   def __del__(self):
-    self.close()
+    if hasattr(self, '_packets'):
+      self.close()
 
   def close(self) -> None:
     """Closes the file; iteration ends."""
     self._frames = iter(())
-    container, self._container = self._container, None
-    if container is not None:
-      container.close()
-
-  def _cut(self, *, seek: bool) -> Iterator[tuple[av.VideoFrame, float]]:
-    """Yields the frames of the cut, with seconds from the video's start."""
-    start_s, end_s = self._cut_s
-    self._container = open_video(self._path, self._threads)
-    stream = video_stream(self._container)
-    zero_s = start_time(self._container, stream)
-    # Without a known start the stamps after a seek would mean nothing.
-    if seek := seek and zero_s is not None:
-      target = int((start_s + zero_s) / stream.time_base)
-      self._container.seek(target, stream=stream)
-    self._last_s, began = None, False
-    for frame in self._decode(stream):
-      time_s = self._last_s = self._stamp(frame, stream)
-      zero_s = time_s if zero_s is None else zero_s
-      time_s -= zero_s
-      if seek and not began and time_s > start_s + _EPS_S:
-        self._container.close()  # a wrong index led past the start
-        yield from self._cut(seek=False)
-        return
-      began = True
-      if time_s >= end_s - _EPS_S:
-        return
-      if time_s >= start_s - _EPS_S:
-        yield frame, time_s
-
-  def _decode(self, stream: Any) -> Iterator[av.VideoFrame]:
-    packets = self._container.demux(stream)
-    while True:
-      try:
-        packet = next(packets, None)
-      except av.FFmpegError:  # the file breaks off
-        self.damage += 1
-        packet = None
-      if packet is None:
-        break
-      yield from self._decoded(packet.decode)
-    # A file that broke off has left frames in the decoder.
-    yield from self._decoded(stream.codec_context.decode)
-
-  def _decoded(
-    self, decode: Callable[[], list[av.VideoFrame]]
-  ) -> Iterator[av.VideoFrame]:
-    try:
-      frames = decode()
-    except av.error.EOFError:  # was empty already
-      return
-    except av.FFmpegError:
-      self.damage += 1
-      return
-    for frame in frames:
-      self.damage += frame.is_corrupt
-      yield frame
-
-  def _stamp(self, frame: av.VideoFrame, stream: Any) -> float:
-    ordered = self._container.format.name not in UNORDERED
-    time_s = frame.time if ordered else None
-    if self._last_s is None:
-      return time_s or start_time(self._container, stream) or 0.0
-    if time_s is None or time_s <= self._last_s:
-      return self._last_s + 1 / frame_rate(stream)
-    return time_s
+    self._packets.close()
 
   def _picture(self, frame: av.VideoFrame) -> np.ndarray:
     try:
@@ -259,9 +195,8 @@ class Reading:
       )
     return np.ascontiguousarray(frame_HWC)
 
-  def _nothing(self) -> str:
-    start_s, end_s = self._cut_s
-    if self._last_s is None:
+  def _nothing(self, start_s: float, end_s: float) -> str:
+    if not self._packets.seen:
       return 'no frame decodes'
     return f'no frame from {start_s:g} to {end_s:g} s'
 
