@@ -11,9 +11,9 @@ MS = fractions.Fraction(1, 1000)
 UNIT = struct.pack('>9i', 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 
 
-def moving(frames=12, height=32, width=48):
-  """A bright square on grey, four pixels further right in every frame."""
-  video_THWC = np.full((frames, height, width, 3), 60, np.uint8)
+def moving(frames=12, height=32, width=48, level=60):
+  """A square on grey, four pixels further right in every frame."""
+  video_THWC = np.full((frames, height, width, 3), level, np.uint8)
   for t in range(frames):
     left = 4 * t % (width - 8)
     video_THWC[t, 8:16, left : left + 8] = (250, 200, 40)
@@ -50,6 +50,8 @@ def write(
     stream = tracks['v']
     stream.height, stream.width = video_THWC.shape[1:3]
     stream.pix_fmt = pix_fmt
+    if pix_fmt in ('gray', 'yuvj420p'):
+      stream.codec_context.color_range = av.video.reformatter.ColorRange.JPEG
     if times is not None:
       stream.codec_context.time_base = MS
     for t, frame_HWC in enumerate(video_THWC):
