@@ -50,7 +50,7 @@ def _summary(dir: str | os.PathLike[str], split: str) -> dict[str, Any]:
     'bytes': sum(shard.bytes for shard in manifest.shards),
     'classes': len(classes),
     'classes_sha256': classes.sha256,
-    'labels': dict(zip(classes.names, manifest.labels, strict=True)),
+    'labels': dict(zip(classes.names, manifest.labels, strict=False)),
     'flip': manifest.flip.to_json(),
     'options': dict(manifest.options),
     'fingerprint': manifest.fingerprint,

@@ -42,7 +42,7 @@ class Manifest:
     lost: (video, reason) of each video that gave no record.
     damaged: (video, packets that did not decode) of records with holes.
     options: how the records were made: short_side, quality, fps, source, ...
-    labels: records of each class, K counts.
+    labels: records of each class, K counts; none if nobody counted.
   """
 
   split: str
@@ -144,6 +144,11 @@ def manifest_path(dir: str | os.PathLike[str], split: str) -> pathlib.Path:
   return pathlib.Path(dir) / f'{split}.manifest.json'
 
 
+def parts_folder(dir: str | os.PathLike[str], split: str) -> pathlib.Path:
+  """What `prepare` keeps of a split until it is complete."""
+  return pathlib.Path(dir) / f'{split}.parts'
+
+
 def splits(dir: str | os.PathLike[str]) -> tuple[str, ...]:
   """The splits of a folder that have a manifest, sorted."""
   end = '.manifest.json'
@@ -157,12 +162,17 @@ def _no_manifest(folder: pathlib.Path, split: str) -> str:
       f'{folder} is no folder; wanted one that `vidmodels prepare` wrote; '
       'check the path'
     )
+  if parts_folder(folder, split).is_dir():
+    return (
+      f'split {split!r} of {folder} is not complete; wanted '
+      f'{split}.manifest.json; give the same `vidmodels prepare` again, it '
+      'continues where it stopped'
+    )
   if find_shards(folder, split):
     return (
       f'{folder} has shards of {split!r} but no manifest; wanted '
       f'{split}.manifest.json; if another tool wrote them run `vidmodels '
-      f'inspect {folder} --index --classes FILE`, else finish `vidmodels '
-      'prepare`'
+      f'inspect {folder} --split {split} --index --classes FILE`'
     )
   have = ', '.join(splits(folder)) or 'none'
   return (

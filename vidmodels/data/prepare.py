@@ -92,8 +92,8 @@ def prepare(
   if flip is not None:
     flip.check(classes)
   _check_bound(out, classes, bound)
-  count = min(shards or _MOST_SHARDS, -(-len(rows) // _VIDEOS_A_SHARD))
-  count = min(shards, len(rows)) if shards else count
+  wanted = shards or min(_MOST_SHARDS, -(-len(rows) // _VIDEOS_A_SHARD))
+  count = min(wanted, len(rows))  # no shard is empty
   identity = dataclasses.asdict(options) | {
     'shards': count,
     'rows_sha256': _sha256(rows),

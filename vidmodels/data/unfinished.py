@@ -13,14 +13,19 @@ from typing import Any
 
 from vidmodels.data import tfrecord
 from vidmodels.data.datasets import CLASSES_FILE, ClassList
-from vidmodels.data.manifest import Manifest, manifest_path, splits
+from vidmodels.data.manifest import (
+  Manifest,
+  manifest_path,
+  parts_folder,
+  splits,
+)
 from vidmodels.data.tfrecord import write_atomically
 from vidmodels.typing import InputError
 
 
 def note_path(out: pathlib.Path, split: str, k: int) -> pathlib.Path:
   """Where shard `k` is noted."""
-  return _folder(out, split) / f'{k:05d}.json'
+  return parts_folder(out, split) / f'{k:05d}.json'
 
 
 def is_done(shard: pathlib.Path, note: pathlib.Path) -> bool:
@@ -52,7 +57,7 @@ def claim(
     InputError: if the folder holds the split made otherwise.
   """
   out.mkdir(parents=True, exist_ok=True)
-  run = _folder(out, split) / 'run.json'
+  run = parts_folder(out, split) / 'run.json'
   if overwrite:
     _clear(out, split)
   elif manifest_path(out, split).exists():
@@ -68,7 +73,7 @@ def claim(
     return manifest
   elif run.exists():
     _compare(out, split, json.loads(run.read_text()), identity)
-  elif tfrecord.find_shards(out, split):
+  elif tfrecord.shard_files(out, split):
     raise InputError(
       f'{out} holds shards of {split!r} that this command did not write; '
       'wanted an empty place; give another --out or --split, or --overwrite'
@@ -83,11 +88,7 @@ def claim(
 
 def release(out: pathlib.Path, split: str) -> None:
   """Forgets how a split was made, once its manifest is there."""
-  shutil.rmtree(_folder(out, split), ignore_errors=True)
-
-
-def _folder(out: pathlib.Path, split: str) -> pathlib.Path:
-  return out / f'{split}.parts'
+  shutil.rmtree(parts_folder(out, split), ignore_errors=True)
 
 
 def _started(out: pathlib.Path) -> list[str]:
