@@ -226,10 +226,10 @@ class Model(nn.Module):
       self.width, self.patch, dtype=self.dtype, name='patch'
     )
     fresh = init.FRESH[self.fresh]
-    self.class_token = self.param('class_token', fresh.table, (self.width,))
+    self.class_token = self.param('class_token', init.normal_02, (self.width,))
     if self.positions != 'none':
-      self.class_pos = self.param('class_pos', fresh.table, (self.width,))
-      self.space_pos = position.Table(fresh.table)
+      self.class_pos = self.param('class_pos', init.normal_02, (self.width,))
+      self.space_pos = position.Table(fresh.space_table)
       self.time_pos = position.Table(fresh.time_table)
     self.blocks = [
       block(
@@ -246,7 +246,7 @@ class Model(nn.Module):
     ]
     self.norm = LayerNorm(dtype=jnp.float32)
     self.head = nn.Dense(
-      self.classes, dtype=jnp.float32, kernel_init=init.normal_02
+      self.classes, dtype=jnp.float32, kernel_init=fresh.kernel
     )
 
   def __call__(
