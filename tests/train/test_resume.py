@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -53,21 +54,25 @@ def stored(workdir: pathlib.Path, step: int = 8) -> dict[str, np.ndarray]:
   return arrays
 
 
-def same(a: pathlib.Path, b: pathlib.Path) -> None:
+def same_arrays(a: pathlib.Path, b: pathlib.Path) -> None:
   ours, theirs = stored(a), stored(b)
   assert ours.keys() == theirs.keys()
   assert len(ours) > 30
   for name, value in ours.items():
     np.testing.assert_array_equal(value, theirs[name], err_msg=name)
-  # What was logged agrees too: the batches behind it were the same.
-  logged = [
-    [
-      {k: v for k, v in json.loads(line).items() if 'train_clip' in k}
-      for line in (workdir / 'metrics.jsonl').read_text().splitlines()
-    ]
-    for workdir in (a, b)
+
+
+def logged(workdir: pathlib.Path) -> list[dict[str, float]]:
+  """The training metrics of every line; times and rates left out."""
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  return [
+    {
+      k: v
+      for k, v in json.loads(line).items()
+      if k[:10] in ('step', 'train_clip')
+    }
+    for line in lines
   ]
-  assert logged[0] == logged[1]
 
 
 def start(records, workdir, *more: str) -> subprocess.Popen:
@@ -113,7 +118,9 @@ def test_kill_9_and_resume_equals_an_unbroken_run(tmp_path, records, unbroken):
   assert 8 not in steps, 'the run had ended before it was killed'
   outcome = loop.train(tiny.config(records, **CHANGES), tmp_path)
   assert outcome.step == 8
-  same(tmp_path, unbroken)
+  same_arrays(tmp_path, unbroken)
+  # The batches behind the metrics were the same too.
+  assert logged(tmp_path) == logged(unbroken)
 
 
 def test_sigterm_saves_exits_42_and_the_same_command_goes_on(
@@ -126,9 +133,15 @@ def test_sigterm_saves_exits_42_and_the_same_command_goes_on(
   said = process.communicate()[0].decode()
   assert process.returncode == 42, said
   assert 'start again' in said
+  stopped = [line['step'] for line in logged(tmp_path)]
   outcome = loop.train(tiny.config(records, **CHANGES), tmp_path)
   assert outcome.step == 8
-  same(tmp_path, unbroken)
+  same_arrays(tmp_path, unbroken)
+  # The line that the signal cut short was written, and no step twice.
+  steps = [line['step'] for line in logged(tmp_path)]
+  assert steps[: len(stopped)] == stopped
+  assert steps == sorted(set(steps))
+  assert Checkpoints(tmp_path).latest() == 8
 
 
 def test_another_mesh_goes_on_from_the_same_checkpoint(
@@ -177,17 +190,43 @@ def test_a_checkpoint_of_another_shape_is_refused_by_name(unbroken):
     saved.pick(7)
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_names_the_last_good_state(
+def test_a_loss_that_is_no_number_stops_the_run_and_saves_nothing_broken(
   tmp_path, records
 ):
   config = tiny.config(
-    records, optim__lr=1e30, optim__clip_norm=0.0, optim__steps=30
+    records,
+    optim__lr=1e30,
+    optim__clip_norm=0.0,
+    optim__steps=30,
+    checkpoint__every=1,
+    checkpoint__keep=9,
+    model__layers=1,
   )
-  with pytest.raises(hooks.NonFiniteLossError, match='is not finite at step'):
+  with pytest.raises(hooks.NonFiniteLossError) as error:
     loop.train(config, tmp_path)
-  saved = Checkpoints(tmp_path).latest()
-  if saved is not None:
-    assert all(np.isfinite(v).all() for v in stored(tmp_path, saved).values())
+  said = re.search(
+    r'not finite at step (\d+); the last good state is checkpoint (\d+); '
+    r'checkpoint (\d+) holds the broken weights',
+    str(error.value),
+  )
+  broken, good, bad = map(int, said.groups())
+  assert (good, bad) == (broken - 2, broken - 1)
+  assert Checkpoints(tmp_path).steps()[-2:] == [good, bad]
+
+
+@pytest.mark.parametrize(
+  ('names', 'saved', 'says'),
+  [
+    (['loss'], [], 'the first one. Lower'),
+    (['loss'], [3, 6], 'checkpoint 6. Lower'),
+    (['loss'], [3, 6, 8], 'checkpoint 6; checkpoint 8 holds the broken'),
+    (['grad_norm'], [3, 6, 8], 'checkpoint 8. Lower'),
+  ],
+)
+def test_the_last_good_checkpoint_is_one_whose_loss_was_seen(
+  names, saved, says
+):
+  assert says in hooks._post_mortem(9, names, saved)
 
 
 def test_validation_is_named_after_single_clips(tmp_path, records):

@@ -69,13 +69,17 @@ class Checkpoints:
     """The newest complete checkpoint's step, or None."""
     return self._manager.latest_step()
 
+  def steps(self) -> list[int]:
+    """The steps of all complete checkpoints, rising."""
+    return sorted(self._manager.all_steps())
+
   def pick(self, step: int | None) -> int:
     """`step` if there is such a checkpoint, the newest for None.
 
     Raises:
       InputError: if there is none; it lists the steps there are.
     """
-    steps = self._manager.all_steps()
+    steps = self.steps()
     if not steps:
       raise InputError(f'{self.folder} holds no complete checkpoint')
     if step is not None and step not in steps:

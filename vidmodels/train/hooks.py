@@ -98,7 +98,7 @@ class StepLog:
     batch: clips of a step.
     learning_rate: of a step.
     waited: returns the seconds spent on input since it was last asked.
-    last_saved: returns the newest complete checkpoint's step, or None.
+    saved: returns the steps of the complete checkpoints, rising.
     report: takes (steps done, total, line).
   """
 
@@ -108,7 +108,7 @@ class StepLog:
   batch: int
   learning_rate: Callable[[int], float]
   waited: Callable[[], float]
-  last_saved: Callable[[], int | None]
+  saved: Callable[[], list[int]]
   report: Callable[[int, int, str], None]
 
   def __post_init__(self) -> None:
@@ -128,6 +128,14 @@ class StepLog:
     if before:
       self._read(*before)
 
+  def finish(self, step: int) -> None:
+    """Writes the line that `step` cuts short, so that no step goes unlogged."""
+    self.flush()
+    if self._window:
+      self._line(step)
+    for writer in self.writers:
+      writer.flush()
+
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
     """Sends numbers to all writers."""
     for writer in self.writers:
@@ -137,13 +145,7 @@ class StepLog:
     values = metrics.divide(pairs)
     broken = [k for k, v in values.items() if not math.isfinite(v)]
     if broken:
-      saved = self.last_saved()
-      good = f'checkpoint {saved}' if saved is not None else 'no checkpoint yet'
-      raise NonFiniteLossError(
-        f'{", ".join(broken)} is not finite at step {step}; the last good '
-        f'state is {good}. Lower optim.lr, set optim.clip_norm or lengthen '
-        'optim.warmup, and start again'
-      )
+      raise NonFiniteLossError(_post_mortem(step, broken, self.saved()))
     self._window.append(values)
     if step % self.every == 0 or step == self.total:
       self._line(step)
@@ -174,3 +176,23 @@ class StepLog:
     )
     self._window.clear()
     self._since = time.perf_counter()
+
+
+def _post_mortem(step: int, broken: list[str], saved: list[int]) -> str:
+  """What broke, what is still good, and the next move.
+
+  The loss of step n is that of the weights after step n - 1: a checkpoint of
+  that step, if there is one, holds the weights that broke.
+  """
+  suspect = [s for s in saved if s >= step - 1] if 'loss' in broken else []
+  good = [s for s in saved if s not in suspect]
+  text = f'{", ".join(broken)} is not finite at step {step}; the last good '
+  text += (
+    f'state is checkpoint {good[-1]}' if good else 'state is the first one'
+  )
+  if suspect:
+    text += f'; checkpoint {suspect[0]} holds the broken weights, delete it'
+  return text + (
+    '. Lower optim.lr, set optim.clip_norm or lengthen optim.warmup, and start '
+    'in another workdir'
+  )

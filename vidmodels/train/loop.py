@@ -117,11 +117,14 @@ class Loop:
           self._save(state, done)
         if config.log.validate and done % config.log.validate == 0:
           log.write(done, validation(state))
-        if stop and done < run.total:
-          self.saved.wait()
-          return Outcome(done, preempted=True, workdir=self.workdir)
+        if stop:
+          break
+      else:
+        done = run.total
+      log.finish(done)
     self.saved.wait()
-    return Outcome(run.total, preempted=False, workdir=self.workdir)
+    preempted = done < run.total
+    return Outcome(done, preempted=preempted, workdir=self.workdir)
 
   def _feed(self, start: int) -> Feed:
     config = self.run.config
@@ -151,7 +154,7 @@ class Loop:
       batch=config.batch,
       learning_rate=self.run.learning_rate,
       waited=feed.reset,
-      last_saved=self.saved.latest,
+      saved=self.saved.steps,
       report=self.progress,
     )
 
