@@ -92,6 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return args.module.run(args)
   except InputError as error:
     return _complain(args, error, code=WRONG_INPUT)
+  except BrokenPipeError:  # the reader has left, as `| head` does
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED
   except OSError as error:  # no such file, no space, no permission
     return _complain(args, error, code=FAILED)
   except KeyboardInterrupt:
@@ -100,10 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _complain(args: argparse.Namespace, error, *, code: int) -> int:
   """One message on standard error, and as JSON where JSON was asked for."""
-  try:
-    print(f'vidmodels {args.command}: {error}', file=sys.stderr)
-    if args.json:
-      print(json.dumps({'error': str(error), 'exit_code': code}))
-  except BrokenPipeError:
-    os._exit(code)  # the reader has gone; there is nobody to tell
+  print(f'vidmodels {args.command}: {error}', file=sys.stderr)
+  if args.json:
+    print(json.dumps({'error': str(error), 'exit_code': code}))
   return code

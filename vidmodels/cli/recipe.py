@@ -14,20 +14,16 @@ from vidmodels import models
 from vidmodels.typing import InputError
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent
-# Installed from a wheel, and run from a checkout.
-FOLDERS = (PACKAGE / 'recipes', PACKAGE.parent / 'configs')
+# In a wheel recipes lie inside the package, in a checkout beside it; not both:
+# a `configs` beside an installed package would be somebody else's.
+_INSIDE = PACKAGE / 'recipes'
+FOLDER = _INSIDE if _INSIDE.is_dir() else PACKAGE.parent / 'configs'
 
 
 def names() -> list[str]:
   """Recipes that come with the package."""
-  return sorted(
-    {
-      path.stem
-      for folder in FOLDERS
-      for path in folder.glob('*.py')
-      if path.stem != '__init__'
-    }
-  )
+  stems = (path.stem for path in FOLDER.glob('*.py'))
+  return sorted(stem for stem in stems if stem != '__init__')
 
 
 def find(name: str) -> pathlib.Path:
@@ -36,10 +32,7 @@ def find(name: str) -> pathlib.Path:
   Raises:
     InputError: if there is no such file; lists the recipes there are.
   """
-  for path in (
-    pathlib.Path(name),
-    *(folder / f'{name}.py' for folder in FOLDERS),
-  ):
+  for path in (pathlib.Path(name), FOLDER / f'{name}.py'):
     if path.is_file():
       return path
   raise InputError(

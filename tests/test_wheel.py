@@ -1,0 +1,40 @@
+"""A wheel works where the checkout is not."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+REPO = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.slow
+def test_a_wheel_holds_the_recipes_and_runs_elsewhere(tmp_path):
+  pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check']
+  subprocess.run(
+    [*pip, 'wheel', '-q', '--no-deps', '-w', tmp_path / 'dist', REPO],
+    check=True,
+  )
+  (wheel,) = (tmp_path / 'dist').glob('*.whl')
+  target = tmp_path / 'site'
+  subprocess.run(
+    [*pip, 'install', '-q', '--no-deps', '--target', target, wheel], check=True
+  )
+  code = (
+    'import vidmodels; from vidmodels.cli import recipe; '
+    "config = recipe.load('timesformer:long,ssv2'); "
+    'print(vidmodels.__file__, config.clip.frames, *recipe.names())'
+  )
+  said = subprocess.run(
+    [sys.executable, '-c', code],
+    check=True,
+    cwd=tmp_path,
+    env=os.environ | {'PYTHONPATH': str(target)},
+    stdout=subprocess.PIPE,
+    text=True,
+  ).stdout.split()
+  assert said == [
+    str(target / 'vidmodels/__init__.py'), '64', 'demo', 'timesformer'
+  ]  # fmt: skip

@@ -1,0 +1,69 @@
+"""Writers: JSON lines that survive a kill, TensorBoard through clu."""
+
+import json
+
+import pytest
+
+from vidmodels.train import hooks
+from vidmodels.typing import InputError
+
+
+def test_lines_past_the_restored_step_are_dropped(tmp_path):
+  path = tmp_path / 'metrics.jsonl'
+  first = hooks.JsonLines(path, start_step=0)
+  for step in (2, 4, 6):
+    first.write_scalars(step, {'loss': step / 2})
+  with path.open('a') as file:
+    file.write('{"step": 8, "lo')  # cut short by a kill
+  again = hooks.JsonLines(path, start_step=4)
+  again.write_scalars(6, {'loss': 0.5})
+  lines = [json.loads(line) for line in path.read_text().splitlines()]
+  assert [(v['step'], v['loss']) for v in lines] == [(2, 1), (4, 2), (6, 0.5)]
+
+
+def test_metrics_of_a_step_are_read_one_step_late_and_averaged(tmp_path):
+  seen = []
+  log = hooks.StepLog(
+    writers=[],
+    every=2,
+    total=4,
+    batch=8,
+    learning_rate=lambda step: 0.1,
+    waited=lambda: 0.0,
+    saved=lambda: [],
+    report=lambda done, total, line: seen.append((done, line)),
+  )
+  log.after(1, {'loss': (8.0, 8.0), 'top1': (4.0, 8.0)})
+  assert seen == []
+  log.after(2, {'loss': (24.0, 8.0), 'top1': (8.0, 8.0)})
+  assert seen == [(1, '')]
+  log.after(3, {'loss': (8.0, 8.0), 'top1': (0.0, 8.0)})
+  assert seen[1][0] == 2
+  assert 'loss 2.0000  clip top-1 75.0%' in seen[1][1]
+  log.finish(3)
+  assert 'step 3/4  loss 1.0000' in seen[-1][1]
+
+
+def test_tensorboard_gets_the_scalars_when_tensorflow_is_there(tmp_path):
+  pytest.importorskip('tensorflow')
+  accumulator = pytest.importorskip(
+    'tensorboard.backend.event_processing.event_accumulator'
+  )
+  _, board = hooks.writers(tmp_path, tensorboard=True, start_step=0)
+  board.write_scalars(3, {'train_clip/loss': 1.5})
+  board.flush()
+  events = accumulator.EventAccumulator(
+    str(tmp_path / 'tensorboard'), size_guidance={'tensors': 0}
+  )
+  events.Reload()
+  (event,) = events.Tensors('train_clip/loss')
+  assert event.step == 3
+  assert event.tensor_proto.float_val[0] == 1.5
+
+
+def test_tensorboard_without_tensorflow_says_what_to_install(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setitem(__import__('sys').modules, 'clu.metric_writers', None)
+  with pytest.raises(InputError, match=r"pip install 'vidmodels\[tf\]'"):
+    hooks.writers(tmp_path, tensorboard=True, start_step=0)
