@@ -8,6 +8,7 @@ import av
 import numpy as np
 
 MS = fractions.Fraction(1, 1000)
+FULL = av.video.reformatter.ColorRange.JPEG
 UNIT = struct.pack('>9i', 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 
 
@@ -32,6 +33,7 @@ def write(
   mux=None,
   times=None,
   audio='',
+  full_range=False,
 ):
   """Writes RGB frames; `audio` says which stream comes first, if any.
 
@@ -50,12 +52,16 @@ def write(
     stream = tracks['v']
     stream.height, stream.width = video_THWC.shape[1:3]
     stream.pix_fmt = pix_fmt
-    if pix_fmt in ('gray', 'yuvj420p'):
-      stream.codec_context.color_range = av.video.reformatter.ColorRange.JPEG
+    full_range = full_range or pix_fmt in ('gray', 'yuvj420p')
+    if full_range:
+      stream.codec_context.color_range = FULL
     if times is not None:
       stream.codec_context.time_base = MS
     for t, frame_HWC in enumerate(video_THWC):
       frame = av.VideoFrame.from_ndarray(frame_HWC, format='rgb24')
+      if full_range:
+        frame = frame.reformat(format=pix_fmt, dst_color_range=FULL)
+        frame.color_range = FULL
       if times is not None:
         frame.pts, frame.time_base = times[t], MS
       container.mux(stream.encode(frame))

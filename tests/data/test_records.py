@@ -202,8 +202,10 @@ def test_frames_and_times_that_do_not_go_together_are_not_written(change):
 def test_the_schema_lives_beside_another_copy_in_protobufs_default_pool():
   code = (
     'from google.protobuf import descriptor_pool as d\n'
-    'from vidmodels.data import records, sequence_example as s\n'
-    'd.Default().Add(s._schema())\n'  # as importing TensorFlow does
+    'from vidmodels.data import sequence_example as s\n'
+    'theirs = s._schema()\n'
+    'theirs.name = "tensorflow/core/example/example.proto"\n'
+    'd.Default().Add(theirs)\n'  # as importing TensorFlow does
     's.messages().SequenceExample()\n'
   )
   subprocess.run([sys.executable, '-c', code], check=True)

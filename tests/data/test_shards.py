@@ -217,6 +217,7 @@ def test_a_manifest_comes_back_as_it_was_saved(folder):
     lambda folder: (folder / 'train.manifest.json').write_text('{}'),
     lambda folder: (folder / 'train.offsets.npy').write_bytes(b'old'),
     lambda folder: (folder / 'train.offsets.npy').unlink(),
+    lambda folder: np.save(folder / 'train.offsets.npy', np.arange(7)),
   ],
 )
 def test_a_manifest_that_is_damaged_or_not_its_offsets_is_refused(

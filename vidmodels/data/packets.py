@@ -72,7 +72,11 @@ class Packets:
         first = next(timed, None)
       except av.FFmpegError:  # cannot be sought
         first = None
-      if first and first[0].time is not None and first[1] <= start_s + _EPS_S:
+      if (
+        first
+        and self._time(first[0]) is not None
+        and first[1] <= start_s + _EPS_S
+      ):
         self.damage = 0  # of frames that lean on some before the key frame
         yield from itertools.chain([first], timed)
         return
@@ -82,10 +86,16 @@ class Packets:
 
   def _timed(self) -> Iterator[tuple[av.VideoFrame, float]]:
     for frame in self._decode():
-      self._last_s = self._stamp(frame.time)
+      self._last_s = self._stamp(self._time(frame))
       if self._zero_s is None:
         self._zero_s = self._last_s
       yield frame, self._last_s - self._zero_s
+
+  def _time(self, frame: av.VideoFrame) -> float | None:
+    # Not `frame.time`: what the decoder is flushed of has no time base.
+    if frame.pts is None:
+      return None
+    return float(frame.pts * self.stream.time_base)
 
   def _stamp(self, time_s: float | None) -> float:
     """When a frame is shown, given its stamp if it has one."""
