@@ -69,10 +69,11 @@ def test_giving_up_stops_the_jobs_under_way(tmp_path):
     raise Enough
 
   paths = [tmp_path / 'a', tmp_path / 'b']
-  start = time.monotonic()
   with pytest.raises(Enough):
     list(parallel.run(dawdle, paths, workers=2, total=400, progress=stop))
-  assert time.monotonic() - start < 3.5  # 4 s if the jobs ran on
+  begun = [path for path in paths if path.exists()]
+  assert begun
+  assert all(int(path.read_text()) < 199 for path in begun)
 
 
 def test_there_are_no_more_workers_than_jobs():

@@ -152,9 +152,8 @@ def frame_at(scene: Scene, axis: str, t: int) -> np.ndarray:
   else:
     size = _SMALL * (_LARGE / _SMALL) ** phase
   tile_HWC = _tile(scene.shape_HWC, short, down, right, angle, size)
-  tile_HWC = tile_HWC[np.arange(scene.height) % short][
-    :, np.arange(scene.width) % short
-  ]
+  more = (0, scene.height - short, 0, scene.width - short)
+  tile_HWC = cv2.copyMakeBorder(tile_HWC, *more, cv2.BORDER_WRAP)
   colour_HWC, cover_HWC = tile_HWC[..., :3], tile_HWC[..., 3:]
   return colour_HWC + scene.back_HWC * (1 - cover_HWC)
 
