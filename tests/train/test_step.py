@@ -37,9 +37,7 @@ def run(config: cfg.Config, records, *, devices=None, steps: int = 3):
   )
   fed = feed.Feed(batches, rows=config.batch, mesh=made.mesh)
   now = state.create(made.init, made.shardings)
-  update = jax.jit(
-    step.make_train_step(made.model, made.tx, config), donate_argnums=0
-  )
+  update = made.train_step()
   losses = []
   with jax.set_mesh(made.mesh):
     for batch in fed:

@@ -6,6 +6,10 @@
 A recipe is a file, or the name of one that comes with the package; any of its
 fields can be set with --config.FIELD=VALUE. SIGTERM saves and exits 42; the
 same command then goes on to the bit where it stopped.
+
+On a TPU pod or under SLURM start the command on every host with --distributed;
+elsewhere with --coordinator HOST:PORT --processes N --process I. The workdir
+must be a folder that all of them see.
 """
 
 import argparse
@@ -23,13 +27,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--workdir', required=True, help='checkpoints, metrics.jsonl, config.json'
   )
+  add = parser.add_argument
+  add('--distributed', action='store_true', help='join as the cluster says')
+  add('--coordinator', default='', help='host:port of process 0')
+  add('--processes', type=int, default=0, help='how many there are')
+  add('--process', type=int, default=-1, help='number of this one, from 0')
 
 
 def run(args: argparse.Namespace) -> int:
   """Trains; 0 when the last step is saved, 42 when preempted."""
   from vidmodels.cli import DONE, FAILED, PREEMPTED, recipe, terminal
-  from vidmodels.train import hooks, loop
+  from vidmodels.train import hooks, launch, loop
 
+  launch.start(
+    auto=args.distributed,
+    coordinator=args.coordinator,
+    count=args.processes,
+    number=args.process,
+  )
   config = recipe.load(args.config, args.overrides)
   try:
     with terminal.Reporter('train') as report:

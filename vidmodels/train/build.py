@@ -15,8 +15,13 @@ from jax.sharding import Mesh
 
 from vidmodels import config as cfg
 from vidmodels import models
-from vidmodels.train import optim, sharding, state
-from vidmodels.train.mesh import check_batch, make_mesh
+from vidmodels.train import optim, sharding, state, step
+from vidmodels.train.mesh import (
+  batch_sharding,
+  check_batch,
+  make_mesh,
+  replicated,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +54,19 @@ class Run:
   def shardings(self) -> state.TrainState:
     """Where each array of the state lives."""
     return jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
+
+  def train_step(self):
+    """(state, batch) -> (state, metrics), jitted; the old state is given up.
+
+    Placed on both sides: left to the compiler, a state may come back laid out
+    otherwise, which costs a second compilation and the donation.
+    """
+    return jax.jit(
+      step.make_train_step(self.model, self.tx, self.config),
+      in_shardings=(self.shardings, batch_sharding(self.mesh)),
+      out_shardings=(self.shardings, replicated(self.mesh)),
+      donate_argnums=0,
+    )
 
 
 def make_model(config: cfg.Config, *, classes: int) -> nn.Module:

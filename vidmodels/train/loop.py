@@ -16,7 +16,7 @@ import jax
 from vidmodels import config as cfg
 from vidmodels.data import pipeline
 from vidmodels.data.shards import RecordSet
-from vidmodels.train import hooks, step, validate, workdirs
+from vidmodels.train import hooks, validate, workdirs
 from vidmodels.train.build import Run, build
 from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.train.feed import Feed
@@ -97,9 +97,7 @@ class Loop:
   def go(self, state: TrainState, start: int) -> Outcome:
     """Runs from step `start` to the end, a preemption or an error."""
     run, config = self.run, self.run.config
-    train_step = jax.jit(
-      step.make_train_step(run.model, run.tx, config), donate_argnums=0
-    )
+    train_step = run.train_step()
     feed = self._feed(start)
     log = self._log(feed, start)
     validation = validate.make(run, self.records.classes)
@@ -155,7 +153,9 @@ class Loop:
       learning_rate=self.run.learning_rate,
       waited=feed.reset,
       saved=self.saved.steps,
-      report=self.progress,
+      report=self.progress
+      if jax.process_index() == 0
+      else lambda done, total, line: None,
     )
 
   def _save(self, state: TrainState, done: int) -> None:
