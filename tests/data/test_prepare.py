@@ -19,6 +19,20 @@ from vidmodels.typing import InputError
 NAMES = ('run', 'sit', 'walk')
 REPO = pathlib.Path(prepare.__file__).parents[2]
 
+# A slow disk, so that a kill comes in the middle on any machine.
+SLOW = """
+import sys, time
+from vidmodels.data import encode, prepare
+make = encode.make_record
+def slow(*args):
+  time.sleep(float(sys.argv[5]))
+  return make(*args)
+encode.make_record = slow
+if __name__ == '__main__':
+  source, out, shards, workers = sys.argv[1:5]
+  prepare.prepare(source, out, shards=int(shards), workers=int(workers))
+"""
+
 
 def fill(folder, clips=12, frames=6):
   """A folder per class, each video of another grey."""
@@ -103,19 +117,9 @@ def test_a_killed_run_continues_and_ends_as_an_unbroken_one(tmp_path):
   source = fill(tmp_path / 'source', clips=60, frames=8)
   prepare.prepare(source, tmp_path / 'whole', shards=30, workers=1)
   out = tmp_path / 'out'
-  # A slow disk, so that the kill comes in the middle on any machine.
-  code = (
-    'import sys, time\n'
-    'from vidmodels.data import encode, prepare\n'
-    'make = encode.make_record\n'
-    'def slow(*args):\n'
-    '  time.sleep(0.05)\n'
-    '  return make(*args)\n'
-    'encode.make_record = slow\n'
-    'prepare.prepare(sys.argv[1], sys.argv[2], shards=30, workers=1)\n'
-  )
   run = subprocess.Popen(
-    [sys.executable, '-c', code, str(source), str(out)], cwd=REPO
+    [sys.executable, '-c', SLOW, str(source), str(out), '30', '1', '0.05'],
+    cwd=REPO,
   )
   deadline = time.monotonic() + 60
   while len(list(out.glob('train.parts/0*.json'))) < 5:
@@ -152,20 +156,10 @@ def test_a_killed_run_continues_and_ends_as_an_unbroken_one(tmp_path):
 def test_workers_leave_with_a_killed_parent(tmp_path):
   source = fill(tmp_path / 'source', clips=40)
   script = tmp_path / 'script.py'
-  script.write_text(
-    'import sys, time\n'
-    'from vidmodels.data import encode, prepare\n'
-    'make = encode.make_record\n'
-    'def slow(*args):\n'
-    '  time.sleep(0.3)\n'
-    '  return make(*args)\n'
-    'encode.make_record = slow\n'  # in the workers too: they import the script
-    'if __name__ == "__main__":\n'
-    '  prepare.prepare(sys.argv[1], sys.argv[2], shards=20, workers=2)\n'
-  )
+  script.write_text(SLOW)  # the workers import it and are slow too
   out = tmp_path / 'out'
   run = subprocess.Popen(
-    [sys.executable, str(script), str(source), str(out)],
+    [sys.executable, str(script), str(source), str(out), '20', '2', '0.3'],
     env={**os.environ, 'PYTHONPATH': str(REPO)},
   )
   deadline = time.monotonic() + 60
@@ -177,6 +171,7 @@ def test_workers_leave_with_a_killed_parent(tmp_path):
   run.wait()
   time.sleep(1.0)  # three videos' time
   before = content(out)
+  assert len(list(out.glob('train.parts/0*.json'))) < 19  # 6 s if they go on
   time.sleep(1.0)
   assert content(out) == before
 
@@ -344,6 +339,8 @@ def test_a_source_of_broken_files_only_is_refused(tmp_path):
     ({'quality': 101}, 'quality 101'),
     ({'short_side': -1}, 'short side -1'),
     ({'fps': -1.0}, '-1 fps'),
+    ({'fps': float('nan')}, 'nan fps'),
+    ({'fps': float('inf')}, 'inf fps'),
     ({'split': '../x'}, r"'\.\./x'"),
     ({'split': ''}, "''"),
     ({'max_lost': 1.5}, r'1\.5'),

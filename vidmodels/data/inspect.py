@@ -187,15 +187,8 @@ def index_foreign(
       f'the class list differs from {folder / CLASSES_FILE}, which other '
       f'splits use: {difference} ("there" is that file); give that one'
     )
-  found, labels = [], np.zeros(len(classes), np.int64)
-  for path in paths:
-    offsets = tfrecord.scan(path)
-    for offset in offsets:
-      labels[_foreign_label(path, int(offset), classes)] += 1
-    with open(path, 'rb') as f:
-      digest = hashlib.file_digest(f, 'sha256').hexdigest()
-      size = f.tell()
-    found.append(shards.Shard(path.name, len(offsets), size, digest, offsets))
+  labels = np.zeros(len(classes), np.int64)
+  found = [_index_shard(path, classes, labels) for path in paths]
   classes.save(folder / CLASSES_FILE)
   manifest = shards.Manifest(
     split=split,
@@ -208,6 +201,19 @@ def index_foreign(
   )
   manifest.save(folder)
   return manifest
+
+
+def _index_shard(
+  path: pathlib.Path, classes: ClassList, labels: np.ndarray
+) -> shards.Shard:
+  """Reads a shard to its end; adds its records to the counts in `labels`."""
+  offsets = tfrecord.scan(path)
+  for offset in offsets:
+    labels[_foreign_label(path, int(offset), classes)] += 1
+  with open(path, 'rb') as f:
+    digest = hashlib.file_digest(f, 'sha256').hexdigest()
+    size = f.tell()
+  return shards.Shard(path.name, len(offsets), size, digest, offsets)
 
 
 def _foreign_label(path: pathlib.Path, offset: int, classes: ClassList) -> int:

@@ -121,9 +121,10 @@ def _run_there(
         yield future.result()
   except BrokenProcessPool as e:
     raise RuntimeError(
-      'a worker process died: out of memory, or a crash in the decoder; run '
-      'again with fewer workers (finished work is kept), and with one worker '
-      'to see the file it dies on'
+      'a worker process died: out of memory, a crash in the decoder, or a '
+      "script without `if __name__ == '__main__':`; run again with fewer "
+      'workers (finished work is kept); with one, the last file named is the '
+      'one it dies on'
     ) from e
   finally:
     stop.set()

@@ -89,11 +89,8 @@ def prepare(
   out = pathlib.Path(out)
   bound = unfinished.bound_classes(out, split)
   rows, classes = read_source(source, classes, root=root, default=bound)
-  if flip is not None:
-    flip.check(classes)
-  _check_bound(out, classes, bound)
-  wanted = shards or min(_MOST_SHARDS, -(-len(rows) // _VIDEOS_A_SHARD))
-  count = min(wanted, len(rows))  # no shard is empty
+  _check_classes(out, classes, bound, flip)
+  count = _shard_count(shards, len(rows))
   identity = dataclasses.asdict(options) | {
     'shards': count,
     'rows_sha256': _sha256(rows),
@@ -122,22 +119,26 @@ def _check(
     wrong = f'split {split!r}; wanted a name of letters, digits, _ and .'
   elif not 1 <= options.quality <= 100:
     wrong = f'JPEG quality {options.quality}; wanted 1 to 100'
-  elif options.short_side < 0 or options.fps < 0 or shards < 0:
-    wrong = (
-      f'short side {options.short_side}, {options.fps:g} fps and {shards} '
-      'shards; wanted none of them below 0'
-    )
-  elif shards > 99_999:
-    wrong = f'{shards} shards; wanted at most 99999'
+  elif options.short_side < 0:
+    wrong = f'short side {options.short_side}; wanted 0 (keep) or more pixels'
+  elif not 0 <= options.fps <= 1000:
+    wrong = f'{options.fps:g} fps; wanted 0 (keep) to 1000'
+  elif not 0 <= shards <= 99_999:
+    wrong = f'{shards} shards; wanted 0 (one per 64 videos) to 99999'
   elif not 0 <= max_lost <= 1:
     wrong = f'a share of {max_lost:g} to lose; wanted 0 to 1'
   if wrong:
     raise InputError(f'prepare was given {wrong}; correct it')
 
 
-def _check_bound(
-  out: pathlib.Path, classes: ClassList, bound: ClassList | None
+def _check_classes(
+  out: pathlib.Path,
+  classes: ClassList,
+  bound: ClassList | None,
+  flip: FlipPolicy | None,
 ) -> None:
+  if flip is not None:
+    flip.check(classes)
   difference = bound and classes.first_difference(bound)
   if difference:
     raise InputError(
@@ -145,6 +146,12 @@ def _check_bound(
       f'splits there use: {difference} ("there" is that file); give the same '
       '--classes, or another --out'
     )
+
+
+def _shard_count(wanted: int, videos: int) -> int:
+  """Shards for so many videos; none is empty."""
+  auto = min(_MOST_SHARDS, -(-videos // _VIDEOS_A_SHARD))
+  return min(wanted or auto, videos)
 
 
 def _sha256(rows: Sequence[Row]) -> str:
