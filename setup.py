@@ -35,6 +35,7 @@ TF = [
 ]
 # The CPU wheel: tests only read and write records and events with it.
 TEST = [
+  'psutil>=6',
   'pytest>=8',
   'pytest-xdist>=3.6',
   'ruff>=0.14',

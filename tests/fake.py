@@ -42,6 +42,7 @@ def write(
         bytes=writer.bytes,
         sha256=writer.sha256,
         offsets=np.array(writer.offsets, np.int64),
+        videos=tuple(_name(i, classes) for i in range(k, videos, 2)),
       )
     )
   shards.Manifest(
@@ -54,6 +55,10 @@ def write(
     labels=tuple(np.bincount(np.arange(videos) % len(classes)).tolist()),
   ).save(folder)
   return folder
+
+
+def _name(i: int, classes: tuple[str, ...]) -> str:
+  return f'{classes[i % len(classes)]}/{i:03d}.mp4'
 
 
 def _record(i, frames, height, width, classes) -> bytes:
@@ -75,7 +80,7 @@ def _record(i, frames, height, width, classes) -> bytes:
       width=width,
       label=label,
       label_text=classes[label],
-      video=f'{classes[label]}/{i:03d}.mp4',
+      video=_name(i, classes),
       start_us=0,
       end_us=int(times[-1]) + 40_000,
     )

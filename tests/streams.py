@@ -59,6 +59,7 @@ def write(folder, items, flip=SWAP, split='train'):
         bytes=writer.bytes,
         sha256=writer.sha256,
         offsets=np.array(writer.offsets, np.int64),
+        videos=tuple(item.video for item in part),
       )
     )
   shards.Manifest(

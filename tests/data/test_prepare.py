@@ -108,7 +108,7 @@ def test_workers_change_no_byte(source, tmp_path):
   assert names == {
     'classes.txt',
     'train.manifest.json',
-    'train.offsets.npy',
+    'train.index.json',
     *(f'train-{k:05d}-of-00004.tfrecord' for k in range(4)),
   }
 
@@ -468,3 +468,11 @@ def test_real_clips_become_records(shared, tmp_path):
     assert record.end_us == pytest.approx(
       len(record.frames) * period_us, abs=period_us
     )
+
+
+def test_the_index_names_each_records_video(source, tmp_path):
+  prepare.prepare(source, tmp_path, shards=3, workers=1)
+  opened = shards.RecordSet.open(tmp_path, 'train')
+  names = [opened.video(i) for i in range(len(opened))]
+  assert names == [opened.record(i).video for i in range(len(opened))]
+  assert len(set(names)) == len(names) == 12

@@ -140,7 +140,9 @@ def test_a_record_that_cannot_be_parsed_is_named_too(tmp_path):
   with shards.ShardWriter(tmp_path / 'train-00000-of-00001.tfrecord') as w:
     w.write(b'\xff\xff no record')
   streams.CLASSES.save(tmp_path / 'classes.txt')
-  shard = shards.Shard(w.path.name, 1, w.bytes, w.sha256, np.array([0]))
+  shard = shards.Shard(
+    w.path.name, 1, w.bytes, w.sha256, np.array([0]), ('a.mp4',)
+  )
   shards.Manifest(
     split='train',
     shards=(shard,),
@@ -207,6 +209,7 @@ def test_a_manifest_comes_back_as_it_was_saved(folder):
   assert back == manifest
   for one, other in zip(back.shards, manifest.shards, strict=True):
     assert np.array_equal(one.offsets, other.offsets)
+    assert one.videos == other.videos
   assert shards.splits(folder) == ('train', 'val')
 
 
@@ -215,14 +218,12 @@ def test_a_manifest_comes_back_as_it_was_saved(folder):
   [
     lambda folder: (folder / 'train.manifest.json').write_text('{"format'),
     lambda folder: (folder / 'train.manifest.json').write_text('{}'),
-    lambda folder: (folder / 'train.offsets.npy').write_bytes(b'old'),
-    lambda folder: (folder / 'train.offsets.npy').unlink(),
-    lambda folder: np.save(folder / 'train.offsets.npy', np.arange(7)),
+    lambda folder: (folder / 'train.index.json').write_bytes(b'old'),
+    lambda folder: (folder / 'train.index.json').unlink(),
+    lambda folder: (folder / 'train.index.json').write_text('{}'),
   ],
 )
-def test_a_manifest_that_is_damaged_or_not_its_offsets_is_refused(
-  folder, damage
-):
+def test_a_manifest_that_is_damaged_or_not_its_index_is_refused(folder, damage):
   damage(folder)
   with pytest.raises(InputError, match='cannot be used'):
     shards.RecordSet.open(folder, 'train')

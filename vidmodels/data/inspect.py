@@ -207,16 +207,23 @@ def _index_shard(
   path: pathlib.Path, classes: ClassList, labels: np.ndarray
 ) -> shards.Shard:
   """Reads a shard to its end; adds its records to the counts in `labels`."""
-  offsets = tfrecord.scan(path)
+  offsets, videos = tfrecord.scan(path), []
   for offset in offsets:
-    labels[_foreign_label(path, int(offset), classes)] += 1
+    record = _foreign_record(path, int(offset), classes)
+    labels[record.label] += 1
+    videos.append(record.video)
   with open(path, 'rb') as f:
     digest = hashlib.file_digest(f, 'sha256').hexdigest()
     size = f.tell()
-  return shards.Shard(path.name, len(offsets), size, digest, offsets)
+  return shards.Shard(
+    path.name, len(offsets), size, digest, offsets, tuple(videos)
+  )
 
 
-def _foreign_label(path: pathlib.Path, offset: int, classes: ClassList) -> int:
+def _foreign_record(
+  path: pathlib.Path, offset: int, classes: ClassList
+) -> records.Record:
+  """A record whose label fits the class list, by number and by name."""
   raw = tfrecord.read_at(path, offset)
   try:
     record = records.parse(raw)
@@ -229,7 +236,7 @@ def _foreign_label(path: pathlib.Path, offset: int, classes: ClassList) -> int:
       f'{record.label_text!r}; the class list has {classes.names[label]!r} '
       'there; give the list that the records were written with'
     )
-  return label
+  return record
 
 
 def _first_split(folder: pathlib.Path) -> str:

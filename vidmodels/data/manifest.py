@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import io
 import json
 import os
 import pathlib
@@ -20,13 +19,23 @@ FORMAT = 'vidmodels-records-1'
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-  """One file of a split, as the manifest knows it; `offsets` int64 [count]."""
+  """One file of a split, as the manifest and its index know it.
+
+  Attributes:
+    name: of the file.
+    count: its records.
+    bytes: its size.
+    sha256: of the whole file.
+    offsets: where each record starts, int64 [count].
+    videos: the name of each record's video, count of them.
+  """
 
   name: str
   count: int
   bytes: int
   sha256: str
   offsets: np.ndarray = dataclasses.field(repr=False, compare=False)
+  videos: tuple[str, ...] = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +77,7 @@ class Manifest:
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()
 
   def as_json(self) -> dict[str, Any]:
-    """Everything but the offsets, for JSON."""
+    """Everything but the index, for JSON."""
     value = {
       field.name: getattr(self, field.name)
       for field in dataclasses.fields(self)
@@ -82,15 +91,16 @@ class Manifest:
     return value | {'count': self.count, 'fingerprint': self.fingerprint}
 
   def save(self, dir: str | os.PathLike[str]) -> None:
-    """Writes the offsets, then the manifest that vouches for them."""
+    """Writes the index, then the manifest that vouches for it."""
     folder = pathlib.Path(dir)
-    offsets = [np.asarray(s.offsets, np.int64) for s in self.shards]
-    buffer = io.BytesIO()
-    np.save(buffer, np.concatenate([np.zeros(0, np.int64), *offsets]))
-    data = buffer.getvalue()
-    write_atomically(folder / f'{self.split}.offsets.npy', data)
+    index = {
+      'offsets': [np.asarray(s.offsets).tolist() for s in self.shards],
+      'videos': [s.videos for s in self.shards],
+    }
+    data = json.dumps(index, ensure_ascii=False).encode()
+    write_atomically(index_path(folder, self.split), data)
     value = {'format': FORMAT, **self.as_json()}
-    value['offsets_sha256'] = hashlib.sha256(data).hexdigest()
+    value['index_sha256'] = hashlib.sha256(data).hexdigest()
     text = json.dumps(value, indent=1, ensure_ascii=False) + '\n'
     write_atomically(manifest_path(folder, self.split), text.encode())
 
@@ -106,10 +116,10 @@ class Manifest:
       raise InputError(_no_manifest(pathlib.Path(dir), split))
     try:
       value = json.loads(path.read_text(encoding='utf-8'))
-      data = (path.parent / f'{split}.offsets.npy').read_bytes()
-      if hashlib.sha256(data).hexdigest() != value['offsets_sha256']:
-        raise ValueError(f'{split}.offsets.npy belongs to another manifest')
-      return cls._from_json(value, np.load(io.BytesIO(data)))
+      data = index_path(dir, split).read_bytes()
+      if hashlib.sha256(data).hexdigest() != value['index_sha256']:
+        raise ValueError(f'{split}.index.json belongs to another manifest')
+      return cls._from_json(value, json.loads(data))
     except (ValueError, KeyError, TypeError, OSError) as e:
       raise InputError(
         f'{path} cannot be used ({type(e).__name__}: {e}); wanted a manifest '
@@ -118,16 +128,16 @@ class Manifest:
       ) from e
 
   @classmethod
-  def _from_json(cls, value: Mapping[str, Any], offsets: np.ndarray) -> Self:
+  def _from_json(cls, value: Mapping[str, Any], index: Mapping) -> Self:
     if value['format'] != FORMAT:
       raise ValueError(f'format {value["format"]!r}')
-    ends = np.cumsum([s['count'] for s in value['shards']])
-    parts = np.split(offsets, ends[:-1]) if len(ends) else []
     return cls(
       split=value['split'],
       shards=tuple(
-        Shard(**s, offsets=part)
-        for s, part in zip(value['shards'], parts, strict=True)
+        Shard(**s, offsets=np.array(starts, np.int64), videos=tuple(names))
+        for s, starts, names in zip(
+          value['shards'], index['offsets'], index['videos'], strict=True
+        )
       ),
       classes_sha256=value['classes_sha256'],
       flip=FlipPolicy.from_json(value['flip']),
@@ -142,6 +152,11 @@ class Manifest:
 def manifest_path(dir: str | os.PathLike[str], split: str) -> pathlib.Path:
   """Where the manifest of a split is kept."""
   return pathlib.Path(dir) / f'{split}.manifest.json'
+
+
+def index_path(dir: str | os.PathLike[str], split: str) -> pathlib.Path:
+  """Where the offsets and video names of a split are kept."""
+  return pathlib.Path(dir) / f'{split}.index.json'
 
 
 def parts_folder(dir: str | os.PathLike[str], split: str) -> pathlib.Path:

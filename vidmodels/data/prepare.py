@@ -205,7 +205,7 @@ def _run(
 
 def _write_shard(job: _Job) -> None:
   """Writes a shard, then the note that says it is whole and what it holds."""
-  lost, damaged, labels = [], [], []
+  lost, damaged, labels, videos = [], [], [], []
   with ShardWriter(job.shard) as writer:
     for number, row in job.rows:
       text = job.names[row.label]
@@ -217,6 +217,7 @@ def _write_shard(job: _Job) -> None:
         continue
       writer.write(records.encode(record))
       labels.append(row.label)
+      videos.append(row.video)
       if damage:
         damaged.append((number, row.video, damage))
       parallel.tick(row.video)
@@ -227,6 +228,7 @@ def _write_shard(job: _Job) -> None:
     'sha256': writer.sha256,
     'offsets': writer.offsets,
     'labels': labels,
+    'videos': videos,
     'lost': lost,
     'damaged': damaged,
   }
@@ -250,6 +252,7 @@ def _assembled(
       Shard(
         **{key: note[key] for key in keys},
         offsets=np.asarray(note['offsets'], np.int64),
+        videos=tuple(note['videos']),
       )
       for note in notes
     ),

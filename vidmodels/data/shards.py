@@ -2,7 +2,7 @@
 
 A split is `<split>-00000-of-00004.tfrecord` and so on; beside them
 `<split>.manifest.json` says how many records each holds, its size and
-checksum, `<split>.offsets.npy` where each record starts, and `classes.txt`
+checksum, `<split>.index.json` where each record starts, and `classes.txt`
 what a label means. Any TFRecord reader can read the shards alone.
 """
 
@@ -111,6 +111,11 @@ class RecordSet:
       return records.parse(raw)
     except InputError as e:
       raise InputError('{} at offset {}: {}'.format(*self.where(i), e)) from e
+
+  def video(self, i: int) -> str:
+    """The name of record `i`'s video; reads nothing."""
+    k, j = self._place(i)
+    return self.manifest.shards[k].videos[j]
 
   def where(self, i: int) -> tuple[str, int]:
     """The shard's file name and the offset of record `i`."""

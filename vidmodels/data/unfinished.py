@@ -15,6 +15,7 @@ from vidmodels.data import tfrecord
 from vidmodels.data.datasets import CLASSES_FILE, ClassList
 from vidmodels.data.manifest import (
   Manifest,
+  index_path,
   manifest_path,
   parts_folder,
   splits,
@@ -101,7 +102,7 @@ def _started(out: pathlib.Path) -> list[str]:
 def _clear(out: pathlib.Path, split: str) -> None:
   # The manifest goes first: what is left without it is no split.
   manifest_path(out, split).unlink(missing_ok=True)
-  (out / f'{split}.offsets.npy').unlink(missing_ok=True)
+  index_path(out, split).unlink(missing_ok=True)
   (out / f'{split}.lost.txt').unlink(missing_ok=True)
   release(out, split)
   for path in tfrecord.shard_files(out, split):

@@ -118,7 +118,7 @@ def _write(
   """Scores first, then the report that names them; each appears whole."""
   folder.mkdir(parents=True, exist_ok=True)
   buffer = io.BytesIO()
-  videos = [records.record(i).video for i in range(len(records))]
+  videos = [records.video(i) for i in range(len(records))]
   np.savez_compressed(
     buffer,
     logits=scored.logits_RVK,

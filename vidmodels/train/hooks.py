@@ -7,12 +7,12 @@ device never waits for the host.
 import dataclasses
 import json
 import math
-import os
 import pathlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from vidmodels.data.tfrecord import write_atomically
 from vidmodels.train import metrics
 from vidmodels.typing import InputError
 
@@ -43,9 +43,7 @@ class JsonLines:
     lines = path.read_text().splitlines() if path.exists() else []
     kept = [line for line in lines if _step_of(line) <= start_step]
     if len(kept) != len(lines):
-      beside = path.with_suffix('.part')
-      beside.write_text(''.join(f'{line}\n' for line in kept))
-      os.replace(beside, path)
+      write_atomically(path, ''.join(f'{line}\n' for line in kept).encode())
 
   def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
     """Appends a line."""

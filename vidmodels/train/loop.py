@@ -27,6 +27,10 @@ from vidmodels.train.state import TrainState, create
 Progress = Callable[[int, int, str], None]
 
 
+def silent(done: int, total: int, line: str) -> None:
+  """Reports nothing."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Outcome:
   """How a run ended.
@@ -46,7 +50,7 @@ def train(
   config: cfg.Config,
   workdir: str | pathlib.Path,
   *,
-  progress: Progress = lambda done, total, line: None,
+  progress: Progress = silent,
   devices: list | None = None,
 ) -> Outcome:
   """Trains to the recipe's last step, resuming from `workdir` if it can.
@@ -62,6 +66,8 @@ def train(
     hooks.NonFiniteLossError: if the loss stops being a number.
   """
   workdir = pathlib.Path(workdir).absolute()
+  if jax.process_index():  # one process speaks, or every line comes twice
+    progress = silent
   records = RecordSet.open(config.data.dir, config.data.train)
   run = build(
     config,
@@ -72,6 +78,9 @@ def train(
   with contextlib.closing(Checkpoints(workdir, config.checkpoint)) as saved:
     meta, position = workdirs.describe(run, records)
     workdirs.claim(workdir, saved, meta=meta, position=position)
+    progress(0, run.total, workdirs.summary(run, records))
+    if jax.process_index() == 0:
+      workdirs.list_parameters(workdir, run)
     start = saved.latest()
     if start is None:
       start, state = 0, create(run.init, run.shardings)
@@ -153,9 +162,7 @@ class Loop:
       learning_rate=self.run.learning_rate,
       waited=feed.reset,
       saved=self.saved.steps,
-      report=self.progress
-      if jax.process_index() == 0
-      else lambda done, total, line: None,
+      report=self.progress,
     )
 
   def _save(self, state: TrainState, done: int) -> None:

@@ -7,7 +7,6 @@ DenseGeneral parameters crash under `jax.set_mesh` in flax 0.12.8.)
 """
 
 import dataclasses
-import logging
 import math
 import re
 from collections.abc import Sequence
@@ -67,11 +66,6 @@ def place(rules: Rules, params, mesh: Mesh):
     bytes_total=sum(size for size, _ in sizes),
     bytes_per_device=sum(size // split for size, split in sizes),
   )
-  if report.dropped:
-    logging.info(
-      'replicated, because the dimension does not divide: %s',
-      '; '.join(report.dropped),
-    )
   return shardings, report
 
 

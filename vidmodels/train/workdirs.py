@@ -1,7 +1,6 @@
 """Whose folder a run writes to, and what a checkpoint says about itself."""
 
 import json
-import os
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -12,6 +11,8 @@ import jax
 import vidmodels
 from vidmodels import config as cfg
 from vidmodels.data.shards import RecordSet
+from vidmodels.data.tfrecord import write_atomically
+from vidmodels.train import optim
 from vidmodels.train.build import Run
 from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.typing import InputError
@@ -44,6 +45,34 @@ def describe(run: Run, records: RecordSet) -> tuple[dict, dict]:
   return meta, position
 
 
+def summary(run: Run, records: RecordSet) -> str:
+  """What is about to be trained, on one line, for the log."""
+  config, mesh = run.config, run.mesh.shape
+  leaves = jax.tree.leaves(run.abstract.params)
+  lost = len(records.manifest.lost)
+  text = (
+    f'{sum(leaf.size for leaf in leaves) / 1e6:.2f} M parameters in '
+    f'{config.dtype}, {len(records)} clips ({lost} lost in preparation), '
+    f'batch {config.batch} in {config.accumulate} parts on mesh data '
+    f'{mesh["data"]} x fsdp {mesh["fsdp"]} x tensor {mesh["tensor"]}, peak '
+    f'learning rate {optim.peak_lr(config.optim, batch=config.batch):g}, '
+    f'{run.total} steps = {run.total * config.batch / len(records):.2f} epochs'
+  )
+  if run.report.dropped:
+    text += f'; not split: {", ".join(run.report.dropped)}'
+  return text
+
+
+def list_parameters(workdir: pathlib.Path, run: Run) -> None:
+  """Writes parameters.txt: every tensor's name, shape and size."""
+  from clu import parameter_overview
+
+  table = parameter_overview.get_parameter_overview(
+    run.abstract.params, include_stats=False
+  )
+  write_atomically(workdir / 'parameters.txt', f'{table}\n'.encode())
+
+
 def claim(
   workdir: pathlib.Path,
   saved: Checkpoints,
@@ -70,9 +99,7 @@ def claim(
   elif saved.latest() is not None:
     raise InputError(f'{workdir} has checkpoints and no config.json')
   if jax.process_index() == 0:
-    beside = path.with_suffix('.part')
-    beside.write_text(json.dumps(ours, indent=1))
-    os.replace(beside, path)
+    write_atomically(path, f'{json.dumps(ours, indent=1)}\n'.encode())
 
 
 def differences(theirs: Mapping, ours: Mapping) -> list[str]:
