@@ -10,6 +10,7 @@ with every view's scores.
 import argparse
 import dataclasses
 import json
+import sys
 
 HELP = 'accuracy of videos over several views'
 
@@ -89,9 +90,10 @@ def run(args: argparse.Namespace) -> int:
       out=args.out,
       progress=report,
     )
+  # What was measured is always said, beside the JSON too.
+  print(result.line(), file=sys.stderr if args.json else sys.stdout)
   if args.json:
     print(json.dumps(result.as_json()))
   else:
-    print(result.line())
     print(f'scores of every view: {result.scores}')
   return DONE

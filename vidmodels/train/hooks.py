@@ -75,7 +75,11 @@ def writers(
   ]
   if tensorboard:
     try:
+      import tensorflow as tf
       from clu import metric_writers
+
+      # Or TensorFlow would take the GPU's memory for writing a few scalars.
+      tf.config.set_visible_devices([], 'GPU')
     except ImportError as error:
       raise InputError(
         f'log.tensorboard needs TensorFlow, which does not import ({error}); '
