@@ -1,5 +1,6 @@
 """A recipe small enough for a test, as the command line would load it."""
 
+import dataclasses
 import pathlib
 
 from vidmodels import config as cfg
@@ -31,3 +32,8 @@ def flags(records: pathlib.Path, **changes) -> list[str]:
 def config(records: pathlib.Path, name: str = 'demo', **changes) -> cfg.Config:
   """The demo's recipe at a size that trains in seconds."""
   return recipe.load(name, flags(records, **changes))
+
+
+def views(config: cfg.Config, **changes) -> cfg.Views:
+  """The recipe's views with some fields changed."""
+  return dataclasses.replace(config.views, **changes)

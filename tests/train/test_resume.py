@@ -227,15 +227,3 @@ def test_the_last_good_checkpoint_is_one_whose_loss_was_seen(
   names, saved, says
 ):
   assert says in hooks._post_mortem(9, names, saved)
-
-
-def test_validation_is_named_after_single_clips(tmp_path, records):
-  fake.write(records, 'test', videos=5)
-  config = tiny.config(records, log__validate=2, optim__steps=2, views__batch=3)
-  loop.train(config, tmp_path)
-  lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
-  found = [line for line in map(json.loads, lines) if 'val_clip/top1' in line]
-  assert [line['step'] for line in found] == [2]
-  assert found[0]['val_clip/top1'] * 5 == pytest.approx(
-    round(found[0]['val_clip/top1'] * 5)
-  )
