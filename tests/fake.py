@@ -24,6 +24,7 @@ def write(
   classes: tuple[str, ...] = CLASSES,
   listed: int | None = None,
   flip: FlipPolicy = FREE,
+  fps: float = 0.0,
 ) -> pathlib.Path:
   """Writes a split in two shards: noise tinted in the colour of the class."""
   folder.mkdir(parents=True, exist_ok=True)
@@ -52,6 +53,7 @@ def write(
     flip=flip,
     listed=videos if listed is None else listed,
     lost=() if listed is None else (('gone.mp4', 'no such file'),),
+    options={'fps': fps},
     labels=tuple(np.bincount(np.arange(videos) % len(classes)).tolist()),
   ).save(folder)
   return folder

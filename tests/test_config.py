@@ -72,6 +72,10 @@ def test_a_misspelt_field_fails_on_its_own_line():
     ({'mesh': {'data': -1, 'fsdp': -1}}, 'at most one of them -1'),
     ({'accumulate': 3}, 'does not divide into accumulate=3'),
     ({'dtype': 'float16'}, "dtype is 'float16'"),
+    ({'seed': 2**32}, 'from 0 to 2**32 - 1'),
+    ({'optim': {'ema': 1.0}}, 'optim.ema is 1.0; wanted from 0 to below 1'),
+    ({'optim': {'final_lr': 1e-5}}, 'nothing reads it without optim.schedule'),
+    ({'optim': {'b1': 0.5}}, 'nothing reads it without optim.name=adamw'),
     ({'sead': 1}, "no field 'sead'; did you mean 'seed'"),
   ],
 )

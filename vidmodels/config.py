@@ -10,18 +10,21 @@ import dataclasses
 import difflib
 import importlib
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from vidmodels.typing import (
+  BelowOne,
   Count,
   Fraction,
   InputError,
   NotNegative,
   Positive,
   PositiveFloat,
+  Seed,
 )
 
 
@@ -78,7 +81,7 @@ class Optim:
 
   name: Literal['sgd', 'adamw'] = 'sgd'
   lr: PositiveFloat = 0.005  # peak
-  lr_batch: Count = 0  # lr is for this batch and scales with ours; 0: as is
+  lr_batch: Count = 0  # the rates are for this batch; 0: used as they are
   epochs: NotNegative = 0.0
   steps: Count = 0
   schedule: Literal['step', 'cosine', 'constant'] = 'cosine'
@@ -91,13 +94,13 @@ class Optim:
   factors: tuple[float, ...] = ()  # of the peak, one a milestone
   weight_decay: NotNegative = 0.0
   decay_skip: str = ''  # regex over parameter paths that do not decay
-  momentum: Fraction = 0.9
+  momentum: BelowOne = 0.9
   nesterov: bool = True
-  b1: Fraction = 0.9
-  b2: Fraction = 0.999
+  b1: BelowOne = 0.9
+  b2: BelowOne = 0.999
   eps: PositiveFloat = 1e-8
   clip_norm: NotNegative = 0.0  # global gradient norm; 0: off
-  ema: Fraction = 0.0  # decay of the averaged weights a step; 0: off
+  ema: BelowOne = 0.0  # decay of the averaged weights a step; 0: off
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -152,7 +155,7 @@ class Config:
   batch: Positive = 64  # clips a step, over all devices
   accumulate: Positive = 1  # microbatches a step
   dtype: Literal['float32', 'bfloat16'] = 'bfloat16'  # of the computation
-  seed: Count = 0
+  seed: Seed = 0
 
 
 def skeleton(family: str, **model: Any):
@@ -182,7 +185,12 @@ def skeleton(family: str, **model: Any):
 def unknown(name: str, known: Sequence[str]) -> str:
   """The message for a field that does not exist, with the nearest that does."""
   near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-  hint = f'did you mean {near[0]!r}?' if near else f'known: {", ".join(known)}'
+  sections = sorted({k.partition('.')[0] for k in known})
+  hint = (
+    f'did you mean {near[0]!r}?'
+    if near
+    else f'known: {", ".join(sections if len(known) > 20 else known)}'
+  )
   return f'the recipe has no field {name!r}; {hint}'
 
 
@@ -296,11 +304,16 @@ def _agree(config: Config) -> None:
     (
       len(config.data.mean) == len(config.data.std) == 3
       and min(config.data.std) > 0,
-      'data.mean and data.std need three values each, std above 0',
+      f'data.mean {config.data.mean} and data.std {config.data.std} need three '
+      'values each, std above 0',
     ),
     (
       all(s == -1 or s >= 1 for s in sizes) and sizes.count(-1) <= 1,
       f'mesh is {sizes}; wanted sizes of at least 1, at most one of them -1',
+    ),
+    (
+      _compiles(optim.decay_skip),
+      f'optim.decay_skip {optim.decay_skip!r} is no regular expression',
     ),
     (
       clip.size <= low <= high,
@@ -316,3 +329,39 @@ def _agree(config: Config) -> None:
   for holds, message in rules:
     if not holds:
       raise InputError(message)
+  for section, fields, read, reason in (
+    ('optim', 'momentum nesterov', optim.name == 'sgd', 'optim.name=sgd'),
+    ('optim', 'b1 b2 eps', optim.name == 'adamw', 'optim.name=adamw'),
+    ('optim', 'final_lr', optim.schedule == 'cosine', 'optim.schedule=cosine'),
+    ('optim', 'warmup_lr', optim.warmup > 0, 'optim.warmup above 0'),
+    (
+      'optim',
+      'decay_skip',
+      optim.weight_decay > 0,
+      'optim.weight_decay above 0',
+    ),
+    ('clip', 'short', clip.sampling == 'dense', 'clip.sampling=dense'),
+  ):
+    if not read:
+      _refuse_unread(section, getattr(config, section), fields.split(), reason)
+
+
+def _compiles(regex: str) -> bool:
+  try:
+    re.compile(regex)
+  except re.error:
+    return False
+  return True
+
+
+def _refuse_unread(
+  section: str, values: Any, fields: Sequence[str], reason: str
+) -> None:
+  """A field that nothing reads must not be set: its author expects effect."""
+  for name in fields:
+    value = getattr(values, name)
+    if value != getattr(type(values)(), name):
+      raise InputError(
+        f'{section}.{name} is {value!r} and nothing reads it without {reason}; '
+        'leave it at its default'
+      )

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import os
 import pickle
 import struct
 
@@ -121,9 +122,15 @@ def test_threads_share_a_set_and_processes_get_copies(made):
   with concurrent.futures.ThreadPoolExecutor(4) as pool:
     assert list(pool.map(found.__getitem__, list(range(7)) * 20)) == want * 20
   copy = pickle.loads(pickle.dumps(found))
-  found.close()
   assert [copy[i] for i in range(7)] == want
-  assert found[3] == want[3]  # opens its files again
+
+
+def test_reading_keeps_no_file_open(made):
+  found = shards.RecordSet.open(made, 'train')
+  before = len(os.listdir('/proc/self/fd'))
+  for i in range(7):
+    found.record(i)
+  assert len(os.listdir('/proc/self/fd')) == before
 
 
 def test_a_corrupt_record_is_named_by_shard_and_offset(folder):

@@ -64,7 +64,9 @@ def test_the_report_says_what_was_measured_and_what_was_lost(
     out=tmp_path,
   )
   assert '5 of 6 videos, 6 views' in report.line()
-  saved = json.loads((tmp_path / 'test_2x3_step2.json').read_text())
+  (written,) = tmp_path.glob('*.json')
+  assert written.name.startswith('test_2x3_step2_ema_logits_')
+  saved = json.loads(written.read_text())
   assert saved == json.loads(json.dumps(report.as_json()))
   scores = np.load(report.scores)
   right = scores['logits'].mean(1).argmax(-1) == scores['label']
@@ -78,6 +80,26 @@ def test_the_report_says_what_was_measured_and_what_was_lost(
 def test_classes_that_differ_from_the_checkpoints_are_refused(tmp_path, model):
   fake.write(tmp_path, 'test', classes=('red', 'blue', 'green'))
   with pytest.raises(InputError, match="class 1 is 'green' here and 'blue'"):
+    run.evaluate(
+      model, dir=tmp_path, split='test', views=views_of(model, 1, 1, 8)
+    )
+
+
+def test_results_of_other_weights_and_averages_stand_side_by_side(
+  tmp_path, model, records
+):
+  views = views_of(model, 1, 1, 8)
+  other = dataclasses.replace(views, average='probs')
+  for chosen in (views, other):
+    run.evaluate(model, dir=records, split='test', views=chosen, out=tmp_path)
+  assert len(list(tmp_path.glob('*.json'))) == 2
+
+
+def test_records_of_another_rate_are_refused_where_frames_count(
+  tmp_path, model
+):
+  fake.write(tmp_path, 'test', videos=3, fps=5.0)
+  with pytest.raises(InputError, match=r'--fps 5, those of .* with 0'):
     run.evaluate(
       model, dir=tmp_path, split='test', views=views_of(model, 1, 1, 8)
     )
@@ -109,7 +131,7 @@ def test_a_view_that_is_missing_or_doubled_is_an_error():
 
 def test_scores_that_are_no_numbers_are_no_accuracy():
   broken = accuracy.VideoScores(np.full((1, 1, 2), np.nan), np.zeros(1, int))
-  with pytest.raises(ValueError, match='not finite'):
+  with pytest.raises(InputError, match='not finite'):
     accuracy.accuracy(broken, 'logits')
 
 

@@ -55,6 +55,20 @@ def test_windows_cover_the_file_at_the_times_they_say(
   np.testing.assert_allclose(found, stretches, atol=1e-6)
 
 
+def test_files_are_brought_to_the_rate_of_the_records(tmp_path):
+  path = fake.video(tmp_path / 'a.mp4', frames=25)
+  stretch = predict.whole(
+    path, choose=lambda t: [0, 1, 12], keep=lambda f: f, fps=5.0
+  )
+  np.testing.assert_array_equal(stretch.times_us, np.arange(13) * 200_000)
+  means = [stretch.frames[i].mean() for i in (0, 1, 12)]
+  assert means == pytest.approx([0, 4, 48], abs=3)  # every second frame
+  found = predict.stretches(
+    path, window_s=1.0, hop_s=1.0, keep=lambda f: f, fps=5.0
+  )
+  assert [len(s.frames) for s in found] == [5, 5, 3]
+
+
 def test_answers_name_classes_with_probabilities_best_first(
   tmp_path, predictor
 ):

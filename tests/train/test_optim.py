@@ -40,6 +40,24 @@ def test_cosine_does_not_restart_after_the_warm_up():
   assert float(rate(100)) == pytest.approx(0, abs=1e-7)
 
 
+def test_a_factor_of_zero_freezes_and_does_not_end_the_run():
+  recipe = cfg.Optim(
+    lr=0.5, steps=9, schedule='step', milestones=(3.0, 6.0), factors=(0.0, 0.5)
+  )
+  rate = optim.schedule(recipe, **SIZES)
+  found = [float(rate(s)) for s in (2, 3, 5, 6)]
+  assert found == pytest.approx([0.5, 0, 0, 0.25])
+
+
+def test_every_rate_scales_with_the_batch():
+  recipe = cfg.Optim(
+    lr=0.4, lr_batch=256, steps=10, warmup=2.0, warmup_lr=0.04, final_lr=0.08
+  )
+  rate = optim.schedule(recipe, **SIZES)  # a quarter of the batch
+  assert float(rate(0)) == pytest.approx(0.01)
+  assert float(rate(10)) == pytest.approx(0.02)
+
+
 def test_the_peak_scales_with_the_batch_only_when_asked():
   assert optim.peak_lr(cfg.Optim(lr=0.1), batch=64) == 0.1
   scaled = cfg.Optim(lr=0.1, lr_batch=256)

@@ -12,23 +12,33 @@ import logging
 import os
 import pkgutil
 import sys
+import traceback
 from collections.abc import Sequence
 
 from vidmodels import __version__
 from vidmodels.typing import InputError
 
-DONE, FAILED, WRONG_INPUT, PREEMPTED = 0, 1, 2, 42
+DONE, FAILED, WRONG_INPUT, PREEMPTED, INTERRUPTED = 0, 1, 2, 42, 130
+# What a path that the user gave may raise.
+PATHS = (
+  FileNotFoundError,
+  FileExistsError,
+  NotADirectoryError,
+  IsADirectoryError,
+  PermissionError,
+)
 SHARED = ('recipe', 'terminal')  # modules here that are not commands
 EPILOG = """\
 A first run:  vidmodels demo
-Your videos:  vidmodels prepare videos/train --out records --split train
+Your videos:  vidmodels prepare videos/train --out records --split train \\
+                --flip free
               vidmodels train --config=timesformer --workdir=runs/first \\
                 --config.data.dir=records
               vidmodels evaluate --workdir runs/first
               vidmodels predict clip.mp4 --workdir runs/first
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or input, 42 preempted and saved
-(start the same command again)."""
+(start the same command again), 130 stopped by the keyboard."""
 
 
 def commands() -> list[str]:
@@ -71,8 +81,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs a command and returns its exit code.
 
-  An `InputError` becomes its message and code 2; anything else that is not
-  expected keeps its traceback.
+  An `InputError` becomes its message and code 2; what nobody expected keeps
+  its traceback.
   """
   parser = make_parser()
   args, rest = parser.parse_known_args(argv)
@@ -94,11 +104,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _complain(args, error, code=WRONG_INPUT)
   except BrokenPipeError:  # the reader has left, as `| head` does
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return FAILED
-  except OSError as error:  # no such file, no space, no permission
+    return DONE
+  except PATHS as error:
+    return _complain(args, error, code=WRONG_INPUT)
+  except OSError as error:  # a full disk, a network that went away
     return _complain(args, error, code=FAILED)
   except KeyboardInterrupt:
-    return _complain(args, 'stopped by the keyboard', code=130)
+    return _complain(args, 'stopped by the keyboard', code=INTERRUPTED)
+  except Exception as error:  # ours to mend: the traceback says where
+    traceback.print_exc()
+    return _complain(args, repr(error), code=FAILED)
 
 
 def _complain(args: argparse.Namespace, error, *, code: int) -> int:

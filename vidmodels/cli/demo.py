@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 import pathlib
+import sys
 import time
 
 HELP = 'the main job on made-up motion videos'
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Runs the demo and prints its table."""
-  from vidmodels.cli import DONE
+  from vidmodels.cli import DONE, PREEMPTED
 
   start = time.monotonic()
   out = pathlib.Path(args.out)
@@ -52,7 +53,12 @@ def run(args: argparse.Namespace) -> int:
     print(json.dumps(said) if args.json else f'wrote {counts} to {videos}')
     return DONE
   records = _prepare(videos, out / 'records')
-  reports = {name: _train(args, name, out, records) for name in ATTENTIONS}
+  reports = {}
+  for name in ATTENTIONS:
+    reports[name] = _train(args, name, out, records)
+    if reports[name] is None:
+      print('preempted and saved; start again to go on', file=sys.stderr)
+      return PREEMPTED
   answer = _predict(out, videos)
   result = {
     'videos': str(videos),
@@ -102,20 +108,21 @@ def _prepare(videos: pathlib.Path, records: pathlib.Path) -> pathlib.Path:
 
 
 def _train(args, name: str, out: pathlib.Path, records: pathlib.Path):
-  """Trains one kind of attention and evaluates it; returns the report."""
+  """Trains and evaluates one kind of attention; None if it was preempted."""
   from vidmodels.cli import recipe, terminal
   from vidmodels.evaluate import run as running
   from vidmodels.evaluate import trained
   from vidmodels.train import loop
 
   overrides = [f'--config.data.dir={records}']
-  if args.steps:
+  if args.steps is not None:
     overrides.append(f'--config.optim.steps={args.steps}')
     overrides.append(f'--config.optim.warmup={args.steps // 12}')
   config = recipe.load(f'demo:{name}', overrides)
   workdir = out / name
   with terminal.Reporter(f'train {name}') as report:
-    loop.train(config, workdir, progress=report)
+    if loop.train(config, workdir, progress=report).preempted:
+      return None
   with terminal.Reporter(f'evaluate {name}') as report:
     return running.evaluate(
       trained.load(workdir),

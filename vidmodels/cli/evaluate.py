@@ -3,8 +3,8 @@
   vidmodels evaluate --workdir runs/first --views 4x3
 
 Recipe, preprocessing and classes come from the checkpoint. Writes
-evaluation/<split>_<views>_step<n>.json with the numbers and an .npz beside it
-with every view's scores.
+a .json with the numbers and an .npz with every view's scores to
+WORKDIR/evaluation.
 """
 
 import argparse
@@ -34,6 +34,11 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
     default='auto',
     help='auto: the averaged weights if the run kept them',
   )
+  parser.add_argument(
+    '--mesh',
+    metavar='D,F,T',
+    help='devices along data, fsdp and tensor (default -1,1,1)',
+  )
 
 
 def add_view_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +50,30 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     '--average', choices=('logits', 'probs'), help='what views average'
   )
   parser.add_argument('--batch', type=int, help='views a step')
+
+
+def load(args: argparse.Namespace):
+  """The trained model that the flags name.
+
+  Raises:
+    InputError: if there is none, or the mesh cannot be.
+  """
+  from vidmodels import config as cfg
+  from vidmodels.evaluate import trained
+  from vidmodels.typing import InputError
+
+  sizes = None
+  if args.mesh:
+    try:
+      data, fsdp, tensor = map(int, args.mesh.split(','))
+    except ValueError as error:
+      raise InputError(
+        f'--mesh {args.mesh} came; wanted three numbers, e.g. -1,4,1'
+      ) from error
+    sizes = cfg.Mesh(data=data, fsdp=fsdp, tensor=tensor)
+  return trained.load(
+    args.workdir, step=args.step, weights=args.weights, sizes=sizes
+  )
 
 
 def chosen_views(views, args: argparse.Namespace):
@@ -77,9 +106,8 @@ def run(args: argparse.Namespace) -> int:
   """Evaluates and prints the line or the JSON."""
   from vidmodels.cli import DONE, terminal
   from vidmodels.evaluate import run as running
-  from vidmodels.evaluate import trained
 
-  model = trained.load(args.workdir, step=args.step, weights=args.weights)
+  model = load(args)
   data = model.config.data
   with terminal.Reporter('evaluate') as report:
     result = running.evaluate(

@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
   add = parser.add_argument
   add('dir', metavar='DIR', help='folder of records')
-  add('--split', help='for --sheet, --verify and --index')
+  add('--split', help='only this one; needed by --sheet, --verify, --index')
   add('--sheet', metavar='PNG', help='draw records of a split')
-  add('--count', type=int, default=12, help='records drawn (default 12)')
+  add('--count', type=int, help='records drawn by --sheet (default 12)')
   add('--verify', action='store_true', help='read all records of a split')
   add('--index', action='store_true', help='index shards of another tool')
   add('--classes', help='for --index: one class name a line')
@@ -35,14 +35,16 @@ def run(args: argparse.Namespace) -> int:
 
   if (args.sheet or args.verify or args.index) and not args.split:
     raise InputError('--sheet, --verify and --index need --split NAME')
+  if args.count is not None and not args.sheet:
+    raise InputError(f'--count {args.count} came without --sheet')
   if args.index:
     _index(args)
-  found = inspect.summary(args.dir)
+  found = inspect.summary(args.dir, args.split)
   if args.verify:
     found['verified'] = {args.split: inspect.verify(args.dir, args.split)}
   if args.sheet:
     sheet = inspect.contact_sheet(
-      args.dir, args.split, args.sheet, count=args.count
+      args.dir, args.split, args.sheet, count=args.count or 12
     )
     found['sheet'] = str(sheet)
   if args.json:

@@ -9,6 +9,7 @@ decode is reported, the others are still answered, and the exit code is 2.
 
 import argparse
 import json
+import math
 import sys
 
 HELP = 'top classes of video files'
@@ -35,14 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
   """Predicts; prints a table, or a JSON document."""
   from vidmodels.cli import DONE, WRONG_INPUT, evaluate
-  from vidmodels.evaluate import predict, trained
+  from vidmodels.evaluate import predict
   from vidmodels.typing import InputError
 
-  if args.top < 1 or args.window < 0 or args.hop < 0:
-    raise InputError('--top must be at least 1, --window and --hop positive')
+  seconds = [s for s in (args.window, args.hop) if s != 0]
+  if args.top < 1 or not all(1e-3 <= s < math.inf for s in seconds):
+    raise InputError(
+      f'--top {args.top}, --window {args.window:g}, --hop {args.hop:g} came; '
+      'wanted at least 1 class, and at least 0.001 s for each of the others'
+    )
   if args.hop and not args.window:
     raise InputError('--hop needs --window, the length of a stretch')
-  model = trained.load(args.workdir, step=args.step, weights=args.weights)
+  model = evaluate.load(args)
   predictor = predict.Predictor(
     model,
     views=evaluate.chosen_views(model.config.views, args),

@@ -5,7 +5,9 @@ looked up among the recipes that come with the package. ARG goes to the
 recipe's `get_config`, as with ml_collections.
 """
 
+import importlib.util
 import pathlib
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,8 +37,10 @@ def find(name: str) -> pathlib.Path:
   for path in (pathlib.Path(name), FOLDER / f'{name}.py'):
     if path.is_file():
       return path
+  here = pathlib.Path(f'{name}.py')
+  hint = f'; did you mean {here}?' if here.is_file() else ''
   raise InputError(
-    f'no recipe {name!r}: neither a file nor one of {", ".join(names())}'
+    f'no recipe {name!r}: neither a file nor one of {", ".join(names())}{hint}'
   )
 
 
@@ -48,47 +52,86 @@ def load(where: str, overrides: Sequence[str] = ()) -> cfg.Config:
     overrides: '--config.batch=64' and the like.
 
   Raises:
-    InputError: for an unknown recipe, field or value, with the nearest name.
+    InputError: for an unknown recipe, field or value, with the nearest name,
+      and for an error inside the recipe, with its line.
   """
   name, colon, arg = where.partition(':')
-  flag = f'--config={find(name)}{colon}{arg}'
-  known = _paths(_run(where, [flag]).to_dict())
+  recipe = _run(find(name), [arg] if colon else [])
   for override in overrides:
-    field = override.partition('=')[0].removeprefix('--config.')
-    if field not in known:
-      raise InputError(cfg.unknown(field, known))
-  config = cfg.check(_run(where, [flag, *overrides]))
+    _apply(recipe, override)
+  config = cfg.check(recipe)
   models.build(config.family, classes=1, **config.model)
   return config
 
 
-def _run(where: str, argv: Sequence[str]):
-  """The recipe's ConfigDict with the overrides that absl's flags parse."""
+def _run(path: pathlib.Path, args: list[str]):
+  """What the file's get_config returns."""
+  from ml_collections import ConfigDict
+
+  spec = importlib.util.spec_from_file_location('vidmodels_recipe', path)
+  module = importlib.util.module_from_spec(spec) if spec else None
+  if module is None:
+    raise InputError(f'{path} is no Python file; wanted a recipe, NAME.py')
+  try:
+    spec.loader.exec_module(module)
+    recipe = module.get_config(*args)
+  except InputError as error:
+    raise InputError(f'recipe {path}: {error}') from error
+  except Exception as error:  # whatever a file of the user's may raise
+    raise InputError(_at(path, error)) from error
+  if not isinstance(recipe, ConfigDict):
+    raise InputError(
+      f'get_config of {path} returned {type(recipe).__name__}; wanted the '
+      'ConfigDict that config.skeleton() starts'
+    )
+  return recipe
+
+
+def _at(path: pathlib.Path, error: Exception) -> str:
+  """An error inside a recipe: file, line, kind and message."""
+  frames = traceback.extract_tb(error.__traceback__)
+  lines = [f.lineno for f in frames if f.filename == str(path)]
+  if isinstance(error, SyntaxError):
+    lines = [error.lineno]
+  line = f' line {lines[-1]}' if lines else ''
+  said = ' '.join(str(error).split())
+  return f'recipe {path}{line}: {type(error).__name__}: {said}'
+
+
+def _apply(recipe, override: str) -> None:
+  """Sets one field, parsed by absl's flags according to its type."""
   from absl import flags
   from ml_collections import config_flags
 
-  argv, values = ['vidmodels', *argv], flags.FlagValues()
-  config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=argv)
+  field = override.removeprefix('--config.').partition('=')[0]
+  fields = _flat(recipe.to_dict())
+  if field not in fields:
+    sections = sorted({f.partition('.')[0] for f in fields})
+    if field in sections:
+      inside = [f for f in fields if f.startswith(f'{field}.')]
+      raise InputError(f'{field} is a section; set {", ".join(inside)}')
+    near = [f for f in fields if f.split('.')[0] == field.split('.')[0]]
+    raise InputError(cfg.unknown(field, near or list(fields)))
+  wanted = type(fields[field]).__name__
+  argv, values = ['vidmodels', override], flags.FlagValues()
+  config_flags.DEFINE_config_dict(
+    'config', recipe, flag_values=values, sys_argv=argv
+  )
   try:
     values(argv)
-  except (KeyError, AttributeError, TypeError, ValueError, flags.Error) as e:
-    raise InputError(f'{" ".join(argv[1:])}: {_innermost(e)}') from e
-  return values.config
+  except (TypeError, ValueError, flags.Error) as error:
+    raise InputError(
+      f'{override} came; wanted --config.{field}= and a {wanted}, now '
+      f'{fields[field]!r}'
+    ) from error
 
 
-def _innermost(error: BaseException) -> str:
-  """The message of the first cause: what the recipe itself tripped over."""
-  while (cause := error.__cause__ or error.__context__) is not None:
-    error = cause
-  return ' '.join(str(error).strip('\'"').split())
-
-
-def _paths(tree: Mapping[str, Any], prefix: str = '') -> list[str]:
+def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
   """Every field as 'section.field'."""
-  found = []
+  found = {}
   for name, value in tree.items():
     if isinstance(value, Mapping):
-      found += _paths(value, f'{prefix}{name}.')
+      found |= _flat(value, f'{prefix}{name}.')
     else:
-      found.append(prefix + name)
+      found[prefix + name] = value
   return found

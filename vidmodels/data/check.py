@@ -12,7 +12,7 @@ from typing import Any
 from vidmodels.data import decode, parallel
 from vidmodels.data.annotations import Row, read_source
 from vidmodels.data.datasets import ClassList
-from vidmodels.data.tfrecord import write_atomically
+from vidmodels.data.tfrecord import check_place, write_atomically
 
 _VIDEOS_A_JOB = 16
 
@@ -64,6 +64,8 @@ def check(
   Raises:
     InputError: if the source cannot be read.
   """
+  if out is not None:
+    check_place(pathlib.Path(out))  # before hours of decoding
   rows, _ = read_source(source, classes, root=root)
   numbered = list(enumerate(rows))
   jobs = [

@@ -18,7 +18,9 @@ from vidmodels.typing import InputError
 _TILE, _MARGIN, _LINE = 112, 4, 18  # pixels of the contact sheet
 
 
-def summary(dir: str | os.PathLike[str]) -> dict[str, Any]:
+def summary(
+  dir: str | os.PathLike[str], split: str | None = None
+) -> dict[str, Any]:
   """Counts, labels and make of every split of a folder, for JSON.
 
   One record a split is read, for its keys and as an example; `verify` reads
@@ -27,7 +29,7 @@ def summary(dir: str | os.PathLike[str]) -> dict[str, Any]:
   Raises:
     InputError: if the folder has no split, or one cannot be opened.
   """
-  splits = shards.splits(dir)
+  splits = (split,) if split else shards.splits(dir)
   if not splits:
     # Says what is there instead.
     shards.Manifest.load(dir, _first_split(pathlib.Path(dir)))
@@ -105,12 +107,15 @@ def contact_sheet(
       f'a contact sheet of {count} records with {frames} frames was asked; '
       'wanted at least 1 of each'
     )
+  path = pathlib.Path(png)
+  if path.suffix != '.png':
+    raise InputError(f'{path} came for a picture; wanted a name with .png')
+  tfrecord.check_place(path)
   records_of = shards.RecordSet.open(dir, split)
   chosen = np.linspace(0, len(records_of) - 1, min(count, len(records_of)))
   rows = [
     _sheet_row(records_of.record(int(i)), frames) for i in np.round(chosen)
   ]
-  path = pathlib.Path(png)
   _, data = cv2.imencode('.png', np.concatenate(rows))
   tfrecord.write_atomically(path, data.tobytes())
   return path

@@ -8,7 +8,6 @@ what a label means. Any TFRecord reader can read the shards alone.
 
 import os
 import pathlib
-import threading
 from typing import Self
 
 import numpy as np
@@ -53,8 +52,6 @@ class RecordSet:
     self.manifest = manifest
     self.classes = classes
     self._ends = np.cumsum([shard.count for shard in manifest.shards])
-    self._fds: dict[int, int] = {}
-    self._lock = threading.Lock()
 
   @classmethod
   def open(cls, dir: str | os.PathLike[str], split: str) -> Self:
@@ -97,8 +94,9 @@ class RecordSet:
     """The bytes of record `i`, verified; see `read_at` for errors."""
     k, j = self._place(i)
     shard = self.manifest.shards[k]
-    path = self.dir / shard.name
-    return read_at(self._fd(k), int(shard.offsets[j]), name=str(path))
+    # Opened for every read: 1,024 shards would be as many descriptors, which is
+    # all that a process may have on most machines; an open costs microseconds.
+    return read_at(self.dir / shard.name, int(shard.offsets[j]))
 
   def record(self, i: int) -> records.Record:
     """Record `i`, parsed.
@@ -128,24 +126,3 @@ class RecordSet:
       raise IndexError(f'record {i} of {len(self)}')
     k = int(np.searchsorted(self._ends, i, side='right'))
     return k, int(i - (self._ends[k - 1] if k else 0))
-
-  def _fd(self, k: int) -> int:
-    with self._lock:
-      if k not in self._fds:
-        path = self.dir / self.manifest.shards[k].name
-        self._fds[k] = os.open(path, os.O_RDONLY)
-      return self._fds[k]
-
-  def close(self) -> None:
-    """Closes the files; the next read opens them again."""
-    with self._lock:
-      while self._fds:
-        os.close(self._fds.popitem()[1])
-
-  def __del__(self):
-    if hasattr(self, '_lock'):
-      self.close()
-
-  def __reduce__(self):
-    # Descriptors and locks stay behind; the copy opens its own.
-    return RecordSet, (self.dir, self.manifest, self.classes)

@@ -27,8 +27,23 @@ def shard_name(split: str, k: int, count: int) -> str:
   return f'{split}-{k:05d}-of-{count:05d}.tfrecord'
 
 
+def check_place(path: pathlib.Path) -> None:
+  """Raises InputError unless a file may be written as `path`."""
+  if path.is_dir():
+    raise InputError(f'{path} is a folder; wanted the name of a file to write')
+  if not path.parent.is_dir():
+    raise InputError(
+      f'{path} cannot be written: {path.parent} is no folder; make it first'
+    )
+
+
 def write_atomically(path: pathlib.Path, data: bytes) -> None:
-  """Writes a file beside its name and renames it: whole or not there."""
+  """Writes a file beside its name and renames it: whole or not there.
+
+  Raises:
+    InputError: if it cannot be there; see `check_place`.
+  """
+  check_place(path)
   part = path.with_name(f'{path.name}.{os.getpid()}.part')
   with open(part, 'wb') as f:
     f.write(data)

@@ -9,6 +9,7 @@ import numpy as np
 
 from vidmodels.train import metrics
 from vidmodels.train.scores import ViewScores
+from vidmodels.typing import InputError
 
 Average = Literal['logits', 'probs']
 
@@ -62,10 +63,13 @@ def accuracy(scored: VideoScores, how: Average) -> dict[str, float]:
   """Top-1 and top-5 accuracy of videos, from 0 to 1.
 
   Raises:
-    ValueError: if a score is not finite.
+    InputError: if a score is not finite.
   """
   if not np.isfinite(scored.logits_RVK).all():
-    raise ValueError('some scores are not finite; the weights are broken')
+    raise InputError(
+      'some scores are not finite: the weights are broken; take an earlier '
+      'checkpoint with --step'
+    )
   scores_RK = jnp.asarray(average(scored.logits_RVK, how))
   label_R = jnp.asarray(scored.label_R)
   return {

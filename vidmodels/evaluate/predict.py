@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from vidmodels import config as cfg
-from vidmodels.data import clips, decode
+from vidmodels.data import clips, decode, encode
 from vidmodels.data import views as viewing
 from vidmodels.data.augment import cut, resized
 from vidmodels.evaluate import accuracy
@@ -105,16 +105,26 @@ class Predictor:
     try:
       if window_s:
         found = stretches(
-          path, window_s=window_s, hop_s=hop_s or window_s, keep=self.shrink
+          path,
+          window_s=window_s,
+          hop_s=hop_s or window_s,
+          keep=self.shrink,
+          fps=self.trained.fps,
         )
       else:
-        found = [whole(path, choose=self.chosen, keep=self.shrink)]
+        found = [
+          whole(
+            path, choose=self.chosen, keep=self.shrink, fps=self.trained.fps
+          )
+        ]
       for stretch in found:
         yield self._answer(str(path), stretch)
     except decode.BadVideo as error:
       raise InputError(
         f'{path}: {error.reason}; nothing was predicted for it'
       ) from error
+    except InputError as error:  # of the sampler, which knows no names
+      raise InputError(f'{path}: {error}') from error
 
   def shrink(self, frame_HWC: np.ndarray) -> np.ndarray:
     """A whole frame resized as `cut` would, but not enlarged yet."""
@@ -134,6 +144,11 @@ class Predictor:
 
   def _answer(self, file: str, stretch: Stretch) -> Answer:
     logits_VK = self._scores(self.cut_views(stretch))
+    if not np.isfinite(logits_VK).all():
+      raise InputError(
+        'its scores are not finite: the weights are broken; take an earlier '
+        'checkpoint with --step'
+      )
     scores_K = accuracy.average(logits_VK[None], self.views.average)[0]
     if self.views.average == 'logits':
       scores_K = np.asarray(jax.nn.softmax(scores_K))
@@ -185,6 +200,7 @@ def whole(
   *,
   choose: Callable[[np.ndarray], np.ndarray],
   keep: Callable[[np.ndarray], np.ndarray],
+  fps: float = 0.0,
 ) -> Stretch:
   """A file as one stretch, with the frames that `choose` asks for.
 
@@ -192,15 +208,17 @@ def whole(
     path: a video file.
     choose: times of all frames, [n], to frame numbers.
     keep: applied to every frame that is kept, uint8 [H, W, C].
+    fps: resample to so many frames a second, as `prepare` does; 0: do not.
 
   Raises:
     decode.BadVideo: if nothing decodes.
   """
   with decode.read_video(path) as reading:
-    times_us = np.array([time_us for _, time_us in reading], np.int64)
+    shown = _resampled(reading, fps)
+    times_us = np.array([time_us for _, time_us in shown], np.int64)
   wanted, frames = {int(i) for i in np.ravel(choose(times_us))}, {}
   with decode.read_video(path) as reading:
-    for number, (frame_HWC, _) in enumerate(reading):
+    for number, (frame_HWC, _) in enumerate(_resampled(reading, fps)):
       if number in wanted:
         frames[number] = keep(frame_HWC)
   return Stretch(0.0, times_us[-1] / 1e6, times_us, frames)
@@ -212,6 +230,7 @@ def stretches(
   window_s: float,
   hop_s: float,
   keep: Callable[[np.ndarray], np.ndarray],
+  fps: float = 0.0,
 ) -> Iterator[Stretch]:
   """Cuts a file into stretches while decoding it once.
 
@@ -223,6 +242,7 @@ def stretches(
     window_s: seconds, above 0.
     hop_s: seconds between starts, above 0.
     keep: applied to every frame, uint8 [H, W, C].
+    fps: as for `whole`.
 
   Raises:
     decode.BadVideo: if nothing decodes.
@@ -231,7 +251,7 @@ def stretches(
   number = 0
   window_us, hop_us = round(window_s * 1e6), round(hop_s * 1e6)
   with decode.read_video(path) as reading:
-    for frame_HWC, time_us in reading:
+    for frame_HWC, time_us in _resampled(reading, fps):
       # Whole microseconds: 5 * 0.2 s lies past 1.0 s in floats.
       while time_us >= number * hop_us + window_us:
         if held:
@@ -242,6 +262,15 @@ def stretches(
         held.append((time_us, keep(frame_HWC)))
   if held:
     yield _stretch(held)
+
+
+def _resampled(
+  reading: decode.Reading, fps: float
+) -> Iterator[tuple[np.ndarray, int]]:
+  """Frames and times at the rate of the records that a model knows."""
+  if not fps:
+    return reading
+  return encode.resample(reading, fps=fps, source_fps=reading.info.fps)
 
 
 def _stretch(held: list[tuple[int, np.ndarray]]) -> Stretch:

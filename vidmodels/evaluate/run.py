@@ -35,8 +35,8 @@ def evaluate(
     split: which of its splits.
     views: how many, of what, and how their scores are averaged. Any batch
       size will do; it is rounded up to a multiple of the devices.
-    out: folder for `<name>_step<n>.json` and `.npz`; default
-      `workdir/evaluation`.
+    out: folder for the `.json` and the `.npz` of the result, whose names say
+      what was measured; default `workdir/evaluation`.
     progress: called with (batches done, batches, '').
 
   Returns:
@@ -53,12 +53,17 @@ def evaluate(
       f'the checkpoint and {dir} disagree about classes ("here" is the '
       f'checkpoint): {different}; evaluate on records of its own classes'
     )
+  _same_rate(trained, records)
   found = score(trained, records, views=views, progress=progress)
   scored = accuracy.by_video(
     found, videos=len(records), views=views.temporal * views.spatial
   )
   folder = pathlib.Path(out or trained.workdir / 'evaluation')
-  stem = f'{split}_{views.temporal}x{views.spatial}_step{trained.step}'
+  # All that can change the numbers, so that no result replaces another.
+  stem = (
+    f'{split}_{views.temporal}x{views.spatial}_step{trained.step}_'
+    f'{trained.weights}_{views.average}_{records.manifest.fingerprint[:8]}'
+  )
   report = accuracy.Report(
     split=split,
     temporal=views.temporal,
@@ -106,6 +111,17 @@ def score(
     total=batches.batches,
     progress=progress,
   )
+
+
+def _same_rate(trained: Trained, records: RecordSet) -> None:
+  """Refuses records of another rate where frames are what is counted."""
+  fps = records.manifest.options.get('fps', 0.0)
+  if fps != trained.fps and trained.config.clip.unit == 'frame':
+    raise InputError(
+      f'the records were prepared with --fps {fps:g}, those of the checkpoint '
+      f'with {trained.fps:g} (0 keeps the rate), and the recipe counts frames; '
+      'prepare them alike, or train with clip.unit=second'
+    )
 
 
 def _write(

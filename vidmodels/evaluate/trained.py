@@ -38,7 +38,9 @@ class Trained:
     model: the linen module.
     params: its weights, on the mesh.
     model_state: its other collections.
-    mesh: all devices along the data axis.
+    fps: frames a second that its records were resampled to; 0 if they keep
+      the videos' own.
+    mesh: where its weights are and batches go.
   """
 
   config: cfg.Config
@@ -49,6 +51,7 @@ class Trained:
   model: nn.Module
   params: Any
   model_state: Any
+  fps: float
   mesh: Mesh
 
   def eval_step(self):
@@ -61,6 +64,7 @@ def load(
   *,
   step: int | None = None,
   weights: Weights = 'auto',
+  sizes: cfg.Mesh | None = None,
 ) -> Trained:
   """Opens a checkpoint of a training run.
 
@@ -69,6 +73,7 @@ def load(
     step: which checkpoint; default the newest.
     weights: 'ema' for the averaged weights, 'params' for the raw ones, 'auto'
       for the averaged ones if the run kept them.
+    sizes: of the mesh; all devices along data by default.
 
   Raises:
     InputError: if there is no such checkpoint or item, or the tensors do not
@@ -82,7 +87,7 @@ def load(
     if weights == 'auto':
       weights = 'ema' if saved.has(step, 'ema') else 'params'
     model = make_model(config, classes=len(classes))
-    mesh = make_mesh(cfg.Mesh())
+    mesh = make_mesh(sizes or cfg.Mesh())
     params, model_state = _abstract(config, model, mesh)
     return Trained(
       config=config,
@@ -95,6 +100,7 @@ def load(
       model_state=saved.restore_item(step, 'model_state', model_state)
       if jax.tree.leaves(model_state)
       else model_state,
+      fps=meta['fps'],
       mesh=mesh,
     )
 

@@ -141,9 +141,13 @@ class Checkpoints:
     thousands of lines.
     """
     if not self.has(step, item):
+      why = (
+        'the run that wrote it did not keep averaged weights'
+        if item == 'ema'
+        else f'it is damaged: delete {self.folder / str(step)} and use another'
+      )
       raise InputError(
-        f'checkpoint {step} of {self.folder} has no {item}; the run that wrote '
-        'it did not keep one'
+        f'checkpoint {step} of {self.folder} has no {item}; {why}'
       )
     stored = self._manager.item_metadata(step)[item].tree
     _compare(stored, abstract, f'{item} of checkpoint {step}')

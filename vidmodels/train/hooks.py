@@ -34,8 +34,8 @@ class Writer(Protocol):
 class JsonLines:
   """`metrics.jsonl`: one object per line, {"step": ..., name: value, ...}.
 
-  On resume the lines past the restored step are dropped, so a killed run reads
-  as an unbroken one.
+  On resume the lines past the restored step are dropped, so no step is there
+  twice; a line whose steps straddle the restored one covers those after it.
   """
 
   def __init__(self, path: pathlib.Path, *, start_step: int) -> None:
@@ -114,13 +114,19 @@ class StepLog:
   report: Callable[[int, int, str], None]
 
   def __post_init__(self) -> None:
-    self._pending: tuple[int, metrics.Pairs] | None = None
+    self._pending: tuple[int, metrics.Pairs, float] | None = None
     self._window: list[dict[str, float]] = []
-    self._since = time.perf_counter()
+    self._timed = 0  # steps of the window whose time is known
+    self._since: float | None = None
 
   def after(self, step: int, pairs: metrics.Pairs) -> None:
     """Takes the metrics of the `step`-th update; reads those of the last."""
-    before, self._pending = self._pending, (step, pairs)
+    now = time.perf_counter()
+    before, self._pending = self._pending, (step, pairs, now)
+    if self._since is None:
+      # The first step compiles: no rate is taken of it.
+      self._since, self._timed = now, -1
+      self.waited()
     if before:
       self._read(*before)
 
@@ -134,7 +140,7 @@ class StepLog:
     """Writes the line that `step` cuts short, so that no step goes unlogged."""
     self.flush()
     if self._window:
-      self._line(step)
+      self._line(step, time.perf_counter())
     for writer in self.writers:
       writer.flush()
 
@@ -143,41 +149,68 @@ class StepLog:
     for writer in self.writers:
       writer.write_scalars(step, scalars)
 
-  def _read(self, step: int, pairs: metrics.Pairs) -> None:
+  def validate(
+    self, step: int, validation: Callable[[], Mapping[str, float]]
+  ) -> None:
+    """Writes what `validation` finds, once the step's loss is known good.
+
+    Its time counts in no rate.
+    """
+    self.flush()
+    start = time.perf_counter()
+    self.write(step, validation())
+    self._since += time.perf_counter() - start
+    self.waited()
+
+  def _read(self, step: int, pairs: metrics.Pairs, now: float) -> None:
     values = metrics.divide(pairs)
     broken = [k for k, v in values.items() if not math.isfinite(v)]
     if broken:
       raise NonFiniteLossError(_post_mortem(step, broken, self.saved()))
     self._window.append(values)
+    self._timed += 1
     if step % self.every == 0 or step == self.total:
-      self._line(step)
+      self._line(step, now)
     else:
       self.report(step, self.total, '')
 
-  def _line(self, step: int) -> None:
-    """Averages the window into one line."""
+  def _line(self, step: int, now: float) -> None:
+    """Averages the window into one line; `now` is when its last step began.
+
+    From step to step that is the pace, also where a step runs while the host
+    goes on.
+    """
     steps = len(self._window)
     mean = {k: sum(w[k] for w in self._window) / steps for k in self._window[0]}
-    seconds = max(time.perf_counter() - self._since, 1e-9)
+    rate = float(self.learning_rate(step - 1))
     scalars = {f'train_clip/{k}': v for k, v in mean.items()}
-    scalars |= {
-      'train/learning_rate': float(self.learning_rate(step - 1)),
+    scalars |= {'train/learning_rate': rate, **self._pace(step, now)}
+    self.write(step, scalars)
+    line = (
+      f'step {step}/{self.total}  loss {mean["loss"]:.4f}  '
+      f'clip top-1 {mean["top1"]:.1%}  lr {rate:.2e}'
+    )
+    if 'train/clips_per_second' in scalars:
+      line += (
+        f'  {scalars["train/clips_per_second"]:.1f} clips/s  waiting for data '
+        f'{scalars["train/data_wait"]:.0%}  left '
+        f'{scalars["train/eta_seconds"]:.0f} s'
+      )
+    self.report(step, self.total, line)
+    self._window.clear()
+
+  def _pace(self, step: int, now: float) -> dict[str, float]:
+    """Rates of the window; none if only the compiling step is in it."""
+    steps, seconds = self._timed, now - self._since
+    self._timed, self._since = 0, now
+    waited = self.waited()
+    if steps < 1 or seconds <= 0:
+      return {}
+    return {
       'train/clips_per_second': steps * self.batch / seconds,
-      'train/data_wait': min(self.waited() / seconds, 1.0),
+      'train/data_wait': min(waited / seconds, 1.0),
       'train/eta_seconds': (self.total - step) * seconds / steps,
     }
-    self.write(step, scalars)
-    self.report(
-      step,
-      self.total,
-      f'step {step}/{self.total}  loss {mean["loss"]:.4f}  '
-      f'clip top-1 {mean["top1"]:.1%}  lr {scalars["train/learning_rate"]:.2e}'
-      f'  {scalars["train/clips_per_second"]:.1f} clips/s  '
-      f'waiting for data {scalars["train/data_wait"]:.0%}  '
-      f'left {scalars["train/eta_seconds"]:.0f} s',
-    )
-    self._window.clear()
-    self._since = time.perf_counter()
 
 
 def _post_mortem(step: int, broken: list[str], saved: list[int]) -> str:
@@ -189,9 +222,7 @@ def _post_mortem(step: int, broken: list[str], saved: list[int]) -> str:
   suspect = [s for s in saved if s >= step - 1] if 'loss' in broken else []
   good = [s for s in saved if s not in suspect]
   text = f'{", ".join(broken)} is not finite at step {step}; the last good '
-  text += (
-    f'state is checkpoint {good[-1]}' if good else 'state is the first one'
-  )
+  text += f'state is checkpoint {good[-1]}' if good else 'state is not on disk'
   if suspect:
     text += f'; checkpoint {suspect[0]} holds the broken weights, delete it'
   return text + (

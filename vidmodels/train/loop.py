@@ -7,6 +7,7 @@ batch is the one that the unbroken run would have seen.
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -109,7 +110,7 @@ class Loop:
     train_step = run.train_step()
     feed = self._feed(start)
     log = self._log(feed, start)
-    validation = validate.make(run, self.records.classes)
+    validation = validate.make(run, self.records)
     with (
       contextlib.closing(feed),
       jax.set_mesh(run.mesh),
@@ -119,19 +120,23 @@ class Loop:
         state, pairs = train_step(state, next(feed))
         log.after(done, pairs)
         stop = preemption.reached(done)
+        if self._validates(done) and not stop:
+          log.validate(done, functools.partial(validation, state))
         if stop or done % config.checkpoint.every == 0 or done == run.total:
           log.flush()  # a state is only worth saving when its loss is finite
           self._save(state, done)
-        if config.log.validate and done % config.log.validate == 0:
-          log.write(done, validation(state))
         if stop:
           break
       else:
         done = run.total
       log.finish(done)
-    self.saved.wait()
+      self.saved.wait()  # still guarded: a second SIGTERM must not cut it off
     preempted = done < run.total
     return Outcome(done, preempted=preempted, workdir=self.workdir)
+
+  def _validates(self, done: int) -> bool:
+    every = self.run.config.log.validate
+    return bool(every) and done % every == 0
 
   def _feed(self, start: int) -> Feed:
     config = self.run.config

@@ -4,7 +4,6 @@ SGD couples weight decay to the gradient, as torch does and all five papers'
 code relies on: g + wd * p enters the momentum. AdamW decouples it.
 """
 
-import itertools
 import re
 
 import jax
@@ -20,9 +19,14 @@ def total_steps(optim: cfg.Optim, *, examples: int, batch: int) -> int:
   return optim.steps or max(round(optim.epochs * examples / batch), 1)
 
 
+def scale(optim: cfg.Optim, *, batch: int) -> float:
+  """What all learning rates are multiplied with, by the linear rule."""
+  return batch / optim.lr_batch if optim.lr_batch else 1.0
+
+
 def peak_lr(optim: cfg.Optim, *, batch: int) -> float:
   """The peak learning rate, scaled to our batch when the recipe asks for it."""
-  return optim.lr * (batch / optim.lr_batch if optim.lr_batch else 1.0)
+  return optim.lr * scale(optim, batch=batch)
 
 
 def schedule(optim: cfg.Optim, *, examples: int, batch: int) -> optax.Schedule:
@@ -40,18 +44,20 @@ def schedule(optim: cfg.Optim, *, examples: int, batch: int) -> optax.Schedule:
   peak, warm = peak_lr(optim, batch=batch), round(optim.warmup * unit)
   if warm >= total:
     raise InputError(
-      f'a warm-up of {warm} steps does not fit a run of {total}; shorten '
-      'optim.warmup or lengthen the run'
+      f'optim.warmup {optim.warmup:g} {"steps" if optim.steps else "epochs"} '
+      f'are {warm} steps, which do not fit a run of {total}; shorten it or '
+      'lengthen the run'
     )
   if optim.schedule == 'cosine':
-    main = optax.cosine_decay_schedule(peak, total, optim.final_lr / peak)
+    main = optax.cosine_decay_schedule(peak, total, optim.final_lr / optim.lr)
   elif optim.schedule == 'step':
     main = _steps(optim, peak=peak, unit=unit, total=total)
   else:
     main = optax.constant_schedule(peak)
   if not warm:
     return main
-  ramp = optax.linear_schedule(optim.warmup_lr, float(main(warm)), warm)
+  start = optim.warmup_lr * scale(optim, batch=batch)
+  ramp = optax.linear_schedule(start, float(main(warm)), warm)
   return lambda step: jax.numpy.where(step < warm, ramp(step), main(step))
 
 
@@ -63,11 +69,8 @@ def _steps(optim, *, peak, unit, total) -> optax.Schedule:
       f'optim.milestones {optim.milestones} are steps {edges} of a run of '
       f'{total}; wanted them rising and inside the run'
     )
-  factors = (1.0, *optim.factors)
-  ratios = [b / a for a, b in itertools.pairwise(factors)]
-  return optax.piecewise_constant_schedule(
-    peak, dict(zip(edges, ratios, strict=True))
-  )
+  levels = [optax.constant_schedule(peak * f) for f in (1.0, *optim.factors)]
+  return optax.join_schedules(levels, edges)
 
 
 def decay_mask(params, skip: str):

@@ -4,6 +4,7 @@ Used by validation during training and by `evaluate/`; the averaging of views
 into a video's score is not done here.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
@@ -76,7 +77,7 @@ def collect(
     progress: called with (batches done, total, '').
   """
   parts, feed = [], Feed(batches, rows=rows, mesh=mesh)
-  with jax.set_mesh(mesh):
+  with contextlib.closing(feed), jax.set_mesh(mesh):
     pending = None
     for done, batch in enumerate(feed):
       ahead = score_step(params, model_state, batch)
@@ -87,7 +88,6 @@ def collect(
         progress(done + 1, total, '')
     if pending is not None:
       parts.append(_real_rows(pending))
-  feed.close()
   names = ('index', 'view', 'label', 'logits')
   return ViewScores(*(np.concatenate([p[n] for p in parts]) for n in names))
 

@@ -51,7 +51,8 @@ def make_train_step(
   ...), so that every device keeps its own rows; gradients of the summed loss
   add up in float32 and are divided by the real rows of the whole batch, which
   makes M a matter of memory, not of arithmetic. Batch statistics are updated
-  once a microbatch, in order.
+  once a microbatch, in order. (Drop path draws for each microbatch, so with
+  it M changes which branches fall away.)
   """
   data, smoothing, M = (
     config.data,
@@ -104,6 +105,7 @@ def make_train_step(
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     pairs['grad_norm'] = (optax.tree.norm(grads), jnp.ones(()))
+    pairs['update_norm'] = (optax.tree.norm(updates), jnp.ones(()))
     return state.replace(
       step=state.step + 1,
       params=params,

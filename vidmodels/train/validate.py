@@ -10,7 +10,6 @@ import jax.numpy as jnp
 
 from vidmodels import config as cfg
 from vidmodels.data import pipeline
-from vidmodels.data.datasets import ClassList
 from vidmodels.data.shards import RecordSet
 from vidmodels.train import losses, metrics, scores, step
 from vidmodels.train.build import Run
@@ -20,7 +19,7 @@ from vidmodels.typing import InputError
 
 
 def make(
-  run: Run, classes: ClassList
+  run: Run, trained_on: RecordSet
 ) -> Callable[[TrainState], dict[str, float]]:
   """Returns state -> {'val_clip/loss': ..., 'val_clip/top1': ...}.
 
@@ -29,15 +28,23 @@ def make(
   split stops the run at once.
 
   Raises:
-    InputError: if the test split's classes are not the training split's.
+    InputError: if the test split has other classes or another rate.
   """
   config = run.config
   if not config.log.validate:
     return lambda state: {}
   records = RecordSet.open(config.data.dir, config.data.test)
-  different = classes.first_difference(records.classes)
+  different = trained_on.classes.first_difference(records.classes)
   if different:
     raise InputError(f'the test split has other classes: {different}')
+  ours, theirs = (
+    r.manifest.options.get('fps', 0.0) for r in (trained_on, records)
+  )
+  if ours != theirs and config.clip.unit == 'frame':
+    raise InputError(
+      f'the test split was prepared with --fps {theirs:g}, the training split '
+      f'with {ours:g}, and the recipe counts frames; prepare them alike'
+    )
   views = cfg.Views(
     temporal=1,
     spatial=1,

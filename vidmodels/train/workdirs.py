@@ -1,5 +1,6 @@
 """Whose folder a run writes to, and what a checkpoint says about itself."""
 
+import hashlib
 import json
 import pathlib
 import sys
@@ -7,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 import vidmodels
 from vidmodels import config as cfg
@@ -31,6 +34,8 @@ def describe(run: Run, records: RecordSet) -> tuple[dict, dict]:
     'classes': list(records.classes.names),
     'classes_sha256': records.classes.sha256,
     'clips': len(records),
+    # What `predict` must do to a file before it is like the records.
+    'fps': records.manifest.options.get('fps', 0.0),
     'versions': {
       'vidmodels': vidmodels.__version__,
       'jax': jax.__version__,
@@ -88,8 +93,10 @@ def claim(
   """
   path = workdir / 'config.json'
   ours = {'config': meta['config'], 'data': dict(position)}
-  if path.exists():
-    theirs = json.loads(path.read_text())
+  # Without a checkpoint there is nothing to protect: a first try that failed
+  # may be corrected in place.
+  if path.exists() and saved.latest() is not None:
+    theirs = _read(path)
     changed = differences(theirs, ours)
     if changed:
       raise InputError(
@@ -98,20 +105,37 @@ def claim(
       )
   elif saved.latest() is not None:
     raise InputError(f'{workdir} has checkpoints and no config.json')
+  # A hash, because processes must not start out with recipes of their own.
+  text = f'{json.dumps(ours, indent=1)}\n'.encode()
+  if jax.process_count() > 1:
+    digest = np.frombuffer(hashlib.sha256(text).digest(), np.uint8)
+    multihost_utils.assert_equal(digest, 'the processes got other recipes')
   if jax.process_index() == 0:
-    write_atomically(path, f'{json.dumps(ours, indent=1)}\n'.encode())
+    write_atomically(path, text)
 
 
 def differences(theirs: Mapping, ours: Mapping) -> list[str]:
   """'field: theirs -> ours' for every field that changes the numbers."""
   old, new = _flat(theirs), _flat(ours)
   free = tuple(f'config.{name}' for name in FREE)
+  # The position repeats batch and seed for whoever reads it alone.
+  free += ('data.batch', 'data.seed')
   return [
     f'{name}: {old.get(name)} -> {new.get(name)}'
     for name in sorted(old.keys() | new.keys())
     if old.get(name) != new.get(name)
     and not any(name == f or name.startswith(f + '.') for f in free)
   ]
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+  try:
+    return json.loads(path.read_text())
+  except ValueError as error:
+    raise InputError(
+      f'{path} is damaged ({error}); it says whose checkpoints these are: '
+      'restore it, or give another --workdir'
+    ) from error
 
 
 def _flat(tree: Mapping, prefix: str = '') -> dict[str, Any]:
