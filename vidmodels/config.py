@@ -10,12 +10,11 @@ import dataclasses
 import difflib
 import importlib
 import json
-import re
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from vidmodels import agreement
 from vidmodels.typing import (
   BelowOne,
   Count,
@@ -25,6 +24,7 @@ from vidmodels.typing import (
   Positive,
   PositiveFloat,
   Seed,
+  typed,
 )
 
 
@@ -208,13 +208,24 @@ def check(recipe: Mapping[str, Any]) -> Config:
   if 'family' not in tree or 'model' not in tree:
     raise InputError('a recipe needs family and model; start from skeleton()')
   config = _fill(Config, tree, path='')
-  _agree(config)
+  agreement.check(config)
   return config
 
 
 def as_dict(config: Config) -> dict[str, Any]:
   """The nested dict of plain values that `check` takes back."""
   return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+  """Nested dicts as {'section.field': value}."""
+  found = {}
+  for name, value in tree.items():
+    if isinstance(value, Mapping):
+      found |= flat(value, f'{prefix}{name}.')
+    else:
+      found[prefix + name] = value
+  return found
 
 
 def _fill(cls: type, tree: Mapping[str, Any], *, path: str):
@@ -232,136 +243,5 @@ def _fill(cls: type, tree: Mapping[str, Any], *, path: str):
     if dataclasses.is_dataclass(hint):
       values[name] = _fill(hint, value, path=prefix + name)
     else:
-      values[name] = _typed(value, hint, path=prefix + name)
+      values[name] = typed(value, hint, path=prefix + name)
   return cls(**values)
-
-
-def _typed(value: Any, hint: Any, *, path: str) -> Any:
-  """`value` as the annotated type says, or an InputError naming the field."""
-  origin = typing.get_origin(hint)
-  if origin is typing.Annotated:
-    base, wanted, holds = typing.get_args(hint)
-    value = _typed(value, base, path=path)
-    if not holds(value):
-      raise InputError(f'{path} is {value!r}; wanted {wanted}')
-    return value
-  if origin is Literal:
-    choices = typing.get_args(hint)
-    if value not in choices:
-      raise InputError(f'{path} is {value!r}; wanted one of {choices}')
-    return value
-  if origin is tuple:
-    kinds = typing.get_args(hint)
-    if not isinstance(value, (list, tuple)):
-      raise InputError(f'{path} is {value!r}; wanted a tuple')
-    if kinds[-1] is Ellipsis:
-      kinds = kinds[:1] * len(value)
-    if len(kinds) != len(value):
-      raise InputError(f'{path} is {value!r}; wanted {len(kinds)} values')
-    return tuple(
-      _typed(v, k, path=path) for v, k in zip(value, kinds, strict=True)
-    )
-  if hint is float and type(value) is int:
-    return float(value)
-  if isinstance(hint, types.GenericAlias):  # dict[str, Any]: the model's fields
-    hint = origin
-  if type(value) is not hint:
-    raise InputError(f'{path} is {value!r}; wanted {hint.__name__}')
-  return value
-
-
-def _agree(config: Config) -> None:
-  """Refuses fields that contradict each other or that nothing would read."""
-  optim, clip, mesh = config.optim, config.clip, config.mesh
-  sizes = dataclasses.astuple(mesh)
-  low, high = config.augment.short_side
-  has_steps = bool(optim.milestones or optim.factors)
-  rules = (
-    (config.data.dir, 'data.dir is empty; give the folder that prepare wrote'),
-    (
-      bool(optim.epochs) != bool(optim.steps),
-      f'optim has epochs={optim.epochs} and steps={optim.steps}; set one',
-    ),
-    (
-      (optim.schedule == 'step') == has_steps,
-      f'optim.schedule is {optim.schedule!r} with milestones '
-      f'{optim.milestones}; milestones and factors belong to "step" alone',
-    ),
-    (
-      len(optim.milestones) == len(optim.factors),
-      'optim.milestones and optim.factors must have one value each per drop',
-    ),
-    (
-      clip.sampling == 'dense' or (clip.stride, clip.unit) == (1.0, 'frame'),
-      f'clip.stride={clip.stride} {clip.unit} means nothing to segment '
-      'sampling, which spans the video; leave both at 1 frame',
-    ),
-    (
-      config.batch % config.accumulate == 0,
-      f'batch {config.batch} does not divide into '
-      f'accumulate={config.accumulate} equal microbatches',
-    ),
-    (
-      len(config.data.mean) == len(config.data.std) == 3
-      and min(config.data.std) > 0,
-      f'data.mean {config.data.mean} and data.std {config.data.std} need three '
-      'values each, std above 0',
-    ),
-    (
-      all(s == -1 or s >= 1 for s in sizes) and sizes.count(-1) <= 1,
-      f'mesh is {sizes}; wanted sizes of at least 1, at most one of them -1',
-    ),
-    (
-      _compiles(optim.decay_skip),
-      f'optim.decay_skip {optim.decay_skip!r} is no regular expression',
-    ),
-    (
-      clip.size <= low <= high,
-      f'augment.short_side is {(low, high)} with crops of {clip.size} pixels; '
-      f'wanted clip.size <= low <= high, or the crop is larger than the frame',
-    ),
-    (
-      config.views.short_side in (0, *range(clip.size, 1 << 16)),
-      f'views.short_side {config.views.short_side} is under the crop of '
-      f'{clip.size} pixels; give at least that, or 0 for the crop itself',
-    ),
-  )
-  for holds, message in rules:
-    if not holds:
-      raise InputError(message)
-  for section, fields, read, reason in (
-    ('optim', 'momentum nesterov', optim.name == 'sgd', 'optim.name=sgd'),
-    ('optim', 'b1 b2 eps', optim.name == 'adamw', 'optim.name=adamw'),
-    ('optim', 'final_lr', optim.schedule == 'cosine', 'optim.schedule=cosine'),
-    ('optim', 'warmup_lr', optim.warmup > 0, 'optim.warmup above 0'),
-    (
-      'optim',
-      'decay_skip',
-      optim.weight_decay > 0,
-      'optim.weight_decay above 0',
-    ),
-    ('clip', 'short', clip.sampling == 'dense', 'clip.sampling=dense'),
-  ):
-    if not read:
-      _refuse_unread(section, getattr(config, section), fields.split(), reason)
-
-
-def _compiles(regex: str) -> bool:
-  try:
-    re.compile(regex)
-  except re.error:
-    return False
-  return True
-
-
-def _refuse_unread(
-  section: str, values: Any, fields: Sequence[str], reason: str
-) -> None:
-  """A field that nothing reads must not be set: its author expects effect."""
-  for name in fields:
-    value = getattr(values, name)
-    if value != getattr(type(values)(), name):
-      raise InputError(
-        f'{section}.{name} is {value!r} and nothing reads it without {reason}; '
-        'leave it at its default'
-      )

@@ -1,9 +1,10 @@
-"""Names that every layer shares: axis letters, value ranges, the user's error.
+"""What every layer shares: axis letters, typed fields, the user's error.
 
 Nothing here imports anything of ours; everything else may import this.
 """
 
-from typing import Annotated
+import typing
+from typing import Annotated, Any, Literal
 
 # A tensor's name ends in its axes (`h_BTND`); these are the letters in use.
 AXES = {
@@ -45,3 +46,52 @@ NotNegative = Annotated[float, 'at least 0', lambda v: v >= 0]
 Fraction = Annotated[float, 'from 0 to 1', lambda v: 0 <= v <= 1]
 BelowOne = Annotated[float, 'from 0 to below 1', lambda v: 0 <= v < 1]
 Seed = Annotated[int, 'from 0 to 2**32 - 1', lambda v: 0 <= v < 2**32]
+
+
+def typed(value: Any, hint: Any, *, path: str) -> Any:
+  """`value` as an annotated field wants it.
+
+  Args:
+    value: what came.
+    hint: a type, a Literal, a tuple of types, or one of the ranges above.
+    path: what to call the field in errors.
+
+  Returns:
+    The value; a whole number as a float where that is wanted, a list as a
+    tuple.
+
+  Raises:
+    InputError: for another type, choice or range.
+  """
+  origin = typing.get_origin(hint)
+  if origin is typing.Annotated:
+    base, wanted, holds = typing.get_args(hint)
+    value = typed(value, base, path=path)
+    if not holds(value):
+      raise InputError(f'{path} is {value!r}; wanted {wanted}')
+    return value
+  if origin is Literal:
+    choices = typing.get_args(hint)
+    # By type too: True would pass for 1.
+    if not any(type(value) is type(c) and value == c for c in choices):
+      raise InputError(f'{path} is {value!r}; wanted one of {choices}')
+    return value
+  if origin is tuple:
+    kinds = typing.get_args(hint)
+    if not isinstance(value, (list, tuple)):
+      raise InputError(f'{path} is {value!r}; wanted a tuple')
+    if kinds[-1] is Ellipsis:
+      kinds = kinds[:1] * len(value)
+    if len(kinds) != len(value):
+      raise InputError(f'{path} is {value!r}; wanted {len(kinds)} values')
+    return tuple(
+      typed(v, k, path=path) for v, k in zip(value, kinds, strict=True)
+    )
+  if hint is float and type(value) is int:
+    return float(value)
+  hint = origin or hint  # dict[str, Any] is a dict
+  if hint is Any:
+    return value
+  if type(value) is not hint:
+    raise InputError(f'{path} is {value!r}; wanted {hint.__name__}')
+  return value

@@ -8,8 +8,7 @@ recipe's `get_config`, as with ml_collections.
 import importlib.util
 import pathlib
 import traceback
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from vidmodels import config as cfg
 from vidmodels import models
@@ -104,7 +103,7 @@ def _apply(recipe, override: str) -> None:
   from ml_collections import config_flags
 
   field = override.removeprefix('--config.').partition('=')[0]
-  fields = _flat(recipe.to_dict())
+  fields = cfg.flat(recipe.to_dict())
   if field not in fields:
     sections = sorted({f.partition('.')[0] for f in fields})
     if field in sections:
@@ -124,14 +123,3 @@ def _apply(recipe, override: str) -> None:
       f'{override} came; wanted --config.{field}= and a {wanted}, now '
       f'{fields[field]!r}'
     ) from error
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-  """Every field as 'section.field'."""
-  found = {}
-  for name, value in tree.items():
-    if isinstance(value, Mapping):
-      found |= _flat(value, f'{prefix}{name}.')
-    else:
-      found[prefix + name] = value
-  return found

@@ -18,9 +18,9 @@ import importlib
 import pkgutil
 import types
 import typing
-from typing import Any, Literal
+from typing import Any
 
-from vidmodels.typing import InputError
+from vidmodels.typing import InputError, typed
 
 # Set by `build` and by linen, never by a recipe's model section.
 RESERVED = ('parent', 'name', 'classes', 'dtype')
@@ -81,7 +81,7 @@ def build(
   if type(classes) is not int or classes < 1:
     raise InputError(f'classes is {classes!r}; wanted a number of at least 1')
   values = {
-    name: _checked(f'{family} field {name}', value, known[name].type)
+    name: typed(value, known[name].type, path=f'{family} field {name}')
     for name, value in model.items()
   }
   module = find(family)
@@ -109,22 +109,3 @@ def _unknown(kind: str, name: str, known: typing.Iterable[str]) -> str:
   near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
   hint = f'did you mean {near[0]!r}?' if near else f'known: {", ".join(known)}'
   return f'there is no {kind} {name!r}; {hint}'
-
-
-def _checked(what: str, value: Any, hint: Any) -> Any:
-  """`value` as a field's annotation wants it, or an InputError."""
-  origin, args = typing.get_origin(hint), typing.get_args(hint)
-  if origin is typing.Annotated:
-    base, wanted, holds = args
-    value = _checked(what, value, base)
-    if not holds(value):
-      raise InputError(f'{what} is {value!r}; wanted {wanted}')
-  elif origin is Literal:
-    # By type too: True would pass for 1.
-    if not any(type(value) is type(a) and value == a for a in args):
-      raise InputError(f'{what} is {value!r}; wanted one of {args}')
-  elif hint is float and type(value) is int:
-    return float(value)
-  elif isinstance(hint, type) and type(value) is not hint:
-    raise InputError(f'{what} is {value!r}; wanted {hint.__name__}')
-  return value

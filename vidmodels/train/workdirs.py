@@ -116,7 +116,7 @@ def claim(
 
 def differences(theirs: Mapping, ours: Mapping) -> list[str]:
   """'field: theirs -> ours' for every field that changes the numbers."""
-  old, new = _flat(theirs), _flat(ours)
+  old, new = cfg.flat(theirs), cfg.flat(ours)
   free = tuple(f'config.{name}' for name in FREE)
   # The position repeats batch and seed for whoever reads it alone.
   free += ('data.batch', 'data.seed')
@@ -136,14 +136,3 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
       f'{path} is damaged ({error}); it says whose checkpoints these are: '
       'restore it, or give another --workdir'
     ) from error
-
-
-def _flat(tree: Mapping, prefix: str = '') -> dict[str, Any]:
-  """Nested dicts as {'a.b': value}."""
-  flat = {}
-  for name, value in tree.items():
-    if isinstance(value, Mapping):
-      flat |= _flat(value, f'{prefix}{name}.')
-    else:
-      flat[prefix + name] = value
-  return flat
