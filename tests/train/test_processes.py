@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,7 +23,7 @@ CHANGES = dict(
   model__drop_path=0.2,
   log__every=1,
   log__validate=3,
-  checkpoint__every=9,
+  checkpoint__every=1,
   mesh__fsdp=2,
 )
 
@@ -37,10 +38,8 @@ def losses(workdir: pathlib.Path) -> dict[tuple[int, str], float]:
   }
 
 
-def test_two_processes_train_as_one(tmp_path):
-  records = fake.write(tmp_path / 'records')
-  fake.write(records, 'test', videos=5)
-  loop.train(tiny.config(records, **CHANGES), tmp_path / 'one')
+def train_together(records: pathlib.Path, workdir: pathlib.Path) -> list[str]:
+  """Two processes with one command; returns what each said."""
   with socket.socket() as free:
     free.bind(('localhost', 0))
     port = free.getsockname()[1]
@@ -53,7 +52,7 @@ def test_two_processes_train_as_one(tmp_path):
         'vidmodels',
         'train',
         '--config=demo',
-        f'--workdir={tmp_path / "two"}',
+        f'--workdir={workdir}',
         f'--coordinator=localhost:{port}',
         '--processes=2',
         f'--process={number}',
@@ -69,6 +68,14 @@ def test_two_processes_train_as_one(tmp_path):
   ]
   said = [process.communicate(timeout=240)[0] for process in processes]
   assert [p.returncode for p in processes] == [0, 0], '\n'.join(said)
+  return said
+
+
+def test_two_processes_train_as_one_and_go_on_as_one(tmp_path):
+  records = fake.write(tmp_path / 'records')
+  fake.write(records, 'test', videos=5)
+  loop.train(tiny.config(records, **CHANGES), tmp_path / 'one')
+  said = train_together(records, tmp_path / 'two')
   one, two = losses(tmp_path / 'one'), losses(tmp_path / 'two')
   assert (3, 'val_clip/loss') in one
   assert two == pytest.approx(one, abs=2e-6, rel=1e-5)
@@ -77,6 +84,11 @@ def test_two_processes_train_as_one(tmp_path):
   assert 'step 3/3' not in said[1]
   argv = ['evaluate', '--workdir', str(tmp_path / 'two')]
   assert main(argv) == 0
+
+  shutil.rmtree(tmp_path / 'two/checkpoints/3')
+  said = train_together(records, tmp_path / 'two')
+  assert 'resumed from checkpoint 2' in said[0]
+  assert losses(tmp_path / 'two') == two
 
 
 def test_half_of_an_address_is_refused():

@@ -201,6 +201,17 @@ def test_the_workdir_of_another_recipe_is_refused(records, unbroken):
     loop.train(changed, unbroken)
 
 
+def test_a_checkpoint_under_another_number_is_refused(
+  tmp_path, records, unbroken
+):
+  shutil.copytree(unbroken, tmp_path / 'copy')
+  steps = tmp_path / 'copy/checkpoints'
+  shutil.rmtree(steps / '8')
+  (steps / '6').rename(steps / '7')
+  with pytest.raises(InputError, match=r'checkpoint 7 .* is of step 6'):
+    loop.train(tiny.config(records, **CHANGES), tmp_path / 'copy')
+
+
 def test_other_records_under_the_same_path_are_refused(
   tmp_path, records, unbroken
 ):

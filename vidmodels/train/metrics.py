@@ -39,11 +39,6 @@ def clip_metrics(
   return {k: ((v_B * mask_B).sum(), count) for k, v_B in values.items()}
 
 
-def add(a: Pairs, b: Pairs) -> Pairs:
-  """Adds two batches' pairs."""
-  return jax.tree.map(jnp.add, a, b)
-
-
 def divide(pairs: Mapping[str, tuple]) -> dict[str, float]:
   """The means, as Python floats; waits for the device."""
   return {k: float(s) / max(float(n), 1.0) for k, (s, n) in pairs.items()}

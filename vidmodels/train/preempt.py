@@ -12,8 +12,6 @@ import jax
 
 from vidmodels.train.checkpoint import Checkpoints
 
-EXIT_CODE = 42  # preempted and saved: start again
-
 
 class Preemption:
   """Context in which SIGTERM is noted; ask `reached` after every step."""

@@ -26,7 +26,6 @@ class Report:
 
   unused: tuple[str, ...]  # rules that matched no parameter
   dropped: tuple[str, ...]  # 'path: axis' where the dimension did not divide
-  bytes_total: int
   bytes_per_device: int
 
 
@@ -63,7 +62,6 @@ def place(rules: Rules, params, mesh: Mesh):
   report = Report(
     unused=tuple(regex for regex, _ in rules if regex not in used),
     dropped=tuple(dropped),
-    bytes_total=sum(size for size, _ in sizes),
     bytes_per_device=sum(size // split for size, split in sizes),
   )
   return shardings, report

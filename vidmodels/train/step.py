@@ -54,26 +54,7 @@ def make_train_step(
   once a microbatch, in order. (Drop path draws for each microbatch, so with
   it M changes which branches fall away.)
   """
-  data, smoothing, M = (
-    config.data,
-    config.loss.label_smoothing,
-    config.accumulate,
-  )
-
-  def loss_of(params, model_state, part: Batch, keys):
-    video_BTHWC = normalise(part['video'], data.mean, data.std)
-    logits_BK, model_state = model.apply(
-      {'params': params, **model_state},
-      video_BTHWC,
-      train=True,
-      rngs=keys,
-      mutable=list(model_state),
-    )
-    loss_B = losses.cross_entropy(logits_BK, part['label'], smoothing=smoothing)
-    pairs = metrics.clip_metrics(logits_BK, part['label'], loss_B, part['mask'])
-    return (loss_B * part['mask']).sum(), (pairs, model_state)
-
-  gradient = jax.grad(loss_of, has_aux=True)
+  M, gradient = config.accumulate, jax.grad(_loss(model, config), has_aux=True)
 
   def whole(state: TrainState, batch: Batch):
     keys = stream_keys(state.key, state.step, 0)
@@ -115,6 +96,26 @@ def make_train_step(
     ), pairs
 
   return step
+
+
+def _loss(model: nn.Module, config: cfg.Config):
+  """(params, model_state, batch, keys) -> summed loss, (metrics, state)."""
+  data, smoothing = config.data, config.loss.label_smoothing
+
+  def loss(params, model_state, part: Batch, keys):
+    video_BTHWC = normalise(part['video'], data.mean, data.std)
+    logits_BK, model_state = model.apply(
+      {'params': params, **model_state},
+      video_BTHWC,
+      train=True,
+      rngs=keys,
+      mutable=list(model_state),
+    )
+    loss_B = losses.cross_entropy(logits_BK, part['label'], smoothing=smoothing)
+    pairs = metrics.clip_metrics(logits_BK, part['label'], loss_B, part['mask'])
+    return (loss_B * part['mask']).sum(), (pairs, model_state)
+
+  return loss
 
 
 def _strided(batch: Batch, M: int) -> Batch:

@@ -57,7 +57,8 @@ def summary(run: Run, records: RecordSet) -> str:
   lost = len(records.manifest.lost)
   text = (
     f'{sum(leaf.size for leaf in leaves) / 1e6:.2f} M parameters in '
-    f'{config.dtype}, {len(records)} clips ({lost} lost in preparation), '
+    f'{config.dtype} ({run.report.bytes_per_device / 1e6:.1f} MB a device), '
+    f'{len(records)} clips ({lost} lost in preparation), '
     f'batch {config.batch} in {config.accumulate} parts on mesh data '
     f'{mesh["data"]} x fsdp {mesh["fsdp"]} x tensor {mesh["tensor"]}, peak '
     f'learning rate {optim.peak_lr(config.optim, batch=config.batch):g}, '
@@ -91,27 +92,32 @@ def claim(
     InputError: if the folder belongs to a run whose numbers would differ, or
       whose records were others.
   """
-  path = workdir / 'config.json'
   ours = {'config': meta['config'], 'data': dict(position)}
-  # Without a checkpoint there is nothing to protect: a first try that failed
-  # may be corrected in place.
-  if path.exists() and saved.latest() is not None:
-    theirs = _read(path)
-    changed = differences(theirs, ours)
+  # The checkpoint itself says whose it is. Without one there is nothing to
+  # protect: a first try that failed may be corrected in place.
+  latest = saved.latest()
+  if latest is not None:
+    data = saved.read_json(latest, 'data')
+    reached = data.pop('next_step')
+    config = saved.read_json(latest, 'meta')['config']
+    changed = differences({'config': config, 'data': data}, ours)
     if changed:
       raise InputError(
         f'{workdir} belongs to another run: {"; ".join(changed[:5])}; give '
         'another --workdir, or the recipe it was started with'
       )
-  elif saved.latest() is not None:
-    raise InputError(f'{workdir} has checkpoints and no config.json')
+    if reached != latest:
+      raise InputError(
+        f'checkpoint {latest} of {workdir} is of step {reached}: it was '
+        'renamed; give it its own number back'
+      )
   # A hash, because processes must not start out with recipes of their own.
   text = f'{json.dumps(ours, indent=1)}\n'.encode()
   if jax.process_count() > 1:
     digest = np.frombuffer(hashlib.sha256(text).digest(), np.uint8)
     multihost_utils.assert_equal(digest, 'the processes got other recipes')
   if jax.process_index() == 0:
-    write_atomically(path, text)
+    write_atomically(workdir / 'config.json', text)
 
 
 def differences(theirs: Mapping, ours: Mapping) -> list[str]:
@@ -126,13 +132,3 @@ def differences(theirs: Mapping, ours: Mapping) -> list[str]:
     if old.get(name) != new.get(name)
     and not any(name == f or name.startswith(f + '.') for f in free)
   ]
-
-
-def _read(path: pathlib.Path) -> dict[str, Any]:
-  try:
-    return json.loads(path.read_text())
-  except ValueError as error:
-    raise InputError(
-      f'{path} is damaged ({error}); it says whose checkpoints these are: '
-      'restore it, or give another --workdir'
-    ) from error
