@@ -9,6 +9,8 @@ order, so at best it names the axis and guesses one of two directions.
 
 from vidmodels import config
 
+PUBLISHED = ('', 'joint', 'space')
+
 
 def get_config(arg: str = 'divided'):
   c = config.skeleton(

@@ -30,6 +30,13 @@ CLIPS = {
 SSV2_FRAMES = {'base': 8, 'high': 16, 'long': 64}  # segments, no stride
 SHORT_SIDES = {224: (256, 320), 448: (448, 512)}
 SETS = ('k400', 'k600', 'ssv2')
+PUBLISHED = (
+  '',
+  'high,k600',
+  'long,ssv2',
+  'base,k400,joint',
+  'base,k400,space',
+)
 ATTENTIONS = ('divided', 'joint', 'space')
 
 

@@ -29,7 +29,7 @@ MANIFESTS = [
 
 def of(path):
   config = golden.read_config(path)
-  return golden.read_state(path), golden.timesformer_model(config)
+  return golden.read_state(path), golden.maps()['timesformer'].model_of(config)
 
 
 @pytest.mark.parametrize('path', OWN, ids=lambda path: path.stem)
@@ -43,7 +43,7 @@ def test_loading_and_saving_gives_the_authors_file_again(path):
 
 def test_qkv_rows_are_query_key_value_each_head_by_head():
   state, model = of(OWN[0])
-  params = timesformer.load(state, model)
+  params = timesformer.load(state, model)['params']
   D, A = model.width, model.heads
   rows = state['blocks.1.attn.qkv.weight']
   step = timesformer.timesformer.BLOCKS[model.attention][-1]
@@ -75,7 +75,7 @@ def test_a_published_file_fills_the_full_size_model(shared, name):
   has_time = model.attention != 'space'
   wanted = (frames if has_time else 1, size, size)
   assert timesformer.clip_of(state, model.patch) == wanted
-  params = timesformer.load(state, model)
+  params = timesformer.load(state, model)['params']
   video = jax.ShapeDtypeStruct((2, frames, size, size, 3), jnp.float32)
   abstract = jax.eval_shape(model.init, jax.random.key(0), video)['params']
   assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, abstract)

@@ -5,6 +5,7 @@ looked up among the recipes that come with the package. ARG goes to the
 recipe's `get_config`, as with ml_collections.
 """
 
+import contextlib
 import importlib.util
 import pathlib
 import traceback
@@ -43,6 +44,16 @@ def find(name: str) -> pathlib.Path:
   )
 
 
+def published(name: str) -> list[str]:
+  """The variants that a recipe lists as PUBLISHED, as 'name:arg'.
+
+  Raises:
+    InputError: as `load` does.
+  """
+  args = getattr(_module(find(name)), 'PUBLISHED', ('',))
+  return [f'{name}:{arg}' if arg else name for arg in args]
+
+
 def load(where: str, overrides: Sequence[str] = ()) -> cfg.Config:
   """Runs a recipe and checks it, its model section too.
 
@@ -63,27 +74,41 @@ def load(where: str, overrides: Sequence[str] = ()) -> cfg.Config:
   return config
 
 
-def _run(path: pathlib.Path, args: list[str]):
-  """What the file's get_config returns."""
-  from ml_collections import ConfigDict
-
+def _module(path: pathlib.Path):
+  """The file as a module."""
   spec = importlib.util.spec_from_file_location('vidmodels_recipe', path)
   module = importlib.util.module_from_spec(spec) if spec else None
   if module is None:
     raise InputError(f'{path} is no Python file; wanted a recipe, NAME.py')
-  try:
+  with _named(path):
     spec.loader.exec_module(module)
+  return module
+
+
+def _run(path: pathlib.Path, args: list[str]):
+  """What the file's get_config returns."""
+  from ml_collections import ConfigDict
+
+  module = _module(path)
+  with _named(path):
     recipe = module.get_config(*args)
-  except InputError as error:
-    raise InputError(f'recipe {path}: {error}') from error
-  except Exception as error:  # whatever a file of the user's may raise
-    raise InputError(_at(path, error)) from error
   if not isinstance(recipe, ConfigDict):
     raise InputError(
       f'get_config of {path} returned {type(recipe).__name__}; wanted the '
       'ConfigDict that config.skeleton() starts'
     )
   return recipe
+
+
+@contextlib.contextmanager
+def _named(path: pathlib.Path):
+  """Turns whatever a recipe raises into an InputError that names it."""
+  try:
+    yield
+  except InputError as error:
+    raise InputError(f'recipe {path}: {error}') from error
+  except Exception as error:  # whatever a file of the user's may raise
+    raise InputError(_at(path, error)) from error
 
 
 def _at(path: pathlib.Path, error: Exception) -> str:

@@ -11,8 +11,16 @@ from vidmodels.nn import init
 from vidmodels.typing import InputError
 
 
-def weights(q_xQAd: jax.Array, k_xSAd: jax.Array) -> jax.Array:
+def weights(
+  q_xQAd: jax.Array, k_xSAd: jax.Array, mask_xQS: jax.Array | None = None
+) -> jax.Array:
   """Eq. 5: how much each query looks at each key.
+
+  Args:
+    q_xQAd: queries.
+    k_xSAd: keys.
+    mask_xQS: which keys a query may look at, bool, broadcast over what lies in
+      front of it; None for all.
 
   Returns:
     [..., A, Q, S] in float32 whatever comes in; rows sum to 1.
@@ -20,15 +28,34 @@ def weights(q_xQAd: jax.Array, k_xSAd: jax.Array) -> jax.Array:
   scores_xAQS = jnp.einsum(
     '...QAd,...SAd->...AQS', q_xQAd, k_xSAd, preferred_element_type=jnp.float32
   )
-  return jax.nn.softmax(scores_xAQS * q_xQAd.shape[-1] ** -0.5)
+  scores_xAQS *= q_xQAd.shape[-1] ** -0.5
+  if mask_xQS is not None:
+    scores_xAQS = jnp.where(mask_xQS[..., None, :, :], scores_xAQS, -jnp.inf)
+  return jax.nn.softmax(scores_xAQS)
 
 
 def attend(
-  q_xQAd: jax.Array, k_xSAd: jax.Array, v_xSAd: jax.Array
+  q_xQAd: jax.Array,
+  k_xSAd: jax.Array,
+  v_xSAd: jax.Array,
+  mask_xQS: jax.Array | None = None,
 ) -> jax.Array:
   """Eq. 7: the values [..., Q, A, d] that each query sees, in `v`'s dtype."""
-  p_xAQS = weights(q_xQAd, k_xSAd).astype(v_xSAd.dtype)
+  p_xAQS = weights(q_xQAd, k_xSAd, mask_xQS).astype(v_xSAd.dtype)
   return jnp.einsum('...AQS,...SAd->...QAd', p_xAQS, v_xSAd)
+
+
+def split_heads(width: int, heads: int) -> tuple[int, int]:
+  """(A, d) of a width.
+
+  Raises:
+    InputError: if the width does not divide into the heads.
+  """
+  if heads < 1 or width % heads:
+    raise InputError(
+      f'width {width} does not divide into {heads} heads; change either'
+    )
+  return heads, width // heads
 
 
 class Attention(nn.Module):
@@ -45,37 +72,58 @@ class Attention(nn.Module):
   Attributes:
     heads: A; must divide the width D.
     qkv_bias: whether the projections to q, k and v have biases.
+    mix: turns the keys and values [..., S, A, d] into those that are looked
+      at, e.g. with channels of other frames; None leaves them.
     dtype: of the computation; softmax and parameters are float32.
     kernel_init: draws fresh kernels.
+    bias_init: draws fresh biases.
   """
 
   heads: int
   qkv_bias: bool = True
+  mix: Callable[..., tuple[jax.Array, jax.Array]] | None = None
   dtype: Any = jnp.float32
   kernel_init: Callable[..., jax.Array] = init.normal_02
+  bias_init: Callable[..., jax.Array] = nn.initializers.zeros
 
   @nn.compact
-  def __call__(self, s_xLD: jax.Array) -> jax.Array:
-    """Every token of a sequence looks at all tokens of that sequence."""
-    D, A = s_xLD.shape[-1], self.heads
-    if A < 1 or D % A:
-      raise InputError(
-        f'width {D} does not divide into {A} heads; change either'
-      )
+  def __call__(
+    self,
+    s_xLD: jax.Array,
+    memory_xSD: jax.Array | None = None,
+    mask_xQS: jax.Array | None = None,
+  ) -> jax.Array:
+    """Every token of a sequence looks at all tokens of that sequence.
+
+    Args:
+      s_xLD: the sequences.
+      memory_xSD: tokens that are looked at too and do not look: keys and
+        values only, after those of the sequence and never mixed.
+      mask_xQS: which tokens a token may look at, bool; None for all.
+    """
+    D, (A, d) = s_xLD.shape[-1], split_heads(s_xLD.shape[-1], self.heads)
     qkv = nn.DenseGeneral(
-      (3, A, D // A),
+      (3, A, d),
       use_bias=self.qkv_bias,
       kernel_init=self.kernel_init,
+      bias_init=self.bias_init,
       dtype=self.dtype,
       name='qkv',
-    )(s_xLD)
-    q_xLAd, k_xLAd, v_xLAd = (qkv[..., i, :, :] for i in range(3))
+    )
+    q_xQAd, k_xSAd, v_xSAd = jnp.moveaxis(qkv(s_xLD), -3, 0)
+    if self.mix:
+      k_xSAd, v_xSAd = self.mix(k_xSAd, v_xSAd)
+    if memory_xSD is not None:
+      _, more_k, more_v = jnp.moveaxis(qkv(memory_xSD), -3, 0)
+      k_xSAd = jnp.concatenate([k_xSAd, more_k], axis=-3)
+      v_xSAd = jnp.concatenate([v_xSAd, more_v], axis=-3)
     if self.is_mutable_collection('intermediates'):
-      self.sow('intermediates', 'weights', weights(q_xLAd, k_xLAd))
+      self.sow('intermediates', 'weights', weights(q_xQAd, k_xSAd, mask_xQS))
     return nn.DenseGeneral(
       D,
       axis=(-2, -1),
       kernel_init=self.kernel_init,
+      bias_init=self.bias_init,
       dtype=self.dtype,
       name='out',
-    )(attend(q_xLAd, k_xLAd, v_xLAd))
+    )(attend(q_xQAd, k_xSAd, v_xSAd, mask_xQS))

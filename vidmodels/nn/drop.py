@@ -16,17 +16,22 @@ class DropPath(nn.Module):
 
   Attributes:
     rate: chance that a sequence is dropped; the rest is divided by 1 - rate.
+      An array where a scan over layers gives each its own.
+    shared: last axes that share one draw; 2 for [L, D]. On [B, T, H, W, D], 3
+      drops frames and 4 drops clips.
   """
 
   rate: float
+  shared: int = 2
 
   @nn.compact
   def __call__(self, h_xLD: jax.Array, train: bool) -> jax.Array:
     """Returns `h_xLD` unless training, which needs the rng 'drop_path'."""
-    if not 0 <= self.rate < 1:
+    fixed = not isinstance(self.rate, jax.Array)
+    if fixed and not 0 <= self.rate < 1:
       raise InputError(f'drop path rate is {self.rate}; wanted 0 to below 1')
-    if not train or self.rate == 0:
+    if not train or (fixed and self.rate == 0):
       return h_xLD
-    rows = (*h_xLD.shape[:-2], 1, 1)
+    rows = (*h_xLD.shape[: -self.shared], *(1,) * self.shared)
     kept = jax.random.bernoulli(self.make_rng('drop_path'), 1 - self.rate, rows)
-    return jnp.where(kept, h_xLD / (1 - self.rate), 0)
+    return jnp.where(kept, h_xLD / (1 - self.rate), 0).astype(h_xLD.dtype)

@@ -11,69 +11,95 @@ from vidmodels.typing import InputError
 
 
 class PatchEmbed(nn.Module):
-  """Maps each P x P patch of each frame to a token: Eq. 1's E x.
+  """Maps each patch of t frames of P x P pixels to a token: Eq. 1's E x.
 
-  The same as a convolution of kernel and stride P, written as one matrix
+  The same as a convolution whose kernel is its stride, written as one matrix
   product because that is what every backend does best. Starts as torch's
   convolution does, since the releases leave it alone: weight and bias uniform.
 
   Attributes:
     width: of a token, D.
     patch: edge of a patch in pixels, P.
+    frames: of a patch, t; with 1 the kernel is [P, P, C, D], else
+      [t, P, P, C, D].
+    floor: whether what does not fill a patch at the end of an axis is left
+      out, as a convolution does; otherwise it is refused.
+    tokens: whether the input is a grid of tokens rather than pixels, which
+      changes only what an error says.
     dtype: of the computation; parameters stay float32.
   """
 
   width: int
   patch: int
+  frames: int = 1
+  floor: bool = False
+  tokens: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, video_BTHWC: jax.Array) -> jax.Array:
-    """Turns pixels [B, T, H, W, C] into tokens [B, T, H / P, W / P, D].
+    """Turns pixels [B, T, H, W, C] into tokens [B, T / t, H / P, W / P, D].
 
     Raises:
-      InputError: for anything but normalised float video whose frames divide
-        into patches; nothing is cropped or padded quietly.
+      InputError: for anything but normalised float video, and unless `floor`
+        for frames that do not divide into patches; nothing is padded.
     """
-    P = self.patch
-    _refuse(video_BTHWC, P)
-    B, T, H, W, C = video_BTHWC.shape
-    if self.has_variable('params', 'kernel'):
-      channels = self.get_variable('params', 'kernel').shape[2]
-      if channels != C:
-        raise InputError(
-          f'video of shape {video_BTHWC.shape} has {C} channels and these '
-          f'weights take {channels}; convert the frames first'
-        )
-    kernel_PPCD = self.param(
-      'kernel', init.uniform_fan_in, (P, P, C, self.width)
+    self._refuse(video_BTHWC)
+    t, P, C = self.frames, self.patch, video_BTHWC.shape[-1]
+    lead = (t,) if t > 1 else ()
+    kernel = self.param(
+      'kernel', init.uniform_fan_in, (*lead, P, P, C, self.width)
     )
-    bias_D = self.param('bias', init.uniform_bias(P * P * C), (self.width,))
+    bias_D = self.param('bias', init.uniform_bias(t * P * P * C), (self.width,))
+    B, T, H, W = (
+      size // part
+      for size, part in zip(video_BTHWC.shape, (1, t, P, P), strict=False)
+    )
+    whole_BTHWC = video_BTHWC[:, : T * t, : H * P, : W * P]
     # The two P of a patch are told apart as p and q.
-    pixels = video_BTHWC.reshape(B, T, H // P, P, W // P, P, C)
+    pixels = whole_BTHWC.reshape(B, T, t, H, P, W, P, C)
     tokens_BTHWD = jnp.einsum(
-      'BTHpWqC,pqCD->BTHWD',
+      'BTtHpWqC,tpqCD->BTHWD',
       pixels.astype(self.dtype),
-      kernel_PPCD.astype(self.dtype),
+      kernel.reshape(t, P, P, C, self.width).astype(self.dtype),
     )
     return tokens_BTHWD + bias_D.astype(self.dtype)
 
+  def _refuse(self, video: jax.Array) -> None:
+    """Raises InputError for what cannot be cut into patches."""
+    if video.ndim != 5:
+      raise InputError(
+        f'video has shape {video.shape}; wanted [batch, frames, height, width, '
+        'channels]; add the missing axis, e.g. video[None]'
+      )
+    if not jnp.issubdtype(video.dtype, jnp.floating):
+      raise InputError(
+        f'video is {video.dtype}; wanted normalised float: scale pixels to '
+        '0..1, take off the mean and divide by the standard deviation first'
+      )
+    self._refuse_size(*video.shape[1:4])
+    if self.has_variable('params', 'kernel'):
+      channels = self.get_variable('params', 'kernel').shape[-2]
+      if channels != video.shape[-1]:
+        raise InputError(
+          f'video of shape {video.shape} has {video.shape[-1]} channels and '
+          f'these weights take {channels}; convert the frames first'
+        )
 
-def _refuse(video: jax.Array, P: int) -> None:
-  """Raises InputError for what cannot be cut into P x P patches."""
-  if video.ndim != 5:
+  def _refuse_size(self, T: int, H: int, W: int) -> None:
+    """Raises InputError for frames that patches do not fit."""
+    t, P = self.frames, self.patch
+    whole = self.floor or not (T % t or H % P or W % P)
+    if min(T / t, H / P, W / P) >= 1 and whole:
+      return
+    what = 'video' if not self.tokens else 'the token grid of the video'
+    wanted = 'at least one patch' if self.floor else 'whole patches'
+    unit = 'tokens' if self.tokens else 'pixels'
     raise InputError(
-      f'video has shape {video.shape}; wanted [batch, frames, height, width, '
-      'channels]; add the missing axis, e.g. video[None]'
-    )
-  if not jnp.issubdtype(video.dtype, jnp.floating):
-    raise InputError(
-      f'video is {video.dtype}; wanted normalised float: scale pixels to 0..1, '
-      'take off the mean and divide by the standard deviation first'
-    )
-  _, T, H, W, _ = video.shape
-  if T < 1 or H < P or W < P or H % P or W % P:
-    raise InputError(
-      f'video has {T} frames of {H} x {W} pixels; wanted at least one, with '
-      f'height and width divisible by the patch of {P}; resize or crop it'
+      f'{what} has {T} frames of {H} x {W} {unit}; wanted {wanted}: frames '
+      f'divisible by {t}, height and width divisible by the patch of {P}; '
+      'resize or crop it'
+      if not self.floor
+      else f'{what} has {T} frames of {H} x {W} {unit}; wanted at least {t} '
+      f'frames of {P} x {P}; give a longer or larger clip'
     )

@@ -44,16 +44,24 @@ class Rule:
     keys: names in the file, e.g. 'blocks.{i}.norm1.weight'.
     paths: our names, e.g. 'block_{i}/space/norm/scale'.
     layout: between the arrays, in the order of the names.
+    why: the reason that keys without a path are dropped.
   """
 
   keys: tuple[str, ...]
   paths: tuple[str, ...]
   layout: Layout
+  why: str = ''
 
 
 def rule(keys: str, paths: str, layout: Layout) -> Rule:
   """A rule from names separated by spaces."""
   return Rule(tuple(keys.split()), tuple(paths.split()), layout)
+
+
+def drop(key: str, why: str) -> Rule:
+  """A rule for a key of the file that stands for nothing of ours."""
+  nothing = Layout(load=lambda arrays, shapes: (), save=lambda arrays: ())
+  return Rule((key,), (), nothing, why)
 
 
 def vector(lead: int = 0) -> Layout:
@@ -85,11 +93,15 @@ def linear(inputs: int = 1) -> Layout:
 
 
 def convolution() -> Layout:
-  """torch's [out, in, rows, columns] to our [rows, columns, in, out]."""
-  return Layout(
-    load=lambda arrays, shapes: (arrays[0].transpose(2, 3, 1, 0),),
-    save=lambda arrays: (arrays[0].transpose(3, 2, 0, 1),),
-  )
+  """torch's [out, in, window...] to our [window..., in, out]."""
+
+  def load(arrays: Arrays, shapes: Shapes) -> Arrays:
+    return (np.moveaxis(arrays[0], (1, 0), (-2, -1)),)
+
+  def save(arrays: Arrays) -> Arrays:
+    return (np.moveaxis(arrays[0], (-2, -1), (1, 0)),)
+
+  return Layout(load, save)
 
 
 def table() -> Layout:
@@ -138,6 +150,9 @@ def convert(
   for found, keys, paths in _pairs(rules, source):
     if used.intersection(keys) or not set(paths) <= set(target):
       continue
+    if not paths:
+      used.update(keys)
+      continue
     arrays = tuple(source[key] for key in keys)
     shapes = tuple(tuple(target[path].shape) for path in paths)
     _fits(found.layout, keys, arrays, paths, shapes)
@@ -167,7 +182,7 @@ def revert(
     InputError: if a parameter has no name in the file.
   """
   made, used = {}, set()
-  turned = [Rule(r.paths, r.keys, r.layout) for r in rules]
+  turned = [Rule(r.paths, r.keys, r.layout) for r in rules if r.paths]
   for found, paths, keys in _pairs(turned, params):
     if used.intersection(paths):
       continue

@@ -8,49 +8,45 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import flax
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vidmodels.models import timesformer
 from vidmodels.typing import InputError
+from vidmodels.weights import parts
+from vidmodels.weights.parts import attention, dense, norm
 from vidmodels.weights.rules import (
   Rule,
   class_and_grid,
-  convert,
   convolution,
-  linear,
-  revert,
   rule,
   table,
   vector,
 )
 
 
-def rules(attention: str = 'divided') -> tuple[Rule, ...]:
+def rules(scheme: str = 'divided') -> tuple[Rule, ...]:
   """The key rules of one attention scheme.
 
   The release calls a block's last attention step plain `attn`, whatever it
   looks at, and puts `temporal_` before the names of the step in time.
   """
-  last = timesformer.BLOCKS[attention][-1]
+  last = timesformer.BLOCKS[scheme][-1]
   return (
     rule('cls_token', 'class_token', vector(2)),
     rule('pos_embed', 'class_pos space_pos/table', class_and_grid()),
     rule('time_embed', 'time_pos/table', table()),
     rule('patch_embed.proj.weight', 'patch/kernel', convolution()),
     rule('patch_embed.proj.bias', 'patch/bias', vector()),
-    *_norm('blocks.{i}.norm1', f'block_{{i}}/{last}/norm'),
-    *_attention('blocks.{i}.attn', f'block_{{i}}/{last}/attn'),
-    *_norm('blocks.{i}.temporal_norm1', 'block_{i}/time/norm'),
-    *_attention('blocks.{i}.temporal_attn', 'block_{i}/time/attn'),
-    *_linear('blocks.{i}.temporal_fc', 'block_{i}/time/fc'),
-    *_norm('blocks.{i}.norm2', 'block_{i}/mlp_norm'),
-    *_linear('blocks.{i}.mlp.fc1', 'block_{i}/mlp/up'),
-    *_linear('blocks.{i}.mlp.fc2', 'block_{i}/mlp/down'),
-    *_norm('norm', 'norm'),
-    *_linear('head', 'head'),
+    *norm('blocks.{i}.norm1', f'block_{{i}}/{last}/norm'),
+    *attention('blocks.{i}.attn', f'block_{{i}}/{last}/attn'),
+    *norm('blocks.{i}.temporal_norm1', 'block_{i}/time/norm'),
+    *attention('blocks.{i}.temporal_attn', 'block_{i}/time/attn'),
+    *dense('blocks.{i}.temporal_fc', 'block_{i}/time/fc'),
+    *norm('blocks.{i}.norm2', 'block_{i}/mlp_norm'),
+    *dense('blocks.{i}.mlp.fc1', 'block_{i}/mlp/up'),
+    *dense('blocks.{i}.mlp.fc2', 'block_{i}/mlp/down'),
+    *norm('norm', 'norm'),
+    *dense('head', 'head'),
   )
 
 
@@ -93,7 +89,7 @@ def load(
   *,
   clip: tuple[int, int, int] | None = None,
 ) -> dict[str, Any]:
-  """Turns the authors' state dict into our parameters.
+  """Turns the authors' state dict into our variables.
 
   Args:
     state: tensors by the authors' key, every one of which is used once.
@@ -102,7 +98,7 @@ def load(
       tables are for; by default `clip_of` reads it from the file.
 
   Returns:
-    The 'params' tree of `model`: numpy arrays, most of them views of `state`.
+    Variables of `model`: numpy arrays, most of them views of `state`.
 
   Raises:
     InputError: if a key is left over, a parameter is not filled, or a shape is
@@ -112,41 +108,13 @@ def load(
   if 'patch_embed.proj.weight' not in state:
     raise InputError('the file has no patch_embed.proj.weight; is it a model?')
   channels = state['patch_embed.proj.weight'].shape[1]
-  video = jax.ShapeDtypeStruct((1, *pixels, channels), jnp.float32)
-  target = jax.eval_shape(model.init, jax.random.key(0), video)['params']
-  flat = flax.traverse_util.flatten_dict(target, sep='/')
-  made = convert(rules(model.attention), state, flat)
-  return flax.traverse_util.unflatten_dict(made, sep='/')
+  return parts.load(
+    rules(model.attention), state, model, video=(*pixels, channels)
+  )
 
 
 def save(
-  params: Mapping[str, Any], model: timesformer.Model
+  variables: Mapping[str, Any], model: timesformer.Model
 ) -> dict[str, np.ndarray]:
-  """Turns our parameters into the authors' state dict: `load` undone."""
-  flat = flax.traverse_util.flatten_dict(params, sep='/')
-  arrays = {path: np.asarray(array) for path, array in flat.items()}
-  return revert(rules(model.attention), arrays)
-
-
-def _norm(key: str, path: str) -> tuple[Rule, Rule]:
-  return (
-    rule(f'{key}.weight', f'{path}/scale', vector()),
-    rule(f'{key}.bias', f'{path}/bias', vector()),
-  )
-
-
-def _linear(key: str, path: str) -> tuple[Rule, Rule]:
-  return (
-    rule(f'{key}.weight', f'{path}/kernel', linear()),
-    rule(f'{key}.bias', f'{path}/bias', vector()),
-  )
-
-
-def _attention(key: str, path: str) -> tuple[Rule, ...]:
-  """qkv rows are q, k, v, each head by head; ours are [D, 3, A, d]."""
-  return (
-    rule(f'{key}.qkv.weight', f'{path}/qkv/kernel', linear()),
-    rule(f'{key}.qkv.bias', f'{path}/qkv/bias', vector()),
-    rule(f'{key}.proj.weight', f'{path}/out/kernel', linear(inputs=2)),
-    rule(f'{key}.proj.bias', f'{path}/out/bias', vector()),
-  )
+  """Turns our variables into the authors' state dict: `load` undone."""
+  return parts.save(rules(model.attention), variables)

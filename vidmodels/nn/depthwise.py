@@ -1,0 +1,91 @@
+"""Depthwise convolution: every channel with its own small kernel.
+
+`conv` is XLA's grouped convolution; `shift` adds up shifted copies of the
+input, one a tap, which on a CPU is many times faster.
+"""
+
+import itertools
+import math
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vidmodels.nn import init
+from vidmodels.typing import InputError
+
+Implementation = Literal['shift', 'conv']
+
+
+class DepthwiseConv(nn.Module):
+  """Convolves each channel alone, stride 1, zero padding to the same size.
+
+  Starts as torch's untouched convolution: weight and bias uniform.
+
+  Attributes:
+    window: taps along each axis before the channels, odd, e.g. (3, 3) on
+      [..., H, W, D] or (3, 3, 3) on [..., T, H, W, D].
+    use_bias: whether a bias is added.
+    implementation: how it is computed; the answer is the same.
+    dtype: of the input and output; taps are added up in float32.
+  """
+
+  window: tuple[int, ...]
+  use_bias: bool = True
+  implementation: Implementation = 'shift'
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, h_xD: jax.Array) -> jax.Array:
+    """Maps [..., *grid, D] to the same shape; kernel [*window, 1, D]."""
+    D, taps = h_xD.shape[-1], math.prod(self.window)
+    if any(size % 2 == 0 for size in self.window):
+      raise InputError(f'window {self.window} has an even size; wanted odd')
+    kernel = self.param(
+      'kernel', _uniform(1 / math.sqrt(taps)), (*self.window, 1, D)
+    ).astype(self.dtype)
+    run = _shift if self.implementation == 'shift' else _conv
+    h_xD = run(h_xD.astype(self.dtype), kernel)
+    if self.use_bias:
+      bias_D = self.param('bias', init.uniform_bias(taps), (D,))
+      h_xD = h_xD + bias_D.astype(self.dtype)
+    return h_xD
+
+
+def _uniform(bound: float) -> jax.nn.initializers.Initializer:
+  """U(+-bound): fan_in of a depthwise kernel is its taps alone."""
+  return lambda key, shape, dtype=float: jax.random.uniform(
+    key, shape, dtype, -bound, bound
+  )
+
+
+def _shift(h_xD: jax.Array, kernel: jax.Array) -> jax.Array:
+  """The sum of shifted inputs, each times its tap."""
+  window = kernel.shape[:-2]
+  first = h_xD.ndim - 1 - len(window)
+  pads = [(size // 2, size // 2) for size in window]
+  padded = jnp.pad(h_xD, [(0, 0)] * first + pads + [(0, 0)])
+  total = jnp.zeros(h_xD.shape, jnp.float32)
+  for tap in itertools.product(*map(range, window)):
+    part = padded
+    for axis, start in enumerate(tap, first):
+      size = h_xD.shape[axis]
+      part = jax.lax.slice_in_dim(part, start, start + size, axis=axis)
+    total += part.astype(jnp.float32) * kernel[tap][0].astype(jnp.float32)
+  return total.astype(h_xD.dtype)
+
+
+def _conv(h_xD: jax.Array, kernel: jax.Array) -> jax.Array:
+  """XLA's grouped convolution, the axes in front of the grid as one batch."""
+  grid, D = len(kernel.shape) - 2, h_xD.shape[-1]
+  letters = 'THW'[-grid:]
+  out = jax.lax.conv_general_dilated(
+    h_xD.reshape(-1, *h_xD.shape[-1 - grid :]),
+    kernel,
+    window_strides=(1,) * grid,
+    padding='SAME',
+    dimension_numbers=(f'N{letters}C', f'{letters}IO', f'N{letters}C'),
+    feature_group_count=D,
+  )
+  return out.reshape(h_xD.shape)

@@ -1,0 +1,105 @@
+"""Layers run one after the other, or as one scan over their parameters.
+
+A scan compiles one layer where the plain way compiles all of them. Parameters
+keep their names and shapes either way (`block_0/...`, `block_1/...`), so that
+checkpoints, sharding rules and imported weights know nothing of it: a scan
+stacks them as it starts, which costs a copy of them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+Carry = Any  # what a layer takes and returns: an array, or a tuple of them
+
+
+def run(
+  layers: Sequence[nn.Module], carry: Carry, *, train: bool, scan: bool
+) -> Carry:
+  """Sends `carry` through the layers.
+
+  Runs of neighbours that differ in nothing but their drop path rate are
+  scanned; layers that differ otherwise (one that pools, one with positions)
+  stay as they are. Where intermediates are asked for, or variables are being
+  made or written, everything runs plainly. While training a scan draws other
+  drop path masks than the plain way does; rates and answers are the same.
+
+  Args:
+    layers: bound submodules, called as `layer(*carry, train)`, that return
+      the next carry, of the same shapes where layers are alike.
+    carry: an array or a tuple of arrays.
+    train: given to every layer.
+    scan: whether to scan.
+
+  Returns:
+    What the last layer returns.
+  """
+  if not scan or _writes(layers):
+    for layer in layers:
+      carry = layer(*_args(carry), train)
+    return carry
+  for group in _alike(layers):
+    if len(group) == 1:
+      carry = group[0](*_args(carry), train)
+    else:
+      carry = _scan(group, carry, train)
+  return carry
+
+
+def _args(carry: Carry) -> tuple:
+  return carry if isinstance(carry, tuple) else (carry,)
+
+
+def _writes(layers: Sequence[nn.Module]) -> bool:
+  """Whether a call would make or change variables."""
+  return any(
+    layer.is_initializing()
+    or layer.is_mutable_collection('intermediates')
+    or (
+      layer.is_mutable_collection('batch_stats')
+      and 'batch_stats' in layer.variables
+    )
+    for layer in layers
+  )
+
+
+def _alike(layers: Sequence[nn.Module]) -> list[list[nn.Module]]:
+  """Neighbours with the same fields and parameter shapes, together."""
+  groups, last = [], None
+  for layer in layers:
+    shapes = jax.tree.map(jnp.shape, layer.variables)
+    kind = (_plain(layer), jax.tree.structure(shapes), jax.tree.leaves(shapes))
+    if kind != last:
+      groups.append([])
+    groups[-1].append(layer)
+    last = kind
+  return groups
+
+
+def _plain(layer: nn.Module) -> nn.Module:
+  """A layer as its fields alone, without a place or a drop path rate."""
+  fixed = {'drop_path': 0.0} if hasattr(layer, 'drop_path') else {}
+  return layer.clone(parent=None, name=None, **fixed)
+
+
+def _scan(layers: Sequence[nn.Module], carry: Carry, train: bool) -> Carry:
+  """Layers that are alike, as one scan."""
+  like, first = _plain(layers[0]), layers[0]
+  variables = jax.tree.map(
+    lambda *rows: jnp.stack(rows), *(layer.variables for layer in layers)
+  )
+  rates = jnp.asarray([getattr(layer, 'drop_path', 0.0) for layer in layers])
+  streams = [s for s in ('drop_path', 'dropout') if first.has_rng(s)]
+  keys = {s: jax.random.split(first.make_rng(s), len(layers)) for s in streams}
+
+  def body(carry: Carry, row) -> tuple[Carry, None]:
+    variables, rate, rngs = row
+    drops = train and any_drop
+    layer = like.clone(drop_path=rate) if drops else like
+    return layer.apply(variables, *_args(carry), train, rngs=rngs), None
+
+  any_drop = any(getattr(layer, 'drop_path', 0.0) for layer in layers)
+  return jax.lax.scan(body, carry, (variables, rates, keys))[0]
