@@ -52,7 +52,12 @@ def _runner(family: str, **more):
 
 
 def variants(family: str) -> list[dict]:
-  """The defaults, and each choice of each field that has choices."""
+  """The defaults, and each choice of each field that has choices.
+
+  A family whose choices depend on each other lists its own, as VARIANTS.
+  """
+  if listed := getattr(models.find(family), 'VARIANTS', None):
+    return [{}, *listed]
   hints = {f.name: f.type for f in models._fields(family).values()}
   return [{}] + [
     {name: choice}
@@ -61,6 +66,10 @@ def variants(family: str) -> list[dict]:
     for choice in typing.get_args(hint)
     if choice != models.fields(family)[name]
   ]
+
+
+def rngs() -> dict[str, jax.Array]:
+  return {'drop_path': jax.random.key(3), 'dropout': jax.random.key(4)}
 
 
 def shapes(model, *clip_THW: int):
@@ -157,20 +166,34 @@ def test_every_parameter_has_a_finite_gradient_that_is_not_zero(family):
 
 
 @every_family
-def test_remat_changes_neither_answers_nor_gradients(family):
-  if 'remat' not in models.fields(family):
-    pytest.skip(f'{family} has no remat')
-  # Not bit for bit: XLA may fuse the recomputed blocks differently.
-  np.testing.assert_allclose(
-    answer(family, remat=True), answer(family), atol=1e-5
-  )
-  plain, again = gradients(family), gradients(family, remat=True)
+@pytest.mark.parametrize('switch', ['remat', 'scan'])
+def test_remat_and_scan_change_neither_answers_nor_gradients(family, switch):
+  if switch not in models.fields(family):
+    pytest.skip(f'{family} has no {switch}')
+  # Not bit for bit: XLA may fuse the blocks differently.
+  on = {switch: True}
+  np.testing.assert_allclose(answer(family, **on), answer(family), atol=1e-5)
+  plain, again = gradients(family), gradients(family, **on)
   assert set(plain) == set(again)
   for path in plain:
     scale = 1e-5 * max(abs(plain[path]).max(), 1)
     np.testing.assert_allclose(
       again[path], plain[path], atol=scale, err_msg=path
     )
+
+
+@every_family
+def test_a_scan_is_one_and_draws_drop_path_while_training(family):
+  if 'scan' not in models.fields(family):
+    pytest.skip(f'{family} has no scan')
+  model, video = tiny(family, scan=True), clip(family)
+  asked = dict(rngs=rngs(), mutable=['batch_stats'])
+  train = jax.jit(functools.partial(model.apply, train=True, **asked))
+  assert ' scan[' in str(jax.make_jaxpr(model.apply)(made(family), video))
+  one, _ = train(made(family), video)
+  again, _ = train(made(family), video)
+  assert np.isfinite(one).all()
+  np.testing.assert_array_equal(one, again)
 
 
 @every_family
@@ -206,9 +229,8 @@ def test_training_is_a_function_of_its_key(family):
   run = jax.jit(
     functools.partial(model.apply, train=True, mutable=['batch_stats'])
   )
-  rngs = {'drop_path': jax.random.key(3), 'dropout': jax.random.key(4)}
-  one, _ = run(made(family), video, rngs=rngs)
-  again, _ = run(made(family), video, rngs=rngs)
+  one, _ = run(made(family), video, rngs=rngs())
+  again, _ = run(made(family), video, rngs=rngs())
   np.testing.assert_array_equal(one, again)
 
 

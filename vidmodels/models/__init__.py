@@ -9,7 +9,9 @@ defines
 * `SHARDING`: (regex, axes) pairs that say how parameters are split over a mesh,
   every one by the first regex found in its path;
 * `TINY` and `TINY_CLIP`: fields and (frames, height, width) of a model small
-  enough to try things on, for tests of whatever family there is.
+  enough to try things on, for tests of whatever family there is;
+* `VARIANTS`, if choices of one field ask for others of another: dicts of fields
+  to try, instead of each choice by itself.
 """
 
 import dataclasses
