@@ -1,0 +1,115 @@
+"""The papers' figures beside our own counts."""
+
+import dataclasses
+import re
+from collections.abc import Iterable
+
+from vidmodels.analysis import cost
+from vidmodels.analysis.published import Row
+
+CLOSE = 0.01  # of multiply-adds: papers round, and some tools count norms too
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+  """One configuration: counted, printed, compared.
+
+  Attributes:
+    paper: whose configuration it is.
+    config: its name.
+    source: the paper's table.
+    params: parameters of the whole model.
+    gmacs: billions of multiply-adds of one view, everything counted.
+    paper_params_m: millions printed, as text; empty if not printed.
+    paper_gmacs: billions printed; None if not printed.
+    compared_params: those of ours that the printed figure is for.
+    compared_gmacs: likewise.
+    params_agree: whether they round to the printed digits; None if there are
+      none.
+    gmacs_off: (ours - printed) / printed; None if nothing was printed.
+    why: what explains a difference.
+  """
+
+  paper: str
+  config: str
+  source: str
+  params: int
+  gmacs: float
+  paper_params_m: str
+  paper_gmacs: float | None
+  compared_params: int
+  compared_gmacs: float
+  params_agree: bool | None
+  gmacs_off: float | None
+  why: str
+
+  @property
+  def agrees(self) -> bool:
+    """Whether all that was printed is what we count."""
+    close = self.gmacs_off is None or abs(self.gmacs_off) <= CLOSE
+    return close and self.params_agree is not False
+
+
+def line(paper: str, row: Row) -> Line:
+  """Counts a row's models and sets them beside what was printed."""
+  counts = [cost.count(part) for part in row.parts]
+  params = sum(c.total_params(row.params_without) for c in counts)
+  gmacs = sum(c.total_macs(row.macs_without) for c in counts) / 1e9
+  return Line(
+    paper=paper,
+    config=row.config,
+    source=row.source,
+    params=sum(c.total_params() for c in counts),
+    gmacs=sum(c.total_macs() for c in counts) / 1e9,
+    paper_params_m=row.params_m,
+    paper_gmacs=row.gmacs,
+    compared_params=params,
+    compared_gmacs=gmacs,
+    params_agree=same_digits(params, row.params_m) if row.params_m else None,
+    gmacs_off=(gmacs - row.gmacs) / row.gmacs if row.gmacs else None,
+    why=row.why,
+  )
+
+
+def same_digits(params: int, printed: str) -> bool:
+  """Whether a count in millions rounds to the printed digits."""
+  digits = len(printed.partition('.')[2])
+  return f'{params / 1e6:.{digits}f}' == printed
+
+
+def markdown(lines: Iterable[Line]) -> str:
+  """A table a paper, and under it what explains the differences."""
+  lines, text = list(lines), []
+  for paper in dict.fromkeys(each.paper for each in lines):
+    own = [each for each in lines if each.paper == paper]
+    notes = list(dict.fromkeys(each.why for each in own if each.why))
+    text += [f'## {paper}', '', *_HEAD]
+    text += [_row(each, notes) for each in own]
+    text += ['', *(f'[{n}] {why}' for n, why in enumerate(notes, 1)), '']
+  return re.sub(r'\n{3,}', '\n\n', '\n'.join(text)).rstrip() + '\n'
+
+
+_HEAD = (
+  '| configuration | parameters | paper, M | GMAC a view | paper | off | |',
+  '|---|---:|---:|---:|---:|---:|---|',
+)
+
+
+def _row(each: Line, notes: list[str]) -> str:
+  """One line of the table; counts left out are said by the figure compared."""
+  gmacs = f'{each.gmacs:.2f}'
+  if each.compared_gmacs != each.gmacs:
+    gmacs += f' ({each.compared_gmacs:.2f})'
+  params = f'{each.params:,}'
+  if each.compared_params != each.params:
+    params += f' ({each.compared_params:,})'
+  cells = (
+    each.config,
+    params,
+    each.paper_params_m or '-',
+    gmacs,
+    '-' if each.paper_gmacs is None else f'{each.paper_gmacs:g}',
+    '-' if each.gmacs_off is None else f'{each.gmacs_off:+.1%}',
+    f'[{notes.index(each.why) + 1}]' if each.why else '',
+  )
+  return f'| {" | ".join(cells)} |'

@@ -1,0 +1,102 @@
+"""Counts parameters and multiply-adds of a model; nothing is run.
+
+  vidmodels cost --config=timesformer:high
+  vidmodels cost --config=timesformer --config.model.layers=24
+  vidmodels cost --all
+  vidmodels cost --paper vidtr --json
+
+The first two count a recipe's model on one of its views, by kind of layer. The
+others count every configuration that the papers publish and set the papers'
+figures beside. One multiply-add is one; sums, norms and activations are none.
+"""
+
+import argparse
+import dataclasses
+import json
+
+HELP = 'parameters and multiply-adds, beside what the papers print'
+TAKES_CONFIG = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds this command's flags."""
+  what = parser.add_mutually_exclusive_group(required=True)
+  what.add_argument('--config', help='a recipe, NAME or PATH, with :ARG')
+  what.add_argument('--paper', help='configurations of one paper')
+  what.add_argument(
+    '--all', action='store_true', help='configurations of all papers'
+  )
+  parser.add_argument(
+    '--classes', type=int, help='for --config: answers of the head (400)'
+  )
+
+
+def run(args: argparse.Namespace) -> int:
+  """Counts; prints a page or the JSON."""
+  from vidmodels.cli import DONE
+  from vidmodels.typing import InputError
+
+  if args.config:
+    _recipe(args)
+    return DONE
+  if args.overrides or args.classes is not None:
+    raise InputError(
+      f'{" ".join(args.overrides) or "--classes"} came without --config; the '
+      "papers' configurations are fixed"
+    )
+  _papers(args)
+  return DONE
+
+
+def _recipe(args: argparse.Namespace) -> None:
+  """Prints what a recipe's model costs, by kind of layer."""
+  from vidmodels.analysis import cost
+  from vidmodels.analysis.published import Part
+  from vidmodels.cli import recipe
+
+  config = recipe.load(args.config, args.overrides)
+  part = Part(
+    family=config.family,
+    model=config.model,
+    clip=(config.clip.frames, config.clip.size, config.clip.size),
+    classes=400 if args.classes is None else args.classes,
+  )
+  found = cost.count(part)
+  if args.json:
+    params = {'params': found.total_params(), 'by_parameter': found.params}
+    macs = {'macs': found.total_macs(), 'by_module': found.macs}
+    print(json.dumps({**dataclasses.asdict(part), **params, **macs}))
+    return
+  frames, height, width = part.clip
+  print(
+    f'{part.family}, {part.classes} classes, {frames} frames of {height} x '
+    f'{width}: {found.total_params():,} parameters, '
+    f'{found.total_macs() / 1e9:.3f} billion multiply-adds a view'
+  )
+  macs = cost.by_kind(found.macs)
+  for kind, number in macs.items():
+    share = number / found.total_macs()
+    print(f'  {number / 1e9:10.3f} G  {share:6.1%}  {kind}')
+
+
+def _papers(args: argparse.Namespace) -> None:
+  """Prints every configuration of the papers asked for."""
+  from vidmodels.analysis import published, table
+  from vidmodels.cli.terminal import Reporter
+  from vidmodels.typing import InputError
+
+  papers = published.papers()
+  if args.paper and args.paper not in papers:
+    raise InputError(f'no paper {args.paper!r}; there are {", ".join(papers)}')
+  wanted = [args.paper] if args.paper else papers
+  rows = [(name, row) for name in wanted for row in published.rows(name)]
+  lines = []
+  with Reporter('counting') as report:
+    for name, row in rows:
+      report(len(lines), len(rows))
+      lines.append(table.line(name, row))
+  if args.json:
+    tree = [{**dataclasses.asdict(x), 'agrees': x.agrees} for x in lines]
+    print(json.dumps(tree))
+  else:
+    print(table.markdown(lines), end='')
