@@ -11,8 +11,8 @@ import tiny
 from vidmodels.data import pipeline
 from vidmodels.data.augment import decode
 from vidmodels.data.shards import RecordSet
-from vidmodels.evaluate import accuracy, predict, run, trained
-from vidmodels.train import loop
+from vidmodels.evaluate import accuracy, predict, run
+from vidmodels.train import loop, trained
 from vidmodels.train.scores import ViewScores
 from vidmodels.typing import InputError
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tiny
 
-from vidmodels.evaluate import predict, trained
-from vidmodels.train import loop
+from vidmodels.evaluate import predict
+from vidmodels.train import loop, trained
 from vidmodels.typing import InputError
 
 

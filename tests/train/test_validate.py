@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tiny
 
-from vidmodels.evaluate import run, trained
-from vidmodels.train import loop
+from vidmodels.evaluate import run
+from vidmodels.train import loop, trained
 
 
 def test_validation_is_what_evaluation_says_of_one_view(tmp_path):

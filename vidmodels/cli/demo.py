@@ -111,8 +111,7 @@ def _train(args, name: str, out: pathlib.Path, records: pathlib.Path):
   """Trains and evaluates one kind of attention; None if it was preempted."""
   from vidmodels.cli import recipe, terminal
   from vidmodels.evaluate import run as running
-  from vidmodels.evaluate import trained
-  from vidmodels.train import loop
+  from vidmodels.train import loop, trained
 
   overrides = [f'--config.data.dir={records}']
   if args.steps is not None:
@@ -135,7 +134,8 @@ def _train(args, name: str, out: pathlib.Path, records: pathlib.Path):
 
 def _predict(out: pathlib.Path, videos: pathlib.Path):
   """What the divided model says of the first held-out clip."""
-  from vidmodels.evaluate import predict, trained
+  from vidmodels.evaluate import predict
+  from vidmodels.train import trained
 
   model = trained.load(out / 'divided')
   clip = min((videos / 'test').glob('*/*.mp4'))

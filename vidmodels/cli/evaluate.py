@@ -59,7 +59,7 @@ def load(args: argparse.Namespace):
     InputError: if there is none, or the mesh cannot be.
   """
   from vidmodels import config as cfg
-  from vidmodels.evaluate import trained
+  from vidmodels.train import trained
   from vidmodels.typing import InputError
 
   sizes = None

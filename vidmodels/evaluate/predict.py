@@ -20,9 +20,9 @@ from vidmodels.data import clips, decode, encode
 from vidmodels.data import views as viewing
 from vidmodels.data.augment import cut, resized
 from vidmodels.evaluate import accuracy
-from vidmodels.evaluate.trained import Trained
 from vidmodels.train.feed import to_device
 from vidmodels.train.mesh import whole_batch
+from vidmodels.train.trained import Trained
 from vidmodels.typing import InputError
 
 

@@ -12,9 +12,9 @@ from vidmodels.data import pipeline
 from vidmodels.data.shards import RecordSet
 from vidmodels.data.tfrecord import write_atomically
 from vidmodels.evaluate import accuracy
-from vidmodels.evaluate.trained import Trained
 from vidmodels.train import scores
 from vidmodels.train.mesh import local_rows, whole_batch
+from vidmodels.train.trained import Trained
 from vidmodels.typing import InputError
 
 
