@@ -12,7 +12,10 @@ from vidmodels.typing import InputError
 
 
 def weights(
-  q_xQAd: jax.Array, k_xSAd: jax.Array, mask_xQS: jax.Array | None = None
+  q_xQAd: jax.Array,
+  k_xSAd: jax.Array,
+  mask_xQS: jax.Array | None = None,
+  bias_AQS: jax.Array | None = None,
 ) -> jax.Array:
   """Eq. 5: how much each query looks at each key.
 
@@ -21,6 +24,8 @@ def weights(
     k_xSAd: keys.
     mask_xQS: which keys a query may look at, bool, broadcast over what lies in
       front of it; None for all.
+    bias_AQS: added to the scores before the softmax, e.g. by how far a key
+      lies from its query; None for none.
 
   Returns:
     [..., A, Q, S] in float32 whatever comes in; rows sum to 1.
@@ -29,6 +34,8 @@ def weights(
     '...QAd,...SAd->...AQS', q_xQAd, k_xSAd, preferred_element_type=jnp.float32
   )
   scores_xAQS *= q_xQAd.shape[-1] ** -0.5
+  if bias_AQS is not None:
+    scores_xAQS += bias_AQS.astype(jnp.float32)
   if mask_xQS is not None:
     scores_xAQS = jnp.where(mask_xQS[..., None, :, :], scores_xAQS, -jnp.inf)
   return jax.nn.softmax(scores_xAQS)
@@ -39,9 +46,10 @@ def attend(
   k_xSAd: jax.Array,
   v_xSAd: jax.Array,
   mask_xQS: jax.Array | None = None,
+  bias_AQS: jax.Array | None = None,
 ) -> jax.Array:
   """Eq. 7: the values [..., Q, A, d] that each query sees, in `v`'s dtype."""
-  p_xAQS = weights(q_xQAd, k_xSAd, mask_xQS).astype(v_xSAd.dtype)
+  p_xAQS = weights(q_xQAd, k_xSAd, mask_xQS, bias_AQS).astype(v_xSAd.dtype)
   return jnp.einsum('...AQS,...SAd->...QAd', p_xAQS, v_xSAd)
 
 
@@ -92,14 +100,17 @@ class Attention(nn.Module):
     s_xLD: jax.Array,
     memory_xSD: jax.Array | None = None,
     mask_xQS: jax.Array | None = None,
+    bias_AQS: jax.Array | None = None,
   ) -> jax.Array:
     """Every token of a sequence looks at all tokens of that sequence.
 
     Args:
       s_xLD: the sequences.
       memory_xSD: tokens that are looked at too and do not look: keys and
-        values only, after those of the sequence and never mixed.
+        values only, after those of the sequence and never mixed. Leading axes
+        of size 1 are the same memory for all sequences along them.
       mask_xQS: which tokens a token may look at, bool; None for all.
+      bias_AQS: added to the scores; None for none.
     """
     D, (A, d) = s_xLD.shape[-1], split_heads(s_xLD.shape[-1], self.heads)
     qkv = nn.DenseGeneral(
@@ -115,10 +126,13 @@ class Attention(nn.Module):
       k_xSAd, v_xSAd = self.mix(k_xSAd, v_xSAd)
     if memory_xSD is not None:
       _, more_k, more_v = jnp.moveaxis(qkv(memory_xSD), -3, 0)
+      shape = (*s_xLD.shape[:-2], *more_k.shape[-3:])
+      more_k, more_v = (jnp.broadcast_to(m, shape) for m in (more_k, more_v))
       k_xSAd = jnp.concatenate([k_xSAd, more_k], axis=-3)
       v_xSAd = jnp.concatenate([v_xSAd, more_v], axis=-3)
     if self.is_mutable_collection('intermediates'):
-      self.sow('intermediates', 'weights', weights(q_xQAd, k_xSAd, mask_xQS))
+      p_xAQS = weights(q_xQAd, k_xSAd, mask_xQS, bias_AQS)
+      self.sow('intermediates', 'weights', p_xAQS)
     return nn.DenseGeneral(
       D,
       axis=(-2, -1),
@@ -126,4 +140,4 @@ class Attention(nn.Module):
       bias_init=self.bias_init,
       dtype=self.dtype,
       name='out',
-    )(attend(q_xQAd, k_xSAd, v_xSAd, mask_xQS))
+    )(attend(q_xQAd, k_xSAd, v_xSAd, mask_xQS, bias_AQS))

@@ -81,8 +81,15 @@ def _alike(layers: Sequence[nn.Module]) -> list[list[nn.Module]]:
 
 def _plain(layer: nn.Module) -> nn.Module:
   """A layer as its fields alone, without a place or a drop path rate."""
-  fixed = {'drop_path': 0.0} if hasattr(layer, 'drop_path') else {}
+  fixed = {}
+  if hasattr(layer, 'drop_path'):
+    fixed['drop_path'] = jax.tree.map(lambda rate: 0.0, layer.drop_path)
   return layer.clone(parent=None, name=None, **fixed)
+
+
+def _rate(layer: nn.Module) -> float | tuple[float, ...]:
+  """A layer's drop path rate, or one for each of its parts."""
+  return getattr(layer, 'drop_path', 0.0)
 
 
 def _scan(layers: Sequence[nn.Module], carry: Carry, train: bool) -> Carry:
@@ -91,7 +98,7 @@ def _scan(layers: Sequence[nn.Module], carry: Carry, train: bool) -> Carry:
   variables = jax.tree.map(
     lambda *rows: jnp.stack(rows), *(layer.variables for layer in layers)
   )
-  rates = jnp.asarray([getattr(layer, 'drop_path', 0.0) for layer in layers])
+  rates = jnp.asarray([_rate(layer) for layer in layers])
   streams = [s for s in ('drop_path', 'dropout') if first.has_rng(s)]
   keys = {s: jax.random.split(first.make_rng(s), len(layers)) for s in streams}
 
@@ -101,5 +108,7 @@ def _scan(layers: Sequence[nn.Module], carry: Carry, train: bool) -> Carry:
     layer = like.clone(drop_path=rate) if drops else like
     return layer.apply(variables, *_args(carry), train, rngs=rngs), None
 
-  any_drop = any(getattr(layer, 'drop_path', 0.0) for layer in layers)
+  any_drop = any(
+    rate for layer in layers for rate in jax.tree.leaves(_rate(layer))
+  )
   return jax.lax.scan(body, carry, (variables, rates, keys))[0]

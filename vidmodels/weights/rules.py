@@ -92,14 +92,21 @@ def linear(inputs: int = 1) -> Layout:
   )
 
 
-def convolution() -> Layout:
-  """torch's [out, in, window...] to our [window..., in, out]."""
+def convolution(ones: int = 0) -> Layout:
+  """torch's [out, in, window...] to our [window..., in, out].
+
+  Args:
+    ones: axes of size 1 that the file's window starts with and ours lacks, as
+      where a window of one frame is written as an image's.
+  """
+  front = tuple(range(ones))
 
   def load(arrays: Arrays, shapes: Shapes) -> Arrays:
-    return (np.moveaxis(arrays[0], (1, 0), (-2, -1)),)
+    return (np.moveaxis(arrays[0], (1, 0), (-2, -1)).squeeze(front),)
 
   def save(arrays: Arrays) -> Arrays:
-    return (np.moveaxis(arrays[0], (-2, -1), (1, 0)),)
+    full = np.expand_dims(arrays[0], front)
+    return (np.moveaxis(full, (-2, -1), (1, 0)),)
 
   return Layout(load, save)
 
