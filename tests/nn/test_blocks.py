@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vidmodels.nn import init
+from vidmodels.nn.block import Block
 from vidmodels.nn.mlp import Mlp, gelu
 from vidmodels.nn.patch import PatchEmbed
 
@@ -84,3 +85,28 @@ def test_the_patch_kernel_and_bias_start_uniform_in_the_fan_in():
     draw = np.asarray(params[name])
     assert 0.95 * bound < abs(draw).max() <= bound
     assert abs(draw.std() - bound / math.sqrt(3)) < 0.08 * bound
+
+
+def test_a_block_left_to_torch_starts_uniform_in_every_layers_own_fan_in():
+  module = Block(
+    heads=2,
+    hidden=256,
+    kernel_init=init.uniform_fan_in,
+    bias_init=init.uniform_bias,
+  )
+  params = module.init(jax.random.key(0), normal(0, (1, 3, 64)), False)
+  params = params['params']
+  for layer, fan_in in (
+    (params['attn']['qkv'], 64),
+    (params['attn']['out'], 64),
+    (params['mlp']['up'], 64),
+    (params['mlp']['down'], 256),
+  ):
+    for value in layer.values():
+      bound = fan_in**-0.5
+      assert 0.85 * bound < float(abs(value).max()) <= bound
+  plain = Block(heads=2, hidden=8).init(
+    jax.random.key(0), normal(0, (1, 3, 4)), False
+  )['params']
+  assert not plain['attn']['qkv']['bias'].any()
+  assert not plain['mlp']['down']['bias'].any()

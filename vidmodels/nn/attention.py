@@ -84,7 +84,7 @@ class Attention(nn.Module):
       at, e.g. with channels of other frames; None leaves them.
     dtype: of the computation; softmax and parameters are float32.
     kernel_init: draws fresh kernels.
-    bias_init: draws fresh biases.
+    bias_init: what draws fresh biases, by the layer's fan-in.
   """
 
   heads: int
@@ -92,7 +92,7 @@ class Attention(nn.Module):
   mix: Callable[..., tuple[jax.Array, jax.Array]] | None = None
   dtype: Any = jnp.float32
   kernel_init: Callable[..., jax.Array] = init.normal_02
-  bias_init: Callable[..., jax.Array] = nn.initializers.zeros
+  bias_init: init.Bias = init.zero_bias
 
   @nn.compact
   def __call__(
@@ -117,7 +117,7 @@ class Attention(nn.Module):
       (3, A, d),
       use_bias=self.qkv_bias,
       kernel_init=self.kernel_init,
-      bias_init=self.bias_init,
+      bias_init=self.bias_init(D),
       dtype=self.dtype,
       name='qkv',
     )
@@ -137,7 +137,7 @@ class Attention(nn.Module):
       D,
       axis=(-2, -1),
       kernel_init=self.kernel_init,
-      bias_init=self.bias_init,
+      bias_init=self.bias_init(D),
       dtype=self.dtype,
       name='out',
     )(attend(q_xQAd, k_xSAd, v_xSAd, mask_xQS, bias_AQS))

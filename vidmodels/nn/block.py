@@ -25,7 +25,7 @@ class Block(nn.Module):
     drop_path: chance that a branch of a sequence is dropped while training.
     dtype: of the computation.
     kernel_init: draws fresh kernels.
-    bias_init: draws fresh biases.
+    bias_init: what draws fresh biases, by a layer's fan-in.
   """
 
   heads: int
@@ -37,7 +37,7 @@ class Block(nn.Module):
   drop_path: float = 0.0
   dtype: Any = jnp.float32
   kernel_init: Callable[..., jax.Array] = init.normal_02
-  bias_init: Callable[..., jax.Array] = nn.initializers.zeros
+  bias_init: init.Bias = init.zero_bias
 
   @nn.compact
   def __call__(

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 import jax
 
+# From the number of inputs of a layer to what draws its bias.
+Bias = Callable[[int], jax.nn.initializers.Initializer]
+
 # The ViT releases cut their normal at +-2 absolute: a hundred sigma at .02, so
 # nothing is ever cut. Flax's truncated_normal cuts at two sigma and would start
 # every weight 12 % smaller.
@@ -29,6 +32,12 @@ def uniform_bias(fan_in: int) -> jax.nn.initializers.Initializer:
     return jax.random.uniform(key, shape, dtype, -bound, bound)
 
   return init
+
+
+def zero_bias(fan_in: int) -> jax.nn.initializers.Initializer:
+  """Zeros, whatever the fan-in: biases as the ViT releases draw them."""
+  del fan_in
+  return jax.nn.initializers.zeros
 
 
 class Fresh(NamedTuple):

@@ -23,24 +23,22 @@ class Mlp(nn.Module):
     activation: exact GELU unless the family says otherwise.
     dtype: of the computation; parameters stay float32.
     kernel_init: draws fresh kernels.
-    bias_init: draws fresh biases.
+    bias_init: what draws fresh biases, by the layer's fan-in.
   """
 
   hidden: int
   activation: Callable[[jax.Array], jax.Array] = gelu
   dtype: Any = jnp.float32
   kernel_init: Callable[..., jax.Array] = init.normal_02
-  bias_init: Callable[..., jax.Array] = nn.initializers.zeros
+  bias_init: init.Bias = init.zero_bias
 
   @nn.compact
   def __call__(self, h_xD: jax.Array) -> jax.Array:
     """Maps every token by itself, [..., D] to [..., D]."""
-    D = h_xD.shape[-1]
+    D, F = h_xD.shape[-1], self.hidden
     dense = functools.partial(
-      nn.Dense,
-      dtype=self.dtype,
-      kernel_init=self.kernel_init,
-      bias_init=self.bias_init,
+      nn.Dense, dtype=self.dtype, kernel_init=self.kernel_init
     )
-    h_xF = self.activation(dense(self.hidden, name='up')(h_xD))
-    return dense(D, name='down')(h_xF)
+    up = dense(F, bias_init=self.bias_init(D), name='up')
+    down = dense(D, bias_init=self.bias_init(F), name='down')
+    return down(self.activation(up(h_xD)))
