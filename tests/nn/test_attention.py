@@ -1,5 +1,7 @@
 """Attention and the sequences it runs on."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -124,3 +126,122 @@ def test_attention_maps_are_kept_on_request_only():
 def test_heads_that_do_not_divide_the_width_are_named():
   with pytest.raises(ValueError, match='width 6 does not divide into 4 heads'):
     Attention(heads=4).init(jax.random.key(0), jnp.ones((1, 5, 6)))
+
+
+def test_a_masked_key_is_not_seen_and_the_others_share_its_weight():
+  q, k, v = (normal(i, (3, n, 2, 4)) for i, n in enumerate((4, 5, 5)))
+  mask_QS = np.random.default_rng(0).random((3, 4, 5)) < 0.6
+  mask_QS[..., 0] = True  # a query that may look at nothing has no answer
+  p_xAQS = np.asarray(weights(q, k, mask_QS))
+  assert p_xAQS.shape == (3, 2, 4, 5)
+  full = np.asarray(weights(q, k)) * mask_QS[:, None]
+  np.testing.assert_allclose(
+    p_xAQS, full / full.sum(-1, keepdims=True), atol=1e-6
+  )
+  assert (p_xAQS[~np.broadcast_to(mask_QS[:, None], p_xAQS.shape)] == 0).all()
+  wanted = jnp.einsum('xaqs,xsad->xqad', p_xAQS, v)
+  np.testing.assert_allclose(attend(q, k, v, mask_QS), wanted, atol=1e-6)
+  # Gradients too are those of the keys that are left, and finite.
+  seen = jax.grad(lambda k: attend(q, k, v, mask_QS)[0, 0].sum())(k)
+  assert np.isfinite(seen).all()
+  np.testing.assert_array_equal(abs(seen[0]).max((1, 2)) > 0, mask_QS[0, 0])
+
+
+def test_one_mask_serves_every_sequence_in_front_of_it():
+  q, k = (normal(i, (2, 3, 4, 2, 5)) for i in range(2))
+  mask_QS = np.tril(np.ones((4, 4), bool))
+  p_xAQS = weights(q, k, mask_QS)
+  assert p_xAQS.shape == (2, 3, 2, 4, 4)
+  np.testing.assert_array_equal(
+    p_xAQS > 0, np.broadcast_to(mask_QS, p_xAQS.shape)
+  )
+
+
+@functools.cache
+def attention(**fields):
+  module = Attention(heads=2, **fields)
+  params = module.init(jax.random.key(1), normal(0, (2, 5, 6)))['params']
+  rng = np.random.default_rng(5)
+  draw = lambda x: np.float32(0.4 * rng.normal(size=x.shape))
+  return module, {'params': jax.tree.map(draw, params)}
+
+
+def test_memory_is_looked_at_as_tokens_are_and_does_not_look():
+  module, variables = attention()
+  s_BLD, memory_BSD = normal(0, (2, 5, 6)), normal(1, (2, 3, 6))
+  out = module.apply(variables, s_BLD, memory_BSD)
+  # As tokens of one sequence whose last three are not asked for.
+  both = module.apply(variables, jnp.concatenate([s_BLD, memory_BSD], axis=1))
+  np.testing.assert_allclose(out, both[:, :5], atol=1e-6)
+  alone = module.apply(variables, s_BLD)
+  assert abs(out - alone).max() > 1e-2
+
+
+def test_a_mask_covers_memory_after_the_sequence():
+  module, variables = attention()
+  s_BLD, memory_BSD = normal(0, (2, 5, 6)), normal(1, (2, 3, 6))
+  mask_QS = np.arange(8) < 5
+  out = module.apply(variables, s_BLD, memory_BSD, mask_QS[None])
+  np.testing.assert_allclose(out, module.apply(variables, s_BLD), atol=1e-6)
+  _, kept = module.apply(
+    variables, s_BLD, memory_BSD, mask_QS[None], mutable='intermediates'
+  )
+  (p_BAQS,) = kept['intermediates']['weights']
+  assert p_BAQS.shape == (2, 2, 5, 8)
+  assert not p_BAQS[..., 5:].any()
+
+
+def swap_frames(k_xSAd, v_xSAd):
+  """Keys of the next sequence, values of the one before."""
+  return jnp.roll(k_xSAd, -1, axis=0), jnp.roll(v_xSAd, 1, axis=0)
+
+
+def test_mix_changes_keys_and_values_and_neither_queries_nor_memory():
+  s_BLD, memory_BSD = normal(0, (3, 5, 6)), normal(1, (3, 2, 6))
+  module, variables = attention(mix=swap_frames)
+  params = variables['params']
+  q, k, v = jnp.moveaxis(
+    jnp.einsum('bld,dcae->blcae', s_BLD, params['qkv']['kernel'])
+    + params['qkv']['bias'],
+    2,
+    0,
+  )
+  _, mk, mv = jnp.moveaxis(
+    jnp.einsum('bld,dcae->blcae', memory_BSD, params['qkv']['kernel'])
+    + params['qkv']['bias'],
+    2,
+    0,
+  )
+  k, v = swap_frames(k, v)
+  k, v = jnp.concatenate([k, mk], 1), jnp.concatenate([v, mv], 1)
+  out = params['out']
+  wanted = jnp.einsum('blae,aed->bld', attend(q, k, v), out['kernel'])
+  got = module.apply(variables, s_BLD, memory_BSD)
+  np.testing.assert_allclose(got, wanted + out['bias'], atol=2e-5)
+  plain, _ = attention()
+  assert abs(got - plain.apply(variables, s_BLD, memory_BSD)).max() > 1e-2
+
+
+def test_a_bias_is_added_to_the_scaled_scores_of_each_head():
+  q, k = (normal(i, (3, 4, 2, 5)) for i in range(2))
+  bias_AQS = 2 * normal(2, (2, 4, 4))
+  scores = jnp.einsum('xqad,xsad->xaqs', q, k) / np.sqrt(5) + bias_AQS
+  shares = np.exp(scores)
+  np.testing.assert_allclose(
+    weights(q, k, None, bias_AQS),
+    shares / shares.sum(-1, keepdims=True),
+    atol=1e-6,
+  )
+  mask_QS = np.tril(np.ones((4, 4), bool))
+  assert not np.asarray(weights(q, k, mask_QS, bias_AQS))[..., ~mask_QS].any()
+
+
+def test_one_memory_serves_every_sequence_of_its_clip():
+  module, variables = attention()
+  s_BTLD, memory_BTSD = normal(0, (2, 4, 5, 6)), normal(1, (2, 1, 3, 6))
+  each = jnp.repeat(memory_BTSD, 4, axis=1)
+  np.testing.assert_allclose(
+    module.apply(variables, s_BTLD, memory_BTSD),
+    module.apply(variables, s_BTLD, each),
+    atol=1e-6,
+  )

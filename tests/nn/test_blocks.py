@@ -35,6 +35,80 @@ def test_patches_are_a_convolution_with_kernel_and_stride_of_the_patch():
   )
 
 
+def convolved(video, params, window) -> jax.Array:
+  """XLA's convolution with stride as kernel, and the bias."""
+  return params['bias'] + jax.lax.conv_general_dilated(
+    video,
+    params['kernel'].reshape(*window, 3, -1),
+    window_strides=window,
+    padding='VALID',  # what does not fill a window is left out
+    dimension_numbers=('NDHWC', 'DHWIO', 'NDHWC'),
+  )
+
+
+@pytest.mark.parametrize('t', [1, 2, 3])
+@pytest.mark.parametrize('floor', [False, True])
+def test_tubelets_are_a_convolution_over_time_as_well(t, floor):
+  rest = (1, 2, 3) if floor else (0, 0, 0)
+  sizes = (t * 2 + rest[0] % t, 8 + rest[1], 12 + rest[2])
+  video = normal(0, (2, *sizes, 3))
+  module = PatchEmbed(width=5, patch=4, frames=t, floor=floor)
+  params = module.init(jax.random.key(1), video)['params']
+  lead = (t,) if t > 1 else ()
+  assert params['kernel'].shape == (*lead, 4, 4, 3, 5)
+  got_BTHWD = module.apply({'params': params}, video)
+  assert got_BTHWD.shape == (2, 2, 2, 3, 5)
+  wanted = convolved(video, params, (t, 4, 4))
+  np.testing.assert_allclose(got_BTHWD, wanted, atol=1e-5)
+
+
+def test_torch_cuts_tubelets_the_same_way():
+  torch = pytest.importorskip('torch')
+  video = normal(0, (2, 5, 9, 13, 3))
+  module = PatchEmbed(width=5, patch=4, frames=2, floor=True)
+  params = module.init(jax.random.key(1), video)['params']
+  theirs = torch.nn.functional.conv3d(
+    torch.tensor(np.moveaxis(video, -1, 1).copy()),
+    torch.tensor(np.moveaxis(params['kernel'], (-1, -2), (0, 1)).copy()),
+    torch.tensor(np.asarray(params['bias'])),
+    stride=(2, 4, 4),
+  )
+  np.testing.assert_allclose(
+    module.apply({'params': params}, video),
+    np.moveaxis(theirs.numpy(), 1, -1),
+    atol=1e-5,
+  )
+
+
+def test_tubelets_start_uniform_in_all_their_pixels():
+  params = PatchEmbed(width=256, patch=4, frames=3).init(
+    jax.random.key(0), jnp.ones((1, 3, 4, 4, 3))
+  )['params']
+  bound = 1 / math.sqrt(3 * 4 * 4 * 3)
+  for name in ('kernel', 'bias'):
+    assert 0.95 * bound < abs(np.asarray(params[name])).max() <= bound
+
+
+@pytest.mark.parametrize(
+  ('fields', 'shape', 'says'),
+  [
+    ({'frames': 2}, (3, 8, 8), r'video has 3 frames .* divisible by 2'),
+    ({'frames': 2}, (1, 8, 8), r'1 frames of 8 x 8 pixels'),
+    ({'tokens': True}, (2, 8, 6), r'token grid of the video .* 8 x 6 tokens'),
+    (
+      {'floor': True, 'frames': 2},
+      (1, 8, 8),
+      r'1 frames .* at least 2 frames of 4 x 4; give a longer',
+    ),
+    ({'floor': True}, (2, 8, 3), r'8 x 3 pixels; wanted at least'),
+  ],
+)
+def test_what_fits_no_tubelet_is_refused_with_what_would(fields, shape, says):
+  module = PatchEmbed(width=5, patch=4, **fields)
+  with pytest.raises(ValueError, match=says):
+    module.init(jax.random.key(0), jnp.ones((1, *shape, 3)))
+
+
 @pytest.mark.parametrize(
   ('video', 'says'),
   [
