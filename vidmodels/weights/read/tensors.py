@@ -1,0 +1,69 @@
+"""Tensors of a file: shapes at once, numbers when asked for."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import ml_dtypes
+import numpy as np
+
+from vidmodels.typing import InputError
+
+Spec = tuple[tuple[int, ...], np.dtype]
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+
+class Tensors(Mapping[str, np.ndarray]):
+  """Arrays by key; each is read from the file when it is looked up."""
+
+  def __init__(
+    self, specs: Mapping[str, Spec], read: Callable[[str], np.ndarray]
+  ) -> None:
+    self.specs = dict(specs)
+    self._read = read
+
+  def __getitem__(self, key: str) -> np.ndarray:
+    if key not in self.specs:
+      raise KeyError(key)
+    return self._read(key)
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self.specs)
+
+  def __len__(self) -> int:
+    return len(self.specs)
+
+
+def view(
+  buffer: np.ndarray, spec: Spec, *, start: int, strides: tuple[int, ...] = ()
+) -> np.ndarray:
+  """A read-only array over the bytes of a file, after a check of its bounds.
+
+  Args:
+    buffer: uint8, the bytes that belong to the tensor.
+    spec: shape and dtype.
+    start: of the first element, in elements.
+    strides: in elements; rows one after the other if empty.
+
+  Raises:
+    InputError: if an element would lie outside the buffer.
+  """
+  shape, dtype = spec
+  if not strides:
+    steps = np.cumprod([1, *shape[:0:-1]])[::-1] if shape else ()
+    strides = tuple(int(step) for step in steps)
+  wrong = (
+    len(strides) != len(shape) or min((*shape, *strides, start), default=0) < 0
+  )
+  last = start + sum((n - 1) * s for n, s in zip(shape, strides, strict=False))
+  empty = 0 in shape
+  if wrong or (not empty and (last + 1) * dtype.itemsize > buffer.size):
+    raise InputError(
+      f'a tensor of shape {shape} and strides {strides} does not lie in the '
+      f'{buffer.size} bytes of its storage; the file is damaged: fetch it again'
+    )
+  if empty:
+    return np.zeros(shape, dtype)
+  whole = buffer[: buffer.size // dtype.itemsize * dtype.itemsize].view(dtype)
+  array = np.lib.stride_tricks.as_strided(
+    whole[start:], shape, [s * dtype.itemsize for s in strides], writeable=False
+  )
+  return array
