@@ -24,6 +24,8 @@ class Mlp(nn.Module):
     dtype: of the computation; parameters stay float32.
     kernel_init: draws fresh kernels.
     bias_init: what draws fresh biases, by the layer's fan-in.
+    dropout: chance that a hidden unit, or a number of the answer, is left out
+      while training; draws from the rng 'dropout'.
   """
 
   hidden: int
@@ -31,9 +33,10 @@ class Mlp(nn.Module):
   dtype: Any = jnp.float32
   kernel_init: Callable[..., jax.Array] = init.normal_02
   bias_init: init.Bias = init.zero_bias
+  dropout: float = 0.0
 
   @nn.compact
-  def __call__(self, h_xD: jax.Array) -> jax.Array:
+  def __call__(self, h_xD: jax.Array, train: bool = False) -> jax.Array:
     """Maps every token by itself, [..., D] to [..., D]."""
     D, F = h_xD.shape[-1], self.hidden
     dense = functools.partial(
@@ -41,4 +44,5 @@ class Mlp(nn.Module):
     )
     up = dense(F, bias_init=self.bias_init(D), name='up')
     down = dense(D, bias_init=self.bias_init(F), name='down')
-    return down(self.activation(up(h_xD)))
+    drop = nn.Dropout(self.dropout, deterministic=not train)
+    return drop(down(drop(self.activation(up(h_xD)))))

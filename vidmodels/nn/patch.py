@@ -1,5 +1,6 @@
 """Frames into patches into tokens."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -27,6 +28,7 @@ class PatchEmbed(nn.Module):
     tokens: whether the input is a grid of tokens rather than pixels, which
       changes only what an error says.
     dtype: of the computation; parameters stay float32.
+    kernel_init: draws a fresh kernel.
   """
 
   width: int
@@ -35,6 +37,7 @@ class PatchEmbed(nn.Module):
   floor: bool = False
   tokens: bool = False
   dtype: Any = jnp.float32
+  kernel_init: Callable[..., jax.Array] = init.uniform_fan_in
 
   @nn.compact
   def __call__(self, video_BTHWC: jax.Array) -> jax.Array:
@@ -48,7 +51,7 @@ class PatchEmbed(nn.Module):
     t, P, C = self.frames, self.patch, video_BTHWC.shape[-1]
     lead = (t,) if t > 1 else ()
     kernel = self.param(
-      'kernel', init.uniform_fan_in, (*lead, P, P, C, self.width)
+      'kernel', self.kernel_init, (*lead, P, P, C, self.width)
     )
     bias_D = self.param('bias', init.uniform_bias(t * P * P * C), (self.width,))
     B, T, H, W = (
@@ -67,24 +70,10 @@ class PatchEmbed(nn.Module):
 
   def _refuse(self, video: jax.Array) -> None:
     """Raises InputError for what cannot be cut into patches."""
-    if video.ndim != 5:
-      raise InputError(
-        f'video has shape {video.shape}; wanted [batch, frames, height, width, '
-        'channels]; add the missing axis, e.g. video[None]'
-      )
-    if not jnp.issubdtype(video.dtype, jnp.floating):
-      raise InputError(
-        f'video is {video.dtype}; wanted normalised float: scale pixels to '
-        '0..1, take off the mean and divide by the standard deviation first'
-      )
+    check_video(video)
     self._refuse_size(*video.shape[1:4])
     if self.has_variable('params', 'kernel'):
-      channels = self.get_variable('params', 'kernel').shape[-2]
-      if channels != video.shape[-1]:
-        raise InputError(
-          f'video of shape {video.shape} has {video.shape[-1]} channels and '
-          f'these weights take {channels}; convert the frames first'
-        )
+      check_channels(video, self.get_variable('params', 'kernel').shape[-2])
 
   def _refuse_size(self, T: int, H: int, W: int) -> None:
     """Raises InputError for frames that patches do not fit."""
@@ -102,4 +91,27 @@ class PatchEmbed(nn.Module):
       if not self.floor
       else f'{what} has {T} frames of {H} x {W} {unit}; wanted at least {t} '
       f'frames of {P} x {P}; give a longer or larger clip'
+    )
+
+
+def check_video(video: jax.Array) -> None:
+  """Raises InputError for what is no batch of normalised clips."""
+  if video.ndim != 5:
+    raise InputError(
+      f'video has shape {video.shape}; wanted [batch, frames, height, width, '
+      'channels]; add the missing axis, e.g. video[None]'
+    )
+  if not jnp.issubdtype(video.dtype, jnp.floating):
+    raise InputError(
+      f'video is {video.dtype}; wanted normalised float: scale pixels to '
+      '0..1, take off the mean and divide by the standard deviation first'
+    )
+
+
+def check_channels(video: jax.Array, channels: int) -> None:
+  """Raises InputError if video has other channels than the weights."""
+  if channels != video.shape[-1]:
+    raise InputError(
+      f'video of shape {video.shape} has {video.shape[-1]} channels and '
+      f'these weights take {channels}; convert the frames first'
     )

@@ -69,6 +69,33 @@ def fit_time(pos_TD: jax.Array, frames: int, method: Resize) -> jax.Array:
   return _fit(pos_TD, frames, method, axis=0)
 
 
+def fit_axes(
+  table: jax.Array,
+  sizes: tuple[int, ...],
+  method: Resize,
+  lead: tuple[int, ...] = (),
+) -> jax.Array:
+  """Stretches the first axes of a table, one after the other.
+
+  Args:
+    table: [*axes, D].
+    sizes: places wanted along each axis.
+    method: see `sources`.
+    lead: how many rows in front of each axis are no places but class tokens;
+      they stay as they are. By default none.
+
+  Returns:
+    [*(lead + size), D]; the same array if the sizes are already those.
+  """
+  lead = lead or (0,) * len(sizes)
+  for axis, (first, size) in enumerate(zip(lead, sizes, strict=True)):
+    if table.shape[axis] != first + size:
+      ends, places = jnp.split(table, [first], axis=axis)
+      places = _fit(places, size, method, axis=axis)
+      table = jnp.concatenate([ends, places], axis=axis)
+  return table
+
+
 def _fit(table: jax.Array, size: int, method: Resize, *, axis: int):
   """Resizes one axis of a table."""
   if table.shape[axis] == size:
