@@ -12,14 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.weights.rules import (
-  Rule,
-  convert,
-  linear,
-  revert,
-  rule,
-  vector,
-)
+from vidmodels.weights.convert import Books, convert, revert
+from vidmodels.weights.rules import Rule, linear, rule, vector
 
 # Paths of ours that lie in another collection than 'params' start so.
 STATS = 'batch_stats/'
@@ -59,6 +53,8 @@ def load(
   model: nn.Module,
   *,
   video: tuple[int, ...],
+  random: Sequence[tuple[str, str]] = (),
+  books: Books | None = None,
 ) -> dict[str, Any]:
   """Turns a file's tensors into a model's variables.
 
@@ -67,10 +63,12 @@ def load(
     state: tensors by the file's key, every one of which is used once.
     model: the model that they are for.
     video: shape (T, H, W, C) of the clip that the file's tables are for.
+    random: (regex, reason) of parameters that the file need not fill.
+    books: takes what became of every key and parameter.
 
   Returns:
     Variables of `model`, {'params': ..., ...}: numpy arrays, most of them views
-    of `state`.
+    of `state`; without those that stay random.
 
   Raises:
     InputError: if a key is left over, a parameter is not filled, or a shape is
@@ -78,7 +76,7 @@ def load(
   """
   clip = jax.ShapeDtypeStruct((1, *video), jnp.float32)
   target = dict(jax.eval_shape(model.init, jax.random.key(0), clip))
-  made = convert(rules, state, flat(target))
+  made = convert(rules, state, flat(target), random=random, books=books)
   return unflat(made)
 
 
