@@ -1,6 +1,7 @@
 """Batch normalisation by torch's rules, which the released weights obey."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,11 +26,13 @@ class BatchNorm(nn.Module):
     momentum: share of this batch in the new running statistics.
     dtype: of the output; statistics, their arithmetic and parameters are
       float32.
+    scale_init: draws fresh scales.
   """
 
   epsilon: float = 1e-5
   momentum: float = 0.1
   dtype: Any = jnp.float32
+  scale_init: Callable[..., jax.Array] = nn.initializers.ones
 
   @nn.compact
   def __call__(self, h_xD: jax.Array, train: bool) -> jax.Array:
@@ -45,7 +48,7 @@ class BatchNorm(nn.Module):
         says nothing.
     """
     D, n = h_xD.shape[-1], math.prod(h_xD.shape[:-1])
-    scale_D = self.param('scale', nn.initializers.ones, (D,))
+    scale_D = self.param('scale', self.scale_init, (D,))
     bias_D = self.param('bias', nn.initializers.zeros, (D,))
     mean = self.variable('batch_stats', 'mean', jnp.zeros, (D,))
     var = self.variable('batch_stats', 'var', jnp.ones, (D,))
