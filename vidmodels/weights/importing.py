@@ -1,0 +1,260 @@
+"""A weight file into a model: what it is, what fits, what stays random.
+
+The model is the recipe's, the weights the file's. A file of the same family
+fills all of it; a file of an image model that the family can start from fills
+what images have. Position tables keep the file's size, and the model fits them
+to each clip it is given, unless a method to resize them now is named.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from vidmodels import models
+from vidmodels.nn import position
+from vidmodels.typing import InputError
+from vidmodels.weights import naming, parts
+from vidmodels.weights.convert import Books
+from vidmodels.weights.naming import Found
+from vidmodels.weights.read import File, open_file
+from vidmodels.weights.rules import Rule, drop
+
+# 'auto': kept if the file's head has as many answers as the model's.
+Head = Literal['auto', 'keep', 'new']
+Shape = tuple[int, int, int, int]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Imported:
+  """What a file gives a model.
+
+  Attributes:
+    file: that was read.
+    found: its naming and what it says of its own model.
+    family: of the model that is filled.
+    model: the model.
+    variables: from the file, float32, without those that stay random.
+    target: all variables of the model, as shapes.
+    books: what became of every key and every parameter.
+    notes: what the user should know, a sentence each.
+  """
+
+  file: File
+  found: Found
+  family: str
+  model: nn.Module
+  variables: Mapping[str, Any]
+  target: Mapping[str, Any]
+  books: Books
+  notes: tuple[str, ...]
+
+  def complete(self, key: jax.Array) -> dict[str, Any]:
+    """All variables: the file's, and the rest drawn as a fresh model's are."""
+    ours, whole = parts.flat(self.variables), parts.flat(self.target)
+    missing = [path for path in whole if path not in ours]
+    if missing:
+      video = jnp.zeros((1, *self.found.guess.clip), jnp.float32)
+      # Only what is missing is kept; the compiler drops the rest.
+      draw = jax.jit(
+        lambda key: {
+          path: leaf
+          for path, leaf in parts.flat(
+            dict(self.model.init(key, video))
+          ).items()
+          if path in missing
+        }
+      )
+      ours |= {path: np.asarray(leaf) for path, leaf in draw(key).items()}
+    return parts.unflat({path: ours[path] for path in whole})
+
+
+def read(
+  path: str | pathlib.Path,
+  family: str,
+  *,
+  model: Mapping[str, Any] | None = None,
+  classes: int | None = None,
+  clip: tuple[int, int, int] | None = None,
+  head: Head = 'auto',
+  positions: str = '',
+  dtype: str = 'float32',
+) -> Imported:
+  """Reads a file's weights into a model of a family.
+
+  Args:
+    path: of the file.
+    family: of the model.
+    model: its fields; by default what the file says, where it is of the same
+      family, and the family's defaults where it is of an image model.
+    classes: answers of its head; by default the file's.
+    clip: frames, height and width that the model is to be used with, for
+      `positions` and for parameters that images have none of; by default
+      those the file is for.
+    head: whether the layer that answers the classes is taken. That of an image
+      model never is.
+    positions: a method of nn/position by which position tables are resized to
+      `clip` now; '' keeps them as they are.
+    dtype: of the model's computation.
+
+  Raises:
+    InputError: if the file is none, is of another family, does not fit, or
+      leaves anything on either side without a reason.
+  """
+  file = open_file(path)
+  found = choose(file, family, model)
+  guess = found.guess
+  same = found.naming.family == family
+  fields = (dict(guess.model) if same else {}) if model is None else dict(model)
+  K = guess.classes if classes is None else classes
+  made = models.build(family, classes=K or 1, dtype=dtype, **fields)
+  video = (*(clip or guess.clip[:3]), guess.clip[3])
+  tensors = naming.without_prefix(file.tensors, found.prefix)
+  books = Books()
+  if same:
+    keep = _keeps_head(guess.classes, K, head, file)
+    rules = found.naming.rules(made)
+    variables = _same(rules, tensors, made, guess.clip, family, keep, books)
+    shape = guess.clip
+  else:
+    variables = _from_image(found, tensors, family, made, video, books)
+    shape = video
+  if positions:
+    variables = _resized(variables, made, video, positions, books)
+    shape = video
+  return Imported(
+    file=file,
+    found=found,
+    family=family,
+    model=made,
+    variables=jax.tree.map(lambda x: np.asarray(x, np.float32), variables),
+    target=abstract(made, shape),
+    books=books,
+    notes=guess.notes,
+  )
+
+
+def choose(
+  file: File, family: str, model: Mapping[str, Any] | None = None
+) -> Found:
+  """The naming by which a file is read into a family.
+
+  One of the family itself goes before one of an image model, unless what the
+  file says contradicts the model's fields: the keys of a space-only
+  TimeSformer are those of an image ViT.
+
+  Raises:
+    InputError: if the file is of nothing that the family can take.
+  """
+  found = naming.identify(file.tensors)
+  own = [f for f in found if f.naming.family == family]
+  images = [f for f in found if f.naming.family in naming.sources(family)]
+  agreeing = [f for f in own if not contradictions(f, model or {})]
+  if chosen := [*agreeing, *images, *own]:
+    return chosen[0]
+  said = ', '.join(f'{f.naming.family} ({f.naming.name})' for f in found)
+  takes = ', '.join([family, *naming.sources(family)])
+  raise InputError(
+    f'{file.path} is {said or "of no family that is known here"}; {family} '
+    f'takes {takes}; its keys start {list(file.tensors)[:3]}'
+  )
+
+
+def contradictions(found: Found, model: Mapping[str, Any]) -> list[str]:
+  """'field: the file says ..., the model has ...' where both say something."""
+  guess = found.guess
+  known = models.fields(found.naming.family)
+  return [
+    f'{name}: the file says {value!r}, the model has {model[name]!r}'
+    for name, value in guess.model.items()
+    if name not in guess.assumed
+    and name in known
+    and name in model
+    and model[name] != value
+  ]
+
+
+def abstract(model: nn.Module, video: Shape) -> dict[str, Any]:
+  """All variables of a model made for clips of a shape, as shapes."""
+  clip = jax.ShapeDtypeStruct((1, *video), jnp.float32)
+  variables = dict(jax.eval_shape(model.init, jax.random.key(0), clip))
+  variables.pop('intermediates', None)
+  return variables
+
+
+def _keeps_head(theirs: int, ours: int, head: Head, file: File) -> bool:
+  """Whether the file's head is taken."""
+  if head == 'keep' and theirs != ours:
+    raise InputError(
+      f'the head of {file.path} has {theirs} answers and the model {ours}; '
+      'use a data set of its classes, or a new head'
+    )
+  return head != 'new' and theirs == ours
+
+
+def _same(rules, tensors, model, clip: Shape, family: str, keep: bool, books):
+  """Variables from a file of the model's own family."""
+  random = []
+  if not keep:
+    ours = naming.head(family)
+    why = 'a new head was asked for, or the classes differ'
+    rules = [_without_head(rule, ours, why) for rule in rules]
+    random = [(ours, why)]
+  return parts.load(
+    rules, tensors, model, video=clip, random=random, books=books
+  )
+
+
+def _without_head(rule: Rule, head: str, why: str) -> Rule:
+  """The rule, or one that drops its keys if they are the head's."""
+  import re
+
+  if rule.paths and re.search(head, rule.paths[0]):
+    return drop(rule.keys[0], why)
+  return rule
+
+
+def _from_image(found: Found, tensors, family, model, video: Shape, books):
+  """Variables from an image model's file."""
+  image = found.naming.family
+  theirs = models.build(
+    image, classes=found.guess.classes or 1, **found.guess.model
+  )
+  whole = Books()
+  variables = parts.load(
+    found.naming.rules(theirs),
+    tensors,
+    theirs,
+    video=found.guess.clip,
+    books=whole,
+  )
+  books.used.update(whole.used)
+  books.dropped.update(whole.dropped)
+  start = naming.sources(family)[image]
+  return start(variables, theirs, model, video, books)
+
+
+def _resized(variables, model, video: Shape, method: str, books: Books):
+  """Variables with every position table fitted to a clip."""
+  wanted = parts.flat(abstract(model, video))
+  ours = parts.flat(variables)
+  for path, array in ours.items():
+    shape = wanted[path].shape if path in wanted else array.shape
+    if array.shape == shape:
+      continue
+    if len(shape) == 2:
+      fitted = position.fit_time(jnp.asarray(array), shape[0], method)
+    elif len(shape) == 3:
+      fitted = position.fit_grid(jnp.asarray(array), *shape[:2], method)
+    else:
+      raise InputError(f'{path} of shape {array.shape} does not fit {shape}')
+    ours[path] = np.asarray(fitted)
+    books.changed[path] = (
+      f'{list(array.shape)} resized to {list(shape)} by {method}'
+    )
+  return parts.unflat(ours)
