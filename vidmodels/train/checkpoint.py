@@ -103,6 +103,20 @@ class Checkpoints:
       ),
     )
 
+  def save_weights(self, variables: Mapping, *, meta: Mapping) -> None:
+    """Saves weights alone, as step 0 of a run that never was; waits."""
+    state = dict(variables)
+    items = {'params': state.pop('params'), 'model_state': state}
+    trees = {k: v for k, v in items.items() if jax.tree.leaves(v)}
+    self._manager.save(
+      0,
+      args=ocp.args.Composite(
+        **{name: ocp.args.StandardSave(tree) for name, tree in trees.items()},
+        meta=ocp.args.JsonSave(dict(meta)),
+      ),
+    )
+    self.wait()
+
   def read_json(self, step: int, item: str) -> dict[str, Any]:
     """The data or meta item of a checkpoint."""
     args = ocp.args.Composite(**{item: ocp.args.JsonRestore()})

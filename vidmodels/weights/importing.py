@@ -2,8 +2,7 @@
 
 The model is the recipe's, the weights the file's. A file of the same family
 fills all of it; a file of an image model that the family can start from fills
-what images have. Position tables keep the file's size, and the model fits them
-to each clip it is given, unless a method to resize them now is named.
+what images have. Position tables are resized to the clip of the recipe.
 """
 
 import dataclasses
@@ -43,6 +42,7 @@ class Imported:
     target: all variables of the model, as shapes.
     books: what became of every key and every parameter.
     notes: what the user should know, a sentence each.
+    video: shape (T, H, W, C) of the clip that `target` is for.
   """
 
   file: File
@@ -54,12 +54,14 @@ class Imported:
   books: Books
   notes: tuple[str, ...]
 
+  video: Shape
+
   def complete(self, key: jax.Array) -> dict[str, Any]:
     """All variables: the file's, and the rest drawn as a fresh model's are."""
     ours, whole = parts.flat(self.variables), parts.flat(self.target)
     missing = [path for path in whole if path not in ours]
     if missing:
-      video = jnp.zeros((1, *self.found.guess.clip), jnp.float32)
+      video = jnp.zeros((1, *self.video), jnp.float32)
       # Only what is missing is kept; the compiler drops the rest.
       draw = jax.jit(
         lambda key: {
@@ -93,13 +95,13 @@ def read(
     model: its fields; by default what the file says, where it is of the same
       family, and the family's defaults where it is of an image model.
     classes: answers of its head; by default the file's.
-    clip: frames, height and width that the model is to be used with, for
-      `positions` and for parameters that images have none of; by default
-      those the file is for.
+    clip: frames, height and width that the model is to be used with; by
+      default those the file is for.
     head: whether the layer that answers the classes is taken. That of an image
       model never is.
-    positions: a method of nn/position by which position tables are resized to
-      `clip` now; '' keeps them as they are.
+    positions: the method of nn/position by which position tables are resized
+      to `clip`; by default the model's own, which changes no answer: the
+      model would do the same at every call.
     dtype: of the model's computation.
 
   Raises:
@@ -118,24 +120,24 @@ def read(
   books = Books()
   if same:
     keep = _keeps_head(guess.classes, K, head, file)
+    made = found.naming.adapt(made, guess)
     rules = found.naming.rules(made)
     variables = _same(rules, tensors, made, guess.clip, family, keep, books)
-    shape = guess.clip
   else:
     variables = _from_image(found, tensors, family, made, video, books)
-    shape = video
-  if positions:
-    variables = _resized(variables, made, video, positions, books)
-    shape = video
+  method = positions or getattr(made, 'pos_resize', 'bilinear')
+  target = abstract(made, video)
+  variables = _resized(variables, target, method, books)
   return Imported(
     file=file,
     found=found,
     family=family,
     model=made,
     variables=jax.tree.map(lambda x: np.asarray(x, np.float32), variables),
-    target=abstract(made, shape),
+    target=target,
     books=books,
     notes=guess.notes,
+    video=video,
   )
 
 
@@ -239,20 +241,20 @@ def _from_image(found: Found, tensors, family, model, video: Shape, books):
   return start(variables, theirs, model, video, books)
 
 
-def _resized(variables, model, video: Shape, method: str, books: Books):
-  """Variables with every position table fitted to a clip."""
-  wanted = parts.flat(abstract(model, video))
-  ours = parts.flat(variables)
+def _resized(variables, target, method: str, books: Books):
+  """Variables with every position table in the size that the model has."""
+  wanted, ours = parts.flat(target), parts.flat(variables)
   for path, array in ours.items():
-    shape = wanted[path].shape if path in wanted else array.shape
+    shape = wanted[path].shape
     if array.shape == shape:
       continue
-    if len(shape) == 2:
-      fitted = position.fit_time(jnp.asarray(array), shape[0], method)
-    elif len(shape) == 3:
-      fitted = position.fit_grid(jnp.asarray(array), *shape[:2], method)
-    else:
-      raise InputError(f'{path} of shape {array.shape} does not fit {shape}')
+    fit = {2: position.fit_time, 3: position.fit_grid}.get(len(shape))
+    if fit is None or len(array.shape) != len(shape):
+      raise InputError(
+        f'{path} of the file has shape {list(array.shape)} and the model '
+        f'{list(shape)}; only tables of positions are resized'
+      )
+    fitted = fit(jnp.asarray(array), *shape[:-1], method)
     ours[path] = np.asarray(fitted)
     books.changed[path] = (
       f'{list(array.shape)} resized to {list(shape)} by {method}'

@@ -22,6 +22,7 @@ from vidmodels.weights.read.tensors import Spec, Tensors
 from vidmodels.weights.rules import Rule
 
 Specs = Mapping[str, Spec]
+State = Mapping[str, np.ndarray]
 # What wrappers put in front of every key of a model.
 PREFIXES = (
   '',
@@ -85,6 +86,12 @@ class Naming:
     guess: from keys and shapes to the model.
     rules: from the model to its key rules.
     pixels: how frames were scaled, where all such files agree.
+    adapt: from the model and the guess to the model whose shapes the file
+      fills, where a field has to follow the file's tables.
+    extras: from the model and a file made of its weights to the keys that
+      published files have and nothing of ours fills.
+    prefix: that published files put in front of every key.
+    under: the name that published files keep their tensors under.
   """
 
   family: str
@@ -94,6 +101,10 @@ class Naming:
   guess: Callable[[Specs], Guess]
   rules: Callable[[Any], Sequence[Rule]]
   pixels: Pixels | None = None
+  adapt: Callable[[Any, Guess], Any] = lambda model, guess: model
+  extras: Callable[[Any, State], State] = lambda model, state: {}
+  prefix: str = ''
+  under: str = ''
 
   def fits(self, keys: Iterable[str]) -> bool:
     """Whether a file with these keys is so named."""
@@ -118,9 +129,9 @@ class Found:
   guess: Guess
 
 
-# From an image model's variables to what they give a video model: called with
-# (variables, image model, video model, video shape (T, H, W, C), books). Returns
-# variables of the video model, without those that stay random, which it books.
+# What an image model's variables give a video model; called with (variables,
+# image model, video model, video shape (T, H, W, C), books). Returns variables
+# of the video model, without those that stay random, which it books.
 Source = Callable[[Any, Any, Any, tuple[int, ...], Books], dict[str, Any]]
 
 
