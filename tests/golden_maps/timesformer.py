@@ -43,17 +43,14 @@ def run(config: Mapping, state: Mapping, given: np.ndarray):
   logits_BK, kept = jax.jit(
     lambda x, v: model.apply(x, v, mutable='intermediates')
   )(variables, given.transpose(axes))
-  kept = {
-    name: values[0]
-    for name, values in kept['intermediates'].items()
-    if isinstance(values, tuple)
-  }
+  kept = kept['intermediates']
   theirs = {
-    'tokens_after_embeddings': _theirs(kept['after_embedding']),
-    'cls_after_final_norm': kept['after_norm'],
+    'tokens_after_embeddings': _theirs(kept['after_embedding'][0]),
+    'cls_after_final_norm': kept['after_norm'][0],
   }
   for i in range(model.layers):
-    theirs[f'tokens_after_block{i}'] = _theirs(kept[f'after_block_{i}'])
+    tokens = kept[f'block_{i}']['after'][0]
+    theirs[f'tokens_after_block{i}'] = _theirs(tokens)
   return Answers(logits_BK, theirs)
 
 

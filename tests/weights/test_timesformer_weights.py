@@ -12,19 +12,17 @@ from vidmodels import models
 from vidmodels.typing import InputError
 from vidmodels.weights import timesformer
 
-OWN = sorted((golden.HERE / 'golden').glob('*.npz'))
-SCHEMES = {
+OWN = [
+  path
+  for path in sorted((golden.HERE / 'golden').glob('*.npz'))
+  if golden.read_config(path).get('model') == 'timesformer'
+]
+# What the manifests call the released schemes.
+RELEASED = {
   'divided_space_time': 'divided',
   'joint_space_time': 'joint',
   'space_only': 'space',
 }
-MANIFESTS = [
-  '8x32_224',
-  'hr_16x16_448',
-  'l_96x4_224',
-  '8x32_224_joint_space_time',
-  '8x32_224_space_only',
-]
 
 
 def of(path):
@@ -46,7 +44,7 @@ def test_qkv_rows_are_query_key_value_each_head_by_head():
   params = timesformer.load(state, model)['params']
   D, A = model.width, model.heads
   rows = state['blocks.1.attn.qkv.weight']
-  step = timesformer.timesformer.BLOCKS[model.attention][-1]
+  step = model.steps()[-1].name
   kernel = params['block_1'][step]['attn']['qkv']['kernel']
   for part in range(3):
     for head in range(A):
@@ -56,31 +54,79 @@ def test_qkv_rows_are_query_key_value_each_head_by_head():
       )
 
 
-@pytest.mark.parametrize('name', MANIFESTS)
-def test_a_published_file_fills_the_full_size_model(shared, name):
-  path = shared / 'manifests' / f'timesformer_k400_{name}.json'
-  manifest = json.loads(path.read_text())
-  config = manifest['config']
-  model = models.build(
-    'timesformer',
-    classes=config['num_classes'],
-    attention=SCHEMES[config['attention']],
+def manifests(shared) -> dict[str, dict]:
+  files = sorted((shared / 'manifests').glob('timesformer_*.json'))
+  found = {path.stem: json.loads(path.read_text()) for path in files}
+  return {name: m for name, m in found.items() if 'entries' in m}
+
+
+def test_every_published_file_fills_the_full_size_model(shared):
+  found = manifests(shared)
+  assert len(found) >= 21
+  for name, manifest in found.items():
+    config = manifest['config']
+    model = models.build(
+      'timesformer',
+      classes=config['num_classes'],
+      attention=RELEASED[config.get('attention', 'divided_space_time')],
+    )
+    # Zeros of any shape in four bytes: nothing of the full size is allocated.
+    state = {
+      key.removeprefix('model.'): np.broadcast_to(np.float32(0), shape)
+      for key, shape, _ in manifest['entries']
+    }
+    frames, size = config['num_frames'], config['image_size']
+    has_time = model.attention != 'space'
+    wanted = (frames if has_time else 1, size, size)
+    assert timesformer.clip_of(state, model.patch) == wanted, name
+    params = timesformer.load(state, model)['params']
+    video = jax.ShapeDtypeStruct((2, frames, size, size, 3), jnp.float32)
+    abstract = jax.eval_shape(model.init, jax.random.key(0), video)['params']
+    assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, abstract)
+    total = sum(x.size for x in jax.tree.leaves(params))
+    assert total == manifest['num_params'], name
+
+
+def test_the_hubs_names_are_the_authors_renamed(shared):
+  path = shared / 'manifests' / 'timesformer_key_pairs_original_to_hf.json'
+  pairs = dict(json.loads(path.read_text())['pairs'])
+  state, model = of(next(p for p in OWN if 'divided' in p.name))
+  variables = timesformer.load(state, model)
+  again = timesformer.save(variables, model, 'hf')
+  assert set(again) == {pairs[f'model.{key}'] for key in state}
+  for key, array in state.items():
+    np.testing.assert_array_equal(again[pairs[f'model.{key}']], array)
+  loaded = timesformer.load(again, model)
+  jax.tree.map(np.testing.assert_array_equal, loaded, variables)
+
+
+@pytest.mark.parametrize('fields', timesformer.timesformer.VARIANTS, ids=str)
+@pytest.mark.parametrize('naming', ['release', 'hf'])
+def test_weights_of_every_variant_are_written_and_read(fields, naming):
+  own = timesformer.timesformer
+  model = models.build('timesformer', classes=3, **{**own.TINY, **fields})
+  video = jax.ShapeDtypeStruct((1, *own.TINY_CLIP, 3), jnp.float32)
+  rng = np.random.default_rng(0)
+  variables = jax.tree.map(
+    lambda x: rng.normal(size=x.shape).astype(np.float32),
+    jax.eval_shape(model.init, jax.random.key(0), video),
   )
-  # Zeros of any shape in four bytes: nothing of the full size is allocated.
-  state = {
-    key.removeprefix('model.'): np.broadcast_to(np.float32(0), shape)
-    for key, shape, _ in manifest['entries']
-  }
-  frames, size = config['num_frames'], config['image_size']
-  has_time = model.attention != 'space'
-  wanted = (frames if has_time else 1, size, size)
-  assert timesformer.clip_of(state, model.patch) == wanted
-  params = timesformer.load(state, model)['params']
-  video = jax.ShapeDtypeStruct((2, frames, size, size, 3), jnp.float32)
-  abstract = jax.eval_shape(model.init, jax.random.key(0), video)['params']
-  assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, abstract)
-  total = sum(x.size for x in jax.tree.leaves(params))
-  assert total == manifest['num_params']
+  state = timesformer.save(variables, model, naming)
+  assert len(state) == len(set(state)) >= 20
+  again = timesformer.load(state, model, clip=own.TINY_CLIP)
+  jax.tree.map(np.testing.assert_array_equal, again, variables)
+
+
+def test_the_last_step_over_space_has_the_plain_names():
+  model = models.build('timesformer', classes=3, attention='axial')
+  rules = timesformer.rules(model.steps())
+  names = {r.paths[0]: r.keys[0] for r in rules}
+  attn = 'blocks.{i}.attn.qkv.weight'
+  assert names['block_{i}/height/attn/qkv/kernel'] == attn
+  assert names['block_{i}/width/norm/scale'] == 'blocks.{i}.width_norm1.weight'
+  assert names['block_{i}/width/fc/bias'] == 'blocks.{i}.width_fc.bias'
+  time = 'blocks.{i}.temporal_attn.proj.bias'
+  assert names['block_{i}/time/attn/out/bias'] == time
 
 
 @pytest.mark.parametrize(

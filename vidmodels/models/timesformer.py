@@ -3,16 +3,17 @@
 As released in facebookresearch/TimeSformer, whose weights it runs. Where the
 paper says otherwise:
 
-* Eq. 11 lets patches look at the class token in time; the release does not.
+* Eq. 11 lets patches look at the class token in time; the release does not
+  (`temporal_class_key` does).
 * The head is one linear layer, not a perceptron with a hidden layer.
 * In divided attention every frame looks at its own copy of the class token,
   and the copies' updates are averaged over the clip.
 
-Tokens live on a grid `h_BTHWD`, apart from the class token `cls_BTD`: one for
-the clip (T = 1), or one a frame in space attention.
+Which patches look at which is in `nn/spacetime.py`, all of Fig. 1. Tokens live
+on a grid `h_BTHWD`, apart from the class token `cls_BTD`: one for the clip
+(T = 1), or one a frame in space attention.
 """
 
-import functools
 from typing import Any, Literal
 
 import jax
@@ -20,22 +21,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.nn import init, position
-from vidmodels.nn.attention import Attention
-from vidmodels.nn.drop import DropPath
-from vidmodels.nn.grid import along, back, join, part
-from vidmodels.nn.mlp import Mlp
+from vidmodels.nn import init, position, spacetime, stack
 from vidmodels.nn.patch import PatchEmbed
-from vidmodels.typing import Count, Fraction, Positive, PositiveFloat
-
-# Fig. 1: the attention steps of one block, in order.
-BLOCKS = {
-  'divided': ('time', 'space'),
-  'joint': ('joint',),
-  'space': ('space',),
-}
-# A step: the axes that a patch looks along, and whether a projection follows.
-STEPS = {'time': ('T', True), 'space': ('HW', False), 'joint': ('THW', False)}
+from vidmodels.typing import (
+  Count,
+  Fraction,
+  InputError,
+  Positive,
+  PositiveFloat,
+)
 
 # The first regex found in a parameter's path says how its axes are split: heads
 # and MLP units over 'tensor', the width over 'fsdp', () not at all.
@@ -56,115 +50,28 @@ SHARDING = (
 # A model and a clip (frames, height, width) small enough to try things on.
 TINY = {'layers': 2, 'width': 16, 'heads': 2, 'patch': 8}
 TINY_CLIP = (4, 16, 24)
-
-# The release's epsilon (Flax has the same, torch 1e-5), and a variance taken
-# around the mean as torch does, not as E[x^2] - E[x]^2.
-LayerNorm = functools.partial(
-  nn.LayerNorm, epsilon=1e-6, use_fast_variance=False
+# Fields of some schemes are refused in others.
+VARIANTS = (
+  *(
+    {'attention': scheme}
+    for scheme in ('space_time', 'parallel', 'joint', 'space')
+  ),
+  *(
+    {'attention': 'local_global', 'local': local, 'sparse': sparse}
+    for local in ('window', 'quadrant')
+    for sparse in ('phase', 'lattice')
+  ),
+  *(
+    {'attention': 'axial', 'axial_order': order, 'axial_identity': order > 'tw'}
+    for order in ('twh', 'thw', 'wth', 'htw', 'wht', 'hwt')
+  ),
+  *({'temporal_class_key': True, 'attention': a} for a in ('divided', 'axial')),
+  *({'positions': positions} for positions in ('space', 'none')),
+  {'positions': 'space', 'attention': 'joint'},
+  *({'pos_resize': method} for method in ('bilinear', 'bicubic')),
+  {'fresh': 'scratch'},
+  {'qkv_bias': False},
 )
-
-
-class Step(nn.Module):
-  """Eqs. 2-8: attention along some axes of the clip, and its residual.
-
-  Along 'THW' it is Eq. 5, along 'HW' Eq. 6, along 'T' Eq. 11 without the class
-  token, which then stays as it is.
-
-  Attributes:
-    axes: those that a patch looks along.
-    has_fc: whether a projection follows. It comes after drop path, so a
-      dropped branch still adds its bias, as released.
-    fresh: how weights are drawn.
-  """
-
-  axes: str
-  has_fc: bool
-  fresh: init.Fresh
-  heads: int
-  qkv_bias: bool
-  drop_path: float
-  dtype: Any
-
-  @nn.compact
-  def __call__(
-    self, cls_BTD: jax.Array, h_BTHWD: jax.Array, train: bool
-  ) -> tuple[jax.Array, jax.Array]:
-    """Returns the class token and the grid, both updated."""
-    only_time = self.axes == 'T'
-    if only_time:
-      s_xLD = along(h_BTHWD, self.axes)
-    else:
-      s_xLD = join(cls_BTD, h_BTHWD, self.axes)
-    s_xLD = LayerNorm(dtype=self.dtype, name='norm')(s_xLD)
-    s_xLD = Attention(
-      self.heads,
-      qkv_bias=self.qkv_bias,
-      dtype=self.dtype,
-      kernel_init=self.fresh.kernel,
-      name='attn',
-    )(s_xLD)
-    s_xLD = DropPath(self.drop_path, name='drop')(s_xLD, train)
-    if self.has_fc:
-      s_xLD = nn.Dense(
-        s_xLD.shape[-1],
-        dtype=self.dtype,
-        kernel_init=self.fresh.fc,
-        name='fc',
-      )(s_xLD)
-    if only_time:
-      return cls_BTD, h_BTHWD + back(s_xLD, h_BTHWD.shape, self.axes)
-    more_BTD, more_BTHWD = part(s_xLD, cls_BTD, h_BTHWD, self.axes)
-    return cls_BTD + more_BTD, h_BTHWD + more_BTHWD
-
-
-class Block(nn.Module):
-  """Fig. 1: the attention steps of one scheme, then Eq. 9's perceptron.
-
-  Attributes:
-    steps: names of `STEPS`, which name the submodules too.
-    hidden: units of the perceptron.
-    drop_path: chance of this block's depth, for every branch.
-    fresh: how weights are drawn.
-  """
-
-  steps: tuple[str, ...]
-  fresh: init.Fresh
-  heads: int
-  hidden: int
-  qkv_bias: bool
-  drop_path: float
-  dtype: Any
-
-  @nn.compact
-  def __call__(
-    self, cls_BTD: jax.Array, h_BTHWD: jax.Array, train: bool
-  ) -> tuple[jax.Array, jax.Array]:
-    """Returns the class token and the grid, both updated."""
-    for name in self.steps:
-      axes, has_fc = STEPS[name]
-      cls_BTD, h_BTHWD = Step(
-        axes=axes,
-        has_fc=has_fc,
-        fresh=self.fresh,
-        heads=self.heads,
-        qkv_bias=self.qkv_bias,
-        drop_path=self.drop_path,
-        dtype=self.dtype,
-        name=name,
-      )(cls_BTD, h_BTHWD, train)
-    # Drop path keeps or drops a class token with all the patches it is for.
-    axes = 'HW' if cls_BTD.shape[1] == h_BTHWD.shape[1] else 'THW'
-    s_xLD = join(cls_BTD, h_BTHWD, axes)
-    s_xLD = LayerNorm(dtype=self.dtype, name='mlp_norm')(s_xLD)
-    s_xLD = Mlp(
-      self.hidden,
-      dtype=self.dtype,
-      kernel_init=self.fresh.kernel,
-      name='mlp',
-    )(s_xLD)
-    s_xLD = DropPath(self.drop_path, name='mlp_drop')(s_xLD, train)
-    more_BTD, more_BTHWD = part(s_xLD, cls_BTD, h_BTHWD, axes)
-    return cls_BTD + more_BTD, h_BTHWD + more_BTHWD
 
 
 class Model(nn.Module):
@@ -175,8 +82,8 @@ class Model(nn.Module):
   clip that a model was initialised with, or of the weights given to it.
 
   On request (collection 'intermediates') it sows {'cls', 'patches'} as
-  'after_embedding' and 'after_block_<i>', the class feature as 'after_norm',
-  and every step's attention weights.
+  'after_embedding' and, within every block, as 'after'; the class feature as
+  'after_norm'; and every step's attention weights.
 
   Attributes:
     classes: answers, K.
@@ -188,8 +95,18 @@ class Model(nn.Module):
     mlp_ratio: units of a perceptron over the width.
     patch: edge of a patch in pixels, P.
     attention: what a patch looks at: 'divided' its own place in all frames,
-      then its own frame; 'joint' the whole clip; 'space' its own frame only,
-      which makes the answer blind to the order of frames.
+      then its own frame; 'space_time' the other way round; 'parallel' both at
+      once; 'joint' the whole clip; 'space' its own frame only, which makes the
+      answer blind to the order of frames; 'local_global' what is near, then
+      every second patch; 'axial' one axis after the other.
+    local: what 'local_global' takes for near, see `spacetime.Look`.
+    sparse: which second patches it takes.
+    axial_order: of the steps of 'axial'; 'twh' as the paper names it.
+    axial_identity: whether the first axis of space starts with the identity
+      behind it, so that a model with an image ViT's weights looks along both
+      axes from the start; otherwise only along the second.
+    temporal_class_key: whether patches look at the class token in time, as in
+      Eq. 11 and unlike the release.
     positions: which tables are learned. Space attention never has a time
       table, so there 'space_time' is 'space', as released.
     pos_resize: how a table fits another grid or clip length, at every call:
@@ -201,6 +118,7 @@ class Model(nn.Module):
     fresh: how weights that are not imported are drawn: 'image' as released,
       to start from an image ViT; 'scratch' to train from nothing.
     remat: recompute blocks in the backward pass, to save memory.
+    scan: run the blocks as one scan over their parameters, to compile sooner.
   """
 
   classes: Positive
@@ -210,18 +128,58 @@ class Model(nn.Module):
   heads: Positive = 12
   mlp_ratio: PositiveFloat = 4.0
   patch: Positive = 16
-  attention: Literal['divided', 'joint', 'space'] = 'divided'
+  attention: spacetime.Scheme = 'divided'
+  local: spacetime.Local = 'window'
+  sparse: spacetime.Sparse = 'phase'
+  axial_order: spacetime.AxialOrder = 'twh'
+  axial_identity: bool = False
+  temporal_class_key: bool = False
   positions: Literal['space_time', 'space', 'none'] = 'space_time'
   pos_resize: position.Resize = 'nearest'
   drop_path: Fraction = 0.1
   qkv_bias: bool = True
   fresh: Literal['image', 'scratch'] = 'image'
   remat: bool = False
+  scan: bool = False
+
+  def __post_init__(self):
+    """Refuses fields that nothing would read."""
+    super().__post_init__()
+    for name, schemes in {
+      'local': ('local_global',),
+      'sparse': ('local_global',),
+      'axial_order': ('axial',),
+      'axial_identity': ('axial',),
+      'temporal_class_key': ('divided', 'space_time', 'parallel', 'axial'),
+    }.items():
+      value, default = getattr(self, name), getattr(type(self), name)
+      if value != default and self.attention not in schemes:
+        raise InputError(
+          f'{name}={value!r} came with attention={self.attention!r}, which has '
+          f'no such step; leave {name} out, or choose from {schemes}'
+        )
+    if self.positions == 'none' and self.pos_resize != 'nearest':
+      raise InputError(
+        f'pos_resize={self.pos_resize!r} came with positions=none, so there is '
+        'no table to resize; leave pos_resize out'
+      )
+
+  @nn.nowrap
+  def steps(self) -> tuple[spacetime.Look, ...]:
+    """What each attention step of a block looks at."""
+    return spacetime.steps(
+      self.attention,
+      local=self.local,
+      sparse=self.sparse,
+      axial_order=self.axial_order,
+      axial_identity=self.axial_identity,
+    )
 
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
-    # Static argument 3 is `train`, counted from self.
-    block = nn.remat(Block, static_argnums=(3,)) if self.remat else Block
+    block = spacetime.Block
+    if self.remat:  # static argument 3 is `train`, counted from self
+      block = nn.remat(block, static_argnums=(3,))
     self.patch_embed = PatchEmbed(
       self.width, self.patch, dtype=self.dtype, name='patch'
     )
@@ -233,7 +191,9 @@ class Model(nn.Module):
       self.time_pos = position.Table(fresh.time_table)
     self.blocks = [
       block(
-        steps=BLOCKS[self.attention],
+        steps=self.steps(),
+        parallel=self.attention == 'parallel',
+        class_key=self.temporal_class_key,
         fresh=fresh,
         heads=self.heads,
         hidden=round(self.width * self.mlp_ratio),
@@ -244,7 +204,7 @@ class Model(nn.Module):
       )
       for i, rate in enumerate(np.linspace(0, self.drop_path, self.layers))
     ]
-    self.norm = LayerNorm(dtype=jnp.float32)
+    self.norm = spacetime.LayerNorm(dtype=jnp.float32)
     self.head = nn.Dense(
       self.classes, dtype=jnp.float32, kernel_init=fresh.kernel
     )
@@ -276,10 +236,11 @@ class Model(nn.Module):
     those of a call.
     """
     cls_BTD, h_BTHWD = self.embed(video_BTHWC)
-    self._sow('after_embedding', cls_BTD, h_BTHWD)
-    for i, block in enumerate(self.blocks):
-      cls_BTD, h_BTHWD = block(cls_BTD, h_BTHWD, train)
-      self._sow(f'after_block_{i}', cls_BTD, h_BTHWD)
+    tokens = {'cls': cls_BTD, 'patches': h_BTHWD}
+    self.sow('intermediates', 'after_embedding', tokens)
+    cls_BTD, _ = stack.run(
+      self.blocks, (cls_BTD, h_BTHWD), train=train, scan=self.scan
+    )
     # Space attention has a class token a frame: averaged before the norm, so
     # this is not the mean of what the frames would answer.
     y_BD = self.norm(cls_BTD.astype(jnp.float32).mean(1))
@@ -305,8 +266,3 @@ class Model(nn.Module):
     copies = T if self.attention == 'space' else 1
     cls_BTD = jnp.broadcast_to(cls_D.astype(self.dtype), (B, copies, D))
     return cls_BTD, h_BTHWD
-
-  def _sow(self, name: str, cls_BTD: jax.Array, h_BTHWD: jax.Array) -> None:
-    """Keeps both kinds of token if the caller asked for intermediates."""
-    tokens = {'cls': cls_BTD, 'patches': h_BTHWD}
-    self.sow('intermediates', name, tokens)

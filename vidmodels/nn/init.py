@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 # From the number of inputs of a layer to what draws its bias.
 Bias = Callable[[int], jax.nn.initializers.Initializer]
@@ -22,6 +23,12 @@ fan_in = jax.nn.initializers.variance_scaling(1, 'fan_in', 'normal')
 uniform_fan_in = jax.nn.initializers.variance_scaling(
   1 / 3, 'fan_in', 'uniform'
 )
+
+
+def identity(key, shape, dtype=float):
+  """A square matrix that changes nothing at first."""
+  del key
+  return jnp.eye(*shape, dtype=dtype)
 
 
 def uniform_bias(fan_in: int) -> jax.nn.initializers.Initializer:

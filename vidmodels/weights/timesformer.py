@@ -1,16 +1,18 @@
 """TimeSformer's released weights: their keys and our parameters.
 
 Keys are those of the authors' `VisionTransformer`, without the 'model.' that
-published files put in front.
+published files put in front, or those of the Hugging Face hub. Steps that were
+never released are named as the released ones are.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
 from vidmodels.models import timesformer
+from vidmodels.nn.spacetime import Look
 from vidmodels.typing import InputError
 from vidmodels.weights import parts
 from vidmodels.weights.parts import attention, dense, norm
@@ -23,31 +25,79 @@ from vidmodels.weights.rules import (
   vector,
 )
 
+Naming = Literal['release', 'hf']
 
-def rules(scheme: str = 'divided') -> tuple[Rule, ...]:
-  """The key rules of one attention scheme.
+# What comes before the numbers of blocks, and the parts of one.
+_HF = {
+  'cls_token': 'timesformer.embeddings.cls_token',
+  'pos_embed': 'timesformer.embeddings.position_embeddings',
+  'time_embed': 'timesformer.embeddings.time_embeddings',
+  'patch_embed.proj': 'timesformer.embeddings.patch_embeddings.projection',
+  'blocks.{i}': 'timesformer.encoder.layer.{i}',
+  'norm1': 'layernorm_before',
+  'norm2': 'layernorm_after',
+  'attn.qkv': 'attention.attention.qkv',
+  'attn.proj': 'attention.output.dense',
+  '_norm1': '_layernorm',
+  '_attn.qkv': '_attention.attention.qkv',
+  '_attn.proj': '_attention.output.dense',
+  '_fc': '_dense',
+  'mlp.fc1': 'intermediate.dense',
+  'mlp.fc2': 'output.dense',
+  'norm': 'timesformer.layernorm',
+  'head': 'classifier',
+}
 
-  The release calls a block's last attention step plain `attn`, whatever it
-  looks at, and puts `temporal_` before the names of the step in time.
+
+def rules(
+  steps: Sequence[Look], naming: Naming = 'release'
+) -> tuple[Rule, ...]:
+  """The key rules of a model with these attention steps.
+
+  The release calls the step without a second projection plain `attn`, whatever
+  it looks at, and puts `temporal_` before the names of the step in time; we put
+  `local_`, `width_` and `height_` before those of others.
   """
-  last = timesformer.BLOCKS[scheme][-1]
+  say = (lambda name: name) if naming == 'release' else _HF.__getitem__
+  block = say('blocks.{i}')
   return (
-    rule('cls_token', 'class_token', vector(2)),
-    rule('pos_embed', 'class_pos space_pos/table', class_and_grid()),
-    rule('time_embed', 'time_pos/table', table()),
-    rule('patch_embed.proj.weight', 'patch/kernel', convolution()),
-    rule('patch_embed.proj.bias', 'patch/bias', vector()),
-    *norm('blocks.{i}.norm1', f'block_{{i}}/{last}/norm'),
-    *attention('blocks.{i}.attn', f'block_{{i}}/{last}/attn'),
-    *norm('blocks.{i}.temporal_norm1', 'block_{i}/time/norm'),
-    *attention('blocks.{i}.temporal_attn', 'block_{i}/time/attn'),
-    *dense('blocks.{i}.temporal_fc', 'block_{i}/time/fc'),
-    *norm('blocks.{i}.norm2', 'block_{i}/mlp_norm'),
-    *dense('blocks.{i}.mlp.fc1', 'block_{i}/mlp/up'),
-    *dense('blocks.{i}.mlp.fc2', 'block_{i}/mlp/down'),
-    *norm('norm', 'norm'),
-    *dense('head', 'head'),
+    rule(say('cls_token'), 'class_token', vector(2)),
+    rule(say('pos_embed'), 'class_pos space_pos/table', class_and_grid()),
+    rule(say('time_embed'), 'time_pos/table', table()),
+    rule(f'{say("patch_embed.proj")}.weight', 'patch/kernel', convolution()),
+    rule(f'{say("patch_embed.proj")}.bias', 'patch/bias', vector()),
+    *(r for look in steps for r in _step(look, block, say)),
+    *norm(f'{block}.{say("norm2")}', 'block_{i}/mlp_norm'),
+    *dense(f'{block}.{say("mlp.fc1")}', 'block_{i}/mlp/up'),
+    *dense(f'{block}.{say("mlp.fc2")}', 'block_{i}/mlp/down'),
+    *norm(say('norm'), 'norm'),
+    *dense(say('head'), 'head'),
   )
+
+
+def _step(
+  look: Look, block: str, say: Callable[[str], str]
+) -> tuple[Rule, ...]:
+  """The rules of one attention step."""
+  path = f'block_{{i}}/{look.name}'
+  if not look.fc:
+    qkv, out, key = say('attn.qkv'), say('attn.proj'), say('norm1')
+    return (
+      *norm(f'{block}.{key}', f'{path}/norm'),
+      *attention(block, f'{path}/attn', qkv=qkv, out=out),
+    )
+  prefix = 'temporal' if look.name == 'time' else look.name
+  qkv, out = prefix + say('_attn.qkv'), prefix + say('_attn.proj')
+  return (
+    *norm(f'{block}.{prefix}{say("_norm1")}', f'{path}/norm'),
+    *attention(block, f'{path}/attn', qkv=qkv, out=out),
+    *dense(f'{block}.{prefix}{say("_fc")}', f'{path}/fc'),
+  )
+
+
+def naming_of(state: Mapping[str, Any]) -> Naming:
+  """Whose names a file's keys are."""
+  return 'hf' if _HF['cls_token'] in state else 'release'
 
 
 def clip_of(
@@ -67,19 +117,21 @@ def clip_of(
   Raises:
     InputError: if the file has no table of patches, or one that is not square.
   """
-  if 'pos_embed' not in state:
+  say = (lambda name: name) if naming_of(state) == 'release' else _HF.get
+  if say('pos_embed') not in state:
     raise InputError(
       f'the file has no pos_embed; its keys start {list(state)[:3]}; give a '
       'TimeSformer state dict, without prefixes'
     )
-  patches = state['pos_embed'].shape[1] - 1
+  patches = state[say('pos_embed')].shape[1] - 1
   side = math.isqrt(max(patches, 0))
   if side < 1 or side**2 != patches:
     raise InputError(
       f'the file has positions for {patches} patches, which is no square; '
       'say which clip it was made for'
     )
-  frames = state['time_embed'].shape[1] if 'time_embed' in state else 1
+  time = state.get(say('time_embed'))
+  frames = 1 if time is None else time.shape[1]
   return frames, side * patch, side * patch
 
 
@@ -89,10 +141,10 @@ def load(
   *,
   clip: tuple[int, int, int] | None = None,
 ) -> dict[str, Any]:
-  """Turns the authors' state dict into our variables.
+  """Turns the authors' state dict, or the hub's, into our variables.
 
   Args:
-    state: tensors by the authors' key, every one of which is used once.
+    state: tensors by key, every one of which is used once.
     model: the model that they are for.
     clip: frames, height and width in pixels of the clip that the position
       tables are for; by default `clip_of` reads it from the file.
@@ -104,17 +156,23 @@ def load(
     InputError: if a key is left over, a parameter is not filled, or a shape is
       not the model's.
   """
+  naming = naming_of(state)
+  if clip is None and model.positions == 'none':
+    clip = (1, model.patch, model.patch)  # there is no table to fit
   pixels = clip or clip_of(state, model.patch)
-  if 'patch_embed.proj.weight' not in state:
-    raise InputError('the file has no patch_embed.proj.weight; is it a model?')
-  channels = state['patch_embed.proj.weight'].shape[1]
+  name = _HF['patch_embed.proj'] if naming == 'hf' else 'patch_embed.proj'
+  if f'{name}.weight' not in state:
+    raise InputError(f'the file has no {name}.weight; is it a model?')
+  channels = state[f'{name}.weight'].shape[1]
   return parts.load(
-    rules(model.attention), state, model, video=(*pixels, channels)
+    rules(model.steps(), naming), state, model, video=(*pixels, channels)
   )
 
 
 def save(
-  variables: Mapping[str, Any], model: timesformer.Model
+  variables: Mapping[str, Any],
+  model: timesformer.Model,
+  naming: Naming = 'release',
 ) -> dict[str, np.ndarray]:
-  """Turns our variables into the authors' state dict: `load` undone."""
-  return parts.save(rules(model.attention), variables)
+  """Turns our variables into a file's tensors: `load` undone."""
+  return parts.save(rules(model.steps(), naming), variables)
