@@ -1,0 +1,292 @@
+"""DualFormer: attention in 3-D windows, then to a pyramid (arXiv 2112.04674).
+
+As released in sail-sg/dualformer, whose weights it runs. Where the paper says
+otherwise:
+
+* Its Table 1 pools at two scales in the first three stages and at one in the
+  last. The release pools at two in the first two stages and at one in the
+  third, and in the last looks at every token. `fine` and `coarse` give either.
+* The coarse scale has a batch norm and a ReLU between its two convolutions, and
+  the fine one is a single convolution that is not factorised (Eq. 3).
+* A layer counts one attention and its perceptron, so the paper's "x 5" blocks
+  of the tiny model's third stage are 10 layers.
+
+Tokens live on a grid `h_BTHWD` throughout.
+"""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from vidmodels.models._dualformer import refuse
+from vidmodels.nn import dual, pyramid
+from vidmodels.nn.depthwise import Implementation
+from vidmodels.nn.token_head import TokenHead
+from vidmodels.typing import (
+  BelowOne,
+  Fraction,
+  InputError,
+  Positive,
+  PositiveFloat,
+)
+
+Grid = tuple[Positive, Positive, Positive]  # along time, height, width
+PEG = (3, 3, 3)  # Eq. 4's taps
+FOUR = 4  # stages of the published models
+
+# The first regex found in a parameter's path says how its axes are split: heads
+# and MLP units over 'tensor', the width over 'fsdp', () not at all.
+SHARDING = (
+  (r'/(qkv|kv)/kernel$', ('fsdp', None, 'tensor', None)),  # [D, 3, A, d]
+  (r'/q/kernel$', ('fsdp', 'tensor', None)),  # [D, A, d]
+  (r'/out/kernel$', ('tensor', None, 'fsdp')),  # [A, d, D]
+  (r'(/mlp|^token_head)/up/kernel$', ('fsdp', 'tensor')),
+  (r'/mlp/down/kernel$', ('tensor', 'fsdp')),
+  (r'/(fine|coarse_space|coarse_rest)/kernel$', (None,) * 4 + ('fsdp',)),
+  (r'/peg/kernel$', (None,) * 4 + ('fsdp',)),  # [3, 3, 3, 1, D]
+  (r'/patch/kernel$', ()),  # 4 or 5 axes
+  (r'/relative/table$', (None, None, None, 'tensor')),
+  (r'/space_pos/table$', (None, None, 'fsdp')),  # [H, W, D]
+  (r'/time_pos/table$', (None, 'fsdp')),  # [T, D]
+  (r'^token_head/(up_again|down)/kernel$', ('fsdp', None)),
+  (r'^head/kernel$', ('fsdp', None)),  # K seldom divides
+  (r'/(bias|scale)$', ()),
+)
+
+# A model and a clip (frames, height, width) small enough to try things on.
+TINY_CLIP = (4, 32, 48)
+TINY = {
+  'widths': (8, 16),
+  'layers': (2, 6),
+  'heads': (1, 2),
+  'mlp_ratios': (2.0, 2.0),
+  'patterns': ('LG', 'LG'),
+  'windows': ((2, 4, 4), (2, 2, 4)),
+  'fine': ((2, 4, 4), (2, 2, 3)),
+  'coarse': ((1, 1, 1), ()),
+  'rates': (1,),
+  'built': TINY_CLIP,
+}
+VARIANTS = (
+  {'patterns': ('LL', 'LL'), 'fine': ((), ()), 'coarse': ((), ())},
+  {'patterns': ('GG', 'LL'), 'windows': ((1, 1, 1), (2, 3, 4))},
+  {'fine': ((), (2, 2, 2))},
+  {'coarse': ((), (2, 1, 1))},
+  {'pooling': 'dense'},
+  {'pooling': 'average'},
+  {'position': 'none'},
+  {'position': 'absolute'},
+  {'position': 'relative'},
+  {'rates': (2,), 'fine': ((2, 4, 4), (1, 2, 2))},
+  {'patch_frames': 4, 'fine': ((1, 4, 4), (1, 2, 2))},
+  {'token_head': True},
+  {'qkv_bias': False},
+  {'depthwise': 'conv'},
+)
+
+
+class Model(nn.Module):
+  """DualFormer: four stages of local and global levels, one linear layer.
+
+  Takes any clip that leaves a token in every stage and fills every pooling
+  kernel; what is left over at the end of an axis when patches are merged or
+  pooled is dropped, as released. Windows need not divide the grid (`nn.window`
+  says what happens; the release refuses such sizes). Defaults are DualFormer-T
+  as released.
+
+  On request (collection 'intermediates') it sows 'after_stage_<s>',
+  'after_norm', and every level's attention weights.
+
+  Attributes:
+    classes: answers, K.
+    dtype: of the computation; parameters, softmax, statistics and logits are
+      float32.
+    widths: of a token, D, in each stage.
+    layers: levels of each stage: an attention and a perceptron each.
+    heads: attention heads of each stage; must divide its width.
+    mlp_ratios: units of a perceptron over the width.
+    patterns: kinds of levels of each stage, over and over: L looks at its
+      window, G at the whole clip. Table 4 tries 'LL', 'GG' and 'LG'.
+    windows: of local levels in tokens, no larger than the grid is.
+    fine: grid that each stage's fine scale aims at, () for no such scale.
+    coarse: the same for the coarse scale.
+    pooling: how a scale is made: 'depthwise' as released, 'dense' convolutions
+      or 'average' without weights (Table 6).
+    built: clip (frames, height, width) in pixels that pooling kernels are made
+      for: kernel = floor(grid / target). Kernels are weights, so they do not
+      follow the clip that comes: a model built for 32 frames and fed 16 has
+      half as many keys. Set it to the clip to train a model of another size.
+    patch: edge of a first patch in pixels.
+    patch_frames: frames of a first patch.
+    rates: frames that merge into one at the entry of each later stage.
+    position: how a token knows its place: 'peg' as released, a depthwise
+      convolution after the first level of each stage; 'absolute', learned
+      tables of places and frames after the first patches, stretched linearly
+      to other clips; 'relative', a learned bias of local levels; 'none'.
+    token_head: whether there is a head that scores every token, for training
+      with token labels.
+    drop_path: chance of the last level; it rises linearly from 0 at the first.
+    dropout: of the heads.
+    qkv_bias: whether queries, keys and values have biases.
+    depthwise: how the position encoding is computed; answers are the same.
+    remat: recompute levels in the backward pass, to save memory.
+    scan: run like blocks of a stage as one scan, to compile less.
+  """
+
+  classes: Positive
+  dtype: Any = jnp.float32
+  widths: tuple[Positive, ...] = (64, 128, 256, 512)
+  layers: tuple[Positive, ...] = (2, 2, 10, 4)
+  heads: tuple[Positive, ...] = (2, 4, 8, 16)
+  mlp_ratios: tuple[PositiveFloat, ...] = (4.0,) * FOUR
+  patterns: tuple[str, ...] = ('LG',) * FOUR
+  windows: tuple[Grid, ...] = ((8, 7, 7),) * FOUR
+  # The last target is the whole grid of 32 frames: nothing is pooled.
+  fine: tuple[tuple[Positive, ...], ...] = ((8, 7, 7),) * 3 + ((16, 7, 7),)
+  coarse: tuple[tuple[Positive, ...], ...] = ((4, 4, 4),) * 2 + ((), ())
+  pooling: pyramid.Pooling = 'depthwise'
+  built: Grid = (32, 224, 224)
+  patch: Positive = 4
+  patch_frames: Positive = 2
+  rates: tuple[Positive, ...] = (1, 1, 1)
+  position: Literal['peg', 'none', 'absolute', 'relative'] = 'peg'
+  token_head: bool = False
+  drop_path: Fraction = 0.1
+  dropout: BelowOne = 0.5
+  qkv_bias: bool = True
+  depthwise: Implementation = 'shift'
+  remat: bool = False
+  scan: bool = False
+
+  def setup(self):
+    """Names the submodules; the names are the keys of checkpoints."""
+    refuse(self)
+    drops = iter(np.linspace(0, self.drop_path, sum(self.layers)).tolist())
+    self.stages = [
+      dual.Stage(
+        plan,
+        self.widths[s],
+        patch=self._patches[s],
+        pattern=self.patterns[s],
+        rates=tuple(next(drops) for _ in range(self.layers[s])),
+        tokens=s > 0,
+        absolute=self.position == 'absolute' and s == 0,
+        scan=self.scan,
+        name=f'stage_{s}',
+      )
+      for s, plan in enumerate(self.plans())
+    ]
+    self.norm = nn.LayerNorm(1e-5, use_fast_variance=False, dtype=jnp.float32)
+    self.drop = nn.Dropout(self.dropout)
+    self.head = nn.Dense(
+      self.classes,
+      dtype=jnp.float32,
+      kernel_init=nn.initializers.normal(0.01),
+    )
+    if self.token_head:
+      self.token_mlp = TokenHead(
+        self.classes, self.dropout, dtype=self.dtype, name='token_head'
+      )
+
+  def __call__(
+    self, video_BTHWC: jax.Array, *, train: bool = False
+  ) -> jax.Array:
+    """Scores the classes.
+
+    Args:
+      video_BTHWC: normalised float RGB.
+      train: dropout (rng 'dropout') and drop path (rng 'drop_path') on, and
+        batch statistics updated: 'batch_stats' must be mutable.
+
+    Returns:
+      logits_BK, float32.
+
+    Raises:
+      InputError: (a ValueError) for video that is not float, has other channels
+        than the weights, or is too small for the patches or pooling kernels.
+    """
+    h_BTHWD = self.grid(video_BTHWC, train=train)
+    if self.token_head and self.is_initializing():
+      self.token_mlp(h_BTHWD, train)
+    return self._answer(h_BTHWD, train)
+
+  def features(
+    self, video_BTHWC: jax.Array, *, train: bool = False
+  ) -> jax.Array:
+    """The mean of all tokens after the last norm, [B, D] float32.
+
+    Use it as `model.apply(variables, video, method='features')`; arguments are
+    those of a call.
+    """
+    return self.grid(video_BTHWC, train=train).mean((1, 2, 3))
+
+  def token_logits(
+    self, video_BTHWC: jax.Array, *, train: bool = False
+  ) -> tuple[jax.Array, jax.Array]:
+    """Scores the clip and every token of the last stage (token labelling).
+
+    Tokens are scored by the token head if there is one (a student), otherwise
+    by the clip's own linear layer (a teacher). Arguments are those of a call.
+
+    Returns:
+      logits_BK and token_logits_BTHWK, float32.
+    """
+    h_BTHWD = self.grid(video_BTHWC, train=train)
+    if self.token_head:
+      tokens_BTHWK = self.token_mlp(h_BTHWD, train)
+    else:
+      tokens_BTHWK = self.head(h_BTHWD)
+    return self._answer(h_BTHWD, train), tokens_BTHWK
+
+  def grid(self, video_BTHWC: jax.Array, *, train: bool = False) -> jax.Array:
+    """The last stage's tokens after the norm, [B, T, H, W, D] float32."""
+    h_BTHWD = video_BTHWC
+    for s, stage in enumerate(self.stages):
+      h_BTHWD = stage(h_BTHWD, train)
+      self.sow('intermediates', f'after_stage_{s}', h_BTHWD)
+    h_BTHWD = self.norm(h_BTHWD.astype(jnp.float32))
+    self.sow('intermediates', 'after_norm', h_BTHWD)
+    return h_BTHWD
+
+  def _answer(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:
+    y_BD = self.drop(h_BTHWD.mean((1, 2, 3)), deterministic=not train)
+    return self.head(y_BD)
+
+  @property
+  def _patches(self) -> list[tuple[int, int]]:
+    """Frames and edge of what becomes one token at each stage's entry."""
+    first = (self.patch_frames, self.patch)
+    return [first, *((rate, 2) for rate in self.rates)]
+
+  def plans(self) -> list[dual.Plan]:
+    """What the levels of each stage have in common, kernels included."""
+    made, grid = [], self.built
+    for s, (frames, edge) in enumerate(self._patches):
+      grid = (grid[0] // frames, grid[1] // edge, grid[2] // edge)
+      if min(grid) < 1:
+        raise InputError(
+          f'built={self.built} leaves {grid} tokens in stage {s}; build it for '
+          'a longer or larger clip'
+        )
+      kernels = pyramid.Kernels()
+      if 'G' in self.patterns[s]:
+        kernels = pyramid.kernels(grid, self.fine[s], self.coarse[s])
+      made.append(
+        dual.Plan(
+          heads=self.heads[s],
+          hidden=round(self.widths[s] * self.mlp_ratios[s]),
+          window=self.windows[s],
+          kernels=kernels,
+          pooling=self.pooling,
+          qkv_bias=self.qkv_bias,
+          relative=self.position == 'relative',
+          peg=PEG if self.position == 'peg' else (),
+          depthwise=self.depthwise,
+          remat=self.remat,
+          dtype=self.dtype,
+        )
+      )
+    return made

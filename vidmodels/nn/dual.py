@@ -1,0 +1,239 @@
+"""Stages of levels: attention in windows, or to the whole clip, then an MLP.
+
+What DualFormer and its image parent Twins-SVT share. A level is one attention
+and one perceptron; a block is one round of the stage's pattern, in the paper
+local then global ('LG').
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vidmodels.nn import init, position, stack, window
+from vidmodels.nn.attention import Attention
+from vidmodels.nn.depthwise import DepthwiseConv, Implementation
+from vidmodels.nn.drop import DropPath
+from vidmodels.nn.mlp import Mlp
+from vidmodels.nn.patch import PatchEmbed
+from vidmodels.nn.pyramid import Kernels, Pooling, PyramidAttention
+from vidmodels.nn.window import Grid
+
+
+class Plan(NamedTuple):
+  """What the levels of a stage have in common.
+
+  Attributes:
+    heads: attention heads, A.
+    hidden: units of the perceptron.
+    window: of local levels, in tokens.
+    kernels: of global levels.
+    pooling: see `Pyramid`.
+    qkv_bias: whether queries, keys and values have biases.
+    relative: whether local levels learn a bias for relative positions.
+    peg: taps of the position encoding generator along the last axes before the
+      channels, () for none.
+    epsilon: of the levels' norms.
+    depthwise: how depthwise convolutions are computed.
+    remat: recompute levels in the backward pass.
+    dtype: of the computation.
+  """
+
+  heads: int
+  hidden: int
+  window: Grid
+  kernels: Kernels
+  pooling: Pooling = 'depthwise'
+  qkv_bias: bool = True
+  relative: bool = False
+  peg: Grid = (3, 3, 3)
+  epsilon: float = 1e-5
+  depthwise: Implementation = 'shift'
+  remat: bool = False
+  dtype: Any = jnp.float32
+
+
+class Level(nn.Module):
+  """Eq. 1: x + MSA(LN(x)), then x + MLP(LN(x)); drop path drops clips.
+
+  Attributes:
+    plan: of the stage.
+    kind: 'L' for attention in windows, 'G' for attention to the clip.
+    drop_path: chance that a branch is dropped while training.
+  """
+
+  plan: Plan
+  kind: Literal['L', 'G']
+  drop_path: float
+
+  @nn.compact
+  def __call__(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:
+    """Maps a grid to a grid."""
+    more_BTHWD = self._norm('attn_norm')(h_BTHWD)
+    if self.kind == 'L':
+      more_BTHWD = self._local(more_BTHWD)
+    else:
+      more_BTHWD = PyramidAttention(
+        self.plan.heads,
+        self.plan.kernels,
+        pooling=self.plan.pooling,
+        qkv_bias=self.plan.qkv_bias,
+        dtype=self.plan.dtype,
+        name='attn',
+      )(more_BTHWD, train)
+    h_BTHWD = h_BTHWD + self._drop('attn_drop')(more_BTHWD, train)
+    more_BTHWD = Mlp(self.plan.hidden, dtype=self.plan.dtype, name='mlp')(
+      self._norm('mlp_norm')(h_BTHWD)
+    )
+    h_BTHWD = h_BTHWD + self._drop('mlp_drop')(more_BTHWD, train)
+    self.sow('intermediates', 'after', h_BTHWD)
+    return h_BTHWD
+
+  def _local(self, h_BTHWD: jax.Array) -> jax.Array:
+    """LW-MSA: attention within windows, of the normalised grid."""
+    grid = h_BTHWD.shape[1:-1]
+    size = window.fit(self.plan.window, grid)
+    bias_AQS = None
+    if self.plan.relative:
+      bias_AQS = window.RelativeBias(
+        self.plan.heads, self.plan.window, name='relative'
+      )(size)
+    # Cut before the projections: C channels are moved and not 3 C.
+    s_xLD = Attention(
+      self.plan.heads,
+      qkv_bias=self.plan.qkv_bias,
+      dtype=self.plan.dtype,
+      name='attn',
+    )(
+      window.partition(h_BTHWD, size),
+      mask_xQS=window.mask(grid, size),
+      bias_AQS=bias_AQS,
+    )
+    return window.merge(s_xLD, grid, size)
+
+  def _norm(self, name: str) -> nn.LayerNorm:
+    return nn.LayerNorm(
+      self.plan.epsilon,
+      use_fast_variance=False,
+      dtype=self.plan.dtype,
+      name=name,
+    )
+
+  def _drop(self, name: str) -> DropPath:
+    return DropPath(self.drop_path, shared=4, name=name)
+
+
+class Block(nn.Module):
+  """One round of a pattern of levels.
+
+  Attributes:
+    plan: of the stage.
+    kinds: of its levels, e.g. 'LG'.
+    has_peg: whether Eq. 4's position encoding generator, x + DWConv(x), comes
+      after the first level.
+    drop_path: a rate for each level.
+  """
+
+  plan: Plan
+  kinds: str
+  has_peg: bool
+  drop_path: tuple[float, ...]
+
+  @nn.compact
+  def __call__(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:
+    """Maps a grid to a grid."""
+    # Static argument 2 is `train`, counted from self.
+    level = nn.remat(Level, static_argnums=(2,)) if self.plan.remat else Level
+    for i, kind in enumerate(self.kinds):
+      h_BTHWD = level(self.plan, kind, self.drop_path[i], name=f'level_{i}')(
+        h_BTHWD, train
+      )
+      if i == 0 and self.has_peg:
+        h_BTHWD = h_BTHWD + DepthwiseConv(
+          self.plan.peg,
+          implementation=self.plan.depthwise,
+          dtype=self.plan.dtype,
+          name='peg',
+        )(h_BTHWD)
+    return h_BTHWD
+
+
+class Stage(nn.Module):
+  """Patch merging, then blocks.
+
+  Merging is a convolution and a layer norm; Swin's is a concatenation, a norm
+  and a linear layer.
+
+  Attributes:
+    plan: of the levels.
+    width: of a token, D.
+    patch: (frames, edge) that become one token.
+    pattern: kinds of levels, over and over.
+    rates: drop path of each level, as many as there are levels.
+    tokens: whether the input is tokens rather than pixels.
+    absolute: whether learned tables of positions are added after merging.
+    scan: whether blocks that are alike run as one scan.
+  """
+
+  plan: Plan
+  width: int
+  patch: tuple[int, int]
+  pattern: str
+  rates: tuple[float, ...]
+  tokens: bool
+  absolute: bool = False
+  scan: bool = False
+
+  def setup(self):
+    """Names the submodules; the names are the keys of checkpoints."""
+    frames, edge = self.patch
+    dtype = self.plan.dtype
+    self.patch_embed = PatchEmbed(
+      self.width,
+      edge,
+      frames=frames,
+      floor=True,
+      tokens=self.tokens,
+      dtype=dtype,
+      name='patch',
+    )
+    # torch's default epsilon, whatever that of the levels.
+    self.patch_norm = nn.LayerNorm(1e-5, use_fast_variance=False, dtype=dtype)
+    if self.absolute:
+      self.space_pos = position.Table(init.normal_02)
+      self.time_pos = position.Table(nn.initializers.zeros)
+    self.blocks = [
+      Block(
+        self.plan,
+        kinds,
+        has_peg=bool(self.plan.peg) and i == 0,
+        drop_path=rates,
+        name=f'block_{i}',
+      )
+      for i, (kinds, rates) in enumerate(rounds(self.pattern, self.rates))
+    ]
+
+  def __call__(self, h_BTHWC: jax.Array, train: bool) -> jax.Array:
+    """Maps a grid to a coarser one, of `width` channels."""
+    h_BTHWD = self.patch_norm(self.patch_embed(h_BTHWC))
+    if self.absolute:
+      _, T, H, W, D = h_BTHWD.shape
+      pos_HWD = position.fit_grid(self.space_pos(H, W, D), H, W, 'bilinear')
+      pos_TD = position.fit_time(self.time_pos(T, D), T, 'bilinear')
+      pos_THWD = pos_HWD + pos_TD[:, None, None]
+      h_BTHWD = h_BTHWD + pos_THWD.astype(h_BTHWD.dtype)
+    return stack.run(self.blocks, h_BTHWD, train=train, scan=self.scan)
+
+
+def rounds(
+  pattern: str, rates: Sequence[float]
+) -> list[tuple[str, tuple[float, ...]]]:
+  """The blocks of a stage: kinds and rates of their levels.
+
+  The last block may stop inside the pattern.
+  """
+  size = len(pattern)
+  parts = [tuple(rates[i : i + size]) for i in range(0, len(rates), size)]
+  return [(pattern[: len(part)], part) for part in parts]
