@@ -9,6 +9,7 @@ folder of reference files, and from those in VIDMODELS_GOLDEN (':' between).
 * `MODELS`: the names of models in `config` that it is for;
 * `TOLERANCE`: absolute, on logits and features, at full float32 products;
 * `FEATURE_TOLERANCE` (optional): {feature: another tolerance};
+* `FIRST_ROWS` (optional): True if files keep the first rows of long features;
 * `run(config, state, given) -> Answers`: our answer to the file's input.
 """
 

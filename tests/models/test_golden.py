@@ -22,8 +22,11 @@ def test_logits_and_features_are_the_authors(name):
   by_feature = getattr(theirs, 'FEATURE_TOLERANCE', {})
   # Features first: they tell where two implementations part.
   for feature, value in wanted.features.items():
+    ours = np.asarray(got.features[feature])
+    if getattr(theirs, 'FIRST_ROWS', False):
+      ours = ours[tuple(map(slice, value.shape))]
     np.testing.assert_allclose(
-      got.features[feature],
+      ours,
       value,
       rtol=0,
       atol=by_feature.get(feature, theirs.TOLERANCE),

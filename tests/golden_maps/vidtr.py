@@ -1,0 +1,173 @@
+"""VidTr's golden files: their fields and features in our terms.
+
+Files hold whole models, or one attention layer alone; the authors lay tokens
+out as (tokens, batch, width), frames outermost. Of long features the files keep
+the first rows.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from golden import Answers
+
+from vidmodels import models
+from vidmodels.models import vidtr
+from vidmodels.nn.separable import SeparableAttention
+from vidmodels.nn.time_pool import Pool
+from vidmodels.weights import convert, parts
+from vidmodels.weights import vidtr as vidtr_weights
+
+MODELS = ('vidtr', 'vidtr_attention_module')
+TOLERANCE = 1e-5
+# Residual streams grow to 19 before the last norm: there the authors' float32
+# is up to 4.3e-5 off the same computed in float64, ours up to 2.5e-5.
+FEATURE_TOLERANCE = {
+  f'encoder_layers_{i}{part}': 1e-4
+  for i in range(48)
+  for part in ('', '_self_attn')
+}
+FIRST_ROWS = True
+
+
+def model_of(config: Mapping) -> vidtr.Model:
+  """Our fields from the neutral ones and from the authors' constructor's."""
+  made = config['original']
+  theirs = made['kwargs']
+  assert config['layernorm_eps'] == 1e-5
+  assert theirs['normalize_before']
+  t, P, P2 = config['patch']
+  assert P == P2
+  return models.build(
+    'vidtr',
+    classes=config['num_classes'],
+    layers=config['layers'],
+    width=config['dim'],
+    heads=config['heads'],
+    mlp_ratio=config['mlp_dim'] / config['dim'],
+    patch=P,
+    patch_frames=t,
+    activation=config['activation'],
+    positions='every' if config['pos_every_layer'] else 'first',
+    **_scheme(made['class'], theirs),
+  )
+
+
+def _scheme(name: str, theirs: Mapping) -> dict:
+  """Which tokens there are and what they look along."""
+  if name == 'CompactVidTr':
+    # Joint from the layer after the last that pools.
+    pairs = sorted(
+      zip(theirs['layer_pool'], theirs['number_of_keys'], strict=True)
+    )
+    if not pairs:
+      return {'attention': 'joint'}
+    layers, drops = zip(*pairs, strict=True)
+    return {
+      'attention': 'merged',
+      'joint_from': layers[-1] + 1,
+      'pool': 'top_k',
+      'pool_layers': layers,
+      'pool_drop': drops,
+    }
+  assert name == 'VidTr'
+  if not theirs.get('merge_later', False):
+    return {'attention': 'separable'}
+  first = theirs.get('merge_index', 6) + 1
+  if first <= 0:
+    return {'attention': 'joint'}
+  return {'attention': 'merged', 'joint_from': first}
+
+
+def clip_of(config: Mapping) -> tuple[int, int, int]:
+  """Frames and pixels that the file's tables are for."""
+  t, P, _ = config['patch']
+  H, W = config['grid_hw']
+  return config['time_tokens'] * t, H * P, W * P
+
+
+def run(config: Mapping, state: Mapping, given: np.ndarray) -> Answers:
+  if config['model'] == 'vidtr_attention_module':
+    return _run_attention(config, state, given)
+  model = model_of(config)
+  variables = vidtr_weights.load(state, model, clip=clip_of(config))
+  logits_BK, kept = jax.jit(
+    lambda v, x: model.apply(v, x, mutable='intermediates')
+  )(variables, given.transpose(0, 2, 3, 4, 1))
+  kept = kept['intermediates']
+  theirs = {'conv_stem': kept['patches'][0].transpose(0, 4, 1, 2, 3)}
+  for i in range(model.layers):
+    layer = kept[f'layer_{i}']
+    (grid, cls), name = layer['tokens'][0], f'encoder_layers_{i}'
+    theirs[name] = _theirs(grid, cls)
+    if cls is None:  # else the class row is no part of what attention answers
+      theirs[f'{name}_self_attn'] = _theirs(layer['attention'][0], None)
+  theirs['encoder_norm'] = kept['after_norm'][0][None]
+  theirs['encoder'] = theirs['encoder_norm']
+  return Answers(logits_BK, theirs)
+
+
+def _theirs(grid: jax.Array, cls_BLD: jax.Array | None) -> np.ndarray:
+  """Tokens (tokens, batch, width), a class token apart first."""
+  B, D = grid.shape[0], grid.shape[-1]
+  rows_BLD = np.asarray(grid).reshape(B, -1, D)
+  if cls_BLD is not None:
+    rows_BLD = np.concatenate([cls_BLD, rows_BLD], axis=1)
+  return rows_BLD.transpose(1, 0, 2)
+
+
+def attention_of(config: Mapping) -> tuple[SeparableAttention, int, int]:
+  """An attention layer, and the class rows in time and in space."""
+  name = config['original']['class']
+  theirs = config['original']['kwargs']
+  first = name.endswith('SpatioFirst')
+  both = name.endswith(('DualToken', 'STDDual', 'STDSTDual'))
+  space = both or name.endswith('SpatioToken')
+  drop = config['drop']
+  assert bool(drop) == bool(theirs.get('pool', False))
+  pool = Pool('top_k', drop=drop) if drop else None
+  layer = SeparableAttention(
+    config['heads'],
+    order='NT' if first else 'TN',
+    lead=int(both),
+    pool=pool,
+  )
+  return layer, int(both), int(space)
+
+
+def _run_attention(
+  config: Mapping, state: Mapping, given: np.ndarray
+) -> Answers:
+  layer, in_time, in_space = attention_of(config)
+  T, N = config['time_tokens'] + in_time, config['space_tokens'] + in_space
+  L, B, D = given.shape
+  # C-VidTr's layers pass the class token by: it comes first and stays.
+  passed = L - T * N
+  assert passed in (0, 1)
+  h_BTND = given[passed:].transpose(1, 0, 2).reshape(B, T, N, D)
+  A = config['heads']
+  shapes = {
+    'attn/qkv/kernel': (D, 3, A, D // A),
+    'attn/qkv/bias': (3, A, D // A),
+    'attn/out/kernel': (A, D // A, D),
+    'attn/out/bias': (D,),
+  }
+  used = {k: v for k, v in state.items() if not k.startswith('linear_temporal')}
+  made = convert.convert(
+    vidtr_weights.in_proj('self_attn', 'attn'),
+    {f'self_attn.{key}': value for key, value in used.items()},
+    {path: jax.ShapeDtypeStruct(s, 'float32') for path, s in shapes.items()},
+  )
+  params = parts.unflat(made)['params']['attn']
+  (_, out), kept = jax.jit(
+    lambda p, h: layer.apply(
+      {'params': p}, h, h, False, mutable='intermediates'
+    )
+  )(params, h_BTND)
+  rows = np.concatenate([given[:passed], _theirs(out, None)])
+  features = {}
+  if layer.pool:
+    kept_BNAT = np.asarray(kept['intermediates']['kept'][0])
+    order = kept_BNAT.transpose(2, 0, 1, 3)
+    features['kept_index'] = order.reshape(-1, order.shape[-1])
+  return Answers(rows, features)
