@@ -15,6 +15,7 @@ CV2 = {
   'bicubic': cv2.INTER_CUBIC,
 }
 METHODS = sorted(CV2)
+ALL = position.Resize.__args__
 SIZES = [((4, 4), (6, 6)), ((4, 6), (7, 3)), ((7, 7), (4, 4)), ((2, 3), (5, 9))]
 
 
@@ -58,14 +59,14 @@ def test_nearest_is_computed_in_float32_as_torch_does():
   assert rows[23, 0] == 6
 
 
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('method', ALL)
 def test_a_table_of_the_right_size_is_left_alone(method):
   pos_HWD = jnp.asarray(table(4, 6, 3))
   assert position.fit_grid(pos_HWD, 4, 6, method) is pos_HWD
   assert position.fit_time(pos_HWD[0], 6, method).shape == (6, 3)
 
 
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('method', ALL)
 def test_a_constant_table_stays_constant(method):
   got = position.fit_grid(np.full((5, 4, 1), 0.7, np.float32), 9, 3, method)
   np.testing.assert_allclose(got, 0.7, rtol=1e-6)
@@ -83,3 +84,48 @@ def test_a_stored_table_keeps_its_size_whatever_is_asked():
   np.testing.assert_array_equal(
     module.apply(variables, 9, 3), variables['params']['table']
   )
+
+
+@pytest.mark.parametrize(('old', 'new'), [*SIZES, ((14, 14), (5, 24))])
+def test_smoothed_bicubic_is_torchs(old, new):
+  torch = pytest.importorskip('torch')
+  pos_HWD = table(*old, 3)
+  wanted = torch.nn.functional.interpolate(
+    torch.tensor(pos_HWD.transpose(2, 0, 1)[None]),
+    size=new,
+    mode='bicubic',
+    antialias=True,
+    align_corners=False,
+  )
+  got = position.fit_grid(pos_HWD, *new, 'bicubic_antialias')
+  wanted = wanted[0].numpy().transpose(1, 2, 0)
+  np.testing.assert_allclose(got, wanted, atol=3e-6)
+
+
+def test_smoothed_bicubic_is_the_kernel_of_pillow():
+  # Both resize images of one channel in float; a = -0.5, edges renormalised.
+  image = pytest.importorskip('PIL.Image')
+  pos_HW = table(14, 9)
+  wanted = image.fromarray(pos_HW).resize((5, 20), image.BICUBIC)
+  got = position.fit_grid(pos_HW[..., None], 20, 5, 'bicubic_antialias')
+  np.testing.assert_allclose(got[..., 0], np.asarray(wanted), atol=3e-6)
+
+
+@pytest.mark.parametrize(('old', 'new'), [(4, 6), (7, 3), (5, 1), (1, 4)])
+def test_corners_stay_where_they_are_and_the_rest_is_linear(old, new):
+  pos_TD = table(old, 2)
+  got = position.fit_time(pos_TD, new, 'corners')
+  at = np.linspace(0, old - 1, new) if new > 1 else [0]
+  for d in range(2):
+    wanted = np.interp(at, np.arange(old), pos_TD[:, d])
+    np.testing.assert_allclose(got[:, d], wanted, atol=1e-6)
+
+
+def test_a_flat_resize_scrambles_the_grid_as_the_release_did():
+  # 14 x 14 to 28 x 28: the first new row is half of the first old one.
+  place = np.arange(196, dtype=np.float32).reshape(14, 14, 1)
+  got = position.fit_grid(place, 28, 28, 'nearest_flat')[..., 0]
+  assert got[0].tolist() == [i // 4 for i in range(28)]
+  assert got[1].tolist() == [7 + i // 4 for i in range(28)]
+  grid = position.fit_grid(place, 28, 28, 'nearest')[..., 0]
+  assert abs((got != grid).mean() - 0.93) < 0.01

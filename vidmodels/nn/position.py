@@ -5,6 +5,7 @@ input. So one checkpoint runs at any clip length and frame size, and nothing
 about either is written into a model.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -15,7 +16,15 @@ from flax import linen as nn
 
 from vidmodels.typing import InputError
 
-Resize = Literal['nearest', 'bilinear', 'bicubic']
+Resize = Literal[
+  'nearest',
+  'nearest_flat',
+  'bilinear',
+  'bicubic',
+  'bicubic_antialias',
+  'corners',
+]
+NEAREST = ('nearest', 'nearest_flat')  # on one axis they are the same
 
 
 class Table(nn.Module):
@@ -47,11 +56,17 @@ def fit_grid(
     pos_HWD: one row a patch, laid out as the patches of a frame.
     height: rows of patches wanted.
     width: columns of patches wanted.
-    method: see `sources`.
+    method: see `sources`. 'nearest_flat' stretches the rows of the table as
+      one line, row after row of patches: a scrambled grid, but the one that
+      TimeSformer's 448-pixel models were trained from.
 
   Returns:
     [height, width, D]; the same array if the grid is already that.
   """
+  if method == 'nearest_flat' and pos_HWD.shape[:2] != (height, width):
+    D = pos_HWD.shape[-1]
+    line = fit_time(pos_HWD.reshape(-1, D), height * width, 'nearest')
+    return line.reshape(height, width, D)
   return _fit(_fit(pos_HWD, height, method, axis=0), width, method, axis=1)
 
 
@@ -101,7 +116,7 @@ def _fit(table: jax.Array, size: int, method: Resize, *, axis: int):
   if table.shape[axis] == size:
     return table
   index_RS, weight_RS = sources(table.shape[axis], size, method)
-  if method == 'nearest':
+  if method in NEAREST:
     return jnp.take(table, index_RS[:, 0], axis=axis)
   moved = jnp.moveaxis(table, axis, -1)
   taps = jnp.take(moved, index_RS, axis=-1)
@@ -112,15 +127,19 @@ def _fit(table: jax.Array, size: int, method: Resize, *, axis: int):
 def sources(old: int, new: int, method: Resize) -> tuple[Any, Any]:
   """Which rows of a table of `old` rows make each of `new` rows, and how.
 
-  These are torch's `interpolate` rules, which the releases call. Pixel centres
-  sit at half, taps beyond an edge repeat it, and nothing is smoothed when a
-  table shrinks (`jax.image.resize` differs in the last two, and in its cubic).
+  All but the last are torch's `interpolate` rules, which the releases call.
+  Pixel centres sit at half, taps beyond an edge repeat it, and nothing is
+  smoothed when a table shrinks (`jax.image.resize` differs in the last two, and
+  in its cubic).
 
   Args:
     old: rows there are.
     new: rows wanted.
     method: 'nearest' takes row floor(i * old / new), no half pixel; 'bilinear'
-      weighs the two nearest rows; 'bicubic' four rows, with a = -0.75.
+      weighs the two nearest rows; 'bicubic' four rows, with a = -0.75;
+      'bicubic_antialias' four rows with a = -0.5, more when a table shrinks,
+      and none beyond an edge (timm's image models); 'corners' is linear with
+      the first and last rows kept as they are (Google's).
 
   Returns:
     Row numbers int [new, taps] and weights float32 [new, taps], rows sum to 1.
@@ -130,25 +149,41 @@ def sources(old: int, new: int, method: Resize) -> tuple[Any, Any]:
   """
   if new < 1:
     raise InputError(f'cannot fit {old} positions to {new}; give at least 1')
-  if method == 'nearest':
+  half = (np.arange(new) + 0.5) * old / new - 0.5
+  if method in NEAREST:
     # In float32, as torch does it: exact arithmetic differs at 14 -> 46.
     at = np.arange(new, dtype=np.float32) * np.float32(old / new)
-    index = np.floor(at).astype(int)[:, None]
-    weight = np.ones((new, 1))
+    index, weight = np.floor(at).astype(int)[:, None], np.ones((new, 1))
+  elif method == 'corners':
+    index, weight = _linear(np.arange(new) * (old - 1) / max(new - 1, 1))
   elif method == 'bilinear':
-    at = np.maximum((np.arange(new) + 0.5) * old / new - 0.5, 0)
-    low = np.floor(at)
-    index = np.stack([low, low + 1], 1).astype(int)
-    weight = np.stack([1 - (at - low), at - low], 1)
+    index, weight = _linear(np.maximum(half, 0))
+  elif method == 'bicubic':
+    index = (np.floor(half)[:, None] + np.arange(-1, 3)).astype(int)
+    weight = _cubic(np.abs(half[:, None] - index), a=-0.75)
   else:
-    at = (np.arange(new) + 0.5) * old / new - 0.5
-    index = (np.floor(at)[:, None] + np.arange(-1, 3)).astype(int)
-    weight = _cubic(np.abs(at[:, None] - index))
+    index, weight = _smoothed(half, old, max(old / new, 1))
   return index.clip(0, old - 1), weight.astype(np.float32)
 
 
-def _cubic(far: np.ndarray, a: float = -0.75) -> np.ndarray:
-  """Keys' cubic kernel at distances `far`, in rows, with torch's a."""
+def _linear(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """The rows before and after each place, and their weights."""
+  low = np.floor(at)
+  index = np.stack([low, low + 1], 1).astype(int)
+  return index, np.stack([1 - (at - low), at - low], 1)
+
+
+def _smoothed(at: np.ndarray, old: int, shrink: float):
+  """Keys' kernel as wide as a table shrinks, within the table, summing to 1."""
+  reach = math.ceil(2 * shrink) + 1
+  index = np.floor(at)[:, None].astype(int) + np.arange(-reach, reach + 1)
+  weight = _cubic(np.abs(at[:, None] - index) / shrink, a=-0.5)
+  weight *= (index >= 0) & (index < old)
+  return index, weight / weight.sum(1, keepdims=True)
+
+
+def _cubic(far: np.ndarray, a: float) -> np.ndarray:
+  """Keys' cubic kernel at distances `far`, in rows."""
   near = (a + 2) * far**3 - (a + 3) * far**2 + 1
   tail = a * (far**3 - 5 * far**2 + 8 * far - 4)
-  return np.where(far <= 1, near, tail)
+  return np.where(far <= 1, near, np.where(far < 2, tail, 0))
