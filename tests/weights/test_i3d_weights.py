@@ -1,0 +1,213 @@
+"""I3D's published files, and an image ResNet inflated into it."""
+
+import json
+
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vidmodels import models
+from vidmodels.models.i3d import HEAVY
+from vidmodels.typing import InputError
+from vidmodels.weights import i3d, parts
+from vidmodels.weights.convert import Books
+
+KEEPS_FRAMES = {'stem_stride': 1, 'pool_stride': 1}
+# Fields, parameters and what each convolution over time adds up to.
+PUBLISHED = {
+  'i3d_r50_mmaction2_light': ({}, 28_043_472),
+  'i3d_r50_mmaction2_heavy': ({'reach': HEAVY, **KEEPS_FRAMES}, 33_024_208),
+  'i3d_r50_slowfast': (KEEPS_FRAMES, 28_043_472),
+}
+SMALL = {'width': 4, 'reach': ((3, 1), (1, 3))}
+
+
+def small(**fields):
+  return models.build('i3d', classes=3, **{**SMALL, **fields})
+
+
+def drawn(model, seed: int = 0):
+  """Variables that differ in every number; variances are positive."""
+  video = jax.ShapeDtypeStruct((1, 8, 16, 16, 3), jnp.float32)
+  abstract = jax.eval_shape(model.init, jax.random.key(0), video)
+  rng = np.random.default_rng(seed)
+  draw = lambda x: np.float32(rng.uniform(0.5, 1.5, x.shape))
+  return jax.tree.map(draw, dict(abstract))
+
+
+def assert_equal(ours, theirs):
+  assert set(ours) == set(theirs)
+  for name in ours:
+    np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_a_published_file_fills_the_full_size_model(shared, name):
+  manifest = json.loads((shared / 'manifests' / f'{name}.json').read_text())
+  fields, count = PUBLISHED[name]
+  model = models.build('i3d', classes=400, **fields)
+  # Zeros of any shape in four bytes: nothing of the full size is allocated.
+  state = {
+    key: np.broadcast_to(np.float32(0), shape)
+    for key, shape, _ in manifest['entries']
+  }
+  books = Books()
+  variables = i3d.load(state, model, books=books)
+  video = jax.ShapeDtypeStruct((1, 32, 224, 224, 3), jnp.float32)
+  abstract = jax.eval_shape(model.init, jax.random.key(0), video)
+  assert jax.tree.map(np.shape, variables) == jax.tree.map(np.shape, abstract)
+  total = sum(x.size for x in jax.tree.leaves(variables['params']))
+  assert total == manifest['num_params'] == count
+  assert {key.split('.')[-1] for key in books.dropped} == {
+    'num_batches_tracked'
+  }
+  assert len(books.dropped) == 53  # one a norm: 1 + 3 * 16 + 4
+
+
+@pytest.mark.parametrize('release', ['mmaction2', 'slowfast'])
+def test_saving_and_loading_gives_the_same_variables(release):
+  model = small()
+  variables = drawn(model)
+  state = i3d.save(variables, model, release)
+  assert i3d.release_of(state) == release
+  again = i3d.load(state, model)
+  assert_equal(parts.flat(again), parts.flat(variables))
+
+
+def test_releases_differ_in_names_alone():
+  model = small()
+  one, other = (
+    i3d.save(drawn(model), model, release)
+    for release in ('mmaction2', 'slowfast')
+  )
+  project = 'backbone.layer1.0.downsample'
+  for theirs, key in {
+    's1.pathway0_stem.bn.running_var': 'backbone.conv1.bn.running_var',
+    's2.pathway0_res0.branch1.weight': f'{project}.conv.weight',
+    's2.pathway0_res0.branch1_bn.bias': f'{project}.bn.bias',
+    's3.pathway0_res1.branch2.a.weight': 'backbone.layer2.1.conv1.conv.weight',
+    's3.pathway0_res0.branch2.b.weight': 'backbone.layer2.0.conv2.conv.weight',
+    's3.pathway0_res0.branch2.c_bn.weight': 'backbone.layer2.0.conv3.bn.weight',
+    'head.projection.weight': 'cls_head.fc_cls.weight',
+  }.items():
+    np.testing.assert_array_equal(other[theirs], one[key], err_msg=theirs)
+  assert len(one) == len(other)
+
+
+def image_of(state):
+  """The released file's image parent, were all its frames the same."""
+  names = {'conv1.conv': 'conv1', 'conv1.bn': 'bn1'}
+  found = {}
+  for key, array in state.items():
+    if key.startswith('cls_head'):
+      continue
+    key = key.removeprefix('backbone.')
+    for number in '123':
+      key = key.replace(f'.conv{number}.conv.', f'.conv{number}.')
+      key = key.replace(f'.conv{number}.bn.', f'.bn{number}.')
+    key = key.replace('downsample.conv', 'downsample.0')
+    key = key.replace('downsample.bn', 'downsample.1')
+    for theirs, ours in names.items():
+      if key.startswith(theirs):
+        key = key.replace(theirs, ours)
+    found[key] = array.sum(2) if array.ndim == 5 else array
+  return found
+
+
+def test_kernels_are_repeated_over_time_and_divided_by_their_frames():
+  model = small()
+  image = image_of(i3d.save(drawn(model), model))
+  books = Books()
+  made = i3d.inflate(image, model, books=books)
+  kernel = made['params']['stage1_block0']['reduce']['conv']['kernel']
+  assert kernel.shape == (3, 1, 1, 4, 4)
+  for t in range(3):
+    wanted = image['layer1.0.conv1.weight'][:, :, 0, 0].T / 3
+    np.testing.assert_allclose(kernel[t, 0, 0], wanted, rtol=1e-6)
+  norm = made['batch_stats']['stage2_block1']['space']['norm']
+  np.testing.assert_array_equal(norm['var'], image['layer2.1.bn2.running_var'])
+  assert 'head' not in made['params']
+  assert set(books.random) == {'head/kernel', 'head/bias'}
+
+
+def test_classes_of_the_image_model_are_left_out_and_said():
+  model, books = small(), Books()
+  image = image_of(i3d.save(drawn(model), model))
+  image |= {'fc.weight': np.ones((9, 8)), 'fc.bias': np.ones(9)}
+  i3d.inflate(image, model, books=books)
+  assert set(books.dropped) == {'fc.weight', 'fc.bias'}
+
+
+def test_a_still_clip_is_answered_as_its_image_is():
+  # Away from the clip's ends, which look at zeros: on the first stage's middle.
+  model = small(reach=((3,),), stem_stride=1, pool_stride=1, stem_reach=3)
+  image = image_of(i3d.save(drawn(model), model))
+  clip = np.random.default_rng(0).normal(size=(1, 1, 16, 16, 3))
+  still = np.repeat(np.float32(clip), 9, axis=1)
+  flat = small(reach=((1,),), stem_stride=1, pool_stride=1, stem_reach=1)
+  answers = []
+  for each in (model, flat):
+    made = i3d.inflate(image, each)
+    made['params']['head'] = drawn(model)['params']['head']
+    _, kept = each.apply(made, still, mutable='intermediates')
+    answers.append(kept['intermediates']['after_stage_1'][0])
+  video, frames = answers
+  np.testing.assert_allclose(video[:, 2:-2], frames[:, 2:-2], rtol=2e-5)
+  assert abs(video[:, 0] / frames[:, 0] - 1).max() > 0.01
+
+
+def test_the_authors_inflation_is_ours(shared):
+  found = 0
+  for path in sorted((shared / 'golden').rglob('*.npz')):
+    image = golden.read_state(path, 'resnet2d/')
+    if not image:
+      continue
+    found += 1
+    wanted = golden.read_state(path)
+    width = image['conv1.weight'].shape[0]
+    model = models.build('i3d', classes=2, width=width, reach=reach_of(wanted))
+    made = parts.flat(i3d.inflate(image, model))
+    again = i3d.save(parts.unflat(made), model)
+    assert set(again) == {k for k in wanted if 'num_batches' not in k}
+    for key, array in again.items():
+      np.testing.assert_allclose(array, wanted[key], rtol=1e-6, err_msg=key)
+  if not found:
+    pytest.skip('no file with an image ResNet')
+
+
+def reach_of(state) -> tuple[tuple[int, ...], ...]:
+  """Frames that each block's first kernel has, read off the file."""
+  stages = {}
+  for key, array in state.items():
+    if key.endswith('.conv1.conv.weight') and '.layer' in key:
+      stage = key.split('.')[1]
+      stages.setdefault(stage, []).append(array.shape[2])
+  return tuple(tuple(frames) for frames in stages.values())
+
+
+@pytest.mark.parametrize(
+  ('change', 'says'),
+  [
+    (lambda s: s.pop('backbone.layer1.0.conv2.bn.running_mean'), 'not fill'),
+    (lambda s: s.update({'backbone.extra': np.ones(2)}), 'for: backbone.extra'),
+    (
+      lambda s: s.update({'cls_head.fc_cls.weight': np.ones((2, 8))}),
+      'cls_head.fc_cls.weight has shape',
+    ),
+    (lambda s: s.pop('backbone.conv1.conv.weight'), 'neither backbone.conv1'),
+  ],
+  ids=['missing', 'extra', 'shape', 'neither release'],
+)
+def test_a_file_that_does_not_fit_is_refused_by_name(change, says):
+  model = small()
+  state = i3d.save(drawn(model), model)
+  change(state)
+  with pytest.raises(InputError, match=says):
+    i3d.load(state, model)
+
+
+def test_an_image_model_of_other_keys_is_refused():
+  with pytest.raises(InputError, match=r'no conv1\.weight; its keys start'):
+    i3d.inflate({'stem.weight': np.ones(1)}, small())

@@ -1,0 +1,274 @@
+"""I3D: a ResNet-50 whose image kernels were given a time axis.
+
+arXiv 1705.07750 as later releases built it on ResNet-50 (arXiv 1711.07971): the
+network that VidTr is averaged with. Three of those releases are here, told
+apart by fields:
+
+* light (defaults), mmaction2's `i3d_r50`: every other block looks along time,
+  and stem and first pool each halve the frames;
+* heavy, mmaction2's: `HEAVY`, every block looks along time, and the stem and
+  the first pool keep the frames;
+* SlowFast's I3D 8 x 8: light, but keeping the frames as heavy does.
+
+Time is never strided inside a stage; a pool after the first one halves it.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vidmodels.nn.batch_norm import BatchNorm
+from vidmodels.nn.patch import check_channels, check_video
+from vidmodels.typing import BelowOne, Count, InputError, Positive
+
+# Frames that the first convolution of each block sees, stage by stage.
+LIGHT = ((3, 3, 3), (3, 1, 3, 1), (3, 1, 3, 1, 3, 1), (1, 3, 1))
+HEAVY = ((3,) * 3, (3,) * 4, (3,) * 6, (3,) * 3)
+STEM = 7  # edge of the stem's window in pixels
+EXPANSION = 4  # channels after a block over those inside
+
+# 28 million parameters: they are spread over 'fsdp' and need no 'tensor'.
+SHARDING = (
+  (r'/conv/kernel$', (None, None, None, None, 'fsdp')),  # [T, H, W, D, D]
+  (r'^head/kernel$', ('fsdp', None)),
+  (r'/(bias|scale)$', ()),
+)
+
+TINY = {'width': 4, 'reach': ((3,), (3, 1), (1,), (3,))}
+TINY_CLIP = (8, 32, 24)
+VARIANTS = (
+  {'reach': ((3, 3), (3,)), 'stem_stride': 1, 'pool_stride': 1},
+  {'stem_stride': 1, 'pool_stride': 1, 'head_window': 1, 'zero_last': True},
+)
+
+
+class ConvNorm(nn.Module):
+  """A convolution without bias, batch norm, and ReLU if `relu`.
+
+  Attributes:
+    width: channels after it.
+    window: frames, rows and columns that a place sees; odd, zeros beyond.
+    stride: over frames, rows and columns.
+    zero: whether the norm starts at zero.
+  """
+
+  width: int
+  window: tuple[int, int, int]
+  stride: tuple[int, int, int] = (1, 1, 1)
+  relu: bool = True
+  zero: bool = False
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:
+    """Returns [B, T, H, W, D] of the new width, fewer places by the stride."""
+    h_BTHWD = nn.Conv(
+      self.width,
+      self.window,
+      self.stride,
+      # Not 'SAME', which pads one side alone where a stride is even.
+      padding=[(size // 2, size // 2) for size in self.window],
+      use_bias=False,
+      dtype=self.dtype,
+      kernel_init=nn.initializers.variance_scaling(2, 'fan_out', 'normal'),
+      name='conv',
+    )(h_BTHWD)
+    h_BTHWD = BatchNorm(
+      dtype=self.dtype,
+      scale_init=nn.initializers.zeros if self.zero else nn.initializers.ones,
+      name='norm',
+    )(h_BTHWD, train)
+    return nn.relu(h_BTHWD) if self.relu else h_BTHWD
+
+
+class Bottleneck(nn.Module):
+  """Fewer channels (and time), space, more channels; added to what came.
+
+  Attributes:
+    width: channels inside; four times as many come out.
+    reach: frames that the first convolution sees.
+    stride: of rows and columns, in the convolution over space.
+    project: whether what came is projected to the new shape.
+    zero_last: whether a fresh block adds nothing.
+  """
+
+  width: int
+  reach: int
+  stride: int
+  project: bool
+  zero_last: bool
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:
+    """Returns [B, T, H, W, 4 width]."""
+    layer = functools.partial(ConvNorm, dtype=self.dtype)
+    wide, stride = EXPANSION * self.width, (1, self.stride, self.stride)
+    more = layer(self.width, (self.reach, 1, 1), name='reduce')(h_BTHWD, train)
+    more = layer(self.width, (1, 3, 3), stride, name='space')(more, train)
+    more = layer(
+      wide, (1, 1, 1), relu=False, zero=self.zero_last, name='expand'
+    )(more, train)
+    if self.project:
+      h_BTHWD = layer(wide, (1, 1, 1), stride, relu=False, name='project')(
+        h_BTHWD, train
+      )
+    return nn.relu(h_BTHWD + more)
+
+
+class Model(nn.Module):
+  """I3D-R50: stem, pool, four stages of bottlenecks, mean, one linear layer.
+
+  Takes frames of at least 7 x 7 pixels, and enough of them for one to be left
+  after the strides. Batch statistics are kept in 'batch_stats'. On request
+  (collection 'intermediates') it sows [B, T, H, W, D] as 'after_stem' and
+  'after_stage_<i>', and the class feature as 'after_pool'.
+
+  Attributes:
+    classes: answers, K.
+    dtype: of the computation; parameters, statistics and logits are float32.
+    width: channels of the stem and inside the first stage; later stages double
+      them.
+    reach: frames that the first convolution of each block sees, odd, a tuple a
+      stage: `LIGHT`, `HEAVY`, or blocks of another depth.
+    stem_reach: frames that the stem sees, odd.
+    stem_stride: frames that the stem goes on by.
+    pool_stride: frames that the first pool goes on by; it drops the others.
+    dropout: chance that a feature is zeroed before the head.
+    head_window: edge, in places of the last grid, of the windows that the head
+      answers one by one; answers are averaged as probabilities. 7 is SlowFast's
+      test of crops larger than the 224 pixels it trained on; 0 is one window.
+    zero_last: whether a fresh block adds nothing at first, as SlowFast's.
+    remat: recompute blocks in the backward pass, to save memory.
+  """
+
+  classes: Positive
+  dtype: Any = jnp.float32
+  width: Positive = 64
+  reach: tuple[tuple[Positive, ...], ...] = LIGHT
+  stem_reach: Positive = 5
+  stem_stride: Positive = 2
+  pool_stride: Positive = 2
+  dropout: BelowOne = 0.5
+  head_window: Count = 0
+  zero_last: bool = False
+  remat: bool = False
+
+  def setup(self):
+    """Names the submodules; the names are the keys of checkpoints."""
+    self._refuse_reach()
+    # Static argument 2 is `train`, counted from self.
+    remat = functools.partial(nn.remat, static_argnums=(2,))
+    block = remat(Bottleneck) if self.remat else Bottleneck
+    self.stem = ConvNorm(
+      self.width,
+      (self.stem_reach, STEM, STEM),
+      (self.stem_stride, 2, 2),
+      dtype=self.dtype,
+    )
+    self.stages = [
+      [
+        block(
+          width=self.width * 2**s,
+          reach=reach,
+          stride=2 if s and not i else 1,
+          project=not i,
+          zero_last=self.zero_last,
+          dtype=self.dtype,
+          name=f'stage{s + 1}_block{i}',
+        )
+        for i, reach in enumerate(stage)
+      ]
+      for s, stage in enumerate(self.reach)
+    ]
+    self.drop = nn.Dropout(self.dropout)
+    self.head = nn.Dense(
+      self.classes,
+      dtype=jnp.float32,
+      kernel_init=nn.initializers.normal(0.01),
+    )
+
+  def __call__(
+    self, video_BTHWC: jax.Array, *, train: bool = False
+  ) -> jax.Array:
+    """Scores the classes.
+
+    Args:
+      video_BTHWC: normalised float RGB.
+      train: dropout on, which needs the rng 'dropout', and statistics of this
+        batch, which needs 'batch_stats' mutable.
+
+    Returns:
+      logits_BK, float32; log probabilities if there are several windows.
+
+    Raises:
+      InputError: (a ValueError) for video that is too short or too small, is
+        not float, or has other channels than the weights.
+    """
+    y_BHWD = self._pooled(video_BTHWC, train)
+    logits_BHWK = self.head(self.drop(y_BHWD, deterministic=not train))
+    if logits_BHWK.shape[1:3] == (1, 1):
+      return logits_BHWK[:, 0, 0]
+    # Their softmax is the mean of the windows' own.
+    return jnp.log(nn.softmax(logits_BHWK).mean((1, 2)))
+
+  def features(
+    self, video_BTHWC: jax.Array, *, train: bool = False
+  ) -> jax.Array:
+    """What the head sees, averaged over its windows: [B, D] float32.
+
+    Use it as `model.apply(variables, video, method='features')`; arguments are
+    those of a call.
+    """
+    return self._pooled(video_BTHWC, train).mean((1, 2))
+
+  def _pooled(self, video_BTHWC: jax.Array, train: bool) -> jax.Array:
+    """Means of the last grid over time and windows, [B, H, W, D] float32."""
+    self._refuse(video_BTHWC)
+    h_BTHWD = self.stem(video_BTHWC.astype(self.dtype), train)
+    h_BTHWD = nn.max_pool(
+      h_BTHWD,
+      (1, 3, 3),
+      (self.pool_stride, 2, 2),
+      padding=((0, 0), (1, 1), (1, 1)),
+    )
+    self.sow('intermediates', 'after_stem', h_BTHWD)
+    for s, stage in enumerate(self.stages):
+      for block in stage:
+        h_BTHWD = block(h_BTHWD, train)
+      self.sow('intermediates', f'after_stage_{s + 1}', h_BTHWD)
+      if s == 0:
+        h_BTHWD = nn.max_pool(h_BTHWD, (2, 1, 1), (2, 1, 1))
+    y_BHWD = h_BTHWD.astype(jnp.float32).mean(1)
+    H, W = (min(self.head_window or n, n) for n in y_BHWD.shape[1:3])
+    y_BHWD = nn.avg_pool(y_BHWD, (H, W))
+    self.sow('intermediates', 'after_pool', y_BHWD)
+    return y_BHWD
+
+  def _refuse_reach(self) -> None:
+    """Raises InputError for windows in time that have no middle."""
+    for name, stage in [
+      ('stem_reach', (self.stem_reach,)),
+      *(('reach', stage) for stage in self.reach),
+    ]:
+      if any(frames % 2 == 0 for frames in stage):
+        raise InputError(f'{name} has {stage} frames; wanted odd numbers')
+    if not self.reach or not all(self.reach):
+      raise InputError(f'reach is {self.reach}; wanted blocks in every stage')
+
+  def _refuse(self, video: jax.Array) -> None:
+    """Raises InputError for what the strides leave nothing of."""
+    check_video(video)
+    T, H, W = video.shape[1:4]
+    frames = self.stem_stride * self.pool_stride + 1
+    if frames > T or min(H, W) < STEM:
+      raise InputError(
+        f'video has {T} frames of {H} x {W} pixels; wanted at least {frames} '
+        f'frames of {STEM} x {STEM}; give a longer or larger clip'
+      )
+    if self.has_variable('params', 'stem'):
+      kernel = self.get_variable('params', 'stem')['conv']['kernel']
+      check_channels(video, kernel.shape[-2])
