@@ -21,6 +21,7 @@ AXES = {
   'K': 'classes',
   'V': 'views of a video',
   'F': 'hidden width of an MLP',
+  'G': 'gates of a token, one a focal level and one for the global context',
   'M': 'microbatches of a step',
   'P': 'pixels of a patch edge',
   'Q': 'query tokens',

@@ -1,0 +1,156 @@
+"""FocalNet, an image model, frame by frame (arXiv 2203.11926).
+
+As released by Microsoft, and in the same numbers on the HF hub and in timm.
+The frames of a clip are answered apart and their logits averaged; an image is
+a clip of one frame. It is what Video-FocalNets start from, and their design
+(a).
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from vidmodels.nn import focal, init, stack
+from vidmodels.nn.depthwise import Implementation
+from vidmodels.nn.modulation import LayerNorm
+from vidmodels.typing import Fraction, Positive, PositiveFloat
+
+# The first regex found in a parameter's path says how its axes are split.
+SHARDING = focal.SHARDING
+
+# A model and a clip (frames, height, width) small enough to try things on.
+TINY = {'layers': (2, 1), 'width': 8, 'levels': (2, 1), 'windows': (3, 3)}
+TINY_CLIP = (2, 16, 24)
+VARIANTS = (
+  {'overlap': True, 'post_norm': True, 'layer_scale': True},
+  {'modulation_norm': True, 'normalize': True, 'uneven': 'pad'},
+  {'levels': (3, 2), 'windows': (5, 3), 'drop_unit': 'clip'},
+  {'depthwise': 'conv'},
+)
+
+
+class Model(nn.Module):
+  """FocalNet: patches, stages of focal blocks, one linear layer.
+
+  Takes frames of any size that holds a patch after the last stage. Defaults
+  are the tiny model of small receptive fields, "srf".
+
+  On request (collection 'intermediates') it sows the grid as
+  'after_embedding', 'after_stage_<i>' and 'after_norm', and of every block
+  'gates' and 'modulator', e.g. under 'stage_0_block_1/mod/space', with
+  'modulated', what the modulation adds.
+
+  Attributes:
+    classes: answers, K.
+    dtype: of the computation; parameters, statistics and logits are float32.
+    layers: blocks of each stage. Tiny: (2, 2, 6, 2); small and base:
+      (2, 2, 18, 2).
+    width: of a token in the first stage; it doubles from stage to stage. Tiny
+      and small: 96; base: 128.
+    levels: focal levels of each stage; "srf" has 2, "lrf" 3.
+    windows: taps of the first level of each stage; 2 more a level.
+    patch: edge of a patch in pixels, P.
+    overlap: whether patches overlap, as in the large models.
+    uneven: what becomes of rows and columns that do not fill a patch: left out
+      ('floor', as Microsoft and timm do) or filled up with zeros ('pad', as
+      the HF hub's model does). Only the latter takes them into account.
+    mlp_ratio: units of a perceptron over the width.
+    post_norm: whether norms follow modulation and perceptron.
+    layer_scale: whether these are scaled by channel, from 1e-4.
+    modulation_norm: whether a norm comes before a modulation's projection.
+    normalize: whether modulators are divided by L + 1.
+    drop_path: chance of the last block; it rises linearly from 0 at the first.
+    drop_unit: what a branch is dropped of: a 'frame' or a 'clip'.
+    depthwise: how depthwise convolutions are computed: 'shift' is many times
+      faster on a CPU.
+    remat: recompute blocks in the backward pass, to save memory.
+    scan: run the blocks of a stage as one scan, to compile faster.
+  """
+
+  classes: Positive
+  dtype: Any = jnp.float32
+  layers: tuple[Positive, ...] = (2, 2, 6, 2)
+  width: Positive = 96
+  levels: tuple[Positive, ...] = (2, 2, 2, 2)
+  windows: tuple[Positive, ...] = (3, 3, 3, 3)
+  patch: Positive = 4
+  overlap: bool = False
+  uneven: focal.Uneven = 'floor'
+  mlp_ratio: PositiveFloat = 4.0
+  post_norm: bool = False
+  layer_scale: bool = False
+  modulation_norm: bool = False
+  normalize: bool = False
+  drop_path: Fraction = 0.2
+  drop_unit: focal.DropUnit = 'frame'
+  depthwise: Implementation = 'shift'
+  remat: bool = False
+  scan: bool = False
+
+  def setup(self):
+    """Names the submodules; the names are the keys of checkpoints."""
+    focal.refuse_stages(self.layers, self.levels, self.windows)
+    embed = functools.partial(
+      focal.Embed,
+      overlap=self.overlap,
+      uneven=self.uneven,
+      dtype=self.dtype,
+    )
+    self.embed = embed(self.width, self.patch, name='patch')
+    rates = iter(np.linspace(0, self.drop_path, sum(self.layers)).tolist())
+    stages = []
+    for i, count in enumerate(self.layers):
+      block = functools.partial(focal.stage_block(self, i), (('HW',),))
+      stages.append(
+        [
+          block(drop_path=next(rates), name=f'stage_{i}_block_{j}')
+          for j in range(count)
+        ]
+      )
+    self.stages = stages
+    self.downs = [
+      embed(self.width << i, 2, tokens=True, name=f'down_{i - 1}')
+      for i in range(1, len(self.layers))
+    ]
+    self.norm = LayerNorm(dtype=jnp.float32)
+    self.head = nn.Dense(
+      self.classes, dtype=jnp.float32, kernel_init=init.normal_02
+    )
+
+  def __call__(
+    self, video_BTHWC: jax.Array, *, train: bool = False
+  ) -> jax.Array:
+    """Scores the classes.
+
+    Args:
+      video_BTHWC: normalised float RGB.
+      train: drop path on; needs the rng 'drop_path' if its rate is above 0.
+
+    Returns:
+      logits_BK, float32: the mean of those of the frames, since the head is
+      linear.
+
+    Raises:
+      InputError: (a ValueError) for frames that are too small, not float, or
+        have other channels than the weights.
+    """
+    return self.head(self.features(video_BTHWC, train=train))
+
+  def features(
+    self, video_BTHWC: jax.Array, *, train: bool = False
+  ) -> jax.Array:
+    """The mean of all tokens after the last norm, [B, D] float32."""
+    h_BTHWD = self.embed(video_BTHWC)
+    self.sow('intermediates', 'after_embedding', h_BTHWD)
+    for i, blocks in enumerate(self.stages):
+      if i > 0:
+        h_BTHWD = self.downs[i - 1](h_BTHWD)
+      h_BTHWD = stack.run(blocks, h_BTHWD, train=train, scan=self.scan)
+      self.sow('intermediates', f'after_stage_{i}', h_BTHWD)
+    h_BTHWD = self.norm(h_BTHWD.astype(jnp.float32))
+    self.sow('intermediates', 'after_norm', h_BTHWD)
+    return h_BTHWD.mean((1, 2, 3))

@@ -1,0 +1,305 @@
+"""Video-FocalNet: focal modulation over space and time (arXiv 2307.06947).
+
+As released in TalalWasim/Video-FocalNets, whose weights it runs. Where the
+paper says otherwise:
+
+* The convolution over time is dense, from all channels to all, with windows of
+  3 and 5. Eq. 6 calls it point-wise, Algorithm 1 and Fig. 4 depthwise; with
+  either, the printed 63 and 124 GFLOPs could not be.
+* The global context passes through a GELU, which Eq. 7 leaves out.
+* Algorithm 1 gates the temporal global context with the spatial gate; the
+  release with the temporal one.
+* Gates are one a token in both streams; Eq. 8 has temporal ones a frame.
+* Blocks are split 1 : 1 : 3 : 1 over the stages of T alone; S and B have 18 in
+  the third stage and 2 in the others.
+
+Of the designs of Fig. 4 the release has (e) alone. The others are built here
+from the paper's words; where those leave something open, a field says so.
+
+Tokens lie on a grid `h_BTHWD`. There are no position tables, so nothing of a
+model depends on the length or the size of a clip.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from vidmodels.nn import focal, init, stack
+from vidmodels.nn.depthwise import Implementation
+from vidmodels.nn.modulation import (
+  Fusion,
+  LayerNorm,
+  TemporalConv,
+)
+from vidmodels.typing import (
+  Count,
+  Fraction,
+  InputError,
+  Positive,
+  PositiveFloat,
+)
+
+# Fig. 4: the modulations of a block, each with its streams. 'alternate' has
+# one of the two of 'pair' a block.
+DESIGNS = {
+  'space': (('HW',),),  # (a)
+  'volume': (('THW',),),  # (b)
+  'encoder': (('HW',),),  # (c); blocks along 'T' follow the last stage
+  'pair': (('HW',), ('T',)),  # (d)
+  'alternate': (('HW',), ('T',)),  # (d)
+  'parallel': (('HW', 'T'),),  # (e)
+}
+
+# The designs that read a field which not all of them do.
+READERS = {
+  'fusion': ('parallel',),
+  'time_start': ('parallel',),
+  'temporal_conv': ('volume', 'encoder', 'pair', 'alternate', 'parallel'),
+  'frame_context': ('volume',),
+  'time_first': ('pair', 'alternate'),
+  'time_layers': ('encoder',),
+}
+
+# The first regex found in a parameter's path says how its axes are split.
+SHARDING = (
+  *focal.SHARDING,
+  (r'/time_conv_\d+/kernel$', (None, 'fsdp', 'tensor')),  # [k, D, D]
+  (r'/time_depthwise_\d+/kernel$', ()),
+  (r'/fuse/kernel$', ('tensor', 'fsdp')),  # [2 D, D]
+)
+
+# A model and a clip (frames, height, width) small enough to try things on.
+TINY = {'layers': (2, 1), 'width': 8, 'levels': (2, 1), 'windows': (3, 3)}
+TINY_CLIP = (4, 16, 24)
+VARIANTS = (
+  {'design': 'space'},
+  {'design': 'volume'},
+  {'design': 'volume', 'frame_context': True, 'temporal_conv': 'depthwise'},
+  {'design': 'encoder', 'time_layers': 2},
+  {'design': 'pair'},
+  {'design': 'pair', 'time_first': True, 'temporal_conv': 'depthwise'},
+  {'design': 'alternate'},
+  {'design': 'alternate', 'time_first': True},
+  {'fusion': 'average', 'levels': (3, 2), 'windows': (5, 3)},
+  {'fusion': 'projection', 'overlap': True},
+  {'temporal_conv': 'depthwise', 'depthwise': 'conv'},
+  {'time_start': 'neutral', 'tubelet': 2, 'uneven': 'pad'},
+  {'post_norm': True, 'layer_scale': True, 'drop_unit': 'clip'},
+  {'modulation_norm': True, 'normalize': True},
+)
+
+
+class Model(nn.Module):
+  """Video-FocalNet: patches, stages of focal blocks, one linear layer (Fig. 2).
+
+  Takes any number of frames of any size that holds a patch after the last
+  stage. Defaults are Video-FocalNet-T as released.
+
+  On request (collection 'intermediates') it sows the grid as
+  'after_embedding', 'after_stage_<i>' and 'after_norm', and of every block the
+  'gates' and the 'modulator' of each stream, e.g. under
+  'stage_0_block_1/mod/time', with 'modulated', what the modulation adds.
+
+  Attributes:
+    classes: answers, K.
+    dtype: of the computation; parameters, statistics and logits are float32.
+    layers: blocks of each stage. T: (2, 2, 6, 2); S and B: (2, 2, 18, 2).
+    width: of a token in the first stage; it doubles from stage to stage. T and
+      S: 96; B: 128.
+    levels: focal levels of each stage, L.
+    windows: taps of the first level of each stage; 2 more a level.
+    patch: edge of a patch in pixels, P.
+    tubelet: frames of a patch, t.
+    overlap: whether patches overlap, as in the large image models.
+    uneven: what becomes of rows and columns that do not fill a patch: left out
+      ('floor', as released) or filled up with zeros ('pad').
+    design: of Fig. 4. 'space' (a): frames apart, logits averaged. 'volume' (b):
+      one modulator from convolutions over space, then time. 'encoder' (c): (a)
+      up to the mean over each frame, then `time_layers` blocks along time.
+      'pair' (d): a modulation over space and one over time in every block.
+      'alternate' (d): one of them a block, in turn. 'parallel' (e): both at
+      once, as released.
+    fusion: of the two modulators of 'parallel': 'multiplication' as released,
+      'average', or 'projection' of both together to D channels.
+    temporal_conv: over time: 'dense' as released or 'depthwise'.
+    frame_context: whether the global context of 'volume' is that of a frame;
+      the paper does not say.
+    time_first: whether 'pair' and 'alternate' begin with time.
+    time_layers: blocks along time of 'encoder'; the paper does not say.
+    time_start: how the temporal modulator of 'parallel' starts: 'random' as
+      released, which makes imported branches about 20 times smaller, or
+      'neutral', which is 1: a model that took over an image FocalNet answers
+      the mean of what that says to the frames.
+    mlp_ratio: units of a perceptron over the width.
+    post_norm: whether norms follow modulation and perceptron.
+    layer_scale: whether these are scaled by channel, from 1e-4.
+    modulation_norm: whether a norm comes before a modulation's projection.
+    normalize: whether modulators are divided by L + 1.
+    drop_path: chance of the last block; it rises linearly from 0 at the first.
+      Released: T .2, S .3, B .5.
+    drop_unit: what a branch is dropped of: a 'frame' as released, or a 'clip'.
+    depthwise: how depthwise convolutions are computed: 'shift' is many times
+      faster on a CPU.
+    remat: recompute blocks in the backward pass, to save memory.
+    scan: run the blocks of a stage as one scan, to compile faster.
+  """
+
+  classes: Positive
+  dtype: Any = jnp.float32
+  layers: tuple[Positive, ...] = (2, 2, 6, 2)
+  width: Positive = 96
+  levels: tuple[Positive, ...] = (2, 2, 2, 2)
+  windows: tuple[Positive, ...] = (3, 3, 3, 3)
+  patch: Positive = 4
+  tubelet: Positive = 1
+  overlap: bool = False
+  uneven: focal.Uneven = 'floor'
+  design: Literal[
+    'space', 'volume', 'encoder', 'pair', 'alternate', 'parallel'
+  ] = 'parallel'
+  fusion: Fusion = 'multiplication'
+  temporal_conv: TemporalConv = 'dense'
+  frame_context: bool = False
+  time_first: bool = False
+  time_layers: Count = 4
+  time_start: Literal['random', 'neutral'] = 'random'
+  mlp_ratio: PositiveFloat = 4.0
+  post_norm: bool = False
+  layer_scale: bool = False
+  modulation_norm: bool = False
+  normalize: bool = False
+  drop_path: Fraction = 0.2
+  drop_unit: focal.DropUnit = 'frame'
+  depthwise: Implementation = 'shift'
+  remat: bool = False
+  scan: bool = False
+
+  def setup(self):
+    """Names the submodules; the names are the keys of checkpoints."""
+    self._refuse()
+    embed = functools.partial(
+      focal.Embed,
+      overlap=self.overlap,
+      uneven=self.uneven,
+      dtype=self.dtype,
+    )
+    self.embed = embed(
+      self.width, self.patch, frames=self.tubelet, name='patch'
+    )
+    time_layers = self.time_layers if self.design == 'encoder' else 0
+    depth = sum(self.layers) + time_layers
+    rates = iter(np.linspace(0, self.drop_path, depth).tolist())
+    steps = self._steps()
+    blocks = [self._block(i) for i in range(len(self.layers))]
+    self.stages = [
+      [
+        blocks[i](
+          next(steps), drop_path=next(rates), name=f'stage_{i}_block_{j}'
+        )
+        for j in range(count)
+      ]
+      for i, count in enumerate(self.layers)
+    ]
+    self.downs = [
+      embed(self.width << i, 2, tokens=True, name=f'down_{i - 1}')
+      for i in range(1, len(self.layers))
+    ]
+    self.norm = LayerNorm(dtype=jnp.float32)
+    # One token a frame is left: what is dropped can only be the clip.
+    time_block = functools.partial(blocks[-1], (('T',),), drop_unit='clip')
+    self.time_blocks = [
+      time_block(drop_path=next(rates), name=f'time_block_{j}')
+      for j in range(time_layers)
+    ]
+    if time_layers:
+      self.time_norm = LayerNorm(dtype=jnp.float32)
+    self.head = nn.Dense(
+      self.classes, dtype=jnp.float32, kernel_init=init.normal_02
+    )
+
+  def __call__(
+    self, video_BTHWC: jax.Array, *, train: bool = False
+  ) -> jax.Array:
+    """Scores the classes.
+
+    Args:
+      video_BTHWC: normalised float RGB.
+      train: drop path on; needs the rng 'drop_path' if its rate is above 0.
+
+    Returns:
+      logits_BK, float32.
+
+    Raises:
+      InputError: (a ValueError) for video that is too short or too small, is
+        not float, or has other channels than the weights.
+    """
+    return self.head(self.features(video_BTHWC, train=train))
+
+  def features(
+    self, video_BTHWC: jax.Array, *, train: bool = False
+  ) -> jax.Array:
+    """The mean of all tokens after the last norm, [B, D] float32."""
+    h_BTHWD = self.embed(video_BTHWC)
+    self.sow('intermediates', 'after_embedding', h_BTHWD)
+    for i, blocks in enumerate(self.stages):
+      if i > 0:
+        h_BTHWD = self.downs[i - 1](h_BTHWD)
+      h_BTHWD = stack.run(blocks, h_BTHWD, train=train, scan=self.scan)
+      self.sow('intermediates', f'after_stage_{i}', h_BTHWD)
+    h_BTHWD = self.norm(h_BTHWD.astype(jnp.float32))
+    self.sow('intermediates', 'after_norm', h_BTHWD)
+    h_BTHWD = h_BTHWD.mean((2, 3), keepdims=True)
+    if self.time_blocks:
+      h_BTHWD = h_BTHWD.astype(self.dtype)
+      h_BTHWD = stack.run(
+        self.time_blocks, h_BTHWD, train=train, scan=self.scan
+      )
+      h_BTHWD = self.time_norm(h_BTHWD.astype(jnp.float32))
+    return h_BTHWD.mean((1, 2, 3))
+
+  def _steps(self) -> Iterator[tuple[tuple[str, ...], ...]]:
+    """The modulations of one block after the other, over all stages."""
+    steps = DESIGNS[self.design]
+    if self.time_first:
+      steps = steps[::-1]
+    if self.design == 'alternate':
+      return itertools.cycle((step,) for step in steps)
+    return itertools.repeat(steps)
+
+  def _block(self, i: int) -> Callable[..., nn.Module]:
+    """What makes the blocks of stage i, given steps, drop_path and name."""
+    return focal.stage_block(
+      self,
+      i,
+      fusion=self.fusion,
+      frame_context=self.frame_context,
+      temporal_conv=self.temporal_conv,
+      neutral=self.time_start == 'neutral',
+    )
+
+  def _refuse(self) -> None:
+    """Raises InputError for fields that contradict each other."""
+    focal.refuse_stages(self.layers, self.levels, self.windows)
+    for name, designs in READERS.items():
+      value, default = getattr(self, name), getattr(type(self), name)
+      if value != default and self.design not in designs:
+        raise InputError(
+          f'{name} is {value!r} and design {self.design!r} does not read it; '
+          f'leave it at {default!r}, or choose from {designs}'
+        )
+    if self.time_start == 'neutral' and self.fusion != 'multiplication':
+      raise InputError(
+        f'time_start is neutral with fusion {self.fusion!r}, where no temporal '
+        'modulator leaves the spatial one alone; wanted multiplication'
+      )
+    if self.overlap and self.tubelet > 1:
+      raise InputError(
+        f'patches of tubelet={self.tubelet} frames cannot overlap; set '
+        'overlap=False or tubelet=1'
+      )
