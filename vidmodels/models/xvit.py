@@ -265,7 +265,7 @@ class Model(nn.Module):
     patches_BTND = h_BTHWD.reshape(B, T, H * W, D)
     s_BTLD = jnp.concatenate([cls_BT1D, patches_BTND], axis=2)
     pos_RD = self.time_pos(self.time_rows or T, D)
-    pos_TD = pos_RD[jnp.arange(T) % pos_RD.shape[0]]
+    pos_TD = pos_RD[np.arange(T) % pos_RD.shape[0]]
     return s_BTLD + pos_TD[:, None].astype(self.dtype)
 
   def _gather(self, frames_BTD: jax.Array, train: bool) -> jax.Array:
