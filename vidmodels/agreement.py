@@ -56,6 +56,13 @@ def _shapes(config: 'Config') -> tuple[tuple[bool, str], ...]:
   return (
     (config.data.dir, 'data.dir is empty; give the folder that prepare wrote'),
     (
+      config.init_from
+      or (config.init_head, config.init_positions) == ('auto', ''),
+      f'init_head={config.init_head!r} and init_positions='
+      f'{config.init_positions!r} say how a file is read and init_from names '
+      'none; give it, or leave both at their defaults',
+    ),
+    (
       clip.sampling == 'dense' or (clip.stride, clip.unit) == (1.0, 'frame'),
       f'clip.stride={clip.stride} {clip.unit} means nothing to segment '
       'sampling, which spans the video; leave both at 1 frame',
@@ -103,6 +110,7 @@ def _check_read(config: 'Config') -> None:
       'optim.weight_decay above 0',
     ),
     ('clip', 'short', clip.sampling == 'dense', 'clip.sampling=dense'),
+    ('loss', 'token_share', bool(config.loss.teacher), 'loss.teacher'),
   ):
     if not read:
       _refuse_unread(section, getattr(config, section), fields.split(), reason)

@@ -108,6 +108,9 @@ class Loss:
   """The training loss."""
 
   label_smoothing: Fraction = 0.0
+  # Workdir of a trained model whose answer for every token is a label too.
+  teacher: str = ''
+  token_share: Fraction = 0.5  # of the loss, for the teacher's labels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -143,6 +146,10 @@ class Config:
 
   family: str
   model: dict[str, Any]  # the fields of the family's module
+  init_from: str = ''  # weight file that a new run starts from
+  # Whether it gives the classifier too: if it has as many classes, if it must.
+  init_head: Literal['auto', 'keep', 'new'] = 'auto'
+  init_positions: str = ''  # how its tables are resized; the model's own way
   data: Data = Data()
   clip: Clip = Clip()
   augment: Augment = Augment()

@@ -55,18 +55,27 @@ class Run:
     """Where each array of the state lives."""
     return jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
 
-  def train_step(self):
+  def train_step(self, teacher: step.Teacher | None = None):
     """(state, batch) -> (state, metrics), jitted; the old state is given up.
 
     Placed on both sides: left to the compiler, a state may come back laid out
     otherwise, which costs a second compilation and the donation.
+
+    Args:
+      teacher: that scores the tokens, where the recipe names one.
     """
-    return jax.jit(
-      step.make_train_step(self.model, self.tx, self.config),
-      in_shardings=(self.shardings, batch_sharding(self.mesh)),
+    frozen = dict(teacher.variables) if teacher else {}
+    update = jax.jit(
+      step.make_train_step(self.model, self.tx, self.config, teacher),
+      in_shardings=(
+        self.shardings,
+        batch_sharding(self.mesh),
+        jax.tree.map(lambda leaf: leaf.sharding, frozen),
+      ),
       out_shardings=(self.shardings, replicated(self.mesh)),
       donate_argnums=0,
     )
+    return lambda state, batch: update(state, batch, frozen)
 
 
 def make_model(config: cfg.Config, *, classes: int) -> nn.Module:

@@ -17,13 +17,14 @@ import jax
 from vidmodels import config as cfg
 from vidmodels.data import pipeline
 from vidmodels.data.shards import RecordSet
-from vidmodels.train import hooks, validate, workdirs
+from vidmodels.train import hooks, imported, teacher, validate, workdirs
 from vidmodels.train.build import Run, build
 from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.train.feed import Feed
 from vidmodels.train.mesh import local_rows
 from vidmodels.train.preempt import Preemption
-from vidmodels.train.state import TrainState, create
+from vidmodels.train.state import TrainState
+from vidmodels.train.step import Teacher
 
 Progress = Callable[[int, int, str], None]
 
@@ -76,19 +77,24 @@ def train(
     examples=len(records),
     devices=devices,
   )
+  taught = teacher.load(config, run.model, records.classes)
   with contextlib.closing(Checkpoints(workdir, config.checkpoint)) as saved:
-    meta, position = workdirs.describe(run, records)
+    meta, position = workdirs.describe(run, records, taught)
     workdirs.claim(workdir, saved, meta=meta, position=position)
     progress(0, run.total, workdirs.summary(run, records))
     if jax.process_index() == 0:
       workdirs.list_parameters(workdir, run)
     start = saved.latest()
     if start is None:
-      start, state = 0, create(run.init, run.shardings)
+      start = 0
+      state, source = imported.first_state(run, progress)
     else:
+      source = saved.read_json(start, 'meta').get('source')
       state = saved.restore(start, run.abstract)
       progress(start, run.total, f'resumed from checkpoint {start}')
-    loop = Loop(run, records, saved, workdir, meta, position, progress)
+    if source:
+      meta['source'] = source
+    loop = Loop(run, records, saved, workdir, meta, position, progress, taught)
     return loop.go(state, start)
 
 
@@ -103,11 +109,12 @@ class Loop:
   meta: Mapping[str, Any]
   position: Mapping[str, Any]
   progress: Progress
+  teacher: Teacher | None
 
   def go(self, state: TrainState, start: int) -> Outcome:
     """Runs from step `start` to the end, a preemption or an error."""
     run, config = self.run, self.run.config
-    train_step = run.train_step()
+    train_step = run.train_step(self.teacher)
     feed = self._feed(start)
     log = self._log(feed, start)
     validation = validate.make(run, self.records)

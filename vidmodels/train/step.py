@@ -5,8 +5,11 @@ gradient of the mean loss over real rows and updates the weights. Before this:
 `feed.py`; after it: the models, then `losses.py`.
 """
 
+import dataclasses
+import functools
 import zlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +18,28 @@ from flax import linen as nn
 from jax.sharding import PartitionSpec
 
 from vidmodels import config as cfg
-from vidmodels.train import losses, metrics
+from vidmodels.train import losses, metrics, token_label
 from vidmodels.train.state import TrainState
 
 Batch = Mapping[str, jax.Array]
 STREAMS = ('drop_path', 'dropout')  # random streams that models may ask for
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+  """What the training step needs of a teacher.
+
+  Attributes:
+    score: (variables, uint8 video [B, T, H, W, C]) -> token logits
+      [B, T, H, W, K] in evaluation mode, on frames scaled as the teacher was
+      trained on.
+    variables: its weights and statistics, on the run's mesh.
+    identity: which checkpoint it is; a resumed run needs the same.
+  """
+
+  score: Callable[[Any, jax.Array], jax.Array]
+  variables: Mapping[str, Any]
+  identity: Mapping[str, Any]
 
 
 def normalise(
@@ -42,9 +62,12 @@ def stream_keys(key: jax.Array, step: jax.Array, part) -> dict[str, jax.Array]:
 
 
 def make_train_step(
-  model: nn.Module, tx: optax.GradientTransformation, config: cfg.Config
-) -> Callable[[TrainState, Batch], tuple[TrainState, metrics.Pairs]]:
-  """Builds (state, batch) -> (state, metrics).
+  model: nn.Module,
+  tx: optax.GradientTransformation,
+  config: cfg.Config,
+  teacher: Teacher | None = None,
+) -> Callable[..., tuple[TrainState, metrics.Pairs]]:
+  """Builds (state, batch, the teacher's variables) -> (state, metrics).
 
   The batch holds video uint8 [B, T, H, W, C], label [B] and mask [B]. With
   `accumulate` = M > 1 it is taken as M strided microbatches (rows m, m + M,
@@ -53,23 +76,27 @@ def make_train_step(
   makes M a matter of memory, not of arithmetic. Batch statistics are updated
   once a microbatch, in order. (Drop path draws for each microbatch, so with
   it M changes which branches fall away.)
-  """
-  M, gradient = config.accumulate, jax.grad(_loss(model, config), has_aux=True)
 
-  def whole(state: TrainState, batch: Batch):
+  The last argument is {} without a teacher. It is an argument so that its
+  weights are not a part of the program.
+  """
+  M = config.accumulate
+  gradient = jax.grad(_loss(model, config, teacher), has_aux=True)
+
+  def whole(state: TrainState, batch: Batch, frozen):
     keys = stream_keys(state.key, state.step, 0)
     grads, (pairs, model_state) = gradient(
-      state.params, state.model_state, batch, keys
+      state.params, state.model_state, batch, keys, frozen
     )
     return grads, pairs, model_state
 
-  def microbatches(state: TrainState, batch: Batch):
+  def microbatches(state: TrainState, batch: Batch, frozen):
     def body(carry, part_and_number):
       total, model_state = carry
       part, m = part_and_number
       keys = stream_keys(state.key, state.step, m)
       grads, (pairs, model_state) = gradient(
-        state.params, model_state, part, keys
+        state.params, model_state, part, keys, frozen
       )
       return (jax.tree.map(jnp.add, total, grads), model_state), pairs
 
@@ -79,9 +106,9 @@ def make_train_step(
     )
     return grads, jax.tree.map(lambda v: v.sum(0), pairs), model_state
 
-  def step(state: TrainState, batch: Batch):
+  def step(state: TrainState, batch: Batch, frozen):
     make = whole if M == 1 else microbatches
-    grads, pairs, model_state = make(state, batch)
+    grads, pairs, model_state = make(state, batch, frozen)
     grads = jax.tree.map(lambda g: g / batch['mask'].sum(), grads)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -98,21 +125,35 @@ def make_train_step(
   return step
 
 
-def _loss(model: nn.Module, config: cfg.Config):
-  """(params, model_state, batch, keys) -> summed loss, (metrics, state)."""
-  data, smoothing = config.data, config.loss.label_smoothing
+def _loss(model: nn.Module, config: cfg.Config, teacher: Teacher | None):
+  """(params, model_state, batch, keys, frozen) -> loss, (metrics, state)."""
+  data, options = config.data, config.loss
+  smoothing = options.label_smoothing
 
-  def loss(params, model_state, part: Batch, keys):
-    video_BTHWC = normalise(part['video'], data.mean, data.std)
-    logits_BK, model_state = model.apply(
+  def loss(params, model_state, part: Batch, keys, frozen):
+    ask = functools.partial(
+      model.apply,
       {'params': params, **model_state},
-      video_BTHWC,
+      normalise(part['video'], data.mean, data.std),
       train=True,
       rngs=keys,
       mutable=list(model_state),
     )
-    loss_B = losses.cross_entropy(logits_BK, part['label'], smoothing=smoothing)
-    pairs = metrics.clip_metrics(logits_BK, part['label'], loss_B, part['mask'])
+    label_B = part['label']
+    if teacher is None:
+      logits_BK, model_state = ask()
+      loss_B = losses.cross_entropy(logits_BK, label_B, smoothing=smoothing)
+    else:
+      (logits_BK, tokens_BTHWK), model_state = ask(method='token_logits')
+      loss_B = token_label.loss(
+        logits_BK,
+        tokens_BTHWK,
+        label_B,
+        teacher.score(frozen, part['video']),
+        share=options.token_share,
+        smoothing=smoothing,
+      )
+    pairs = metrics.clip_metrics(logits_BK, label_B, loss_B, part['mask'])
     return (loss_B * part['mask']).sum(), (pairs, model_state)
 
   return loss

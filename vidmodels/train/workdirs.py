@@ -18,6 +18,7 @@ from vidmodels.data.tfrecord import write_atomically
 from vidmodels.train import optim
 from vidmodels.train.build import Run
 from vidmodels.train.checkpoint import Checkpoints
+from vidmodels.train.step import Teacher
 from vidmodels.typing import InputError
 
 # Sections and fields that change speed, place or output, never the numbers.
@@ -27,7 +28,9 @@ FREE = (
 )  # fmt: skip
 
 
-def describe(run: Run, records: RecordSet) -> tuple[dict, dict]:
+def describe(
+  run: Run, records: RecordSet, teacher: Teacher | None = None
+) -> tuple[dict, dict]:
   """What travels with every checkpoint: (meta, position in the data)."""
   meta = {
     'config': cfg.as_dict(run.config),
@@ -46,6 +49,8 @@ def describe(run: Run, records: RecordSet) -> tuple[dict, dict]:
     'seed': run.config.seed,
     'batch': run.config.batch,
     'fingerprint': records.manifest.fingerprint,
+    # Its workdir may hold other checkpoints by the time a run goes on.
+    **({'teacher': dict(teacher.identity)} if teacher else {}),
   }
   return meta, position
 

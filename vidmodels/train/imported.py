@@ -1,0 +1,197 @@
+"""Weights from a file as the start of a run, or as a folder of their own.
+
+The reading itself is in `vidmodels/weights`; here the arrays get to their
+devices and into a checkpoint.
+"""
+
+import contextlib
+import pathlib
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import vidmodels
+from vidmodels import config as cfg
+from vidmodels.data.datasets import ClassList
+from vidmodels.train import trained
+from vidmodels.train.build import Run
+from vidmodels.train.checkpoint import Checkpoints
+from vidmodels.train.state import TrainState, create
+from vidmodels.typing import InputError
+from vidmodels.weights import importing, parts, report
+from vidmodels.weights.importing import Imported
+from vidmodels.weights.read import open_file
+from vidmodels.weights.read.tensors import Tensors
+
+UNNAMED = 'class {}'  # of a file that says no names
+
+
+def read(
+  config: cfg.Config, path: str | pathlib.Path, **options: Any
+) -> Imported:
+  """A file's weights in a recipe's model, for the recipe's clip."""
+  clip = config.clip
+  return importing.read(
+    path,
+    config.family,
+    model=config.model,
+    clip=(clip.frames, clip.size, clip.size),
+    dtype=config.dtype,
+    **options,
+  )
+
+
+def write(
+  path: str | pathlib.Path,
+  config: cfg.Config,
+  out: pathlib.Path,
+  *,
+  classes: str | pathlib.Path | None = None,
+  head: importing.Head = 'auto',
+  positions: str = '',
+) -> Imported:
+  """Writes a file's weights as a folder with one checkpoint, of step 0.
+
+  Args:
+    path: of the weight file.
+    config: the recipe whose model is filled.
+    out: a folder that does not exist yet; it appears when it is whole.
+    classes: file with a class name a line, in the order of the head. Without
+      it classes are called 'class 0' and so on, and evaluation on records with
+      names of their own is refused.
+    head: see `importing.read`.
+    positions: likewise.
+
+  Raises:
+    InputError: if the file does not fit, or `out` exists.
+  """
+  if out.exists():
+    raise InputError(f'{out} exists; give a new folder')
+  names = ClassList.load(classes).names if classes else None
+  made = read(
+    config,
+    path,
+    classes=len(names) if names else None,
+    head=head,
+    positions=positions,
+  )
+  K = made.model.classes
+  names = names or tuple(UNNAMED.format(k) for k in range(K))
+  variables = made.complete(jax.random.key(config.seed))
+  meta = {
+    'config': cfg.as_dict(config),
+    'classes': list(names),
+    'classes_sha256': ClassList.from_names(names).sha256,
+    'clips': 0,
+    'fps': 0.0,
+    'versions': {'vidmodels': vidmodels.__version__, 'jax': jax.__version__},
+    'source': source(made),
+  }
+  beside = out.with_name(f'.{out.name}.unfinished')
+  shutil.rmtree(beside, ignore_errors=True)
+  try:
+    with contextlib.closing(Checkpoints(beside, config.checkpoint)) as saved:
+      saved.save_weights(variables, meta=meta)
+    beside.rename(out)
+  finally:
+    shutil.rmtree(beside, ignore_errors=True)
+  return made
+
+
+def first_state(
+  run: Run, progress: Callable[[int, int, str], None]
+) -> tuple[TrainState, dict[str, Any] | None]:
+  """A run's first state: drawn, or from the file that the recipe names.
+
+  Returns:
+    The state, and what is to be known of the file; None without one.
+
+  Raises:
+    InputError: if the file does not fit.
+  """
+  state, config = create(run.init, run.shardings), run.config
+  if not config.init_from:
+    return state, None
+  made = read(
+    config,
+    config.init_from,
+    classes=run.model.classes,
+    head=config.init_head,
+    positions=config.init_positions,
+  )
+  said = report.lines(report.summary(made)).splitlines()
+  for line in (*said, *_scaled_otherwise(config, made)):
+    progress(0, run.total, line)
+  drawn = {'params': state.params, **state.model_state}
+  variables = _over(drawn, made.variables)
+  params = variables.pop('params')
+  state = state.replace(
+    params=params,
+    # A copy: params and ema are both donated to the step.
+    ema=jax.tree.map(jnp.copy, params) if config.optim.ema else None,
+    model_state=variables,
+  )
+  return state, source(made)
+
+
+def _over(drawn: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+  """`drawn` with a file's arrays in their places, on the same devices.
+
+  Every process puts its own parts there.
+  """
+  flat, whole = parts.flat(ours), parts.flat(drawn)
+  for path, array in flat.items():
+    # The array as a default: the callback may outlive its round of the loop.
+    whole[path] = jax.make_array_from_callback(
+      array.shape,
+      whole[path].sharding,
+      lambda index, array=array: array[index],
+    )
+  return parts.unflat(whole)
+
+
+def _scaled_otherwise(config: cfg.Config, made: Imported) -> list[str]:
+  """A line if the file was trained on frames scaled in another way."""
+  pixels, data = made.found.naming.pixels, config.data
+  if pixels is None or (pixels.mean, pixels.std) == (data.mean, data.std):
+    return []
+  return [
+    f'the file was trained with mean {pixels.mean} and std {pixels.std}, the '
+    f'recipe scales by {data.mean} and {data.std}'
+  ]
+
+
+def source(made: Imported) -> dict[str, Any]:
+  """Where weights are from, for the checkpoint that begins with them."""
+  pixels = made.found.naming.pixels
+  return {
+    'file': made.file.path.name,
+    'sha256': made.file.sha256(),
+    'family': made.found.naming.family,
+    'names': made.found.naming.name,
+    'size': made.found.guess.size,
+    'mean': list(pixels.mean) if pixels else None,
+    'std': list(pixels.std) if pixels else None,
+    'channels': pixels.order if pixels else None,
+    'random': dict(made.books.random),
+  }
+
+
+def tensors_of(path: str | pathlib.Path) -> Mapping[str, np.ndarray]:
+  """The tensors of a weight file, or of a folder's newest checkpoint.
+
+  Raises:
+    InputError: if it is neither.
+  """
+  path = pathlib.Path(path)
+  if not path.is_dir():
+    return open_file(path).tensors
+  model = trained.load(path)
+  variables = {'params': model.params, **model.model_state}
+  arrays = {k: np.asarray(v) for k, v in parts.flat(variables).items()}
+  specs = {k: (a.shape, a.dtype) for k, a in arrays.items()}
+  return Tensors(specs, arrays.__getitem__)

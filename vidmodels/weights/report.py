@@ -1,0 +1,131 @@
+"""What a file is and what became of it, as data and as text."""
+
+import collections
+import math
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from vidmodels.weights import naming
+from vidmodels.weights.importing import Imported
+from vidmodels.weights.naming import Found
+from vidmodels.weights.read import open_file
+
+
+def inspect(path: str | pathlib.Path) -> dict[str, Any]:
+  """What a file says of itself, as plain data.
+
+  Raises:
+    InputError: for a file that cannot be read.
+  """
+  file = open_file(path)
+  specs = file.tensors.specs
+  return {
+    'file': str(path),
+    'bytes': file.path.stat().st_size,
+    'sha256': file.sha256(),
+    'container': file.container,
+    'under': list(file.under),
+    'others': dict(file.others),
+    'tensors': [
+      {'key': key, 'shape': list(shape), 'dtype': str(dtype)}
+      for key, (shape, dtype) in specs.items()
+    ],
+    'numbers': sum(math.prod(shape) for shape, _ in specs.values()),
+    'likely': [_likely(found) for found in naming.identify(file.tensors)],
+  }
+
+
+def _likely(found: Found) -> dict[str, Any]:
+  """One reading of a file."""
+  guess, pixels = found.guess, found.naming.pixels
+  return {
+    'family': found.naming.family,
+    'names': found.naming.name,
+    'prefix': found.prefix,
+    'size': guess.size,
+    'model': dict(guess.model),
+    'assumed': list(guess.assumed),
+    'clip': list(guess.clip),
+    'classes': guess.classes,
+    'mean': list(pixels.mean) if pixels else None,
+    'std': list(pixels.std) if pixels else None,
+    'channels': pixels.order if pixels else None,
+    'notes': list(guess.notes),
+  }
+
+
+def inspection(found: Mapping[str, Any], *, rows: int = 20) -> str:
+  """`inspect` for people; `rows` tensors, 0 for all."""
+  tensors = found['tensors']
+  under = f', under {" / ".join(found["under"])}' if found['under'] else ''
+  lines = [
+    f'{found["file"]}: {found["container"]}, {found["bytes"] / 1e6:.1f} MB, '
+    f'{len(tensors)} tensors of {found["numbers"]:,} numbers{under}',
+    f'sha256 {found["sha256"]}',
+    *(f'  beside them {name}: {v}' for name, v in found['others'].items()),
+  ]
+  for each in found['likely']:
+    lines += _reading(each)
+  if not found['likely']:
+    lines.append('of no family that is known here')
+  width = max(len(t['key']) for t in tensors)
+  for tensor in tensors[: rows or None]:
+    shape = ' x '.join(map(str, tensor['shape'])) or 'one number'
+    lines.append(f'  {tensor["key"]:{width}}  {tensor["dtype"]}  {shape}')
+  if rows and len(tensors) > rows:
+    lines.append(f'  and {len(tensors) - rows} more; --tensors=0 shows all')
+  return '\n'.join(lines)
+
+
+def _reading(each: Mapping[str, Any]) -> list[str]:
+  """Lines of one reading."""
+  T, H, W, _ = each['clip']
+  fields = ', '.join(f'{name}={value}' for name, value in each['model'].items())
+  lines = [
+    f'likely {each["family"]} {each["size"]} ({each["names"]} names): '
+    f'{each["classes"] or "no"} classes, tables for {T} frames of {H} x {W}',
+    f'  fields {fields}',
+  ]
+  if each['assumed']:
+    lines.append(f'  assumed, not told by shapes: {", ".join(each["assumed"])}')
+  if each['mean']:
+    lines.append(
+      f'  trained on {each["channels"]} with mean {each["mean"]}, std '
+      f'{each["std"]}'
+    )
+  return lines + [f'  note: {note}' for note in each['notes']]
+
+
+def summary(made: Imported) -> dict[str, Any]:
+  """What became of a file's keys and a model's parameters, as plain data."""
+  books, found = made.books, made.found
+  return {
+    'file': str(made.file.path),
+    'sha256': made.file.sha256(),
+    'read_as': f'{found.naming.family} {found.naming.name}',
+    'family': made.family,
+    'used': len(books.used),
+    'dropped': dict(books.dropped),
+    'random': dict(books.random),
+    'changed': dict(books.changed),
+    'notes': list(made.notes),
+  }
+
+
+def lines(said: Mapping[str, Any]) -> str:
+  """`summary` for people: what is alike in all blocks is said once."""
+  text = [
+    f'{said["file"]} read as {said["read_as"]} into {said["family"]}: '
+    f'{said["used"]} keys used'
+  ]
+  for what in ('dropped', 'random', 'changed'):
+    alike = collections.Counter(
+      (re.sub(r'\d+', '*', name), why) for name, why in said[what].items()
+    )
+    text += [
+      f'  {what} {name}{f" ({count} of them)" if count > 1 else ""}: {why}'
+      for (name, why), count in alike.items()
+    ]
+  return '\n'.join(text + [f'  note: {note}' for note in said['notes']])
