@@ -235,10 +235,11 @@ def test_summary_tokens_show_the_patches_of_every_frame_and_no_class_token():
   assert not seen_TL[[0, 1, 2, 5], 0].any()
 
 
-def test_summary_tokens_are_the_means_of_normalised_patches_never_mixed():
+@pytest.mark.parametrize('what', ['key_value', 'x'])
+def test_summary_tokens_are_the_means_of_normalised_patches_never_mixed(what):
   s = jnp.asarray(normal(0, TOKENS))
-  block = block_of(mixing_of(share=1.0), summary=True)
-  # Opened: queries see summaries as they are, with the layer's own kernels.
+  mixing = mixing_of(share=1.0, what=what)
+  block = block_of(mixing, summary=True)
   _, kept = block.apply({'params': params()}, s, False, mutable='intermediates')
   p_BTALS = kept['intermediates']['attn']['weights'][0]
   assert p_BTALS.shape == (2, 6, 4, 4, 4 + 6)
@@ -250,7 +251,8 @@ def test_summary_tokens_are_the_means_of_normalised_patches_never_mixed():
   qkv = params()['attn']['qkv']
   kernel, bias = qkv['kernel'], qkv['bias']
   of = lambda x, i: jnp.einsum('...D,DAd->...Ad', x, kernel[:, i]) + bias[i]
-  scores = jnp.einsum('btlad,buad->btalu', of(n, 0), of(n[:, :, 1:].mean(2), 1))
+  query, key = of(mixing.tokens(n), 0), of(n[:, :, 1:].mean(2), 1)
+  scores = jnp.einsum('btlad,buad->btalu', query, key)
   ratio = jnp.exp((scores[..., :1] - scores[..., 1:]) / 2)  # sqrt(d) is 2
   got = p_BTALS[..., 4:5] / p_BTALS[..., 5:]
   np.testing.assert_allclose(got, ratio, rtol=1e-3)

@@ -9,8 +9,8 @@ paper says otherwise:
 * The table of frame positions has 8 rows whatever the clip, used in turn, and
   the class token takes part in them.
 * Kinetics' 16 frames mix as two segments of 8 (`segment`).
-* In temporal attention the frames look at each other too, and a perceptron with
-  a hidden layer answers, where the paper has a linear classifier.
+* In temporal attention the frames look at each other too, not z_final alone at
+  them; the classifier after it is a perceptron with a hidden layer.
 
 What the release has not, and the paper only names, is built by its words: the
 windows of Table 1, layers of 2a, kinds of 2c, and the summary token.
