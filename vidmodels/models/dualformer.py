@@ -60,10 +60,10 @@ SHARDING = (
 TINY_CLIP = (4, 32, 48)
 TINY = {
   'widths': (8, 16),
-  'layers': (2, 6),
+  'layers': (2, 3),
   'heads': (1, 2),
   'mlp_ratios': (2.0, 2.0),
-  'patterns': ('LG', 'LG'),
+  'patterns': ('LG', 'G'),
   'windows': ((2, 4, 4), (2, 2, 4)),
   'fine': ((2, 4, 4), (2, 2, 3)),
   'coarse': ((1, 1, 1), ()),
