@@ -69,7 +69,9 @@ def _pool(m: 'Model') -> tuple[tuple[bool, str], ...]:
   """What must hold of the fields of pooling."""
   numbers = len(m.pool_drop) + len(m.pool_keep)
   top_k, layers = m.pool == 'top_k', m.pool_layers
-  last = m.joint_from if m.attention == 'merged' else m.layers
+  # The last separable layer only makes the token that answers, out of tokens
+  # that no pool touches; the last before joint ones makes what they see.
+  last = m.joint_from if m.attention == 'merged' else m.layers - 1
   return (
     (
       bool(layers) == (m.pool != 'none'),
@@ -102,7 +104,7 @@ def _pool(m: 'Model') -> tuple[tuple[bool, str], ...]:
     ),
     (
       all(a < b for a, b in itertools.pairwise((-1, *layers, last))),
-      f'pool_layers is {layers}; wanted rising numbers below {last}, the '
-      'layers' + (' before joint_from' if m.attention == 'merged' else ''),
+      f'pool_layers is {layers}; wanted rising numbers below {last}, '
+      + ('joint_from' if m.attention == 'merged' else 'the last layer'),
     ),
   )
