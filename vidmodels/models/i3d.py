@@ -37,10 +37,10 @@ SHARDING = (
   (r'/(bias|scale)$', ()),
 )
 
-TINY = {'width': 4, 'reach': ((3,), (3, 1), (1,), (3,))}
+TINY = {'width': 4, 'reach': ((3, 1), (3,))}
 TINY_CLIP = (8, 32, 24)
 VARIANTS = (
-  {'reach': ((3, 3), (3,)), 'stem_stride': 1, 'pool_stride': 1},
+  {'reach': ((1,), (3, 3), (1,)), 'stem_stride': 1, 'pool_stride': 1},
   {'stem_stride': 1, 'pool_stride': 1, 'head_window': 1, 'zero_last': True},
 )
 

@@ -1,0 +1,142 @@
+"""Every recipe that is published trains, small, as the trainer would train it.
+
+Variants that are the same program at this size are trained once. The first of
+a family is in the fast lane, the others are slow.
+"""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+import shrink
+
+from vidmodels import config as cfg
+from vidmodels.train import build
+from vidmodels.train.mesh import batch_sharding
+
+
+@functools.cache
+def small(name: str) -> cfg.Config:
+  return shrink.config(name)
+
+
+def programs() -> list:
+  """One recipe of every program, the first of each family fast."""
+  seen, families, found = set(), set(), []
+  for name in shrink.published():
+    try:
+      config = small(name)
+    except Exception:  # a recipe that is broken fails its own test
+      found.append(pytest.param(name))
+      continue
+    if (program := shrink.program(config)) in seen:
+      continue
+    seen.add(program)
+    marks = [pytest.mark.slow] if config.family in families else []
+    families.add(config.family)
+    found.append(pytest.param(name, marks=marks))
+  return found
+
+
+def batches(config: cfg.Config, steps: int):
+  """Random clips, as the pipeline would hand them over."""
+  rng, clip = np.random.default_rng(0), config.clip
+  for _ in range(steps):
+    shape = (config.batch, clip.frames, clip.size, clip.size, 3)
+    yield {
+      'video': rng.integers(0, 256, shape, np.uint8),
+      'label': rng.integers(0, shrink.CLASSES, config.batch, np.int32),
+      'mask': np.ones(config.batch, np.float32),
+    }
+
+
+def quickly(function, *args, **options):
+  """Runs a jitted function, compiled in half the time for slow code."""
+  made = jax.jit(function, **options).lower(*args)
+  return made.compile(compiler_options={'xla_backend_optimization_level': 0})
+
+
+def train(config: cfg.Config, steps: int = 2):
+  """The first weights, the last state, and the losses between."""
+  run = build.build(
+    config,
+    classes=shrink.CLASSES,
+    examples=100 * config.batch,
+    devices=jax.devices()[: shrink.SHARDS],
+  )
+  now = quickly(run.init, out_shardings=run.shardings)()
+  first = jax.device_get(now.params)
+  update, losses = None, []
+  with jax.set_mesh(run.mesh):
+    for batch in batches(config, steps):
+      batch = jax.device_put(batch, batch_sharding(run.mesh))
+      update = update or quickly(run.train_step(), now, batch)
+      now, pairs = update(now, batch)
+      total, rows = pairs['loss']
+      assert rows == config.batch
+      losses.append(float(total) / float(rows))
+  return first, jax.device_get(now), losses
+
+
+@pytest.mark.parametrize('name', programs())
+def test_a_recipe_takes_two_steps(name):
+  first, last, losses = train(small(name))
+  assert int(last.step) == 2
+  assert np.isfinite(losses).all()
+  # No class is known yet: a loss far from log K is a broken head or label.
+  assert 0.2 * np.log(shrink.CLASSES) < losses[0] < 4 * np.log(shrink.CLASSES)
+  for leaf in jax.tree.leaves((last.params, last.model_state, last.opt_state)):
+    assert np.isfinite(leaf).all()
+  moved = [
+    bool((a != b).any())
+    for a, b in zip(
+      jax.tree.leaves(first), jax.tree.leaves(last.params), strict=True
+    )
+  ]
+  # Some are behind a projection that starts at zero and move a step later.
+  assert np.mean(moved) > 0.5
+
+
+def test_every_published_recipe_has_a_legal_small_size():
+  # `small` raises for one that has none, and says what to add.
+  names = shrink.published()
+  assert {small(name).family for name in names} >= {'timesformer', 'i3d'}
+  assert len(names) > len(programs()) > 3
+
+
+@pytest.mark.parametrize('change', ['model', 'loss', 'optimiser'])
+def test_recipes_that_differ_are_not_taken_for_the_same_program(change):
+  tree = cfg.as_dict(small('timesformer'))
+  same = cfg.as_dict(small('timesformer'))
+  same['optim']['lr'] = 0.123
+  same['model']['drop_path'] = 0.321
+  as_program = lambda t: shrink.program(cfg.check(t))
+  assert as_program(tree) == as_program(same)
+  if change == 'model':
+    tree['model']['attention'] = 'joint'
+  elif change == 'loss':
+    tree['loss']['label_smoothing'] = 0.1
+  else:
+    tree['optim']['nesterov'] = False
+  assert as_program(tree) != as_program(same)
+
+
+def test_sizes_that_contradict_a_recipe_come_from_a_variant_of_its_kind(
+  monkeypatch,
+):
+  from vidmodels.models import timesformer
+
+  asked = {**small('timesformer').model, 'layers': 12, 'heads': 5}
+  monkeypatch.setattr(timesformer, 'TINY', {'layers': 2, 'width': 16})
+  with pytest.raises(AssertionError, match=r'give VARIANTS of .*timesformer'):
+    shrink.fields('timesformer', asked, 4, 24)
+  other = {'attention': 'joint', 'heads': 4}
+  right = {'attention': 'divided', 'heads': 2}
+  monkeypatch.setattr(timesformer, 'VARIANTS', (other, right))
+  found = shrink.fields('timesformer', asked, 4, 24)
+  assert (found['attention'], found['heads'], found['layers']) == (
+    'divided',
+    2,
+    2,
+  )
