@@ -77,7 +77,7 @@ def train(
     examples=len(records),
     devices=devices,
   )
-  taught = teacher.load(config, run.model, records.classes)
+  taught = teacher.load(config, run.model, records.classes, run.mesh)
   with contextlib.closing(Checkpoints(workdir, config.checkpoint)) as saved:
     meta, position = workdirs.describe(run, records, taught)
     workdirs.claim(workdir, saved, meta=meta, position=position)

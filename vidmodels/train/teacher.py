@@ -2,6 +2,7 @@
 
 import jax
 from flax import linen as nn
+from jax.sharding import Mesh
 
 from vidmodels import config as cfg
 from vidmodels.data.datasets import ClassList
@@ -11,9 +12,9 @@ from vidmodels.typing import InputError
 
 
 def load(
-  config: cfg.Config, student: nn.Module, classes: ClassList
+  config: cfg.Config, student: nn.Module, classes: ClassList, mesh: Mesh
 ) -> Teacher | None:
-  """The teacher that a recipe names, or None if it names none.
+  """The teacher that a recipe names, on the run's mesh; None if it names none.
 
   Raises:
     InputError: if the teacher or the student scores no tokens, or if the
@@ -32,7 +33,7 @@ def load(
       f'loss.teacher={config.loss.teacher} and the model has no token head; '
       'set model.token_head=True, of a family that has one'
     )
-  found = trained.load(config.loss.teacher, sizes=config.mesh)
+  found = trained.load(config.loss.teacher, mesh=mesh)
   if different := classes.first_difference(found.classes):
     raise InputError(f'the teacher has other classes: {different}')
   if not hasattr(found.model, 'token_logits'):

@@ -65,6 +65,7 @@ def load(
   step: int | None = None,
   weights: Weights = 'auto',
   sizes: cfg.Mesh | None = None,
+  mesh: Mesh | None = None,
 ) -> Trained:
   """Opens a checkpoint of a training run.
 
@@ -74,6 +75,7 @@ def load(
     weights: 'ema' for the averaged weights, 'params' for the raw ones, 'auto'
       for the averaged ones if the run kept them.
     sizes: of the mesh; all devices along data by default.
+    mesh: one that is there already, instead of `sizes`.
 
   Raises:
     InputError: if there is no such checkpoint or item, or the tensors do not
@@ -87,7 +89,7 @@ def load(
     if weights == 'auto':
       weights = 'ema' if saved.has(step, 'ema') else 'params'
     model = make_model(config, classes=len(classes))
-    mesh = make_mesh(sizes or cfg.Mesh())
+    mesh = mesh or make_mesh(sizes or cfg.Mesh())
     params, model_state = _abstract(config, model, mesh)
     return Trained(
       config=config,
