@@ -114,16 +114,45 @@ def table() -> Layout:
   )
 
 
-def class_and_grid() -> Layout:
-  """One table [1, 1 + H W, D] to a class row [D] and a grid [H, W, D]."""
+def class_and_grid(tokens: int = 1) -> Layout:
+  """One table [1, tokens + H W, D] to rows [D] and a grid [H, W, D].
+
+  Args:
+    tokens: rows in front of the patches', each a parameter of its own.
+  """
 
   def load(arrays: Arrays, shapes: Shapes) -> Arrays:
     rows = arrays[0][0]
-    return rows[0], rows[1:].reshape(shapes[1])
+    return *rows[:tokens], rows[tokens:].reshape(shapes[-1])
 
   def save(arrays: Arrays) -> Arrays:
-    cls, grid = arrays
-    rows = grid.reshape(-1, grid.shape[-1])
-    return (np.concatenate([cls[None], rows])[None],)
+    *rows, grid = arrays
+    patches = grid.reshape(-1, grid.shape[-1])
+    return (np.concatenate([*(row[None] for row in rows), patches])[None],)
+
+  return Layout(load, save)
+
+
+def plain() -> Layout:
+  """The same in the file as with us, as in files of other JAX libraries."""
+  return Layout(load=lambda arrays, shapes: arrays, save=lambda arrays: arrays)
+
+
+def stacked(each: Layout, axis: int) -> Layout:
+  """Several tensors of a file as one of ours, e.g. queries, keys and values.
+
+  Args:
+    each: the layout of one.
+    axis: of ours that counts them.
+  """
+
+  def load(arrays: Arrays, shapes: Shapes) -> Arrays:
+    shape = (*shapes[0][:axis], *shapes[0][axis + 1 :])
+    parts = [each.load((array,), (shape,))[0] for array in arrays]
+    return (np.stack(parts, axis),)
+
+  def save(arrays: Arrays) -> Arrays:
+    parts = np.moveaxis(arrays[0], axis, 0)
+    return tuple(each.save((part,))[0] for part in parts)
 
   return Layout(load, save)

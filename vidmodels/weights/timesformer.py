@@ -6,15 +6,19 @@ never released are named as the released ones are.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from vidmodels.models import timesformer
+from vidmodels.models import timesformer, vit
 from vidmodels.nn.spacetime import Look
 from vidmodels.typing import InputError
 from vidmodels.weights import parts
+from vidmodels.weights.convert import Books
 from vidmodels.weights.parts import attention, dense, norm
 from vidmodels.weights.rules import (
   Rule,
@@ -176,3 +180,86 @@ def save(
 ) -> dict[str, np.ndarray]:
   """Turns our variables into a file's tensors: `load` undone."""
   return parts.save(rules(model.steps(), naming), variables)
+
+
+def from_image(
+  variables: Mapping[str, Any],
+  image: vit.Model,
+  model: timesformer.Model,
+  video: tuple[int, ...],
+  books: Books,
+) -> dict[str, Any]:
+  """A video model's start from an image ViT (section 4.1 and appendix A).
+
+  Every attention step starts as the image model's attention, its norm
+  included. With the projections behind the steps at zero (`fresh='image'`) and
+  an image model of exact GELU and an epsilon of 1e-6, a clip of one frame over
+  and over then has the class feature of the image
+
+  * in divided attention of any order, and in space attention;
+  * in joint attention if the clip is one frame: otherwise each patch counts
+    once a frame in the softmax and the class token once;
+  * in axial attention without `axial_identity` if frames are one patch across
+    along the axis that starts at zero;
+  * in local-global attention if there is one patch: the last step's patches
+    are all it looks at.
+
+  Args:
+    variables: of the image model.
+    image: the image model.
+    model: the video model.
+    video: shape (T, H, W, C) of the clips that it is for.
+    books: takes what stays random, and what of the image model is left out.
+
+  Returns:
+    Variables of `model` but for the head, the table of times and the
+    projections behind steps, which stay as they were drawn. The table of places
+    keeps the image's grid; the model fits it as ever.
+
+  Raises:
+    InputError: if the sizes of the two differ, or the video model's projections
+      would not start at zero.
+  """
+  _refuse_image(image, model)
+  clip = jax.ShapeDtypeStruct((1, *video), jnp.float32)
+  ours = parts.flat(jax.eval_shape(model.init, jax.random.key(0), clip))
+  given, made = parts.flat(variables), {}
+  sources = {path: _source(path, model.steps()) for path in ours}
+  for path, source in sources.items():
+    if path == 'class_pos' and not image.class_position:
+      made[path] = np.zeros(model.width, np.float32)
+      books.changed[path] = 'zeros: the image model has it in its class token'
+    elif source in given and not path.startswith('head/'):
+      made[path] = given[source]
+    else:
+      books.random[path] = 'an image model has none, or has other classes'
+  for path in set(given) - {sources[path] for path in made}:
+    books.dropped[path] = 'of the image model, and of no use to a video model'
+  return parts.unflat(made)
+
+
+def _source(path: str, steps: Sequence[Look]) -> str:
+  """The image model's path of what starts a parameter of the video model."""
+  for look in steps:
+    path = re.sub(rf'^(block_\d+)/{look.name}/attn/', r'\1/attn/', path)
+    path = re.sub(rf'^(block_\d+)/{look.name}/norm/', r'\1/attn_norm/', path)
+  return path
+
+
+def _refuse_image(image: vit.Model, model: timesformer.Model) -> None:
+  """Raises InputError if the one cannot start from the other."""
+  for name in ('layers', 'width', 'heads', 'mlp_ratio', 'patch', 'qkv_bias'):
+    theirs, ours = getattr(image, name), getattr(model, name)
+    if theirs != ours:
+      raise InputError(
+        f'the image model has {name}={theirs} and the video model {ours}; set '
+        f'{name}={theirs}'
+      )
+  if model.fresh != 'image':
+    raise InputError(
+      f"fresh={model.fresh!r} came with an image model's weights, which noise "
+      "in new layers would drown; set fresh='image'"
+    )
+
+
+SOURCES = {'vit': from_image}

@@ -1,0 +1,234 @@
+"""Image ViT, a frame at a time: ViT (arXiv 2010.11929) and DeiT (2012.12877).
+
+What the video transformers start from, and the baseline that sees no motion.
+Every frame is answered alone and a clip is the mean of its frames' logits, so
+an image is a clip of one frame. Releases differ in what neither paper fixes,
+and each of these is a field: the form of GELU, the epsilon of the norms, a tanh
+layer before the head, whether the class token has a position.
+"""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from vidmodels.nn import init, mlp, position, stack
+from vidmodels.nn.block import Block
+from vidmodels.nn.patch import PatchEmbed
+from vidmodels.typing import (
+  Count,
+  Fraction,
+  InputError,
+  Positive,
+  PositiveFloat,
+)
+
+# As in TimeSformer: heads and MLP units over 'tensor', the width over 'fsdp'.
+SHARDING = (
+  (r'/qkv/kernel$', ('fsdp', None, 'tensor', None)),  # [D, 3, A, d]
+  (r'/out/kernel$', ('tensor', None, 'fsdp')),  # [A, d, D]
+  (r'/mlp/up/kernel$', ('fsdp', 'tensor')),
+  (r'/mlp/down/kernel$', ('tensor', 'fsdp')),
+  (r'^pre_logits/kernel$', ('fsdp', None)),
+  (r'^patch/kernel$', (None, None, None, 'fsdp')),  # [P, P, C, D]
+  (r'^space_pos/table$', (None, None, 'fsdp')),  # [H, W, D]
+  (r'^head(_distilled)?/kernel$', ('fsdp', None)),  # K seldom divides
+  (r'/(bias|scale)$', ()),
+  (r'^(class|distilled)_(token|pos)$', ()),
+)
+
+# A model and a clip (frames, height, width) small enough to try things on.
+TINY = {'layers': 2, 'width': 16, 'heads': 2, 'patch': 8}
+TINY_CLIP = (2, 16, 24)
+VARIANTS = (
+  {'distilled': True},
+  {'distilled': True, 'class_position': False},
+  {'pre_logits': True},
+  {'class_position': False},
+  {'activation': 'gelu_tanh'},
+  {'epsilon': 1e-12},
+  {'qkv_bias': False},
+  {'drop_path': 0.1},
+  *({'pos_resize': method} for method in position.Resize.__args__),
+)
+
+ACTIVATIONS = {'gelu': mlp.gelu, 'gelu_tanh': nn.gelu}
+
+
+class Model(nn.Module):
+  """Patches, positions, pre-norm blocks, and a head on the class token.
+
+  Defaults are ViT-B/16 as timm and Hugging Face run it; Google's own code has
+  the tanh form of GELU. Takes frames of any size that divides into patches. The
+  table of positions keeps the size of the image that a model was initialised
+  with, or of the weights given to it.
+
+  On request (collection 'intermediates') it sows tokens [B, T, L, D], the class
+  token first, as 'after_embedding', 'after_block_<i>' and 'after_norm', and
+  every block's attention weights.
+
+  Attributes:
+    classes: answers, K.
+    dtype: of the computation; parameters, softmax, statistics and logits are
+      float32.
+    layers: blocks.
+    width: of a token, D.
+    heads: attention heads, A; must divide the width.
+    mlp_ratio: units of a perceptron over the width.
+    patch: edge of a patch in pixels, P.
+    distilled: DeiT's second token and head. The answer is the mean of both
+      heads; the loss that teaches the second by another model is not here.
+    pre_logits: a layer with a tanh before the head, as in the ViT paper's
+      weights for 21,843 classes.
+    class_position: whether the class token (and the distilled one) has a row
+      in the table; big_vision and DeiT-3 give it none.
+    activation: 'gelu' exact, or 'gelu_tanh', which Google's code computes: at
+      tiny sizes logits are 3e-4 apart.
+    epsilon: of all norms; 1e-12 is the default of Hugging Face's configuration.
+    pos_resize: how the table fits another grid, at every call: 'corners' is
+      Google's, 'bicubic_antialias' timm's, 'bicubic' Hugging Face's.
+    drop_path: chance of the last block; it rises linearly from 0 at the first.
+    qkv_bias: False for weights trained without.
+    remat: recompute blocks in the backward pass, to save memory.
+    scan: run the blocks as one scan over their parameters, to compile sooner.
+  """
+
+  classes: Positive
+  dtype: Any = jnp.float32
+  layers: Count = 12
+  width: Positive = 768
+  heads: Positive = 12
+  mlp_ratio: PositiveFloat = 4.0
+  patch: Positive = 16
+  distilled: bool = False
+  pre_logits: bool = False
+  class_position: bool = True
+  activation: Literal['gelu', 'gelu_tanh'] = 'gelu'
+  epsilon: PositiveFloat = 1e-6
+  pos_resize: position.Resize = 'bicubic'
+  drop_path: Fraction = 0.0
+  qkv_bias: bool = True
+  remat: bool = False
+  scan: bool = False
+
+  def __post_init__(self):
+    """Refuses what no release has."""
+    super().__post_init__()
+    if self.distilled and self.pre_logits:
+      raise InputError(
+        'distilled and pre_logits came together; DeiT has no layer before its '
+        'heads; leave either out'
+      )
+
+  @property
+  def tokens(self) -> tuple[str, ...]:
+    """Names of the tokens in front of the patches."""
+    return ('class', 'distilled') if self.distilled else ('class',)
+
+  def setup(self):
+    """Names the submodules; the names are the keys of checkpoints."""
+    # Static argument 2 is `train`, counted from self.
+    block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+    self.patch_embed = PatchEmbed(
+      self.width, self.patch, dtype=self.dtype, name='patch'
+    )
+    rows = [f'{name}_token' for name in self.tokens]
+    if self.class_position:
+      rows += [f'{name}_pos' for name in self.tokens]
+    self.rows = {
+      name: self.param(name, init.normal_02, (self.width,)) for name in rows
+    }
+    self.space_pos = position.Table(init.normal_02)
+    self.blocks = [
+      block(
+        self.heads,
+        round(self.width * self.mlp_ratio),
+        epsilon=self.epsilon,
+        qkv_bias=self.qkv_bias,
+        activation=ACTIVATIONS[self.activation],
+        drop_path=float(rate),
+        dtype=self.dtype,
+        name=f'block_{i}',
+      )
+      for i, rate in enumerate(np.linspace(0, self.drop_path, self.layers))
+    ]
+    self.norm = nn.LayerNorm(
+      self.epsilon, use_fast_variance=False, dtype=jnp.float32
+    )
+    if self.pre_logits:
+      self.before = self._dense(self.width, 'pre_logits')
+    self.head = self._dense(self.classes, 'head')
+    if self.distilled:
+      self.head_distilled = self._dense(self.classes, 'head_distilled')
+
+  def __call__(
+    self, video_BTHWC: jax.Array, *, train: bool = False
+  ) -> jax.Array:
+    """Scores the classes: the mean of what the frames answer.
+
+    Args:
+      video_BTHWC: normalised float RGB; of an image, T = 1.
+      train: drop path on; needs the rng 'drop_path' if its rate is above 0.
+
+    Returns:
+      logits_BK, float32.
+
+    Raises:
+      InputError: (a ValueError) for video that does not divide into patches,
+        is not float, or has other channels than the weights.
+    """
+    y_BD = self.features(video_BTHWC, train=train)
+    if not self.distilled:
+      return self.head(y_BD)
+    y_BD, other_BD = jnp.split(y_BD, 2, axis=-1)
+    return (self.head(y_BD) + self.head_distilled(other_BD)) / 2
+
+  def features(
+    self, video_BTHWC: jax.Array, *, train: bool = False
+  ) -> jax.Array:
+    """What the head sees, the mean over frames, [B, D] float32.
+
+    The mean of logits is the logits of the mean: heads are linear. Of a
+    distilled model both tokens come, the class token's first, [B, 2 D].
+    """
+    h_BTLD = self.embed(video_BTHWC)
+    self.sow('intermediates', 'after_embedding', h_BTLD)
+    if self.is_mutable_collection('intermediates'):
+      for i, layer in enumerate(self.blocks):
+        h_BTLD = layer(h_BTLD, train)
+        self.sow('intermediates', f'after_block_{i}', h_BTLD)
+    else:
+      h_BTLD = stack.run(self.blocks, h_BTLD, train=train, scan=self.scan)
+    h_BTLD = self.norm(h_BTLD.astype(jnp.float32))
+    self.sow('intermediates', 'after_norm', h_BTLD)
+    y_BTD = jnp.concatenate(
+      [h_BTLD[:, :, i] for i in range(len(self.tokens))], axis=-1
+    )
+    if self.pre_logits:
+      y_BTD = jnp.tanh(self.before(y_BTD))
+    return y_BTD.mean(1)
+
+  def embed(self, video_BTHWC: jax.Array) -> jax.Array:
+    """Tokens of every frame with their positions, [B, T, tokens + N, D]."""
+    h_BTHWD = self.patch_embed(video_BTHWC)
+    B, T, H, W, D = h_BTHWD.shape
+    pos_HWD = self.space_pos(H, W, D)
+    pos_HWD = position.fit_grid(pos_HWD, H, W, self.pos_resize)
+    h_BTHWD = h_BTHWD + pos_HWD.astype(self.dtype)
+    led = [self._lead(name) for name in self.tokens]
+    led_BTLD = jnp.broadcast_to(jnp.stack(led), (B, T, len(led), D))
+    return jnp.concatenate(
+      [led_BTLD.astype(self.dtype), h_BTHWD.reshape(B, T, H * W, D)], axis=2
+    )
+
+  def _lead(self, name: str) -> jax.Array:
+    """A token in front of the patches, with its position if it has one."""
+    token_D = self.rows[f'{name}_token']
+    return token_D + self.rows.get(f'{name}_pos', 0)
+
+  def _dense(self, units: int, name: str) -> nn.Dense:
+    return nn.Dense(
+      units, dtype=jnp.float32, kernel_init=init.normal_02, name=name
+    )
