@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sixth
 
 from vidmodels import models
 
@@ -247,32 +248,8 @@ def test_intermediates_are_kept_on_request_and_change_nothing(family):
   assert len(plain) <= len(str(jax.make_jaxpr(asked)(made(family), video)))
 
 
-SIXTH = """
-import jax.numpy as jnp
-from flax import linen as nn
-
-SHARDING = ((r'kernel$', ('fsdp', 'tensor')), (r'bias$', ()))
-TINY, TINY_CLIP = {'width': 4}, (2, 8, 8)
-
-
-class Model(nn.Module):
-  classes: int
-  dtype: object = jnp.float32
-  width: int = 8
-
-  @nn.compact
-  def __call__(self, video_BTHWC, *, train=False):
-    return nn.Dense(self.classes, name='head')(self.features(video_BTHWC))
-
-  def features(self, video_BTHWC, *, train=False):
-    return video_BTHWC.mean((1, 2, 3)).astype(jnp.float32)
-"""
-
-
 def test_a_sixth_family_is_one_new_file(tmp_path, monkeypatch):
-  (tmp_path / 'sixth.py').write_text(SIXTH)
-  (tmp_path / 'helper.py').write_text('x = 1\n')  # defines no Model
-  monkeypatch.setattr(models, '__path__', [*models.__path__, str(tmp_path)])
+  sixth.add(tmp_path, monkeypatch)
   assert models.families() == sorted([*FAMILIES, 'sixth'])
   assert models.fields('sixth') == {'width': 8}
   test_every_variant_answers_float32_from_float32_parameters('sixth')

@@ -6,12 +6,15 @@ a family is in the fast lane, the others are slow.
 
 import functools
 
+import fake
 import jax
 import numpy as np
 import pytest
 import shrink
+import sixth
 
 from vidmodels import config as cfg
+from vidmodels.cli import main
 from vidmodels.train import build
 from vidmodels.train.mesh import batch_sharding
 
@@ -140,3 +143,20 @@ def test_sizes_that_contradict_a_recipe_come_from_a_variant_of_its_kind(
     2,
     2,
   )
+
+
+def test_a_sixth_family_and_its_recipe_need_no_edit_anywhere(
+  tmp_path, monkeypatch, capsys
+):
+  sixth.add(tmp_path, monkeypatch)
+  assert shrink.published() == ['sixth', 'sixth:wide']
+  test_a_recipe_takes_two_steps('sixth:wide')
+  # And from records on disk to an accuracy, by the commands that users type.
+  records = fake.write(tmp_path / 'records')
+  fake.write(records, 'test', videos=5)
+  workdir = f'--workdir={tmp_path / "run"}'
+  data = f'--config.data.dir={records}'
+  assert main(['train', '--config=sixth', workdir, data]) == 0
+  assert 'trained to step 2' in capsys.readouterr().out
+  assert main(['evaluate', workdir]) == 0
+  assert '5 of 5 videos, 3 views' in capsys.readouterr().out
