@@ -6,19 +6,21 @@ stage's downsampling at its start where the others have it at the end of the
 stage before.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.typing import InputError
+from vidmodels.weights import naming as naming_
 from vidmodels.weights import parts
+from vidmodels.weights._focal_fields import adapt, guess, specs_of
 from vidmodels.weights._focal_names import NAMES, Names, Naming, naming_of
 from vidmodels.weights.rules import Layout, Rule, convolution, rule, vector
 
 
-def stacked(ones: int = 0) -> Layout:
+def split_linear(ones: int = 0) -> Layout:
   """A linear weight [out, in, 1...] to one or more of ours, [in, out_i] each.
 
   Rows of the file are those of the first, then of the second, and so on.
@@ -39,8 +41,8 @@ def stacked(ones: int = 0) -> Layout:
   return Layout(load, save)
 
 
-def stacked_vector() -> Layout:
-  """The bias of `stacked`."""
+def split_vector() -> Layout:
+  """The bias of `split_linear`."""
 
   def load(arrays, shapes):
     rows = np.cumsum([shape[0] for shape in shapes])[:-1]
@@ -56,8 +58,8 @@ def linear(key: str, paths: str, ones: int = 0) -> tuple[Rule, ...]:
     for part in ('kernel', 'bias')
   )
   return (
-    rule(f'{key}.weight', kernels, stacked(ones)),
-    rule(f'{key}.bias', biases, stacked_vector()),
+    rule(f'{key}.weight', kernels, split_linear(ones)),
+    rule(f'{key}.bias', biases, split_vector()),
   )
 
 
@@ -131,101 +133,6 @@ def _stage(names: Names, s: int, levels: int, post_norm: bool, stream: str):
   )
 
 
-def fields_of(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-  """The fields of a model that a file's keys and shapes tell.
-
-  Post-norm can be told in timm's naming alone, and is left out.
-
-  Returns:
-    layers, width, levels, windows, patch, tubelet, overlap, layer_scale,
-    modulation_norm and classes.
-
-  Raises:
-    InputError: if the file is no FocalNet.
-  """
-  names = NAMES[naming_of(state)]
-  patch = _shape(state, f'{names.patch}.weight')
-  key = lambda s, i: names.block.format(s=s, i=i)
-  conv = lambda s, l: f'{key(s, 0)}.modulation.focal_layers.{l}.0.weight'
-  stages = _count(lambda s: conv(s, 0) in state)
-  edge = patch[-1]  # 2 P - 1 if patches overlap
-  return {
-    'layers': tuple(
-      _count(lambda i, s=s: f'{key(s, i)}.mlp.fc1.weight' in state)
-      for s in range(stages)
-    ),
-    'width': patch[0],
-    'levels': tuple(
-      _count(lambda l, s=s: conv(s, l) in state) for s in range(stages)
-    ),
-    'windows': tuple(_shape(state, conv(s, 0))[-1] for s in range(stages)),
-    'patch': edge if edge % 2 == 0 else (edge + 1) // 2,
-    'tubelet': patch[2] if len(patch) == 5 else 1,
-    'overlap': edge % 2 == 1,
-    'layer_scale': f'{key(0, 0)}.{names.gammas[0]}' in state,
-    'modulation_norm': (
-      f'{key(0, 0)}.modulation.{names.mod_norm}.weight' in state
-    ),
-    'classes': _shape(state, f'{names.head}.bias')[0],
-  }
-
-
-def _shape(state: Mapping[str, np.ndarray], key: str) -> tuple[int, ...]:
-  """A tensor's shape, read without the tensor where the file allows it."""
-  if key not in state:
-    raise InputError(f'the file has no {key}; is all of it there?')
-  specs = getattr(state, 'specs', None)
-  return tuple(specs[key][0] if specs else state[key].shape)
-
-
-def _count(there) -> int:
-  """How many numbers from 0 on are there."""
-  number = 0
-  while there(number):
-    number += 1
-  return number
-
-
-SAID = {
-  'layers': 'blocks a stage',
-  'levels': 'focal levels',
-  'windows': 'taps at the first focal level',
-  'classes': 'classes',
-}
-
-
-def agree(
-  state: Mapping[str, np.ndarray], model: nn.Module, skip: Sequence[str] = ()
-) -> None:
-  """Holds what a file tells of its model to a model.
-
-  Args:
-    state: the file's tensors by key.
-    model: of ours; a field that it lacks is as the file has it.
-    skip: fields that may differ.
-
-  Raises:
-    InputError: naming every field that differs, with both values.
-  """
-  wrong = []
-  for name, theirs in fields_of(state).items():
-    ours = getattr(model, name, theirs)
-    if name in skip or ours == theirs:
-      continue
-    said = SAID.get(name, name)
-    wrong.append(f'{_one(theirs)} {said}, the model {_one(ours)}')
-  if wrong:
-    raise InputError(
-      f'the file has {"; ".join(wrong)}; build the model with the fields of '
-      'the file'
-    )
-
-
-def _one(value: Any) -> Any:
-  """A tuple of equal values as one of them."""
-  return value[0] if isinstance(value, tuple) and len({*value}) == 1 else value
-
-
 def load(state: Mapping[str, np.ndarray], model: nn.Module) -> dict[str, Any]:
   """Turns a file of any of the three namings into variables.
 
@@ -240,11 +147,10 @@ def load(state: Mapping[str, np.ndarray], model: nn.Module) -> dict[str, Any]:
     InputError: if the file is for another model, a key is left over, or a
       parameter is not filled.
   """
-  agree(state, model)
-  found = rules(
-    model.levels, naming=naming_of(state), post_norm=model.post_norm
-  )
-  return parts.load(found, state, model, video=smallest(state, model))
+  naming = naming_of(state)
+  found = guess(naming, specs_of(state))
+  adapt(model, found)
+  return parts.load(_rules_of(naming, model), state, model, video=found.clip)
 
 
 def save(
@@ -254,15 +160,34 @@ def save(
   naming: Naming = 'microsoft',
 ) -> dict[str, np.ndarray]:
   """Turns our variables into a file's tensors: `load` undone."""
-  found = rules(model.levels, naming=naming, post_norm=model.post_norm)
-  return parts.save(found, variables)
+  return parts.save(_rules_of(naming, model), variables)
 
 
-def smallest(
-  state: Mapping[str, np.ndarray], model: nn.Module
-) -> tuple[int, int, int, int]:
-  """Frames, height, width and channels of a clip that the model can take."""
-  names = NAMES[naming_of(state)]
-  size = model.patch << (len(model.layers) - 1)
-  channels = _shape(state, f'{names.patch}.weight')[1]
-  return getattr(model, 'tubelet', 1), size, size, channels
+def _rules_of(naming: Naming, model: nn.Module) -> tuple[Rule, ...]:
+  return rules(model.levels, naming=naming, post_norm=model.post_norm)
+
+
+def _naming(
+  naming: Naming, *has: str, lacks: tuple[str, ...] = (), under: str = ''
+) -> naming_.Naming:
+  """A naming as files are recognised by it."""
+  return naming_.Naming(
+    family='focalnet',
+    name=naming,
+    has=(f'{NAMES[naming].patch}.weight', *has),
+    lacks=lacks,
+    guess=functools.partial(guess, naming),
+    rules=functools.partial(_rules_of, naming),
+    pixels=naming_.IMAGENET,
+    adapt=adapt,
+    under=under,
+  )
+
+
+F = 'layers.0.blocks.{i}.modulation.f.weight'
+F_TEMPORAL = 'layers.0.blocks.{i}.modulation.f_temporal.weight'
+NAMINGS = (
+  _naming('microsoft', F, lacks=(F_TEMPORAL,), under='model'),
+  _naming('hf'),
+  _naming('timm', F),
+)

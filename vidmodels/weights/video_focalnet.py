@@ -4,22 +4,44 @@ Keys are those of the authors' `VideoFocalNet`, which are Microsoft's with the
 temporal branch beside: under 'model' in the published files.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from vidmodels.models import focalnet as image_focalnet
 from vidmodels.models import video_focalnet
-from vidmodels.nn.modulation import STREAMS
 from vidmodels.typing import InputError
-from vidmodels.weights import focalnet, parts
+from vidmodels.weights import focalnet, naming, parts
+from vidmodels.weights._focal_fields import adapt, agree, specs_of
+from vidmodels.weights._focal_fields import guess as guess_image
 from vidmodels.weights.convert import Books
-from vidmodels.weights.rules import Layout, Rule, convolution, drop, rule
+from vidmodels.weights.rules import Layout, Rule, convolution, rule
 
 # The designs whose parameters the authors' names can tell apart.
 NAMED = ('space', 'parallel')
 
-HEAD = 'its classes are not those of the model'
+# Fields that a video model has of the image model that it starts from.
+SHARED = (
+  'layers',
+  'width',
+  'levels',
+  'windows',
+  'patch',
+  'overlap',
+  'mlp_ratio',
+  'post_norm',
+  'layer_scale',
+  'modulation_norm',
+  'normalize',
+)
+PATCH = 'patch/conv/kernel'
+_FIRST = 'layers.0.blocks.0.modulation'
+
+NEW_HEAD = 'the classes of an image model are others'
 NO_TIME = 'an image has no time'
 
 
@@ -81,11 +103,30 @@ def _depthwise() -> Layout:
   )
 
 
+def guess(specs: naming.Specs) -> naming.Guess:
+  """What keys and shapes tell of a model."""
+  found = guess_image('microsoft', specs)
+  patch = specs['patch_embed.proj.weight'][0]
+  over_time = f'{_FIRST}.focal_layers_temporal.0.0.weight'
+  dense = naming.size(specs, over_time, 1) > 1
+  tubelet = patch[2] if len(patch) == 5 else 1
+  model = {
+    **found.model,
+    'tubelet': tubelet,
+    'temporal_conv': 'dense' if dense else 'depthwise',
+  }
+  return dataclasses.replace(
+    found,
+    model=model,
+    clip=(8 * tubelet, 224, 224, found.clip[3]),
+    notes=('published models were trained on 8 frames of 224 x 224 pixels',),
+  )
+
+
 def load(
   state: Mapping[str, np.ndarray],
   model: video_focalnet.Model,
   *,
-  head: bool = True,
   books: Books | None = None,
 ) -> dict[str, Any]:
   """Turns the authors' state dict into our variables.
@@ -93,8 +134,6 @@ def load(
   Args:
     state: tensors by the authors' key, every one of which is used once.
     model: the model that they are for.
-    head: False to leave the file's classifier out, and the model's as it was
-      drawn: to go on with another data set.
     books: takes what became of every key and parameter.
 
   Returns:
@@ -104,15 +143,12 @@ def load(
     InputError: if the file is for another model, a key is left over, or a
       parameter is not filled.
   """
-  focalnet.agree(state, model, skip=() if head else ('classes',))
-  return parts.load(
-    _headless(rules(model), head, 'microsoft'),
-    state,
-    model,
-    video=focalnet.smallest(state, model),
-    random=() if head else ((r'^head/', HEAD),),
-    books=books,
-  )
+  found, specs = rules(model), specs_of(state)
+  # Files of design 'space' are key for key those of an image model.
+  has_time = f'{_FIRST}.f_temporal.weight' in specs
+  told = guess(specs) if has_time else guess_image('microsoft', specs)
+  adapt(model, told)
+  return parts.load(found, state, model, video=told.clip, books=books)
 
 
 def save(
@@ -123,91 +159,74 @@ def save(
 
 
 def from_image(
-  state: Mapping[str, np.ndarray],
+  variables: Mapping[str, Any],
+  image: image_focalnet.Model,
   model: video_focalnet.Model,
-  *,
-  head: bool = False,
-  books: Books | None = None,
+  video: tuple[int, ...],
+  books: Books,
 ) -> dict[str, Any]:
-  """Turns an image FocalNet into the spatial part of a video model.
+  """A video model's start from an image FocalNet.
 
   As released: patches of t frames take the image's kernel t times, divided by
   t; the temporal branch and the head stay as they were drawn. With
-  `time_start` 'neutral' and the image's head the model then answers the mean
-  of what the image model says to the frames.
+  `time_start` 'neutral' and the image's head the model answers the mean of
+  what the image model says to the frames.
 
   Args:
-    state: of an image FocalNet, in Microsoft's, the HF hub's or timm's naming.
-    model: of any design but 'alternate'.
-    head: whether the file's classifier is taken too.
-    books: takes what became of every key and parameter.
+    variables: of the image model.
+    image: the image model.
+    model: the video model, of any design but 'alternate'.
+    video: shape (T, H, W, C) of the clips that it is for.
+    books: takes what stays random, and what of the image model is left out.
 
   Returns:
     Variables of `model` without those that stay as they were drawn.
 
   Raises:
-    InputError: if the file is for another model (as one with 3 focal levels is
-      for one with 2), or the design has no place for the blocks of an image.
+    InputError: if the image model's fields are others (3 focal levels for 2,
+      say), or the design has no place for its blocks.
   """
   if model.design == 'alternate':
     raise InputError(
       "design 'alternate' has blocks without a spatial modulation, which have "
       "no block in an image model to start from; wanted 'pair' or another"
     )
-  skip = ('tubelet',) if head else ('tubelet', 'classes')
-  focalnet.agree(state, model, skip=skip)
-  naming = focalnet.naming_of(state)
-  first = focalnet.NAMES[naming].patch
-  if state[f'{first}.weight'].ndim != 4:
-    raise InputError(
-      f'{first}.weight has patches of several frames, so the file is no image '
-      'model; load it as a video model'
-    )
-  found = focalnet.rules(
-    model.levels,
-    naming=naming,
-    post_norm=model.post_norm,
-    stream=STREAMS['THW' if model.design == 'volume' else 'HW'],
-  )
-  if model.tubelet > 1:
-    at = 'patch/conv/kernel'
-    inflate = rule(f'{first}.weight', at, _inflated(model.tubelet))
-    found = (inflate, *found)
-    if books is not None:
-      t = model.tubelet
-      books.changed[at] = f'the image kernel {t} times, divided by {t}'
-  random = [(r'/time_|/time/|^time_|/fuse/', NO_TIME)]
-  if not head:
-    random.append((r'^head/', HEAD))
-  return parts.load(
-    _headless(found, head, naming),
-    state,
-    model,
-    video=focalnet.smallest(state, model),
-    random=random,
-    books=books,
-  )
+  agree({name: getattr(image, name) for name in SHARED}, model)
+  clip = jax.ShapeDtypeStruct((1, *video), jnp.float32)
+  ours = parts.flat(jax.eval_shape(model.init, jax.random.key(0), clip))
+  given, made = parts.flat(variables), {}
+  for path in ours:
+    source = path.replace('/mod/volume/', '/mod/space/')
+    if path.startswith('head/'):
+      books.random[path] = NEW_HEAD
+    elif source in given:
+      made[path] = given[source]
+    else:
+      books.random[path] = NO_TIME
+  for path in given:
+    if path.startswith('head/'):
+      books.dropped[path] = NEW_HEAD
+  if (t := model.tubelet) > 1:
+    kernel = np.asarray(made[PATCH])[None] / np.float32(t)
+    made[PATCH] = np.repeat(kernel, t, axis=0)
+    books.changed[PATCH] = f'the image kernel {t} times, divided by {t}'
+  return parts.unflat(made)
 
 
-def _inflated(frames: int) -> Layout:
-  """An image's kernel for patches of several frames, whose mean they see."""
-  plain = convolution()
-
-  def load(arrays, shapes):
-    (kernel,) = plain.load(arrays, shapes)
-    return (np.repeat(kernel[None] / np.float32(frames), frames, axis=0),)
-
-  return Layout(load, lambda arrays: plain.save((arrays[0].sum(0),)))
-
-
-def _headless(
-  found: tuple[Rule, ...], head: bool, naming: focalnet.Naming
-) -> tuple[Rule, ...]:
-  """The rules, unless `head` with the file's classifier dropped."""
-  if head:
-    return found
-  name = focalnet.NAMES[naming].head
-  return (
-    *(drop(f'{name}.{part}', HEAD) for part in ('weight', 'bias')),
-    *found,
-  )
+NAMINGS = (
+  naming.Naming(
+    family='video_focalnet',
+    name='release',
+    has=(
+      'patch_embed.proj.weight',
+      focalnet.F,
+      focalnet.F_TEMPORAL,
+    ),
+    guess=guess,
+    rules=rules,
+    pixels=naming.IMAGENET,
+    adapt=adapt,
+    under='model',
+  ),
+)
+SOURCES = {'focalnet': from_image}

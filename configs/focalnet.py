@@ -1,0 +1,60 @@
+"""FocalNet frame by frame: what Video-FocalNets are without time.
+
+  --config=focalnet:SIZE,FIELD   e.g. focalnet:base,lrf
+
+SIZE is tiny (default), small or base; FIELD is srf (default) or lrf, with two
+or three focal levels. Design (a) of arXiv 2307.06947: frames are answered apart
+and their logits averaged. Trained as Video-FocalNets are on Kinetics-400, in
+configs/video_focalnet.py, where it also says what is not done here; no such
+configuration was released.
+"""
+
+from vidmodels import config
+from vidmodels.typing import InputError
+
+SIZES = {
+  'tiny': dict(layers=(2, 2, 6, 2), width=96, drop_path=0.2),
+  'small': dict(layers=(2, 2, 18, 2), width=96, drop_path=0.3),
+  'base': dict(layers=(2, 2, 18, 2), width=128, drop_path=0.5),
+}
+LEVELS = {'srf': (2, 2, 2, 2), 'lrf': (3, 3, 3, 3)}
+PUBLISHED = ('', 'small', 'base', 'base,lrf')
+
+
+def get_config(arg: str = ''):
+  size, field = choose(arg)
+  c = config.skeleton(family='focalnet', levels=LEVELS[field], **SIZES[size])
+  c.data.dir = 'records/k400'
+  c.data.update(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+  c.clip.update(frames=8, sampling='segment', size=224)
+  c.augment.update(short_side=(256, 256), flip=0.5)
+  c.views.update(temporal=4, spatial=3, short_side=224, average='probs')
+  c.batch = 32
+  c.optim.update(
+    name='sgd',
+    lr=0.00625,
+    lr_batch=32,
+    epochs=120.0,
+    schedule='cosine',
+    warmup=20.0,
+    warmup_lr=6.25e-5,
+    final_lr=6.25e-5,
+    clip_norm=5.0,
+  )
+  c.loss.label_smoothing = 0.1
+  return c
+
+
+def choose(arg: str) -> tuple[str, str]:
+  """The size and field that `arg` names, in any order."""
+  chosen = {'size': 'tiny', 'field': 'srf'}
+  kinds = {'size': SIZES, 'field': LEVELS}
+  for word in filter(None, arg.split(',')):
+    kind = next((k for k, names in kinds.items() if word in names), None)
+    if kind is None:
+      raise InputError(
+        f'focalnet has no variant {word!r}; give some of '
+        f'{", ".join((*SIZES, *LEVELS))}'
+      )
+    chosen[kind] = word
+  return tuple(chosen.values())
