@@ -1,0 +1,72 @@
+"""An image ViT on frames: the baseline of video models that sees no motion.
+
+  --config=vit:SIZE,SET   e.g. vit:s16,ssv2
+
+SIZE is b16 (default), b32, s16, s32 or l16, or deit_s16 or deit_b16 for DeiT's
+two tokens; SET is k400 (default), k600 or ssv2. No paper trains this model so:
+optimiser, schedule, clip and crop are those of TimeSformer (arXiv 2102.05095),
+whose space-only attention differs in averaging tokens before the last norm and
+not answers after it, so that the two compare. It should start from ImageNet
+weights. DeiT's distilled token learns from the labels alone: there is no
+teacher here. Pixels are scaled as for weights of Google's and Hugging Face's;
+DeiT's were trained with ImageNet's mean and deviation.
+"""
+
+from vidmodels import config
+from vidmodels.typing import InputError
+
+S = dict(width=384, heads=6)
+SIZES = {
+  'b16': {},
+  'b32': dict(patch=32),
+  's16': S,
+  's32': dict(patch=32, **S),
+  'l16': dict(width=1024, heads=16, layers=24),
+  'deit_s16': dict(distilled=True, drop_path=0.1, **S),
+  'deit_b16': dict(distilled=True, drop_path=0.1),
+}
+SETS = ('k400', 'k600', 'ssv2')
+IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+HALF = dict(mean=(0.5,) * 3, std=(0.5,) * 3)
+PUBLISHED = ('', 's16,ssv2', 'l16', 'deit_b16')
+
+
+def get_config(arg: str = ''):
+  size, dataset = choose(arg)
+  c = config.skeleton(family='vit', **SIZES[size])
+  c.data.dir = f'records/{dataset}'
+  c.data.update(**IMAGENET if size.startswith('deit') else HALF)
+  if dataset == 'ssv2':
+    c.clip.update(frames=8, sampling='segment')
+  else:
+    c.clip.update(frames=8, stride=255 / 7 / 30, unit='second')
+  c.augment.short_side = (256, 320)
+  # Three pairs of SSv2's classes tell left from right.
+  c.augment.flip = 0.0 if dataset == 'ssv2' else 0.5
+  c.views.update(temporal=1, spatial=3, average='logits')
+  c.optim.update(
+    name='sgd',
+    lr=0.005,
+    epochs=15.0,
+    schedule='step',
+    milestones=(11.0, 14.0),
+    factors=(0.1, 0.01),
+    weight_decay=1e-4,
+  )
+  c.batch = 64
+  return c
+
+
+def choose(arg: str) -> tuple[str, str]:
+  """The size and set that `arg` names, in any order."""
+  chosen = {'size': 'b16', 'set': 'k400'}
+  kinds = {'size': SIZES, 'set': SETS}
+  for word in filter(None, arg.split(',')):
+    kind = next((k for k, names in kinds.items() if word in names), None)
+    if kind is None:
+      raise InputError(
+        f'vit has no variant {word!r}; give some of '
+        f'{", ".join((*SIZES, *SETS))}'
+      )
+    chosen[kind] = word
+  return tuple(chosen.values())
