@@ -72,14 +72,16 @@ def _before_softmax(config: Mapping) -> bool:
 
 
 def _dropout(config: Mapping) -> dict:
-  """A release without dropout keeps its classifier elsewhere."""
-  original = config.get('original', {}).get('cfg', {})
-  return {'dropout': float(original.get('MODEL.DROPOUT_RATE', 0.5))}
+  """A release without dropout keeps its classifier in the image model."""
+  return {'dropout': 0.0} if 'base_model' in config['classifier_key'] else {}
 
 
 def run(config: Mapping, state: Mapping, given: np.ndarray) -> Answers:
   model = model_of(config)
-  variables = xvit_weights.load(state, model)
+  # A table that is stretched is a square, as released; another is the input's.
+  stretched = config.get('pos_embed_interpolation')
+  size = None if stretched else tuple(config['input_size'])
+  variables = xvit_weights.load(state, model, size=size)
   axes = [config['input_layout'].split(',').index(a) for a in 'BTHWC']
   video_BTHWC = given.transpose(axes)
   if not model.ta_layers:

@@ -10,7 +10,8 @@ import pytest
 from vidmodels import models
 from vidmodels.models import xvit
 from vidmodels.nn import position
-from vidmodels.nn.consensus import EPSILON, MlpHead
+from vidmodels.nn.block import Block
+from vidmodels.nn.consensus import EPSILON, MlpHead, TemporalAttention
 from vidmodels.typing import InputError
 
 NONE = {'mix': 'none'}
@@ -181,6 +182,22 @@ def test_temporal_attention_looks_at_every_frame_and_is_deep_as_asked():
     p_BAQS = layers['block_0']['attn']['weights'][0]
     assert p_BAQS.shape == (2, 4, 5, 5)  # z_final and four frames
   assert 'bias' not in variables['params']['temporal']['block_0']['attn']['qkv']
+
+
+def test_temporal_attention_gives_the_first_token_of_plain_blocks():
+  frames_BTD, params = normal(6, (2, 4, 16)), trained()['params']['temporal']
+  head = TemporalAttention(layers=1, heads=2)
+  got = jax.jit(head.apply, static_argnums=2)(
+    {'params': params}, frames_BTD, False
+  )
+  token = np.broadcast_to(params['class_token'], (2, 1, 16))
+  block = Block(2, hidden=64, epsilon=1e-5, qkv_bias=False)
+  s_BLD = jax.jit(block.apply, static_argnums=2)(
+    {'params': params['block_0']},
+    np.concatenate([token, frames_BTD], axis=1),
+    False,
+  )
+  np.testing.assert_allclose(got, s_BLD[:, 0], atol=1e-5)
 
 
 def test_probabilities_are_averaged_within_each_group():
@@ -406,13 +423,23 @@ def test_full_size_models_use_exact_gelu_and_an_epsilon_for_each_part():
     ({'ta_layers': 0, 'ta_heads': 2}, 'ta_heads is 2 and nothing reads'),
     ({'ta_layers': 0, 'ta_hidden': 8}, 'ta_hidden is 8 and nothing reads'),
     ({'average': 'probs'}, "average is 'probs' and nothing reads"),
+    ({'heads': 3}, 'does not divide into 3 heads'),
+  ],
+)
+def test_fields_that_contradict_each_other_are_refused(fields, says):
+  with pytest.raises(InputError, match=says):
+    tiny(**fields)
+
+
+@pytest.mark.parametrize(
+  ('fields', 'says'),
+  [
     ({'groups': (2, 2)}, r'groups \(2, 2\) are 4 answers of 5 classes'),
     ({'groups': (5, 0)}, 'wanted the classes of each head'),
-    ({'heads': 3}, 'does not divide into 3 heads'),
     ({'heads': 3, 'mix': 'none'}, 'does not divide into 3 heads'),
     ({'ta_heads': 3}, 'does not divide into 3 heads'),
   ],
 )
-def test_fields_that_contradict_each_other_are_refused(fields, says):
+def test_groups_and_heads_that_do_not_fit_are_refused(fields, says):
   with pytest.raises(InputError, match=says):
     jax.eval_shape(tiny(**fields).init, jax.random.key(0), clip())

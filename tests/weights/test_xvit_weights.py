@@ -11,7 +11,8 @@ from golden_maps import xvit as xvit_map
 
 from vidmodels import models
 from vidmodels.typing import InputError
-from vidmodels.weights import xvit
+from vidmodels.weights import parts, xvit
+from vidmodels.weights.convert import Books
 
 OWN = [
   path
@@ -137,7 +138,7 @@ def test_a_published_file_fills_the_full_size_model(shared, name):
     ),
     (
       lambda s: s.update({'base_model.pos_embed': np.ones((1, 4, 16))}),
-      'positions for 3 patches',
+      'has 3 places, which is no square',
     ),
   ],
   ids=['missing', 'extra', 'no frames', 'classes', 'no square'],
@@ -154,5 +155,62 @@ def test_files_and_models_of_other_heads_are_refused():
     xvit.load(drawn(tiny(ta_layers=0)), tiny())
   with pytest.raises(InputError, match=r'no place for: consensus\.'):
     xvit.load(drawn(tiny()), tiny(ta_layers=0))
-  with pytest.raises(InputError, match='the release has one head'):
+  with pytest.raises(InputError, match='does not fill: head_0/'):
     xvit.load(drawn(tiny()), tiny(groups=(2, 3)))
+  with pytest.raises(InputError, match='no key of the file stands for head_0/'):
+    drawn(tiny(groups=(2, 3)))
+
+
+def started(model, image):
+  """Variables of a video model, drawn and then taken from an image model's."""
+  video, books = (4, 16, 24, 3), Books()
+  clip = jax.ShapeDtypeStruct((1, 4, 16, 24, 3), jnp.float32)
+  rng = np.random.default_rng(2)
+  draw = lambda x: rng.normal(size=x.shape, scale=0.3).astype(np.float32)
+  theirs = jax.tree.map(
+    draw, jax.eval_shape(image.init, jax.random.key(0), clip)
+  )
+  made = xvit.from_image(theirs, image, model, video, books)
+  drawn = jax.jit(model.init)(jax.random.key(0), np.zeros((1, *video), 'f'))
+  flat = {**parts.flat(drawn), **parts.flat(made)}
+  return theirs, parts.unflat(flat), books
+
+
+def small(family: str, **more):
+  fields = dict(layers=2, width=16, heads=2, patch=8)
+  return models.build(family, classes=5, **fields, **more)
+
+
+@pytest.mark.parametrize('fields', [{}, {'class_position': False}])
+def test_started_from_an_image_vit_every_frame_is_an_image(fields):
+  image, model = small('vit', **fields), tiny(mix='none', ta_layers=0)
+  theirs, ours, books = started(model, image)
+  clip = np.random.default_rng(3).normal(size=(2, 4, 16, 24, 3))
+  clip = clip.astype(np.float32)
+  run = lambda m, v: jax.jit(lambda v, x: m.apply(v, x, method='features'))(
+    v, clip
+  )
+  np.testing.assert_allclose(run(model, ours), run(image, theirs), atol=1e-5)
+  assert set(books.random) == {'head/kernel', 'head/bias', 'time_pos/table'}
+  assert set(books.dropped) == {'head/kernel', 'head/bias'}
+  # Mixing starts from the same numbers and says something else.
+  mixed = tiny(ta_layers=0)
+  assert abs(run(mixed, ours) - run(image, theirs)).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+  ('fields', 'says'),
+  [
+    ({'layers': 3}, 'image model has layers=2 and the video model 3'),
+    ({'qkv_bias': False}, 'set qkv_bias=True'),
+    ({'fresh': 'scratch'}, 'noise in the table of frames'),
+  ],
+)
+def test_an_image_model_that_does_not_fit_is_refused(fields, says):
+  model = models.build(
+    'xvit',
+    classes=5,
+    **{**dict(layers=2, width=16, heads=2, patch=8), **fields},
+  )
+  with pytest.raises(InputError, match=says):
+    started(model, small('vit'))

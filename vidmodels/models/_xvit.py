@@ -79,6 +79,16 @@ def refuse(model: nn.Module) -> None:
       'mix="x" mixes tokens before they have heads; mix_layout="per_head" '
       'means nothing there; leave it at "flat"'
     )
+  if model.mix != 'none':
+    mixing_of(model)
+    mixing.layers_of(model.mix_layers, model.layers)
+
+
+def refuse_groups(model: nn.Module) -> None:
+  """Raises InputError for groups that are not the classes of the data.
+
+  Apart from other contradictions: a recipe is checked before its data is known.
+  """
   groups = model.groups
   if groups and (sum(groups) != model.classes or min(groups) < 1):
     raise InputError(

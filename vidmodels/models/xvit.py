@@ -149,9 +149,14 @@ class Model(nn.Module):
   remat: bool = False
   scan: bool = False
 
+  def __post_init__(self):
+    """Refuses fields that contradict each other."""
+    super().__post_init__()
+    _xvit.refuse(self)
+
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
-    _xvit.refuse(self)
+    _xvit.refuse_groups(self)
     fresh = init.FRESH[self.fresh]
     self.patch_embed = PatchEmbed(
       self.width, self.patch, dtype=self.dtype, name='patch'

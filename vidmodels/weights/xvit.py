@@ -6,15 +6,17 @@ only where frames are averaged. A model that is built without dropout has its
 linear classifier in `base_model.head` instead.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from vidmodels.models import xvit
+from vidmodels.models import vit, xvit
 from vidmodels.typing import InputError
-from vidmodels.weights import parts
+from vidmodels.weights import naming, parts
+from vidmodels.weights.convert import Books
 from vidmodels.weights.parts import attention, dense, norm
 from vidmodels.weights.rules import (
   Layout,
@@ -38,16 +40,7 @@ def time_table() -> Layout:
 
 
 def rules(model: xvit.Model) -> tuple[Rule, ...]:
-  """The key rules of one kind of head.
-
-  Raises:
-    InputError: for a model with several heads, which the release has not.
-  """
-  if model.groups:
-    raise InputError(
-      f'the model has heads for groups {model.groups} and the release has one '
-      'head; give a model without groups'
-    )
+  """The key rules of a model's kind of head; the release has one of them."""
   answer = _temporal if model.ta_layers else _linear
   return (*_backbone(), *answer(model))
 
@@ -102,6 +95,7 @@ def load(
   model: xvit.Model,
   *,
   size: tuple[int, int] | None = None,
+  books: Books | None = None,
 ) -> dict[str, Any]:
   """Turns the authors' state dict into our variables.
 
@@ -112,6 +106,7 @@ def load(
       rows that the file has, 8 or 16 frames of a 224-pixel grid as released.
     size: height and width in pixels of the frames that the table of patches is
       for; by default a square, as in the release.
+    books: takes what became of every key and parameter.
 
   Returns:
     Variables of `model`: numpy arrays, most of them views of `state`.
@@ -128,38 +123,97 @@ def load(
       )
   rows = state['base_model.temp_embed'].shape[1]
   channels = state['base_model.patch_embed.proj.weight'].shape[1]
+  if size is None:
+    patches = state['base_model.pos_embed'].shape[1] - 1
+    size = (model.patch * naming.square(patches, 'base_model.pos_embed'),) * 2
   # Frames that suit any segment: only the tables' shapes come from the clip.
-  video = (
-    max(model.segment, 1),
-    *(size or _square(state['base_model.pos_embed'].shape[1] - 1, model.patch)),
-    channels,
-  )
+  video = (max(model.segment, 1), *size, channels)
   like = model.clone(time_rows=rows)
-  return parts.load(rules(model), state, like, video=video)
+  return parts.load(rules(model), state, like, video=video, books=books)
 
 
 def save(
   variables: Mapping[str, Any], model: xvit.Model
 ) -> dict[str, np.ndarray]:
-  """Turns our variables into the authors' state dict: `load` undone.
-
-  With temporal attention the file gets the `new_fc` that the release has there
-  and never reads: zeros.
-  """
+  """Turns our variables into the authors' state dict: `load` undone."""
   state = parts.save(rules(model), variables)
-  if model.ta_layers:
-    shape = (model.classes, model.width)
-    state['new_fc.weight'] = np.zeros(shape, np.float32)
-    state['new_fc.bias'] = np.zeros(shape[:1], np.float32)
-  return state
+  return {**state, **unread(model, state)}
 
 
-def _square(patches: int, patch: int) -> tuple[int, int]:
-  """Height and width in pixels of a square of so many patches."""
-  side = math.isqrt(max(patches, 0))
-  if side < 1 or side**2 != patches:
+def unread(
+  model: xvit.Model, state: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  """The `new_fc` that files with temporal attention have: zeros, never read."""
+  del state
+  if not model.ta_layers:
+    return {}
+  shape = (model.classes, model.width)
+  return {
+    'new_fc.weight': np.zeros(shape, np.float32),
+    'new_fc.bias': np.zeros(shape[:1], np.float32),
+  }
+
+
+def from_image(
+  variables: Mapping[str, Any],
+  image: vit.Model,
+  model: xvit.Model,
+  video: tuple[int, ...],
+  books: Books,
+) -> dict[str, Any]:
+  """A video model's start from an image ViT (section 4.1).
+
+  The ViT is the backbone, key for key, its last norm included. With a table of
+  frames at zero (`fresh='image'`), an image model of exact GELU and an epsilon
+  of 1e-6, and no mixing, every frame then has the class feature of an image.
+
+  Args:
+    variables: of the image model.
+    image: the image model.
+    model: the video model.
+    video: shape (T, H, W, C) of the clips that it is for.
+    books: takes what stays random, and what of the image model is left out.
+
+  Returns:
+    Variables of `model` but for the temporal head and the table of frames,
+    which stay as they were drawn. The table of places keeps the image's grid;
+    the model fits it as ever.
+
+  Raises:
+    InputError: if the sizes of the two differ, or the table of frames would not
+      start at zero.
+  """
+  _refuse_image(image, model)
+  clip = jax.ShapeDtypeStruct((1, *video), jnp.float32)
+  ours = parts.flat(jax.eval_shape(model.init, jax.random.key(0), clip))
+  given, made = parts.flat(variables), {}
+  for path in ours:
+    if path == 'class_pos' and not image.class_position:
+      made[path] = np.zeros(model.width, np.float32)
+      books.changed[path] = 'zeros: the image model has it in its class token'
+    elif path in given and not path.startswith('head'):
+      made[path] = given[path]
+    else:
+      books.random[path] = 'an image model has none, or has other classes'
+  for path in set(given) - set(made):
+    books.dropped[path] = 'of the image model, and of no use to a video model'
+  return parts.unflat(made)
+
+
+def _refuse_image(image: vit.Model, model: xvit.Model) -> None:
+  """Raises InputError if the one cannot start from the other."""
+  for name in ('layers', 'width', 'heads', 'mlp_ratio', 'patch', 'qkv_bias'):
+    theirs, ours = getattr(image, name), getattr(model, name)
+    if theirs != ours:
+      raise InputError(
+        f'the image model has {name}={theirs} and the video model {ours}; set '
+        f'{name}={theirs}'
+      )
+  if model.fresh != 'image':
     raise InputError(
-      f'the file has positions for {patches} patches, which is no square; say '
-      'which frame size it was made for'
+      f"fresh={model.fresh!r} came with an image model's weights, which noise "
+      "in the table of frames would drown; set fresh='image'"
     )
-  return side * patch, side * patch
+
+
+SOURCES = {'vit': from_image}
