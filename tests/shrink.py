@@ -2,13 +2,12 @@
 
 A family's TINY replaces the sizes of a recipe's model; everything else that the
 recipe sets stays. Where the two contradict each other (a list of layers that
-pool, in a model of two layers), the family's own VARIANTS are asked: the first
-of the same kind that is legal gives its sizes. A new family needs nothing here.
+pool, in a model of two layers), the family's own VARIANTS are asked: the likest
+whose sizes are legal gives them. A new family needs nothing here.
 """
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -72,20 +71,25 @@ def fields(family: str, asked: dict[str, Any], T: int, size: int) -> dict:
   said = '\n  '.join(refusals)
   raise AssertionError(
     f'no size of {family} is legal for the fields of this recipe:\n  {said}\n'
-    f'give VARIANTS of {module.__name__} one of the same kind'
+    f'give VARIANTS of {module.__name__} one whose sizes are'
   )
 
 
-def candidates(family: str, asked: dict[str, Any]) -> Iterator[dict]:
-  """Sizes to lay over TINY: none, then those of VARIANTS of the same kind."""
-  yield {}
-  defaults = models.fields(family)
-  for variant in getattr(models.find(family), 'VARIANTS', ()):
-    kinds = {k: v for k, v in variant.items() if not is_size(v)}
-    sizes = {k: v for k, v in variant.items() if is_size(v)}
-    same = all(asked[name] == value for name, value in kinds.items())
-    if same and sizes and all(asked[n] != defaults[n] for n in sizes):
-      yield sizes
+def candidates(family: str, asked: dict[str, Any]) -> list[dict]:
+  """Sizes to lay over TINY: none, then those of VARIANTS, the likest first.
+
+  What the recipe chooses stays as it is; a size counts if TINY has it or the
+  recipe sets it.
+  """
+  module, defaults = models.find(family), models.fields(family)
+  ours = {n for n in asked if n in module.TINY or asked[n] != defaults[n]}
+  found = []
+  for variant in getattr(module, 'VARIANTS', ()):
+    sizes = {n: v for n, v in variant.items() if n in ours and is_size(v)}
+    unlike = sum(asked[n] != v for n, v in variant.items() if not is_size(v))
+    if sizes:
+      found.append((unlike, len(found), sizes))
+  return [{}, *(sizes for _, _, sizes in sorted(found, key=lambda f: f[:2]))]
 
 
 def is_size(value: Any) -> bool:

@@ -26,8 +26,6 @@ from vidmodels.analysis import cost
 from vidmodels.cli import recipe
 from vidmodels.nn.batch_norm import BatchNorm
 
-CLASSES = 400
-
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
@@ -99,8 +97,10 @@ def walk(jaxpr, scope: str) -> Iterator[tuple[Any, Any, str]]:
 def traced(name: str, train: bool = False) -> Program:
   """The recipe's model in bfloat16, at the recipe's clip."""
   config = recipe.load(name)
+  # Two heads answer as many classes as both have; any number does otherwise.
+  classes = sum(config.model.get('groups', ())) or 400
   model = models.build(
-    config.family, classes=CLASSES, dtype='bfloat16', **config.model
+    config.family, classes=classes, dtype='bfloat16', **config.model
   )
   T, size = config.clip.frames, config.clip.size
   video = jax.ShapeDtypeStruct((2, T, size, size, 3), jnp.float32)
@@ -226,7 +226,7 @@ def test_running_statistics_are_torchs(name):
 @pytest.mark.parametrize('train', [False, True])
 def test_bfloat16_leaves_softmax_norms_and_logits_in_float32(name, train):
   program = traced(name, train)
-  assert (program.out.shape, program.out.dtype) == ((2, CLASSES), jnp.float32)
+  assert (program.out.ndim, program.out.dtype) == (2, jnp.float32)
   kind = lambda eqn: {v.aval.dtype for v in eqn.invars if hasattr(v, 'aval')}
   full = {jnp.dtype('float32')}
   norms = set()

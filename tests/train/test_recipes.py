@@ -138,6 +138,7 @@ def test_sizes_that_contradict_a_recipe_come_from_a_variant_of_its_kind(
   right = {'attention': 'divided', 'heads': 2}
   monkeypatch.setattr(timesformer, 'VARIANTS', (other, right))
   found = shrink.fields('timesformer', asked, 4, 24)
+  # Sizes of the likest, and what the recipe chose.
   assert (found['attention'], found['heads'], found['layers']) == (
     'divided',
     2,
