@@ -184,3 +184,17 @@ def test_a_block_left_to_torch_starts_uniform_in_every_layers_own_fan_in():
   )['params']
   assert not plain['attn']['qkv']['bias'].any()
   assert not plain['mlp']['down']['bias'].any()
+
+
+def test_a_perceptron_drops_hidden_units_and_answers_while_training():
+  h = np.ones((4, 500, 8), np.float32)
+  mlp = Mlp(6, dropout=0.5)
+  made = mlp.init(jax.random.key(0), h)
+  run = jax.jit(mlp.apply, static_argnums=2)
+  rngs = {'dropout': jax.random.key(1)}
+  np.testing.assert_array_equal(run(made, h), Mlp(6).apply(made, h))
+  out = np.asarray(run(made, h, True, rngs=rngs))
+  assert 0.45 < (out == 0).mean() < 0.55  # numbers of the answer
+  # Of what stays there are more kinds than one: units inside differ too.
+  first = out[..., 0][out[..., 0] != 0]
+  assert len(np.unique(first.round(6))) > 10

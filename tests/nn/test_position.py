@@ -129,3 +129,21 @@ def test_a_flat_resize_scrambles_the_grid_as_the_release_did():
   assert got[1].tolist() == [7 + i // 4 for i in range(28)]
   grid = position.fit_grid(place, 28, 28, 'nearest')[..., 0]
   assert abs((got != grid).mean() - 0.93) < 0.01
+
+
+def test_class_rows_in_front_of_an_axis_are_not_stretched():
+  table = np.float32(np.random.default_rng(0).normal(size=(4, 3, 2, 5)))
+  fit = lambda *sizes: np.asarray(
+    position.fit_axes(table, sizes, 'bilinear', lead=(1, 0, 1))
+  )
+  np.testing.assert_array_equal(fit(3, 3, 1), table)
+  out = fit(6, 3, 1)
+  assert out.shape == (7, 3, 2, 5)
+  np.testing.assert_array_equal(out[0], table[0])
+  frames = table[1:].reshape(3, -1)
+  wanted = position.fit_time(frames, 6, 'bilinear').reshape(6, 3, 2, 5)
+  np.testing.assert_allclose(out[1:], wanted, atol=1e-6)
+  # Without class rows it is a grid's own fit.
+  plain = position.fit_axes(table[0], (5, 4), 'bicubic')
+  wanted = position.fit_grid(table[0], 5, 4, 'bicubic')
+  np.testing.assert_array_equal(plain, wanted)

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from vidmodels.nn import init
@@ -34,18 +35,13 @@ def unfold(
   """
   sides = [(0, 0)] * (h_xHWD.ndim - 3) + [(padding, padding)] * 2 + [(0, 0)]
   padded = jnp.pad(h_xHWD, sides)
-  H, W = ((n - window) // stride + 1 for n in padded.shape[-3:-1])
-  taps = [
-    padded[
-      ...,
-      i : i + stride * (H - 1) + 1 : stride,
-      j : j + stride * (W - 1) + 1 : stride,
-      :,
-    ]
-    for i in range(window)
-    for j in range(window)
-  ]
-  return jnp.stack(taps, axis=-1).reshape(*taps[0].shape[:-1], -1)
+  for axis in (-3, -2):  # each becomes two: which window, and where in it
+    starts = np.arange((padded.shape[axis] - window) // stride + 1)
+    index = stride * starts[:, None] + np.arange(window)
+    padded = jnp.take(padded, index, axis=axis)
+  # [..., H', window, W', window, D]
+  windows = jnp.moveaxis(padded, (-4, -2), (-2, -1))
+  return windows.reshape(*windows.shape[:-3], -1)
 
 
 def _orthogonal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
