@@ -15,10 +15,22 @@ MODELS = ('vit', 'deit_distilled')
 TOLERANCE = 1e-5
 
 
-def model_of(config: Mapping, **more) -> vit.Model:
-  """Our fields from the neutral ones; what has no field must be as ours."""
+def model_of(config: Mapping, state: Mapping, **more) -> vit.Model:
+  """Our fields from the neutral ones, and from the keys where those are silent.
+
+  Args:
+    config: of the file; what has no field must be as ours.
+    state: the weights, by whoever's names.
+    **more: fields that the caller wants otherwise.
+  """
   gelu = config.get('gelu', 'exact')
   assert gelu.startswith(('exact', 'tanh'))
+  distilled = config['model'] == 'deit_distilled'
+  assert config.get('prefix_tokens', ['cls', 'dist']) == ['cls', 'dist']
+  assert ('dist_token' in state) == distilled
+  H, W = config['image_hw']
+  _, table = vit_weights.naming_of(state)
+  rows = state[table].shape[1] - H * W // config['patch'] ** 2
   fields = dict(
     layers=config['layers'],
     width=config['dim'],
@@ -28,28 +40,19 @@ def model_of(config: Mapping, **more) -> vit.Model:
     epsilon=config['layernorm_eps'],
     activation='gelu' if gelu.startswith('exact') else 'gelu_tanh',
     qkv_bias=config.get('qkv_bias', True),
-    distilled='dist' in config.get('prefix_tokens', ()),
+    distilled=distilled,
+    class_position=rows > 0,
+    pre_logits=any('pre_logits' in key for key in state),
   )
-  fields.update(more)
-  return models.build('vit', classes=config['num_classes'], **fields)
+  classes = config['num_classes']
+  return models.build('vit', classes=classes, **{**fields, **more})
 
 
 def run(config: Mapping, state: Mapping, given: np.ndarray, **more) -> Answers:
-  """Our answer to images [B, C, H, W], given whoever's names."""
+  """Our answer to images [B, C, H, W]."""
   assert config.get('input_layout', 'B,C,H,W') == 'B,C,H,W'
-  distilled = config['model'] == 'deit_distilled'
-  assert ('dist_token' in state) == distilled
-  rows = [k for k in ('pos_embed', 'pos_embedding') if k in state]
-  square = config['image_hw'][0] == config['image_hw'][1]
-  model = model_of(config, **more)
-  patches = np.prod(config['image_hw']) // config['patch'] ** 2
-  if rows and 'class_position' not in more:
-    bare = state[rows[0]].shape[1] == patches
-    model = model.clone(class_position=not bare)
-  if 'pre_logits' not in more:
-    has = any('pre_logits' in key for key in state)
-    model = model.clone(pre_logits=has)
-  image = None if square else (*config['image_hw'], given.shape[1])
+  model = model_of(config, state, **more)
+  image = (*config['image_hw'], given.shape[1])
   variables = vit_weights.load(state, model, image=image)
   apply = jax.jit(functools.partial(model.apply, mutable='intermediates'))
   logits_BK, kept = apply(variables, given.transpose(0, 2, 3, 1)[:, None])

@@ -231,6 +231,7 @@ def test_position_tables_are_resized_as_their_owners_do():
   methods = {
     'scipy_zoom_order1': 'corners',
     'torch_bilinear': 'bilinear',
+    'torch_bicubic': 'bicubic',
     'torch_bicubic_antialias': 'bicubic_antialias',
     'torch_nearest': 'nearest',
   }
