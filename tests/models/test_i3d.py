@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from vidmodels import models
+from vidmodels.analysis import cost
+from vidmodels.analysis.published import Part
 from vidmodels.models import i3d
 from vidmodels.models.i3d import HEAVY, Bottleneck, ConvNorm
 
@@ -354,6 +356,23 @@ def test_full_size_models_have_the_authors_number_of_parameters(
   clip = jax.ShapeDtypeStruct((1, 32, 224, 224, 3), jnp.float32)
   params = jax.eval_shape(model.init, jax.random.key(0), clip)['params']
   assert sum(x.size for x in jax.tree.leaves(params)) == wanted
+
+
+# Billions of multiply-adds that the authors' code needs for one view.
+COSTS = [
+  ({}, (32, 224), 33.13),
+  ({}, (8, 256), 10.82),
+  ({'reach': HEAVY, **KEEPS_FRAMES}, (32, 256), 165.59),
+  ({'reach': HEAVY, **KEEPS_FRAMES}, (8, 224), 31.70),
+  (KEEPS_FRAMES, (8, 256), 37.10),
+]
+
+
+@pytest.mark.parametrize(('fields', 'clip', 'wanted'), COSTS)
+def test_full_size_models_need_the_authors_multiply_adds(fields, clip, wanted):
+  frames, size = clip
+  part = Part(family='i3d', model=fields, clip=(frames, size, size))
+  assert round(cost.count(part).total_macs() / 1e9, 2) == wanted
 
 
 @pytest.mark.parametrize(
