@@ -57,18 +57,15 @@ def _scheme(name: str, theirs: Mapping) -> dict:
   """Which tokens there are and what they look along."""
   if name == 'CompactVidTr':
     # Joint from the layer after the last that pools.
-    pairs = sorted(
-      zip(theirs['layer_pool'], theirs['number_of_keys'], strict=True)
-    )
-    if not pairs:
-      return {'attention': 'joint'}
-    layers, drops = zip(*pairs, strict=True)
+    layers = theirs.get('layer_pool', (1, 3, 5))
+    drops = theirs.get('number_of_keys', (2, 2, 2))
+    assert list(layers) == sorted(layers)
     return {
       'attention': 'merged',
       'joint_from': layers[-1] + 1,
       'pool': 'top_k',
-      'pool_layers': layers,
-      'pool_drop': drops,
+      'pool_layers': tuple(layers),
+      'pool_drop': tuple(drops),
     }
   assert name == 'VidTr'
   if not theirs.get('merge_later', False):
