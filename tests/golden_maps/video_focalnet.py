@@ -12,7 +12,7 @@ from vidmodels.weights import video_focalnet as video_focalnet_weights
 
 MODELS = ('video_focalnet',)
 TOLERANCE = 5e-5
-# Layer norm of tokens that hardly vary: frameworks differ by 1.2e-4 here.
+# Layer norm of tokens that hardly vary: here ours differs by up to 1.4e-4.
 FEATURE_TOLERANCE = {'final_norm': 5e-4}
 
 
@@ -71,7 +71,7 @@ def answer(model, variables: Mapping, video_BTHWC: np.ndarray) -> Answers:
   tokens = lambda h: h.reshape(-1, h.shape[2] * h.shape[3], h.shape[4])
   frames = lambda h: h.reshape(-1, *h.shape[2:])
   theirs = {
-    'patch_embed': tokens(kept['after_embedding'][0]),
+    'patch_embed': tokens(kept['after_embed_0'][0]),
     'final_norm': tokens(kept['after_norm'][0]),
   }
   for name, block in kept.items():

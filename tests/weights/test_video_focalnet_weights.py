@@ -197,9 +197,7 @@ def test_a_neutral_start_answers_the_mean_of_the_image_models_answers():
   assert abs(released - got).max() > 1e-3
 
 
-@pytest.mark.parametrize(
-  ('size', 'millions'), [('tiny', 21.6), ('base', 69.9)]
-)
+@pytest.mark.parametrize(('size', 'millions'), [('tiny', 21.6), ('base', 69.9)])
 def test_an_image_leaves_the_temporal_branch_and_the_head_random(
   size, millions
 ):
@@ -293,7 +291,7 @@ def test_a_file_tells_the_fields_of_its_model(more):
 def test_files_for_another_model_are_refused():
   parent = build('focalnet')
   state = focalnet.save(drawn(parent), parent)
-  with pytest.raises(InputError, match=r'does not fill: .*mod/time/'):
+  with pytest.raises(InputError, match='space design, the model parallel'):
     video_focalnet.load(state, build())
   tubelets = build(tubelet=2)
   state = video_focalnet.save(drawn(tubelets), tubelets)

@@ -40,7 +40,7 @@ class Model(nn.Module):
   are the tiny model of small receptive fields, "srf".
 
   On request (collection 'intermediates') it sows the grid as
-  'after_embedding', 'after_stage_<i>' and 'after_norm', and of every block
+  'after_embed_<i>', 'after_stage_<i>' and 'after_norm', and of every block
   'gates' and 'modulator', e.g. under 'stage_0_block_1/mod/space', with
   'modulated', what the modulation adds.
 
@@ -94,13 +94,7 @@ class Model(nn.Module):
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
     focal.refuse_stages(self.layers, self.levels, self.windows)
-    embed = functools.partial(
-      focal.Embed,
-      overlap=self.overlap,
-      uneven=self.uneven,
-      dtype=self.dtype,
-    )
-    self.embed = embed(self.width, self.patch, name='patch')
+    self.embeds = focal.embeds(self)
     rates = iter(np.linspace(0, self.drop_path, sum(self.layers)).tolist())
     stages = []
     for i, count in enumerate(self.layers):
@@ -112,10 +106,6 @@ class Model(nn.Module):
         ]
       )
     self.stages = stages
-    self.downs = [
-      embed(self.width << i, 2, tokens=True, name=f'down_{i - 1}')
-      for i in range(1, len(self.layers))
-    ]
     self.norm = LayerNorm(dtype=jnp.float32)
     self.head = nn.Dense(
       self.classes, dtype=jnp.float32, kernel_init=init.normal_02
@@ -144,11 +134,10 @@ class Model(nn.Module):
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
     """The mean of all tokens after the last norm, [B, D] float32."""
-    h_BTHWD = self.embed(video_BTHWC)
-    self.sow('intermediates', 'after_embedding', h_BTHWD)
-    for i, blocks in enumerate(self.stages):
-      if i > 0:
-        h_BTHWD = self.downs[i - 1](h_BTHWD)
+    h_BTHWD, stages = video_BTHWC, zip(self.embeds, self.stages, strict=True)
+    for i, (embed, blocks) in enumerate(stages):
+      h_BTHWD = embed(h_BTHWD)
+      self.sow('intermediates', f'after_embed_{i}', h_BTHWD)
       h_BTHWD = stack.run(blocks, h_BTHWD, train=train, scan=self.scan)
       self.sow('intermediates', f'after_stage_{i}', h_BTHWD)
     h_BTHWD = self.norm(h_BTHWD.astype(jnp.float32))

@@ -32,18 +32,8 @@ from flax import linen as nn
 
 from vidmodels.nn import focal, init, stack
 from vidmodels.nn.depthwise import Implementation
-from vidmodels.nn.modulation import (
-  Fusion,
-  LayerNorm,
-  TemporalConv,
-)
-from vidmodels.typing import (
-  Count,
-  Fraction,
-  InputError,
-  Positive,
-  PositiveFloat,
-)
+from vidmodels.nn.modulation import Fusion, LayerNorm, TemporalConv
+from vidmodels.typing import Fraction, InputError, Positive, PositiveFloat
 
 # Fig. 4: the modulations of a block, each with its streams. 'alternate' has
 # one of the two of 'pair' a block.
@@ -102,7 +92,7 @@ class Model(nn.Module):
   stage. Defaults are Video-FocalNet-T as released.
 
   On request (collection 'intermediates') it sows the grid as
-  'after_embedding', 'after_stage_<i>' and 'after_norm', and of every block the
+  'after_embed_<i>', 'after_stage_<i>' and 'after_norm', and of every block the
   'gates' and the 'modulator' of each stream, e.g. under
   'stage_0_block_1/mod/time', with 'modulated', what the modulation adds.
 
@@ -133,9 +123,9 @@ class Model(nn.Module):
     time_first: whether 'pair' and 'alternate' begin with time.
     time_layers: blocks along time of 'encoder'; the paper does not say.
     time_start: how the temporal modulator of 'parallel' starts: 'random' as
-      released, which makes imported branches about 20 times smaller, or
-      'neutral', which is 1: a model that took over an image FocalNet answers
-      the mean of what that says to the frames.
+      released, about .05 and so making imported branches 20 times smaller, or
+      'neutral', 1: a model that took over an image FocalNet, head and all,
+      answers the mean of what that says to the frames.
     mlp_ratio: units of a perceptron over the width.
     post_norm: whether norms follow modulation and perceptron.
     layer_scale: whether these are scaled by channel, from 1e-4.
@@ -167,7 +157,7 @@ class Model(nn.Module):
   temporal_conv: TemporalConv = 'dense'
   frame_context: bool = False
   time_first: bool = False
-  time_layers: Count = 4
+  time_layers: Positive = 4
   time_start: Literal['random', 'neutral'] = 'random'
   mlp_ratio: PositiveFloat = 4.0
   post_norm: bool = False
@@ -183,15 +173,7 @@ class Model(nn.Module):
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
     self._refuse()
-    embed = functools.partial(
-      focal.Embed,
-      overlap=self.overlap,
-      uneven=self.uneven,
-      dtype=self.dtype,
-    )
-    self.embed = embed(
-      self.width, self.patch, frames=self.tubelet, name='patch'
-    )
+    self.embeds = focal.embeds(self, frames=self.tubelet)
     time_layers = self.time_layers if self.design == 'encoder' else 0
     depth = sum(self.layers) + time_layers
     rates = iter(np.linspace(0, self.drop_path, depth).tolist())
@@ -205,10 +187,6 @@ class Model(nn.Module):
         for j in range(count)
       ]
       for i, count in enumerate(self.layers)
-    ]
-    self.downs = [
-      embed(self.width << i, 2, tokens=True, name=f'down_{i - 1}')
-      for i in range(1, len(self.layers))
     ]
     self.norm = LayerNorm(dtype=jnp.float32)
     # One token a frame is left: what is dropped can only be the clip.
@@ -245,11 +223,10 @@ class Model(nn.Module):
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
     """The mean of all tokens after the last norm, [B, D] float32."""
-    h_BTHWD = self.embed(video_BTHWC)
-    self.sow('intermediates', 'after_embedding', h_BTHWD)
-    for i, blocks in enumerate(self.stages):
-      if i > 0:
-        h_BTHWD = self.downs[i - 1](h_BTHWD)
+    h_BTHWD, stages = video_BTHWC, zip(self.embeds, self.stages, strict=True)
+    for i, (embed, blocks) in enumerate(stages):
+      h_BTHWD = embed(h_BTHWD)
+      self.sow('intermediates', f'after_embed_{i}', h_BTHWD)
       h_BTHWD = stack.run(blocks, h_BTHWD, train=train, scan=self.scan)
       self.sow('intermediates', f'after_stage_{i}', h_BTHWD)
     h_BTHWD = self.norm(h_BTHWD.astype(jnp.float32))

@@ -178,6 +178,24 @@ class Block(nn.Module):
     return h_BTHWD + drop(more_BTHWD, train)
 
 
+def embeds(model: nn.Module, *, frames: int = 1) -> list[Embed]:
+  """What makes the tokens of each stage: of pixels, then of the stage before.
+
+  Args:
+    model: a FocalNet; its fields say what its patches are.
+    frames: of a patch of pixels.
+  """
+  make = functools.partial(
+    Embed, overlap=model.overlap, uneven=model.uneven, dtype=model.dtype
+  )
+  first = make(model.width, model.patch, frames=frames, name='patch')
+  downs = [
+    make(model.width << i, 2, tokens=True, name=f'down_{i - 1}')
+    for i in range(1, len(model.layers))
+  ]
+  return [first, *downs]
+
+
 def stage_block(
   model: nn.Module, stage: int, **modulation: Any
 ) -> Callable[..., Block]:

@@ -6,17 +6,16 @@ stage's downsampling at its start where the others have it at the end of the
 stage before.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.weights import naming as naming_
 from vidmodels.weights import parts
-from vidmodels.weights._focal_fields import adapt, guess, specs_of
+from vidmodels.weights._focal_fields import agree, fields_of, shape, specs_of
 from vidmodels.weights._focal_names import NAMES, Names, Naming, naming_of
+from vidmodels.weights.convert import Books
 from vidmodels.weights.rules import Layout, Rule, convolution, rule, vector
 
 
@@ -133,12 +132,18 @@ def _stage(names: Names, s: int, levels: int, post_norm: bool, stream: str):
   )
 
 
-def load(state: Mapping[str, np.ndarray], model: nn.Module) -> dict[str, Any]:
+def load(
+  state: Mapping[str, np.ndarray],
+  model: nn.Module,
+  *,
+  books: Books | None = None,
+) -> dict[str, Any]:
   """Turns a file of any of the three namings into variables.
 
   Args:
     state: tensors by the file's key, every one of which is used once.
     model: an image FocalNet.
+    books: takes what became of every key and parameter.
 
   Returns:
     Variables of `model`: numpy arrays, most of them views of `state`.
@@ -147,10 +152,14 @@ def load(state: Mapping[str, np.ndarray], model: nn.Module) -> dict[str, Any]:
     InputError: if the file is for another model, a key is left over, or a
       parameter is not filled.
   """
-  naming = naming_of(state)
-  found = guess(naming, specs_of(state))
-  adapt(model, found)
-  return parts.load(_rules_of(naming, model), state, model, video=found.clip)
+  naming, specs = naming_of(state), specs_of(state)
+  agree(fields_of(naming, specs), model)
+  channels = shape(specs, f'{NAMES[naming].patch}.weight')[1]
+  size = model.patch << len(model.layers)
+  found = rules(model.levels, naming=naming, post_norm=model.post_norm)
+  return parts.load(
+    found, state, model, video=(1, size, size, channels), books=books
+  )
 
 
 def save(
@@ -160,34 +169,5 @@ def save(
   naming: Naming = 'microsoft',
 ) -> dict[str, np.ndarray]:
   """Turns our variables into a file's tensors: `load` undone."""
-  return parts.save(_rules_of(naming, model), variables)
-
-
-def _rules_of(naming: Naming, model: nn.Module) -> tuple[Rule, ...]:
-  return rules(model.levels, naming=naming, post_norm=model.post_norm)
-
-
-def _naming(
-  naming: Naming, *has: str, lacks: tuple[str, ...] = (), under: str = ''
-) -> naming_.Naming:
-  """A naming as files are recognised by it."""
-  return naming_.Naming(
-    family='focalnet',
-    name=naming,
-    has=(f'{NAMES[naming].patch}.weight', *has),
-    lacks=lacks,
-    guess=functools.partial(guess, naming),
-    rules=functools.partial(_rules_of, naming),
-    pixels=naming_.IMAGENET,
-    adapt=adapt,
-    under=under,
-  )
-
-
-F = 'layers.0.blocks.{i}.modulation.f.weight'
-F_TEMPORAL = 'layers.0.blocks.{i}.modulation.f_temporal.weight'
-NAMINGS = (
-  _naming('microsoft', F, lacks=(F_TEMPORAL,), under='model'),
-  _naming('hf'),
-  _naming('timm', F),
-)
+  found = rules(model.levels, naming=naming, post_norm=model.post_norm)
+  return parts.save(found, variables)

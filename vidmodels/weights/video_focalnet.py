@@ -4,7 +4,6 @@ Keys are those of the authors' `VideoFocalNet`, which are Microsoft's with the
 temporal branch beside: under 'model' in the published files.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,9 +14,10 @@ import numpy as np
 from vidmodels.models import focalnet as image_focalnet
 from vidmodels.models import video_focalnet
 from vidmodels.typing import InputError
-from vidmodels.weights import focalnet, naming, parts
-from vidmodels.weights._focal_fields import adapt, agree, specs_of
-from vidmodels.weights._focal_fields import guess as guess_image
+from vidmodels.weights import focalnet, parts
+from vidmodels.weights._focal_fields import Specs, agree, shape, specs_of
+from vidmodels.weights._focal_fields import fields_of as image_fields
+from vidmodels.weights._focal_names import naming_of
 from vidmodels.weights.convert import Books
 from vidmodels.weights.rules import Layout, Rule, convolution, rule
 
@@ -103,24 +103,18 @@ def _depthwise() -> Layout:
   )
 
 
-def guess(specs: naming.Specs) -> naming.Guess:
-  """What keys and shapes tell of a model."""
-  found = guess_image('microsoft', specs)
-  patch = specs['patch_embed.proj.weight'][0]
-  over_time = f'{_FIRST}.focal_layers_temporal.0.0.weight'
-  dense = naming.size(specs, over_time, 1) > 1
-  tubelet = patch[2] if len(patch) == 5 else 1
-  model = {
-    **found.model,
-    'tubelet': tubelet,
-    'temporal_conv': 'dense' if dense else 'depthwise',
-  }
-  return dataclasses.replace(
-    found,
-    model=model,
-    clip=(8 * tubelet, 224, 224, found.clip[3]),
-    notes=('published models were trained on 8 frames of 224 x 224 pixels',),
-  )
+def fields_of(specs: Specs) -> dict[str, Any]:
+  """The fields of a model that keys and shapes tell."""
+  fields = image_fields('microsoft', specs)
+  patch = shape(specs, 'patch_embed.proj.weight')
+  fields['tubelet'] = patch[2] if len(patch) == 5 else 1
+  # Files of design 'space' are key for key those of an image model.
+  parallel = f'{_FIRST}.f_temporal.weight' in specs
+  fields['design'] = 'parallel' if parallel else 'space'
+  if parallel:
+    conv = shape(specs, f'{_FIRST}.focal_layers_temporal.0.0.weight')
+    fields['temporal_conv'] = 'depthwise' if conv[1] == 1 else 'dense'
+  return fields
 
 
 def load(
@@ -144,11 +138,12 @@ def load(
       parameter is not filled.
   """
   found, specs = rules(model), specs_of(state)
-  # Files of design 'space' are key for key those of an image model.
-  has_time = f'{_FIRST}.f_temporal.weight' in specs
-  told = guess(specs) if has_time else guess_image('microsoft', specs)
-  adapt(model, told)
-  return parts.load(found, state, model, video=told.clip, books=books)
+  naming_of(state)  # or an error that says what it is not
+  agree(fields_of(specs), model)
+  channels = shape(specs, 'patch_embed.proj.weight')[1]
+  size = model.patch << len(model.layers)
+  video = (model.tubelet, size, size, channels)
+  return parts.load(found, state, model, video=video, books=books)
 
 
 def save(
@@ -213,20 +208,4 @@ def from_image(
   return parts.unflat(made)
 
 
-NAMINGS = (
-  naming.Naming(
-    family='video_focalnet',
-    name='release',
-    has=(
-      'patch_embed.proj.weight',
-      focalnet.F,
-      focalnet.F_TEMPORAL,
-    ),
-    guess=guess,
-    rules=rules,
-    pixels=naming.IMAGENET,
-    adapt=adapt,
-    under='model',
-  ),
-)
 SOURCES = {'focalnet': from_image}
