@@ -28,6 +28,7 @@ CORE = [
   'orbax-checkpoint>=0.12.8,<0.13',
   'protobuf>=6.31.1',
   'rich>=13.7',
+  'safetensors>=0.6',
 ]
 TF = [
   'tensorflow>=2.21,<2.22',
@@ -61,6 +62,8 @@ setuptools.setup(
   extras_require={
     'tf': TF,
     'test': TEST,
+    # To write .pth; reading needs none.
+    'torch': ['torch>=2.6'],
     # Needs git; not on PyPI, and its tokenizers want the other two.
     'dmvr': [
       'dmvr @ git+https://github.com/google-deepmind/dmvr.git',

@@ -68,7 +68,7 @@ def convert(
       no number.
   """
   made, books = {}, Books() if books is None else books
-  for found, keys, paths in _pairs(rules, source):
+  for found, keys, paths in pairs(rules, source):
     taken = any(key in books.used or key in books.dropped for key in keys)
     if taken or not set(paths) <= set(target) or set(paths) & set(made):
       continue
@@ -105,7 +105,7 @@ def revert(
   """
   made, used = {}, set()
   turned = [Rule(r.paths, r.keys, r.layout) for r in rules if r.paths]
-  for found, paths, keys in _pairs(turned, params):
+  for found, paths, keys in pairs(turned, params):
     if used.intersection(paths):
       continue
     arrays = found.layout.save(tuple(params[path] for path in paths))
@@ -119,7 +119,7 @@ def revert(
   return made
 
 
-def _pairs(
+def pairs(
   rules: Sequence[Rule], names: Iterable[str]
 ) -> Iterator[tuple[Rule, list[str], list[str]]]:
   """Yields every rule with the names it finds and what they become.

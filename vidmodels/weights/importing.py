@@ -7,6 +7,8 @@ what images have. Position tables are resized to the clip of the recipe.
 
 import dataclasses
 import pathlib
+import re
+import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -76,8 +78,13 @@ class Imported:
     return parts.unflat({path: ours[path] for path in whole})
 
 
-def read(
-  path: str | pathlib.Path,
+def read(path: str | pathlib.Path, family: str, **options: Any) -> Imported:
+  """Opens a file and takes its weights; `options` are those of `take`."""
+  return take(open_file(path), family, **options)
+
+
+def take(
+  file: File,
   family: str,
   *,
   model: Mapping[str, Any] | None = None,
@@ -87,10 +94,10 @@ def read(
   positions: str = '',
   dtype: str = 'float32',
 ) -> Imported:
-  """Reads a file's weights into a model of a family.
+  """Takes an opened file's weights into a model of a family.
 
   Args:
-    path: of the file.
+    file: that was opened.
     family: of the model.
     model: its fields; by default what the file says, where it is of the same
       family, and the family's defaults where it is of an image model.
@@ -108,7 +115,12 @@ def read(
     InputError: if the file is none, is of another family, does not fit, or
       leaves anything on either side without a reason.
   """
-  file = open_file(path)
+  methods = typing.get_args(position.Resize)
+  if positions not in ('', *methods):
+    raise InputError(
+      f'positions are to be resized by {positions!r}; wanted one of '
+      f'{", ".join(methods)}'
+    )
   found = choose(file, family, model)
   guess = found.guess
   same = found.naming.family == family
@@ -156,7 +168,8 @@ def choose(
   found = naming.identify(file.tensors)
   own = [f for f in found if f.naming.family == family]
   images = [f for f in found if f.naming.family in naming.sources(family)]
-  agreeing = [f for f in own if not contradictions(f, model or {})]
+  fields = {} if model is None else {**models.fields(family), **model}
+  agreeing = [f for f in own if not contradictions(f, fields)]
   if chosen := [*agreeing, *images, *own]:
     return chosen[0]
   said = ', '.join(f'{f.naming.family} ({f.naming.name})' for f in found)
@@ -214,8 +227,6 @@ def _same(rules, tensors, model, clip: Shape, family: str, keep: bool, books):
 
 def _without_head(rule: Rule, head: str, why: str) -> Rule:
   """The rule, or one that drops its keys if they are the head's."""
-  import re
-
   if rule.paths and re.search(head, rule.paths[0]):
     return drop(rule.keys[0], why)
   return rule
@@ -224,21 +235,35 @@ def _without_head(rule: Rule, head: str, why: str) -> Rule:
 def _from_image(found: Found, tensors, family, model, video: Shape, books):
   """Variables from an image model's file."""
   image = found.naming.family
-  theirs = models.build(
-    image, classes=found.guess.classes or 1, **found.guess.model
-  )
+  guess = found.guess
+  # What shapes do not tell of the image model is as in the video model.
+  fields = {
+    name: getattr(model, name, value) if name in guess.assumed else value
+    for name, value in guess.model.items()
+  }
+  theirs = models.build(image, classes=guess.classes or 1, **fields)
   whole = Books()
   variables = parts.load(
     found.naming.rules(theirs),
     tensors,
     theirs,
-    video=found.guess.clip,
+    video=guess.clip,
     books=whole,
   )
-  books.used.update(whole.used)
-  books.dropped.update(whole.dropped)
   start = naming.sources(family)[image]
-  return start(variables, theirs, model, video, books)
+  entered = Books()
+  made = start(variables, theirs, model, video, entered)
+  books.dropped.update(whole.dropped)
+  for key, paths in whole.used.items():
+    # The video model has no use for some of what the image model took.
+    why = [entered.dropped.get(path) for path in paths]
+    if all(why):
+      books.dropped[key] = why[0]
+    else:
+      books.used[key] = paths
+  books.random.update(entered.random)
+  books.changed.update(entered.changed)
+  return made
 
 
 def _resized(variables, target, method: str, books: Books):

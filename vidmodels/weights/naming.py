@@ -1,8 +1,10 @@
 """Whose names the keys of a file are, and what its shapes say of the model.
 
-Every `weights/<family>.py` lists its `NAMINGS`. A file is recognised by keys
-that all such files have and others have not, never by its own name; several may
-fit, since a space-only TimeSformer is key for key an image ViT.
+Every `weights/known/<family>.py` lists the `NAMINGS` of a family, the image
+families that it can start from as `SOURCES`, and its classifier as `HEAD`. A
+file is recognised by keys that all such files have and others have not, never
+by its own name; several may fit, since a space-only TimeSformer is key for key
+an image ViT.
 """
 
 import dataclasses
@@ -15,9 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from vidmodels import models
 from vidmodels.typing import InputError
-from vidmodels.weights.convert import Books
+from vidmodels.weights.convert import Books, pairs
 from vidmodels.weights.read.tensors import Spec, Tensors
 from vidmodels.weights.rules import Rule
 
@@ -136,13 +137,11 @@ Source = Callable[[Any, Any, Any, tuple[int, ...], Books], dict[str, Any]]
 
 
 def modules() -> dict[str, types.ModuleType]:
-  """The weights module of every family that has one."""
-  package = importlib.import_module('vidmodels.weights')
-  names = {m.name for m in pkgutil.iter_modules(package.__path__)}
+  """What is known of every family's files, by family."""
+  package = importlib.import_module('vidmodels.weights.known')
   return {
-    family: importlib.import_module(f'vidmodels.weights.{family}')
-    for family in models.families()
-    if family in names
+    m.name: importlib.import_module(f'{package.__name__}.{m.name}')
+    for m in pkgutil.iter_modules(package.__path__)
   }
 
 
@@ -187,32 +186,44 @@ def without_prefix(tensors: Tensors, prefix: str) -> Tensors:
   return Tensors(specs, lambda key: tensors[prefix + key])
 
 
-def size(specs: Specs, key: str, axis: int) -> int:
-  """One side of a tensor.
+def by_path(rules: Sequence[Rule], specs: Specs) -> dict[str, tuple[int, ...]]:
+  """Shapes as they are in a file, by our path of what they would become.
+
+  Keys that no rule knows are left out; rules of several keys or paths give the
+  first key's shape to every path.
+  """
+  found: dict[str, tuple[int, ...]] = {}
+  for each, keys, paths in pairs(rules, specs):
+    del each
+    for path in paths:
+      found.setdefault(path, specs[keys[0]][0])
+  return found
+
+
+def shape(paths: Mapping[str, tuple[int, ...]], path: str) -> tuple[int, ...]:
+  """The shape of a path of `by_path`.
 
   Raises:
-    InputError: if the file has no such key or it has fewer axes.
+    InputError: if the file has no such tensor.
   """
-  shape = specs[key][0] if key in specs else ()
-  if not -len(shape) <= axis < len(shape):
+  if path not in paths:
     raise InputError(
-      f'the file has no {key} with an axis {axis}; its keys start '
-      f'{list(specs)[:3]}'
+      f'the file has nothing that becomes {path}; it is incomplete'
     )
-  return shape[axis]
+  return paths[path]
 
 
-def count(specs: Specs, key: str) -> int:
-  """Layers: the numbers that '{i}' takes in a key, from 0 without a gap.
+def layers(paths: Iterable[str], path: str = 'block_{i}/') -> int:
+  """How many numbers '{i}' takes at the start of the paths.
 
   Raises:
-    InputError: if a number is missing.
+    InputError: if they leave one out.
   """
-  pattern = _pattern(key)
-  numbers = sorted(int(m[1]) for k in specs if (m := pattern.fullmatch(k)))
+  pattern = _pattern(path)
+  numbers = sorted({int(m[1]) for p in paths if (m := pattern.match(p))})
   if numbers != list(range(len(numbers))):
     raise InputError(
-      f'{key} has the numbers {numbers}, with gaps; the file is incomplete'
+      f'{path} has the numbers {numbers}, with gaps; the file is incomplete'
     )
   return len(numbers)
 
@@ -241,3 +252,15 @@ def _any(name: str, keys: Sequence[str]) -> bool:
     return name in keys
   pattern = _pattern(name)
   return any(pattern.fullmatch(key) for key in keys)
+
+
+def heads(width: int) -> int:
+  """Heads of a published ViT of a width: 64 wide each. Shapes do not tell."""
+  return max(width // 64, 1)
+
+
+def vit_size(width: int, layers: int, patch: int) -> str:
+  """'B/16' and the like; '' if no such ViT was published."""
+  letters = {(384, 12): 'S', (768, 12): 'B', (1024, 24): 'L'}
+  letter = letters.get((width, layers))
+  return f'{letter}/{patch}' if letter else ''

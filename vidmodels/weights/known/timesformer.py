@@ -1,0 +1,96 @@
+"""TimeSformer's files: the authors' and those of the Hugging Face hub."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from vidmodels.nn import spacetime
+from vidmodels.weights import naming, timesformer
+from vidmodels.weights.naming import Guess, Naming, Specs
+from vidmodels.weights.rules import Rule
+
+SOURCES = timesformer.SOURCES
+AMBIGUOUS = {'divided': ('attention',), 'space': ('positions',)}
+NOTE = (
+  'released weights for Something-Something V2 were trained on BGR frames, '
+  'those for other sets on RGB, scaled by mean .45 and std .225; a file does '
+  'not say which it is'
+)
+
+
+def guess(specs: Specs, spelling: timesformer.Naming) -> Guess:
+  """What a file's keys and shapes say of its model."""
+  paths = naming.by_path(_rules(spelling), specs)
+  width = naming.shape(paths, 'patch/bias')[0]
+  _, C, _, P = naming.shape(paths, 'patch/kernel')
+  layers = naming.layers(paths)
+  scheme = _scheme(paths)
+  has_time = 'time_pos/table' in paths
+  rows = naming.shape(paths, 'space_pos/table')[1]
+  side = P * naming.square(rows - 1, 'the table of places')
+  hidden = naming.shape(paths, 'block_0/mlp/up/bias')[0]
+  return Guess(
+    model={
+      'layers': layers,
+      'width': width,
+      'heads': naming.heads(width),
+      'mlp_ratio': hidden / width,
+      'patch': P,
+      'attention': scheme,
+      'qkv_bias': 'block_0/space/attn/qkv/bias' in paths,
+      'positions': 'space_time' if has_time or scheme == 'space' else 'space',
+    },
+    # Orders of time and space look alike, and so do space's positions.
+    assumed=('heads', *AMBIGUOUS.get(scheme, ())),
+    clip=(paths['time_pos/table'][1] if has_time else 1, side, side, C),
+    classes=paths['head/bias'][0] if 'head/bias' in paths else 0,
+    size=naming.vit_size(width, layers, P),
+    notes=(NOTE,),
+  )
+
+
+def _scheme(paths: Mapping[str, tuple[int, ...]]) -> str:
+  """The attention scheme, by the steps that have a projection behind them."""
+  for scheme, step in (
+    ('axial', 'width'),
+    ('axial', 'height'),
+    ('divided', 'time'),
+    ('local_global', 'local'),
+  ):
+    if f'block_0/{step}/fc/kernel' in paths:
+      return scheme
+  return 'joint' if 'time_pos/table' in paths else 'space'
+
+
+def _rules(spelling: timesformer.Naming) -> tuple[Rule, ...]:
+  """Rules of every scheme: the plain step's keys are in all of them."""
+  schemes = ('divided', 'joint', 'local_global', 'axial')
+  steps = dict.fromkeys(s for name in schemes for s in spacetime.steps(name))
+  steps |= dict.fromkeys(spacetime.steps('axial', axial_order='thw'))
+  return timesformer.rules(tuple(steps), spelling)
+
+
+def _naming(name: str, spelling: timesformer.Naming, **more: Any) -> Naming:
+  """The naming of one spelling; the last key tells it from image models."""
+  table = timesformer.rules((), spelling)[1].keys[0]
+  token = timesformer.rules((), spelling)[0].keys[0]
+  return Naming(
+    family='timesformer',
+    name=name,
+    has=(token, table),
+    guess=functools.partial(guess, spelling=spelling),
+    rules=lambda model: timesformer.rules(model.steps(), spelling),
+    **more,
+  )
+
+
+NAMINGS = (
+  _naming(
+    'release',
+    'release',
+    lacks=('dist_token', 'pre_logits.fc.weight'),
+    prefix='model.',
+    under='model_state',
+  ),
+  _naming('hf', 'hf'),
+)

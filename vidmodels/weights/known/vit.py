@@ -1,0 +1,101 @@
+"""Image ViT files: timm's and DeiT's, the hub's, Google's, big_vision's."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from vidmodels.weights import naming, vit
+from vidmodels.weights.naming import HALF, Guess, Naming, Specs
+
+HEAD = '^head'
+NOTES = {
+  'timm': (
+    "trained on frames of mean and std .5 if its weights are Google's, of "
+    "ImageNet's mean and std if DeiT's; a file does not say which",
+  ),
+  'google': (
+    'Google computes the tanh form of GELU; these fields take the exact one, '
+    "as timm and video models do: activation=gelu_tanh gives Google's answers",
+  ),
+  'big_vision': (
+    'the position of the class token is a part of the token here, so a model '
+    'that uses the two apart (VidTr) does not start where others do',
+  ),
+}
+
+
+def guess(specs: Specs, spelling: vit.Naming) -> Guess:
+  """What a file's keys and shapes say of its model."""
+  paths = naming.by_path(vit.rules(spelling), specs)
+  width = naming.shape(paths, 'patch/bias')[0]
+  kernel = naming.shape(paths, 'patch/kernel')
+  if spelling in ('google', 'big_vision'):
+    P, _, C, _ = kernel
+  elif len(kernel) == 2:  # the oldest of timm: [D, C P P]
+    C, P = 3, naming.square(kernel[1] // 3, 'the kernel of the patches')
+  else:
+    _, C, _, P = kernel
+  layers = naming.layers(paths)
+  distilled = 'distilled_token' in paths
+  tokens = 0 if spelling == 'big_vision' else 1 + distilled
+  rows = naming.shape(paths, 'space_pos/table')[1]
+  side = P * naming.square(rows - tokens, 'the table of places')
+  fields = {
+    'layers': layers,
+    'width': width,
+    'heads': _heads(paths, width, spelling),
+    'mlp_ratio': naming.shape(paths, 'block_0/mlp/up/bias')[0] / width,
+    'patch': P,
+    'distilled': distilled,
+    'pre_logits': _pre_logits(paths, spelling),
+    'class_position': tokens > 0,
+    'qkv_bias': 'block_0/attn/qkv/bias' in paths,
+  }
+  return Guess(
+    model=fields,
+    assumed=() if spelling in ('google', 'big_vision') else ('heads',),
+    clip=(1, side, side, C),
+    classes=paths['head/bias'][0] if 'head/bias' in paths else 0,
+    size=naming.vit_size(width, layers, P),
+    notes=NOTES.get(spelling, ()),
+  )
+
+
+def _heads(paths: Mapping[str, Any], width: int, spelling: vit.Naming) -> int:
+  """Google's kernels are [D, A, d]; others do not tell."""
+  if spelling in ('google', 'big_vision'):
+    return naming.shape(paths, 'block_0/attn/qkv/kernel')[1]
+  return naming.heads(width)
+
+
+def _pre_logits(paths: Mapping[str, Any], spelling: vit.Naming) -> bool:
+  """Whether there is such a layer; the hub's pooler belongs to no head."""
+  return spelling != 'hf' and 'pre_logits/kernel' in paths
+
+
+def _naming(spelling: vit.Naming, **more: Any) -> Naming:
+  return Naming(
+    family='vit',
+    name=spelling,
+    guess=functools.partial(guess, spelling=spelling),
+    rules=lambda model: vit.rules(spelling),
+    **more,
+  )
+
+
+PATCHES = 'vit.embeddings.patch_embeddings.projection.weight'
+NAMINGS = (
+  _naming(
+    'timm',
+    has=('cls_token', 'pos_embed', 'blocks.{i}.attn.qkv.weight'),
+    lacks=('time_embed', 'blocks.{i}.temporal_attn.qkv.weight'),
+  ),
+  _naming('hf', has=(PATCHES,), pixels=HALF),
+  _naming('hf', has=(PATCHES.removeprefix('vit.'),), pixels=HALF),
+  _naming(
+    'google', has=('cls', 'embedding/kernel', vit.TABLES['google']), pixels=HALF
+  ),
+  _naming(
+    'big_vision', has=('cls', 'embedding/kernel', 'pos_embedding'), pixels=HALF
+  ),
+)
