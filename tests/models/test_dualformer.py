@@ -432,7 +432,6 @@ def test_weights_start_as_released():
     ({'patterns': ('LL',) * 4, 'fine': ((4, 4, 4),) * 4}, 'fine=.* is read by'),
     ({'patterns': ('GG',) * 4, 'windows': ((2, 2, 2),) * 4}, 'windows=.* read'),
     ({'patterns': ('GG',) * 4, 'position': 'relative'}, 'there are none'),
-    ({'position': 'none', 'depthwise': 'conv'}, "with position='peg' alone"),
   ],
 )
 def test_fields_that_contradict_each_other_are_refused(fields, says):

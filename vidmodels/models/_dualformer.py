@@ -80,8 +80,3 @@ def _refuse_unread(model: nn.Module) -> None:
       "position='relative' is a bias of local levels and there are none; "
       'choose another or change the patterns'
     )
-  if model.depthwise != defaults['depthwise'] and model.position != 'peg':
-    raise InputError(
-      f"depthwise={model.depthwise!r} is read with position='peg' alone; "
-      'leave it out'
-    )
