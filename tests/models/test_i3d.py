@@ -215,6 +215,9 @@ def test_windows_of_the_head_are_averaged_as_probabilities():
   np.testing.assert_allclose(found, np.mean(shares, 0), atol=1e-5)
   whole = jax.nn.softmax(run(build(), given, clip))
   assert abs(whole - found).max() > 1e-3
+  # What no window thinks of is unlikely, not impossible.
+  given['params']['head'] = jax.tree.map(lambda x: 1e5 * x, head)
+  assert np.isfinite(run(model, given, clip)).all()
   # A crop that is no larger than the window is answered as without one.
   np.testing.assert_allclose(
     run(build(head_window=4), given, clip), run(build(), given, clip), rtol=1e-5

@@ -14,6 +14,7 @@ Time is never strided inside a stage; a pool after the first one halves it.
 """
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -212,8 +213,11 @@ class Model(nn.Module):
     logits_BHWK = self.head(self.drop(y_BHWD, deterministic=not train))
     if logits_BHWK.shape[1:3] == (1, 1):
       return logits_BHWK[:, 0, 0]
-    # Their softmax is the mean of the windows' own.
-    return jnp.log(nn.softmax(logits_BHWK).mean((1, 2)))
+    # Their softmax is the mean of the windows' own; by logarithms all the way,
+    # or a class that no window thinks of would be at minus infinity.
+    _, H, W, _ = logits_BHWK.shape
+    shares_BHWK = nn.log_softmax(logits_BHWK)
+    return nn.logsumexp(shares_BHWK, axis=(1, 2)) - math.log(H * W)
 
   def features(
     self, video_BTHWC: jax.Array, *, train: bool = False
