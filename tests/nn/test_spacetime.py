@@ -39,6 +39,12 @@ def start(module, *args):
   return jax.tree_util.tree_map_with_path(draw, abstract)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def apply(module, params, cls_BTD, h_BTHWD):
+  """What a step or a block returns, not training."""
+  return module.apply({'params': params}, cls_BTD, h_BTHWD, False)
+
+
 def step_of(look: Look, drop_path: float = 0.0, class_key: bool = False):
   return Step(
     look=look,
@@ -100,7 +106,7 @@ def seen_by_class(module, shape=GRID) -> np.ndarray:
   params = start(module, cls_BTD, h_BTHWD)
 
   def out(h_BTHWD):
-    cls, _ = module.apply({'params': params}, cls_BTD, h_BTHWD, False)
+    cls, _ = apply(module, params, cls_BTD, h_BTHWD)
     return (cls[0] * normal(2, (16,))).sum()
 
   return abs(np.asarray(jax.jit(jax.grad(out))(h_BTHWD)[0])).max(-1)
@@ -131,11 +137,11 @@ def test_time_attention_with_the_class_token_is_eq_11():
   cls_BTD, h_BTHWD = normal(1, (2, 1, 16)), normal(0, GRID)
   step, plain = step_of(TIME, class_key=True), step_of(JOINT)
   params = start(step, cls_BTD, h_BTHWD)
-  _, more = step.apply({'params': params}, cls_BTD, h_BTHWD, False)
+  _, more = apply(step, params, cls_BTD, h_BTHWD)
   # One tube alone, as a clip of one patch a frame, in joint attention.
   tube = h_BTHWD[:, :, ROW : ROW + 1, COLUMN : COLUMN + 1]
   fc = params.pop('fc')
-  _, alone = plain.apply({'params': params}, cls_BTD, tube, False)
+  _, alone = apply(plain, params, cls_BTD, tube)
   wanted = alone[:, :, 0, 0] @ fc['kernel'] + fc['bias']
   np.testing.assert_allclose(more[:, :, ROW, COLUMN], wanted, atol=2e-5)
 
@@ -225,27 +231,25 @@ def test_a_sparse_step_is_joint_attention_with_a_mask(kind, shape):
   cls_BTD, h_BTHWD = normal(1, (2, 1, 16)), normal(0, shape)
   step = step_of(Look('s', 'THW', '', kind))
   params = start(step, cls_BTD, h_BTHWD)
-  cls, h = jax.jit(step.apply, static_argnums=3)(
-    {'params': params}, cls_BTD, h_BTHWD, False
-  )
+  cls, h = apply(step, params, cls_BTD, h_BTHWD)
   N = np.prod(shape[1:4])
   mask = np.ones((1 + N, 1 + N), bool)
   for i, place in enumerate(np.ndindex(*shape[1:4])):
     mask[1 + i, 1:] = near(kind, shape, place).ravel()
   if kind == 'lattice':
     mask[0, 1:] = mask[1, 1:]
-  norm = lambda x: spacetime.LayerNorm().apply({'params': params['norm']}, x)
-  run = lambda s, mask: spacetime.Attention(2).apply(
-    {'params': params['attn']}, s, None, mask
+  norm, attn = spacetime.LayerNorm(), spacetime.Attention(2)
+  s_BLD = norm.apply(
+    {'params': params['norm']}, grid.join(cls_BTD, h_BTHWD, 'THW')
   )
-  s_BLD = norm(grid.join(cls_BTD, h_BTHWD, 'THW'))
-  dense = run(s_BLD, mask)
+  run = functools.partial(jax.jit(attn.apply), {'params': params['attn']})
+  dense = run(s_BLD, None, mask)
   np.testing.assert_allclose(h, dense[:, 1:].reshape(h_BTHWD.shape), atol=2e-5)
   # The class token has a copy a group, and takes the copies' mean.
   groups = [mask[0]]
   if kind in spacetime.CUTS:
     groups = [np.r_[True, row] for row in np.unique(mask[1:, 1:], axis=0)]
-  means = np.mean([run(s_BLD, row[None])[:, 0] for row in groups], axis=0)
+  means = np.mean([run(s_BLD, None, row[None])[:, 0] for row in groups], axis=0)
   np.testing.assert_allclose(cls[:, 0], means, atol=2e-5)
 
 
@@ -254,9 +258,9 @@ def test_on_frames_of_one_patch_and_one_frame_a_sparse_step_is_joint(kind):
   shape = (2, 5, 1, 1, 16) if kind != 'phase' else (2, 1, 1, 1, 16)
   cls_BTD, h_BTHWD = normal(1, (2, 1, 16)), normal(0, shape)
   sparse, joint = step_of(Look('s', 'THW', '', kind)), step_of(JOINT)
-  variables = {'params': start(joint, cls_BTD, h_BTHWD)}
-  wanted = joint.apply(variables, cls_BTD, h_BTHWD, False)
-  got = sparse.apply(variables, cls_BTD, h_BTHWD, False)
+  params = start(joint, cls_BTD, h_BTHWD)
+  wanted = apply(joint, params, cls_BTD, h_BTHWD)
+  got = apply(sparse, params, cls_BTD, h_BTHWD)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), got, wanted
   )
@@ -316,11 +320,9 @@ def block_without_perceptron(scheme: str):
 )
 def test_the_later_step_reads_what_the_earlier_one_made(scheme, order):
   block, params, (cls, h) = block_without_perceptron(scheme)
-  got = block.apply({'params': params}, cls, h, False)
+  got = apply(block, params, cls, h)
   for look in order:
-    more_cls, more_h = step_of(look).apply(
-      {'params': params[look.name]}, cls, h, False
-    )
+    more_cls, more_h = apply(step_of(look), params[look.name], cls, h)
     cls, h = cls + more_cls, h + more_h
   np.testing.assert_allclose(got[0], cls, atol=1e-5)
   np.testing.assert_allclose(got[1], h, atol=1e-5)
@@ -328,10 +330,9 @@ def test_the_later_step_reads_what_the_earlier_one_made(scheme, order):
 
 def test_steps_side_by_side_read_the_same_and_are_added():
   block, params, (cls, h) = block_without_perceptron('parallel')
-  got = block.apply({'params': params}, cls, h, False)
+  got = apply(block, params, cls, h)
   more = [
-    step_of(look).apply({'params': params[look.name]}, cls, h, False)
-    for look in (TIME, SPACE)
+    apply(step_of(look), params[look.name], cls, h) for look in (TIME, SPACE)
   ]
   np.testing.assert_allclose(got[0], cls + more[1][0], atol=1e-5)
   np.testing.assert_allclose(got[1], h + more[0][1] + more[1][1], atol=1e-5)
