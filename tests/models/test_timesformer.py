@@ -271,6 +271,36 @@ def test_full_size_models_have_the_authors_number_of_parameters(
   assert sum(x.size for x in jax.tree.leaves(params)) == wanted
 
 
+# An image ViT's parameters with 1,000 classes, as timm counts them.
+IMAGES = [
+  (dict(width=384, heads=6), 12, 22_050_664),
+  (dict(patch=32), 12, 88_224_232),
+  (dict(width=1024, heads=16, layers=24), 24, 304_326_632),
+]
+
+
+@pytest.mark.parametrize(('fields', 'layers', 'image'), IMAGES)
+def test_other_sizes_are_image_vits_with_a_time_table_and_more_steps(
+  fields, layers, image
+):
+  video = jax.ShapeDtypeStruct((1, 8, 224, 224, 3), jnp.float32)
+  D = fields.get('width', 768)
+  step = layers * (5 * D**2 + 7 * D)  # norm, attention, second projection
+  wanted = {
+    'joint': 0,
+    'divided': step,
+    'local_global': step,
+    'axial': 2 * step,
+  }
+  for attention, more in wanted.items():
+    model = models.build(
+      'timesformer', classes=1000, attention=attention, **fields
+    )
+    params = jax.eval_shape(model.init, jax.random.key(0), video)['params']
+    total = sum(x.size for x in jax.tree.leaves(params))
+    assert total == image + 8 * D + more
+
+
 def equations(jaxpr):
   """Every equation of a jaxpr, with the jaxpr it stands in."""
   for eqn in jaxpr.eqns:

@@ -68,7 +68,7 @@ VARIANTS = (
   *({'temporal_class_key': True, 'attention': a} for a in ('divided', 'axial')),
   *({'positions': positions} for positions in ('space', 'none')),
   {'positions': 'space', 'attention': 'joint'},
-  *({'pos_resize': method} for method in ('bilinear', 'bicubic')),
+  *({'pos_resize': method} for method in position.Resize.__args__[1:]),
   {'fresh': 'scratch'},
   {'qkv_bias': False},
 )
@@ -110,9 +110,10 @@ class Model(nn.Module):
     positions: which tables are learned. Space attention never has a time
       table, so there 'space_time' is 'space', as released.
     pos_resize: how a table fits another grid or clip length, at every call:
-      'nearest' as released, or torch's 'bilinear' or 'bicubic'. The release
-      skips the resize when only the number of patches agrees (7 x 28 for
-      14 x 14) and so scrambles positions; we do not.
+      'nearest' as released, or another way of nn/position. The release skips
+      the resize when only the number of patches agrees (7 x 28 for 14 x 14) and
+      so scrambles positions; we do not. Its 448-pixel models started from a
+      table scrambled otherwise, which is 'nearest_flat'.
     drop_path: chance of the last block; it rises linearly from 0 at the first.
     qkv_bias: as in the release; False for weights trained without.
     fresh: how weights that are not imported are drawn: 'image' as released,
