@@ -5,23 +5,16 @@ import json
 
 import golden
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from vidmodels import models
 from vidmodels.typing import InputError
-from vidmodels.weights import convert, parts, vidtr, vidtr_image
+from vidmodels.weights import vidtr
 
 FILES = golden.every('vidtr')
 WHOLE = {n: p for n, p in FILES.items() if n in golden.files()}
-INFLATED = {
-  name: path
-  for name, path in FILES.items()
-  if 'vit_state_dict' in golden.read_config(path)['parts']
-}
 MANIFESTS = ['vidtr_s', 'vidtr_m', 'vidtr_l', 'cvidtr_s', 'cvidtr_m']
-VIT = {'layers': 2, 'width': 8, 'heads': 2, 'patch': 4, 'mlp_ratio': 2.0}
 
 
 def of(path):
@@ -79,292 +72,6 @@ def test_a_published_file_fills_the_full_size_model(shared, name):
   }
 
 
-def image(side: int = 3, patch: int = 4, **more) -> dict[str, np.ndarray]:
-  """An image ViT by timm's names, no two numbers of it alike."""
-  D, F = 8, 16
-  shapes = {
-    'cls_token': (1, 1, D),
-    'pos_embed': (1, 1 + side**2, D),
-    'patch_embed.proj.weight': (D, 3, patch, patch),
-    'patch_embed.proj.bias': (D,),
-    'norm.weight': (D,),
-    'norm.bias': (D,),
-    'head.weight': (5, D),
-    'head.bias': (5,),
-  }
-  for i in range(2):
-    shapes |= {
-      f'blocks.{i}.{name}': shape
-      for name, shape in {
-        'norm1.weight': (D,),
-        'norm1.bias': (D,),
-        'attn.qkv.weight': (3 * D, D),
-        'attn.qkv.bias': (3 * D,),
-        'attn.proj.weight': (D, D),
-        'attn.proj.bias': (D,),
-        'norm2.weight': (D,),
-        'norm2.bias': (D,),
-        'mlp.fc1.weight': (F, D),
-        'mlp.fc1.bias': (F,),
-        'mlp.fc2.weight': (D, F),
-        'mlp.fc2.bias': (D,),
-      }.items()
-    }
-  rng = np.random.default_rng(0)
-  draw = lambda shape: np.float32(0.5 * rng.normal(size=shape))
-  return {key: draw(shape) for key, shape in (shapes | more).items()}
-
-
-def own_names(state) -> dict[str, np.ndarray]:
-  """The same image ViT as the file that the authors start from has it."""
-  renamed = {
-    'cls_token': 'cls',
-    'pos_embed': 'pos_embedding',
-    'patch_embed.proj': 'conv_stem',
-    'blocks': 'encoder.layers',
-    'attn.qkv.weight': 'self_attn.in_proj_weight',
-    'attn.qkv.bias': 'self_attn.in_proj_bias',
-    'attn.proj': 'self_attn.out_proj',
-    'mlp.fc': 'linear',
-    'head': 'fc',
-  }
-  made = {}
-  for key, array in state.items():
-    for old, new in renamed.items():
-      key = key.replace(old, new)
-    key = f'encoder.{key}' if key.startswith('norm.') else key
-    made[key] = array[:, :, None] if key == 'conv_stem.weight' else array
-  return made
-
-
-def model_of(**more):
-  return models.build('vidtr', classes=6, **{**VIT, **more})
-
-
-SCHEMES = [
-  {},
-  {'attention': 'joint'},
-  {'attention': 'space'},
-  {'attention': 'axial'},
-  {'attention': 'merged', 'joint_from': 1},
-  {
-    'attention': 'merged',
-    'joint_from': 1,
-    'pool': 'top_k',
-    'pool_layers': (0,),
-    'pool_drop': (2,),
-  },
-  {'pool': 'conv', 'pool_layers': (0,)},
-  {'projections': 'separate', 'norms': 'both', 'positions': 'tokens'},
-  {'projections': 'separate', 'attention': 'axial'},
-  {'patch_frames': 2},
-]
-ids = lambda fields: ' '.join(map(str, fields.values())) or 'separable'
-
-
-def started(fields, state=None, frames: int = 4):
-  """A model and its variables: an image's, and the rest as it is drawn."""
-  model, books = model_of(**fields), convert.Books()
-  made = vidtr_image.from_image(
-    image() if state is None else state, model, frames=frames, books=books
-  )
-  video = jax.ShapeDtypeStruct((1, frames, 12, 12, 3), jnp.float32)
-  shapes = parts.flat(jax.eval_shape(model.init, jax.random.key(0), video))
-  made, rng = parts.flat(made), np.random.default_rng(3)
-  assert set(made) | set(books.random) == set(shapes)
-  for path in books.random:
-    if path.endswith('pool/kernel'):
-      taps = np.asarray([0, 0.5, 0.5], np.float32)
-      made[path] = taps[:, None, None] * np.eye(8, dtype=np.float32)
-    elif path.startswith('head/'):
-      made[path] = np.float32(rng.normal(size=shapes[path].shape))
-    else:
-      made[path] = np.full(shapes[path].shape, path.endswith('scale'), 'f4')
-  return model, parts.unflat(made)
-
-
-# Orders of four frames that no fresh model tells apart, and orders that it
-# does. Top-K keeps frames place by place, in order, so that another order puts
-# other frames side by side; backwards it is the same ones. Pools of pairs and
-# patches of two frames know which two go together.
-BACKWARDS, MIXED, PAIRS = (3, 2, 1, 0), (2, 0, 3, 1), (2, 3, 0, 1)
-
-
-@pytest.mark.parametrize('fields', SCHEMES, ids=ids)
-def test_a_model_started_from_an_image_cannot_tell_the_order_of_frames(fields):
-  model, variables = started(fields)
-  rng = np.random.default_rng(1)
-  video = np.float32(rng.normal(size=(4, 12, 12, 3)))
-  still = np.broadcast_to(video[:1], video.shape)
-  orders = (BACKWARDS, MIXED, PAIRS)
-  clips = np.stack([video, still, *(video[list(o)] for o in orders)])
-  plain, still, backwards, mixed, pairs = jax.jit(model.apply)(variables, clips)
-  near = lambda a, b: float(abs(a - b).max()) < 4e-6
-  assert not near(plain, still)
-  pool = fields.get('pool')
-  assert near(plain, backwards)
-  assert near(plain, mixed) == (not pool and 'patch_frames' not in fields)
-  assert near(plain, pairs) == (pool != 'top_k')
-
-
-def test_space_attention_started_from_an_image_is_the_image_model():
-  # With every frame by itself and no position in the stream nothing but the
-  # activation, the epsilon and where positions enter tells it from a ViT.
-  state = image()
-  fields = {'attention': 'space', 'positions': 'tokens', 'activation': 'gelu'}
-  model, variables = started(fields, state)
-  rng = np.random.default_rng(1)
-  frame = jnp.asarray(rng.normal(size=(1, 1, 12, 12, 3)), jnp.float32)
-  run = jax.jit(functools.partial(model.apply, method='features'))
-  y_BD = run(variables, frame)
-  np.testing.assert_allclose(y_BD[0], _vit(state, frame[0, 0]), atol=1e-5)
-
-
-def _vit(state, frame_HWC) -> np.ndarray:
-  """A plain image ViT, epsilon 1e-5, in numpy."""
-  from math import erf
-
-  P, A = 4, 2
-  patches = frame_HWC.reshape(3, P, 3, P, 3).transpose(0, 2, 4, 1, 3)
-  kernel = state['patch_embed.proj.weight']
-  x = patches.reshape(9, -1) @ kernel.reshape(8, -1).T
-  x = np.concatenate(
-    [state['cls_token'][0], x + state['patch_embed.proj.bias']]
-  )
-  x = x + state['pos_embed'][0]
-
-  def norm(x, key):
-    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(
-      x.var(-1, keepdims=True) + 1e-5
-    )
-    return x * state[f'{key}.weight'] + state[f'{key}.bias']
-
-  dense = lambda x, key: x @ state[f'{key}.weight'].T + state[f'{key}.bias']
-  for i in range(2):
-    b = f'blocks.{i}'
-    qkv = dense(norm(x, f'{b}.norm1'), f'{b}.attn.qkv')
-    q, k, v = qkv.reshape(-1, 3, A, 4).transpose(1, 2, 0, 3)
-    p = np.exp(q @ k.transpose(0, 2, 1) / 2)
-    y = (p / p.sum(-1, keepdims=True)) @ v
-    x = x + dense(y.transpose(1, 0, 2).reshape(-1, 8), f'{b}.attn.proj')
-    h = dense(norm(x, f'{b}.norm2'), f'{b}.mlp.fc1')
-    h = h * 0.5 * (1 + np.vectorize(erf)(h / np.sqrt(2)))
-    x = x + dense(h, f'{b}.mlp.fc2')
-  return norm(x, 'norm')[0]
-
-
-@pytest.mark.parametrize('name', INFLATED)
-def test_starting_from_an_image_is_what_the_authors_do(name):
-  path = INFLATED[name]
-  state, model, clip = of(path)
-  source = golden.read_state(path, 'vit_state_dict/')
-  made = vidtr_image.from_image(source, model, frames=clip[0])
-  whole = vidtr.load(state, model, clip=clip)
-  made['params']['head'] = whole['params']['head']  # theirs is random too
-  same(vidtr.save(made, model), state)
-
-
-def test_files_of_such_a_start_are_here():
-  assert INFLATED
-
-
-@pytest.mark.parametrize('fields', [{}, {'attention': 'joint'}], ids=ids)
-def test_both_namings_of_an_image_give_the_same_start(fields):
-  timm = vidtr_image.from_image(image(), model_of(**fields), frames=4)
-  own = own_names(image())
-  again = vidtr_image.from_image(own, model_of(**fields), frames=4)
-  same(parts.flat(again), parts.flat(timm))
-
-
-def test_the_full_size_image_file_starts_every_released_model(shared):
-  path = shared / 'manifests' / 'vidtr_vit_inflate_inferred.json'
-  entries = json.loads(path.read_text())['entries']
-  state = {k: np.broadcast_to(np.float32(0), shape) for k, shape, _ in entries}
-  for fields in ({}, {'attention': 'joint'}):
-    model, books = models.build('vidtr', classes=400, **fields), convert.Books()
-    vidtr_image.from_image(state, model, frames=8, books=books)
-    assert set(books.random) == {'head/kernel', 'head/bias'}
-    assert set(books.used) == set(state)
-
-
-def test_class_tokens_and_positions_are_repeated_as_released():
-  state = image()
-  cls, pos = state['cls_token'][0, 0], state['pos_embed'][0]
-  tokens = vidtr_image.from_image(state, model_of(), frames=4)
-  tokens = tokens['params']['tokens']
-  assert tokens['class_pos']['table'].shape == (5, 8)
-  assert (tokens['class_pos']['table'] == pos[0]).all()
-  table = tokens['patch_pos']['table']
-  assert table.shape == (5, 3, 3, 8)
-  assert (table == pos[1:].reshape(3, 3, 8)).all()
-  assert (tokens['space_class']['table'] == cls).all()
-  assert (tokens['time_class']['table'] == cls).all()
-
-
-def test_an_axial_table_has_the_class_position_on_every_border():
-  state = image()
-  made = vidtr_image.from_image(state, model_of(attention='axial'), frames=2)
-  table = made['params']['tokens']['patch_pos']['table']
-  pos = state['pos_embed'][0]
-  assert table.shape == (3, 4, 4, 8)
-  for border in (table[0], table[:, 0], table[:, :, 0]):
-    assert (border == pos[0]).all()
-  assert (table[1:, 1:, 1:] == pos[1:].reshape(3, 3, 8)).all()
-
-
-@pytest.mark.parametrize('cubic', ['mean', 'centre'])
-def test_a_cubic_patch_of_a_still_clip_starts_as_the_image_patch(cubic):
-  state, model = image(), model_of(patch_frames=2)
-  made = vidtr_image.from_image(state, model, frames=4, cubic=cubic)
-  kernel = made['params']['patch']['kernel']
-  square = np.moveaxis(state['patch_embed.proj.weight'], (1, 0), (-2, -1))
-  assert kernel.shape == (2, 4, 4, 3, 8)
-  np.testing.assert_allclose(kernel.sum(0), square, rtol=1e-6)
-  assert (kernel[0] == 0).all() == (cubic == 'centre')
-
-
-def test_separate_projections_all_start_as_the_image_attention():
-  made = vidtr_image.from_image(
-    image(), model_of(projections='separate'), frames=4
-  )
-  layer = made['params']['layer_1']
-  rows = image()['blocks.1.attn.qkv.weight']
-  for name in ('time_attn', 'space_attn'):
-    kernel = layer[name]['qkv']['kernel']
-    np.testing.assert_array_equal(kernel.reshape(8, -1).T, rows)
-
-
-def t2t_image() -> dict[str, np.ndarray]:
-  """T2T-ViT by its authors' names, small but for its front end."""
-  state = image(side=2)
-  del state['patch_embed.proj.weight'], state['patch_embed.proj.bias']
-  for i in range(2):
-    del state[f'blocks.{i}.attn.qkv.bias']
-  rng, key = np.random.default_rng(5), 'tokens_to_token'
-  shapes = {f'{key}.project.weight': (8, 576), f'{key}.project.bias': (8,)}
-  for i, D in ((1, 147), (2, 576)):
-    a = f'{key}.attention{i}'
-    shapes |= {f'{a}.w': (32, 64), f'{a}.kqv.weight': (192, D)}
-    shapes |= {f'{a}.kqv.bias': (192,), f'{a}.norm1.weight': (D,)}
-    shapes |= {f'{a}.norm1.bias': (D,), f'{a}.norm2.weight': (64,)}
-    shapes |= {f'{a}.norm2.bias': (64,)}
-    for part in ('proj', 'mlp.0', 'mlp.2'):
-      shapes |= {f'{a}.{part}.weight': (64, 64), f'{a}.{part}.bias': (64,)}
-  draw = lambda shape: np.float32(0.1 * rng.normal(size=shape))
-  return state | {k: draw(shape) for k, shape in shapes.items()}
-
-
-def test_t2t_vit_starts_a_model_with_its_stem():
-  model, books = model_of(stem='t2t', patch=16), convert.Books()
-  state = t2t_image()
-  made = vidtr_image.from_image(state, model, frames=4, books=books)
-  assert {p for p in books.random if not p.startswith('head/')} == {
-    f'layer_{i}/attn/qkv/bias' for i in range(2)
-  }
-  kept = made['batch_stats']['t2t']['mixer_2']['features']
-  np.testing.assert_array_equal(kept, state['tokens_to_token.attention2.w'])
-
-
 @pytest.mark.parametrize(
   ('fields', 'says'),
   [
@@ -378,7 +85,7 @@ def test_t2t_vit_starts_a_model_with_its_stem():
 )
 def test_what_was_never_released_has_no_names(fields, says):
   with pytest.raises(InputError, match=says):
-    vidtr.rules(model_of(**fields))
+    vidtr.rules(models.build('vidtr', classes=6, **fields))
 
 
 CHANGES = {
@@ -414,11 +121,3 @@ def test_a_table_that_is_no_released_clip_asks_for_one():
   state, model, _ = joint_file()  # 4 frames of 4 x 4, for 28 x 28 of 8 pixels
   with pytest.raises(InputError, match=r'64 places.*28 x 28.*say which'):
     vidtr.clip_of(state, model)
-
-
-def test_an_image_of_another_kind_is_refused():
-  with pytest.raises(InputError, match='no pos_embed; its keys start'):
-    vidtr_image.from_image({'conv1.weight': np.ones(2)}, model_of(), frames=4)
-  wide = image(**{'pos_embed': (1, 11, 8)})
-  with pytest.raises(InputError, match='10 places'):
-    vidtr_image.from_image(wide, model_of(), frames=4)

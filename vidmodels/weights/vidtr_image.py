@@ -6,14 +6,22 @@ has just been started cannot tell the order of frames; that is learned.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from vidmodels.models import vidtr
+from vidmodels.models import vidtr, vit
 from vidmodels.nn.separable import WORDS
 from vidmodels.typing import InputError
 from vidmodels.weights import parts
+from vidmodels.weights import vit as vit_weights
+from vidmodels.weights._vidtr_layouts import (
+  Cubic,
+  bordered,
+  every_frame,
+  everywhere,
+  inflated,
+)
 from vidmodels.weights.convert import Books
 from vidmodels.weights.naming import square
 from vidmodels.weights.parts import attention, dense, norm
@@ -23,12 +31,11 @@ from vidmodels.weights.rules import (
   Rule,
   Shapes,
   drop,
+  plain,
   rule,
   vector,
 )
 from vidmodels.weights.vidtr import channels, in_proj
-
-Cubic = Literal['mean', 'centre']
 
 RANDOM = (
   ('^head/', 'the classes of the videos are new'),
@@ -39,7 +46,7 @@ NO_BIAS = (('/qkv/bias$', 'T2T-ViT has no such biases; they start at 0'),)
 CLASSES = 'the classes of images'
 
 
-def from_image(
+def from_state(
   state: Mapping[str, np.ndarray],
   model: vidtr.Model,
   *,
@@ -47,7 +54,7 @@ def from_image(
   cubic: Cubic = 'mean',
   books: Books | None = None,
 ) -> dict[str, Any]:
-  """A video model's start from an image model.
+  """A video model's start from an image model's file.
 
   Tables keep the image model's grid and are fitted to the clip as ever.
 
@@ -96,6 +103,74 @@ def from_image(
     random=random,
     books=books,
   )
+
+
+def from_image(
+  variables: Mapping[str, Any],
+  image: vit.Model,
+  model: vidtr.Model,
+  video: tuple[int, ...],
+  books: Books,
+) -> dict[str, Any]:
+  """A video model's start from an image ViT of ours: `from_state` of its file.
+
+  Args:
+    variables: of the image model.
+    image: the image model.
+    model: the video model.
+    video: shape (T, H, W, C) of the clips that it is for.
+    books: takes what stays random, and what of the image model is left out.
+
+  Returns:
+    As `from_state` does.
+
+  Raises:
+    InputError: if the sizes of the two differ, or the video model does not cut
+      square patches.
+  """
+  _refuse(image, model)
+  state = parts.save(vit_weights.rules('timm'), variables)
+  grid = state['pos_embed'][:, len(image.tokens) * image.class_position :]
+  first = np.zeros_like(grid[:, :1])
+  if image.class_position:
+    first = state['pos_embed'][:, :1]
+  else:
+    why = 'zeros: the image model has it in its class token'
+    books.changed['tokens/class_pos/table'] = why
+  kept = {k: v for k, v in state.items() if not k.startswith(_IMAGE_ONLY)}
+  kept['pos_embed'] = np.concatenate([first, grid], axis=1)
+  inner = Books()
+  made = from_state(kept, model, frames=video[0], books=inner)
+  books.random.update(inner.random)
+  for path in parts.flat(variables):
+    if path.startswith(('head', 'pre_logits', 'distilled')):
+      books.dropped[path] = 'of the image model, and of no use to a video model'
+  return made
+
+
+# What starts the names of what only an image model has.
+_IMAGE_ONLY = ('head', 'pre_logits', 'dist_token')
+
+
+def _refuse(image: vit.Model, model: vidtr.Model) -> None:
+  """Raises InputError if the one cannot start from the other."""
+  if model.stem != 'patch':
+    raise InputError(
+      f'stem={model.stem!r} does not start from an image ViT, which cuts '
+      "patches; say stem='patch', or give T2T-ViT's file to from_state"
+    )
+  for name in ('layers', 'width', 'heads', 'mlp_ratio', 'patch'):
+    theirs, ours = getattr(image, name), getattr(model, name)
+    if theirs != ours:
+      raise InputError(
+        f'the image model has {name}={theirs} and the video model {ours}; set '
+        f'{name}={theirs}'
+      )
+  if not image.qkv_bias:
+    raise InputError(
+      'the image model has qkv_bias=False and VidTr has such biases; give '
+      'weights with them'
+    )
 
 
 def _token_rules(model: vidtr.Model, own: bool) -> tuple[Rule, ...]:
@@ -149,7 +224,7 @@ def _t2t_rules() -> tuple[Rule, ...]:
   """The soft splits of T2T-ViT, with the random features of its Performer."""
   key, path = 'tokens_to_token.attention{i}', 't2t/mixer_{i}'
   return (
-    rule(f'{key}.w', f'batch_stats/{path}/features', same()),
+    rule(f'{key}.w', f'batch_stats/{path}/features', plain()),
     *norm(f'{key}.norm1', f'{path}/attn_norm'),
     *dense(f'{key}.kqv', f'{path}/kqv'),
     *dense(f'{key}.proj', f'{path}/out'),
@@ -158,11 +233,6 @@ def _t2t_rules() -> tuple[Rule, ...]:
     *dense(f'{key}.mlp.2', f'{path}/down'),
     *dense('tokens_to_token.project', 't2t/fc'),
   )
-
-
-def same() -> Layout:
-  """The file's array as it is."""
-  return Layout(load=lambda arrays, shapes: arrays, save=lambda arrays: arrays)
 
 
 def copied(each: Rule, order: str) -> Rule:
@@ -180,69 +250,4 @@ def copied(each: Rule, order: str) -> Rule:
   return Rule(each.keys, tuple(own), copy)
 
 
-def everywhere() -> Layout:
-  """One class token [1, 1, D] wherever there is a class token."""
-
-  def load(arrays: Arrays, shapes: Shapes) -> Arrays:
-    return tuple(np.broadcast_to(arrays[0][0, 0], shape) for shape in shapes)
-
-  return Layout(load, save=lambda arrays: (arrays[0].reshape(1, 1, -1),))
-
-
-def every_frame() -> Layout:
-  """An image's table [1, 1 + H W, D] to class rows and grids of frames."""
-
-  def load(arrays: Arrays, shapes: Shapes) -> Arrays:
-    rows = arrays[0][0]
-    grid = rows[1:].reshape(shapes[1][-3:])
-    return np.broadcast_to(rows[0], shapes[0]), np.broadcast_to(grid, shapes[1])
-
-  def save(arrays: Arrays) -> Arrays:
-    D = arrays[1].shape[-1]
-    cls = arrays[0].reshape(-1, D)[0]
-    grid = arrays[1].reshape(-1, *arrays[1].shape[-3:])[0]
-    return (np.concatenate([cls[None], grid.reshape(-1, D)])[None],)
-
-  return Layout(load, save)
-
-
-def bordered() -> Layout:
-  """An image's table to [1 + T, 1 + H, 1 + W, D], its class row on borders."""
-
-  def load(arrays: Arrays, shapes: Shapes) -> Arrays:
-    rows, ((T, H, W, D),) = arrays[0][0], shapes
-    made = np.broadcast_to(rows[0], (T, H, W, D)).copy()
-    made[1:, 1:, 1:] = rows[1:].reshape(H - 1, W - 1, D)
-    return (made,)
-
-  def save(arrays: Arrays) -> Arrays:
-    D = arrays[0].shape[-1]
-    grid = arrays[0][-1, 1:, 1:].reshape(-1, D)
-    return (np.concatenate([arrays[0][:1, 0, 0], grid])[None],)
-
-  return Layout(load, save)
-
-
-def inflated(cubic: Cubic, ones: int) -> Layout:
-  """An image's kernel [D, C, P, P] to [(t,) P, P, C, D].
-
-  Args:
-    cubic: see `from_image`.
-    ones: axes of size 1 that the file has for time.
-  """
-  front = tuple(range(2, 2 + ones))
-
-  def load(arrays: Arrays, shapes: Shapes) -> Arrays:
-    image = np.moveaxis(arrays[0].squeeze(front), (1, 0), (-2, -1))
-    t = shapes[0][0] if len(shapes[0]) > image.ndim else 0
-    if not t:
-      return (image,)
-    made = np.zeros(shapes[0], image.dtype)
-    made[slice(None) if cubic == 'mean' else t // 2] = image
-    return (made / t if cubic == 'mean' else made,)
-
-  def save(arrays: Arrays) -> Arrays:
-    image = arrays[0] if arrays[0].ndim == 4 else arrays[0].sum(0)
-    return (np.expand_dims(np.moveaxis(image, (-2, -1), (1, 0)), front),)
-
-  return Layout(load, save)
+SOURCES = {'vit': from_image}
