@@ -187,6 +187,75 @@ def reach_of(state) -> tuple[tuple[int, ...], ...]:
   return tuple(tuple(frames) for frames in stages.values())
 
 
+class Torch:
+  """The network again, from mmaction2's names and torch's functions alone."""
+
+  def __init__(self, state, *, stem_stride: int, pool_stride: int):
+    self.torch = pytest.importorskip('torch')
+    self.state = {k: self.torch.tensor(v.copy()) for k, v in state.items()}
+    self.stem_stride, self.pool_stride = stem_stride, pool_stride
+
+  def layer(self, x, key: str, stride=1, padding=0):
+    run, at = self.torch.nn.functional, lambda k: self.state[f'{key}.{k}']
+    x = run.conv3d(x, at('conv.weight'), None, stride, padding)
+    norm = (at(f'bn.{k}') for k in ('running_mean', 'running_var'))
+    return run.batch_norm(x, *norm, at('bn.weight'), at('bn.bias'), eps=1e-5)
+
+  def block(self, x, key: str, stride: int):
+    reach = self.state[f'{key}.conv1.conv.weight'].shape[2]
+    more = self.layer(x, f'{key}.conv1', 1, (reach // 2, 0, 0)).relu()
+    hw = (1, stride, stride)
+    more = self.layer(more, f'{key}.conv2', hw, (0, 1, 1)).relu()
+    more = self.layer(more, f'{key}.conv3')
+    if f'{key}.downsample.conv.weight' in self.state:
+      x = self.layer(x, f'{key}.downsample', hw)
+    return (x + more).relu()
+
+  def answer(self, clip_BTHWC: np.ndarray) -> np.ndarray:
+    pool = self.torch.nn.functional.max_pool3d
+    x = self.torch.tensor(np.moveaxis(clip_BTHWC, -1, 1).copy())
+    reach = self.state['backbone.conv1.conv.weight'].shape[2]
+    stride = (self.stem_stride, 2, 2)
+    x = self.layer(x, 'backbone.conv1', stride, (reach // 2, 3, 3)).relu()
+    x = pool(x, (1, 3, 3), (self.pool_stride, 2, 2), (0, 1, 1))
+    for s in range(1, 5):
+      for i in range(6):
+        key = f'backbone.layer{s}.{i}'
+        if f'{key}.conv1.conv.weight' in self.state:
+          x = self.block(x, key, 2 if s > 1 and i == 0 else 1)
+      x = pool(x, (2, 1, 1)) if s == 1 else x
+    head = (self.state[f'cls_head.fc_cls.{k}'] for k in ('weight', 'bias'))
+    y = x.mean((2, 3, 4))
+    return self.torch.nn.functional.linear(y, *head).numpy()
+
+
+@pytest.mark.parametrize(
+  ('reach', 'strides'),
+  [
+    (((3, 1), (1, 3), (3,), (1, 3)), (2, 2)),
+    (((3, 3), (3,), (3, 3)), (1, 1)),
+    (((3, 1), (3,)), (1, 2)),
+  ],
+  ids=['as light', 'as heavy', 'of its own'],
+)
+def test_torch_answers_the_same(reach, strides):
+  names = dict(zip(('stem_stride', 'pool_stride'), strides, strict=True))
+  model = small(reach=reach, **names)
+  variables = drawn(model)
+  # Both signs in kernels and means, so that ReLU has something to cut.
+  away = lambda x: np.float32(x - 1)
+  variables['params'] = jax.tree_util.tree_map_with_path(
+    lambda path, x: away(x) if path[-1].key == 'kernel' else x,
+    variables['params'],
+  )
+  clip = np.random.default_rng(1).normal(size=(2, 9, 39, 33, 3))
+  clip = np.float32(clip)
+  wanted = Torch(i3d.save(variables, model), **names).answer(clip)
+  found = jax.jit(model.apply)(variables, clip)
+  np.testing.assert_allclose(found, wanted, atol=1e-5 * abs(wanted).max())
+  assert abs(wanted[0] - wanted[1]).max() > 1e-3 * abs(wanted).max()
+
+
 @pytest.mark.parametrize(
   ('change', 'says'),
   [
