@@ -61,7 +61,7 @@ def test_frames_are_apart_before_the_mean():
   video[:, 1] += 1
   _, moved = model.apply(variables, video, mutable='intermediates')
   one, other = (k['intermediates']['after_norm'][0] for k in (kept, moved))
-  changed = abs(one - other).max((0, 2, 3))
+  changed = np.asarray(abs(one - other).max((0, 2, 3)))
   assert changed[1] > 1e-2
   assert (changed[[0, 2]] == 0).all()
 
