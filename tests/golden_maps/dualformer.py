@@ -108,7 +108,7 @@ class Features(dict):
     self['backbone_out'] = _theirs(kept['after_norm'][0])
     for s in range(len(model.widths)):
       self[f'stage{s}_out'] = _theirs(kept[f'after_stage_{s}'][0])
-    for key, path, _ in dualformer_weights.levels(model):
+    for key, path, _ in dualformer_weights.levels(model.layers, model.patterns):
       _, s, j = key.split('.')
       found = kept
       for part in path.split('/'):

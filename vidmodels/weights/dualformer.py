@@ -5,7 +5,7 @@ file that was saved while training with token labels holds the token head too,
 and the frozen teacher under `teacher.`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,16 +65,16 @@ def backbone(
       *norm(f'{key}.norm', f'{path}/patch_norm'),
       *conv(f'{prefix}pos_block.{s}.proj.0', f'{path}/block_0/peg'),
     ]
-  for theirs, ours, kind in levels(model):
+  for theirs, ours, kind in levels(model.layers, model.patterns):
     found += level(prefix + theirs, ours, kind)
   return tuple(found)
 
 
-def levels(model: dualformer.Model) -> Iterator[tuple[str, str, str]]:
+def levels(
+  layers: Sequence[int], patterns: Sequence[str]
+) -> Iterator[tuple[str, str, str]]:
   """Every level's key in the file, our path, and its kind."""
-  for s, (count, pattern) in enumerate(
-    zip(model.layers, model.patterns, strict=True)
-  ):
+  for s, (count, pattern) in enumerate(zip(layers, patterns, strict=True)):
     for j in range(count):
       block, i = divmod(j, len(pattern))
       path = f'stage_{s}/block_{block}/level_{i}'

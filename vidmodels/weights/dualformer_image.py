@@ -56,7 +56,7 @@ def inflate(
   for s, plan in enumerate(model.plans()):
     _repeat(state, f'patch_embeds.{s}.proj.weight', frames[s])
     _repeat(state, f'pos_block.{s}.proj.0.weight', dualformer.PEG[0])
-    for key, _, _ in levels(model):
+    for key, _, _ in levels(model.layers, model.patterns):
       if not key.startswith(f'blocks.{s}.'):
         continue
       if plan.kernels.fine:

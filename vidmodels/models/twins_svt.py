@@ -1,0 +1,181 @@
+"""Twins-SVT, an image model: windows, then a pooled frame (arXiv 2104.13840).
+
+DualFormer without time: the same stages, one scale that is pooled by dense
+convolutions, and another epsilon. Its weights are public (timm's `twins_svt_*`)
+where those of DualFormer's own image parent are not. On video every frame is
+scored by itself and the scores are averaged; an image is a clip of one frame.
+
+Where windows do not divide a frame, tokens that are not there are masked
+(`nn.window`); timm looks at zeros there. Weights that are not imported start as
+DualFormer's do.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from vidmodels.nn import dual, init
+from vidmodels.nn.attention import split_heads
+from vidmodels.nn.depthwise import Implementation
+from vidmodels.nn.pyramid import Kernels
+from vidmodels.typing import Fraction, InputError, Positive, PositiveFloat
+
+PEG = (3, 3)
+EPSILON = 1e-6  # of levels and of the last norm; patches and pooling have 1e-5
+PATTERN = 'LG'
+
+# The first regex found in a parameter's path says how its axes are split: heads
+# and MLP units over 'tensor', the width over 'fsdp', () not at all.
+SHARDING = (
+  (r'/(qkv|kv)/kernel$', ('fsdp', None, 'tensor', None)),  # [D, 3, A, d]
+  (r'/q/kernel$', ('fsdp', 'tensor', None)),  # [D, A, d]
+  (r'/out/kernel$', ('tensor', None, 'fsdp')),  # [A, d, D]
+  (r'/mlp/up/kernel$', ('fsdp', 'tensor')),
+  (r'/mlp/down/kernel$', ('tensor', 'fsdp')),
+  (r'/fine/kernel$', (None,) * 4 + ('fsdp',)),  # [1, k, k, D, D]
+  (r'/(peg|patch)/kernel$', (None,) * 3 + ('fsdp',)),
+  (r'^head/kernel$', ('fsdp', None)),  # K seldom divides
+  (r'/(bias|scale)$', ()),
+)
+
+# A model and a clip (frames, height, width) small enough to try things on.
+TINY_CLIP = (2, 32, 48)
+TINY = {
+  'widths': (8, 16),
+  'layers': (2, 6),
+  'heads': (1, 2),
+  'mlp_ratio': 2.0,
+  'window': 3,
+  'reductions': (4, 1),
+}
+VARIANTS = ({'depthwise': 'conv'}, {'reductions': (2, 2)}, {'qkv_bias': False})
+
+
+class Model(nn.Module):
+  """Twins-SVT on every frame, and the mean of their logits.
+
+  Takes frames that leave a token in every stage and fill every pooling kernel;
+  what is left over is dropped. Defaults are Twins-SVT-S.
+
+  On request (collection 'intermediates') it sows 'after_stage_<s>', frames in
+  the batch, and every level's attention weights.
+
+  Attributes:
+    classes: answers, K.
+    dtype: of the computation; parameters, softmax, statistics and logits are
+      float32.
+    widths: of a token, D, in each stage.
+    layers: levels of each stage, local and global in turn.
+    heads: attention heads of each stage; must divide its width.
+    mlp_ratio: units of a perceptron over the width.
+    window: edge of a window in tokens.
+    reductions: edge of each stage's pooling kernel in tokens; 1 pools nothing.
+    patch: edge of a first patch in pixels.
+    drop_path: chance of the last level; it rises linearly from 0 at the first.
+    qkv_bias: whether queries, keys and values have biases.
+    depthwise: how the position encoding is computed; answers are the same.
+    remat: recompute levels in the backward pass, to save memory.
+    scan: run like blocks of a stage as one scan, to compile less.
+  """
+
+  classes: Positive
+  dtype: Any = jnp.float32
+  widths: tuple[Positive, ...] = (64, 128, 256, 512)
+  layers: tuple[Positive, ...] = (2, 2, 10, 4)
+  heads: tuple[Positive, ...] = (2, 4, 8, 16)
+  mlp_ratio: PositiveFloat = 4.0
+  window: Positive = 7
+  reductions: tuple[Positive, ...] = (8, 4, 2, 1)
+  patch: Positive = 4
+  drop_path: Fraction = 0.2
+  qkv_bias: bool = True
+  depthwise: Implementation = 'shift'
+  remat: bool = False
+  scan: bool = False
+
+  def setup(self):
+    """Names the submodules; the names are the keys of checkpoints."""
+    self._refuse()
+    drops = iter(np.linspace(0, self.drop_path, sum(self.layers)).tolist())
+    self.stages = [
+      dual.Stage(
+        self._plan(s),
+        width,
+        patch=(1, 2 if s else self.patch),
+        pattern=PATTERN,
+        rates=tuple(next(drops) for _ in range(self.layers[s])),
+        tokens=s > 0,
+        scan=self.scan,
+        name=f'stage_{s}',
+      )
+      for s, width in enumerate(self.widths)
+    ]
+    self.norm = nn.LayerNorm(EPSILON, use_fast_variance=False)
+    self.head = nn.Dense(self.classes, kernel_init=init.normal_02)
+
+  def __call__(
+    self, video_BTHWC: jax.Array, *, train: bool = False
+  ) -> jax.Array:
+    """Scores the classes: the mean of what the frames say.
+
+    Args:
+      video_BTHWC: normalised float RGB.
+      train: drop path on; needs the rng 'drop_path' if its rate is above 0.
+
+    Returns:
+      logits_BK, float32.
+
+    Raises:
+      InputError: (a ValueError) for video that is not float, has other channels
+        than the weights, or is too small for the patches or pooling kernels.
+    """
+    # The head is linear, so the mean may come first.
+    return self.head(self.features(video_BTHWC, train=train))
+
+  def features(
+    self, video_BTHWC: jax.Array, *, train: bool = False
+  ) -> jax.Array:
+    """The mean of all tokens of all frames after the last norm, [B, D] float32.
+
+    Use it as `model.apply(variables, video, method='features')`; arguments are
+    those of a call.
+    """
+    h_BTHWD = video_BTHWC
+    if video_BTHWC.ndim == 5:  # what is not, the patches refuse
+      B, T, *frame = video_BTHWC.shape
+      h_BTHWD = video_BTHWC.reshape(B * T, 1, *frame)
+    for s, stage in enumerate(self.stages):
+      h_BTHWD = stage(h_BTHWD, train)
+      self.sow('intermediates', f'after_stage_{s}', h_BTHWD)
+    h_BTHWD = self.norm(h_BTHWD.astype(jnp.float32))
+    return h_BTHWD.reshape(B, -1, h_BTHWD.shape[-1]).mean(1)
+
+  def _plan(self, s: int) -> dual.Plan:
+    edge = self.reductions[s]
+    return dual.Plan(
+      heads=self.heads[s],
+      hidden=round(self.widths[s] * self.mlp_ratio),
+      window=(1, self.window, self.window),
+      kernels=Kernels((1, edge, edge)) if edge > 1 else Kernels(),
+      pooling='dense',
+      qkv_bias=self.qkv_bias,
+      peg=PEG,
+      epsilon=EPSILON,
+      depthwise=self.depthwise,
+      remat=self.remat,
+      dtype=self.dtype,
+    )
+
+  def _refuse(self) -> None:
+    """Raises InputError for fields that disagree."""
+    for name in ('layers', 'heads', 'reductions'):
+      if len(getattr(self, name)) != len(self.widths):
+        raise InputError(
+          f'{name}={getattr(self, name)} and widths={self.widths} disagree; '
+          'wanted one value for each stage'
+        )
+    for width, heads in zip(self.widths, self.heads, strict=True):
+      split_heads(width, heads)
