@@ -142,12 +142,21 @@ def clip_of(
       "VidTr's state dict, without prefixes"
     )
   rows, side = state['pos_embedding'].shape[1] - 1, PIXELS // P
-  if rows % side**2 or not rows:
+  return frames_of(rows, side) * t, side * P, side * P
+
+
+def frames_of(places: int, side: int) -> int:
+  """Frames of side x side places that a table of all of them is for.
+
+  Raises:
+    InputError: if it is for no such frames.
+  """
+  if places % side**2 or not places:
     raise InputError(
-      f'pos_embedding has {rows} places, which is no number of frames of '
+      f'pos_embedding has {places} places, which is no number of frames of '
       f'{side} x {side}; say which clip it was made for'
     )
-  return rows // side**2 * t, side * P, side * P
+  return places // side**2
 
 
 def load(
