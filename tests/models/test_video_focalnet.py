@@ -15,7 +15,8 @@ from vidmodels.analysis import cost
 from vidmodels.analysis.published import Part
 from vidmodels.models import focalnet, video_focalnet
 from vidmodels.nn import focal
-from vidmodels.nn.modulation import Modulation, TimeConv
+from vidmodels.nn.mlp import Mlp
+from vidmodels.nn.modulation import LayerNorm, Modulation, TimeConv
 from vidmodels.typing import InputError
 
 SMALL = {'layers': (2, 2, 18, 2)}
@@ -244,6 +245,34 @@ def test_overlapping_patches_are_torchs_convolutions():
   assert jax.eval_shape(down.apply, {'params': params | shapes}, got).shape[
     2:4
   ] == (2, 2)
+
+
+def test_norms_come_before_or_after_what_they_are_for():
+  h = np.random.default_rng(0).normal(size=(2, 2, 3, 3, 4))
+  h = h.astype(np.float32)
+  modulate = functools.partial(Modulation, levels=1, window=3)
+  block = focal.Block((('HW',),), modulate, hidden=8)
+  params = jax.jit(functools.partial(block.init, train=False))(
+    jax.random.key(0), h
+  )['params']
+  rng = np.random.default_rng(1)
+  shake = lambda x: np.float32(x + 0.3 * rng.normal(size=x.shape))
+  params = jax.tree.map(shake, params)
+  inner = {
+    'mod': modulate(streams=('HW',)),
+    'mlp': Mlp(8),
+  }
+  norm = lambda name, x: LayerNorm().apply({'params': params[name]}, x)
+  for post_norm in (False, True):
+    wanted = h
+    for name, module in inner.items():
+      run = functools.partial(module.apply, {'params': params[name]})
+      if post_norm:
+        wanted = wanted + norm(f'{name}_norm', run(wanted))
+      else:
+        wanted = wanted + run(norm(f'{name}_norm', wanted))
+    got = block.clone(post_norm=post_norm).apply({'params': params}, h, False)
+    np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize('unit', ['frame', 'clip'])

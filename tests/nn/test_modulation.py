@@ -163,8 +163,8 @@ def around(radius: int | None, frames: int | None) -> np.ndarray:
     ('T', 'last', {'levels': 1}, 0, None),
     ('THW', 'levels', {}, 3, 3),
     ('THW', 'last', {}, None, None),
-    # The mean of the own frame, of maps that saw three frames each way.
-    ('THW', 'last', {'frame_context': True}, None, 3),
+    # The mean of the own frame, of a map that saw one frame each way.
+    ('THW', 'last', {'frame_context': True, 'levels': 1}, None, 1),
   ],
 )
 def test_a_modulator_sees_what_its_axes_and_gates_let_it(
@@ -207,6 +207,7 @@ def test_a_neutral_temporal_modulator_leaves_the_spatial_one_alone():
   alone = {name: part for name, part in params.items() if name != 'time'}
   wanted = apply(Modulation(('HW',), 2, 3), alone, h)
   np.testing.assert_array_equal(apply(both, params, h), wanted)
+  assert params['space']['out']['kernel'].any()  # which is not neutral
   # And it has a gradient to leave that by.
   loss = lambda p: (both.apply({'params': p}, h) ** 2).sum()
   grad = jax.jit(jax.grad(loss))(params)
