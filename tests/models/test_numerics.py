@@ -51,11 +51,13 @@ def facts(*epsilon, activation: str = 'erf', statistics: str = '(?!)') -> Facts:
 FACTS: dict[str, Callable[[Mapping[str, Any]], Facts]] = {
   'timesformer': lambda model: facts(('', 1e-6)),
   # Attention over frames is torch's own transformer, with torch's epsilon.
-  'xvit': lambda model: facts((r'^(temporal|head)/', 1e-5), ('', 1e-6)),
-  # The release's layers fall back to ReLU, the paper says GELU.
+  'xvit': lambda model: facts((r'^(temporal|head\w*)/', 1e-5), ('', 1e-6)),
+  # The release's layers fall back to ReLU, the paper says GELU; the token
+  # mixers of T2T-ViT have GELU whatever follows them.
   'vidtr': lambda model: facts(
     ('', 1e-5),
-    activation={'relu': 'relu', 'gelu': 'erf'}[model['activation']],
+    activation={'relu': 'relu', 'gelu': 'erf'}[model['activation']]
+    + ' erf' * (model['stem'] == 't2t'),
   ),
   # Two norms over the batch, each followed by ReLU: the coarse pyramids of the
   # first two stages.
