@@ -229,7 +229,7 @@ def test_other_numerics_answer_as_their_owners_code_does():
 
 def test_position_tables_are_resized_as_their_owners_do():
   methods = {
-    'scipy_zoom_order1': 'corners',
+    'scipy_zoom_order1': 'corner_aligned',
     'torch_bilinear': 'bilinear',
     'torch_bicubic': 'bicubic',
     'torch_bicubic_antialias': 'bicubic_antialias',

@@ -114,7 +114,7 @@ def test_smoothed_bicubic_is_the_kernel_of_pillow():
 @pytest.mark.parametrize(('old', 'new'), [(4, 6), (7, 3), (5, 1), (1, 4)])
 def test_corners_stay_where_they_are_and_the_rest_is_linear(old, new):
   pos_TD = table(old, 2)
-  got = position.fit_time(pos_TD, new, 'corners')
+  got = position.fit_time(pos_TD, new, 'corner_aligned')
   at = np.linspace(0, old - 1, new) if new > 1 else [0]
   for d in range(2):
     wanted = np.interp(at, np.arange(old), pos_TD[:, d])
@@ -124,7 +124,7 @@ def test_corners_stay_where_they_are_and_the_rest_is_linear(old, new):
 def test_a_flat_resize_scrambles_the_grid_as_the_release_did():
   # 14 x 14 to 28 x 28: the first new row is half of the first old one.
   place = np.arange(196, dtype=np.float32).reshape(14, 14, 1)
-  got = position.fit_grid(place, 28, 28, 'nearest_flat')[..., 0]
+  got = position.fit_grid(place, 28, 28, 'nearest_1d_flat')[..., 0]
   assert got[0].tolist() == [i // 4 for i in range(28)]
   assert got[1].tolist() == [7 + i // 4 for i in range(28)]
   grid = position.fit_grid(place, 28, 28, 'nearest')[..., 0]

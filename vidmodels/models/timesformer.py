@@ -113,7 +113,7 @@ class Model(nn.Module):
       'nearest' as released, or another way of nn/position. The release skips
       the resize when only the number of patches agrees (7 x 28 for 14 x 14) and
       so scrambles positions; we do not. Its 448-pixel models started from a
-      table scrambled otherwise, which is 'nearest_flat'.
+      table scrambled otherwise, which is 'nearest_1d_flat'.
     drop_path: chance of the last block; it rises linearly from 0 at the first.
     qkv_bias: as in the release; False for weights trained without.
     fresh: how weights that are not imported are drawn: 'image' as released,

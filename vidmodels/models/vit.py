@@ -87,8 +87,8 @@ class Model(nn.Module):
     activation: 'gelu' exact, or 'gelu_tanh', which Google's code computes: at
       tiny sizes logits are 3e-4 apart.
     epsilon: of all norms; 1e-12 is the default of Hugging Face's configuration.
-    pos_resize: how the table fits another grid, at every call: 'corners' is
-      Google's, 'bicubic_antialias' timm's, 'bicubic' Hugging Face's.
+    pos_resize: how the table fits another grid, at every call: 'bicubic' is
+      Hugging Face's way, 'bicubic_antialias' timm's, 'corner_aligned' Google's.
     drop_path: chance of the last block; it rises linearly from 0 at the first.
     qkv_bias: False for weights trained without.
     remat: recompute blocks in the backward pass, to save memory.

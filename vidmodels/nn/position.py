@@ -6,6 +6,7 @@ about either is written into a model.
 """
 
 import math
+import typing
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -18,13 +19,13 @@ from vidmodels.typing import InputError
 
 Resize = Literal[
   'nearest',
-  'nearest_flat',
+  'nearest_1d_flat',
   'bilinear',
   'bicubic',
   'bicubic_antialias',
-  'corners',
+  'corner_aligned',
 ]
-NEAREST = ('nearest', 'nearest_flat')  # on one axis they are the same
+NEAREST = ('nearest', 'nearest_1d_flat')  # on one axis they are the same
 
 
 class Table(nn.Module):
@@ -56,14 +57,14 @@ def fit_grid(
     pos_HWD: one row a patch, laid out as the patches of a frame.
     height: rows of patches wanted.
     width: columns of patches wanted.
-    method: see `sources`. 'nearest_flat' stretches the rows of the table as
+    method: see `sources`. 'nearest_1d_flat' stretches the rows of the table as
       one line, row after row of patches: a scrambled grid, but the one that
       TimeSformer's 448-pixel models were trained from.
 
   Returns:
     [height, width, D]; the same array if the grid is already that.
   """
-  if method == 'nearest_flat' and pos_HWD.shape[:2] != (height, width):
+  if method == 'nearest_1d_flat' and pos_HWD.shape[:2] != (height, width):
     D = pos_HWD.shape[-1]
     line = fit_time(pos_HWD.reshape(-1, D), height * width, 'nearest')
     return line.reshape(height, width, D)
@@ -138,23 +139,28 @@ def sources(old: int, new: int, method: Resize) -> tuple[Any, Any]:
     method: 'nearest' takes row floor(i * old / new), no half pixel; 'bilinear'
       weighs the two nearest rows; 'bicubic' four rows, with a = -0.75;
       'bicubic_antialias' four rows with a = -0.5, more when a table shrinks,
-      and none beyond an edge (timm's image models); 'corners' is linear with
-      the first and last rows kept as they are (Google's).
+      and none beyond an edge (timm's image models); 'corner_aligned' is linear
+      with the first and last rows kept as they are (Google's).
 
   Returns:
     Row numbers int [new, taps] and weights float32 [new, taps], rows sum to 1.
 
   Raises:
-    InputError: if `new` is not positive.
+    InputError: if `new` is not positive, or for another method.
   """
   if new < 1:
     raise InputError(f'cannot fit {old} positions to {new}; give at least 1')
+  if method not in typing.get_args(Resize):
+    raise InputError(
+      f'positions are to be resized by {method!r}; wanted one of '
+      f'{", ".join(typing.get_args(Resize))}'
+    )
   half = (np.arange(new) + 0.5) * old / new - 0.5
   if method in NEAREST:
     # In float32, as torch does it: exact arithmetic differs at 14 -> 46.
     at = np.arange(new, dtype=np.float32) * np.float32(old / new)
     index, weight = np.floor(at).astype(int)[:, None], np.ones((new, 1))
-  elif method == 'corners':
+  elif method == 'corner_aligned':
     index, weight = _linear(np.arange(new) * (old - 1) / max(new - 1, 1))
   elif method == 'bilinear':
     index, weight = _linear(np.maximum(half, 0))

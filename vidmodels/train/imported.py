@@ -5,6 +5,7 @@ devices and into a checkpoint.
 """
 
 import contextlib
+import dataclasses
 import pathlib
 import shutil
 from collections.abc import Callable, Mapping
@@ -79,6 +80,9 @@ def write(
     head=head,
     positions=positions,
   )
+  # A field may follow the file's tables (the rows of X-ViT's frames).
+  fields = {name: getattr(made.model, name) for name in config.model}
+  config = dataclasses.replace(config, model=fields)
   K = made.model.classes
   names = names or tuple(UNNAMED.format(k) for k in range(K))
   variables = made.complete(jax.random.key(config.seed))
@@ -123,6 +127,7 @@ def first_state(
     head=config.init_head,
     positions=config.init_positions,
   )
+  _same_model(config, made)
   said = report.lines(report.summary(made)).splitlines()
   for line in (*said, *_scaled_otherwise(config, made)):
     progress(0, run.total, line)
@@ -136,6 +141,17 @@ def first_state(
     model_state=variables,
   )
   return state, source(made)
+
+
+def _same_model(config: cfg.Config, made: Imported) -> None:
+  """Refuses a file whose tables ask for other fields than the recipe's."""
+  for name, value in config.model.items():
+    theirs = getattr(made.model, name)
+    if theirs != value:
+      raise InputError(
+        f'{config.init_from} has {name}={theirs!r} and the recipe {value!r}; '
+        f'give --config.model.{name}={theirs}'
+      )
 
 
 def _over(drawn: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,9 @@ what images have. Position tables are resized to the clip of the recipe.
 """
 
 import dataclasses
+import functools
 import pathlib
 import re
-import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -115,12 +115,8 @@ def take(
     InputError: if the file is none, is of another family, does not fit, or
       leaves anything on either side without a reason.
   """
-  methods = typing.get_args(position.Resize)
-  if positions not in ('', *methods):
-    raise InputError(
-      f'positions are to be resized by {positions!r}; wanted one of '
-      f'{", ".join(methods)}'
-    )
+  if positions:
+    position.sources(1, 1, positions)  # refuses a name that it does not know
   found = choose(file, family, model)
   guess = found.guess
   same = found.naming.family == family
@@ -139,7 +135,8 @@ def take(
     variables = _from_image(found, tensors, family, made, video, books)
   method = positions or getattr(made, 'pos_resize', 'bilinear')
   target = abstract(made, video)
-  variables = _resized(variables, target, method, books)
+  lead = functools.partial(naming.lead, family, made)
+  variables = _resized(variables, target, method, lead, books)
   return Imported(
     file=file,
     found=found,
@@ -248,6 +245,7 @@ def _from_image(found: Found, tensors, family, model, video: Shape, books):
     tensors,
     theirs,
     video=guess.clip,
+    random=[] if guess.classes else [(naming.head(image), 'not in the file')],
     books=whole,
   )
   start = naming.sources(family)[image]
@@ -266,22 +264,30 @@ def _from_image(found: Found, tensors, family, model, video: Shape, books):
   return made
 
 
-def _resized(variables, target, method: str, books: Books):
+def _resized(variables, target, method: str, lead, books: Books):
   """Variables with every position table in the size that the model has."""
   wanted, ours = parts.flat(target), parts.flat(variables)
   for path, array in ours.items():
     shape = wanted[path].shape
     if array.shape == shape:
       continue
-    fit = {2: position.fit_time, 3: position.fit_grid}.get(len(shape))
-    if fit is None or len(array.shape) != len(shape):
+    if not path.endswith('/table') or len(array.shape) != len(shape):
       raise InputError(
         f'{path} of the file has shape {list(array.shape)} and the model '
         f'{list(shape)}; only tables of positions are resized'
       )
-    fitted = fit(jnp.asarray(array), *shape[:-1], method)
-    ours[path] = np.asarray(fitted)
+    ours[path] = np.asarray(_fit(array, shape, method, lead(path)))
     books.changed[path] = (
       f'{list(array.shape)} resized to {list(shape)} by {method}'
     )
   return parts.unflat(ours)
+
+
+def _fit(array: np.ndarray, shape: tuple[int, ...], method: str, lead):
+  """One table in another size; `lead` rows of each axis stay as they are."""
+  table = jnp.asarray(array, jnp.float32)
+  if len(shape) == 3 and not lead:
+    return position.fit_grid(table, *shape[:2], method)
+  lead = lead or (0,) * (len(shape) - 1)
+  sizes = tuple(n - first for n, first in zip(shape, lead, strict=False))
+  return position.fit_axes(table, sizes, method, lead)

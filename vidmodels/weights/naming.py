@@ -1,10 +1,10 @@
 """Whose names the keys of a file are, and what its shapes say of the model.
 
 Every `weights/known/<family>.py` lists the `NAMINGS` of a family, the image
-families that it can start from as `SOURCES`, and its classifier as `HEAD`. A
-file is recognised by keys that all such files have and others have not, never
-by its own name; several may fit, since a space-only TimeSformer is key for key
-an image ViT.
+families that it can start from as `SOURCES`, its classifier as `HEAD`, and as
+`lead` which of its tables have rows of class tokens. A file is recognised by
+keys that all such files have and others have not, never by its own name;
+several may fit, since a space-only TimeSformer is key for key an image ViT.
 """
 
 import dataclasses
@@ -158,6 +158,12 @@ def sources(family: str) -> dict[str, Source]:
   """The image families that a video family can start from, by name."""
   module = modules().get(family)
   return dict(getattr(module, 'SOURCES', {})) if module else {}
+
+
+def lead(family: str, model: Any, path: str) -> tuple[int, ...]:
+  """Rows in front of a table's axes that are class tokens; () for none."""
+  find = getattr(modules().get(family), 'lead', None)
+  return find(model, path) if find else ()
 
 
 def head(family: str) -> str:

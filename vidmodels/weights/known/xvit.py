@@ -1,0 +1,74 @@
+"""X-ViT's files, as the authors publish them."""
+
+import dataclasses
+
+from vidmodels.models import xvit as models
+from vidmodels.weights import naming, xvit
+from vidmodels.weights.naming import HALF, Guess, Naming, Specs
+
+SOURCES = xvit.SOURCES
+HEAD = r'^head(_\d+)?/'
+FRAMES = 16  # every published model takes so many, whatever its table has
+NOTE = (
+  'how channels are mixed is in no tensor: the release has mix_share .25 and '
+  'segments of 8 frames for Kinetics, .5 and one of 16 for Something-Something'
+)
+
+
+def guess(specs: Specs) -> Guess:
+  """What a file's keys and shapes say of its model."""
+  rules = (*xvit.rules(models.Model(classes=1)), *_averaged())
+  paths = naming.by_path(rules, specs)
+  width = naming.shape(paths, 'patch/bias')[0]
+  _, C, _, P = naming.shape(paths, 'patch/kernel')
+  rows = naming.shape(paths, 'space_pos/table')[1]
+  side = P * naming.square(rows - 1, 'the table of places')
+  layers = naming.layers(paths)
+  ta_layers = naming.layers(paths, 'temporal/block_{i}/')
+  fields = {
+    'layers': layers,
+    'width': width,
+    'heads': naming.heads(width),
+    'mlp_ratio': naming.shape(paths, 'block_0/mlp/up/bias')[0] / width,
+    'patch': P,
+    'time_rows': naming.shape(paths, 'time_pos/table')[1],
+    'ta_layers': ta_layers,
+    'qkv_bias': 'block_0/attn/qkv/bias' in paths,
+  }
+  if 'head/up/bias' in paths and paths['head/up/bias'][0] != width:
+    fields['ta_hidden'] = paths['head/up/bias'][0]
+  answer = 'head/linear/bias' if ta_layers else 'head/bias'
+  return Guess(
+    model=fields,
+    # The file's rows are taken as they are, whatever the recipe starts with.
+    assumed=('heads', 'time_rows'),
+    clip=(FRAMES, side, side, C),
+    classes=naming.shape(paths, answer)[0] if answer in paths else 0,
+    size=naming.vit_size(width, layers, P),
+    notes=(NOTE,),
+  )
+
+
+def _averaged():
+  """Rules of a model that averages frames, whose head has other names."""
+  return xvit.rules(models.Model(classes=1, ta_layers=0))
+
+
+def _adapt(model: models.Model, guess: Guess) -> models.Model:
+  """The model with as many rows of frame positions as the file has."""
+  return dataclasses.replace(model, time_rows=guess.model['time_rows'])
+
+
+NAMINGS = (
+  Naming(
+    family='xvit',
+    name='release',
+    has=('base_model.temp_embed', 'base_model.pos_embed'),
+    guess=guess,
+    rules=xvit.rules,
+    pixels=HALF,
+    adapt=_adapt,
+    extras=xvit.unread,
+    under='model_state',
+  ),
+)
