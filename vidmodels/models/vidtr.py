@@ -33,6 +33,8 @@ from vidmodels.nn.patch import PatchEmbed
 from vidmodels.nn.t2t import T2T
 from vidmodels.typing import BelowOne, Count, Positive, PositiveFloat
 
+# The paper's reading; C-VidTr then pools in 'separable' attention, with
+# pool_softmax=False.
 AS_WRITTEN = {
   'heads': 8,
   'activation': 'gelu',
@@ -41,6 +43,7 @@ AS_WRITTEN = {
   'norms': 'both',
 }
 
+# The first regex found in a parameter's path says how its axes are split.
 SHARDING = (
   (r'/qkv/kernel$', ('fsdp', None, 'tensor', None)),  # [D, 3, A, d]
   (r'attn/out/kernel$', ('tensor', None, 'fsdp')),  # [A, d, D]
@@ -54,6 +57,7 @@ SHARDING = (
   (r'/(bias|scale)$', ()),
 )
 
+# A model and a clip small enough to try things on, and fields to try.
 TINY = {'layers': 3, 'width': 16, 'heads': 2, 'patch': 8}
 TINY_CLIP = (4, 16, 32)
 _MERGED = {'attention': 'merged', 'joint_from': 1}
@@ -72,7 +76,8 @@ VARIANTS = (
   {'norms': 'both'},
   {'norms': 'both', **_MERGED},
   {'patch_frames': 2},
-  {'patch': 16, 'stem': 't2t'} | {'pos_resize': 'nearest'},
+  {'patch': 16, 'stem': 't2t'},
+  {'pos_resize': 'nearest'},
   *({**_TOP_K, **more} for more in ({}, _MERGED, {'pool_softmax': False})),
   {**_MERGED, 'pool': 'top_k', 'pool_layers': (0,), 'pool_keep': (3,)},
   {**AS_WRITTEN, 'heads': 2, **_TOP_K},
@@ -111,7 +116,9 @@ class Model(nn.Module):
     attention: a scheme of Table 5b, see `SCHEMES`. 'merged' is separable with
       one class token that waits, and joint from layer `joint_from` on.
     joint_from: that layer, counted from 0; for 'merged' alone.
-    projections: 'shared' by time and space, or 'separate'.
+    projections: 'shared' by time and space, or 'separate': attention over time
+      with projections of its own, its answer's too, then over space of what
+      that answers; one norm before and one residual around both.
     activation: of the perceptrons; GELU is exact.
     positions: added in attention of the 'first' layer or of 'every' layer, or
       to the 'tokens' before all layers.
@@ -121,7 +128,8 @@ class Model(nn.Module):
     pool_layers: which layers do, counted from 0.
     pool_drop: frames that each of them leaves out; for 'top_k'.
     pool_keep: frames that each of them keeps, instead of `pool_drop`.
-    pool_softmax: the second softmax of 'top_k'.
+    pool_softmax: the second softmax of 'top_k'. Which frames it keeps hangs on
+      close calls: bfloat16 makes some of them otherwise than float32.
     pos_resize: how tables fit another grid or clip length.
     dropout: within layers, see `Layer`.
     head_dropout: before the last linear layer.
