@@ -24,24 +24,46 @@ from vidmodels.weights.rules import (
 )
 
 BACKBONE, HEAD = 'backbone.', 'cls_head.'
+TOKEN_HEAD = (
+  ('token_linear.0', 'up'),
+  ('token_linear.3', 'up_again'),
+  ('token_linear.6', 'down'),
+)
+UNASKED = 'used in training alone'
 
 
 def rules(model: dualformer.Model) -> tuple[Rule, ...]:
-  """The key rules of a model; the release counts a stage's levels through."""
-  token_head = (
-    ('token_linear.0', 'up'),
-    ('token_linear.3', 'up_again'),
-    ('token_linear.6', 'down'),
-  )
+  """The key rules of a model; the release counts a stage's levels through.
+
+  A token head is left out if the model has none, and a teacher always: neither
+  is asked when a clip is scored.
+  """
+  token_head: list[Rule] = []
+  for theirs, ours in TOKEN_HEAD:
+    token_head += dense(HEAD + theirs, f'token_head/{ours}')
+  if not model.token_head:
+    token_head = [drop(r.keys[0], UNASKED) for r in token_head]
   return (
     *backbone(model),
     *dense(f'{HEAD}fc_cls', 'head'),
-    *(
-      each
-      for theirs, ours in token_head
-      for each in dense(HEAD + theirs, f'token_head/{ours}')
-    ),
+    *token_head,
+    *(drop(f'teacher.{key}', UNASKED) for key in _any_keys()),
   )
+
+
+def _any_keys() -> Iterator[str]:
+  """Names of every key that a published model has, whatever its size."""
+  key = f'{BACKBONE}blocks.{{i}}.{{j}}'
+  known = (
+    *level(key, '', 'L'),
+    *level(key, '', 'G'),
+    *norm(f'{BACKBONE}norm', ''),
+    *norm(f'{BACKBONE}patch_embeds.{{i}}.norm', ''),
+    *conv(f'{BACKBONE}patch_embeds.{{i}}.proj', ''),
+    *conv(f'{BACKBONE}pos_block.{{i}}.proj.0', ''),
+    *dense(f'{HEAD}fc_cls', ''),
+  )
+  return iter(dict.fromkeys(r.keys[0] for r in known))
 
 
 def backbone(
@@ -129,9 +151,8 @@ def load(
   """Turns the authors' state dict into our variables.
 
   Args:
-    state: tensors by the authors' key, every one of which is used once. Those
-      of a teacher are left out, and those of a token head if the model has
-      none: neither is asked when a clip is scored.
+    state: tensors by the authors' key, every one of which is used once, or
+      left out for a reason (see `rules`).
     model: the model that they are for. Its `built` says the kernels' sizes.
 
   Returns:
@@ -142,12 +163,8 @@ def load(
     InputError: if a key is left over, a parameter is not filled, or a shape is
       not the model's.
   """
-  not_asked = [key for key in state if key.startswith('teacher.')]
-  if not model.token_head:
-    not_asked += [key for key in state if key.startswith(f'{HEAD}token_linear')]
-  drops = [drop(key, 'used in training alone') for key in not_asked]
   return parts.load(
-    (*drops, *rules(model)), state, model, video=(*model.built, channels(state))
+    rules(model), state, model, video=(*model.built, channels(state))
   )
 
 

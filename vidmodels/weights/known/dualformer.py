@@ -1,0 +1,110 @@
+"""DualFormer's files: the authors'."""
+
+from typing import Any
+
+import numpy as np
+
+from vidmodels.models import dualformer as models
+from vidmodels.weights import dualformer
+from vidmodels.weights.dualformer_twins import from_twins
+from vidmodels.weights.naming import IMAGENET, Guess, Naming, Specs, State
+
+SOURCES = {'twins_svt': from_twins}
+HEAD = '^(token_)?head/'
+SIDE = 224  # of every published model's frames
+FINE = 8  # frames of tokens that fine scales aim at
+HEAD_WIDTH = 32
+SIZES = {(64, 18): 'T', (96, 24): 'S', (128, 24): 'B'}
+NOTE = (
+  'windows and heads are the published ones, and pooling kernels are taken to '
+  'be for frames of 224 x 224 pixels: no tensor tells'
+)
+
+
+def guess(specs: Specs) -> Guess:
+  """What keys and shapes tell of a model."""
+  shapes = {
+    key.removeprefix(dualformer.BACKBONE): spec[0]
+    for key, spec in specs.items()
+  }
+  patches = stack(shapes, 'patch_embeds.{}.proj.weight')
+  widths = tuple(shape[0] for shape in patches)
+  kinds = [
+    ''.join(
+      'G' if f'blocks.{s}.{j}.attn.q.weight' in shapes else 'L'
+      for j, _ in enumerate(stack(shapes, f'blocks.{s}.{{}}.norm1.weight'))
+    )
+    for s in range(len(widths))
+  ]
+  first = [
+    shapes[f'blocks.{s}.0.mlp.fc1.weight'][0] / width
+    for s, width in enumerate(widths)
+  ]
+  _, C, time, _, edge = patches[0]
+  pool = shapes.get('blocks.0.1.attn.sr.weight', (1, 1, 2))
+  frames = pool[2] * FINE * time
+  layers = tuple(map(len, kinds))
+  model: dict[str, Any] = {
+    'widths': widths,
+    'layers': layers,
+    'heads': tuple(max(width // HEAD_WIDTH, 1) for width in widths),
+    'mlp_ratios': tuple(first),
+    'patterns': tuple(map(pattern, kinds)),
+    'pooling': 'dense' if pool[1] > 1 else 'depthwise',
+    'built': (frames, SIDE, SIDE),
+    'patch': edge,
+    'patch_frames': time,
+    'rates': tuple(shape[2] for shape in patches[1:]),
+    'token_head': f'{dualformer.HEAD}token_linear.0.weight' in specs,
+    'qkv_bias': 'blocks.0.0.attn.qkv.bias' in shapes,
+  }
+  return Guess(
+    model=model,
+    assumed=('heads', 'built', 'token_head'),
+    clip=(frames, SIDE, SIDE, C),
+    classes=specs[f'{dualformer.HEAD}fc_cls.weight'][0][0],
+    size=SIZES.get((widths[0], sum(layers)), ''),
+    notes=(NOTE,),
+  )
+
+
+def stack(shapes, key: str) -> list[tuple[int, ...]]:
+  """The shapes of a key that counts from 0, as long as there are any."""
+  found: list[tuple[int, ...]] = []
+  while (name := key.format(len(found))) in shapes:
+    found.append(tuple(shapes[name]))
+  return found
+
+
+def pattern(kinds: str) -> str:
+  """The shortest pattern that gives a stage its levels."""
+  sizes = range(1, len(kinds) + 1)
+  return next(
+    kinds[:n]
+    for n in sorted(sizes, key=lambda n: (n != 2, n))
+    if (kinds[:n] * len(kinds))[: len(kinds)] == kinds
+  )
+
+
+def extras(model: models.Model, state: State) -> State:
+  """How many batches torch's batch norms have seen; nothing reads it."""
+  del model
+  return {
+    key.replace('running_mean', 'num_batches_tracked'): np.zeros((), np.int64)
+    for key in state
+    if key.endswith('running_mean')
+  }
+
+
+NAMINGS = (
+  Naming(
+    family='dualformer',
+    name='release',
+    has=('backbone.patch_embeds.0.proj.weight', 'cls_head.fc_cls.weight'),
+    guess=guess,
+    rules=dualformer.rules,
+    pixels=IMAGENET,
+    extras=extras,
+    under='state_dict',
+  ),
+)
