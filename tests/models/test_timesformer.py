@@ -172,12 +172,27 @@ def test_second_projections_start_at_zero_or_as_the_identity():
   assert not params['block_0']['width']['fc']['kernel'].any()
 
 
-@pytest.mark.parametrize('attention', ['divided', 'axial'])
-def test_the_class_token_as_a_key_in_time_changes_the_answer(attention):
-  variables = trained(attention)
-  plain = tiny(attention=attention)
-  eq_11 = plain.clone(temporal_class_key=True)
-  one, other = (features(m, variables, clip()) for m in (plain, eq_11))
+@pytest.mark.parametrize(
+  ('attention', 'change'),
+  [
+    ('divided', {'temporal_class_key': True}),
+    ('axial', {'temporal_class_key': True}),
+    ('divided', {'attention': 'space_time'}),
+    ('divided', {'attention': 'parallel'}),
+    ('space_time', {'attention': 'parallel'}),
+    ('local_global', {'local': 'quadrant'}),
+    ('local_global', {'sparse': 'lattice'}),
+    ('axial', {'axial_order': 'wth'}),
+  ],
+  ids=str,
+)
+def test_every_choice_reads_the_same_weights_otherwise(attention, change):
+  model, variables = tiny(attention=attention), trained(attention)
+  wanted = jax.tree.map(np.shape, variables)
+  shapes = jax.eval_shape(model.clone(**change).init, jax.random.key(0), clip())
+  assert jax.tree.map(np.shape, shapes) == wanted
+  one = features(model, variables, clip())
+  other = features(model.clone(**change), variables, clip())
   assert abs(one - other).max() > 1e-3
 
 
