@@ -33,7 +33,7 @@ def state_of(
   Raises:
     InputError: if the family has no such naming, or a parameter has no name.
   """
-  known = [n for n in naming.namings() if n.family == family]
+  known = naming.namings(family)
   chosen = next((n for n in known if name in ('', n.name)), None)
   if chosen is None:
     names = ', '.join(n.name for n in known) or 'none'

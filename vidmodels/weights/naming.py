@@ -145,13 +145,18 @@ def modules() -> dict[str, types.ModuleType]:
   }
 
 
-def namings() -> tuple[Naming, ...]:
-  """All namings of all families."""
-  return tuple(
-    naming
-    for module in modules().values()
-    for naming in getattr(module, 'NAMINGS', ())
-  )
+def namings(family: str = '') -> tuple[Naming, ...]:
+  """All namings, or those of a family: first those that its own file lists.
+
+  A video family may know an image model by names of its own.
+  """
+  found = [
+    (name != each.family, each)
+    for name, module in modules().items()
+    for each in getattr(module, 'NAMINGS', ())
+    if family in ('', each.family)
+  ]
+  return tuple(each for _, each in sorted(found, key=lambda pair: pair[0]))
 
 
 def sources(family: str) -> dict[str, Source]:

@@ -1,0 +1,209 @@
+"""The weights command from a file to a folder, to a file again."""
+
+import json
+
+import fake
+import jax
+import numpy as np
+import pytest
+
+from vidmodels import models
+from vidmodels.cli import main, recipe
+from vidmodels.train import loop, trained
+from vidmodels.weights import exporting
+from vidmodels.weights.read import open_file
+
+CLASSES = tuple(f'kind {k}' for k in range(3))
+FIELDS = {'width': 16, 'layers': 2, 'heads': 2, 'patch': 8}
+FLAGS = [
+  '--config.clip.frames=4',
+  '--config.clip.size=16',
+  '--config.augment.short_side=(16, 18)',
+  *(f'--config.model.{name}={value}' for name, value in FIELDS.items()),
+]
+
+
+def state(family: str, classes: int, frames: int, **more) -> dict:
+  """A tiny model's weights under published names."""
+  model = models.build(family, classes=classes, **FIELDS, **more)
+  video = np.zeros((1, frames, 16, 16, 3), np.float32)
+  variables = jax.jit(model.init)(jax.random.key(2), video)
+  rng = np.random.default_rng(1)
+  draw = lambda x: np.float32(0.1 * rng.normal(size=x.shape))
+  return exporting.state_of(family, model, jax.tree.map(draw, variables))[1]
+
+
+@pytest.fixture(scope='module')
+def release(tmp_path_factory):
+  """A video model's file."""
+  path = tmp_path_factory.mktemp('release') / 'video.npz'
+  return exporting.write(path, state('timesformer', 3, 4), to='npz')
+
+
+@pytest.fixture(scope='module')
+def image(tmp_path_factory):
+  """An image model's file."""
+  path = tmp_path_factory.mktemp('image') / 'image.safetensors'
+  return exporting.write(path, state('vit', 10, 1), to='safetensors')
+
+
+@pytest.fixture(scope='module')
+def records(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('records')
+  fake.write(folder, classes=CLASSES)
+  return fake.write(folder, 'test', videos=4, classes=CLASSES)
+
+
+def run(capsys, *argv: str) -> dict:
+  assert main(['weights', *map(str, argv), '--json']) == 0
+  return json.loads(capsys.readouterr().out)
+
+
+def test_inspect_says_what_a_file_is(capsys, release, image):
+  found = run(capsys, 'inspect', release)
+  (likely,) = found['likely']
+  assert (likely['family'], likely['names']) == ('timesformer', 'release')
+  assert (likely['classes'], likely['clip']) == (3, [4, 16, 16, 3])
+  assert likely['model']['layers'] == 2
+  assert found['numbers'] == sum(
+    np.prod(t['shape'], dtype=int) for t in found['tensors']
+  )
+  assert len(found['sha256']) == 64
+  assert main(['weights', 'inspect', str(image)]) == 0
+  said = capsys.readouterr().out
+  assert 'likely vit' in said
+  assert 'more; --tensors=0 shows all' in said
+  assert '10 classes' in said
+
+
+def test_a_release_becomes_a_folder_that_evaluates_and_goes_back(
+  capsys, tmp_path, release, records
+):
+  names = tmp_path / 'names.txt'
+  names.write_text('\n'.join(CLASSES) + '\n')
+  out = tmp_path / 'imported'
+  config = ['--config=timesformer', *FLAGS]
+  said = run(
+    capsys, 'import', release, *config, '--out', out, '--classes', names
+  )
+  assert said['dropped'] == said['random'] == said['changed'] == {}
+  model = trained.load(out)
+  assert (model.step, model.classes.names) == (0, CLASSES)
+  argv = ['evaluate', '--workdir', str(out), '--data', str(records), '--json']
+  assert main(argv) == 0
+  report = json.loads(capsys.readouterr().out)
+  assert report['videos'] == 4
+  for to in ('npz', 'safetensors'):
+    again = tmp_path / f'again.{to}'
+    run(capsys, 'export', out, '--to', to, '--out', again)
+    found = run(capsys, 'diff', release, again)
+    assert found == {'same': len(open_file(release).tensors), 'different': []}
+  assert (
+    main(['weights', 'export', str(out), '--to=npz', f'--out={again}']) == 2
+  )
+  assert 'exists' in capsys.readouterr().err
+  hub = run(
+    capsys, 'export', out, '--to=npz', '--out', tmp_path / 'h', '--names=hf'
+  )
+  assert hub['names'] == 'timesformer hf'
+
+
+def test_a_pth_is_what_the_authors_code_loads(capsys, tmp_path, release):
+  torch = pytest.importorskip('torch', reason='torch is not installed')
+  out, path = tmp_path / 'imported', tmp_path / 'again.pth'
+  run(capsys, 'import', release, '--config=timesformer', *FLAGS, '--out', out)
+  run(capsys, 'export', out, '--to=pth', '--out', path)
+  loaded = torch.load(path, weights_only=True)
+  assert list(loaded) == ['model_state']
+  wanted = open_file(release).tensors
+  assert set(loaded['model_state']) == set(wanted)
+  for key, tensor in loaded['model_state'].items():
+    np.testing.assert_array_equal(tensor.numpy(), wanted[key])
+
+
+def test_unnamed_classes_are_not_taken_for_those_of_records(
+  capsys, tmp_path, release, records
+):
+  out = tmp_path / 'imported'
+  run(capsys, 'import', release, '--config=timesformer', *FLAGS, '--out', out)
+  assert trained.load(out).classes.names == ('class 0', 'class 1', 'class 2')
+  argv = ['evaluate', '--workdir', str(out), '--data', str(records)]
+  assert main(argv) == 2
+  assert "'class 0'" in capsys.readouterr().err
+
+
+def test_training_starts_from_an_image_file_and_resumes_without_it(
+  tmp_path, image, records
+):
+  said = []
+  flags = [*FLAGS, f'--config.init_from={image}']
+  flags += [f'--config.data.dir={records}', '--config.optim.epochs=0.0']
+  flags += ['--config.optim.steps=2', '--config.batch=8']
+  flags += ['--config.optim.milestones=()', '--config.optim.factors=()']
+  flags += ['--config.optim.schedule=constant', '--config.dtype=float32']
+  flags += ['--config.optim.lr=1e-9', '--config.optim.ema=0.5']
+  config = recipe.load('timesformer', flags)
+  workdir = tmp_path / 'run'
+  loop.train(config, workdir, progress=lambda d, t, line: said.append(line))
+  text = '\n'.join(said)
+  assert 'read as vit timm into timesformer' in text
+  assert 'random head/kernel' in text
+  assert 'dropped head.weight' in text
+  assert 'the file was trained with mean' not in text  # timm's say nothing
+  model = trained.load(workdir, weights='params')
+  source = open_file(image).tensors['blocks.1.mlp.fc1.weight']
+  kernel = np.asarray(model.params['block_1']['mlp']['up']['kernel'])
+  np.testing.assert_allclose(kernel, source.T, atol=1e-6)
+  averaged = trained.load(workdir, weights='ema')
+  kernel = np.asarray(averaged.params['block_1']['mlp']['up']['kernel'])
+  np.testing.assert_allclose(kernel, source.T, atol=1e-6)
+  # What it began with is known, and the file is not needed any more.
+  from vidmodels.train.checkpoint import Checkpoints
+
+  saved = Checkpoints(workdir)
+  assert saved.read_json(2, 'meta')['source']['family'] == 'vit'
+  saved.close()
+  moved = image.with_suffix('.moved')
+  image.rename(moved)
+  try:
+    assert loop.train(config, workdir).step == 2
+  finally:
+    moved.rename(image)
+
+
+@pytest.mark.parametrize(
+  ('argv', 'says'),
+  [
+    (['inspect', 'none.pth'], 'is no file'),
+    (['import', 'F', '--config=timesformer', '--out=D'], 'has shape'),
+    (['import', 'F', '--config=i3d', '--out=D'], 'takes i3d'),
+    (['export', 'none', '--to=npz', '--out=x.npz'], 'does not exist'),
+    (['diff', 'F', 'none'], 'is no file'),
+    (['inspect', 'F', '--config.batch=3'], 'only import'),
+  ],
+)
+def test_wrong_input_ends_in_code_2_and_writes_nothing(
+  capsys, tmp_path, monkeypatch, release, argv, says
+):
+  monkeypatch.chdir(tmp_path)
+  argv = [str(release) if a == 'F' else a for a in argv]
+  assert main(['weights', *argv]) == 2
+  assert says in capsys.readouterr().err
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_diff_names_what_differs(capsys, tmp_path, release):
+  changed = {k: v.copy() for k, v in open_file(release).tensors.items()}
+  key = next(k for k in changed if k.endswith('norm.bias'))
+  changed[key][0] += 0.5
+  del changed[next(k for k in changed if k.endswith('head.bias'))]
+  path = exporting.write(tmp_path / 'b.npz', changed, to='npz')
+  found = run(capsys, 'diff', release, path)
+  kinds = {row['kind'] for row in found['different']}
+  assert kinds == {'values', 'only in A'}
+  row = next(r for r in found['different'] if r['kind'] == 'values')
+  assert (row['key'], round(row['largest'], 6)) == (key, 0.5)
+  near = run(capsys, 'diff', release, path, '--tolerance=0.6')
+  assert len(near['different']) == 1
+  assert main(['weights', 'diff', str(release), str(path)]) == 0
+  assert '2 tensors differ' in capsys.readouterr().out

@@ -1,0 +1,184 @@
+"""Weight files: what they are, into a model, out of one, and what differs.
+
+  vidmodels weights inspect FILE
+  vidmodels weights import FILE --config=timesformer --out=DIR
+  vidmodels weights export DIR --to=safetensors --out=FILE
+  vidmodels weights diff A B
+
+A file is a .pth, .npz or .safetensors of an image model or of the authors of a
+video model; no code in it is run. DIR is a training run, or what `import`
+wrote: `evaluate`, `predict` and `export` take either. To train from a file,
+give the recipe --config.init_from=FILE instead.
+"""
+
+import argparse
+import json
+import pathlib
+
+HELP = 'inspect, import, export and compare weight files'
+TAKES_CONFIG = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds this command's own commands and their flags."""
+  actions = parser.add_subparsers(dest='action', metavar='ACTION')
+  actions.required = True
+  for name, add in (
+    ('inspect', _inspect_arguments),
+    ('import', _import_arguments),
+    ('export', _export_arguments),
+    ('diff', _diff_arguments),
+  ):
+    sub = actions.add_parser(name, allow_abbrev=False)
+    # Suppressed, or its default would undo what stands before the action.
+    sub.add_argument('--json', action='store_true', default=argparse.SUPPRESS)
+    add(sub.add_argument)
+
+
+def _inspect_arguments(add) -> None:
+  add('file', metavar='FILE')
+  add('--tensors', type=int, default=20, help='rows shown (20; 0: all)')
+
+
+def _import_arguments(add) -> None:
+  add('file', metavar='FILE')
+  add('--config', required=True, metavar='RECIPE[:ARG]', help='file or name')
+  add('--out', required=True, metavar='DIR', help='a new folder')
+  add('--classes', metavar='FILE', help='one class name a line, in order')
+  add('--head', choices=('auto', 'keep', 'new'), default='auto')
+  add(
+    '--positions',
+    default='',
+    metavar='METHOD',
+    help="resize position tables to the recipe's clip now; else at each call",
+  )
+
+
+def _export_arguments(add) -> None:
+  add('dir', metavar='DIR', help='a training run, or what import wrote')
+  add('--to', required=True, choices=('pth', 'safetensors', 'npz'))
+  add('--out', required=True, metavar='FILE', help='a new file')
+  add('--names', default='', help="whose key names; default the authors'")
+  add('--step', type=int, help='checkpoint (default the newest)')
+  add('--weights', choices=('auto', 'params', 'ema'), default='auto')
+
+
+def _diff_arguments(add) -> None:
+  add('a', metavar='A', help='a weight file, or a folder with checkpoints')
+  add('b', metavar='B')
+  add('--tolerance', type=float, default=0.0, help='absolute (0)')
+
+
+def run(args: argparse.Namespace) -> int:
+  """Does what the action says."""
+  from vidmodels.typing import InputError
+
+  if args.overrides and args.action != 'import':
+    raise InputError(
+      f'{" ".join(args.overrides)} came; only import takes a recipe'
+    )
+  actions = {
+    'inspect': _inspect,
+    'import': _import,
+    'export': _export,
+    'diff': _diff,
+  }
+  return actions[args.action](args)
+
+
+def _inspect(args: argparse.Namespace) -> int:
+  """What a file is."""
+  from vidmodels.cli import DONE
+  from vidmodels.weights import report
+
+  found = report.inspect(args.file)
+  if args.json:
+    print(json.dumps(found))
+  else:
+    print(report.inspection(found, rows=args.tensors))
+  return DONE
+
+
+def _import(args: argparse.Namespace) -> int:
+  """A file into a folder that evaluate, predict and export take."""
+  from vidmodels.cli import DONE, recipe
+  from vidmodels.train import imported
+  from vidmodels.weights import report
+
+  config = recipe.load(args.config, args.overrides)
+  made = imported.write(
+    args.file,
+    config,
+    pathlib.Path(args.out),
+    classes=args.classes,
+    head=args.head,
+    positions=args.positions,
+  )
+  said = report.summary(made)
+  if args.json:
+    print(json.dumps({**said, 'out': args.out}))
+  else:
+    print(report.lines(said))
+    print(f'written to {args.out}')
+  return DONE
+
+
+def _export(args: argparse.Namespace) -> int:
+  """A model's weights into a file of the authors' names."""
+  from vidmodels.cli import DONE
+  from vidmodels.train import trained
+  from vidmodels.weights import exporting
+
+  model = trained.load(args.dir, step=args.step, weights=args.weights)
+  names, state = exporting.state_of(
+    model.config.family,
+    model.model,
+    {'params': model.params, **model.model_state},
+    name=args.names,
+  )
+  path = exporting.write(args.out, state, to=args.to, under=names.under)
+  said = {
+    'file': str(path),
+    'names': f'{names.family} {names.name}',
+    'tensors': len(state),
+    'step': model.step,
+    'weights': model.weights,
+  }
+  if args.json:
+    print(json.dumps(said))
+  else:
+    print(
+      f'{said["tensors"]} tensors of step {said["step"]} ({said["weights"]}) '
+      f'under the names of {said["names"]} in {path}'
+    )
+  return DONE
+
+
+def _diff(args: argparse.Namespace) -> int:
+  """What differs; 0 whether or not anything does."""
+  import dataclasses
+
+  from vidmodels.cli import DONE
+  from vidmodels.train import imported
+  from vidmodels.weights import compare
+
+  a, b = imported.tensors_of(args.a), imported.tensors_of(args.b)
+  found = compare.differences(a, b, tolerance=args.tolerance)
+  same = len(set(a) | set(b)) - len(found)
+  if args.json:
+    rows = [dataclasses.asdict(each) for each in found]
+    print(json.dumps({'same': same, 'different': rows}))
+    return DONE
+  for each in found:
+    print(
+      f'{each.key}: {each.kind}'
+      + (f' {each.a} and {each.b}' if each.kind == 'shape' else '')
+      + (
+        f' {each.a} differ by at most {each.largest:.3g}, '
+        f'{each.relative:.2%} of the size of A'
+        if each.kind == 'values'
+        else ''
+      )
+    )
+  print(f'{len(found)} tensors differ, {same} are the same')
+  return DONE
