@@ -318,6 +318,12 @@ def test_drop_path_rises_from_0_to_its_rate_over_all_stages():
   )
 
 
+def test_the_temporal_encoder_drops_clips_whatever_the_blocks_before_it_do():
+  bound = tiny(design='encoder', drop_unit='frame').bind({'params': {}})
+  assert {block.drop_unit for block in bound.time_blocks} == {'clip'}
+  assert {block.drop_unit for block in bound.stages[0]} == {'frame'}
+
+
 def test_layer_scale_starts_at_1e4_and_scales_both_branches():
   more = {'layer_scale': True}
   fresh = jax.jit(tiny(**more).init)(jax.random.key(0), clip())['params']
