@@ -188,6 +188,15 @@ def test_inflation_is_the_authors_to_the_last_bit(name):
   # And it fits the model: every key used, the heads kept.
   variables = dualformer_image.from_image(source, model)
   assert set(variables['params']) | {'head'} == set(start(model)['params'])
+  # Rules that inflate as they read come to the same.
+  read = parts.load(
+    dualformer_image.rules(model),
+    source,
+    model,
+    video=(*model.built, 3),
+    random=dualformer_image.RANDOM,
+  )
+  jax.tree.map(np.testing.assert_array_equal, read, variables)
 
 
 def small(**more):

@@ -17,7 +17,16 @@ from vidmodels.typing import InputError
 from vidmodels.weights import parts
 from vidmodels.weights.convert import Books
 from vidmodels.weights.dualformer import backbone, channels, levels
-from vidmodels.weights.rules import drop
+from vidmodels.weights.parts import dense
+from vidmodels.weights.rules import (
+  Arrays,
+  Layout,
+  Rule,
+  Shapes,
+  convolution,
+  drop,
+  rule,
+)
 
 State = dict[str, np.ndarray]
 Sources = Mapping[str, np.ndarray]
@@ -129,3 +138,67 @@ def from_image(
     random=RANDOM,
     books=books,
   )
+
+
+def rules(model: dualformer.Model) -> tuple[Rule, ...]:
+  """Key rules of an image file, which inflate as they are read.
+
+  They stand before the backbone's own, so they go first. No file has the second
+  coarse convolution: it comes with the bias of the first.
+  """
+  found = []
+  for s in range(len(model.widths)):
+    path = f'stage_{s}'
+    found += [
+      rule(f'patch_embeds.{s}.proj.weight', f'{path}/patch/kernel', inflated()),
+      rule(
+        f'pos_block.{s}.proj.0.weight',
+        f'{path}/block_0/peg/kernel',
+        inflated(),
+      ),
+    ]
+  for key, path, _ in levels(model.layers, model.patterns):
+    pool, s = f'{path}/attn/pyramid', int(key.split('.')[1])
+    second = f'{pool}/coarse_rest/kernel {pool}/coarse_rest/bias'
+    found += [
+      rule(f'{key}.attn.sr.weight', f'{pool}/fine/kernel', inflated()),
+      rule(
+        f'{key}.attn.lr.0.weight', f'{pool}/coarse_space/kernel', inflated()
+      ),
+      rule(
+        f'{key}.attn.lr.0.bias',
+        f'{pool}/coarse_space/bias {second}',
+        with_second(RELEASED_TAPS[s] if s < len(RELEASED_TAPS) else None),
+      ),
+    ]
+  return (*found, *backbone(model, ''), *dense('head', 'head'))
+
+
+def inflated() -> Layout:
+  """torch's [out, in, h, w] to our [t, h, w, in, out], of the same sum."""
+  flat = convolution()
+
+  def load(arrays: Arrays, shapes: Shapes) -> Arrays:
+    (image,) = flat.load(arrays, shapes)
+    if len(shapes[0]) == image.ndim:
+      return (image,)
+    frames = shapes[0][0]
+    return (np.repeat(image[None], frames, axis=0) / image.dtype.type(frames),)
+
+  def save(arrays: Arrays) -> Arrays:
+    image = arrays[0].sum(0) if arrays[0].ndim == 5 else arrays[0]
+    return flat.save((image,))
+
+  return Layout(load, save)
+
+
+def with_second(tap: float | None) -> Layout:
+  """A bias, and beside it a second convolution: `tap` everywhere, or a mean."""
+
+  def load(arrays: Arrays, shapes: Shapes) -> Arrays:
+    _, kernel, bias = shapes
+    value = 1 / np.prod(kernel[:-1]) if tap is None else tap
+    second = np.full(kernel, value, np.float32)
+    return arrays[0], second, np.zeros(bias, np.float32)
+
+  return Layout(load, save=lambda arrays: arrays[:1])

@@ -1,11 +1,12 @@
 """DualFormer's files: the authors'."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from vidmodels.models import dualformer as models
-from vidmodels.weights import dualformer
+from vidmodels.weights import dualformer, dualformer_image
 from vidmodels.weights.dualformer_twins import from_twins
 from vidmodels.weights.naming import IMAGENET, Guess, Naming, Specs, State
 
@@ -18,6 +19,10 @@ SIZES = {(64, 18): 'T', (96, 24): 'S', (128, 24): 'B'}
 NOTE = (
   'windows and heads are the published ones, and pooling kernels are taken to '
   'be for frames of 224 x 224 pixels: no tensor tells'
+)
+IMAGE_NOTE = (
+  "an image model of the authors' layout: kernels are repeated over frames and "
+  'divided by them, and the second coarse convolutions start as constants'
 )
 
 
@@ -68,6 +73,21 @@ def guess(specs: Specs) -> Guess:
   )
 
 
+def guess_image(specs: Specs) -> Guess:
+  """What an image file's keys and shapes tell of the video model it starts."""
+  shapes = {key: spec[0] for key, spec in specs.items()}
+  # The same tensors as a video model's of patches of two frames, built for 32.
+  for key, shape in shapes.items():
+    if len(shape) == 4:
+      frames = 2 if '.sr.' in key or key.startswith('patch_embeds.0') else 1
+      shapes[key] = (*shape[:2], frames, *shape[2:])
+  video = {f'{dualformer.BACKBONE}{k}': (v, None) for k, v in shapes.items()}
+  head = f'{dualformer.HEAD}fc_cls.weight'
+  found = guess(video | {head: (shapes.get('head.weight', (0,)), None)})
+  assumed = (*found.assumed, 'patch_frames', 'rates')
+  return dataclasses.replace(found, assumed=assumed, notes=(NOTE, IMAGE_NOTE))
+
+
 def stack(shapes, key: str) -> list[tuple[int, ...]]:
   """The shapes of a key that counts from 0, as long as there are any."""
   found: list[tuple[int, ...]] = []
@@ -106,5 +126,14 @@ NAMINGS = (
     pixels=IMAGENET,
     extras=extras,
     under='state_dict',
+  ),
+  Naming(
+    family='dualformer',
+    name='image',
+    has=('patch_embeds.0.proj.weight', 'blocks.0.1.attn.lr.0.weight'),
+    guess=guess_image,
+    rules=dualformer_image.rules,
+    pixels=IMAGENET,
+    extras=extras,
   ),
 )
