@@ -1,0 +1,69 @@
+"""Twins-SVT on single frames: the baseline without time under DualFormer.
+
+  --config=twins_svt:SIZE,SET   e.g. twins_svt:base,ucf101
+
+SIZE is small (default), base or large; SET is k400 (default), k600, hmdb51,
+ucf101 or diving48. Every frame is scored by itself and the scores are averaged,
+so the order of frames does not matter. There is no release of it on video: the
+settings are DualFormer's for models of the same widths, on 8 frames, and drop
+path is that paper's. Start from public weights: --config.init_from=FILE, timm's
+twins_svt_small, _base or _large.
+"""
+
+from vidmodels import config
+from vidmodels.typing import InputError
+
+SIZES = {
+  'small': dict(drop_path=0.1),
+  'base': dict(
+    widths=(96, 192, 384, 768),
+    layers=(2, 2, 18, 2),
+    heads=(3, 6, 12, 24),
+    drop_path=0.2,
+  ),
+  'large': dict(
+    widths=(128, 256, 512, 1024),
+    layers=(2, 2, 18, 2),
+    heads=(4, 8, 16, 32),
+    drop_path=0.3,
+  ),
+}
+SETS = ('k400', 'k600', 'hmdb51', 'ucf101', 'diving48')
+PUBLISHED = ('', 'base,ucf101')
+
+
+def get_config(arg: str = ''):
+  size, dataset = choose(arg)
+  c = config.skeleton(family='twins_svt', **SIZES[size])
+  c.data.dir = f'records/{dataset}'
+  c.data.update(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+  c.clip.update(frames=8, stride=8.0, short='loop')
+  c.augment.short_side = (256, 256)
+  c.views.update(temporal=4, spatial=1, average='probs')
+  c.optim.update(
+    name='adamw',
+    lr=1e-3,
+    epochs=30.0,
+    schedule='cosine',
+    warmup=2.5,
+    warmup_lr=1e-4,
+    weight_decay=0.05 if size == 'large' else 0.02,
+    decay_skip='/peg/',
+  )
+  c.batch = 64
+  return c
+
+
+def choose(arg: str) -> tuple[str, str]:
+  """The size and set that `arg` names, in any order."""
+  chosen = {'size': 'small', 'set': 'k400'}
+  kinds = {'size': SIZES, 'set': SETS}
+  for word in filter(None, arg.split(',')):
+    kind = next((k for k, names in kinds.items() if word in names), None)
+    if kind is None:
+      raise InputError(
+        f'twins_svt has no variant {word!r}; give some of '
+        f'{", ".join((*SIZES, *SETS))}'
+      )
+    chosen[kind] = word
+  return tuple(chosen.values())
