@@ -97,9 +97,9 @@ _HEAD = (
 
 def _row(each: Line, notes: list[str]) -> str:
   """One line of the table; counts left out are said by the figure compared."""
-  gmacs = f'{each.gmacs:.2f}'
-  if each.compared_gmacs != each.gmacs:
-    gmacs += f' ({each.compared_gmacs:.2f})'
+  gmacs, compared = f'{each.gmacs:.2f}', f'{each.compared_gmacs:.2f}'
+  if compared != gmacs:
+    gmacs += f' ({compared})'
   params = f'{each.params:,}'
   if each.compared_params != each.params:
     params += f' ({each.compared_params:,})'
