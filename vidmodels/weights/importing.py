@@ -124,17 +124,18 @@ def take(
   K = guess.classes if classes is None else classes
   made = models.build(family, classes=K or 1, dtype=dtype, **fields)
   video = (*(clip or guess.clip[:3]), guess.clip[3])
-  tensors = naming.without_prefix(file.tensors, found.prefix)
+  tensors = found.unwrapped.tensors
   books = Books()
   if same:
-    keep = _keeps_head(guess.classes, K, head, file)
+    new = _new_head(guess.classes, K, head, file)
     made = found.naming.adapt(made, guess)
     rules = found.naming.rules(made)
-    variables = _same(rules, tensors, made, guess.clip, family, keep, books)
+    variables = _same(rules, tensors, made, guess.clip, family, new, books)
   else:
     variables = _from_image(found, tensors, family, made, video, books)
+  found.unwrapped.in_file(books)
   method = positions or getattr(made, 'pos_resize', 'bilinear')
-  target = abstract(made, video)
+  target = parts.shapes(made, video)
   lead = functools.partial(naming.lead, family, made)
   variables = _resized(variables, target, method, lead, books)
   return Imported(
@@ -191,32 +192,27 @@ def contradictions(found: Found, model: Mapping[str, Any]) -> list[str]:
   ]
 
 
-def abstract(model: nn.Module, video: Shape) -> dict[str, Any]:
-  """All variables of a model made for clips of a shape, as shapes."""
-  clip = jax.ShapeDtypeStruct((1, *video), jnp.float32)
-  variables = dict(jax.eval_shape(model.init, jax.random.key(0), clip))
-  variables.pop('intermediates', None)
-  return variables
-
-
-def _keeps_head(theirs: int, ours: int, head: Head, file: File) -> bool:
-  """Whether the file's head is taken."""
+def _new_head(theirs: int, ours: int, head: Head, file: File) -> str:
+  """Why the file's head is not taken; '' if it is."""
   if head == 'keep' and theirs != ours:
     raise InputError(
       f'the head of {file.path} has {theirs} answers and the model {ours}; '
       'use a data set of its classes, or a new head'
     )
-  return head != 'new' and theirs == ours
+  if head == 'new':
+    return 'a new head was asked for'
+  if not theirs:
+    return 'the file has none'
+  return '' if theirs == ours else f'the file has {theirs} classes, not {ours}'
 
 
-def _same(rules, tensors, model, clip: Shape, family: str, keep: bool, books):
+def _same(rules, tensors, model, clip: Shape, family: str, new: str, books):
   """Variables from a file of the model's own family."""
   random = []
-  if not keep:
+  if new:
     ours = naming.head(family)
-    why = 'a new head was asked for, or the classes differ'
-    rules = [_without_head(rule, ours, why) for rule in rules]
-    random = [(ours, why)]
+    rules = [_without_head(rule, ours, new) for rule in rules]
+    random = [(ours, new)]
   return parts.load(
     rules, tensors, model, video=clip, random=random, books=books
   )

@@ -21,18 +21,10 @@ from vidmodels.typing import InputError
 from vidmodels.weights.convert import Books, pairs
 from vidmodels.weights.read.tensors import Spec, Tensors
 from vidmodels.weights.rules import Rule
+from vidmodels.weights.wrapping import Unwrapped, unwrap
 
 Specs = Mapping[str, Spec]
 State = Mapping[str, np.ndarray]
-# What wrappers put in front of every key of a model.
-PREFIXES = (
-  '',
-  'module.',
-  'model.',
-  'module.model.',
-  'model.module.',
-  '_orig_mod.',
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,13 +113,18 @@ class Found:
 
   Attributes:
     naming: whose names.
-    prefix: that stands in front of every key.
+    unwrapped: the file's tensors by those names.
     guess: what the file says of the model.
   """
 
   naming: Naming
-  prefix: str
+  unwrapped: Unwrapped
   guess: Guess
+
+  @property
+  def prefix(self) -> str:
+    """What stands in front of every key of the model."""
+    return self.unwrapped.prefix
 
 
 # What an image model's variables give a video model; called with (variables,
@@ -177,24 +174,32 @@ def head(family: str) -> str:
 
 
 def identify(tensors: Tensors) -> list[Found]:
-  """Every naming that fits a file, those with more telling keys first."""
-  found = []
-  for prefix in PREFIXES:
-    if not all(key.startswith(prefix) for key in tensors):
-      continue
-    specs = {k.removeprefix(prefix): s for k, s in tensors.specs.items()}
-    found += [
-      Found(naming=each, prefix=prefix, guess=each.guess(specs))
-      for each in namings()
-      if each.fits(specs)
-    ]
+  """Every naming that fits a file, those with more telling keys first.
+
+  Raises:
+    InputError: if a file begins like a known one and lacks what tells its size.
+  """
+  found = [
+    Found(naming=each, unwrapped=seen, guess=_guess(each, seen.tensors.specs))
+    for seen in unwrap(tensors)
+    for each in namings()
+    if each.fits(seen.tensors)
+  ]
   return sorted(found, key=lambda f: -len(f.naming.has) - len(f.naming.lacks))
 
 
-def without_prefix(tensors: Tensors, prefix: str) -> Tensors:
-  """The same tensors, each key without `prefix`."""
-  specs = {k.removeprefix(prefix): s for k, s in tensors.specs.items()}
-  return Tensors(specs, lambda key: tensors[prefix + key])
+def _guess(naming: Naming, specs: Specs) -> Guess:
+  """The naming's guess; shapes that no model has are an error of the file."""
+  try:
+    return naming.guess(specs)
+  except InputError:
+    raise
+  except (LookupError, ArithmeticError, ValueError, StopIteration) as error:
+    said = ' '.join(str(error).split()) or type(error).__name__
+    raise InputError(
+      f'the file has keys of {naming.family} ({naming.name}) and lacks or '
+      f'misshapes others ({said}); it is incomplete'
+    ) from error
 
 
 def by_path(rules: Sequence[Rule], specs: Specs) -> dict[str, tuple[int, ...]]:

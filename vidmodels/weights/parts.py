@@ -3,6 +3,7 @@
 Names on the left are torch's, on the right ours; `{i}` is a whole number.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,10 +75,21 @@ def load(
     InputError: if a key is left over, a parameter is not filled, or a shape is
       not the model's.
   """
+  target = flat(shapes(model, video))
+  return unflat(convert(rules, state, target, random=random, books=books))
+
+
+def shapes(model: nn.Module, video: tuple[int, ...]) -> dict[str, Any]:
+  """All variables of a model made for clips (T, H, W, C), as shapes."""
+  return unflat(_shapes(model, tuple(video)))
+
+
+@functools.lru_cache(maxsize=16)  # a file's clip is often the recipe's
+def _shapes(model: nn.Module, video: tuple[int, ...]) -> dict[str, Any]:
   clip = jax.ShapeDtypeStruct((1, *video), jnp.float32)
-  target = dict(jax.eval_shape(model.init, jax.random.key(0), clip))
-  made = convert(rules, state, flat(target), random=random, books=books)
-  return unflat(made)
+  variables = dict(jax.eval_shape(model.init, jax.random.key(0), clip))
+  variables.pop('intermediates', None)
+  return flat(variables)
 
 
 def save(
