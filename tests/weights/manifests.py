@@ -16,6 +16,12 @@ def read(path: pathlib.Path) -> dict:
   return json.loads(path.read_text())
 
 
+def held(state: dict, path: pathlib.Path = pathlib.Path('held')) -> File:
+  """Arrays as an opened file."""
+  specs = {key: (array.shape, array.dtype) for key, array in state.items()}
+  return File(path, 'held', Tensors(specs, state.__getitem__))
+
+
 def file(path: pathlib.Path) -> File:
   """The manifest as the file that it describes."""
   specs = {

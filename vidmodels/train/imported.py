@@ -35,15 +35,7 @@ def read(
   config: cfg.Config, path: str | pathlib.Path, **options: Any
 ) -> Imported:
   """A file's weights in a recipe's model, for the recipe's clip."""
-  clip = config.clip
-  return importing.read(
-    path,
-    config.family,
-    model=config.model,
-    clip=(clip.frames, clip.size, clip.size),
-    dtype=config.dtype,
-    **options,
-  )
+  return importing.for_recipe(config, path, **options)
 
 
 def write(
@@ -84,7 +76,7 @@ def write(
   fields = {name: getattr(made.model, name) for name in config.model}
   config = dataclasses.replace(config, model=fields)
   K = made.model.classes
-  names = names or tuple(UNNAMED.format(k) for k in range(K))
+  names = names or made.labels or tuple(UNNAMED.format(k) for k in range(K))
   variables = made.complete(jax.random.key(config.seed))
   meta = {
     'config': cfg.as_dict(config),
@@ -129,7 +121,7 @@ def first_state(
   )
   _same_model(config, made)
   said = report.lines(report.summary(made)).splitlines()
-  for line in (*said, *_scaled_otherwise(config, made)):
+  for line in (*said, *_otherwise(config, made)):
     progress(0, run.total, line)
   drawn = {'params': state.params, **state.model_state}
   variables = _over(drawn, made.variables)
@@ -170,20 +162,25 @@ def _over(drawn: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
   return parts.unflat(whole)
 
 
-def _scaled_otherwise(config: cfg.Config, made: Imported) -> list[str]:
-  """A line if the file was trained on frames scaled in another way."""
-  pixels, data = made.found.naming.pixels, config.data
-  if pixels is None or (pixels.mean, pixels.std) == (data.mean, data.std):
-    return []
-  return [
-    f'the file was trained with mean {pixels.mean} and std {pixels.std}, the '
-    f'recipe scales by {data.mean} and {data.std}'
-  ]
+def _otherwise(config: cfg.Config, made: Imported) -> list[str]:
+  """Lines where the file was trained on frames made in another way."""
+  pixels, data = made.pixels, config.data
+  found = []
+  if pixels and (pixels.mean, pixels.std) != (data.mean, data.std):
+    found.append(
+      f'the file was trained with mean {pixels.mean} and std {pixels.std}, the '
+      f'recipe scales by {data.mean} and {data.std}'
+    )
+  if pixels and pixels.order != 'RGB':
+    found.append(
+      f'the file was trained on {pixels.order} frames, the recipe gives RGB'
+    )
+  return found
 
 
 def source(made: Imported) -> dict[str, Any]:
   """Where weights are from, for the checkpoint that begins with them."""
-  pixels = made.found.naming.pixels
+  pixels = made.pixels
   return {
     'file': made.file.path.name,
     'sha256': made.file.sha256(),
@@ -193,6 +190,8 @@ def source(made: Imported) -> dict[str, Any]:
     'mean': list(pixels.mean) if pixels else None,
     'std': list(pixels.std) if pixels else None,
     'channels': pixels.order if pixels else None,
+    'trained': dict(made.trained),
+    'classes': list(made.labels),
     'random': dict(made.books.random),
   }
 

@@ -18,11 +18,12 @@ import numpy as np
 from flax import linen as nn
 
 from vidmodels import models
+from vidmodels.config import Config
 from vidmodels.nn import position
 from vidmodels.typing import InputError
-from vidmodels.weights import naming, parts
+from vidmodels.weights import choosing, hub, naming, parts
 from vidmodels.weights.convert import Books
-from vidmodels.weights.naming import Found
+from vidmodels.weights.naming import Found, Pixels
 from vidmodels.weights.read import File, open_file
 from vidmodels.weights.rules import Rule, drop
 
@@ -45,6 +46,12 @@ class Imported:
     books: what became of every key and every parameter.
     notes: what the user should know, a sentence each.
     video: shape (T, H, W, C) of the clip that `target` is for.
+    labels: what the answers mean, where the head is the file's and its classes
+      are named beside it.
+    pixels: how frames were scaled that the file was trained on; None if
+      nothing says it.
+    trained: 'activation' and 'epsilon' of the model that the file is for, as
+      far as they are known.
   """
 
   file: File
@@ -55,8 +62,10 @@ class Imported:
   target: Mapping[str, Any]
   books: Books
   notes: tuple[str, ...]
-
   video: Shape
+  labels: tuple[str, ...]
+  pixels: Pixels | None
+  trained: Mapping[str, Any]
 
   def complete(self, key: jax.Array) -> dict[str, Any]:
     """All variables: the file's, and the rest drawn as a fresh model's are."""
@@ -81,6 +90,15 @@ class Imported:
 def read(path: str | pathlib.Path, family: str, **options: Any) -> Imported:
   """Opens a file and takes its weights; `options` are those of `take`."""
   return take(open_file(path), family, **options)
+
+
+def for_recipe(
+  config: Config, path: str | pathlib.Path, **options: Any
+) -> Imported:
+  """A file's weights in a recipe's model, for the recipe's clip."""
+  clip = (config.clip.frames, config.clip.size, config.clip.size)
+  given = {'model': config.model, 'clip': clip, 'dtype': config.dtype}
+  return read(path, config.family, **{**given, **options})
 
 
 def take(
@@ -117,20 +135,28 @@ def take(
   """
   if positions:
     position.sources(1, 1, positions)  # refuses a name that it does not know
-  found = choose(file, family, model)
+  found = choosing.choose(file, family, model)
   guess = found.guess
   same = found.naming.family == family
-  fields = (dict(guess.model) if same else {}) if model is None else dict(model)
+  told = choosing.told(file, found)
+  trained = {**found.naming.trained, **told.trained}
+  if model is None:
+    own = models.fields(family)
+    beside = {k: v for k, v in told.trained.items() if k in own}
+    model = {**guess.model, **beside} if same else {}
   K = guess.classes if classes is None else classes
-  made = models.build(family, classes=K or 1, dtype=dtype, **fields)
+  made = models.build(family, classes=K or 1, dtype=dtype, **model)
+  n = len(told.labels)
+  notes = hub.differences(trained, made, n, guess.classes)
   video = (*(clip or guess.clip[:3]), guess.clip[3])
   tensors = found.unwrapped.tensors
-  books = Books()
+  books, new = Books(), 'the classes of images'
   if same:
     new = _new_head(guess.classes, K, head, file)
     made = found.naming.adapt(made, guess)
     rules = found.naming.rules(made)
-    variables = _same(rules, tensors, made, guess.clip, family, new, books)
+    theirs = video if found.naming.made_for(guess, video) else guess.clip
+    variables = _same(rules, tensors, made, theirs, family, new, books)
   else:
     variables = _from_image(found, tensors, family, made, video, books)
   found.unwrapped.in_file(books)
@@ -146,50 +172,12 @@ def take(
     variables=jax.tree.map(lambda x: np.asarray(x, np.float32), variables),
     target=target,
     books=books,
-    notes=guess.notes,
+    notes=(*guess.notes, *notes),
     video=video,
+    labels=told.labels if not new and n == guess.classes else (),
+    pixels=choosing.pixels(found, told),
+    trained=trained,
   )
-
-
-def choose(
-  file: File, family: str, model: Mapping[str, Any] | None = None
-) -> Found:
-  """The naming by which a file is read into a family.
-
-  One of the family itself goes before one of an image model, unless what the
-  file says contradicts the model's fields: the keys of a space-only
-  TimeSformer are those of an image ViT.
-
-  Raises:
-    InputError: if the file is of nothing that the family can take.
-  """
-  found = naming.identify(file.tensors)
-  own = [f for f in found if f.naming.family == family]
-  images = [f for f in found if f.naming.family in naming.sources(family)]
-  fields = {} if model is None else {**models.fields(family), **model}
-  agreeing = [f for f in own if not contradictions(f, fields)]
-  if chosen := [*agreeing, *images, *own]:
-    return chosen[0]
-  said = ', '.join(f'{f.naming.family} ({f.naming.name})' for f in found)
-  takes = ', '.join([family, *naming.sources(family)])
-  raise InputError(
-    f'{file.path} is {said or "of no family that is known here"}; {family} '
-    f'takes {takes}; its keys start {list(file.tensors)[:3]}'
-  )
-
-
-def contradictions(found: Found, model: Mapping[str, Any]) -> list[str]:
-  """'field: the file says ..., the model has ...' where both say something."""
-  guess = found.guess
-  known = models.fields(found.naming.family)
-  return [
-    f'{name}: the file says {value!r}, the model has {model[name]!r}'
-    for name, value in guess.model.items()
-    if name not in guess.assumed
-    and name in known
-    and name in model
-    and model[name] != value
-  ]
 
 
 def _new_head(theirs: int, ours: int, head: Head, file: File) -> str:

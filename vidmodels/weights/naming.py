@@ -57,6 +57,7 @@ class Guess:
     classes: answers of its head; 0 if it has none.
     size: name of the published size, e.g. 'B/16'; '' for another.
     notes: what a user should know, a sentence each.
+    pixels: how frames were scaled, where the shapes tell it.
   """
 
   model: Mapping[str, Any]
@@ -65,6 +66,7 @@ class Guess:
   assumed: tuple[str, ...] = ()
   size: str = ''
   notes: tuple[str, ...] = ()
+  pixels: Pixels | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,8 +81,11 @@ class Naming:
     guess: from keys and shapes to the model.
     rules: from the model to its key rules.
     pixels: how frames were scaled, where all such files agree.
+    trained: 'activation' and 'epsilon' that all such files were trained with.
     adapt: from the model and the guess to the model whose shapes the file
       fills, where a field has to follow the file's tables.
+    made_for: whether the file's tables could be for a clip (T, H, W, C) as
+      well as for that of the guess, where shapes leave it open.
     extras: from the model and a file made of its weights to the keys that
       published files have and nothing of ours fills.
     prefix: that published files put in front of every key.
@@ -94,7 +99,11 @@ class Naming:
   guess: Callable[[Specs], Guess]
   rules: Callable[[Any], Sequence[Rule]]
   pixels: Pixels | None = None
+  trained: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   adapt: Callable[[Any, Guess], Any] = lambda model, guess: model
+  made_for: Callable[[Guess, tuple[int, int, int, int]], bool] = (
+    lambda guess, video: False
+  )
   extras: Callable[[Any, State], State] = lambda model, state: {}
   prefix: str = ''
   under: str = ''

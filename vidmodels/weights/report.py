@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vidmodels.weights import naming
+from vidmodels.weights import choosing, hub, naming
 from vidmodels.weights.importing import Imported
 from vidmodels.weights.naming import Found
 from vidmodels.weights.read import open_file
@@ -33,20 +33,26 @@ def inspect(path: str | pathlib.Path) -> dict[str, Any]:
       for key, (shape, dtype) in specs.items()
     ],
     'numbers': sum(math.prod(shape) for shape, _ in specs.values()),
-    'likely': [_likely(found) for found in naming.identify(file.tensors)],
+    'likely': [
+      _likely(found, choosing.told(file, found))
+      for found in naming.identify(file.tensors)
+    ],
   }
 
 
-def _likely(found: Found) -> dict[str, Any]:
+def _likely(found: Found, beside: hub.Told) -> dict[str, Any]:
   """One reading of a file."""
-  guess, pixels = found.guess, found.naming.pixels
+  guess, pixels = found.guess, choosing.pixels(found, beside)
   return {
     'family': found.naming.family,
     'names': found.naming.name,
     'prefix': found.prefix,
     'size': guess.size,
-    'model': dict(guess.model),
-    'assumed': list(guess.assumed),
+    'model': {**guess.model, **_known(guess.model, beside.trained)},
+    'assumed': [name for name in guess.assumed if name not in beside.trained],
+    'trained': {**found.naming.trained, **beside.trained},
+    'beside': list(beside.files),
+    'labels': len(beside.labels),
     'clip': list(guess.clip),
     'classes': guess.classes,
     'mean': list(pixels.mean) if pixels else None,
@@ -54,6 +60,11 @@ def _likely(found: Found) -> dict[str, Any]:
     'channels': pixels.order if pixels else None,
     'notes': list(guess.notes),
   }
+
+
+def _known(model: Mapping[str, Any], trained: Mapping[str, Any]):
+  """What lies beside a file, of the fields that its shapes have."""
+  return {name: value for name, value in trained.items() if name in model}
 
 
 def inspection(found: Mapping[str, Any], *, rows: int = 20) -> str:
@@ -94,6 +105,14 @@ def _reading(each: Mapping[str, Any]) -> list[str]:
     lines.append(
       f'  trained on {each["channels"]} with mean {each["mean"]}, std '
       f'{each["std"]}'
+    )
+  trained = ', '.join(f'{k} {v}' for k, v in each['trained'].items())
+  if trained:
+    lines.append(f'  a model with {trained}')
+  if each['beside']:
+    lines.append(
+      f'  read beside it: {", ".join(each["beside"])}, which name '
+      f'{each["labels"] or "no"} classes'
     )
   return lines + [f'  note: {note}' for note in each['notes']]
 

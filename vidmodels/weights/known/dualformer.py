@@ -124,6 +124,7 @@ NAMINGS = (
     guess=guess,
     rules=dualformer.rules,
     pixels=IMAGENET,
+    trained={'activation': 'gelu', 'epsilon': 1e-5},
     extras=extras,
     under='state_dict',
   ),
@@ -134,6 +135,7 @@ NAMINGS = (
     guess=guess_image,
     rules=dualformer_image.rules,
     pixels=IMAGENET,
+    trained={'activation': 'gelu', 'epsilon': 1e-5},
     extras=extras,
   ),
 )

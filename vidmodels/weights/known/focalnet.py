@@ -62,6 +62,7 @@ def _known(
     guess=functools.partial(guess, naming),
     rules=functools.partial(_rules, naming),
     pixels=IMAGENET,
+    trained={'activation': 'gelu', 'epsilon': 1e-5},
     adapt=adapt,
     under=under,
   )

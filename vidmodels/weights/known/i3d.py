@@ -17,6 +17,7 @@ from vidmodels.weights.naming import (
 )
 
 PIXELS = Pixels(mean=(0.45,) * 3, std=(0.225,) * 3)  # SlowFast's
+TRAINED = {'activation': 'relu', 'epsilon': 1e-5}  # of batch norms
 STRIDES = (
   'frames that the stem and the first pool skip are in no tensor: 2 and 2 in '
   "mmaction2's light model, 1 and 1 in its heavy one and in SlowFast's"
@@ -107,6 +108,7 @@ def _naming(release: i3d.Release, under: str, pixels: Pixels) -> Naming:
     guess=functools.partial(guess, release=release),
     rules=lambda model: i3d.rules(release, len(model.reach)),
     pixels=pixels,
+    trained=TRAINED,
     extras=extras,
     under=under,
   )
@@ -122,5 +124,6 @@ NAMINGS = (
     guess=image_guess,
     rules=lambda model: i3d.image_rules(len(model.reach)),
     pixels=IMAGENET,
+    trained=TRAINED,
   ),
 )

@@ -1,20 +1,23 @@
 """TimeSformer's files: the authors' and those of the Hugging Face hub."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
 
 from vidmodels.nn import spacetime
 from vidmodels.weights import naming, timesformer
-from vidmodels.weights.naming import Guess, Naming, Specs
+from vidmodels.weights.naming import Guess, Naming, Pixels, Specs
 from vidmodels.weights.rules import Rule
 
 SOURCES = timesformer.SOURCES
 AMBIGUOUS = {'divided': ('attention',), 'space': ('positions',)}
+RGB = Pixels(mean=(0.45,) * 3, std=(0.225,) * 3)
+SSV2 = 174  # classes of Something-Something V2, whose readers gave BGR
 NOTE = (
   'released weights for Something-Something V2 were trained on BGR frames, '
-  'those for other sets on RGB, scaled by mean .45 and std .225; a file does '
-  'not say which it is'
+  'those for other sets on RGB, scaled by mean .45 and std .225; a file of 174 '
+  'classes is taken to be of the former'
 )
 
 
@@ -29,6 +32,7 @@ def guess(specs: Specs, spelling: timesformer.Naming) -> Guess:
   rows = naming.shape(paths, 'space_pos/table')[1]
   side = P * naming.square(rows - 1, 'the table of places')
   hidden = naming.shape(paths, 'block_0/mlp/up/bias')[0]
+  classes = paths['head/bias'][0] if 'head/bias' in paths else 0
   return Guess(
     model={
       'layers': layers,
@@ -43,9 +47,10 @@ def guess(specs: Specs, spelling: timesformer.Naming) -> Guess:
     # Orders of time and space look alike, and so do space's positions.
     assumed=('heads', *AMBIGUOUS.get(scheme, ())),
     clip=(paths['time_pos/table'][1] if has_time else 1, side, side, C),
-    classes=paths['head/bias'][0] if 'head/bias' in paths else 0,
+    classes=classes,
     size=naming.vit_size(width, layers, P),
     notes=(NOTE,),
+    pixels=dataclasses.replace(RGB, order='BGR' if classes == SSV2 else 'RGB'),
   )
 
 
@@ -80,6 +85,7 @@ def _naming(name: str, spelling: timesformer.Naming, **more: Any) -> Naming:
     has=(token, table),
     guess=functools.partial(guess, spelling=spelling),
     rules=lambda model: timesformer.rules(model.steps(), spelling),
+    trained={'activation': 'gelu', 'epsilon': 1e-6},
     **more,
   )
 

@@ -50,5 +50,6 @@ NAMINGS = (
     guess=guess,
     rules=twins_svt.rules,
     pixels=IMAGENET,
+    trained={'activation': 'gelu', 'epsilon': 1e-6},
   ),
 )

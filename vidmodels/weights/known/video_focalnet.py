@@ -30,6 +30,7 @@ NAMINGS = (
     guess=guess,
     rules=video_focalnet.rules,
     pixels=IMAGENET,
+    trained={'activation': 'gelu', 'epsilon': 1e-5},
     adapt=focalnet.adapt,
     under='model',
   ),

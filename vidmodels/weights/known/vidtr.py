@@ -1,6 +1,7 @@
 """VidTr's files: the authors', and the image ViT that they start from."""
 
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,7 +83,17 @@ def _clip(
     side = naming.square(rows - 1, 'cls_t')
     return naming.shape(paths, 'tokens/space_class/table')[0], side
   rows = naming.shape(paths, 'tokens/patch_pos/table')[1] - 1
-  return vidtr.frames_of(rows, vidtr.PIXELS // patch), vidtr.PIXELS // patch
+  # Frames of 224 pixels as published, or of whatever square there is.
+  sides = (vidtr.PIXELS // patch, *range(math.isqrt(max(rows, 0)), 0, -1))
+  side = next((s for s in sides if s and rows % s**2 == 0), 1)
+  return rows // side**2, side
+
+
+def _made_for(guess: Guess, video: tuple[int, int, int, int]) -> bool:
+  """Whether one table has as many places as a clip: it tells no more."""
+  P, t = guess.model['patch'], guess.model['patch_frames']
+  places = lambda T, H, W: (T // t) * (H // P) * (W // P)
+  return places(*video[:3]) == places(*guess.clip[:3])
 
 
 def image_rules(model: Any = None) -> tuple[Rule, ...]:
@@ -132,8 +143,10 @@ def _released(name: str, attention: str, *has: str, lacks=()) -> Naming:
     has=(*KEYS, *has),
     lacks=lacks,
     guess=functools.partial(guess, attention=attention),
+    **({'made_for': _made_for} if attention == 'joint' else {}),
     rules=vidtr.rules,
     pixels=IMAGENET,
+    trained={'activation': 'relu', 'epsilon': 1e-5},
     under='model',
   )
 

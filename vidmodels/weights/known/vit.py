@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidmodels.weights import naming, vit
-from vidmodels.weights.naming import HALF, Guess, Naming, Specs
+from vidmodels.weights.naming import HALF, IMAGENET, Guess, Naming, Specs
 
 HEAD = '^head'
 NOTES = {
@@ -57,7 +57,8 @@ def guess(specs: Specs, spelling: vit.Naming) -> Guess:
     clip=(1, side, side, C),
     classes=paths['head/bias'][0] if 'head/bias' in paths else 0,
     size=naming.vit_size(width, layers, P),
-    notes=NOTES.get(spelling, ()),
+    notes=NOTES.get(spelling, ()) if not distilled else (),
+    pixels=IMAGENET if distilled else None,
   )
 
 
@@ -83,19 +84,30 @@ def _naming(spelling: vit.Naming, **more: Any) -> Naming:
   )
 
 
+EXACT = {'activation': 'gelu', 'epsilon': 1e-6}
+TANH = {'activation': 'gelu_tanh', 'epsilon': 1e-6}
+# Its default; a file whose config lies beside it is read with what that says.
+HUB = {'activation': 'gelu', 'epsilon': 1e-12}
 PATCHES = 'vit.embeddings.patch_embeddings.projection.weight'
 NAMINGS = (
   _naming(
     'timm',
     has=('cls_token', 'pos_embed', 'blocks.{i}.attn.qkv.weight'),
     lacks=('time_embed', 'blocks.{i}.temporal_attn.qkv.weight'),
+    trained=EXACT,
   ),
-  _naming('hf', has=(PATCHES,), pixels=HALF),
-  _naming('hf', has=(PATCHES.removeprefix('vit.'),), pixels=HALF),
+  _naming('hf', has=(PATCHES,), pixels=HALF, trained=HUB),
+  _naming('hf', has=(PATCHES.removeprefix('vit.'),), pixels=HALF, trained=HUB),
   _naming(
-    'google', has=('cls', 'embedding/kernel', vit.TABLES['google']), pixels=HALF
+    'google',
+    has=('cls', 'embedding/kernel', vit.TABLES['google']),
+    pixels=HALF,
+    trained=TANH,
   ),
   _naming(
-    'big_vision', has=('cls', 'embedding/kernel', 'pos_embedding'), pixels=HALF
+    'big_vision',
+    has=('cls', 'embedding/kernel', 'pos_embedding'),
+    pixels=HALF,
+    trained=TANH,
   ),
 )

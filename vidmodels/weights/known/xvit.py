@@ -67,6 +67,7 @@ NAMINGS = (
     guess=guess,
     rules=xvit.rules,
     pixels=HALF,
+    trained={'activation': 'gelu', 'epsilon': 1e-6},
     adapt=_adapt,
     extras=xvit.unread,
     under='model_state',

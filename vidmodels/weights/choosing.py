@@ -1,0 +1,64 @@
+"""Which of the readings of a file is meant, and what is known beside it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vidmodels import models
+from vidmodels.typing import InputError
+from vidmodels.weights import hub, naming
+from vidmodels.weights.naming import Found, Pixels
+from vidmodels.weights.read import File
+
+
+def told(file: File, found: Found) -> hub.Told:
+  """What lies beside a file, if it is about the model in it."""
+  beside = hub.beside(file.path)
+  return beside if beside.family == found.naming.family else hub.Told()
+
+
+def pixels(found: Found, beside: hub.Told) -> Pixels | None:
+  """How frames were scaled: said beside the file, by its shapes or names."""
+  if beside.mean and beside.std:
+    return Pixels(mean=beside.mean, std=beside.std)
+  return found.guess.pixels or found.naming.pixels
+
+
+def choose(
+  file: File, family: str, model: Mapping[str, Any] | None = None
+) -> Found:
+  """The naming by which a file is read into a family.
+
+  One of the family itself goes before one of an image model, unless what the
+  file says contradicts the model's fields: the keys of a space-only
+  TimeSformer are those of an image ViT.
+
+  Raises:
+    InputError: if the file is of nothing that the family can take.
+  """
+  found = naming.identify(file.tensors)
+  own = [f for f in found if f.naming.family == family]
+  images = [f for f in found if f.naming.family in naming.sources(family)]
+  fields = {} if model is None else {**models.fields(family), **model}
+  agreeing = [f for f in own if not contradictions(f, fields)]
+  if chosen := [*agreeing, *images, *own]:
+    return chosen[0]
+  said = ', '.join(f'{f.naming.family} ({f.naming.name})' for f in found)
+  takes = ', '.join([family, *naming.sources(family)])
+  raise InputError(
+    f'{file.path} is {said or "of no family that is known here"}; {family} '
+    f'takes {takes}; its keys start {list(file.tensors)[:3]}'
+  )
+
+
+def contradictions(found: Found, model: Mapping[str, Any]) -> list[str]:
+  """'field: the file says ..., the model has ...' where both say something."""
+  guess = found.guess
+  known = models.fields(found.naming.family)
+  return [
+    f'{name}: the file says {value!r}, the model has {model[name]!r}'
+    for name, value in guess.model.items()
+    if name not in guess.assumed
+    and name in known
+    and name in model
+    and model[name] != value
+  ]

@@ -1,0 +1,157 @@
+"""What the Hugging Face hub keeps beside a weight file: its model's config.
+
+`config.json`, by transformers or by timm, says what no tensor tells: heads,
+epsilon, the form of GELU, the names of the classes; `preprocessor_config.json`,
+or timm's `pretrained_cfg`, how pixels were scaled. A copy beside `NAME.bin` may
+be called `NAME_config.json`.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from vidmodels.typing import InputError
+
+FAMILIES = {
+  'vit': 'vit',
+  'deit': 'vit',
+  'timesformer': 'timesformer',
+  'focalnet': 'focalnet',
+  'twins': 'twins_svt',
+}
+# transformers' names of what JAX calls the exact and the tanh form.
+ACTIVATIONS = {
+  'gelu': 'gelu',
+  'gelu_new': 'gelu_tanh',
+  'gelu_pytorch_tanh': 'gelu_tanh',
+  'gelu_fast': 'gelu_tanh',
+  'relu': 'relu',
+}
+PLACEHOLDER = 'LABEL_0'  # transformers, where nobody named the classes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Told:
+  """What lies beside a file; all of it empty where nothing does.
+
+  Attributes:
+    files: names of the files that were read.
+    family: that they are about.
+    trained: 'heads', 'epsilon', 'activation', as far as they say.
+    labels: the classes' names, in order.
+    mean: of RGB in 0..1; None if they do not say.
+    std: likewise.
+  """
+
+  files: tuple[str, ...] = ()
+  family: str = ''
+  trained: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  labels: tuple[str, ...] = ()
+  mean: tuple[float, float, float] | None = None
+  std: tuple[float, float, float] | None = None
+
+
+def beside(path: pathlib.Path) -> Told:
+  """Reads what lies beside a weight file.
+
+  Raises:
+    InputError: if a file of that name is no JSON.
+  """
+  config, name = _read(path, 'config.json')
+  kind = config.get('model_type') or config.get('architecture') or ''
+  family = FAMILIES.get(str(kind).partition('_')[0].rstrip('0123456789'), '')
+  if not family:
+    return Told()
+  cfg = config.get('pretrained_cfg') or {}
+  pixels, more = _read(path, 'preprocessor_config.json')
+  return Told(
+    files=tuple(filter(None, (name, more))),
+    family=family,
+    trained=_trained(config),
+    labels=_labels(config, cfg),
+    mean=_three(pixels.get('image_mean') or cfg.get('mean')),
+    std=_three(pixels.get('image_std') or cfg.get('std')),
+  )
+
+
+def differences(
+  trained: Mapping[str, Any], model: Any, labels: int, classes: int
+) -> list[str]:
+  """What a file was trained with and a model is not, a sentence each.
+
+  A family whose paper fixes a number has no field for it and is not asked.
+
+  Args:
+    trained: 'heads', 'epsilon', 'activation', as far as they are known.
+    model: that takes the file's weights.
+    labels: names of classes beside the file.
+    classes: answers of the file's head.
+
+  Raises:
+    InputError: if the heads differ: no shape tells, and no answer would be
+      right.
+  """
+  heads = trained.get('heads')
+  if heads is not None and getattr(model, 'heads', heads) != heads:
+    raise InputError(
+      f'the config beside the file says {heads} heads and the model has '
+      f'{model.heads}; give the model heads={heads}'
+    )
+  found = [
+    f'the file was trained with {name} {trained[name]} and the model has '
+    f'{getattr(model, name)}; give {name}={trained[name]} for its own answers'
+    for name in ('activation', 'epsilon')
+    if name in trained and getattr(model, name, trained[name]) != trained[name]
+  ]
+  if labels and labels != classes:
+    found.append(
+      f'the config beside the file names {labels} classes and its head has '
+      f'{classes}: the names are left out'
+    )
+  return found
+
+
+def _read(path: pathlib.Path, name: str) -> tuple[dict[str, Any], str]:
+  """A JSON object beside the file and the name it has; ({}, '') for none."""
+  for each in (f'{path.stem}_{name}', name):
+    if (found := path.with_name(each)).is_file():
+      try:
+        read = json.loads(found.read_text())
+      except (OSError, ValueError) as error:
+        raise InputError(
+          f'{found} lies beside the weights and is no JSON ({error}); fetch it '
+          'again or move the weights away from it'
+        ) from error
+      return (read, each) if isinstance(read, dict) else ({}, '')
+  return {}, ''
+
+
+def _trained(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Fields of ours that transformers' config has."""
+  found = {
+    'heads': config.get('num_attention_heads'),
+    'epsilon': config.get('layer_norm_eps'),
+    'activation': ACTIVATIONS.get(str(config.get('hidden_act'))),
+  }
+  return {name: value for name, value in found.items() if value is not None}
+
+
+def _labels(config: Mapping[str, Any], cfg: Mapping[str, Any]):
+  """Class names in the order of the head; () if there are none."""
+  names = config.get('id2label') or {}
+  if isinstance(names, Mapping) and names:
+    keys = sorted(names, key=int)
+    if list(map(int, keys)) != list(range(len(keys))):
+      return ()
+    if names[keys[0]] == PLACEHOLDER:
+      return ()
+    return tuple(str(names[key]) for key in keys)
+  return tuple(config.get('label_names') or cfg.get('label_names') or ())
+
+
+def _three(values: Any) -> tuple[float, float, float] | None:
+  if isinstance(values, list | tuple) and len(values) == 3:
+    return tuple(map(float, values))
+  return None
