@@ -233,13 +233,13 @@ def of_storage(torch, tmp_path, change) -> pathlib.Path:
       lambda new, info, data: new.writestr(
         info.filename, data[:-4] if '/data/' in info.filename else data
       ),
-      'does not lie in the 28 bytes',
+      'has 28 bytes of 32',
     ),
     (
       lambda new, info, data: (
         '/data/' in info.filename or new.writestr(info.filename, data)
       ),
-      'storage 0 is missing',
+      'data/0 is missing',
     ),
     (
       lambda new, info, data: new.writestr(

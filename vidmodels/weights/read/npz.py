@@ -1,5 +1,6 @@
 """NumPy archives, as Google's ViT releases and our own exports are."""
 
+import lzma
 import math
 import pathlib
 import zipfile
@@ -9,6 +10,19 @@ import numpy as np
 
 from vidmodels.typing import InputError
 from vidmodels.weights.read.tensors import BFLOAT16, Spec, Tensors
+
+BOMB = 1 << 28  # bytes of an array that may come from any few
+# What a damaged or encrypted archive makes zipfile and NumPy raise.
+UNZIP = (
+  zipfile.BadZipFile,
+  zlib.error,
+  lzma.LZMAError,
+  ValueError,
+  OverflowError,
+  RuntimeError,
+  EOFError,
+  OSError,
+)
 
 
 def read(path: pathlib.Path) -> Tensors:
@@ -21,18 +35,25 @@ def read(path: pathlib.Path) -> Tensors:
       one whose size is not what the archive says.
   """
   with zipfile.ZipFile(path) as archive:
-    specs = {
-      info.filename.removesuffix('.npy'): _spec(path, archive, info)
+    infos = {
+      info.filename.removesuffix('.npy'): info
       for info in archive.infolist()
       if info.filename.endswith('.npy')
     }
+    specs = {key: _spec(path, archive, info) for key, info in infos.items()}
 
   def load(key: str) -> np.ndarray:
     shape, dtype = specs[key]
+    info = infos[key]
+    if info.file_size > max(BOMB, 100 * info.compress_size):
+      raise InputError(
+        f'{key} of {path} would unpack from {info.compress_size} bytes to '
+        f'{info.file_size}, as no trained weights do; use another file'
+      )
     try:
-      with np.load(path, allow_pickle=False) as arrays:
-        array = arrays[key]
-    except (ValueError, OSError, zlib.error, zipfile.BadZipFile) as error:
+      with zipfile.ZipFile(path) as archive, archive.open(info) as file:
+        array = np.lib.format.read_array(file, allow_pickle=False)
+    except UNZIP as error:
       raise InputError(
         f'{key} of {path} cannot be read ({error}); fetch the file again'
       ) from error
@@ -53,7 +74,7 @@ def _spec(
       else:
         header = np.lib.format.read_array_header_2_0(file)
       before = file.tell()
-  except (ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+  except UNZIP as error:
     raise InputError(
       f'{info.filename} of {path} is no array ({error}); fetch the file again'
     ) from error
@@ -62,6 +83,11 @@ def _spec(
     raise InputError(
       f'{info.filename} of {path} holds Python objects, which could run code; '
       'only arrays of numbers are read'
+    )
+  if dtype.kind not in 'biufc' and dtype != np.dtype('V2'):
+    raise InputError(
+      f'{info.filename} of {path} holds {dtype}; only arrays of numbers are '
+      'read: save the file without it'
     )
   wanted = before + math.prod(shape) * dtype.itemsize
   if info.file_size != wanted:

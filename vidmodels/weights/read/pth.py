@@ -12,12 +12,14 @@ import io
 import pathlib
 import pickle
 import pickletools
+import reprlib
 import zipfile
 from typing import Any
 
 import numpy as np
 
 from vidmodels.typing import InputError
+from vidmodels.weights.read import bounds
 from vidmodels.weights.read.tensors import BFLOAT16, view
 
 # How files from before torch 1.6 begin: the pickle of a magic number.
@@ -84,8 +86,8 @@ class _Fixed:
 class Storage(_Fixed):
   """Bytes of one or more tensors, found when the pickle has been read."""
 
-  def __init__(self, key: str, dtype: np.dtype) -> None:
-    self.key, self.dtype = key, dtype
+  def __init__(self, key: str, dtype: np.dtype, length: int) -> None:
+    self.key, self.dtype, self.length = key, dtype, length
     self.bytes = np.zeros(0, np.uint8)
 
 
@@ -95,9 +97,11 @@ class Tensor(_Fixed):
   def __init__(self, storage, start, shape, strides, dtype=None) -> None:
     if not isinstance(storage, Storage):
       raise pickle.UnpicklingError('a tensor without a storage')
-    self.storage, self.start = storage, int(start)
-    self.shape = tuple(map(int, shape))
-    self.strides = tuple(map(int, strides))
+    self.storage, self.start = storage, start
+    self.shape, self.strides = tuple(shape), tuple(strides)
+    sizes = (start, *self.shape, *self.strides)
+    if odd := [n for n in sizes if type(n) is not int or n < 0]:
+      raise pickle.UnpicklingError(f'a tensor of size {reprlib.repr(odd[0])}')
     self.dtype = dtype or storage.dtype
 
   def array(self) -> np.ndarray:
@@ -155,15 +159,20 @@ class _Unpickler(pickle.Unpickler):
   def persistent_load(self, pid) -> Storage:
     """A storage: ('storage', type, key, device, numel[, view])."""
     if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == 'storage'):
-      raise pickle.UnpicklingError(f'unknown persistent id {str(pid)[:80]}')
+      raise pickle.UnpicklingError(f'unknown persistent id {reprlib.repr(pid)}')
     kind = getattr(pid[1], 'origin', '').rpartition('.')[2]
     if kind not in DTYPES:
       raise pickle.UnpicklingError(f'a storage of the unknown type {kind!r}')
     if len(pid) > 5 and pid[5] is not None:
       raise pickle.UnpicklingError('a storage that is a view of another')
-    return self.storages.setdefault(
-      str(pid[2]), Storage(str(pid[2]), DTYPES[kind])
-    )
+    key, length = pid[2], pid[4]
+    if not (isinstance(key, str | int) and isinstance(length, int)):
+      raise pickle.UnpicklingError('a storage without a name or a length')
+    made = Storage(str(key), DTYPES[kind], length)
+    known = self.storages.setdefault(made.key, made)
+    if (known.dtype, known.length) != (made.dtype, made.length):
+      raise pickle.UnpicklingError(f'storage {key} is said to be two things')
+    return known
 
 
 def read_zip(path: pathlib.Path) -> Any:
@@ -174,21 +183,20 @@ def read_zip(path: pathlib.Path) -> Any:
   """
   with zipfile.ZipFile(path) as archive:
     infos = {info.filename: info for info in archive.infolist()}
-    pkl = next(name for name in infos if name.endswith('/data.pkl'))
-    root = pkl.removesuffix('data.pkl')
-    if (
-      f'{root}byteorder' in infos
-      and archive.read(f'{root}byteorder') != b'little'
-    ):
-      raise InputError(f'{path} was written big-endian; save it again')
-    try:
-      raw = archive.read(pkl)
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-      raise _damaged(path, error) from error
-  tree, storages = _unpickle(path, raw)
+  pkls = [name for name in infos if name.endswith('/data.pkl')]
+  if len(pkls) > 1:
+    raise InputError(f'{path} holds {pkls}; wanted one object: save it again')
+  root = pkls[0].removesuffix('data.pkl')
   whole = np.memmap(path, np.uint8, mode='r')
+
+  def stored(name: str) -> np.ndarray:
+    return _stored(path, whole, infos.get(root + name), name)
+
+  if f'{root}byteorder' in infos and stored('byteorder').tobytes() != b'little':
+    raise InputError(f'{path} was written big-endian; save it again')
+  tree, storages = _unpickle(path, stored('data.pkl').tobytes())
   for key, storage in storages.items():
-    storage.bytes = _stored(path, whole, infos.get(f'{root}data/{key}'), key)
+    storage.bytes = _all(path, storage, stored(f'data/{key}'))
   return tree
 
 
@@ -215,7 +223,7 @@ def read_legacy(path: pathlib.Path) -> Any:
     end = at + 8 + length * storage.dtype.itemsize
     if end > whole.size:
       raise _damaged(path, f'storage {key} ends behind the file')
-    storage.bytes, at = whole[at + 8 : end], end
+    storage.bytes, at = _all(path, storage, whole[at + 8 : end]), end
   return tree
 
 
@@ -237,30 +245,26 @@ def _one(path: pathlib.Path, file) -> tuple[Any, dict[str, Storage]]:
 def _unpickle(path: pathlib.Path, raw: bytes):
   """The object of a pickle, and its storages by key."""
   try:
-    _refuse_large_memo(raw)
+    bounds.check(raw)
     unpickler = _Unpickler(io.BytesIO(raw))
     return unpickler.load(), unpickler.storages
   except Exception as error:  # whatever a damaged pickle makes of it
     raise _damaged(path, error) from error
 
 
-def _refuse_large_memo(raw: bytes) -> None:
-  """A memo place far beyond the pickle's length would ask for gigabytes."""
-  for opcode, value, _ in pickletools.genops(raw):
-    if 'PUT' in opcode.name and value is not None and int(value) > len(raw):
-      raise pickle.UnpicklingError(f'memo place {value}')
-
-
 def _stored(
-  path: pathlib.Path, whole: np.ndarray, info: zipfile.ZipInfo | None, key: str
+  path: pathlib.Path, whole: np.ndarray, info: zipfile.ZipInfo | None, name: str
 ) -> np.ndarray:
-  """The bytes of a member of the archive, as a view of the file."""
+  """The bytes of a member of the archive, as a view of the file.
+
+  Its checksum is not looked at: torch writes none if it is told so.
+  """
   if info is None:
-    raise _damaged(path, f'storage {key} is missing')
-  if info.compress_type != zipfile.ZIP_STORED:
+    raise _damaged(path, f'{name} is missing')
+  if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
     raise InputError(
-      f'storage {key} of {path} is compressed, which torch never does; save '
-      'the file again with torch.save'
+      f'{name} of {path} is compressed or encrypted, which torch never does; '
+      'save the file again with torch.save'
     )
   # A local header is 30 bytes, then a name and a field of lengths of its own.
   at = info.header_offset
@@ -270,8 +274,18 @@ def _stored(
   )
   start = at + 30 + name + extra
   if start + info.file_size > whole.size:
-    raise _damaged(path, f'storage {key} ends behind the file')
+    raise _damaged(path, f'{name} ends behind the file')
   return whole[start : start + info.file_size]
+
+
+def _all(path: pathlib.Path, storage: Storage, came: np.ndarray) -> np.ndarray:
+  """The bytes, if they are as many as the pickle says."""
+  wanted = storage.length * storage.dtype.itemsize
+  if came.size != wanted:
+    raise _damaged(
+      path, f'storage {storage.key} has {came.size} bytes of {wanted}'
+    )
+  return came
 
 
 def _damaged(path: pathlib.Path, error) -> InputError:

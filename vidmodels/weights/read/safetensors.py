@@ -3,6 +3,8 @@
 import json
 import math
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -38,22 +40,34 @@ def read(path: pathlib.Path) -> tuple[Tensors, dict[str, str]]:
   size = path.stat().st_size
   with open(path, 'rb') as file:
     length = int.from_bytes(file.read(8), 'little')
-    text = file.read(min(length, size))
+    if length > size - 8:
+      raise InputError(
+        f'{path} has a header of {length} bytes and {size - 8} to hold it; the '
+        'file is cut short or no safetensors: fetch it again'
+      )
+    text = file.read(length)
   try:
-    header = json.loads(text)
+    header = json.loads(text, object_pairs_hook=_once)
     notes = header.pop('__metadata__', {})
+    notes = {str(name): str(note) for name, note in notes.items()}
     entries = {
       key: (
-        tuple(map(int, entry['shape'])),
+        tuple(map(_whole, entry['shape'])),
         DTYPES[entry['dtype']],
-        *map(int, entry['data_offsets']),
+        *map(_whole, entry['data_offsets']),
       )
       for key, entry in header.items()
     }
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
+  except (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+  ) as error:
     raise InputError(
-      f'{path} has a header that is no safetensors header ({error!r}); fetch '
-      'it again'
+      f'{path} has a header that is no safetensors header '
+      f'({repr(error)[:120]}); fetch it again'
     ) from error
   start, specs = 8 + length, {}
   for key, (shape, dtype, first, last) in entries.items():
@@ -66,6 +80,7 @@ def read(path: pathlib.Path) -> tuple[Tensors, dict[str, str]]:
     specs[key] = (shape, dtype)
   if not specs:
     raise InputError(f'{path} holds no tensors')
+  _adjoin(path, entries, size - start)
   data = np.memmap(path, np.uint8, mode='r')
 
   def load(key: str) -> np.ndarray:
@@ -73,3 +88,35 @@ def read(path: pathlib.Path) -> tuple[Tensors, dict[str, str]]:
     return view(data[start + first : start + last], specs[key], start=0)
 
   return Tensors(specs, load), notes
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  """A dict of pairs whose names are all different."""
+  made = dict(pairs)
+  if len(made) < len(pairs):
+    raise ValueError('a name that is there twice')
+  return made
+
+
+def _whole(number: Any) -> int:
+  """A whole number of JSON that is not negative."""
+  if type(number) is not int or number < 0:
+    raise ValueError(f'{number!r} is no size')
+  return number
+
+
+def _adjoin(path: pathlib.Path, entries: Mapping[str, Any], size: int) -> None:
+  """Refuses tensors that share bytes, and bytes of no tensor."""
+  at = 0
+  for first, last, key in sorted((e[2], e[3], k) for k, e in entries.items()):
+    if first != at:
+      raise InputError(
+        f'{key} of {path} starts at byte {first} and the tensor before it ends '
+        f'at {at}; the file is damaged: fetch it again'
+      )
+    at = last
+  if at != size:
+    raise InputError(
+      f'{path} has {size - at} bytes that belong to no tensor; the file is '
+      'damaged: fetch it again'
+    )

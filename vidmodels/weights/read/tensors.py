@@ -1,5 +1,6 @@
 """Tensors of a file: shapes at once, numbers when asked for."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 
 import ml_dtypes
@@ -7,6 +8,8 @@ import numpy as np
 
 from vidmodels.typing import InputError
 
+# An element's place in 64 bits, and how far repeated elements may go.
+LARGEST, REPEATED = 1 << 48, 1 << 28
 Spec = tuple[tuple[int, ...], np.dtype]
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
@@ -44,14 +47,18 @@ def view(
     strides: in elements; rows one after the other if empty.
 
   Raises:
-    InputError: if an element would lie outside the buffer.
+    InputError: if an element would lie outside the buffer, or if repeated
+      elements (strides of 0) come to far more than the buffer.
   """
   shape, dtype = spec
   if not strides:
     steps = np.cumprod([1, *shape[:0:-1]])[::-1] if shape else ()
     strides = tuple(int(step) for step in steps)
   wrong = (
-    len(strides) != len(shape) or min((*shape, *strides, start), default=0) < 0
+    not len(strides) == len(shape) <= 32
+    or min((*shape, *strides, start)) < 0
+    or max((*shape, *strides, start)) > LARGEST
+    or math.prod(shape) * dtype.itemsize > max(buffer.size, REPEATED)
   )
   last = start + sum((n - 1) * s for n, s in zip(shape, strides, strict=False))
   empty = 0 in shape
