@@ -108,4 +108,4 @@ def test_levels_are_local_and_global_in_turn():
 )
 def test_fields_that_disagree_are_refused(fields, says):
   with pytest.raises(InputError, match=says):
-    abstract(tiny(**fields), 1, 32, 48)
+    tiny(**fields)  # before there is a clip

@@ -73,7 +73,7 @@ TINY = {
 VARIANTS = (
   {'patterns': ('LL', 'LL'), 'fine': ((), ()), 'coarse': ((), ())},
   {'patterns': ('GG', 'LL'), 'windows': ((1, 1, 1), (2, 3, 4))},
-  {'fine': ((), (2, 2, 2))},
+  {'fine': ((), (2, 2, 2)), 'coarse': ((2, 2, 2), ())},
   {'coarse': ((), (2, 1, 1))},
   {'pooling': 'dense'},
   {'pooling': 'average'},
@@ -161,9 +161,14 @@ class Model(nn.Module):
   remat: bool = False
   scan: bool = False
 
+  def __post_init__(self):
+    """Refuses fields that contradict each other."""
+    super().__post_init__()
+    refuse(self)
+    self.plans()  # kernels that cannot be built
+
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
-    refuse(self)
     drops = iter(np.linspace(0, self.drop_path, sum(self.layers)).tolist())
     self.stages = [
       dual.Stage(

@@ -91,9 +91,13 @@ class Model(nn.Module):
   remat: bool = False
   scan: bool = False
 
+  def __post_init__(self):
+    """Refuses stages that disagree, and even windows."""
+    super().__post_init__()
+    focal.refuse_stages(self.layers, self.levels, self.windows)
+
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
-    focal.refuse_stages(self.layers, self.levels, self.windows)
     self.embeds = focal.embeds(self)
     rates = iter(np.linspace(0, self.drop_path, sum(self.layers)).tolist())
     stages = []

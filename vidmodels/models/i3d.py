@@ -158,9 +158,13 @@ class Model(nn.Module):
   zero_last: bool = False
   remat: bool = False
 
+  def __post_init__(self):
+    """Refuses windows without a middle, and stages without blocks."""
+    super().__post_init__()
+    self._refuse_reach()
+
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
-    self._refuse_reach()
     # Static argument 2 is `train`, counted from self.
     remat = functools.partial(nn.remat, static_argnums=(2,))
     block = remat(Bottleneck) if self.remat else Bottleneck

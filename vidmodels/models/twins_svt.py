@@ -20,6 +20,7 @@ from flax import linen as nn
 from vidmodels.nn import dual, init
 from vidmodels.nn.attention import split_heads
 from vidmodels.nn.depthwise import Implementation
+from vidmodels.nn.patch import check_video
 from vidmodels.nn.pyramid import Kernels
 from vidmodels.typing import Fraction, InputError, Positive, PositiveFloat
 
@@ -96,9 +97,13 @@ class Model(nn.Module):
   remat: bool = False
   scan: bool = False
 
+  def __post_init__(self):
+    """Refuses fields that disagree."""
+    super().__post_init__()
+    self._refuse()
+
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
-    self._refuse()
     drops = iter(np.linspace(0, self.drop_path, sum(self.layers)).tolist())
     self.stages = [
       dual.Stage(
@@ -143,10 +148,9 @@ class Model(nn.Module):
     Use it as `model.apply(variables, video, method='features')`; arguments are
     those of a call.
     """
-    h_BTHWD = video_BTHWC
-    if video_BTHWC.ndim == 5:  # what is not, the patches refuse
-      B, T, *frame = video_BTHWC.shape
-      h_BTHWD = video_BTHWC.reshape(B * T, 1, *frame)
+    check_video(video_BTHWC)  # before frames become clips
+    B, T, *frame = video_BTHWC.shape
+    h_BTHWD = video_BTHWC.reshape(B * T, 1, *frame)
     for s, stage in enumerate(self.stages):
       h_BTHWD = stage(h_BTHWD, train)
       self.sow('intermediates', f'after_stage_{s}', h_BTHWD)

@@ -170,9 +170,13 @@ class Model(nn.Module):
   remat: bool = False
   scan: bool = False
 
+  def __post_init__(self):
+    """Refuses fields that contradict each other."""
+    super().__post_init__()
+    self._refuse()
+
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
-    self._refuse()
     self.embeds = focal.embeds(self, frames=self.tubelet)
     time_layers = self.time_layers if self.design == 'encoder' else 0
     depth = sum(self.layers) + time_layers

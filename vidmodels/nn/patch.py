@@ -101,6 +101,11 @@ def check_video(video: jax.Array) -> None:
       f'video has shape {video.shape}; wanted [batch, frames, height, width, '
       'channels]; add the missing axis, e.g. video[None]'
     )
+  if 0 in video.shape:
+    raise InputError(
+      f'video has shape {video.shape}; wanted at least one of everything in '
+      '[batch, frames, height, width, channels]; look at what read the clip'
+    )
   if not jnp.issubdtype(video.dtype, jnp.floating):
     raise InputError(
       f'video is {video.dtype}; wanted normalised float: scale pixels to '

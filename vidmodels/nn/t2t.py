@@ -16,6 +16,7 @@ from flax import linen as nn
 
 from vidmodels.nn import init
 from vidmodels.nn.mlp import gelu
+from vidmodels.nn.patch import check_channels, check_video
 from vidmodels.typing import InputError
 
 SPLITS = ((7, 4, 2), (3, 2, 1), (3, 2, 1))  # window, stride, padding
@@ -137,21 +138,13 @@ class T2T(nn.Module):
 
   def _refuse(self, video: jax.Array) -> None:
     """Raises InputError for what does not become whole tokens."""
-    if video.ndim != 5 or not jnp.issubdtype(video.dtype, jnp.floating):
-      raise InputError(
-        f'video is {video.dtype} of shape {video.shape}; wanted normalised '
-        'float, [batch, frames, height, width, channels]'
-      )
-    H, W, C = video.shape[2:]
-    if H % PATCH or W % PATCH or not H * W:
+    check_video(video)
+    H, W = video.shape[2:4]
+    if H % PATCH or W % PATCH:
       raise InputError(
         f'video has frames of {H} x {W} pixels; wanted height and width '
         f'divisible by {PATCH}; resize or crop it'
       )
     if self.has_variable('params', 'mixer_1'):
       kernel = self.variables['params']['mixer_1']['kqv']['kernel']
-      if kernel.shape[0] != C * SPLITS[0][0] ** 2:
-        raise InputError(
-          f'video of shape {video.shape} has {C} channels and these weights '
-          f'take {kernel.shape[0] // SPLITS[0][0] ** 2}; convert it first'
-        )
+      check_channels(video, kernel.shape[0] // SPLITS[0][0] ** 2)
