@@ -1,0 +1,498 @@
+"""Every container and spelling that weights are published in."""
+
+import json
+
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+from manifests import held
+
+import vidmodels.weights
+from vidmodels import models
+from vidmodels.typing import InputError
+from vidmodels.weights import exporting, importing, naming, parts, report
+from vidmodels.weights.read import open_file
+
+
+def drawn(family: str, **fields):
+  """A tiny model of a family and variables that all differ."""
+  module = models.find(family)
+  model = models.build(family, classes=3, **{**module.TINY, **fields})
+  rng = np.random.default_rng(0)
+  variables = jax.tree.map(
+    lambda x: rng.uniform(0.1, 1, x.shape).astype(np.float32),
+    dict(parts.shapes(model, (*clip_of(family), 3))),
+  )
+  return model, variables
+
+
+def saved(family: str, name: str = '', **fields):
+  """The same as a published file's tensors."""
+  model, variables = drawn(family, **fields)
+  _, state = exporting.state_of(family, model, variables, name=name)
+  return model, variables, state
+
+
+def equal(made, variables):
+  got, wanted = parts.flat(made.variables), parts.flat(variables)
+  assert set(got) == set(wanted)
+  for path, array in wanted.items():
+    np.testing.assert_array_equal(got[path], array, err_msg=path)
+
+
+def fields_of(model, family: str) -> dict:
+  return {name: getattr(model, name) for name in models.fields(family)}
+
+
+def respelt(state: dict, pairs) -> dict:
+  found = {}
+  for key, array in state.items():
+    for old, new in pairs:
+      key = key.replace(old, new)
+    found[key] = array
+  return found
+
+
+# --- Google's containers
+
+
+@pytest.mark.parametrize(
+  ('prefix', 'beside'),
+  [
+    ('params/', {}),
+    ('params/', {'opt/0/count': 'training', 'chrono/seen': 'training'}),
+    ('opt/target/', {'opt/state/step': 'training', 'extra/time': 'training'}),
+    ('params/img/', {'params/txt/head/bias': 'text', 'params/t': 'text'}),
+    ('img/', {'txt/head/bias': 'text', 't': 'text', 'b': 'text'}),
+  ],
+)
+@pytest.mark.parametrize('name', ['google', 'big_vision'])
+def test_an_archive_s_container_is_found(tmp_path, prefix, beside, name):
+  own = name == 'google'
+  model, variables, state = saved('vit', name, class_position=own)
+  wrapped = {prefix + key: array for key, array in state.items()}
+  company = {key: np.ones(2, np.float32) for key in beside}
+  path = tmp_path / 'weights.npz'
+  exporting.write(path, {**wrapped, **company}, to='npz')
+  made = importing.read(path, 'vit', model=fields_of(model, 'vit'))
+  equal(made, variables)
+  assert set(made.books.used) == set(wrapped)
+  assert set(made.books.dropped) == set(beside)
+  for key, word in beside.items():
+    assert word in made.books.dropped[key]
+
+
+def test_company_that_nobody_knows_is_no_container():
+  model, _, state = saved('vit', 'google')
+  wrapped = {f'params/{key}': array for key, array in state.items()}
+  wrapped['other/thing'] = np.ones(2, np.float32)
+  with pytest.raises(InputError, match='of no family'):
+    importing.take(held(wrapped), 'vit', model=fields_of(model, 'vit'))
+
+
+@pytest.mark.parametrize('prefix', ['', 'params/', 'opt/target/'])
+def test_layers_that_were_scanned_are_taken_apart(prefix):
+  model, variables, state = saved('vit', 'big_vision', class_position=False)
+  scanned, layers = {}, {}
+  for key, array in state.items():
+    front, _, rest = key.partition('encoderblock_')
+    if rest:
+      number, _, rest = rest.partition('/')
+      layers.setdefault(f'{front}encoderblock/{rest}', {})[int(number)] = array
+    else:
+      scanned[prefix + key] = array
+  for key, of in layers.items():
+    scanned[prefix + key] = np.stack([of[i] for i in range(len(of))])
+  assert len(layers) == 16
+  made = importing.take(held(scanned), 'vit', model=fields_of(model, 'vit'))
+  equal(made, variables)
+  assert made.found.guess.model['layers'] == model.layers
+  assert set(made.books.used) == set(scanned)
+
+
+def test_an_array_of_all_layers_is_read_once():
+  _, _, state = saved('vit', 'big_vision', class_position=False)
+  scanned = {k: v for k, v in state.items() if 'encoderblock' not in k}
+  first = {k: v for k, v in state.items() if 'encoderblock_0' in k}
+  for key, array in first.items():
+    name = key.replace('encoderblock_0', 'encoderblock')
+    scanned[name] = np.stack([array] * 5)
+  file, reads = held(scanned), []
+  load = file.tensors._read
+  file.tensors._read = lambda key: reads.append(key) or load(key)
+  importing.take(file, 'vit', model={**models.find('vit').TINY, 'layers': 5,
+                                     'class_position': False})  # fmt: skip
+  assert sorted(reads) == sorted(scanned)
+
+
+def test_bfloat16_without_a_name_is_read(tmp_path):
+  model, variables, state = saved('vit', 'google')
+  short = {k: v.astype(ml_dtypes.bfloat16) for k, v in state.items()}
+  path = tmp_path / 'bf16.npz'
+  np.savez(path, **{k: v.view('V2') for k, v in short.items()})
+  made = importing.read(path, 'vit', model=fields_of(model, 'vit'))
+  kernel = variables['params']['head']['kernel']
+  np.testing.assert_array_equal(
+    made.variables['params']['head']['kernel'],
+    kernel.astype(ml_dtypes.bfloat16).astype(np.float32),
+  )
+
+
+# --- torch's containers
+
+
+def torch_file(path, tree):
+  torch = pytest.importorskip('torch', reason='torch is not installed')
+  tensor = lambda x: torch.tensor(x) if isinstance(x, np.ndarray) else x
+  torch.save(
+    jax.tree.map(tensor, tree, is_leaf=lambda x: not isinstance(x, dict)), path
+  )
+  return path
+
+
+@pytest.mark.parametrize(
+  ('family', 'prefix', 'wrap', 'under'),
+  [
+    ('vit', '', lambda s: {'model': s}, ('model',)),  # DeiT
+    ('vit', 'module.', lambda s: {'state_dict': s}, ('state_dict',)),
+    (
+      'timesformer',
+      '',
+      lambda s: {'epoch': 1, 'model_state': s, 'cfg': 'TRAIN: {}'},
+      ('model_state',),
+    ),
+    (
+      'xvit',
+      '',
+      lambda s: {'model_state': s, 'optimizer_state': {'state': {}}},
+      ('model_state',),
+    ),
+    ('vidtr', 'module.', lambda s: {'model': s, 'epoch': 50}, ('model',)),
+    (
+      'dualformer',
+      '',
+      lambda s: {'meta': {'epoch': 30}, 'state_dict': s},
+      ('state_dict',),
+    ),
+    ('dualformer', 'module.', lambda s: s, ()),
+    (
+      'video_focalnet',
+      '',
+      lambda s: {'model': s, 'max_accuracy': 1.0, 'optimizer': {'state': {}}},
+      ('model',),
+    ),
+    ('i3d', '', lambda s: {'state_dict': s, 'meta': {}}, ('state_dict',)),
+    ('twins_svt', '', lambda s: s, ()),
+    ('focalnet', '', lambda s: {'model': s}, ('model',)),
+  ],
+)
+def test_a_checkpoint_s_wrappings_are_undone(
+  tmp_path, family, prefix, wrap, under
+):
+  model, variables, state = saved(family)
+  own = {prefix + key: array for key, array in state.items()}
+  path = torch_file(tmp_path / 'weights.pyth', wrap(own))
+  file = open_file(path)
+  assert file.under == under
+  made = importing.take(
+    file, family, model=fields_of(model, family), clip=clip_of(family)
+  )
+  equal(made, variables)
+
+
+def clip_of(family: str) -> tuple[int, int, int]:
+  """A tiny clip with square frames, as tables are taken to be for."""
+  T, H, W = models.find(family).TINY_CLIP
+  return T, max(H, W), max(H, W)
+
+
+# --- Hugging Face's spellings
+
+NEW = (
+  ('encoder.layer', 'layers'),
+  ('attention.attention.query', 'attention.q_proj'),
+  ('attention.attention.key', 'attention.k_proj'),
+  ('attention.attention.value', 'attention.v_proj'),
+  ('attention.output.dense', 'attention.o_proj'),
+  ('intermediate.dense', 'mlp.fc1'),
+  ('output.dense', 'mlp.fc2'),
+)
+
+
+@pytest.mark.parametrize('spelling', [(), NEW], ids=['old', 'new'])
+@pytest.mark.parametrize('bare', [False, True])
+@pytest.mark.parametrize('to', ['safetensors', 'bin'])
+def test_the_hub_s_files_are_read_in_both_spellings(
+  tmp_path, spelling, bare, to
+):
+  model, variables, state = saved('vit', 'hf')
+  state = respelt(state, spelling)
+  if bare:  # of ViTModel: no prefix, no classifier, a pooler
+    state = {k.removeprefix('vit.'): v for k, v in state.items()}
+    state = {k: v for k, v in state.items() if 'classifier' not in k}
+    state['pooler.dense.weight'] = np.ones((16, 16), np.float32)
+    state['pooler.dense.bias'] = np.ones(16, np.float32)
+  path = tmp_path / f'model.{to}'
+  if to == 'bin':
+    torch_file(path, state)
+  else:
+    exporting.write(path, state, to='safetensors')
+  made = importing.read(path, 'vit', model=fields_of(model, 'vit'))
+  params = dict(variables['params'])
+  if bare:
+    del params['head']
+    assert set(made.books.dropped) == {
+      'pooler.dense.weight',
+      'pooler.dense.bias',
+    }
+    assert set(made.books.random.values()) == {'the file has none'}
+  equal(made, {'params': params})
+
+
+def hub_config(path, **more):
+  (path.parent / 'config.json').write_text(
+    json.dumps(
+      {
+        'model_type': 'vit',
+        'num_attention_heads': models.find('vit').TINY['heads'],
+        'layer_norm_eps': 1e-12,
+        'hidden_act': 'gelu_new',
+        'id2label': {'0': 'ape', '2': 'cat', '1': 'bee'},
+        **more,
+      }
+    )
+  )
+
+
+def test_what_lies_beside_a_file_travels_along(tmp_path):
+  _, _, state = saved('vit', 'hf')
+  path = exporting.write(
+    tmp_path / 'model.safetensors', state, to='safetensors'
+  )
+  hub_config(path)
+  (tmp_path / 'preprocessor_config.json').write_text(
+    json.dumps({'image_mean': [0.1, 0.2, 0.3], 'image_std': [1, 1, 1]})
+  )
+  made = importing.read(path, 'vit')
+  assert made.labels == ('ape', 'bee', 'cat')
+  assert (made.model.epsilon, made.model.activation) == (1e-12, 'gelu_tanh')
+  assert made.model.heads == models.find('vit').TINY['heads']
+  assert made.pixels.mean == (0.1, 0.2, 0.3)
+  text = report.inspection(report.inspect(path))
+  assert 'config.json' in text
+  assert 'epsilon 1e-12' in text
+  # A recipe of other numbers is told so; other heads are no model at all.
+  model = {**models.find('vit').TINY, 'epsilon': 1e-6}
+  notes = ' '.join(importing.read(path, 'vit', model=model).notes)
+  assert 'epsilon 1e-12 and the model has 1e-06' in notes
+  with pytest.raises(InputError, match='heads'):
+    importing.read(path, 'vit', model={**model, 'heads': 8})
+
+
+def test_labels_are_left_out_where_the_head_is_not_theirs(tmp_path):
+  _, _, state = saved('vit', 'hf')
+  path = exporting.write(
+    tmp_path / 'model.safetensors', state, to='safetensors'
+  )
+  hub_config(path)
+  assert importing.read(path, 'vit', head='new').labels == ()
+  assert importing.read(path, 'vit', classes=9).labels == ()
+  hub_config(path, id2label={'0': 'ape'})
+  made = importing.read(path, 'vit')
+  assert made.labels == ()
+  assert any('names 1 classes' in note for note in made.notes)
+  hub_config(path, id2label={str(i): f'LABEL_{i}' for i in range(3)})
+  assert importing.read(path, 'vit').labels == ()
+
+
+def test_a_config_of_another_model_is_not_asked(tmp_path):
+  _, _, state = saved('vit', 'hf')
+  path = exporting.write(
+    tmp_path / 'model.safetensors', state, to='safetensors'
+  )
+  hub_config(path, model_type='timesformer')
+  assert importing.read(path, 'vit').labels == ()
+  (tmp_path / 'config.json').write_text('{')
+  with pytest.raises(InputError, match=r'config\.json.*no JSON'):
+    importing.read(path, 'vit')
+
+
+# --- The families' own extras
+
+
+@pytest.mark.parametrize('wanted', [True, False])
+def test_dualformer_s_token_head_is_kept_where_the_model_has_one(wanted):
+  model, variables, state = saved('dualformer', token_head=True)
+  _, _, teacher = saved('dualformer')
+  state |= {f'teacher.{key}': array for key, array in teacher.items()}
+  fields = {**fields_of(model, 'dualformer'), 'token_head': wanted}
+  made = importing.take(
+    held(state), 'dualformer', model=fields, clip=clip_of('dualformer')
+  )
+  dropped = {k for k in made.books.dropped if 'num_batches' not in k}
+  assert {k for k in dropped if k.startswith('teacher.')} == {
+    f'teacher.{k}' for k in teacher if 'num_batches' not in k
+  }
+  tokens = {k for k in state if 'cls_head.token_linear' in k}
+  assert len(tokens) == 6
+  assert (dropped & tokens == set()) == wanted
+  assert all(made.books.dropped.values())
+  params = dict(variables['params'])
+  if not wanted:
+    del params['token_head']
+  equal(made, {**variables, 'params': params})
+
+
+@pytest.mark.parametrize('rows', [8, 16])
+def test_x_vit_s_tables_have_the_rows_that_the_file_has(rows):
+  _, variables, state = saved('xvit', time_rows=rows)
+  tiny = models.find('xvit').TINY
+  made = importing.take(held(state), 'xvit', model=tiny, clip=(16, 32, 32))
+  assert made.model.time_rows == rows
+  table = made.variables['params']['time_pos']['table']
+  np.testing.assert_array_equal(table, variables['params']['time_pos']['table'])
+
+
+@pytest.mark.parametrize('name', ['release', 'hf'])
+def test_a_timesformer_of_other_classes_has_a_new_head(name):
+  model, variables, state = saved('timesformer', name)
+  made = importing.take(
+    held(state),
+    'timesformer',
+    model=fields_of(model, 'timesformer'),
+    classes=9,
+    clip=clip_of('timesformer'),
+  )
+  assert set(made.books.random) == {'head/kernel', 'head/bias'}
+  assert len(made.books.dropped) == 2
+  assert all('3 classes, not 9' in why for why in made.books.dropped.values())
+  params = {k: v for k, v in variables['params'].items() if k != 'head'}
+  equal(made, {'params': params})
+  assert made.complete(jax.random.key(0))['params']['head']['bias'].shape == (
+    9,
+  )
+
+
+def test_something_something_s_timesformer_says_that_it_takes_bgr():
+  model = models.build(
+    'timesformer', classes=174, **models.find('timesformer').TINY
+  )
+  video = (*clip_of('timesformer'), 3)
+  zeros = jax.tree.map(
+    lambda x: np.zeros(x.shape, np.float32), dict(parts.shapes(model, video))
+  )
+  _, state = exporting.state_of('timesformer', model, zeros)
+  made = importing.take(held(state), 'timesformer')
+  assert made.pixels.order == 'BGR'
+  state = {k: v[:5] if '.head.' in k else v for k, v in state.items()}
+  assert importing.take(held(state), 'timesformer').pixels.order == 'RGB'
+
+
+def test_focal_levels_that_differ_are_named():
+  model, _, state = saved('focalnet')
+  stages = len(model.levels)
+  more = tuple(n + 1 for n in model.levels)
+  tiny = {**models.find('video_focalnet').TINY, 'levels': more[:stages]}
+  with pytest.raises(InputError, match='levels'):
+    importing.take(held(state), 'video_focalnet', model=tiny)
+
+
+def test_twins_starts_a_dualformer_and_the_books_say_how():
+  twin, _, state = saved('twins_svt')
+  fields = dict(
+    widths=twin.widths,
+    layers=twin.layers,
+    heads=twin.heads,
+    mlp_ratios=(2.0, 2.0),
+    patterns=('LG', 'LG'),
+    windows=((2, 3, 3),) * 2,
+    fine=((2, 2, 2), ()),
+    coarse=((1, 1, 1), ()),
+    rates=(1,),
+    built=(8, 32, 32),
+  )
+  made = importing.take(
+    held(state), 'dualformer', model=fields, classes=5, clip=(8, 32, 32)
+  )
+  assert {'head.weight', 'head.bias'} <= set(made.books.dropped)
+  assert all(made.books.dropped.values())
+  assert all(made.books.random.values())
+  used = {path for paths in made.books.used.values() for path in paths}
+  assert used
+  assert set(made.books.used) | set(made.books.dropped) == set(state)
+  filled = set(parts.flat(made.variables)) | set(made.books.random)
+  assert filled == set(parts.flat(made.target))
+
+
+def test_vidtr_s_own_image_file_starts_every_scheme():
+  tiny = {
+    k: v
+    for k, v in models.find('vidtr').TINY.items()
+    if not k.startswith('pool')
+  }
+  width = tiny['width']
+  same = ('layers', 'width', 'heads', 'mlp_ratio', 'patch')
+  vit = models.build(
+    'vit', classes=1, **{k: tiny[k] for k in same if k in tiny}
+  )
+  side = 4 * vit.patch
+  rng = np.random.default_rng(0)
+  variables = jax.tree.map(
+    lambda x: rng.normal(size=x.shape).astype(np.float32),
+    dict(parts.shapes(vit, (1, side, side, 3))),
+  )
+  inflate = next(n for n in naming.namings('vit') if n.name == 'vidtr')
+  del variables['params']['head']
+  state = parts.save(inflate.rules(vit), variables)
+  assert state['conv_stem.weight'].ndim == 5
+  for scheme in ('separable', 'joint'):
+    made = importing.take(
+      held({f'module.{k}': v for k, v in state.items()}),
+      'vidtr',
+      model={**tiny, 'attention': scheme},
+      classes=4,
+      clip=(4, side, side),
+    )
+    assert {p.split('/')[0] for p in made.books.random} == {'head'}
+    assert set(made.books.used) == {f'module.{k}' for k in state}
+  assert width == variables['params']['class_token'].shape[-1]
+
+
+# --- One line of Python
+
+
+def test_load_gives_a_model_and_all_its_variables(tmp_path):
+  model, variables, state = saved('vit', 'google')
+  path = exporting.write(tmp_path / 'vit.npz', state, to='npz')
+  again, loaded = vidmodels.weights.load('vit', path)
+  assert fields_of(again, 'vit') == fields_of(model, 'vit')
+  video = np.ones((1, *clip_of('vit'), 3), np.float32)
+  np.testing.assert_allclose(
+    again.apply(loaded, video), model.apply(variables, video), atol=1e-6
+  )
+
+
+def test_load_takes_a_recipe_and_warns_of_what_stays_random(tmp_path):
+  from vidmodels.cli import recipe
+
+  _, _, state = saved('vit', 'timm')
+  tiny = models.find('vit').TINY
+  path = exporting.write(tmp_path / 'vit.npz', state, to='npz')
+  same = [f'--config.model.{k}={v}' for k, v in tiny.items()]
+  config = recipe.load('timesformer', [s for s in same if 'patch' not in s]
+                       + [f'--config.model.patch={tiny["patch"]}',
+                          '--config.clip.frames=2',
+                          '--config.clip.size=32'])  # fmt: skip
+  with pytest.warns(UserWarning, match='does not fill .*random'):
+    model, variables = vidmodels.weights.load(config, path, classes=5, seed=3)
+  assert variables['params']['head']['bias'].shape == (5,)
+  assert model.width == tiny['width']
+
+
+def test_importing_the_package_is_cheap():
+  import subprocess
+  import sys
+
+  code = "import sys, vidmodels.weights; assert 'jax' not in sys.modules"
+  subprocess.run([sys.executable, '-c', code], check=True)
