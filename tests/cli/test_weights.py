@@ -1,5 +1,7 @@
 """The weights command from a file to a folder, to a file again."""
 
+import contextlib
+import hashlib
 import json
 
 import fake
@@ -10,6 +12,7 @@ import pytest
 from vidmodels import models
 from vidmodels.cli import main, recipe
 from vidmodels.train import loop, trained
+from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.weights import exporting
 from vidmodels.weights.read import open_file
 
@@ -130,6 +133,36 @@ def test_unnamed_classes_are_not_taken_for_those_of_records(
   argv = ['evaluate', '--workdir', str(out), '--data', str(records)]
   assert main(argv) == 2
   assert "'class 0'" in capsys.readouterr().err
+
+
+def test_what_the_hub_says_of_a_file_travels_along(capsys, tmp_path):
+  path = exporting.write(
+    tmp_path / 'model.safetensors',
+    hub_state(),
+    to='safetensors',
+  )
+  names = {str(k): f'kind {k}' for k in range(3)}
+  config = {'model_type': 'vit', 'id2label': names, 'layer_norm_eps': 1e-12}
+  (tmp_path / 'config.json').write_text(json.dumps(config))
+  flags = [f for f in FLAGS if 'frames' not in f]
+  out = tmp_path / 'out'
+  said = run(capsys, 'import', path, '--config=vit', '--out', out, *flags)
+  assert any('epsilon 1e-12' in note for note in said['notes'])
+  assert trained.load(out).classes.names == CLASSES
+  with contextlib.closing(Checkpoints(out)) as saved:
+    source = saved.read_json(0, 'meta')['source']
+  assert source['classes'] == list(CLASSES)
+  assert source['trained'] == {'activation': 'gelu', 'epsilon': 1e-12}
+  assert (source['mean'], source['std']) == ([0.5] * 3, [0.5] * 3)
+  assert source['channels'] == 'RGB'
+  assert source['sha256'] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def hub_state() -> dict:
+  """An image ViT under the hub's names."""
+  model = models.build('vit', classes=3, **FIELDS)
+  variables = model.init(jax.random.key(2), np.zeros((1, 1, 16, 16, 3)))
+  return exporting.state_of('vit', model, variables, name='hf')[1]
 
 
 def test_training_starts_from_an_image_file_and_resumes_without_it(
