@@ -9,7 +9,7 @@ import pytest
 from vidmodels import models
 from vidmodels.typing import InputError
 
-AXES = ('batch', 'frames', 'height', 'width', 'channels')
+AXES = ('clips', 'frames', 'rows', 'columns', 'channels')
 
 
 @functools.cache
@@ -29,7 +29,7 @@ def test_video_with_nothing_along_an_axis_is_refused_with_its_shape(
 ):
   shape = [2, *models.find(family).TINY_CLIP, 3]
   shape[axis] = 0
-  says = rf'shape \({", ".join(map(str, shape))}\); wanted at least one of'
+  says = rf'shape \({", ".join(map(str, shape))}\) has 0 {AXES[axis]}; wanted'
   with pytest.raises(InputError, match=says):
     init(tiny(family), *shape)
 
@@ -41,7 +41,7 @@ def test_soft_splits_refuse_the_same(axis):
   )
   shape = [2, 2, 32, 32, 3]
   shape[axis] = 0
-  with pytest.raises(InputError, match='wanted at least one of'):
+  with pytest.raises(InputError, match=f'has 0 {AXES[axis]}; wanted'):
     init(model, *shape)
 
 

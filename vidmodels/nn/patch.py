@@ -102,9 +102,10 @@ def check_video(video: jax.Array) -> None:
       'channels]; add the missing axis, e.g. video[None]'
     )
   if 0 in video.shape:
+    axes = ('clips', 'frames', 'rows', 'columns', 'channels')
     raise InputError(
-      f'video has shape {video.shape}; wanted at least one of everything in '
-      '[batch, frames, height, width, channels]; look at what read the clip'
+      f'video of shape {video.shape} has 0 {axes[video.shape.index(0)]}; '
+      'wanted at least 1; look at what read the clip'
     )
   if not jnp.issubdtype(video.dtype, jnp.floating):
     raise InputError(
