@@ -158,6 +158,8 @@ def _diff(args: argparse.Namespace) -> int:
   """What differs; 0 whether or not anything does."""
   import dataclasses
 
+  import numpy as np
+
   from vidmodels.cli import DONE
   from vidmodels.train import imported
   from vidmodels.weights import compare
@@ -166,7 +168,14 @@ def _diff(args: argparse.Namespace) -> int:
   found = compare.differences(a, b, tolerance=args.tolerance)
   same = len(set(a) | set(b)) - len(found)
   if args.json:
-    rows = [dataclasses.asdict(each) for each in found]
+    # JSON has no number without end.
+    rows = [
+      {
+        name: str(value) if value in (np.inf, -np.inf) else value
+        for name, value in dataclasses.asdict(each).items()
+      }
+      for each in found
+    ]
     print(json.dumps({'same': same, 'different': rows}))
     return DONE
   for each in found:

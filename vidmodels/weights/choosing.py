@@ -5,9 +5,10 @@ from typing import Any
 
 from vidmodels import models
 from vidmodels.typing import InputError
-from vidmodels.weights import hub, naming
+from vidmodels.weights import hub, naming, wrapping
 from vidmodels.weights.naming import Found, Pixels
 from vidmodels.weights.read import File
+from vidmodels.weights.read.tensors import Tensors
 
 
 def told(file: File, found: Found) -> hub.Told:
@@ -42,12 +43,36 @@ def choose(
   agreeing = [f for f in own if not contradictions(f, fields)]
   if chosen := [*agreeing, *images, *own]:
     return chosen[0]
+  if not found:
+    raise InputError(
+      f'{file.path} is of no family that is known here{odd(file.tensors)}; '
+      f'{family} takes {_takes(family)}; its keys start '
+      f'{list(file.tensors)[:3]}'
+    )
   said = ', '.join(f'{f.naming.family} ({f.naming.name})' for f in found)
-  takes = ', '.join([family, *naming.sources(family)])
   raise InputError(
-    f'{file.path} is {said or "of no family that is known here"}; {family} '
-    f'takes {takes}; its keys start {list(file.tensors)[:3]}'
+    f'{file.path} is {said}; {family} takes {_takes(family)}; its keys start '
+    f'{list(file.tensors)[:3]}'
   )
+
+
+def odd(tensors: Tensors) -> str:
+  """What keeps a file from being known, if it is a few keys of no wrapper."""
+  for prefix, _ in sorted(wrapping.PREFIXES, key=lambda p: -len(p[0])):
+    few = [key for key in tensors if not key.startswith(prefix)]
+    if not prefix or not 0 < len(few) < len(tensors) / 2:
+      continue
+    rest = {k: s for k, s in tensors.specs.items() if k not in few}
+    if found := naming.identify(Tensors(rest, tensors.__getitem__)):
+      return (
+        f', but would be {found[0].naming.family} ({found[0].naming.name}) '
+        f'without {", ".join(few[:6])}'
+      )
+  return ''
+
+
+def _takes(family: str) -> str:
+  return ', '.join([family, *naming.sources(family)])
 
 
 def contradictions(found: Found, model: Mapping[str, Any]) -> list[str]:

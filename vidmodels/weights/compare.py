@@ -54,14 +54,19 @@ def _one(key: str, a, b, tolerance: float) -> Difference | None:
   if shape != _shape(b, key):
     return Difference(key, 'shape', a=shape, b=_shape(b, key))
   left, right = (np.asarray(x[key], np.float64) for x in (a, b))
-  off = np.abs(left - right)
-  # Not a number on both sides is the same nothing.
-  off[np.isnan(left) & np.isnan(right)] = 0
+  with np.errstate(invalid='ignore', over='ignore'):
+    off = np.abs(left - right)
+  # Not a number on both sides is the same nothing, and so is no end; on one
+  # side it is as far as can be.
+  off[(np.isnan(left) & np.isnan(right)) | (left == right)] = 0
+  off[np.isnan(off)] = np.inf
   largest = float(off.max(initial=0))
   if largest <= tolerance:
     return None
-  size = np.sqrt(np.mean(left**2))
-  relative = float(np.sqrt(np.mean(off**2)) / size) if size else np.inf
+  with np.errstate(invalid='ignore', over='ignore', divide='ignore'):
+    relative = float(np.sqrt(np.mean(off**2)) / np.sqrt(np.mean(left**2)))
+  if np.isnan(relative):
+    relative = np.inf
   return Difference(key, 'values', shape, shape, largest, relative)
 
 

@@ -151,9 +151,13 @@ def _numbers(key: str, array: np.ndarray) -> np.ndarray:
     )
   # Of an axis without a stride every number is the first.
   seen = array[tuple(slice(1 if s == 0 else None) for s in array.strides)]
-  # A sum is not finite if any of it is not, and makes no copy of the size.
-  if not np.isfinite(np.sum(seen, dtype=np.float64)):
-    bad = int((~np.isfinite(seen.astype(np.float32))).sum())
+  # A sum is not finite if any of it is not, and makes no copy of the size;
+  # of float64 it is so while the numbers themselves are too large for us.
+  with np.errstate(all='ignore'):
+    wide = array.dtype == np.float64
+    fine = np.isfinite(np.sum(np.float32(seen) if wide else seen, dtype='f8'))
+    bad = 0 if fine else int((~np.isfinite(np.float32(seen))).sum())
+  if not fine:
     raise InputError(
       f'{key} holds {bad} values that are no finite numbers; the file is '
       'damaged or its training diverged: use another'

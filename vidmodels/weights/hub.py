@@ -57,8 +57,27 @@ def beside(path: pathlib.Path) -> Told:
   """Reads what lies beside a weight file.
 
   Raises:
-    InputError: if a file of that name is no JSON.
+    InputError: if a file of that name is no JSON, or no config.
   """
+  try:
+    return _told(path)
+  except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
+    raise _odd(path, error) from error
+  except ValueError as error:
+    if isinstance(error, InputError):
+      raise
+    raise _odd(path, error) from error
+
+
+def _odd(path: pathlib.Path, error: Exception) -> InputError:
+  return InputError(
+    f'the config.json or preprocessor_config.json beside {path} says what no '
+    f'config says ({error}); fetch it again or move the weights away from it'
+  )
+
+
+def _told(path: pathlib.Path) -> Told:
+  """As `beside`, of configs that are as they should be."""
   config, name = _read(path, 'config.json')
   kind = config.get('model_type') or config.get('architecture') or ''
   family = FAMILIES.get(str(kind).partition('_')[0].rstrip('0123456789'), '')
@@ -119,7 +138,7 @@ def _read(path: pathlib.Path, name: str) -> tuple[dict[str, Any], str]:
     if (found := path.with_name(each)).is_file():
       try:
         read = json.loads(found.read_text())
-      except (OSError, ValueError) as error:
+      except (OSError, ValueError, RecursionError) as error:
         raise InputError(
           f'{found} lies beside the weights and is no JSON ({error}); fetch it '
           'again or move the weights away from it'
@@ -147,8 +166,19 @@ def _labels(config: Mapping[str, Any], cfg: Mapping[str, Any]):
       return ()
     if names[keys[0]] == PLACEHOLDER:
       return ()
-    return tuple(str(names[key]) for key in keys)
-  return tuple(config.get('label_names') or cfg.get('label_names') or ())
+    return _apart([str(names[key]) for key in keys])
+  names = config.get('label_names') or cfg.get('label_names') or []
+  if not isinstance(names, list):
+    raise TypeError(f'label_names is {names!r:.80}, no list')
+  return _apart(list(map(str, names)))
+
+
+def _apart(names: list[str]) -> tuple[str, ...]:
+  """Names all different: ImageNet has a crane that flies and one that lifts."""
+  return tuple(
+    f'{name} ({k})' if names.count(name) > 1 else name
+    for k, name in enumerate(names)
+  )
 
 
 def _three(values: Any) -> tuple[float, float, float] | None:

@@ -157,6 +157,11 @@ def take(
     rules = found.naming.rules(made)
     theirs = video if found.naming.made_for(guess, video) else guess.clip
     variables = _same(rules, tensors, made, theirs, family, new, books)
+  elif head == 'keep':
+    raise InputError(
+      f'head=keep came and {file.path} is an image {found.naming.family}, '
+      'whose classes are not those of videos; leave it out'
+    )
   else:
     variables = _from_image(found, tensors, family, made, video, books)
   found.unwrapped.in_file(books)

@@ -36,6 +36,7 @@ PREFIXES: tuple[tuple[str, Aside], ...] = (
   ('img/', TOWERS),
 )
 SCANNED = re.compile(r'(?P<front>.*/)?(?P<name>encoderblock)/(?P<end>.*)')
+DEEPEST = 1000  # layers that one array may be of
 KEPT = 3  # whole arrays at once: queries, keys and values are one of ours
 
 
@@ -98,7 +99,9 @@ def _plain(
   for key in own:
     shape, dtype = tensors.specs[key]
     name = key.removeprefix(prefix)
-    if (match := SCANNED.fullmatch(name)) is None or not shape:
+    if (match := SCANNED.fullmatch(name)) is None or not (
+      shape and shape[0] <= DEEPEST
+    ):
       specs[name], where[name] = (shape, dtype), (key, None)
       continue
     front, block, end = match['front'] or '', match['name'], match['end']
