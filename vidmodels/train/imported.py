@@ -77,7 +77,9 @@ def write(
   config = dataclasses.replace(config, model=fields)
   K = made.model.classes
   names = names or made.labels or tuple(UNNAMED.format(k) for k in range(K))
-  variables = made.complete(jax.random.key(config.seed))
+  flat = parts.flat(made.complete(jax.random.key(config.seed)))
+  made = _without_arrays(made)
+  variables = parts.unflat(_on_device(flat))
   meta = {
     'config': cfg.as_dict(config),
     'classes': list(names),
@@ -96,6 +98,29 @@ def write(
   finally:
     shutil.rmtree(beside, ignore_errors=True)
   return made
+
+
+def _without_arrays(made: Imported) -> Imported:
+  """What was said of an import, without its weights and its open file."""
+  nothing = Tensors({}, lambda key: np.zeros(0))
+  seen = dataclasses.replace(made.found.unwrapped, tensors=nothing)
+  return dataclasses.replace(
+    made,
+    variables={},
+    file=dataclasses.replace(made.file, tensors=nothing),
+    found=dataclasses.replace(made.found, unwrapped=seen),
+  )
+
+
+def _on_device(arrays: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+  """The arrays as JAX's, taken out of `arrays` one by one to be freed.
+
+  Of NumPy arrays orbax would make two more copies, of JAX's none.
+  """
+  return {
+    path: jax.device_put(arrays.pop(path)).block_until_ready()
+    for path in list(arrays)
+  }
 
 
 def first_state(
