@@ -48,7 +48,9 @@ def test_the_commands_for_ones_own_videos_work(tmp_path, monkeypatch):
   ]  # fmt: skip
 
 
-@pytest.mark.parametrize('name', ['data', 'training', 'demo', 'models', 'costs', 'weights'])
+@pytest.mark.parametrize(
+  'name', ['data', 'training', 'demo', 'models', 'costs', 'weights']
+)
 def test_the_pages_that_the_readme_names_are_there(name):
   assert f'docs/{name}.md' in README.read_text()
   assert (README.parent / f'docs/{name}.md').exists()
