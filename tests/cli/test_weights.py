@@ -225,6 +225,41 @@ def test_wrong_input_ends_in_code_2_and_writes_nothing(
   assert list(tmp_path.iterdir()) == []
 
 
+def test_a_wrong_file_to_start_from_leaves_no_workdir(tmp_path, records):
+  bad = tmp_path / 'bad.npz'
+  np.savez(bad, nothing=np.zeros(3, np.float32))
+  for path, says in ((tmp_path / 'none.pth', 'no file'), (bad, 'no family')):
+    flags = [*FLAGS, f'--config.init_from={path}']
+    flags += [f'--config.data.dir={records}', '--config.optim.epochs=150.0']
+    config = recipe.load('timesformer', flags)
+    with pytest.raises(ValueError, match=says):
+      loop.train(config, tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
+
+
+def test_import_takes_one_file(capsys, tmp_path, release):
+  argv = ['import', str(release), '--config=timesformer', *FLAGS]
+  argv += [f'--config.init_from={release}', '--out', str(tmp_path / 'out')]
+  assert main(['weights', *argv]) == 2
+  assert 'leave init_from out' in capsys.readouterr().err
+  assert not (tmp_path / 'out').exists()
+
+
+def test_inspect_shows_the_tensors_of_a_file_that_it_cannot_place(
+  capsys, tmp_path, release
+):
+  arrays = {k: v.copy() for k, v in open_file(release).tensors.items()}
+  key = next(k for k in arrays if k.endswith('pos_embed'))
+  arrays[key] = np.concatenate([arrays[key]] * 2, axis=1)[:, :7]
+  path = exporting.write(tmp_path / 'oblong.npz', arrays, to='npz')
+  found = run(capsys, 'inspect', path)
+  assert found['likely'] == []
+  assert 'no square' in found['unreadable'][0]
+  assert len(found['tensors']) == len(arrays)
+  assert main(['weights', 'inspect', str(path)]) == 0
+  assert 'perhaps timesformer (release)' in capsys.readouterr().out
+
+
 def test_diff_names_what_differs(capsys, tmp_path, release):
   changed = {k: v.copy() for k, v in open_file(release).tensors.items()}
   key = next(k for k in changed if k.endswith('norm.bias'))

@@ -64,6 +64,11 @@ def write(
   """
   if out.exists():
     raise InputError(f'{out} exists; give a new folder')
+  if config.init_from:
+    raise InputError(
+      f'the recipe starts from init_from={config.init_from} and {path} is to '
+      'be imported; leave init_from out'
+    )
   names = ClassList.load(classes).names if classes else None
   made = read(
     config,
@@ -123,20 +128,17 @@ def _on_device(arrays: dict[str, np.ndarray]) -> dict[str, jax.Array]:
   }
 
 
-def first_state(
-  run: Run, progress: Callable[[int, int, str], None]
-) -> tuple[TrainState, dict[str, Any] | None]:
-  """A run's first state: drawn, or from the file that the recipe names.
+def given(run: Run, workdir: pathlib.Path) -> Imported | None:
+  """What the recipe's file gives a run that has no checkpoint yet.
 
-  Returns:
-    The state, and what is to be known of the file; None without one.
+  Before anything is written to the workdir, so that a wrong file leaves none.
 
   Raises:
     InputError: if the file does not fit.
   """
-  state, config = create(run.init, run.shardings), run.config
-  if not config.init_from:
-    return state, None
+  config = run.config
+  if not config.init_from or any(workdir.glob('checkpoints/[0-9]*')):
+    return None
   made = read(
     config,
     config.init_from,
@@ -145,6 +147,20 @@ def first_state(
     positions=config.init_positions,
   )
   _same_model(config, made)
+  return made
+
+
+def first_state(
+  run: Run, made: Imported | None, progress: Callable[[int, int, str], None]
+) -> tuple[TrainState, dict[str, Any] | None]:
+  """A run's first state: drawn, or what a file gives laid over that.
+
+  Returns:
+    The state, and what is to be known of the file; None without one.
+  """
+  state, config = create(run.init, run.shardings), run.config
+  if made is None:
+    return state, None
   said = report.lines(report.summary(made)).splitlines()
   for line in (*said, *_otherwise(config, made)):
     progress(0, run.total, line)

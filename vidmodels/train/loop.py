@@ -78,6 +78,7 @@ def train(
     devices=devices,
   )
   taught = teacher.load(config, run.model, records.classes, run.mesh)
+  weights = imported.given(run, workdir)
   with contextlib.closing(Checkpoints(workdir, config.checkpoint)) as saved:
     meta, position = workdirs.describe(run, records, taught)
     workdirs.claim(workdir, saved, meta=meta, position=position)
@@ -87,7 +88,7 @@ def train(
     start = saved.latest()
     if start is None:
       start = 0
-      state, source = imported.first_state(run, progress)
+      state, source = imported.first_state(run, weights, progress)
     else:
       source = saved.read_json(start, 'meta').get('source')
       state = saved.restore(start, run.abstract)

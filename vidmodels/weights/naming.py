@@ -182,18 +182,30 @@ def head(family: str) -> str:
   return getattr(modules().get(family), 'HEAD', '^head/')
 
 
-def identify(tensors: Tensors) -> list[Found]:
+def identify(tensors: Tensors, failed: list[str] | None = None) -> list[Found]:
   """Every naming that fits a file, those with more telling keys first.
+
+  Args:
+    tensors: of the file.
+    failed: takes why a naming that fits by its keys cannot be read; without
+      it such a file is an error.
 
   Raises:
     InputError: if a file begins like a known one and lacks what tells its size.
   """
-  found = [
-    Found(naming=each, unwrapped=seen, guess=_guess(each, seen.tensors.specs))
-    for seen in unwrap(tensors)
-    for each in namings()
-    if each.fits(seen.tensors)
-  ]
+  found = []
+  for seen in unwrap(tensors):
+    for each in namings():
+      if not each.fits(seen.tensors):
+        continue
+      try:
+        guess = _guess(each, seen.tensors.specs)
+      except InputError as error:
+        if failed is None:
+          raise
+        failed.append(f'{each.family} ({each.name}): {error}')
+      else:
+        found.append(Found(naming=each, unwrapped=seen, guess=guess))
   return sorted(found, key=lambda f: -len(f.naming.has) - len(f.naming.lacks))
 
 

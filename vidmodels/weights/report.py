@@ -20,7 +20,8 @@ def inspect(path: str | pathlib.Path) -> dict[str, Any]:
     InputError: for a file that cannot be read.
   """
   file = open_file(path)
-  specs = file.tensors.specs
+  specs, failed = file.tensors.specs, []
+  found = naming.identify(file.tensors, failed)
   return {
     'file': str(path),
     'bytes': file.path.stat().st_size,
@@ -33,10 +34,8 @@ def inspect(path: str | pathlib.Path) -> dict[str, Any]:
       for key, (shape, dtype) in specs.items()
     ],
     'numbers': sum(math.prod(shape) for shape, _ in specs.values()),
-    'likely': [
-      _likely(found, choosing.told(file, found))
-      for found in naming.identify(file.tensors)
-    ],
+    'likely': [_likely(each, choosing.told(file, each)) for each in found],
+    'unreadable': failed,
   }
 
 
@@ -79,7 +78,8 @@ def inspection(found: Mapping[str, Any], *, rows: int = 20) -> str:
   ]
   for each in found['likely']:
     lines += _reading(each)
-  if not found['likely']:
+  lines += [f'perhaps {why}' for why in found['unreadable']]
+  if not found['likely'] and not found['unreadable']:
     lines.append('of no family that is known here')
   width = max(len(t['key']) for t in tensors)
   for tensor in tensors[: rows or None]:
