@@ -217,6 +217,58 @@ def test_a_scan_is_one_and_draws_drop_path_while_training(family):
   np.testing.assert_array_equal(one, again)
 
 
+EVERY_VARIANT = [
+  pytest.param(family, more, id=f'{family}-{n}')
+  for family in FAMILIES
+  for n, more in enumerate(variants(family))
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('family', 'more'), EVERY_VARIANT)
+def test_every_variant_computes_as_the_defaults_do(family, more):
+  """Gradients, bfloat16, remat and scan of one variant at a time."""
+  names, video = models.fields(family), clip(family)
+  variables = jax.jit(tiny(family, **more).init)(jax.random.key(0), video)
+  rng = np.random.default_rng(1)
+  shake = lambda x: np.float32(x + 0.02 * rng.normal(size=x.shape))
+  params = jax.tree.map(shake, variables['params'])
+
+  def both(model):
+    def loss(params):
+      given = {**variables, 'params': params}
+      logits_BK = model.apply(given, video)
+      total = (logits_BK[:, 0] - logits_BK[:, 1] ** 2).sum()
+      if getattr(model, 'token_head', False):  # answers in training alone
+        _, tokens = model.apply(given, video, method='token_logits')
+        total += (tokens[..., 0] - tokens[..., 1] ** 2).sum()
+      return total, logits_BK
+
+    found = jax.jit(jax.grad(loss, has_aux=True))(params)
+    return np.asarray(found[1]), paths_to(found[0])
+
+  logits_BK, grads = both(tiny(family, **more))
+  assert np.isfinite(logits_BK).all()
+  # A scheme that ends with time leaves that last step to patches which the
+  # class token no longer looks at.
+  depth = {path: re.match(r'(?:block|layer)_(\d+)/', path) for path in grads}
+  last = max((int(m[1]) for m in depth.values() if m), default=-1)
+  for path, grad in grads.items():
+    assert np.isfinite(grad).all(), path
+    unread = depth[path] and int(depth[path][1]) == last
+    assert abs(grad).max() > 0 or unread, path
+  switches = {s: True for s in ('remat', 'scan') if s in names}
+  again_BK, again = both(tiny(family, **more, **switches))
+  np.testing.assert_allclose(again_BK, logits_BK, atol=1e-5)
+  for path, grad in grads.items():
+    scale = 1e-5 * max(abs(grad).max(), 1)
+    np.testing.assert_allclose(again[path], grad, atol=scale, err_msg=path)
+  half = tiny(family, dtype='bfloat16', **more)
+  half_BK = jax.jit(half.apply)({**variables, 'params': params}, video)
+  off = abs(np.asarray(half_BK) - logits_BK).max()
+  assert off < 0.05 * max(abs(logits_BK).max(), 0.1)
+
+
 @every_family
 def test_one_checkpoint_runs_at_other_lengths_and_sizes(family):
   logits_BK = answer(family, clip(family, scale=2))
