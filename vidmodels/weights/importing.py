@@ -136,39 +136,22 @@ def take(
   if positions:
     position.sources(1, 1, positions)  # refuses a name that it does not know
   found = choosing.choose(file, family, model)
-  guess = found.guess
-  same = found.naming.family == family
-  told = choosing.told(file, found)
-  trained = {**found.naming.trained, **told.trained}
-  if model is None:
-    own = models.fields(family)
-    beside = {k: v for k, v in told.trained.items() if k in own}
-    model = {**guess.model, **beside} if same else {}
+  guess, told = found.guess, choosing.told(file, found)
   K = guess.classes if classes is None else classes
-  made = models.build(family, classes=K or 1, dtype=dtype, **model)
-  n = len(told.labels)
-  notes = hub.differences(trained, made, n, guess.classes)
-  video = (*(clip or guess.clip[:3]), guess.clip[3])
-  tensors = found.unwrapped.tensors
-  books, new = Books(), 'the classes of images'
-  if same:
-    new = _new_head(guess.classes, K, head, file)
-    made = found.naming.adapt(made, guess)
-    rules = found.naming.rules(made)
-    theirs = video if found.naming.made_for(guess, video) else guess.clip
-    variables = _same(rules, tensors, made, theirs, family, new, books)
-  elif head == 'keep':
-    raise InputError(
-      f'head=keep came and {file.path} is an image {found.naming.family}, '
-      'whose classes are not those of videos; leave it out'
-    )
-  else:
-    variables = _from_image(found, tensors, family, made, video, books)
+  made = _model(found, told, family, model, classes=K or 1, dtype=dtype)
+  video, books = (*(clip or guess.clip[:3]), guess.clip[3]), Books()
+  fill = functools.partial(_from_image, naming.sources(family))
+  if found.naming.family == family:
+    fill = _same
+  made, variables, new = fill(file, found, made, video, head, books)
   found.unwrapped.in_file(books)
-  method = positions or getattr(made, 'pos_resize', 'bilinear')
   target = parts.shapes(made, video)
+  method = positions or getattr(made, 'pos_resize', 'bilinear')
   lead = functools.partial(naming.lead, family, made)
   variables = _resized(variables, target, method, lead, books)
+  trained = {**found.naming.trained, **told.trained}
+  n = len(told.labels)
+  notes = hub.differences(trained, made, n, guess.classes)
   return Imported(
     file=file,
     found=found,
@@ -185,6 +168,16 @@ def take(
   )
 
 
+def _model(found: Found, told: hub.Told, family: str, model, **more):
+  """The model that is filled: the caller's fields, or what the file says."""
+  if model is None:
+    own = models.fields(family)
+    beside = {k: v for k, v in told.trained.items() if k in own}
+    same = found.naming.family == family
+    model = {**found.guess.model, **beside} if same else {}
+  return models.build(family, **more, **model)
+
+
 def _new_head(theirs: int, ours: int, head: Head, file: File) -> str:
   """Why the file's head is not taken; '' if it is."""
   if head == 'keep' and theirs != ours:
@@ -199,16 +192,30 @@ def _new_head(theirs: int, ours: int, head: Head, file: File) -> str:
   return '' if theirs == ours else f'the file has {theirs} classes, not {ours}'
 
 
-def _same(rules, tensors, model, clip: Shape, family: str, new: str, books):
-  """Variables from a file of the model's own family."""
-  random = []
+def _same(file: File, found: Found, model, video: Shape, head: Head, books):
+  """From a file of the model's own family.
+
+  Returns:
+    The model (a field may follow the file's tables), its variables, and why
+    the file's head is not taken; '' if it is.
+  """
+  guess, family = found.guess, found.naming.family
+  new, random = _new_head(guess.classes, model.classes, head, file), []
+  model = found.naming.adapt(model, guess)
+  rules = found.naming.rules(model)
   if new:
     ours = naming.head(family)
     rules = [_without_head(rule, ours, new) for rule in rules]
     random = [(ours, new)]
-  return parts.load(
-    rules, tensors, model, video=clip, random=random, books=books
+  variables = parts.load(
+    rules,
+    found.unwrapped.tensors,
+    model,
+    video=video if found.naming.made_for(guess, video) else guess.clip,
+    random=random,
+    books=books,
   )
+  return model, variables, new
 
 
 def _without_head(rule: Rule, head: str, why: str) -> Rule:
@@ -218,8 +225,15 @@ def _without_head(rule: Rule, head: str, why: str) -> Rule:
   return rule
 
 
-def _from_image(found: Found, tensors, family, model, video: Shape, books):
-  """Variables from an image model's file."""
+def _from_image(
+  sources, file: File, found: Found, model, video: Shape, head: Head, books
+):
+  """From the file of one of `sources`; returns what `_same` does."""
+  if head == 'keep':
+    raise InputError(
+      f'head=keep came and {file.path} is an image {found.naming.family}, '
+      'whose classes are not those of videos; leave it out'
+    )
   image = found.naming.family
   guess = found.guess
   # What shapes do not tell of the image model is as in the video model.
@@ -231,13 +245,13 @@ def _from_image(found: Found, tensors, family, model, video: Shape, books):
   whole = Books()
   variables = parts.load(
     found.naming.rules(theirs),
-    tensors,
+    found.unwrapped.tensors,
     theirs,
     video=guess.clip,
     random=[] if guess.classes else [(naming.head(image), 'not in the file')],
     books=whole,
   )
-  start = naming.sources(family)[image]
+  start = sources[image]
   entered = Books()
   made = start(variables, theirs, model, video, entered)
   books.dropped.update(whole.dropped)
@@ -250,7 +264,7 @@ def _from_image(found: Found, tensors, family, model, video: Shape, books):
       books.used[key] = paths
   books.random.update(entered.random)
   books.changed.update(entered.changed)
-  return made
+  return model, made, 'the classes of images'
 
 
 def _resized(variables, target, method: str, lead, books: Books):
