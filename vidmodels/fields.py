@@ -1,0 +1,129 @@
+"""The sections of a recipe: every field, its type, its range, its default.
+
+`config.py` puts them together and checks them; `agreement.py` says which of
+them contradict each other. A field that is not here does not exist.
+"""
+
+import dataclasses
+from typing import Literal
+
+from vidmodels.typing import (
+  BelowOne,
+  Count,
+  Fraction,
+  NotNegative,
+  Positive,
+  PositiveFloat,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+  """Where the records are and how they are read."""
+
+  dir: str = ''  # folder that `vidmodels prepare` wrote; required
+  train: str = 'train'  # split names
+  test: str = 'test'
+  mean: tuple[float, ...] = (0.45, 0.45, 0.45)  # of RGB scaled to 0..1
+  std: tuple[float, ...] = (0.225, 0.225, 0.225)
+  threads: Positive = 4  # clips decoded at once
+  prefetch: Positive = 2  # batches made ahead
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clip:
+  """Which frames make a clip, and how large the model sees them."""
+
+  frames: Positive = 8
+  sampling: Literal['dense', 'segment'] = 'dense'  # segment: TSN, no stride
+  stride: PositiveFloat = 1.0  # between sampled frames, in `unit`
+  unit: Literal['frame', 'second'] = 'frame'
+  short: Literal['clamp', 'loop'] = 'clamp'  # past the end of a short video
+  size: Positive = 224  # height and width of the crop, pixels
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Augment:
+  """What training varies, drawn once a clip."""
+
+  short_side: tuple[int, int] = (256, 320)  # uniform, pixels, both included
+  flip: Fraction = 0.5  # chance; the data set's flip policy decides if it may
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Views:
+  """The views of a video whose scores are averaged in evaluation."""
+
+  temporal: Positive = 1
+  spatial: Literal[1, 3] = 3
+  short_side: Count = 0  # pixels; 0: the clip's size
+  average: Literal['logits', 'probs'] = 'logits'
+  batch: Positive = 8  # views a step, over all devices
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optim:
+  """Optimiser and schedule. Give `epochs` or `steps`, not both.
+
+  `warmup` and `milestones` count in whichever of the two is given.
+  """
+
+  name: Literal['sgd', 'adamw'] = 'sgd'
+  lr: PositiveFloat = 0.005  # peak
+  lr_batch: Count = 0  # the rates are for this batch; 0: used as they are
+  epochs: NotNegative = 0.0
+  steps: Count = 0
+  schedule: Literal['step', 'cosine', 'constant'] = 'cosine'
+  warmup: NotNegative = 0.0
+  warmup_lr: NotNegative = 0.0  # where the warm-up starts
+  final_lr: NotNegative = 0.0  # where the cosine ends
+  milestones: tuple[
+    float, ...
+  ] = ()  # schedule 'step': lr times factor from here
+  factors: tuple[float, ...] = ()  # of the peak, one a milestone
+  weight_decay: NotNegative = 0.0
+  decay_skip: str = ''  # regex over parameter paths that do not decay
+  momentum: BelowOne = 0.9
+  nesterov: bool = True
+  b1: BelowOne = 0.9
+  b2: BelowOne = 0.999
+  eps: PositiveFloat = 1e-8
+  clip_norm: NotNegative = 0.0  # global gradient norm; 0: off
+  ema: BelowOne = 0.0  # decay of the averaged weights a step; 0: off
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Loss:
+  """The training loss."""
+
+  label_smoothing: Fraction = 0.0
+  # Workdir of a trained model whose answer for every token is a label too.
+  teacher: str = ''
+  token_share: Fraction = 0.5  # of the loss, for the teacher's labels
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mesh:
+  """Devices along each axis; one may be -1, which takes what is left."""
+
+  data: int = -1
+  fsdp: int = 1
+  tensor: int = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+  """When training state is saved and how much of it stays."""
+
+  every: Positive = 1000  # steps; the last step is always saved
+  keep: Positive = 2  # newest ones
+  keep_every: Count = 0  # steps whose checkpoints stay for good; 0: none
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Log:
+  """What a run writes while it goes."""
+
+  every: Positive = 50  # steps
+  tensorboard: bool = False  # needs the `tf` extra
+  validate: Count = 0  # steps between passes over the test split; 0: none
