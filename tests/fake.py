@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 
 from vidmodels.data import records, shards
-from vidmodels.data.datasets import ClassList, FlipPolicy
+from vidmodels.data.classes import ClassList
+from vidmodels.data.flip import FlipPolicy
 
 CLASSES = ('red', 'green', 'blue')
 FREE = FlipPolicy(kind='free')

@@ -5,7 +5,8 @@ import numpy as np
 
 from vidmodels.config import Augment, Clip, Data, Views
 from vidmodels.data import pipeline, records, shards
-from vidmodels.data.datasets import ClassList, FlipPolicy
+from vidmodels.data.classes import ClassList
+from vidmodels.data.flip import FlipPolicy
 
 CLASSES = ClassList(('left', 'still', 'right'))
 SWAP = FlipPolicy('swap', (('left', 'right'),))

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from vidmodels.data.annotations import read_source
-from vidmodels.data.datasets import ClassList
+from vidmodels.data.classes import ClassList
 from vidmodels.typing import InputError
 
 CLASSES = ClassList(('run', 'walk', 'sit down, slowly'))

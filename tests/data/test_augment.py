@@ -9,7 +9,8 @@ import pytest
 from vidmodels.config import Augment
 from vidmodels.data import augment
 from vidmodels.data.augment import Crop
-from vidmodels.data.datasets import ClassList, FlipPolicy
+from vidmodels.data.classes import ClassList
+from vidmodels.data.flip import FlipPolicy
 from vidmodels.typing import InputError
 
 CLASSES = ClassList(('left', 'still', 'right'))

@@ -4,7 +4,7 @@ import pytest
 import videos
 
 from vidmodels.data import check
-from vidmodels.data.datasets import ClassList
+from vidmodels.data.classes import ClassList
 from vidmodels.typing import InputError
 
 

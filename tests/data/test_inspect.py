@@ -7,7 +7,8 @@ import streams
 import test_records
 
 from vidmodels.data import inspect, shards
-from vidmodels.data.datasets import ClassList, FlipPolicy
+from vidmodels.data.classes import ClassList
+from vidmodels.data.flip import FlipPolicy
 from vidmodels.typing import InputError
 
 CLASSES = ClassList(('sit', 'walk', 'run'))

@@ -21,7 +21,7 @@ from streams import (
 
 from vidmodels.config import Augment, Data, Views
 from vidmodels.data import pipeline, shards
-from vidmodels.data.datasets import FlipPolicy
+from vidmodels.data.flip import FlipPolicy
 
 
 @pytest.fixture(scope='module')

@@ -9,7 +9,7 @@ from streams import VIDEOS, evaluate, jpeg, picture, record, train, write
 
 from vidmodels.config import Augment, Clip, Views
 from vidmodels.data import shards
-from vidmodels.data.datasets import FlipPolicy
+from vidmodels.data.flip import FlipPolicy
 from vidmodels.typing import InputError
 
 

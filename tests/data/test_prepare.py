@@ -13,7 +13,8 @@ import pytest
 import videos
 
 from vidmodels.data import encode, prepare, records, shards
-from vidmodels.data.datasets import ClassList, FlipPolicy
+from vidmodels.data.classes import ClassList
+from vidmodels.data.flip import FlipPolicy
 from vidmodels.typing import InputError
 
 NAMES = ('run', 'sit', 'walk')

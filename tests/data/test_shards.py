@@ -12,7 +12,8 @@ import pytest
 import streams
 
 from vidmodels.data import shards, tfrecord
-from vidmodels.data.datasets import ClassList, FlipPolicy
+from vidmodels.data.classes import ClassList
+from vidmodels.data.flip import FlipPolicy
 from vidmodels.typing import InputError
 
 DATA = [b'first', b'', b'x' * 1000, b'last']

@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
 def _index(args: argparse.Namespace) -> None:
   """Makes the manifest of shards that another tool wrote."""
   from vidmodels.data import inspect
-  from vidmodels.data.datasets import ClassList, FlipPolicy
+  from vidmodels.data.classes import ClassList
+  from vidmodels.data.flip import FlipPolicy
   from vidmodels.typing import InputError
 
   if not args.classes:

@@ -54,7 +54,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
 
 def class_list(path: str | None):
   """The class list of a file, or None."""
-  from vidmodels.data.datasets import ClassList
+  from vidmodels.data.classes import ClassList
 
   return ClassList.load(path) if path else None
 
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
   """Prepares and prints what was written and what was lost."""
   from vidmodels.cli import DONE, terminal
   from vidmodels.data import prepare
-  from vidmodels.data.datasets import FlipPolicy
+  from vidmodels.data.flip import FlipPolicy
 
   with terminal.Reporter('prepare') as report:
     manifest = prepare.prepare(

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from vidmodels import config
-from vidmodels.data.datasets import ClassList, FlipPolicy
+from vidmodels.data.classes import ClassList
+from vidmodels.data.flip import FlipPolicy
 from vidmodels.typing import InputError
 
 # RGB, three channels of grey JPEGs too, and no turning by EXIF tags: readers

@@ -11,7 +11,7 @@ from typing import Any
 
 from vidmodels.data import decode, parallel
 from vidmodels.data.annotations import Row, read_source
-from vidmodels.data.datasets import ClassList
+from vidmodels.data.classes import ClassList
 from vidmodels.data.tfrecord import check_place, write_atomically
 
 _VIDEOS_A_JOB = 16

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from vidmodels.data import records, shards, tfrecord
-from vidmodels.data.datasets import CLASSES_FILE, ClassList, FlipPolicy
+from vidmodels.data.classes import CLASSES_FILE, ClassList
+from vidmodels.data.flip import FlipPolicy
 from vidmodels.typing import InputError
 
 _TILE, _MARGIN, _LINE = 112, 4, 18  # pixels of the contact sheet

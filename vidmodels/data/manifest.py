@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from vidmodels.data.datasets import FlipPolicy
+from vidmodels.data.flip import FlipPolicy
 from vidmodels.data.tfrecord import find_shards, write_atomically
 from vidmodels.typing import InputError
 

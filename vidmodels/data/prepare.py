@@ -19,8 +19,9 @@ import numpy as np
 
 from vidmodels.data import encode, parallel, records, unfinished
 from vidmodels.data.annotations import Row, read_source
-from vidmodels.data.datasets import CLASSES_FILE, ClassList, FlipPolicy
+from vidmodels.data.classes import CLASSES_FILE, ClassList
 from vidmodels.data.decode import BadVideo
+from vidmodels.data.flip import FlipPolicy
 from vidmodels.data.manifest import Manifest, Shard
 from vidmodels.data.tfrecord import ShardWriter, shard_name, write_atomically
 from vidmodels.typing import InputError

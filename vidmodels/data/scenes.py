@@ -15,7 +15,8 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from vidmodels.data.datasets import ClassList, FlipPolicy
+from vidmodels.data.classes import ClassList
+from vidmodels.data.flip import FlipPolicy
 from vidmodels.typing import InputError
 
 # Forward class and backward class of each axis.

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from vidmodels.data import records
-from vidmodels.data.datasets import CLASSES_FILE, ClassList
+from vidmodels.data.classes import CLASSES_FILE, ClassList
 from vidmodels.data.manifest import Manifest, Shard, manifest_path, splits
 from vidmodels.data.tfrecord import (
   ShardWriter,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidmodels.data import tfrecord
-from vidmodels.data.datasets import CLASSES_FILE, ClassList
+from vidmodels.data.classes import CLASSES_FILE, ClassList
 from vidmodels.data.manifest import (
   Manifest,
   index_path,

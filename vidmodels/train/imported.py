@@ -17,7 +17,7 @@ import numpy as np
 
 import vidmodels
 from vidmodels import config as cfg
-from vidmodels.data.datasets import ClassList
+from vidmodels.data.classes import ClassList
 from vidmodels.train import trained
 from vidmodels.train.build import Run
 from vidmodels.train.checkpoint import Checkpoints

@@ -5,7 +5,7 @@ from flax import linen as nn
 from jax.sharding import Mesh
 
 from vidmodels import config as cfg
-from vidmodels.data.datasets import ClassList
+from vidmodels.data.classes import ClassList
 from vidmodels.train import trained
 from vidmodels.train.step import Teacher, normalise
 from vidmodels.typing import InputError

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from vidmodels import config as cfg
 from vidmodels import models
-from vidmodels.data.datasets import ClassList
+from vidmodels.data.classes import ClassList
 from vidmodels.train import sharding, step
 from vidmodels.train.build import make_model
 from vidmodels.train.checkpoint import Checkpoints

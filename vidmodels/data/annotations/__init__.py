@@ -13,7 +13,7 @@ import pathlib
 
 from vidmodels.data.annotations import folder, lists
 from vidmodels.data.annotations.rows import VIDEO_SUFFIXES, Row
-from vidmodels.data.datasets import CLASSES_FILE, ClassList
+from vidmodels.data.classes import CLASSES_FILE, ClassList
 from vidmodels.typing import InputError
 
 __all__ = ['Row', 'read_source']

@@ -3,7 +3,7 @@
 import pathlib
 
 from vidmodels.data.annotations.rows import VIDEO_SUFFIXES, Row, utf8
-from vidmodels.data.datasets import ClassList
+from vidmodels.data.classes import ClassList
 from vidmodels.typing import InputError
 
 

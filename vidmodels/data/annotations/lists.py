@@ -11,7 +11,7 @@ import pathlib
 import re
 
 from vidmodels.data.annotations.rows import Row
-from vidmodels.data.datasets import ClassList
+from vidmodels.data.classes import ClassList
 from vidmodels.typing import InputError
 
 _PATH_COLUMNS = ('path', 'video', 'video_path', 'file', 'filename')

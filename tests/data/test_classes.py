@@ -4,7 +4,8 @@ import hashlib
 
 import pytest
 
-from vidmodels.data.datasets import ClassList, FlipPolicy
+from vidmodels.data.classes import ClassList
+from vidmodels.data.flip import FlipPolicy
 from vidmodels.typing import InputError
 
 CLASSES = ClassList(('left', 'right', 'jump high', '7'))
