@@ -58,6 +58,7 @@ setuptools.setup(
     'vidmodels.recipes',
   ],
   package_dir={'vidmodels.recipes': 'configs'},
+  package_data={'vidmodels.data': ['class_lists/*.txt']},
   install_requires=CORE,
   extras_require={
     'tf': TF,

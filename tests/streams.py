@@ -38,8 +38,8 @@ def record(i, frames, height, width, label=None):
     fps=25,
     height=height,
     width=width,
-    label=i % 3 if label is None else label,
-    label_text='',
+    labels=(i % 3 if label is None else label,),
+    label_texts=(),
     video=f'{i}.mp4',
   )
 

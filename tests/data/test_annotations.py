@@ -22,17 +22,22 @@ def touch(folder, *names):
 def listed(folder, text, classes=None, **more):
   path = folder / 'list.txt'
   path.write_text(text)
-  return read_source(path, classes, **more)
+  return read(path, classes, **more)
+
+
+def read(*args, **options):
+  listing = read_source(*args, **options)
+  return listing.rows, listing.classes
 
 
 def pairs(rows):
-  return [(row.video, row.label) for row in rows]
+  return [(row.video, *row.labels) for row in rows]
 
 
 def test_a_folder_per_class_gives_sorted_classes_and_videos(tmp_path):
   touch(tmp_path, 'walk/b.mp4', 'walk/a.avi', 'run/ü (1).webm', 'run/no_suffix')
   touch(tmp_path, 'run/.hidden', '.git/config', 'README.md')
-  rows, classes = read_source(tmp_path)
+  rows, classes = read(tmp_path)
   assert classes.names == ('run', 'walk')
   assert pairs(rows) == [
     ('run/no_suffix', 0),
@@ -45,25 +50,25 @@ def test_a_folder_per_class_gives_sorted_classes_and_videos(tmp_path):
 
 def test_folders_follow_a_class_list_that_is_given_or_lies_inside(tmp_path):
   touch(tmp_path, 'walk/a.mp4', '0/b.mp4')
-  rows, classes = read_source(tmp_path, CLASSES)
+  rows, classes = read(tmp_path, CLASSES)
   assert classes == CLASSES
   assert pairs(rows) == [('0/b.mp4', 0), ('walk/a.mp4', 1)]
   ClassList(('walk', '0', 'other')).save(tmp_path / 'classes.txt')
-  rows, classes = read_source(tmp_path, default=CLASSES)
+  rows, classes = read(tmp_path, default=CLASSES)
   assert pairs(rows) == [('0/b.mp4', 1), ('walk/a.mp4', 0)]
 
 
 def test_a_folder_that_is_named_as_a_video_is_a_row(tmp_path):
   touch(tmp_path, 'run/a.mp4')
   (tmp_path / 'run' / 'b.mp4').mkdir()
-  rows, _ = read_source(tmp_path)
+  rows, _ = read(tmp_path)
   assert pairs(rows) == [('run/a.mp4', 0), ('run/b.mp4', 0)]
 
 
 def test_a_name_that_is_no_utf8_is_spelt_out(tmp_path):
   touch(tmp_path, 'run/a.mp4')
   (tmp_path / 'run/a.mp4').rename(tmp_path / os.fsdecode(b'run/\xff.mp4'))
-  rows, _ = read_source(tmp_path)
+  rows, _ = read(tmp_path)
   assert rows[0].video == 'run/\\xff.mp4'
   assert rows[0].path.exists()
 
@@ -125,14 +130,14 @@ def test_numbers_without_names_name_the_classes(tmp_path):
   touch(tmp_path, 'a.mp4')
   rows, classes = listed(tmp_path, 'a.mp4 0\nb.mp4 3\nc.mp4 03\n')
   assert classes.names == ('0', '1', '2', '3')
-  assert [row.label for row in rows] == [0, 3, 3]
+  assert [row.labels[0] for row in rows] == [0, 3, 3]
 
 
 def test_names_without_a_class_list_are_sorted(tmp_path):
   touch(tmp_path, 'a.mp4')
   rows, classes = listed(tmp_path, 'a.mp4 walk\nb.mp4 run\nc.mp4 walk\n')
   assert classes.names == ('run', 'walk')
-  assert [row.label for row in rows] == [1, 0, 1]
+  assert [row.labels[0] for row in rows] == [1, 0, 1]
 
 
 def test_the_class_list_beside_counts_before_the_default(tmp_path):

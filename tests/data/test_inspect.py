@@ -105,7 +105,7 @@ def test_shards_of_dmvr_are_indexed_and_then_read(tmp_path, suffix):
   assert manifest.labels == (0, 0, 6)
   found = shards.RecordSet.open(tmp_path, 'val')
   assert (len(found), found.classes, found.manifest.flip) == (6, CLASSES, flip)
-  assert found.record(5).label_text == 'run'
+  assert found.record(5).label_texts == ('run',)
   assert found.where(3) == (f'val-00001-of-00002{suffix}', 0)
   assert inspect.summary(tmp_path)['splits']['val']['example']['fps'] == 0
 

@@ -79,7 +79,7 @@ def test_every_video_becomes_a_record_that_says_what_it_is(source, tmp_path):
   assert {(total, note in {r.video for r in made}) for _, total, note in seen}
   for record in made:
     name, file = record.video.split('/')
-    assert record.label_text == NAMES[record.label] == name
+    assert record.label_texts == (name,) == (NAMES[record.labels[0]],)
     assert len(record.frames) == 6
     assert record.fps == 10
     assert (record.height, record.width) == (32, 48)
@@ -425,7 +425,7 @@ def test_a_resampled_record_says_its_rate_and_starts_at_once(tmp_path):
 
 def test_a_cut_knows_where_it_lay(tmp_path):
   path = videos.write(tmp_path / 'a.mp4', videos.moving(30))
-  row = prepare.Row(path=path, video='a', label=1, start_s=1.0, end_s=2.0)
+  row = prepare.Row(path=path, video='a', labels=(1,), start_s=1.0, end_s=2.0)
   record, damage = encode.make_record(row, 'sit', encode.Options())
   assert damage == 0
   assert len(record.frames) == 10

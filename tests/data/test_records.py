@@ -18,8 +18,8 @@ RECORD = records.Record(
   fps=20.5,
   height=32,
   width=48,
-  label=300,
-  label_text='größer, "left"',
+  labels=(300,),
+  label_texts=('größer, "left"',),
   video='a b/ü.mp4',
   start_us=1_500_000,
   end_us=1_635_000,
@@ -131,7 +131,7 @@ def test_the_bytes_are_those_of_tensorflows_field_numbers():
 def test_dmvrs_own_records_are_read_without_inventing_times():
   record = records.parse(by_hand(*foreign()))
   assert (record.height, record.width) == (6, 10)
-  assert (record.label, record.label_text) == (2, 'run')
+  assert (record.labels, record.label_texts) == ((2,), ('run',))
   assert len(record.frames) == 3
   assert record.fps == 0
   assert not record.timed
@@ -165,7 +165,7 @@ def test_times_that_count_from_the_video_start_are_moved_to_the_clips():
 def test_a_record_without_a_label_says_so():
   context, lists = foreign()
   del context['clip/label/index']
-  assert records.parse(by_hand(context, lists)).label == -1
+  assert records.parse(by_hand(context, lists)).labels == ()
 
 
 @pytest.mark.parametrize(

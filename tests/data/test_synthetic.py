@@ -228,9 +228,9 @@ def test_a_set_is_a_balanced_source_for_prepare(tmp_path):
   synthetic.make_motion(
     tmp_path / 'm', splits={'train': 16}, motion=SMALL, workers=1
   )
-  rows, classes = read_source(tmp_path / 'm' / 'train')
-  assert classes == CLASSES
-  counts = collections.Counter(row.label for row in rows)
+  found = read_source(tmp_path / 'm' / 'train')
+  assert found.classes == CLASSES
+  counts = collections.Counter(row.labels[0] for row in found.rows)
   assert counts == dict.fromkeys(range(8), 2)
 
 

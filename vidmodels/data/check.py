@@ -66,7 +66,7 @@ def check(
   """
   if out is not None:
     check_place(pathlib.Path(out))  # before hours of decoding
-  rows, _ = read_source(source, classes, root=root)
+  rows = read_source(source, classes, root=root).rows
   numbered = list(enumerate(rows))
   jobs = [
     numbered[i : i + _VIDEOS_A_JOB] for i in range(0, len(rows), _VIDEOS_A_JOB)

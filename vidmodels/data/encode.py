@@ -29,7 +29,7 @@ class Options:
 
 
 def make_record(
-  row: Row, label_text: str, options: Options
+  row: Row, label_texts: tuple[str, ...], options: Options
 ) -> tuple[records.Record, int]:
   """Decodes a video to a record.
 
@@ -64,8 +64,8 @@ def make_record(
     fps=fps,
     height=shape[0],
     width=shape[1],
-    label=row.label,
-    label_text=label_text,
+    labels=row.labels,
+    label_texts=label_texts,
     video=row.video,
     start_us=start_us,
     end_us=start_us + times_us[-1] + round(1e6 / fps),

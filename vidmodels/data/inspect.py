@@ -14,6 +14,7 @@ import numpy as np
 from vidmodels.data import records, shards, tfrecord
 from vidmodels.data.classes import CLASSES_FILE, ClassList
 from vidmodels.data.flip import FlipPolicy
+from vidmodels.data.task import SINGLE
 from vidmodels.typing import InputError
 
 _TILE, _MARGIN, _LINE = 112, 4, 18  # pixels of the contact sheet
@@ -60,8 +61,8 @@ def _summary(dir: str | os.PathLike[str], split: str) -> dict[str, Any]:
     'keys': records.keys(records_of[0]),
     'example': {
       'video': record.video,
-      'label': record.label,
-      'label_text': record.label_text,
+      'labels': list(record.labels),
+      'label_texts': list(record.label_texts),
       'frames': len(record.frames),
       'fps': record.fps,
       'seconds': (record.end_us - record.start_us) / 1e6,
@@ -127,7 +128,8 @@ def _sheet_row(record: records.Record, frames: int) -> np.ndarray:
   width = frames * (_TILE + _MARGIN) + _MARGIN
   row_HWC = np.full((_LINE + _TILE + _MARGIN, width, 3), 255, np.uint8)
   # OpenCV's font has no letters beyond ASCII.
-  text = f'{record.label} {record.label_text}  {record.video}'
+  labels = ' '.join(map(str, record.labels))
+  text = f'{labels} {", ".join(record.label_texts)}  {record.video}'
   text = text.encode('ascii', 'replace').decode()
   cv2.putText(
     row_HWC,
@@ -216,7 +218,7 @@ def _index_shard(
   offsets, videos = tfrecord.scan(path), []
   for offset in offsets:
     record = _foreign_record(path, int(offset), classes)
-    labels[record.label] += 1
+    labels[list(record.labels)] += 1
     videos.append(record.video)
   with open(path, 'rb') as f:
     digest = hashlib.file_digest(f, 'sha256').hexdigest()
@@ -233,13 +235,15 @@ def _foreign_record(
   raw = tfrecord.read_at(path, offset)
   try:
     record = records.parse(raw)
-    label = classes.index(record.label)
+    SINGLE.check(record.labels, len(classes))
   except InputError as e:
     raise InputError(f'{path} at offset {offset}: {e}') from e
-  if record.label_text not in ('', classes.names[label]):
+  label = record.labels[0]
+  text = ''.join(record.label_texts)
+  if text not in ('', classes.names[label]):
     raise InputError(
       f'{path} at offset {offset} has label {label} as '
-      f'{record.label_text!r}; the class list has {classes.names[label]!r} '
+      f'{text!r}; the class list has {classes.names[label]!r} '
       'there; give the list that the records were written with'
     )
   return record

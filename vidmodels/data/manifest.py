@@ -5,12 +5,13 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
 from vidmodels.data.flip import FlipPolicy
+from vidmodels.data.task import SINGLE, Task
 from vidmodels.data.tfrecord import find_shards, write_atomically
 from vidmodels.typing import InputError
 
@@ -52,6 +53,11 @@ class Manifest:
     damaged: (video, packets that did not decode) of records with holes.
     options: how the records were made: short_side, quality, fps, source, ...
     labels: records of each class, K counts; none if nobody counted.
+    task: what the labels are.
+    labelled: False if the split's labels are not published.
+    expected: clips that the split officially has; 0 if nobody says.
+    subsets: videos that are also reported on their own, by name of the subset.
+    class_subsets: classes that are also reported on their own.
   """
 
   split: str
@@ -63,6 +69,15 @@ class Manifest:
   damaged: tuple[tuple[str, int], ...] = ()
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   labels: tuple[int, ...] = ()
+  task: Task = SINGLE
+  labelled: bool = True
+  expected: int = 0
+  subsets: Mapping[str, tuple[str, ...]] = dataclasses.field(
+    default_factory=dict, repr=False
+  )
+  class_subsets: Mapping[str, tuple[int, ...]] = dataclasses.field(
+    default_factory=dict, repr=False
+  )
 
   @property
   def count(self) -> int:
@@ -74,6 +89,8 @@ class Manifest:
     """Identifies the data: the shards' bytes and the meaning of labels."""
     parts = [shard.sha256 for shard in self.shards]
     parts += [self.classes_sha256, json.dumps(self.flip.to_json())]
+    if self.task != SINGLE:
+      parts.append(json.dumps(self.task.to_json()))
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()
 
   def as_json(self) -> dict[str, Any]:
@@ -84,6 +101,7 @@ class Manifest:
     }
     value['options'] = dict(self.options)
     value['flip'] = self.flip.to_json()
+    value['task'] = self.task.to_json()
     value['shards'] = [
       {k: getattr(s, k) for k in ('name', 'count', 'bytes', 'sha256')}
       for s in self.shards
@@ -146,7 +164,17 @@ class Manifest:
       damaged=tuple((video, packets) for video, packets in value['damaged']),
       options=value['options'],
       labels=tuple(value['labels']),
+      # Manifests of the first release have none of these.
+      task=Task.from_json(value.get('task', SINGLE.to_json())),
+      labelled=value.get('labelled', True),
+      expected=value.get('expected', 0),
+      subsets=_tuples(value.get('subsets', {})),
+      class_subsets=_tuples(value.get('class_subsets', {})),
     )
+
+
+def _tuples(value: Mapping[str, Sequence]) -> dict[str, tuple]:
+  return {name: tuple(entries) for name, entries in value.items()}
 
 
 def manifest_path(dir: str | os.PathLike[str], split: str) -> pathlib.Path:

@@ -6,7 +6,7 @@ its devices hold, R of them; a row is the same wherever it is made.
 
 A batch is a dict of arrays that are contiguous and nobody else's:
   video: uint8 [R, T, H, W, C], RGB.
-  label: int32 [R].
+  label: int32 [R], or [R, heads], or float32 [R, K]; see `task.Task.row`.
   mask: float32 [R], 1 for a clip, 0 for padding.
   index: int32 [R], the record's number in its split; -1 for padding.
   view: int32 [R], in evaluation only, the view's number; -1 for padding.
@@ -128,6 +128,11 @@ def train_batches(
       flips; later, naming shard and offset, for a record that is unfit.
     ValueError: if rows or steps are out of range.
   """
+  if not records.manifest.labelled:
+    raise InputError(
+      f'split {records.manifest.split!r} of {records.dir} has no labels; '
+      'wanted a labelled one to train on; set data.train'
+    )
   augmenting.check(augment, clip.size)
   policy, classes = records.manifest.flip, records.classes
   mirror_K = augmenting.mirror_labels(augment, policy, classes)
@@ -191,8 +196,8 @@ def _train_item(
   with _named(records, index):
     frames = clips.train_indices(record.timestamps_us, clip, rng)
     video, crop = augmenting.cut_clip(record.frames, frames, draw, clip.size)
-  label = mirror_K[record.label] if crop.flip else record.label
-  return _item(video, label=label, index=index)
+  labels = [mirror_K[k] for k in record.labels] if crop.flip else record.labels
+  return _item(video, _labels(records, labels), index=index)
 
 
 def _view_item(
@@ -207,7 +212,8 @@ def _view_item(
   if index >= len(records):
     shape = (clip.frames, clip.size, clip.size, 3)
     black = np.zeros(shape, np.uint8)
-    return _item(black, label=0, mask=0, index=-1, view=-1)
+    blank = records.manifest.task.blank(len(records.classes))
+    return _item(black, blank, mask=0, index=-1, view=-1)
   when, where = viewing.split(view, views)
   record = _read(records, index)
   choose = functools.partial(
@@ -222,22 +228,35 @@ def _view_item(
       record.timestamps_us, clip, when, views.temporal
     )
     video, _ = augmenting.cut_clip(record.frames, frames, choose, clip.size)
-  return _item(video, label=record.label, index=index, view=view)
+  label_x = _labels(records, record.labels)
+  return _item(video, label_x, index=index, view=view)
 
 
-def _item(video_THWC: np.ndarray, *, mask: float = 1, **numbers: int) -> Item:
+def _item(
+  video_THWC: np.ndarray,
+  label_x: np.ndarray,
+  *,
+  mask: float = 1,
+  **numbers: int,
+) -> Item:
   item = {key: np.int32(number) for key, number in numbers.items()}
-  return {'video': video_THWC, 'mask': np.float32(mask), **item}
+  mask = np.float32(mask)
+  return {'video': video_THWC, 'label': label_x, 'mask': mask, **item}
+
+
+def _labels(records: RecordSet, labels: Sequence[int]) -> np.ndarray:
+  """The labels as the batch has them; blank where none are published."""
+  task, classes = records.manifest.task, len(records.classes)
+  if not records.manifest.labelled:
+    return task.blank(classes)
+  return task.row(labels, classes)
 
 
 def _read(records: RecordSet, index: int) -> Record:
   record = records.record(index)  # its errors name the place themselves
-  if not 0 <= record.label < len(records.classes):
+  if records.manifest.labelled:
     with _named(records, index):
-      raise InputError(
-        f'label {record.label} came; wanted 0 to {len(records.classes) - 1}; '
-        'give the class list that the records were made with'
-      )
+      records.manifest.task.check(record.labels, len(records.classes))
   return record
 
 

@@ -89,7 +89,8 @@ def prepare(
   _check(split, options, shards, max_lost)
   out = pathlib.Path(out)
   bound = unfinished.bound_classes(out, split)
-  rows, classes = read_source(source, classes, root=root, default=bound)
+  listing = read_source(source, classes, root=root, default=bound)
+  rows, classes = listing.rows, listing.classes
   _check_classes(out, classes, bound, flip)
   count = _shard_count(shards, len(rows))
   identity = dataclasses.asdict(options) | {
@@ -159,7 +160,7 @@ def _sha256(rows: Sequence[Row]) -> str:
   """Identifies what was listed, wherever the files lie."""
   digest = hashlib.sha256()
   for row in rows:
-    entry = [row.video, row.label, row.start_s, row.end_s]
+    entry = [row.video, row.labels, row.start_s, row.end_s]
     digest.update(json.dumps(entry).encode() + b'\n')
   return digest.hexdigest()
 
@@ -209,15 +210,15 @@ def _write_shard(job: _Job) -> None:
   lost, damaged, labels, videos = [], [], [], []
   with ShardWriter(job.shard) as writer:
     for number, row in job.rows:
-      text = job.names[row.label]
+      texts = tuple(job.names[label] for label in row.labels)
       try:
-        record, damage = encode.make_record(row, text, job.options)
+        record, damage = encode.make_record(row, texts, job.options)
       except BadVideo as e:
         lost.append((number, row.video, e.reason))
         parallel.tick(f'lost {row.video}: {e.reason}')
         continue
       writer.write(records.encode(record))
-      labels.append(row.label)
+      labels.extend(row.labels)
       videos.append(row.video)
       if damage:
         damaged.append((number, row.video, damage))

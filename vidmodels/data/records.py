@@ -15,11 +15,13 @@ import numpy as np
 from google.protobuf import message
 
 from vidmodels.data.sequence_example import messages
+from vidmodels.data.task import SINGLE, Task
 from vidmodels.typing import InputError
 
 # DMVR's keys.
 LABEL = 'clip/label/index'
 LABEL_TEXT = 'clip/label/text'
+HEAD = 'clip/label/{}/index'  # ours: one of several questions
 START = 'clip/start/timestamp'
 END = 'clip/end/timestamp'
 FILENAME = 'video/filename'
@@ -47,8 +49,9 @@ class Record:
       foreign record does not say.
     height: of every frame, pixels.
     width: of every frame, pixels.
-    label: class index; -1 if a foreign record has none.
-    label_text: the class's name.
+    labels: class indices; none if the video has none, or a foreign record
+      says none.
+    label_texts: the classes' names, one a label; none if nobody says.
     video: unique within its split: the path below the source folder, or the
       path that the list gave.
     start_us: where the clip starts in its source video, microseconds.
@@ -60,8 +63,8 @@ class Record:
   fps: float
   height: int
   width: int
-  label: int
-  label_text: str
+  labels: tuple[int, ...]
+  label_texts: tuple[str, ...]
   video: str
   start_us: int = 0
   end_us: int = 0
@@ -72,8 +75,16 @@ class Record:
     return bool(len(self.timestamps_us)) and self.timestamps_us[0] >= 0
 
 
-def encode(record: Record) -> bytes:
+def encode(record: Record, task: Task = SINGLE) -> bytes:
   """Serialises a record; equal records give equal bytes.
+
+  Labels stand in `clip/label/index` one and all, as DMVR has multi-label sets;
+  where a task has heads each also has a key of its own, such as
+  `clip/label/verb/index`, counted in the whole class list.
+
+  Args:
+    record: what to write.
+    task: which heads the labels belong to.
 
   Raises:
     ValueError: if there is no frame, or times and frames do not go together.
@@ -81,8 +92,11 @@ def encode(record: Record) -> bytes:
   _check(record)
   example = messages().SequenceExample()
   context = example.context.feature
-  context[LABEL].int64_list.value.append(record.label)
-  context[LABEL_TEXT].bytes_list.value.append(record.label_text.encode())
+  context[LABEL].int64_list.value.extend(record.labels)
+  texts = [text.encode() for text in record.label_texts]
+  context[LABEL_TEXT].bytes_list.value.extend(texts)
+  for (head, _), label in zip(task.heads, record.labels, strict=False):
+    context[HEAD.format(head)].int64_list.value.append(label)
   context[START].int64_list.value.append(record.start_us)
   context[END].int64_list.value.append(record.end_us)
   context[FILENAME].bytes_list.value.append(record.video.encode())
@@ -130,8 +144,8 @@ def parse(raw: bytes) -> Record:
     fps=fps,
     height=height,
     width=width,
-    label=_one(context, LABEL, -1),
-    label_text=_one(context, LABEL_TEXT, b'').decode(),
+    labels=tuple(int(label) for label in _all(context, LABEL)),
+    label_texts=tuple(text.decode() for text in _all(context, LABEL_TEXT)),
     video=_name(context, start_us),
     start_us=start_us,
     end_us=_one(context, END, 0),
@@ -179,14 +193,19 @@ def _check(record: Record) -> None:
     raise ValueError(f'{record.video}: time stamps fall; give them in order')
 
 
-def _one(context: Mapping[str, Any], key: str, default: Any) -> Any:
-  """The first value of a context feature, whatever its kind."""
+def _all(context: Mapping[str, Any], key: str) -> Sequence[Any]:
+  """The values of a context feature, whatever its kind."""
   # `in` first: asking a protobuf map for a missing key would add it.
   if key not in context:
-    return default
+    return ()
   feature = context[key]
   kind = feature.WhichOneof('kind')
-  values = getattr(feature, kind).value if kind else ()
+  return getattr(feature, kind).value if kind else ()
+
+
+def _one(context: Mapping[str, Any], key: str, default: Any) -> Any:
+  """The first of them."""
+  values = _all(context, key)
   return values[0] if len(values) else default
 
 

@@ -12,11 +12,11 @@ import os
 import pathlib
 
 from vidmodels.data.annotations import folder, lists
-from vidmodels.data.annotations.rows import VIDEO_SUFFIXES, Row
+from vidmodels.data.annotations.rows import VIDEO_SUFFIXES, Listing, Row
 from vidmodels.data.classes import CLASSES_FILE, ClassList
 from vidmodels.typing import InputError
 
-__all__ = ['Row', 'read_source']
+__all__ = ['Listing', 'Row', 'read_source']
 
 
 def read_source(
@@ -25,7 +25,7 @@ def read_source(
   *,
   root: str | os.PathLike[str] | None = None,
   default: ClassList | None = None,
-) -> tuple[list[Row], ClassList]:
+) -> Listing:
   """Reads a folder per class or a list file.
 
   Args:

@@ -2,14 +2,12 @@
 
 import pathlib
 
-from vidmodels.data.annotations.rows import VIDEO_SUFFIXES, Row, utf8
+from vidmodels.data.annotations.rows import VIDEO_SUFFIXES, Listing, Row, utf8
 from vidmodels.data.classes import ClassList
 from vidmodels.typing import InputError
 
 
-def read(
-  source: pathlib.Path, classes: ClassList | None
-) -> tuple[list[Row], ClassList]:
+def read(source: pathlib.Path, classes: ClassList | None) -> Listing:
   """Lists every file of every class folder, in the order of their names.
 
   All files count, whatever their suffix, so that none is lost in silence; only
@@ -40,7 +38,7 @@ def read(
       f'the {len(folders)} class folders of {source} are empty; wanted videos '
       'in them; check the path'
     )
-  return rows, classes
+  return Listing(rows=tuple(rows), classes=classes)
 
 
 def _class_rows(folder: pathlib.Path, classes: ClassList) -> list[Row]:
@@ -58,7 +56,7 @@ def _class_rows(folder: pathlib.Path, classes: ClassList) -> list[Row]:
         f'{folder} as the source'
       )
     video = f'{name}/{utf8(path.name)}'
-    rows.append(Row(path=path, video=video, label=label))
+    rows.append(Row(path=path, video=video, labels=(label,)))
   return rows
 
 

@@ -10,7 +10,7 @@ import os
 import pathlib
 import re
 
-from vidmodels.data.annotations.rows import Row
+from vidmodels.data.annotations.rows import Listing, Row
 from vidmodels.data.classes import ClassList
 from vidmodels.typing import InputError
 
@@ -22,7 +22,7 @@ _NUMBER = re.compile(r'[+-]?\d+', re.ASCII)
 
 def read(
   source: pathlib.Path, classes: ClassList | None, *, root: pathlib.Path
-) -> tuple[list[Row], ClassList]:
+) -> Listing:
   """Reads a list; every line that is not blank is a video.
 
   Raises:
@@ -46,9 +46,9 @@ def read(
       index = known[label] if label in known else classes.index(label)
     except InputError as e:
       raise InputError(f'{source} line {number}: {e}') from e
-    rows.append(Row(path=root / video, video=video, label=index))
+    rows.append(Row(path=root / video, video=video, labels=(index,)))
   _check_files(source, rows, root)
-  return rows, classes
+  return Listing(rows=tuple(rows), classes=classes)
 
 
 def _entries(source: pathlib.Path) -> list[tuple[int, str, str]]:
