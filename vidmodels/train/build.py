@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from vidmodels import config as cfg
 from vidmodels import models
+from vidmodels.data.task import SINGLE, Task
 from vidmodels.train import optim, sharding, state, step
 from vidmodels.train.mesh import (
   batch_sharding,
@@ -38,6 +39,7 @@ class Run:
     init: makes the first TrainState, no arguments.
     abstract: that state as shapes with shardings.
     report: what the sharding rules did.
+    task: what the labels are.
   """
 
   config: cfg.Config
@@ -49,6 +51,7 @@ class Run:
   init: Any
   abstract: state.TrainState
   report: sharding.Report
+  task: Task = SINGLE
 
   @property
   def shardings(self) -> state.TrainState:
@@ -90,6 +93,7 @@ def build(
   *,
   classes: int,
   examples: int,
+  task: Task = SINGLE,
   devices: list | None = None,
 ) -> Run:
   """Puts a run together.
@@ -98,6 +102,7 @@ def build(
     config: a checked recipe.
     classes: K of the data set.
     examples: clips of its training split.
+    task: what its labels are.
     devices: default all.
 
   Raises:
@@ -131,6 +136,7 @@ def build(
     init=init,
     abstract=jax.tree.map(_with_sharding, shapes, shardings),
     report=report,
+    task=task,
   )
 
 

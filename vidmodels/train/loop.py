@@ -75,6 +75,7 @@ def train(
     config,
     classes=len(records.classes.names),
     examples=len(records),
+    task=records.manifest.task,
     devices=devices,
   )
   taught = teacher.load(config, run.model, records.classes, run.mesh)

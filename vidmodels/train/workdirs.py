@@ -36,6 +36,7 @@ def describe(
     'config': cfg.as_dict(run.config),
     'classes': list(records.classes.names),
     'classes_sha256': records.classes.sha256,
+    'task': records.manifest.task.to_json(),
     'clips': len(records),
     # What `predict` must do to a file before it is like the records.
     'fps': records.manifest.options.get('fps', 0.0),
