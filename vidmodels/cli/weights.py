@@ -44,7 +44,11 @@ def _import_arguments(add) -> None:
   add('file', metavar='FILE')
   add('--config', required=True, metavar='RECIPE[:ARG]', help='file or name')
   add('--out', required=True, metavar='DIR', help='a new folder')
-  add('--classes', metavar='FILE', help='one class name a line, in order')
+  add(
+    '--classes',
+    metavar='FILE|SET',
+    help='one class name a line, in order; or a data set such as k400',
+  )
   add('--head', choices=('auto', 'keep', 'new'), default='auto')
   add(
     '--positions',

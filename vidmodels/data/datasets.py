@@ -15,9 +15,10 @@ from vidmodels.data import annotations
 from vidmodels.data.annotations.official import Dataset, Request
 from vidmodels.data.annotations.rows import Listing
 from vidmodels.data.classes import ClassList
+from vidmodels.data.task import SINGLE, Task
 from vidmodels.typing import InputError
 
-__all__ = ['Dataset', 'Request', 'every', 'find', 'read']
+__all__ = ['Dataset', 'Request', 'every', 'find', 'labels_of', 'read']
 
 
 @functools.cache
@@ -50,6 +51,22 @@ def find(name: str) -> Dataset:
     f'no data set {name!r} is known; {hint}wanted one of '
     f'{", ".join(every())}, or a folder or list of your own'
   )
+
+
+def labels_of(what: str | os.PathLike[str]) -> tuple[ClassList, Task]:
+  """The classes that a file lists, or those of a data set, and their task.
+
+  Args:
+    what: a file with one class name a line, or the name of a data set.
+
+  Raises:
+    InputError: if it is neither.
+  """
+  path = pathlib.Path(what)
+  if not path.exists() and path.name == str(what) and not path.suffix:
+    dataset = find(path.name)
+    return dataset.classes(), dataset.task
+  return ClassList.load(path), SINGLE
 
 
 def read(

@@ -17,7 +17,9 @@ import numpy as np
 
 import vidmodels
 from vidmodels import config as cfg
+from vidmodels.data import datasets
 from vidmodels.data.classes import ClassList
+from vidmodels.data.task import SINGLE
 from vidmodels.train import trained
 from vidmodels.train.build import Run
 from vidmodels.train.checkpoint import Checkpoints
@@ -53,9 +55,9 @@ def write(
     path: of the weight file.
     config: the recipe whose model is filled.
     out: a folder that does not exist yet; it appears when it is whole.
-    classes: file with a class name a line, in the order of the head. Without
-      it classes are called 'class 0' and so on, and evaluation on records with
-      names of their own is refused.
+    classes: file with a class name a line, in the order of the head, or the
+      name of a data set. Without it classes are called 'class 0' and so on,
+      and evaluation on records with names of their own is refused.
     head: see `importing.read`.
     positions: likewise.
 
@@ -69,11 +71,11 @@ def write(
       f'the recipe starts from init_from={config.init_from} and {path} is to '
       'be imported; leave init_from out'
     )
-  names = ClassList.load(classes).names if classes else None
+  given, task = datasets.labels_of(classes) if classes else (None, SINGLE)
   made = read(
     config,
     path,
-    classes=len(names) if names else None,
+    classes=len(given) if given else None,
     head=head,
     positions=positions,
   )
@@ -81,19 +83,27 @@ def write(
   fields = {name: getattr(made.model, name) for name in config.model}
   config = dataclasses.replace(config, model=fields)
   K = made.model.classes
-  names = names or made.labels or tuple(UNNAMED.format(k) for k in range(K))
+  names = made.labels or tuple(UNNAMED.format(k) for k in range(K))
+  given = given or ClassList.from_names(names)
   flat = parts.flat(made.complete(jax.random.key(config.seed)))
   made = _without_arrays(made)
   variables = parts.unflat(_on_device(flat))
   meta = {
     'config': cfg.as_dict(config),
-    'classes': list(names),
-    'classes_sha256': ClassList.from_names(names).sha256,
+    'classes': list(given.names),
+    'classes_sha256': given.sha256,
+    'task': task.to_json(),
     'clips': 0,
     'fps': 0.0,
     'versions': {'vidmodels': vidmodels.__version__, 'jax': jax.__version__},
     'source': source(made),
   }
+  _save(variables, meta, config, out)
+  return made
+
+
+def _save(variables, meta: dict, config: cfg.Config, out: pathlib.Path) -> None:
+  """Writes the one checkpoint; the folder appears when it is whole."""
   beside = out.with_name(f'.{out.name}.unfinished')
   shutil.rmtree(beside, ignore_errors=True)
   try:
@@ -102,7 +112,6 @@ def write(
     beside.rename(out)
   finally:
     shutil.rmtree(beside, ignore_errors=True)
-  return made
 
 
 def _without_arrays(made: Imported) -> Imported:
