@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vidmodels.typing import InputError
@@ -12,13 +12,40 @@ if typing.TYPE_CHECKING:
   from vidmodels.config import Config
 
 
+# What each rule of `clip.sampling` reads besides `frames`.
+SAMPLING = {
+  'dense': ('stride', 'unit', 'short'),
+  'segment': (),
+  'pyslowfast': ('stride', 'fps'),
+  'pyslowfast_segment': (),
+  'mmaction': ('stride',),
+  'mmaction_segment': ('stride',),
+  'vidtr': ('stride',),
+  'dmvr': ('stride',),
+  'uniform': ('stride', 'fps'),
+}
+# Those that take a stride with a fraction, or none.
+FRACTIONS = (
+  'dense',
+  'segment',
+  'pyslowfast',
+  'pyslowfast_segment',
+  'uniform',
+)
+
+
 def check(config: 'Config') -> None:
   """Refuses contradictions and fields without effect.
 
   Raises:
     InputError: naming the fields, what they are and what was wanted.
   """
-  for holds, message in (*_schedule(config), *_shapes(config)):
+  for holds, message in (
+    *_schedule(config),
+    *_shapes(config),
+    *_augment(config),
+    *_mixing(config),
+  ):
     if not holds:
       raise InputError(message)
   _check_read(config)
@@ -52,7 +79,6 @@ def _schedule(config: 'Config') -> tuple[tuple[bool, str], ...]:
 def _shapes(config: 'Config') -> tuple[tuple[bool, str], ...]:
   """What must hold of data, clips, batches and meshes."""
   clip, sizes = config.clip, dataclasses.astuple(config.mesh)
-  low, high = config.augment.short_side
   return (
     (config.data.dir, 'data.dir is empty; give the folder that prepare wrote'),
     (
@@ -63,9 +89,16 @@ def _shapes(config: 'Config') -> tuple[tuple[bool, str], ...]:
       'none; give it, or leave both at their defaults',
     ),
     (
-      clip.sampling == 'dense' or (clip.stride, clip.unit) == (1.0, 'frame'),
-      f'clip.stride={clip.stride} {clip.unit} means nothing to segment '
-      'sampling, which spans the video; leave both at 1 frame',
+      clip.sampling in FRACTIONS or clip.stride == int(clip.stride),
+      f'clip.stride is {clip.stride} with clip.sampling={clip.sampling}, which '
+      'counts whole frames; round it, or set clip.sampling=dense',
+    ),
+    (
+      clip.sampling != 'pyslowfast_segment' or config.views.temporal <= 3,
+      f'views.temporal is {config.views.temporal}, and '
+      'clip.sampling=pyslowfast_segment has 3 views over time: the middle, the '
+      'start and the end of each segment; give at most 3, or set '
+      'clip.sampling=segment',
     ),
     (
       config.batch % config.accumulate == 0,
@@ -83,11 +116,6 @@ def _shapes(config: 'Config') -> tuple[tuple[bool, str], ...]:
       f'mesh is {sizes}; wanted sizes of at least 1, at most one of them -1',
     ),
     (
-      clip.size <= low <= high,
-      f'augment.short_side is {(low, high)} with crops of {clip.size} pixels; '
-      f'wanted clip.size <= low <= high, or the crop is larger than the frame',
-    ),
-    (
       config.views.short_side in (0, *range(clip.size, 1 << 16)),
       f'views.short_side {config.views.short_side} is under the crop of '
       f'{clip.size} pixels; give at least that, or 0 for the crop itself',
@@ -95,9 +123,107 @@ def _shapes(config: 'Config') -> tuple[tuple[bool, str], ...]:
   )
 
 
+def _mixing(config: 'Config') -> tuple[tuple[bool, str], ...]:
+  """What must hold of mixup and cutmix: no alpha that is never drawn with."""
+  mix = config.mix
+  alphas = f'mix.mixup={mix.mixup} and mix.cutmix={mix.cutmix}'
+  on, both = mix.mixup or mix.cutmix, mix.mixup and mix.cutmix
+  return (
+    (
+      not on or mix.prob > 0,
+      f'mix.prob is 0 with {alphas}: nothing is ever mixed; give a chance '
+      'above 0, or 0 for both alphas',
+    ),
+    (
+      not both or 0 < mix.switch < 1,
+      f'mix.switch is {mix.switch} with {alphas}: one of them is never drawn; '
+      'give a chance between 0 and 1, or 0 for that alpha',
+    ),
+    (
+      not on or config.batch > 1,
+      f'batch is 1 with {alphas}: a clip has no other to be mixed with; give a '
+      'batch of at least 2',
+    ),
+  )
+
+
+def _augment(config: 'Config') -> tuple[tuple[bool, str], ...]:
+  """What must hold of the augmentation."""
+  augment, size = config.augment, config.clip.size
+  low, high = augment.short_side
+  return (
+    (
+      augment.crop != 'square' or size <= low <= high,
+      f'augment.short_side is {(low, high)} with crops of {size} pixels; '
+      f'wanted clip.size <= low <= high, or the crop is larger than the frame',
+    ),
+    (
+      augment.crop == 'square' or 1 <= low <= high or low == high == 0,
+      f'augment.short_side is {(low, high)}; wanted 1 <= low <= high, or '
+      '(0, 0) for frames as they are stored',
+    ),
+    (
+      augment.zoom[0] >= 1,
+      f'augment.zoom is {augment.zoom}; wanted factors of at least 1, or the '
+      'crop is larger than the frame; lower augment.short_side instead',
+    ),
+    (
+      bool(augment.scales),
+      'augment.scales is empty; give shares of the short side, largest first',
+    ),
+    (
+      not (augment.auto and augment.rand_n),
+      f'augment.auto={augment.auto} and augment.rand_n={augment.rand_n} are '
+      'two policies; leave one of them out',
+    ),
+    (
+      not augment.jitter
+      or any(
+        (augment.brightness, augment.contrast, augment.saturation, augment.hue)
+      ),
+      'augment.jitter is set and brightness, contrast, saturation and hue are '
+      'all 0; set one of them, or augment.jitter=0',
+    ),
+    (
+      config.batch % augment.repeats == 0,
+      f'batch {config.batch} does not divide into examples of '
+      f'augment.repeats={augment.repeats} clips each; make it a multiple',
+    ),
+  )
+
+
+def _read_of_augment(augment: Any) -> tuple[tuple[str, bool, str], ...]:
+  """Fields, whether something reads them, and what would."""
+  policy = bool(augment.auto or augment.rand_n)
+  jitter = 'jitter_each brightness contrast saturation hue'
+  erase = 'erase_area erase_aspect erase_count erase_with'
+  return (
+    (
+      'short_draw',
+      augment.short_side[0] < augment.short_side[1],
+      'two ends of augment.short_side',
+    ),
+    ('zoom', augment.crop == 'square', 'augment.crop=square'),
+    ('area aspect', augment.crop == 'area', 'augment.crop=area'),
+    (
+      'scales places',
+      augment.crop == 'multi_scale',
+      'augment.crop=multi_scale',
+    ),
+    (
+      'rand_m rand_mstd rand_inc rand_p',
+      augment.rand_n > 0,
+      'augment.rand_n above 0',
+    ),
+    ('policy_on', policy, 'augment.auto or augment.rand_n'),
+    (jitter, augment.jitter > 0, 'augment.jitter above 0'),
+    (erase, augment.erase > 0, 'augment.erase above 0'),
+  )
+
+
 def _check_read(config: 'Config') -> None:
   """Refuses fields that another field makes idle."""
-  optim, clip = config.optim, config.clip
+  optim, clip, mix = config.optim, config.clip, config.mix
   for section, fields, read, reason in (
     ('optim', 'momentum nesterov', optim.name == 'sgd', 'optim.name=sgd'),
     ('optim', 'b1 b2 eps', optim.name == 'adamw', 'optim.name=adamw'),
@@ -109,11 +235,22 @@ def _check_read(config: 'Config') -> None:
       optim.weight_decay > 0,
       'optim.weight_decay above 0',
     ),
-    ('clip', 'short', clip.sampling == 'dense', 'clip.sampling=dense'),
+    *_unsampled(clip.sampling),
     ('loss', 'token_share', bool(config.loss.teacher), 'loss.teacher'),
+    *(('augment', *rule) for rule in _read_of_augment(config.augment)),
+    ('mix', 'prob', mix.mixup or mix.cutmix, 'mix.mixup or mix.cutmix'),
+    ('mix', 'switch', mix.mixup and mix.cutmix, 'both alphas above 0'),
   ):
     if not read:
       _refuse_unread(section, getattr(config, section), fields.split(), reason)
+
+
+def _unsampled(sampling: str) -> Iterator[tuple[str, str, bool, str]]:
+  """The fields of a clip that its sampling rule does not read."""
+  for field in ('stride', 'unit', 'fps', 'short'):
+    rules = [rule for rule, fields in SAMPLING.items() if field in fields]
+    if sampling not in rules:
+      yield 'clip', field, False, f'clip.sampling={" or ".join(rules)}'
 
 
 def _compiles(regex: str) -> bool:

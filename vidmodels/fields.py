@@ -11,9 +11,14 @@ from vidmodels.typing import (
   BelowOne,
   Count,
   Fraction,
+  Half,
+  Level,
   NotNegative,
   Positive,
   PositiveFloat,
+  Range,
+  Share,
+  Shares,
 )
 
 
@@ -35,19 +40,67 @@ class Clip:
   """Which frames make a clip, and how large the model sees them."""
 
   frames: Positive = 8
-  sampling: Literal['dense', 'segment'] = 'dense'  # segment: TSN, no stride
-  stride: PositiveFloat = 1.0  # between sampled frames, in `unit`
-  unit: Literal['frame', 'second'] = 'frame'
+  # Rules of data/samplers, each with the fields that it reads.
+  sampling: Literal[
+    'dense',  # stride, unit, short
+    'segment',
+    'pyslowfast',  # stride, fps
+    'pyslowfast_segment',
+    'mmaction',  # stride
+    'mmaction_segment',  # stride
+    'vidtr',  # stride
+    'dmvr',  # stride
+    'uniform',  # stride, fps
+  ] = 'dense'
+  stride: PositiveFloat = 1.0  # between sampled frames
+  unit: Literal['frame', 'second'] = 'frame'  # of the stride
+  fps: NotNegative = 0.0  # rate the stride counts at; 0: the video's own
   short: Literal['clamp', 'loop'] = 'clamp'  # past the end of a short video
   size: Positive = 224  # height and width of the crop, pixels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Augment:
-  """What training varies, drawn once a clip."""
+  """What training varies, drawn once a clip unless said."""
 
-  short_side: tuple[int, int] = (256, 320)  # uniform, pixels, both included
+  # The crop; `augment/crops.py` has the three kinds.
+  crop: Literal['square', 'area', 'multi_scale'] = 'square'
+  # Of the frame it is cut from, pixels, both included. (0, 0): as stored, for
+  # crops that are resized.
+  short_side: tuple[int, int] = (256, 320)
+  short_draw: Literal['uniform', 'inverse'] = 'uniform'
+  zoom: Range = (1.0, 1.0)  # square: and then by a factor, at least 1
+  area: Shares = (0.08, 1.0)  # area: share of the frame
+  aspect: Range = (3 / 4, 4 / 3)  # area: width over height
+  scales: tuple[Share, ...] = (1.0, 0.875, 0.75, 0.66)  # multi_scale
+  places: Literal[5, 13] = 13  # multi_scale
   flip: Fraction = 0.5  # chance; the data set's flip policy decides if it may
+  # A policy: AutoAugment's v0, or RandAugment of rand_n operations, with the
+  # numbers of timm's 'rand-n2-m9-mstd0.5-inc1-p0.5'.
+  auto: Literal['', 'v0'] = ''
+  rand_n: Count = 0
+  rand_m: Level = 9.0
+  rand_mstd: NotNegative = 0.0
+  rand_inc: bool = False
+  rand_p: Fraction = 0.5
+  policy_on: Literal['frame', 'crop'] = 'frame'
+  # Colours: chance of a jitter, its strengths, chance of grey.
+  jitter: Fraction = 0.0
+  jitter_each: Literal['clip', 'frame'] = 'clip'
+  brightness: NotNegative = 0.4
+  contrast: NotNegative = 0.4
+  saturation: NotNegative = 0.2
+  hue: Half = 0.1  # share of the circle
+  grey: Fraction = 0.0
+  # Random erasing: chance, shares of the crop, height over width.
+  erase: Fraction = 0.0
+  erase_area: Shares = (0.02, 1 / 3)
+  erase_aspect: Range = (0.3, 1 / 0.3)
+  erase_count: Positive = 1  # boxes at most
+  erase_with: Literal['mean', 'black', 'colour', 'noise'] = 'mean'
+  # Each example so often in a row, with draws of its own; an epoch is as many
+  # times longer.
+  repeats: Positive = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,6 +110,8 @@ class Views:
   temporal: Positive = 1
   spatial: Literal[1, 3] = 3
   short_side: Count = 0  # pixels; 0: the clip's size
+  long_side: Literal['floor', 'round'] = 'floor'  # of a fraction of a pixel
+  centre: Literal['ceil', 'floor'] = 'ceil'  # of a middle between two pixels
   average: Literal['logits', 'probs'] = 'logits'
   batch: Positive = 8  # views a step, over all devices
 
@@ -100,6 +155,19 @@ class Loss:
   # Workdir of a trained model whose answer for every token is a label too.
   teacher: str = ''
   token_share: Fraction = 0.5  # of the loss, for the teacher's labels
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mix:
+  """Clips of a batch mixed with each other, and their labels alike.
+
+  The share that a clip keeps is drawn of Beta(alpha, alpha) once a step.
+  """
+
+  mixup: NotNegative = 0.0  # alpha of blending whole clips; 0: off
+  cutmix: NotNegative = 0.0  # alpha of putting a box into the clip; 0: off
+  prob: Fraction = 1.0  # chance that a batch is mixed
+  switch: Fraction = 0.5  # chance of cutmix, where both are on
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,19 @@ PositiveFloat = Annotated[float, 'above 0', lambda v: v > 0]
 NotNegative = Annotated[float, 'at least 0', lambda v: v >= 0]
 Fraction = Annotated[float, 'from 0 to 1', lambda v: 0 <= v <= 1]
 BelowOne = Annotated[float, 'from 0 to below 1', lambda v: 0 <= v < 1]
+Half = Annotated[float, 'from 0 to 0.5', lambda v: 0 <= v <= 0.5]
+Level = Annotated[float, 'from 0 to 10', lambda v: 0 <= v <= 10]
+Range = Annotated[
+  tuple[float, float],
+  'two numbers above 0, the lower first',
+  lambda v: 0 < v[0] <= v[1],
+]
+Share = Annotated[float, 'above 0 and at most 1', lambda v: 0 < v <= 1]
+Shares = Annotated[
+  tuple[float, float],
+  'two numbers above 0 and at most 1, the lower first',
+  lambda v: 0 < v[0] <= v[1] <= 1,
+]
 Seed = Annotated[int, 'from 0 to 2**32 - 1', lambda v: 0 <= v < 2**32]
 
 

@@ -199,7 +199,7 @@ def test_a_clip_is_cut_alike_in_every_frame_and_in_order():
 def test_only_the_sampled_frames_are_decoded_and_each_once(monkeypatch):
   decoded, decode = [], augment.decode
   spy = lambda data: decoded.append(data) or decode(data)
-  monkeypatch.setattr(augment, 'decode', spy)
+  monkeypatch.setattr(augment.frames, 'decode', spy)
   jpegs = [jpeg(ramp(20, 20 + t)) for t in range(3)]
   broken = [b'not an image', *jpegs, b'nor this']
   choose = lambda height, width: Crop(short_side=20, top=0, left=0)

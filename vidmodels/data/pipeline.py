@@ -115,7 +115,7 @@ def train_batches(
     records: what to train on.
     clip: which frames, and the size of the crop.
     augment: what varies from clip to clip.
-    data: threads, and batches made ahead.
+    data: threads, batches made ahead, and the mean of what is erased.
     batch: clips of a step, over all processes.
     seed: of the order and of the augmentation.
     rows: the rows of the global batch that this process feeds, in the order
@@ -139,8 +139,12 @@ def train_batches(
   rows = _checked_rows(rows, batch)
   if not 0 <= start_step <= steps:
     raise ValueError(f'{start_step=} of {steps=}; give one from 0 to {steps}')
-  plan = Plan(examples=len(records), batch=batch, seed=seed)
-  item = functools.partial(_train_item, records, clip, augment, plan, mirror_K)
+  plan = Plan(
+    examples=len(records), batch=batch, seed=seed, repeats=augment.repeats
+  )
+  item = functools.partial(
+    _train_item, records, clip, augment, data, plan, mirror_K
+  )
   return Batches(item, rows=rows, steps=range(start_step, steps), data=data)
 
 
@@ -182,6 +186,7 @@ def _train_item(
   records: RecordSet,
   clip: config.Clip,
   augment: config.Augment,
+  data: config.Data,
   plan: Plan,
   mirror_K: np.ndarray,
   step: int,
@@ -190,13 +195,13 @@ def _train_item(
   g = plan.number(step, row)
   index, rng = plan.example(g), plan.rng(g)
   record = _read(records, index)
-  draw = functools.partial(
-    augmenting.draw, rng, augment=augment, size=clip.size
-  )
   with _named(records, index):
     frames = clips.train_indices(record.timestamps_us, clip, rng)
-    video, crop = augmenting.cut_clip(record.frames, frames, draw, clip.size)
-  labels = [mirror_K[k] for k in record.labels] if crop.flip else record.labels
+    video, drawn = augmenting.train_clip(
+      record.frames, frames, rng, augment, clip.size, data
+    )
+  flip = drawn.crop.flip
+  labels = [mirror_K[k] for k in record.labels] if flip else record.labels
   return _item(video, _labels(records, labels), index=index)
 
 
@@ -217,11 +222,7 @@ def _view_item(
   when, where = viewing.split(view, views)
   record = _read(records, index)
   choose = functools.partial(
-    viewing.crop_of,
-    size=clip.size,
-    short_side=viewing.short_side(views, clip.size),
-    view=where,
-    views=views.spatial,
+    viewing.crop_of, size=clip.size, view=where, views=views
   )
   with _named(records, index):
     frames = clips.view_indices(

@@ -5,6 +5,10 @@ Clip g shows example `permutation(seed, epoch)[i]` with epoch, i = divmod(g, n)
 and draws its augmentation from a generator keyed by (seed, g). So nothing but
 the step number is state, any process may make any row, and no epoch skips or
 repeats an example, whether or not the batch divides n.
+
+With r repeats, epoch, i = divmod(g // r, n): r clips in a row show the same
+example, each with a generator of its own, and none of them stands in the next
+batch. An epoch is then n * r clips: every example r times.
 """
 
 import dataclasses
@@ -26,18 +30,27 @@ class Plan:
     examples: how many there are, n.
     batch: clips of a step, over all processes.
     seed: 0 to 2**64 - 1; equal seeds give equal streams.
+    repeats: clips of an example in a row, r; must divide the batch.
 
   Raises:
-    ValueError: if `examples` or `batch` is not positive or the seed no uint64.
+    ValueError: if a number is not positive, the seed no uint64 or the batch no
+      multiple of the repeats.
   """
 
   examples: int
   batch: int
   seed: int
+  repeats: int = 1
 
   def __post_init__(self):
-    if self.examples < 1 or self.batch < 1:
-      raise ValueError(f'{self} is empty; give at least 1 example and batch 1')
+    if min(self.examples, self.batch, self.repeats) < 1:
+      raise ValueError(
+        f'{self} is empty; give at least 1 example, batch 1 and repeats 1'
+      )
+    if self.batch % self.repeats:
+      raise ValueError(
+        f'repeats {self.repeats} of a batch of {self.batch}; give a divisor'
+      )
     if not 0 <= self.seed < 2**64:
       raise ValueError(f'seed {self.seed}; give one from 0 to 2**64 - 1')
 
@@ -47,7 +60,7 @@ class Plan:
 
   def example(self, g: int) -> int:
     """The example that clip `g` shows, 0 to n - 1."""
-    epoch, i = divmod(g, self.examples)
+    epoch, i = divmod(g // self.repeats, self.examples)
     with _LOCK:  # or every thread would shuffle the new epoch for itself
       return int(permutation(self.seed, epoch, self.examples)[i])
 
