@@ -111,7 +111,9 @@ def build(
   mesh = make_mesh(config.mesh, devices=devices)
   check_batch(config.batch, accumulate=config.accumulate, mesh=mesh)
   model = make_model(config, classes=classes)
-  sizes = dict(examples=examples, batch=config.batch)
+  # An epoch shows every example as often as it is repeated.
+  clips = examples * config.augment.repeats
+  sizes = dict(examples=clips, batch=config.batch)
   learning_rate = optim.schedule(config.optim, **sizes)
   tx_of = functools.partial(optim.optimizer, config.optim, learning_rate)
   clip = config.clip

@@ -61,6 +61,7 @@ def summary(run: Run, records: RecordSet) -> str:
   config, mesh = run.config, run.mesh.shape
   leaves = jax.tree.leaves(run.abstract.params)
   lost = len(records.manifest.lost)
+  clips = len(records) * config.augment.repeats  # of an epoch
   text = (
     f'{sum(leaf.size for leaf in leaves) / 1e6:.2f} M parameters in '
     f'{config.dtype} ({run.report.bytes_per_device / 1e6:.1f} MB a device), '
@@ -68,7 +69,7 @@ def summary(run: Run, records: RecordSet) -> str:
     f'batch {config.batch} in {config.accumulate} parts on mesh data '
     f'{mesh["data"]} x fsdp {mesh["fsdp"]} x tensor {mesh["tensor"]}, peak '
     f'learning rate {optim.peak_lr(config.optim, batch=config.batch):g}, '
-    f'{run.total} steps = {run.total * config.batch / len(records):.2f} epochs'
+    f'{run.total} steps = {run.total * config.batch / clips:.2f} epochs'
   )
   if run.report.dropped:
     text += f'; not split: {", ".join(run.report.dropped)}'
