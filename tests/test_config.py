@@ -51,7 +51,7 @@ def test_a_misspelt_field_fails_on_its_own_line():
     ({'clip': {'frames': 0}}, 'clip.frames is 0; wanted at least 1'),
     ({'clip': {'frames': 8.0}}, 'clip.frames is 8.0; wanted int'),
     ({'clip': {'unit': 'hour'}}, "clip.unit is 'hour'"),
-    ({'clip': {'sampling': 'segment', 'stride': 4.0}}, 'means nothing'),
+    ({'clip': {'sampling': 'segment', 'stride': 4.0}}, 'clip.stride is 4.0'),
     ({'clip': 8}, 'clip is 8; wanted the fields'),
     ({'data': {'dir': ''}}, 'data.dir is empty'),
     ({'data': {'std': [1.0, 0.0, 1.0]}}, 'std above 0'),

@@ -24,14 +24,8 @@ SAMPLING = {
   'dmvr': ('stride',),
   'uniform': ('stride', 'fps'),
 }
-# Those that take a stride with a fraction, or none.
-FRACTIONS = (
-  'dense',
-  'segment',
-  'pyslowfast',
-  'pyslowfast_segment',
-  'uniform',
-)
+# Rules whose stride is whole frames.
+WHOLE_STRIDES = ('mmaction', 'mmaction_segment', 'vidtr', 'dmvr')
 
 
 def check(config: 'Config') -> None:
@@ -43,6 +37,7 @@ def check(config: 'Config') -> None:
   for holds, message in (
     *_schedule(config),
     *_shapes(config),
+    *_sampling(config),
     *_augment(config),
     *_mixing(config),
   ):
@@ -87,18 +82,6 @@ def _shapes(config: 'Config') -> tuple[tuple[bool, str], ...]:
       f'init_head={config.init_head!r} and init_positions='
       f'{config.init_positions!r} say how a file is read and init_from names '
       'none; give it, or leave both at their defaults',
-    ),
-    (
-      clip.sampling in FRACTIONS or clip.stride == int(clip.stride),
-      f'clip.stride is {clip.stride} with clip.sampling={clip.sampling}, which '
-      'counts whole frames; round it, or set clip.sampling=dense',
-    ),
-    (
-      clip.sampling != 'pyslowfast_segment' or config.views.temporal <= 3,
-      f'views.temporal is {config.views.temporal}, and '
-      'clip.sampling=pyslowfast_segment has 3 views over time: the middle, the '
-      'start and the end of each segment; give at most 3, or set '
-      'clip.sampling=segment',
     ),
     (
       config.batch % config.accumulate == 0,
@@ -243,6 +226,24 @@ def _check_read(config: 'Config') -> None:
   ):
     if not read:
       _refuse_unread(section, getattr(config, section), fields.split(), reason)
+
+
+def _sampling(config: 'Config') -> tuple[tuple[bool, str], ...]:
+  """What must hold of the rule that chooses frames."""
+  clip, rule = config.clip, f'clip.sampling={config.clip.sampling}'
+  return (
+    (
+      clip.sampling not in WHOLE_STRIDES or clip.stride == int(clip.stride),
+      f'clip.stride is {clip.stride} with {rule}, which counts whole frames; '
+      'round it, or set clip.sampling=dense',
+    ),
+    (
+      clip.sampling != 'pyslowfast_segment' or config.views.temporal <= 3,
+      f'views.temporal is {config.views.temporal} with {rule}, which has 3: '
+      'the middle, the start and the end of each segment; give at most 3, or '
+      'set clip.sampling=segment',
+    ),
+  )
 
 
 def _unsampled(sampling: str) -> Iterator[tuple[str, str, bool, str]]:

@@ -7,6 +7,7 @@ import pytest
 
 from vidmodels.config import Clip
 from vidmodels.data import clips
+from vidmodels.data.samplers import dense
 from vidmodels.typing import InputError
 
 
@@ -89,27 +90,27 @@ def test_seconds_and_frames_agree_at_a_constant_rate(fps, short):
     by_time = Clip(frames=T, stride=stride / fps, short=short, unit='second')
     for n in range(1, T * stride + 6):
       times = stamps(n, fps)
-      count = clips.starts(times, by_frame)
-      assert clips.starts(times, by_time) == count
+      count = dense.starts(times, by_frame)
+      assert dense.starts(times, by_time) == count
       for start in range(count):
-        a = clips.dense(times, by_frame, start)
-        assert a.tolist() == clips.dense(times, by_time, start).tolist()
+        a = dense.frames(times, by_frame, start)
+        assert a.tolist() == dense.frames(times, by_time, start).tolist()
 
 
 def test_a_short_clip_in_seconds_loops_many_times_without_drifting():
   for n, fps in itertools.product((2, 3, 4, 7), (30, 24, 30000 / 1001)):
     clip = Clip(frames=200, stride=1 / fps, unit='second', short='loop')
-    index_T = clips.dense(stamps(n, fps), clip, 0)
+    index_T = dense.frames(stamps(n, fps), clip, 0)
     assert index_T.tolist() == [k % n for k in range(200)]
 
 
 def test_at_a_varying_rate_a_frame_is_the_one_on_show_at_its_time():
   times = np.array([0, 100_000, 150_000, 400_000, 900_000, 1_000_000])
   clip = Clip(frames=4, stride=0.15, unit='second')  # 0, .15, .3, .45 s on
-  assert clips.starts(times, clip) == 4  # the clip from 0.4 s ends at 0.85 s
-  assert clips.dense(times, clip, 0).tolist() == [0, 2, 2, 3]
-  assert clips.dense(times, clip, 1).tolist() == [1, 2, 3, 3]
-  assert clips.dense(times, clip, 3).tolist() == [3, 3, 3, 3]
+  assert dense.starts(times, clip) == 4  # the clip from 0.4 s ends at 0.85 s
+  assert dense.frames(times, clip, 0).tolist() == [0, 2, 2, 3]
+  assert dense.frames(times, clip, 1).tolist() == [1, 2, 3, 3]
+  assert dense.frames(times, clip, 3).tolist() == [3, 3, 3, 3]
   random = rng()
   starts = {clips.train_indices(times, clip, random)[0] for _ in range(200)}
   assert starts == {0, 1, 2, 3}
@@ -122,14 +123,14 @@ def test_random_rates_agree_with_the_definition_by_brute_force():
     times = np.concatenate([[0], np.cumsum(gaps)])
     clip = Clip(frames=5, stride=0.07, unit='second')
     fits = [t + 280_000 <= times[-1] for t in times]
-    count = clips.starts(times, clip)
+    count = dense.starts(times, clip)
     assert count == max(1, sum(fits))
     for start in range(count):
       wanted = [
         max(i for i, t in enumerate(times) if t <= times[start] + k * 70_000)
         for k in range(5)
       ]
-      assert clips.dense(times, clip, start).tolist() == wanted
+      assert dense.frames(times, clip, start).tolist() == wanted
 
 
 def test_where_the_clock_starts_does_not_matter():
@@ -191,7 +192,7 @@ def test_every_rule_gives_t_frames_of_the_video_for_every_length(clip):
 def test_views_are_distinct_when_the_video_is_long_enough(clip):
   for n in range(1, 60):
     if clip.sampling == 'dense':
-      room = clips.starts(stamps(n), clip)
+      room = dense.starts(stamps(n), clip)
     else:
       room = n // clip.frames
     for count in (2, 3, 4, 10):

@@ -35,34 +35,49 @@ def short_side(views: config.Views, size: int) -> int:
 
 
 def crop_of(
-  height: int, width: int, size: int, short_side: int, view: int, views: int
+  height: int,
+  width: int,
+  *,
+  size: int,
+  view: int,
+  views: config.Views,
 ) -> Crop:
-  """Where spatial view `view` of `views` cuts a frame.
+  """Where spatial view `view` of `views.spatial` cuts a frame.
 
   One view is the centre. Three are left, centre, right if the frame is at least
   as wide as high, else top, centre, bottom; each in the middle of the other
-  axis. A middle between two pixels is the one further right or down (ceil), as
-  PySlowFast and scenic have it; DMVR's centre is the other one (floor).
+  axis. With a slack of g pixels the centre is at
+
+    ceil(g / 2)  if `views.centre` is 'ceil', and the last crop at g: so does
+      PySlowFast, and with it TimeSformer and X-ViT, and scenic;
+    floor(g / 2)  if it is 'floor', and the last crop at twice that, a pixel
+      short of the end for an odd g: so does mmaction2, and with it DualFormer
+      and Video-FocalNets, and VidTr. DMVR's only crop is this centre.
+
+  Releases that count left, right, centre differ in the views' numbers only.
 
   Args:
     height: of the frame as stored, pixels.
     width: of the frame as stored, pixels.
     size: height and width of the crop.
-    short_side: what the frame's short side is resized to first.
-    view: which view, 0 to views - 1.
-    views: 1 or 3.
+    view: which view, 0 to views.spatial - 1.
+    views: how many there are, and how frames are resized and centred.
 
   Raises:
-    ValueError: if there is no such view, or the crop does not fit.
+    InputError: if the crop does not fit.
+    ValueError: if there is no such view.
   """
-  if views not in (1, 3) or not 0 <= view < views:
-    raise ValueError(f'spatial {view=} of {views}; give 0 of 1, or 0 to 2 of 3')
-  if short_side < size:
-    raise ValueError(f'{size=} does not fit in {short_side=}; make it larger')
-  new_height, new_width = resized(height, width, short_side)
-  top, left = (new_height - size + 1) // 2, (new_width - size + 1) // 2
-  if views == 3 and width >= height:
-    left = (0, left, new_width - size)[view]
-  elif views == 3:
-    top = (0, top, new_height - size)[view]
-  return Crop(short_side=short_side, top=top, left=left)
+  if views.spatial not in (1, 3) or not 0 <= view < views.spatial:
+    raise ValueError(
+      f'spatial {view=} of {views.spatial}; give 0 of 1, or 0 to 2 of 3'
+    )
+  side = short_side(views, size)
+  new_height, new_width = resized(height, width, side, views.long_side)
+  slack = (new_height - size, new_width - size)
+  up = 1 if views.centre == 'ceil' else 0
+  top, left = ((s + up) // 2 for s in slack)
+  if views.spatial == 3 and width >= height:
+    left = (0, left, slack[1] if up else 2 * left)[view]
+  elif views.spatial == 3:
+    top = (0, top, slack[0] if up else 2 * top)[view]
+  return Crop(short_side=side, long_side=views.long_side, top=top, left=left)

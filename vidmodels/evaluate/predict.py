@@ -132,7 +132,7 @@ class Predictor:
     height, width = frame_HWC.shape[:2]
     if min(height, width) <= side:
       return frame_HWC
-    H, W = resized(height, width, side)
+    H, W = resized(height, width, side, self.views.long_side)
     return cv2.resize(frame_HWC, (W, H), interpolation=cv2.INTER_LINEAR)
 
   def chosen(self, times_us: np.ndarray) -> np.ndarray:
@@ -167,12 +167,11 @@ class Predictor:
     """The views of a stretch, cut as evaluation cuts, [V, T, H, W, C]."""
     size, views = self.trained.config.clip.size, self.views
     height, width = next(iter(stretch.frames.values())).shape[:2]
-    side = viewing.short_side(views, size)
     chosen = self.chosen(stretch.times_us)
     made = []
     for number in range(viewing.count(views)):
       when, where = viewing.split(number, views)
-      crop = viewing.crop_of(height, width, size, side, where, views.spatial)
+      crop = viewing.crop_of(height, width, size=size, view=where, views=views)
       frames = [cut(stretch.frames[int(i)], crop, size) for i in chosen[when]]
       made.append(np.stack(frames))
     return np.stack(made)

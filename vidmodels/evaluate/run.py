@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 
 from vidmodels import config as cfg
-from vidmodels.data import pipeline
+from vidmodels.data import clips, pipeline
 from vidmodels.data.shards import RecordSet
 from vidmodels.data.tfrecord import write_atomically
 from vidmodels.evaluate import accuracy
@@ -116,7 +116,7 @@ def score(
 def _same_rate(trained: Trained, records: RecordSet) -> None:
   """Refuses records of another rate where frames are what is counted."""
   fps = records.manifest.options.get('fps', 0.0)
-  if fps != trained.fps and trained.config.clip.unit == 'frame':
+  if fps != trained.fps and not clips.by_time(trained.config.clip):
     raise InputError(
       f'the records were prepared with --fps {fps:g}, those of the checkpoint '
       f'with {trained.fps:g} (0 keeps the rate), and the recipe counts frames; '

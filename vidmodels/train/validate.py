@@ -1,15 +1,15 @@
-"""Validation while training: one centre view a video, named as such.
+"""Validation while training: one view a video, named as such.
 
 The number is `val_clip/...`: accuracy of single clips of the test split. The
 accuracy of videos over several views is `vidmodels evaluate`'s.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from vidmodels import config as cfg
-from vidmodels.data import pipeline
+from vidmodels.data import clips, pipeline
 from vidmodels.data.shards import RecordSet
 from vidmodels.train import losses, metrics, scores, step
 from vidmodels.train.build import Run
@@ -40,15 +40,15 @@ def make(
   ours, theirs = (
     r.manifest.options.get('fps', 0.0) for r in (trained_on, records)
   )
-  if ours != theirs and config.clip.unit == 'frame':
+  if ours != theirs and not clips.by_time(config.clip):
     raise InputError(
       f'the test split was prepared with --fps {theirs:g}, the training split '
       f'with {ours:g}, and the recipe counts frames; prepare them alike'
     )
-  views = cfg.Views(
+  views = dataclasses.replace(
+    config.views,
     temporal=1,
     spatial=1,
-    short_side=config.views.short_side,
     batch=whole_batch(config.views.batch, run.mesh),
   )
   score = scores.make_score_step(

@@ -1,0 +1,52 @@
+"""'pyslowfast_segment': one frame of each of T segments that share their ends.
+
+As released with TimeSformer and X-ViT for Something-Something V2. Of n frames,
+segment i runs from round(i * (n - 1) / T) to round((i + 1) * (n - 1) / T),
+halves to the even number, both ends included: a segment's last frame is the
+next one's first. Training draws a frame of each, on its own, so that two in a
+row may be the same frame. View 0 takes the middle, (first + last) // 2, view 1
+each segment's first frame and view 2 its last.
+
+Odd: X-ViT names these three views and TimeSformer only the first, which its
+further "views" repeat; here a fourth is refused. The three differ if n is above
+T + 1. No stride, and no short rule: a video of fewer frames repeats some, in
+order.
+"""
+
+import numpy as np
+
+from vidmodels import config
+from vidmodels.typing import InputError
+
+
+def train(
+  times_n: np.ndarray, clip: config.Clip, rng: np.random.Generator
+) -> np.ndarray:
+  """Draws a frame of each segment, both ends included."""
+  first_T, last_T = _segments(len(times_n), clip.frames)
+  return rng.integers(first_T, last_T, endpoint=True)
+
+
+def view(
+  times_n: np.ndarray, clip: config.Clip, view: int, views: int
+) -> np.ndarray:
+  """The frames of test view `view`; `views` may be up to 3.
+
+  Raises:
+    InputError: if there are more.
+  """
+  if views > 3:
+    raise InputError(
+      f'{views} views over time came with clip.sampling=pyslowfast_segment, '
+      'which has 3: the middle, the start and the end of each segment; give at '
+      'most 3, or set clip.sampling=segment'
+    )
+  first_T, last_T = _segments(len(times_n), clip.frames)
+  return ((first_T + last_T) // 2, first_T, last_T)[view]
+
+
+def _segments(n: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
+  """First and last frame of each of T segments."""
+  size = (n - 1) / frames
+  edges = np.round(size * np.arange(frames + 1)).astype(np.int64)
+  return edges[:-1], edges[1:]
