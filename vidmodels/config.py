@@ -22,6 +22,7 @@ from vidmodels.fields import (
   Log,
   Loss,
   Mesh,
+  Mix,
   Optim,
   Views,
 )
@@ -36,6 +37,7 @@ __all__ = [
   'Log',
   'Loss',
   'Mesh',
+  'Mix',
   'Optim',
   'Views',
   'as_dict',
@@ -62,6 +64,7 @@ class Config:
   views: Views = Views()
   optim: Optim = Optim()
   loss: Loss = Loss()
+  mix: Mix = Mix()
   mesh: Mesh = Mesh()
   checkpoint: Checkpoint = Checkpoint()
   log: Log = Log()
