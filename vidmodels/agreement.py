@@ -189,7 +189,7 @@ def _read_of_augment(augment: Any) -> tuple[tuple[str, bool, str], ...]:
     ('zoom', augment.crop == 'square', 'augment.crop=square'),
     ('area aspect', augment.crop == 'area', 'augment.crop=area'),
     (
-      'scales places',
+      'scales scale_gap places',
       augment.crop == 'multi_scale',
       'augment.crop=multi_scale',
     ),

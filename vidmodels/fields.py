@@ -73,6 +73,8 @@ class Augment:
   area: Shares = (0.08, 1.0)  # area: share of the frame
   aspect: Range = (3 / 4, 4 / 3)  # area: width over height
   scales: tuple[Share, ...] = (1.0, 0.875, 0.75, 0.66)  # multi_scale
+  # multi_scale: how far apart the scales of height and width may stand.
+  scale_gap: Count = 1
   places: Literal[5, 13] = 13  # multi_scale
   flip: Fraction = 0.5  # chance; the data set's flip policy decides if it may
   # A policy: AutoAugment's v0, or RandAugment of rand_n operations, with the
