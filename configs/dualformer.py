@@ -9,12 +9,11 @@ released configurations, which are not always the paper's: it prints a batch of
 is none for base on a small set, nor for tiny on HMDB-51 and Diving-48; they
 have their neighbours' values.
 
-What the release does and this does not: crops of a random area (8 to 100 %) and
-shape, where here a square is cut from a short side of 256; a tenth of the
-learning rate for all but the head and the position encodings; a rate that
-changes once an epoch, here every step; batch statistics of each GPU alone. Its
-small sets are normalised by other means and deviations than the Kinetics
-weights they start from, and so they are here.
+What the release does and this does not: a tenth of the learning rate for all
+but the head and the position encodings; a rate that changes once an epoch, here
+every step; batch statistics of each GPU alone. Its small sets are normalised by
+other means and deviations than the Kinetics weights they start from, and so
+they are here.
 
 Tiny on UCF-101 sees 16 frames. The release builds new kernels for them, which
 its Kinetics file cannot fill and which therefore start at random; here they
@@ -85,7 +84,7 @@ def get_config(arg: str = ''):
   short = size == 'tiny' and dataset in ('hmdb51', 'ucf101')
   c.clip.update(frames=16 if short else 32, stride=2.0 if kinetics else 4.0)
   c.clip.short = 'loop'
-  c.augment.short_side = (256, 256)
+  c.augment.update(crop='area', short_side=(256, 256))
   c.views.update(temporal=4, spatial=1 if kinetics else 3, average='probs')
   lr = 5e-4 if (size, dataset) == ('base', 'k600') else 1e-3
   c.optim.update(

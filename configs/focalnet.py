@@ -27,7 +27,14 @@ def get_config(arg: str = ''):
   c.data.dir = 'records/k400'
   c.data.update(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
   c.clip.update(frames=8, sampling='segment', size=224)
-  c.augment.update(short_side=(256, 256), flip=0.5)
+  c.augment.update(
+    crop='area',
+    short_side=(256, 256),
+    flip=0.5,
+    jitter=0.8,
+    jitter_each='frame',
+    grey=0.2,
+  )
   c.views.update(temporal=4, spatial=3, short_side=224, average='probs')
   c.batch = 32
   c.optim.update(

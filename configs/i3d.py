@@ -8,8 +8,6 @@ steps at epochs 40 and 80 of 100. Slowfast is SlowFast's I3D 8 x 8: every eighth
 of 64 frames, a cosine over 196 epochs with 34 of warm-up, norms not decayed.
 mmaction2 starts from an image ResNet-50. What they do and this does not:
 
-* mmaction2 crops corners and the centre at full and at .8 of the short side;
-  here the short side is uniform between what those two amount to.
 * Both test on 3 crops of 256 pixels, here of the clip's own size.
 * SlowFast takes exact statistics from 200 batches before a test; here they are
   the running ones.
@@ -54,8 +52,14 @@ def get_config(arg: str = ''):
   else:
     c.data.update(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     c.clip.update(frames=32, stride=2.0)
-    # A crop of all of 256 pixels, or of .8 of them, resized to 224.
-    c.augment.short_side = (224, 280)
+    # The corners and the middle, squares of all of 256 pixels or of .8.
+    c.augment.update(
+      crop='multi_scale',
+      short_side=(256, 256),
+      scales=(1.0, 0.8),
+      scale_gap=0,
+      places=5,
+    )
     c.optim.update(
       lr=0.01,
       nesterov=False,

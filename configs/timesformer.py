@@ -14,10 +14,9 @@ warm-up. Nothing was released for Diving-48 and HowTo100M, for other sizes than
 b16 and for the last four kinds of attention: they have Kinetics' settings.
 Some things differ. One test view over time is the middle of the video (as the
 paper says; the release takes its start). SSv2's segments are of equal length,
-the release's are rounded from one frame fewer; its short side is uniform, the
-release's inverse is; its frames are RGB, those of the released weights were
-BGR. HowTo100M is tested on as many clips as cover a video of mean length; the
-paper takes as many as cover each.
+the release's are rounded from one frame fewer; its frames are RGB, those of the
+released weights were BGR. HowTo100M is tested on as many clips as cover a video
+of mean length; the paper takes as many as cover each.
 
 The paper's top-1 (1 x 3 views) for base, high and long: K400 78.0, 79.7, 80.7;
 K600 79.1, 81.8, 82.2; SSv2 59.5, 62.2, 62.4; Diving-48 74.9, 78.0, 81.0. For
@@ -98,6 +97,7 @@ def get_config(arg: str = ''):
     stride = (T * rate - 1) / (T - 1) / 30
     c.clip.update(frames=T, stride=stride, unit='second')
   c.augment.short_side = SHORT_SIDES[c.clip.size]
+  c.augment.short_draw = 'inverse' if dataset == 'ssv2' else 'uniform'
   # Three pairs of SSv2's classes tell left from right.
   c.augment.flip = 0.0 if dataset == 'ssv2' else 0.5
   views = HOWTO100M_VIEWS.get(T, 1) if dataset == 'howto100m' else 1

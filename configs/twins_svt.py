@@ -38,7 +38,7 @@ def get_config(arg: str = ''):
   c.data.dir = f'records/{dataset}'
   c.data.update(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
   c.clip.update(frames=8, stride=8.0, short='loop')
-  c.augment.short_side = (256, 256)
+  c.augment.update(crop='area', short_side=(256, 256))
   c.views.update(temporal=4, spatial=1, average='probs')
   c.optim.update(
     name='adamw',

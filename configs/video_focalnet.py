@@ -16,8 +16,7 @@ It starts from focalnet_{tiny,small,base}_srf of ImageNet-1K, which `init_from`
 takes; on SSv2, Diving48 and ActivityNet the paper starts from Kinetics-400
 weights. Other differences to the release:
 
-* No mixup or cutmix (each batch has one of the two), no random resized crop, no
-  colour jitter and no grey.
+* No mixup or cutmix (each batch has one of the two).
 * Warm-up ends where the cosine then stands, at .93 of the peak; the release's
   ends at the peak, so that its rate falls by .07 of it at once.
 * The 4 clips of a test are the same every time; the release draws them anew,
@@ -59,7 +58,12 @@ def get_config(arg: str = ''):
   c.clip.update(frames=8, sampling='segment', size=224)
   # Three pairs of SSv2's classes tell left from right.
   c.augment.update(
-    short_side=(256, 256), flip=0.0 if dataset == 'ssv2' else 0.5
+    crop='area',
+    short_side=(256, 256),
+    flip=0.0 if dataset == 'ssv2' else 0.5,
+    jitter=0.8,
+    jitter_each='frame',
+    grey=0.2,
   )
   c.views.update(temporal=4, spatial=3, short_side=224, average='probs')
   c.batch = BATCHES.get((size, dataset), 32)

@@ -12,13 +12,12 @@ nothing but flips and crops. The paper prints batch 384 for VidTr-S where the
 released files say 24, at the same rate. C-VidTr pools in layers 1, 3 and 5 as
 released; the paper's Table 1 has 1, 2 and 4, and so has `written`.
 
-What differs, or is not done here. The release scales frames to a short side of
-256 and then by up to 1.25; here the short side is uniform between the same
-ends. It takes 64 frames' worth of indices in training, 9.1 apart for T = 8, and
-every eighth in tests; here both take every ninth, first and last included. Its
-tests crop at a short side of 224, as here. UCF-101 and HMDB-51 start from
-Kinetics weights for 6 epochs at a rate that nobody prints. Charades, 32 frames
-of every fourth, has several labels a clip, which the trainer does not take yet.
+What differs, or is not done here. The release takes 64 frames' worth of indices
+in training, 9.1 apart for T = 8, and every eighth in tests; here both take
+every ninth, first and last included. Its tests crop at a short side of 224, as
+here. UCF-101 and HMDB-51 start from Kinetics weights for 6 epochs at a rate
+that nobody prints. Charades, 32 frames of every fourth, has several labels a
+clip, which the trainer does not take yet.
 
 C-VidTr in a single pass is vidtr:compact-s with --config.clip.sampling=segment
 and --config.clip.stride=1.0 --config.views.temporal=1, and as many
@@ -114,7 +113,7 @@ def get_config(arg: str = ''):
     c.clip.sampling = 'segment'
   else:
     c.clip.stride = (SPAN - 1) / (T - 1)
-  c.augment.short_side = (256, 320)
+  c.augment.update(short_side=(256, 256), zoom=(1.0, 1.25))
   # Three pairs of SSv2's classes tell left from right.
   c.augment.flip = 0.0 if dataset == 'ssv2' else 0.5
   # Segments span the video in one pass.

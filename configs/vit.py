@@ -41,6 +41,7 @@ def get_config(arg: str = ''):
   else:
     c.clip.update(frames=8, stride=255 / 7 / 30, unit='second')
   c.augment.short_side = (256, 320)
+  c.augment.short_draw = 'inverse' if dataset == 'ssv2' else 'uniform'
   # Three pairs of SSv2's classes tell left from right.
   c.augment.flip = 0.0 if dataset == 'ssv2' else 0.5
   c.views.update(temporal=1, spatial=3, average='logits')

@@ -11,15 +11,16 @@ five epochs of warm-up, batch 64. Nothing was released for EPIC; it has SSv2's
 settings, with two heads: 97 verbs and 300 nouns. The largest size and other
 numbers of frames are the paper's Tables 5 to 8, with the released settings.
 
-Of the release these are not done here: AutoAugment, mixup (Kinetics), crops of
-a corner or an edge with sides of their own (Kinetics; sizes are drawn between
-the same ends here, and crops are square), random erasing (SSv2). Other things
-differ. The one test view of Kinetics is the middle of the video, the release's
-its start; SSv2's two take a quarter and three quarters of each segment, the
-release's its middle and its start; SSv2's segments are of equal length, the
-release's are rounded from one frame fewer; its short side is uniform, the
-release's inverse is. Each of EPIC's heads has a loss of its own in the paper;
-a data set with one label a clip cannot train them.
+AutoAugment changes whole frames before the crop is cut, and makes one clip in
+31 black, as in the release. Of the release mixup (Kinetics) is not done here.
+Other things differ. Geometry is bilinear, where the release draws bilinear or
+bicubic for every frame; the crops of Kinetics are shrunk without antialiasing,
+the release's with it. The one test view of Kinetics is the middle of the video,
+the release's its start; SSv2's two take a quarter and three quarters of each
+segment, the release's its middle and its start; SSv2's segments are of equal
+length, the release's are rounded from one frame fewer. Each of EPIC's heads has
+a loss of its own in the paper; a data set with one label a clip cannot train
+them.
 
 The paper's top-1 with 8 and 16 frames (1 x 3 views): K400 78.5, 80.2; K600
 82.5, 84.5; SSv2 64.4, 66.2. It starts from ImageNet-21k weights; from scratch
@@ -73,13 +74,12 @@ def get_config(arg: str = ''):
   if kinetics:
     # 256 frames, of which the first and the last are taken: with 16 every 17th.
     c.clip.stride = 255 / (T - 1)
-    # The release's crops: 1, .875, .75 or .66 of the shorter side.
-    c.augment.short_side = (224, 340)
+    c.augment.update(crop='multi_scale', short_side=(0, 0))
   else:
     c.clip.sampling = 'segment'
-    c.augment.short_side = (256, 320)
+    c.augment.update(short_side=(256, 320), short_draw='inverse', erase=0.5)
   # Three pairs of SSv2's classes tell left from right.
-  c.augment.flip = 0.5 if kinetics else 0.0
+  c.augment.update(auto='v0', flip=0.5 if kinetics else 0.0)
   c.views.update(temporal=1 if kinetics else 2, spatial=3, average='logits')
   c.optim.update(
     name='sgd',

@@ -89,7 +89,13 @@ def draw(
     top, left, *box = area_box(rng, H, W, augment.area, augment.aspect)
   else:
     top, left, *box = scale_box(
-      rng, H, W, augment.scales, places=augment.places, size=size
+      rng,
+      H,
+      W,
+      augment.scales,
+      gap=augment.scale_gap,
+      places=augment.places,
+      size=size,
     )
   return Crop(
     short_side=side,
@@ -148,21 +154,23 @@ def scale_box(
   width: int,
   scales: tuple[float, ...],
   *,
+  gap: int,
   places: int,
   size: int,
 ) -> tuple[int, int, int, int]:
   """A box whose sides are scales of the short side, at a fixed place (TSN).
 
-  Height and width have scales of their own that stand next to each other in
-  `scales`, or one; all such pairs are equally likely. Places count in quarters
-  of what is left, rounded down to whole pixels: the corners and the middle; of
-  13 places also the middles of the edges and of the quarters.
+  Height and width have scales of their own that stand at most `gap` apart in
+  `scales`; all such pairs are equally likely. Places count in quarters of what
+  is left, rounded down to whole pixels: the corners and the middle; of 13
+  places also the middles of the edges and of the quarters.
 
   Args:
     rng: where the draws come from.
     height: of the frame, pixels.
     width: of the frame, pixels.
     scales: shares of the frame's short side.
+    gap: 0 for squares.
     places: 5 or 13.
     size: of the crop: a side within 2 pixels of it is made equal.
 
@@ -175,7 +183,7 @@ def scale_box(
   pairs = [
     (sides[i], sides[j])
     for i, j in itertools.product(range(len(sides)), repeat=2)
-    if abs(i - j) <= 1
+    if abs(i - j) <= gap
   ]
   h, w = pairs[rng.integers(len(pairs))]
   down, right = PLACES[rng.integers(places)]
