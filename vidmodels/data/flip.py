@@ -1,7 +1,7 @@
 """What a mirror does to the labels of a data set."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -49,8 +49,12 @@ class FlipPolicy:
         )
 
   @classmethod
-  def parse(cls, text: str) -> Self:
-    """Reads 'free', 'forbid' or 'swap:left=right,3=4'.
+  def parse(cls, text: str, mirror: Sequence[tuple[str, str]] = ()) -> Self:
+    """Reads 'free', 'forbid', 'swap:left=right,3=4' or 'swap'.
+
+    Args:
+      text: the policy.
+      mirror: the data set's own pairs, which 'swap' alone means.
 
     Raises:
       InputError: if the text is none of these.
@@ -66,6 +70,8 @@ class FlipPolicy:
         f'flip policy {text!r} came; wanted pairs as in '
         'swap:left=right,up=down; give labels as numbers if a name has = or ,'
       )
+    if kind == 'swap' and not rest.strip():
+      pairs = tuple(mirror)
     return cls(kind, pairs)
 
   def to_json(self) -> dict[str, Any]:

@@ -5,35 +5,50 @@ import pathlib
 
 from vidmodels.data.annotations.rows import VIDEO_SUFFIXES, utf8
 
+_IMAGES = frozenset({'.jpg', '.jpeg', '.png'})
+
 
 class VideoFiles:
   """The video files below a folder, found by name.
 
-  A file is known by its path below the folder and by its name, each with and
-  without the suffix. Where two files have the same name the first in the order
-  of their paths is taken, and `ambiguous` says so: copies of a data set hold a
-  video under several class folders.
+  A name is a file's own or ends its path below the folder, with or without the
+  suffix: 'a', 'a.mp4' and 'run/a' all find 'train/run/a.mp4'. Where a name fits
+  several files the first in the order of their paths is taken, and `ambiguous`
+  says so: copies of a data set hold a video under several class folders.
 
   Attributes:
     folder: where they are; None to find nothing: every path is a mere name.
+    images: image files seen: where there is no video, extracted frames.
   """
 
   def __init__(self, folder: pathlib.Path | None):
     self.folder = folder
-    self._files: dict[str, pathlib.Path] = {}  # by path below the folder
-    self._names: dict[str, list[str]] = {}
+    self.images = 0
+    self._stems: dict[str, list[str]] = {}  # paths below the folder
     self._used: set[str] = set()
-    self._asked: set[str] = set()
+    self._known: set[str] = set()
+    self._ambiguous: set[str] = set()
     if folder is not None:
-      for path in sorted(_walk(folder)):
-        self._add(path)
+      self._walk(folder)
 
-  def _add(self, path: pathlib.Path) -> None:
-    below = path.relative_to(self.folder).as_posix()
-    self._files[below] = path
-    without = below.removesuffix(path.suffix)
-    for name in dict.fromkeys((below, without, path.name, path.stem)):
-      self._names.setdefault(name, []).append(below)
+  def _walk(self, folder: pathlib.Path) -> None:
+    for root, folders, names in os.walk(folder, followlinks=True):
+      folders[:] = sorted(f for f in folders if not f.startswith('.'))
+      below = pathlib.Path(root).relative_to(folder).as_posix()
+      for name in sorted(names):
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in VIDEO_SUFFIXES:
+          path = name if below == '.' else f'{below}/{name}'
+          self._stems.setdefault(stem, []).append(path)
+        self.images += suffix.lower() in _IMAGES
+
+  def __len__(self) -> int:
+    return sum(map(len, self._stems.values()))
+
+  @property
+  def used(self) -> int:
+    """Files that were found."""
+    return len(self._used)
 
   def find(self, *names: str) -> pathlib.Path:
     """The file of the first name that there is.
@@ -46,34 +61,45 @@ class VideoFiles:
       the video is reported as missing.
     """
     for name in names:
-      if name in self._names:
-        below = self._names[name][0]
-        self._used.add(below)
-        self._asked.add(name)
-        return self._files[below]
+      found = self._matches(name)
+      if found:
+        self._used.add(found[0])
+        self._known.update(found)
+        if len(found) > 1:
+          self._ambiguous.add(name)
+        return self.folder / found[0]
     return (self.folder or pathlib.Path()) / names[0]
+
+  def has(self, *names: str) -> bool:
+    """Whether `find` would find a file."""
+    return any(self._matches(name) for name in names)
+
+  def know(self, *names: str) -> None:
+    """Says that these belong to another split: no longer `unused`."""
+    for name in names:
+      self._known.update(self._matches(name))
+
+  def _matches(self, name: str) -> list[str]:
+    """Paths that a name fits: the whole path before a mere end of it."""
+    base = name.rsplit('/', 1)[-1]
+    stem, suffix = os.path.splitext(base)
+    stems = [base, stem] if suffix.lower() in VIDEO_SUFFIXES else [base]
+    paths = [path for stem in stems for path in self._stems.get(stem, ())]
+    fit = [
+      path
+      for path in paths
+      if f'/{path}'.endswith(f'/{name}')
+      or f'/{os.path.splitext(path)[0]}'.endswith(f'/{name}')
+    ]
+    whole = [p for p in fit if name in (p, os.path.splitext(p)[0])]
+    return sorted(whole or fit)
 
   @property
   def ambiguous(self) -> tuple[str, ...]:
     """Names that were asked for and that several files have."""
-    return tuple(
-      sorted(name for name in self._asked if len(self._names[name]) > 1)
-    )
+    return tuple(sorted(self._ambiguous))
 
   def unused(self) -> tuple[str, ...]:
     """Files that nobody asked for, by their path below the folder."""
-    copies = {other for name in self._asked for other in self._names[name]}
-    left = self._files.keys() - self._used - copies
-    return tuple(sorted(utf8(below) for below in left))
-
-
-def _walk(folder: pathlib.Path) -> list[pathlib.Path]:
-  found = []
-  for root, folders, names in os.walk(folder, followlinks=True):
-    folders[:] = sorted(f for f in folders if not f.startswith('.'))
-    found += [
-      pathlib.Path(root, name)
-      for name in names
-      if pathlib.Path(name).suffix.lower() in VIDEO_SUFFIXES
-    ]
-  return found
+    every = {path for paths in self._stems.values() for path in paths}
+    return tuple(sorted(utf8(below) for below in every - self._known))

@@ -46,6 +46,8 @@ class Dataset:
     splits: clips of each official split; 0 where nobody says.
     metric: the one its papers print: 'top1', 'map', 'action_top1', ...
     flip: what a mirror does to its labels.
+    mirror: pairs of labels that trade places in a mirror, as decimals: what
+      `swap` without pairs means (`FlipPolicy.parse(text, mirror)`).
     read: reads its official files.
     task: what its labels are.
     lists: names of files in `class_lists/`, one a head, in order; none if the
@@ -62,6 +64,7 @@ class Dataset:
   task: Task = SINGLE
   lists: tuple[str, ...] = ()
   aliases: tuple[str, ...] = ()
+  mirror: tuple[tuple[str, str], ...] = ()
 
   def classes(self) -> ClassList:
     """The official class list: of several heads, `head/name` end to end.

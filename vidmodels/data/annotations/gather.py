@@ -1,0 +1,110 @@
+"""What an official file listed becomes a listing, with all there is to say."""
+
+from collections.abc import Sequence
+
+from vidmodels.data.annotations.files import VideoFiles
+from vidmodels.data.annotations.official import Dataset, Request
+from vidmodels.data.annotations.rows import Listing, Row
+from vidmodels.data.classes import ClassList
+from vidmodels.typing import InputError
+
+_NAMED = 5  # how many of many a note names
+
+
+def gather(
+  dataset: Dataset,
+  request: Request,
+  rows: Sequence[Row],
+  files: VideoFiles,
+  *,
+  classes: ClassList,
+  labelled: bool = True,
+  notes: Sequence[str] = (),
+) -> Listing:
+  """Keeps every name once, and counts what is odd.
+
+  The notes say how far the file is from the official count, which names came
+  with two meanings, which classes have no clip, and which names fit several
+  files.
+
+  Args:
+    dataset: what was asked for.
+    request: how.
+    rows: a row an entry of the file, in its order, names perhaps twice.
+    files: where the videos were looked for.
+    classes: what the labels refer to.
+    labelled: False if nobody published the labels of this split.
+    notes: what else to say.
+
+  Raises:
+    InputError: if there is no row, or videos were wanted and none is there.
+  """
+  if not rows:
+    raise InputError(
+      f'{request.annotations} lists no clip for the split {request.split}; '
+      f'wanted the official file of {dataset.title}'
+    )
+  kept, duplicates, clashes = _once(rows)
+  if request.videos is not None and not files.used:
+    raise _no_video(request, files, kept)
+  expected = dataset.splits.get(request.split, 0)
+  said = list(notes)
+  if expected and expected != len(kept):
+    said.append(
+      f'the official {request.split} split has {expected} clips; this file '
+      f'lists {len(kept)}'
+    )
+  said += _named(
+    'listed again with another label or time; the first counts', clashes
+  )
+  if labelled:
+    seen = {label for row in kept for label in row.labels}
+    absent = [name for i, name in enumerate(classes.names) if i not in seen]
+    said += _named(f'of {len(classes)} classes without a clip here', absent)
+  said += _named('in several places; the first path counts', files.ambiguous)
+  return Listing(
+    rows=tuple(kept),
+    classes=classes,
+    task=dataset.task,
+    flip=dataset.flip,
+    labelled=labelled,
+    expected=expected,
+    duplicates=tuple(duplicates),
+    outside=files.unused(),
+    notes=tuple(said),
+  )
+
+
+def _once(rows: Sequence[Row]) -> tuple[list[Row], list[str], list[str]]:
+  """Rows with every name once, names that came again, and unlike before."""
+  first: dict[str, Row] = {}
+  again, clashes = [], {}
+  for row in rows:
+    before = first.setdefault(row.video, row)
+    if before is not row:
+      again.append(row.video)
+      said = (before.labels, before.start_s, before.end_s)
+      if said != (row.labels, row.start_s, row.end_s):
+        clashes[row.video] = None
+  return list(first.values()), again, list(clashes)
+
+
+def _named(what: str, names: Sequence[str]) -> list[str]:
+  if not names:
+    return []
+  more = f', and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
+  return [f'{len(names)} {what}: {", ".join(names[:_NAMED])}{more}']
+
+
+def _no_video(
+  request: Request, files: VideoFiles, rows: Sequence[Row]
+) -> InputError:
+  if files.images and not len(files):
+    came = f'{files.images} images and no video: extracted frames are not read'
+  else:
+    came = f'{len(files)} video files, none of them listed'
+    came += ''.join(f', as {name}' for name in files.unused()[:1])
+  return InputError(
+    f'{request.videos} holds {came}; wanted {rows[0].path.name} and {len(rows)}'
+    ' others like it; give the folder with the videos with --videos'
+  )
