@@ -10,7 +10,15 @@ import pytest
 from vidmodels import config as cfg
 from vidmodels.data.shards import RecordSet
 from vidmodels.models import dualformer
-from vidmodels.train import build, feed, loop, step, teacher, token_label
+from vidmodels.train import (
+  build,
+  feed,
+  loop,
+  losses,
+  step,
+  teacher,
+  token_label,
+)
 from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.train.state import create
 from vidmodels.typing import InputError
@@ -98,17 +106,13 @@ def test_the_loss_is_of_the_clip_and_of_the_teacher_s_tokens(run, batch):
   )
   scores_BTHWK = known.score(known.variables, batch['video'])
   assert scores_BTHWK.shape == tokens_BTHWK.shape
-  wanted = token_label.loss(
-    logits_BK, tokens_BTHWK, batch['label'], scores_BTHWK
-  )
+  clip_B = losses.of(logits_BK, batch['label'])
+  wanted = token_label.loss(clip_B, tokens_BTHWK, scores_BTHWK)
   # The very step, without what is drawn.
   quiet = dataclasses.replace(made, model=still)
   _, pairs = first(quiet, known, batch)
   assert float(pairs['loss'][0]) == pytest.approx(float(wanted.sum()), rel=1e-5)
-  without = token_label.loss(
-    logits_BK, tokens_BTHWK, batch['label'], scores_BTHWK, share=0.0
-  )
-  assert abs(float(wanted.sum() - without.sum())) > 1e-3
+  assert abs(float(wanted.sum() - clip_B.sum())) > 1e-3
 
 
 def test_the_teacher_is_in_evaluation_mode_and_never_learns(run, batch):

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from vidmodels import config as cfg
 from vidmodels import models
 from vidmodels.data.task import SINGLE, Task
-from vidmodels.train import optim, sharding, state, step
+from vidmodels.train import optim, sharding, state, step, task_check
 from vidmodels.train.mesh import (
   batch_sharding,
   check_batch,
@@ -69,7 +69,9 @@ class Run:
     """
     frozen = dict(teacher.variables) if teacher else {}
     update = jax.jit(
-      step.make_train_step(self.model, self.tx, self.config, teacher),
+      step.make_train_step(
+        self.model, self.tx, self.config, teacher, task=self.task
+      ),
       in_shardings=(
         self.shardings,
         batch_sharding(self.mesh),
@@ -106,11 +108,13 @@ def build(
     devices: default all.
 
   Raises:
-    InputError: if batch, mesh, schedule, model or sharding rules do not fit.
+    InputError: if batch, mesh, schedule, model, task or sharding rules do not
+      fit.
   """
   mesh = make_mesh(config.mesh, devices=devices)
   check_batch(config.batch, accumulate=config.accumulate, mesh=mesh)
   model = make_model(config, classes=classes)
+  task_check.check(config, model, task, classes=classes)
   # An epoch shows every example as often as it is repeated.
   clips = examples * config.augment.repeats
   sizes = dict(examples=clips, batch=config.batch)

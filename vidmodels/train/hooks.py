@@ -188,7 +188,7 @@ class StepLog:
     self.write(step, scalars)
     line = (
       f'step {step}/{self.total}  loss {mean["loss"]:.4f}  '
-      f'clip top-1 {mean["top1"]:.1%}  lr {rate:.2e}'
+      f'{_accuracy(mean)}lr {rate:.2e}'
     )
     if 'train/clips_per_second' in scalars:
       line += (
@@ -211,6 +211,15 @@ class StepLog:
       'train/data_wait': min(waited / seconds, 1.0),
       'train/eta_seconds': (self.total - step) * seconds / steps,
     }
+
+
+def _accuracy(mean: Mapping[str, float]) -> str:
+  """The accuracy that a log line shows, if the task has one while training."""
+  name = metrics.headline(mean)
+  if name is None:
+    return ''
+  spoken = 'top-1' if name == 'top1' else name
+  return f'clip {spoken} {mean[name]:.1%}  '
 
 
 def _post_mortem(step: int, broken: list[str], saved: list[int]) -> str:

@@ -9,7 +9,14 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from vidmodels.data.task import SINGLE, Task
+
 Pairs = dict[str, tuple[jax.Array, jax.Array]]
+# Before the name of an accuracy on mixed clips; the right class is that of the
+# clip with the greater share.
+MIXED = 'mixed_'
+# The accuracies that a log line shows, the one of the whole answer first.
+HEADLINES = ('action_top1', 'top1', 'hit1', 'map')
 
 
 def top_k(logits_BK: jax.Array, label_B: jax.Array, k: int) -> jax.Array:
@@ -23,22 +30,82 @@ def top_k(logits_BK: jax.Array, label_B: jax.Array, k: int) -> jax.Array:
   return (above_B < k).astype(jnp.float32)
 
 
+def hit(logits_BK: jax.Array, right_BK: jax.Array, k: int) -> jax.Array:
+  """1.0 where a right class is among the k best, [B] float32.
+
+  That is where fewer than k wrong classes score as high as the best right one;
+  ties and NaN count against the clip, as in `top_k`, and so does having no
+  right class.
+
+  Args:
+    logits_BK: scores.
+    right_BK: above 0 where the class is right.
+    k: of the best.
+  """
+  right_BK = right_BK > 0
+  lowest = -jnp.inf
+  best_B1 = jnp.where(right_BK, logits_BK, lowest).max(-1, keepdims=True)
+  above_B = (~right_BK & ~(logits_BK < best_B1)).sum(-1)
+  return (above_B < k).astype(jnp.float32)
+
+
+def accuracies(
+  logits_BK: jax.Array, label_Bx: jax.Array, task: Task = SINGLE
+) -> dict[str, jax.Array]:
+  """Which rows are right, in every way that a task counts, each [B] float32.
+
+  One class: top1, top5. Heads: those of each, as verb_top1, and action_top1,
+  for which all heads must be right. Several right classes: hit1, hit5.
+  Questions of their own: none, since their measure (mean average precision,
+  `average_precision.py`) is of a whole set and not of a clip.
+  """
+  if task.kind == 'multi':
+    return {}
+  if task.kind == 'any':
+    return {f'hit{k}': hit(logits_BK, label_Bx, k) for k in (1, 5)}
+  parts = task.parts(logits_BK.shape[-1])
+  if not task.heads:
+    return {f'top{k}': top_k(logits_BK, label_Bx, k) for k in (1, 5)}
+  found, all_B = {}, 1.0
+  for i, (name, part) in enumerate(parts.items()):
+    label_B = label_Bx[:, i] - part.start
+    for k in (1, 5):
+      found[f'{name}_top{k}'] = top_k(logits_BK[:, part], label_B, k)
+    all_B *= found[f'{name}_top1']
+  return found | {'action_top1': all_B}
+
+
 def clip_metrics(
   logits_BK: jax.Array,
-  label_B: jax.Array,
+  label_Bx: jax.Array,
   loss_B: jax.Array,
   mask_B: jax.Array,
+  *,
+  task: Task = SINGLE,
+  prefix: str = '',
 ) -> Pairs:
-  """Loss, top-1 and top-5 of a batch of clips, as sums over real rows."""
+  """Loss and accuracies of a batch of clips, as sums over real rows.
+
+  Args:
+    logits_BK: scores.
+    label_Bx: as `task` has it in a batch.
+    loss_B: of each clip.
+    mask_B: 1 for a clip, 0 for padding.
+    task: what the labels are.
+    prefix: of the accuracies' names, where clips are not what they were.
+  """
   count = mask_B.sum()
-  values = {
-    'loss': loss_B,
-    'top1': top_k(logits_BK, label_B, 1),
-    'top5': top_k(logits_BK, label_B, 5),
-  }
+  right = accuracies(logits_BK, label_Bx, task)
+  values = {'loss': loss_B, **{prefix + k: v for k, v in right.items()}}
   return {k: ((v_B * mask_B).sum(), count) for k, v_B in values.items()}
 
 
 def divide(pairs: Mapping[str, tuple]) -> dict[str, float]:
   """The means, as Python floats; waits for the device."""
   return {k: float(s) / max(float(n), 1.0) for k, (s, n) in pairs.items()}
+
+
+def headline(values: Mapping[str, float]) -> str | None:
+  """The name of the accuracy that stands for the others; None if none is."""
+  names = [prefix + name for name in HEADLINES for prefix in ('', MIXED)]
+  return next((name for name in names if name in values), None)

@@ -10,7 +10,6 @@ and batch statistics moving; we do not.)
 import jax
 import jax.numpy as jnp
 
-from vidmodels.train import losses
 from vidmodels.typing import InputError
 
 
@@ -63,28 +62,24 @@ def fit_frames(tokens_BTHWK: jax.Array, frames: int) -> jax.Array:
 
 
 def loss(
-  logits_BK: jax.Array,
+  clip_B: jax.Array,
   tokens_BTHWK: jax.Array,
-  label_B: jax.Array,
   teacher_BTHWK: jax.Array,
   *,
   share: float = 0.5,
   keep: int = 5,
-  smoothing: float = 0.0,
 ) -> jax.Array:
-  """Cross entropy of the clip, and of its tokens against the teacher's.
+  """The clip's loss, and cross entropy of its tokens against the teacher's.
 
-  (1 - share) CE(clip, label) + share mean over tokens of CE(token, teacher).
+  (1 - share) clip + share mean over tokens of CE(token, teacher).
 
   Args:
-    logits_BK: the student's scores of the clip.
+    clip_B: loss of each clip against its label, see `losses.of`.
     tokens_BTHWK: the student's scores of every token of its last grid.
-    label_B: class index of each clip.
     teacher_BTHWK: the teacher's scores; of r times as many frames it is
       averaged by `fit_frames`.
     share: of the tokens, half as released.
     keep: see `soft_labels`.
-    smoothing: of the clip's label, as in `losses.cross_entropy`.
 
   Returns:
     The loss of each clip, [B], float32, in nats.
@@ -101,5 +96,4 @@ def loss(
   soft_BTHWK = soft_labels(teacher_BTHWK, keep=keep)
   log_BTHWK = jax.nn.log_softmax(tokens_BTHWK.astype(jnp.float32))
   token_B = -(soft_BTHWK * log_BTHWK).sum(-1).mean((1, 2, 3))
-  clip_B = losses.cross_entropy(logits_BK, label_B, smoothing=smoothing)
   return (1 - share) * clip_B + share * token_B

@@ -1,7 +1,7 @@
 """Validation while training: one view a video, named as such.
 
-The number is `val_clip/...`: accuracy of single clips of the test split. The
-accuracy of videos over several views is `vidmodels evaluate`'s.
+The numbers are `val_clip/...`: of single clips of the test split. Those of
+videos over several views are `vidmodels evaluate`'s.
 """
 
 import dataclasses
@@ -11,7 +11,8 @@ import jax.numpy as jnp
 
 from vidmodels.data import clips, pipeline
 from vidmodels.data.shards import RecordSet
-from vidmodels.train import losses, metrics, scores, step
+from vidmodels.data.task import SINGLE, Task
+from vidmodels.train import average_precision, losses, metrics, scores, step
 from vidmodels.train.build import Run
 from vidmodels.train.mesh import local_rows, whole_batch
 from vidmodels.train.state import TrainState
@@ -71,20 +72,26 @@ def make(
       rows=views.batch,
       mesh=run.mesh,
     )
-    return clip_scores(found)
+    return clip_scores(found, run.task)
 
   return validate
 
 
-def clip_scores(found: scores.ViewScores) -> dict[str, float]:
-  """Loss, top-1 and top-5 over single clips."""
+def clip_scores(
+  found: scores.ViewScores, task: Task = SINGLE
+) -> dict[str, float]:
+  """Loss and accuracies over single clips; mAP where several classes are right.
+
+  mAP is the mean over the classes that the split has.
+  """
   logits_BK = jnp.asarray(found.logits_RK)
-  label_B = jnp.asarray(found.label_R)
+  label_Bx = jnp.asarray(found.label_R)
+  loss_B = losses.of(logits_BK, label_Bx, task=task)
   pairs = metrics.clip_metrics(
-    logits_BK,
-    label_B,
-    losses.cross_entropy(logits_BK, label_B),
-    jnp.ones(label_B.shape),
+    logits_BK, label_Bx, loss_B, jnp.ones(len(label_Bx)), task=task
   )
   values = metrics.divide(pairs)
+  if task.kind != 'single':
+    ranked = average_precision.mean_ap(found.logits_RK, found.label_R)
+    values['map'] = ranked.value
   return {f'val_clip/{k}': v for k, v in values.items()}
