@@ -82,10 +82,19 @@ def get_config(arg: str = ''):
     means = (104 / 255, 117 / 255, 128 / 255)  # Caffe's, there in BGR order
     c.data.update(mean=means, std=(1 / 255,) * 3)
   short = size == 'tiny' and dataset in ('hmdb51', 'ucf101')
-  c.clip.update(frames=16 if short else 32, stride=2.0 if kinetics else 4.0)
-  c.clip.short = 'loop'
+  c.clip.update(
+    frames=16 if short else 32,
+    sampling='mmaction',
+    stride=2.0 if kinetics else 4.0,
+  )
   c.augment.update(crop='area', short_side=(256, 256))
-  c.views.update(temporal=4, spatial=1 if kinetics else 3, average='probs')
+  c.views.update(
+    temporal=4,
+    spatial=1 if kinetics else 3,
+    long_side='round',
+    centre='floor',
+    average='probs',
+  )
   lr = 5e-4 if (size, dataset) == ('base', 'k600') else 1e-3
   c.optim.update(
     name='adamw',

@@ -26,7 +26,7 @@ def get_config(arg: str = ''):
   c = config.skeleton(family='focalnet', levels=LEVELS[field], **SIZES[size])
   c.data.dir = 'records/k400'
   c.data.update(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-  c.clip.update(frames=8, sampling='segment', size=224)
+  c.clip.update(frames=8, sampling='mmaction_segment', stride=4.0, size=224)
   c.augment.update(
     crop='area',
     short_side=(256, 256),
@@ -35,7 +35,14 @@ def get_config(arg: str = ''):
     jitter_each='frame',
     grey=0.2,
   )
-  c.views.update(temporal=4, spatial=3, short_side=224, average='probs')
+  c.views.update(
+    temporal=4,
+    spatial=3,
+    short_side=224,
+    long_side='round',
+    centre='floor',
+    average='probs',
+  )
   c.batch = 32
   c.optim.update(
     name='sgd',

@@ -39,7 +39,7 @@ def get_config(arg: str = ''):
   c.optim.update(name='sgd', weight_decay=1e-4)
   c.batch = 64
   if variant == 'slowfast':
-    c.clip.update(frames=8, stride=8.0)
+    c.clip.update(frames=8, sampling='pyslowfast', stride=8.0, fps=30.0)
     c.augment.short_side = (256, 320)
     c.optim.update(
       lr=0.1,
@@ -51,7 +51,8 @@ def get_config(arg: str = ''):
     )
   else:
     c.data.update(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-    c.clip.update(frames=32, stride=2.0)
+    c.clip.update(frames=32, sampling='mmaction', stride=2.0)
+    c.views.update(long_side='round', centre='floor')
     # The corners and the middle, squares of all of 256 pixels or of .8.
     c.augment.update(
       crop='multi_scale',

@@ -8,15 +8,14 @@ diving48 or howto100m; ATTENTION is divided (default), joint, space,
 local_global, axial, space_time or parallel; SIZE is b16 (default), b32, s16,
 s32, l16 or l32; space_pos or no_pos leaves out the table of times, or all.
 
-Optimiser, schedule, clip and crop are those of the released code: SGD with
-Nesterov momentum, all parameters decay, batch 64 (the paper prints 16), no
-warm-up. Nothing was released for Diving-48 and HowTo100M, for other sizes than
-b16 and for the last four kinds of attention: they have Kinetics' settings.
-Some things differ. One test view over time is the middle of the video (as the
-paper says; the release takes its start). SSv2's segments are of equal length,
-the release's are rounded from one frame fewer; its frames are RGB, those of the
-released weights were BGR. HowTo100M is tested on as many clips as cover a video
-of mean length; the paper takes as many as cover each.
+Optimiser, schedule, clips, crops and views are those of the released code: SGD
+with Nesterov momentum, all parameters decay, batch 64 (the paper prints 16), no
+warm-up. Its one test view over time is the start of the video, where the paper
+says the middle. Nothing was released for Diving-48 and HowTo100M, for other
+sizes than b16 and for the last four kinds of attention: they have Kinetics'
+settings. Some things differ. SSv2's frames are RGB, those of the released
+weights were BGR. HowTo100M is tested on as many clips as cover a video of mean
+length, spread over each; the paper takes as many as cover each.
 
 The paper's top-1 (1 x 3 views) for base, high and long: K400 78.0, 79.7, 80.7;
 K600 79.1, 81.8, 82.2; SSv2 59.5, 62.2, 62.4; Diving-48 74.9, 78.0, 81.0. For
@@ -30,9 +29,7 @@ do not get there.
 from vidmodels import config
 from vidmodels.typing import InputError
 
-# Appendix A of the paper: T frames at a rate, in frames at 30 fps. The release
-# spreads them over the whole window, first and last frame included, so that
-# 8 x 32 takes every 36.4th frame and not every 32nd.
+# Appendix A of the paper: T frames at a rate, in frames at 30 fps.
 CLIPS = {
   'base': dict(frames=8, rate=32, size=224),
   'high': dict(frames=16, rate=16, size=448),
@@ -92,10 +89,10 @@ def get_config(arg: str = ''):
   c.data.dir = f'records/{dataset}'
   T, rate, c.clip.size = CLIPS[clip].values()
   if dataset == 'ssv2':
-    c.clip.update(frames=_segments(clip), sampling='segment')
+    c.clip.update(frames=_segments(clip), sampling='pyslowfast_segment')
   else:
-    stride = (T * rate - 1) / (T - 1) / 30
-    c.clip.update(frames=T, stride=stride, unit='second')
+    sampling = 'uniform' if dataset == 'howto100m' else 'pyslowfast'
+    c.clip.update(frames=T, stride=float(rate), fps=30.0, sampling=sampling)
   c.augment.short_side = SHORT_SIDES[c.clip.size]
   c.augment.short_draw = 'inverse' if dataset == 'ssv2' else 'uniform'
   # Three pairs of SSv2's classes tell left from right.

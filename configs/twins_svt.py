@@ -37,9 +37,11 @@ def get_config(arg: str = ''):
   c = config.skeleton(family='twins_svt', **SIZES[size])
   c.data.dir = f'records/{dataset}'
   c.data.update(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-  c.clip.update(frames=8, stride=8.0, short='loop')
+  c.clip.update(frames=8, sampling='mmaction', stride=8.0)
   c.augment.update(crop='area', short_side=(256, 256))
-  c.views.update(temporal=4, spatial=1, average='probs')
+  c.views.update(
+    temporal=4, spatial=1, long_side='round', centre='floor', average='probs'
+  )
   c.optim.update(
     name='adamw',
     lr=1e-3,

@@ -37,9 +37,9 @@ def get_config(arg: str = ''):
   c.data.dir = f'records/{dataset}'
   c.data.update(**IMAGENET if size.startswith('deit') else HALF)
   if dataset == 'ssv2':
-    c.clip.update(frames=8, sampling='segment')
+    c.clip.update(frames=8, sampling='pyslowfast_segment')
   else:
-    c.clip.update(frames=8, stride=255 / 7 / 30, unit='second')
+    c.clip.update(frames=8, stride=32.0, fps=30.0, sampling='pyslowfast')
   c.augment.short_side = (256, 320)
   c.augment.short_draw = 'inverse' if dataset == 'ssv2' else 'uniform'
   # Three pairs of SSv2's classes tell left from right.

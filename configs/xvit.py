@@ -5,22 +5,19 @@
 SET is k400 (default), k600, ssv2 or epic; SIZE is b16 (default), b32 or l32;
 FRAMES is 16 (default, as released), 8 or 32; `average` takes frames together by
 their mean in place of temporal attention, `summary` adds summary tokens. Paper:
-arXiv 2106.05968. The paper says nothing of training, so optimiser, schedule and
-clip are the released code's: SGD with Nesterov momentum, a cosine to 0 after
-five epochs of warm-up, batch 64. Nothing was released for EPIC; it has SSv2's
-settings, with two heads: 97 verbs and 300 nouns. The largest size and other
-numbers of frames are the paper's Tables 5 to 8, with the released settings.
+arXiv 2106.05968. The paper says nothing of training, so optimiser, schedule,
+clips and views are the released code's: SGD with Nesterov momentum, a cosine to
+0 after five epochs of warm-up, batch 64. Nothing was released for EPIC; it has
+SSv2's settings, with two heads: 97 verbs and 300 nouns. The largest size and
+other numbers of frames are the paper's Tables 5 to 8, with the released
+settings.
 
 AutoAugment changes whole frames before the crop is cut, and makes one clip in
 31 black, as in the release. Of the release mixup (Kinetics) is not done here.
 Other things differ. Geometry is bilinear, where the release draws bilinear or
 bicubic for every frame; the crops of Kinetics are shrunk without antialiasing,
-the release's with it. The one test view of Kinetics is the middle of the video,
-the release's its start; SSv2's two take a quarter and three quarters of each
-segment, the release's its middle and its start; SSv2's segments are of equal
-length, the release's are rounded from one frame fewer. Each of EPIC's heads has
-a loss of its own in the paper; a data set with one label a clip cannot train
-them.
+the release's with it. Each of EPIC's heads has a loss of its own in the paper;
+a data set with one label a clip cannot train them.
 
 The paper's top-1 with 8 and 16 frames (1 x 3 views): K400 78.5, 80.2; K600
 82.5, 84.5; SSv2 64.4, 66.2. It starts from ImageNet-21k weights; from scratch
@@ -72,11 +69,11 @@ def get_config(arg: str = ''):
   kinetics = dataset in ('k400', 'k600')
   T = c.clip.frames = FRAMES[frames]
   if kinetics:
-    # 256 frames, of which the first and the last are taken: with 16 every 17th.
-    c.clip.stride = 255 / (T - 1)
+    # 256 of the video's own frames, at any rate, as the release runs.
+    c.clip.update(sampling='pyslowfast', stride=256 / T)
     c.augment.update(crop='multi_scale', short_side=(0, 0))
   else:
-    c.clip.sampling = 'segment'
+    c.clip.sampling = 'pyslowfast_segment'
     c.augment.update(short_side=(256, 320), short_draw='inverse', erase=0.5)
   # Three pairs of SSv2's classes tell left from right.
   c.augment.update(auto='v0', flip=0.5 if kinetics else 0.0)
