@@ -11,14 +11,13 @@ a ReLU, which is why it is no mean of what is negative).
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vidmodels.models import dualformer, twins_svt
 from vidmodels.typing import InputError
 from vidmodels.weights import parts
 from vidmodels.weights.convert import Books
+from vidmodels.weights.image import LEFT_OUT, NOT_THERE, agree
 
 Fine = Literal['mean', 'diagonal']
 HEADS = ('head/', 'token_head/')
@@ -54,22 +53,14 @@ def from_twins(
   Raises:
     InputError: if the sizes of the two differ.
   """
-  for name in ('widths', 'layers', 'heads', 'patch', 'qkv_bias'):
-    theirs, ours = getattr(image, name), getattr(model, name)
-    if theirs != ours:
-      raise InputError(
-        f'the image model has {name}={theirs} and the video model {ours}; set '
-        f'{name}={theirs}'
-      )
-  clip = jax.ShapeDtypeStruct((1, *video), jnp.float32)
-  wanted = dict(jax.eval_shape(model.init, jax.random.key(0), clip))
+  agree(image, model, ('widths', 'layers', 'heads', 'patch', 'qkv_bias'))
   given, made = parts.flat(variables), {}
   means = ()
   if model.pooling == 'depthwise' and fine == 'mean':
     means = {path for path in given if path.endswith('/fine/bias')}
-  for path, leaf in parts.flat(wanted).items():
+  for path, leaf in parts.flat(parts.shapes(model, video)).items():
     if path.startswith(HEADS) or any(name in path for name in POSITIONS):
-      books.random[path] = 'an image model has none, or has other classes'
+      books.random[path] = NOT_THERE
     elif '/coarse_' in path:
       made[path] = _coarse(path, leaf.shape)
       books.changed[path] = 'a mean: Twins-SVT has no coarse scale'
@@ -79,7 +70,7 @@ def from_twins(
         made[path] = np.zeros_like(made[path])
         books.changed[path] = 'zeros: its kernel is a mean'
   for path in set(given) - set(made):
-    books.dropped[path] = 'of the image model, and of no use to a video model'
+    books.dropped[path] = LEFT_OUT
   return parts.unflat(made)
 
 

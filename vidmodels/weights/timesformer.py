@@ -5,13 +5,12 @@ published files put in front, or those of the Hugging Face hub. Steps that were
 never released are named as the released ones are.
 """
 
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vidmodels.models import timesformer, vit
@@ -19,6 +18,7 @@ from vidmodels.nn.spacetime import Look
 from vidmodels.typing import InputError
 from vidmodels.weights import parts
 from vidmodels.weights.convert import Books
+from vidmodels.weights.image import from_vit, starts_at_image
 from vidmodels.weights.parts import attention, dense, norm
 from vidmodels.weights.rules import (
   Rule,
@@ -220,46 +220,23 @@ def from_image(
     InputError: if the sizes of the two differ, or the video model's projections
       would not start at zero.
   """
-  _refuse_image(image, model)
-  clip = jax.ShapeDtypeStruct((1, *video), jnp.float32)
-  ours = parts.flat(jax.eval_shape(model.init, jax.random.key(0), clip))
-  given, made = parts.flat(variables), {}
-  sources = {path: _source(path, model.steps()) for path in ours}
-  for path, source in sources.items():
-    if path == 'class_pos' and not image.class_position:
-      made[path] = np.zeros(model.width, np.float32)
-      books.changed[path] = 'zeros: the image model has it in its class token'
-    elif source in given and not path.startswith('head/'):
-      made[path] = given[source]
-    else:
-      books.random[path] = 'an image model has none, or has other classes'
-  for path in set(given) - {sources[path] for path in made}:
-    books.dropped[path] = 'of the image model, and of no use to a video model'
-  return parts.unflat(made)
+  starts_at_image(model, 'new layers')
+  return from_vit(
+    variables,
+    image,
+    model,
+    video,
+    books,
+    source=functools.partial(_source, steps=model.steps()),
+  )
 
 
-def _source(path: str, steps: Sequence[Look]) -> str:
+def _source(path: str, *, steps: Sequence[Look]) -> str:
   """The image model's path of what starts a parameter of the video model."""
   for look in steps:
     path = re.sub(rf'^(block_\d+)/{look.name}/attn/', r'\1/attn/', path)
     path = re.sub(rf'^(block_\d+)/{look.name}/norm/', r'\1/attn_norm/', path)
   return path
-
-
-def _refuse_image(image: vit.Model, model: timesformer.Model) -> None:
-  """Raises InputError if the one cannot start from the other."""
-  for name in ('layers', 'width', 'heads', 'mlp_ratio', 'patch', 'qkv_bias'):
-    theirs, ours = getattr(image, name), getattr(model, name)
-    if theirs != ours:
-      raise InputError(
-        f'the image model has {name}={theirs} and the video model {ours}; set '
-        f'{name}={theirs}'
-      )
-  if model.fresh != 'image':
-    raise InputError(
-      f"fresh={model.fresh!r} came with an image model's weights, which noise "
-      "in new layers would drown; set fresh='image'"
-    )
 
 
 SOURCES = {'vit': from_image}

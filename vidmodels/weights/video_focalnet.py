@@ -7,8 +7,6 @@ temporal branch beside: under 'model' in the published files.
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vidmodels.models import focalnet as image_focalnet
@@ -187,10 +185,8 @@ def from_image(
       "no block in an image model to start from; wanted 'pair' or another"
     )
   agree({name: getattr(image, name) for name in SHARED}, model)
-  clip = jax.ShapeDtypeStruct((1, *video), jnp.float32)
-  ours = parts.flat(jax.eval_shape(model.init, jax.random.key(0), clip))
   given, made = parts.flat(variables), {}
-  for path in ours:
+  for path in parts.flat(parts.shapes(model, video)):
     source = path.replace('/mod/volume/', '/mod/space/')
     if path.startswith('head/'):
       books.random[path] = NEW_HEAD

@@ -23,6 +23,7 @@ from vidmodels.weights._vidtr_layouts import (
   inflated,
 )
 from vidmodels.weights.convert import Books
+from vidmodels.weights.image import IN_TOKEN, LEFT_OUT, agree
 from vidmodels.weights.naming import square
 from vidmodels.weights.parts import attention, dense, norm
 from vidmodels.weights.rules import (
@@ -135,8 +136,7 @@ def from_image(
   if image.class_position:
     first = state['pos_embed'][:, :1]
   else:
-    why = 'zeros: the image model has it in its class token'
-    books.changed['tokens/class_pos/table'] = why
+    books.changed['tokens/class_pos/table'] = IN_TOKEN
   kept = {k: v for k, v in state.items() if not k.startswith(_IMAGE_ONLY)}
   kept['pos_embed'] = np.concatenate([first, grid], axis=1)
   inner = Books()
@@ -144,7 +144,7 @@ def from_image(
   books.random.update(inner.random)
   for path in parts.flat(variables):
     if path.startswith(('head', 'pre_logits', 'distilled')):
-      books.dropped[path] = 'of the image model, and of no use to a video model'
+      books.dropped[path] = LEFT_OUT
   return made
 
 
@@ -159,13 +159,7 @@ def _refuse(image: vit.Model, model: vidtr.Model) -> None:
       f'stem={model.stem!r} does not start from an image ViT, which cuts '
       "patches; say stem='patch', or give T2T-ViT's file to from_state"
     )
-  for name in ('layers', 'width', 'heads', 'mlp_ratio', 'patch'):
-    theirs, ours = getattr(image, name), getattr(model, name)
-    if theirs != ours:
-      raise InputError(
-        f'the image model has {name}={theirs} and the video model {ours}; set '
-        f'{name}={theirs}'
-      )
+  agree(image, model, ('layers', 'width', 'heads', 'mlp_ratio', 'patch'))
   if not image.qkv_bias:
     raise InputError(
       'the image model has qkv_bias=False and VidTr has such biases; give '

@@ -9,14 +9,13 @@ linear classifier in `base_model.head` instead.
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vidmodels.models import vit, xvit
 from vidmodels.typing import InputError
 from vidmodels.weights import naming, parts
 from vidmodels.weights.convert import Books
+from vidmodels.weights.image import from_vit, starts_at_image
 from vidmodels.weights.parts import attention, dense, norm
 from vidmodels.weights.rules import (
   Layout,
@@ -183,37 +182,8 @@ def from_image(
     InputError: if the sizes of the two differ, or the table of frames would not
       start at zero.
   """
-  _refuse_image(image, model)
-  clip = jax.ShapeDtypeStruct((1, *video), jnp.float32)
-  ours = parts.flat(jax.eval_shape(model.init, jax.random.key(0), clip))
-  given, made = parts.flat(variables), {}
-  for path in ours:
-    if path == 'class_pos' and not image.class_position:
-      made[path] = np.zeros(model.width, np.float32)
-      books.changed[path] = 'zeros: the image model has it in its class token'
-    elif path in given and not path.startswith('head'):
-      made[path] = given[path]
-    else:
-      books.random[path] = 'an image model has none, or has other classes'
-  for path in set(given) - set(made):
-    books.dropped[path] = 'of the image model, and of no use to a video model'
-  return parts.unflat(made)
-
-
-def _refuse_image(image: vit.Model, model: xvit.Model) -> None:
-  """Raises InputError if the one cannot start from the other."""
-  for name in ('layers', 'width', 'heads', 'mlp_ratio', 'patch', 'qkv_bias'):
-    theirs, ours = getattr(image, name), getattr(model, name)
-    if theirs != ours:
-      raise InputError(
-        f'the image model has {name}={theirs} and the video model {ours}; set '
-        f'{name}={theirs}'
-      )
-  if model.fresh != 'image':
-    raise InputError(
-      f"fresh={model.fresh!r} came with an image model's weights, which noise "
-      "in the table of frames would drown; set fresh='image'"
-    )
+  starts_at_image(model, 'the table of frames')
+  return from_vit(variables, image, model, video, books)
 
 
 SOURCES = {'vit': from_image}
