@@ -111,7 +111,7 @@ def program(config: cfg.Config) -> str:
   tree = cfg.as_dict(config)
   for section in ('data', 'augment', 'views', 'checkpoint', 'log', 'seed'):
     del tree[section]
-  for name in ('stride', 'unit', 'sampling', 'short'):
+  for name in ('stride', 'unit', 'fps', 'sampling', 'short'):
     del tree['clip'][name]
   for name in ('epochs', 'milestones', 'factors', 'warmup', 'warmup_lr'):
     del tree['optim'][name]

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from sampling import stamps, views
 
 from vidmodels.config import Clip
 from vidmodels.data import clips
@@ -11,30 +12,49 @@ from vidmodels.data.samplers import dense
 from vidmodels.typing import InputError
 
 
-def stamps(n, fps=30.0):
-  return np.round(np.arange(n) * 1e6 / fps).astype(np.int64)
-
-
-def views(n, clip, count, fps=30.0):
-  times = stamps(n, fps)
-  return [
-    clips.view_indices(times, clip, k, count).tolist() for k in range(count)
-  ]
-
-
 def rng(seed=0):
   return np.random.default_rng(seed)
 
 
+def rules(sampling, strides=(1.0, 3.0), **choices):
+  """Clips of a rule for every choice of its fields."""
+  names, values = ['frames', 'stride', *choices], choices.values()
+  return [
+    Clip(sampling=sampling, **dict(zip(names, chosen, strict=True)))
+    for chosen in itertools.product((1, 2, 8), strides, *values)
+  ]
+
+
 EVERY_RULE = [
-  Clip(frames=T, stride=stride, unit=unit, short=short, sampling=sampling)
-  for T, (stride, unit), short, sampling in itertools.product(
-    (1, 2, 8),
-    ((1.0, 'frame'), (3.0, 'frame'), (1.5, 'frame'), (0.1, 'second')),
-    ('clamp', 'loop'),
-    ('dense', 'segment'),
-  )
+  *rules('dense', (1.0, 3.0, 1.5), short=('clamp', 'loop')),
+  *rules('dense', (0.1,), unit=('second',), short=('clamp', 'loop')),
+  *rules('segment', (1.0,)),
+  *rules('pyslowfast', (1.0, 3.0, 1.5), fps=(0.0, 10.0, 30.0)),
+  *rules('pyslowfast_segment', (1.0,)),
+  *rules('mmaction'),
+  *rules('mmaction_segment'),
+  *rules('vidtr'),
+  *rules('dmvr'),
+  *rules('uniform', (1.0, 3.0, 1.5), fps=(0.0, 10.0)),
 ]
+GO_ROUND = ('mmaction', 'dmvr')  # and dense, if clip.short says so
+
+
+def most_views(n, clip):
+  """How many views are said to differ in a video of n frames at 30 fps."""
+  T, s = clip.frames, int(clip.stride)
+  window = clip.frames * clip.stride * (30 / clip.fps if clip.fps else 1)
+  return {
+    'dense': lambda: dense.starts(stamps(n), clip),
+    'segment': lambda: n // T,
+    'pyslowfast': lambda: n - window,
+    'pyslowfast_segment': lambda: 3 if n > T + 1 else 1,
+    'mmaction': lambda: n - T * s + 1,
+    'mmaction_segment': lambda: (n - s + 1) / T,
+    'vidtr': lambda: n - T * s + 1,
+    'dmvr': lambda: n - T * s + 1,
+    'uniform': lambda: n - window + 1,
+  }[clip.sampling]()
 
 
 def test_dense_views_start_at_the_first_the_last_and_evenly_between():
@@ -174,7 +194,7 @@ def test_segments_of_a_short_video_repeat_frames_in_order():
 
 @pytest.mark.parametrize('clip', EVERY_RULE, ids=str)
 def test_every_rule_gives_t_frames_of_the_video_for_every_length(clip):
-  for n in [*range(1, clip.frames + 6), 100]:
+  for n in [*range(1, clip.frames * int(clip.stride + 0.5) + 6), 100]:
     random, times = rng(n), stamps(n)
     draws = [clips.train_indices(times, clip, random) for _ in range(8)]
     draws += [clips.view_indices(times, clip, k, 3) for k in range(3)]
@@ -184,21 +204,27 @@ def test_every_rule_gives_t_frames_of_the_video_for_every_length(clip):
       assert index_T.shape == (clip.frames,)
       assert index_T.min() >= 0
       assert index_T.max() < n
-      if clip.short == 'clamp' or clip.sampling == 'segment':
+      if clip.sampling in GO_ROUND:
+        steps = np.diff(index_T) % n
+        assert (steps == clip.stride % n).all()
+      elif clip.sampling == 'mmaction_segment':
+        assert (np.diff(index_T[:-1]) >= 0).all()  # the last may go round
+      elif clip.short == 'clamp':
         assert (np.diff(index_T) >= 0).all()
 
 
 @pytest.mark.parametrize('clip', EVERY_RULE, ids=str)
 def test_views_are_distinct_when_the_video_is_long_enough(clip):
-  for n in range(1, 60):
-    if clip.sampling == 'dense':
-      room = dense.starts(stamps(n), clip)
-    else:
-      room = n // clip.frames
+  seen = set()
+  for n in range(1, 120):
+    most = most_views(n, clip)
     for count in (2, 3, 4, 10):
-      if room >= count:
+      if most >= count:
         found = {tuple(view) for view in views(n, clip, count)}
         assert len(found) == count
+        seen.add(count)
+  wanted = {2, 3} if clip.sampling == 'pyslowfast_segment' else {2, 3, 4, 10}
+  assert seen == wanted
 
 
 def test_dense_views_reach_from_the_first_frame_to_the_last():

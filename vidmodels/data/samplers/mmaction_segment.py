@@ -14,8 +14,9 @@ time: view v of V takes floor(i * a + a * (2 v + 1) / (2 V)), the quantiles of
 each part. Views differ if a is at least V.
 
 A short video's parts have less than a frame. Training then takes, if n is above
-T and the stride, T sorted draws; else rounded steps of a. Under `stride` frames
-all numbers are 0.
+T and the stride, T sorted draws; else rounded steps of a, modulo n, which a
+stride of 1 needs: 4 frames give 0 0 1 2 2 2 3 0. Under `stride` frames all
+numbers are 0.
 """
 
 import numpy as np
@@ -35,7 +36,7 @@ def train(
     return np.arange(T) * part + rng.integers(part, size=T)
   if n > max(T, stride):
     return np.sort(rng.integers(starts, size=T))
-  return np.round(np.arange(T) * starts / T).astype(np.int64)
+  return np.round(np.arange(T) * starts / T).astype(np.int64) % n
 
 
 def view(

@@ -5,7 +5,7 @@ was released. A clip is a window of L frames as 'pyslowfast' has it, drawn in
 training as there. View v of V starts at (n - L) * v / (V - 1), from the
 beginning to the end of the video; one view is the middle. So V clips cover a
 video of up to V * L frames, and do not overlap in one of V * L frames or more:
-there they lie evenly, with equal gaps.
+there they lie evenly, with equal gaps. Views differ if n - L is at least V - 1.
 
 Odd: the paper takes as many clips as cover each video; here all have as many,
 so that clips of a shorter video overlap, evenly, and a longer one has gaps. Set
