@@ -114,7 +114,7 @@ class Views:
   short_side: Count = 0  # pixels; 0: the clip's size
   long_side: Literal['floor', 'round'] = 'floor'  # of a fraction of a pixel
   centre: Literal['ceil', 'floor'] = 'ceil'  # of a middle between two pixels
-  average: Literal['logits', 'probs'] = 'logits'
+  average: Literal['logits', 'probs', 'max'] = 'logits'  # max: 'multi' only
   batch: Positive = 8  # views a step, over all devices
 
 

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from vidmodels import config as cfg
 from vidmodels import models
 from vidmodels.data.classes import ClassList
+from vidmodels.data.task import SINGLE, Task
 from vidmodels.train import sharding, step
 from vidmodels.train.build import make_model
 from vidmodels.train.checkpoint import Checkpoints
@@ -41,6 +42,7 @@ class Trained:
     fps: frames a second that its records were resampled to; 0 if they keep
       the videos' own.
     mesh: where its weights are and batches go.
+    task: what the labels were that it was trained on.
   """
 
   config: cfg.Config
@@ -53,6 +55,7 @@ class Trained:
   model_state: Any
   fps: float
   mesh: Mesh
+  task: Task = SINGLE
 
   def eval_step(self):
     """(params, model_state, uint8 video) -> logits, to be jitted."""
@@ -104,6 +107,8 @@ def load(
       else model_state,
       fps=meta['fps'],
       mesh=mesh,
+      # Checkpoints of the first release had one class a video, and say nothing.
+      task=Task.from_json(meta.get('task', SINGLE.to_json())),
     )
 
 
