@@ -25,6 +25,34 @@ def test_every_epoch_shows_every_example_once_whatever_the_batch(
     assert sorted(stream[start : start + examples]) == list(range(examples))
 
 
+@pytest.mark.parametrize(
+  ('examples', 'batch', 'repeats'), [(7, 4, 2), (5, 6, 3), (3, 8, 8), (1, 4, 2)]
+)
+def test_repeats_stand_side_by_side_and_none_is_in_the_next_batch(
+  examples, batch, repeats
+):
+  p = Plan(examples, batch, seed=11, repeats=repeats)
+  stream = [
+    [p.example(p.number(step, row)) for row in range(batch)]
+    for step in range(6 * examples)
+  ]
+  for rows in stream:
+    groups = np.reshape(rows, (-1, repeats))
+    assert (groups == groups[:, :1]).all()
+  # An epoch is every example `repeats` times, in the order that it has alone.
+  shown = [i for rows in stream for i in rows][::repeats]
+  alone = Plan(examples, 1, seed=11)
+  assert shown == [alone.example(g) for g in range(len(shown))]
+
+
+def test_repeats_draw_apart():
+  p = Plan(5, 4, seed=1, repeats=4)
+  draws = {p.rng(p.number(2, row)).random() for row in range(4)}
+  assert len(draws) == 4
+  # And what a clip draws is its number's, however often examples repeat.
+  assert draws == {Plan(5, 4, seed=1).rng(g).random() for g in range(8, 12)}
+
+
 def test_clips_are_numbered_by_step_then_row():
   p = Plan(examples=100, batch=8, seed=0)
   assert [p.number(0, 0), p.number(0, 7), p.number(3, 2)] == [0, 7, 26]
@@ -99,3 +127,9 @@ def test_nobody_can_write_into_the_order():
 def test_an_empty_plan_or_an_impossible_seed_is_refused(fields):
   with pytest.raises(ValueError, match='give'):
     Plan(*fields)
+
+
+@pytest.mark.parametrize('repeats', [0, 3, 8])
+def test_repeats_that_do_not_divide_the_batch_are_refused(repeats):
+  with pytest.raises(ValueError, match='give'):
+    Plan(5, 4, 0, repeats=repeats)

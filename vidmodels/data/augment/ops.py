@@ -2,9 +2,10 @@
 
 Each takes a frame, uint8 [H, W, C] in RGB, and an amount, and gives a frame of
 the same shape. They mean what PIL's operations of these names mean, which the
-policies were tuned with; point operations are equal to PIL's, blends within one
-level, geometry but for the last half pixel before the border. What depends on
-a histogram or a mean is taken from each frame on its own.
+policies were tuned with: look-ups are equal to PIL's, blends within two levels,
+geometry within one but for the last half pixel before the border, the hue
+within a dozen (each of the two rounds it to 8 bits in its own way). What takes
+a histogram or a mean takes it from each frame on its own.
 """
 
 import dataclasses
