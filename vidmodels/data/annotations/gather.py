@@ -11,6 +11,32 @@ from vidmodels.typing import InputError
 _NAMED = 5  # how many of many a note names
 
 
+class Names:
+  """Labels by class name alone: '7' is no label in an official file."""
+
+  def __init__(self, classes: ClassList):
+    self.classes = classes
+    self._labels = {name: i for i, name in enumerate(classes.names)}
+
+  def __contains__(self, name: str) -> bool:
+    return name in self._labels
+
+  def label(self, name: str) -> int:
+    """The label of a class.
+
+    Raises:
+      InputError: if no class has this name, with the nearest.
+    """
+    if name not in self._labels and name.removeprefix('-').isdecimal():
+      raise InputError(
+        f'label {name[:40]!r} came; wanted the name of a class, as '
+        f'{self.classes.names[0]!r}'
+      )
+    if name in self._labels:
+      return self._labels[name]
+    return self.classes.index(name)  # says which is the nearest
+
+
 def gather(
   dataset: Dataset,
   request: Request,

@@ -4,13 +4,14 @@ Whatever a file holds, it is read whole or an InputError says what is wrong:
 nothing here skips a line.
 """
 
+import contextlib
 import csv
 import fnmatch
 import io
 import json
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vidmodels.data.annotations.looks import (
@@ -202,6 +203,15 @@ def read_objects(
         f'{", ".join(keys)} in each; get the file again'
       )
   return value
+
+
+@contextlib.contextmanager
+def at(path: pathlib.Path, what: str, number: int) -> Iterator[None]:
+  """Lets an InputError say where: 'train.csv line 7: ...'."""
+  try:
+    yield
+  except InputError as e:
+    raise InputError(f'{path} {what} {number}: {e}') from e
 
 
 def whole(value: object, *, most: int) -> int:

@@ -1,0 +1,261 @@
+"""Kinetics-400, 600, 700 and 700-2020: csv files with a header.
+
+`label,youtube_id,time_start,time_end,split[,is_cc]`, without `label` where it
+is not published. A clip is ten seconds of a video; one video may give several,
+so that its id alone is no name. Files are `<id>_<start:06d>_<end:06d>` in
+folders called as the classes, with spaces or `_`; or whole videos called
+`<id>`, out of which the clips are cut; or, in some copies, clips called `<id>`.
+"""
+
+import dataclasses
+import pathlib
+import re
+
+import av
+
+from vidmodels.data import container
+from vidmodels.data.annotations import reading
+from vidmodels.data.annotations.files import VideoFiles
+from vidmodels.data.annotations.gather import Names, gather
+from vidmodels.data.annotations.official import Dataset, Request
+from vidmodels.data.annotations.rows import Listing, Row
+from vidmodels.data.classes import ClassList
+from vidmodels.data.flip import FlipPolicy
+from vidmodels.typing import InputError
+
+_COLUMNS = ('youtube_id', 'time_start', 'time_end', 'split')
+# What file names and the column `split` call a split.
+_WORDS = {
+  'train': ('train',),
+  'val': ('validate', 'val', 'validation'),
+  'test': ('test', 'holdout'),
+}
+_ID = re.compile(r'[\w-]{11}', re.ASCII)
+_MOST_S = 999_999  # file names have six digits
+_PROBED = 3  # files named by id alone that are opened
+_SLACK_S = 2.0  # by which a ten-second clip may be longer
+
+
+@dataclasses.dataclass(frozen=True)
+class _Clip:
+  youtube_id: str
+  start_s: int
+  end_s: int
+  label: str
+
+  @property
+  def name(self) -> str:
+    return f'{self.youtube_id}_{self.start_s:06d}_{self.end_s:06d}'
+
+  def files(self) -> list[str]:
+    return [f'{self.name}.mp4'] if not self.label else self._in(self.name)
+
+  def whole_files(self) -> list[str]:
+    return self._in(self.youtube_id) if self.label else [self.youtube_id]
+
+  def _in(self, name: str) -> list[str]:
+    folders = (self.label, self.label.replace(' ', '_'))
+    return [*(f'{folder}/{name}' for folder in folders), name]
+
+
+class _Spelt(Names):
+  """Labels by class name; another spelling of case or `_` is noted."""
+
+  def __init__(self, classes: ClassList):
+    super().__init__(classes)
+    self._folded = {_fold(name): name for name in classes.names}
+    self._spelt: dict[str, str] = {}
+
+  def label(self, name: str) -> int:
+    if name not in self and _fold(name) in self._folded:
+      self._spelt[name] = self._folded[_fold(name)]
+    return super().label(self._spelt.get(name, name))
+
+  def notes(self) -> list[str]:
+    return [f'class {a!r} is taken for {b!r}' for a, b in self._spelt.items()]
+
+
+def _fold(name: str) -> str:
+  return name.replace('_', ' ').casefold()
+
+
+def read(dataset: Dataset, request: Request) -> Listing:
+  """Reads a split of any Kinetics.
+
+  Raises:
+    InputError: if the csv is not of this data set and split, a row is damaged,
+      or a label is no class.
+  """
+  patterns = _patterns(dataset, request.split)
+  what = f'the {dataset.title} {request.split} csv'
+  path = reading.find_one(request.annotations, patterns, what)
+  if dataset.name == 'k700' and '2020' in path.name:
+    raise InputError(
+      f'{path} is of Kinetics-700-2020 by its name; wanted that of '
+      'Kinetics-700; prepare k700_2020'
+    )
+  clips = _clips(path, request.split)
+  names = _Spelt(request.classes or dataset.classes())
+  labelled = bool(clips) and bool(clips[0][1].label)
+  labels = []
+  for line, clip in clips:
+    with reading.at(path, 'line', line):
+      if bool(clip.label) != labelled:
+        raise InputError(
+          f'label {clip.label!r} came; wanted one for all clips or for none'
+        )
+      labels.append((names.label(clip.label),) if labelled else ())
+  files = VideoFiles(request.videos)
+  rows, notes = _rows([clip for _, clip in clips], labels, files)
+  notes += names.notes() + _know_others(dataset, path, request.split, files)
+  return gather(
+    dataset,
+    request,
+    rows,
+    files,
+    classes=names.classes,
+    labelled=labelled,
+    notes=notes,
+  )
+
+
+def _patterns(dataset: Dataset, split: str) -> list[str]:
+  digits = dataset.name.removeprefix('k').replace('_', '*')
+  words = _WORDS[split]
+  return [
+    *(f'{word}.csv' for word in words),
+    *(f'*{digits}*{word}.csv' for word in words),
+    *(f'kinetics*{word}.csv' for word in words),
+  ]
+
+
+def _clips(path: pathlib.Path, split: str) -> list[tuple[int, _Clip]]:
+  """Line number and clip of each row."""
+  clips = []
+  for line, fields in reading.read_csv(path, _COLUMNS, 'a Kinetics csv'):
+    with reading.at(path, 'line', line):
+      clips.append((line, _clip(fields, split)))
+  return clips
+
+
+def _clip(fields: dict[str, str], split: str) -> _Clip:
+  youtube_id = fields['youtube_id'].strip()
+  if not _ID.fullmatch(youtube_id):
+    raise InputError(
+      f'youtube_id {youtube_id[:40]!r} came; wanted 11 letters, digits, - and '
+      '_; a spreadsheet program spoils ids that begin with -: get it again'
+    )
+  if fields['split'].strip().lower() not in _WORDS[split]:
+    raise InputError(
+      f'split {fields["split"][:40]!r} came; wanted only {split!r}; give the '
+      'csv of that split'
+    )
+  start_s = reading.whole(fields['time_start'], most=_MOST_S)
+  end_s = reading.whole(fields['time_end'], most=_MOST_S)
+  if end_s <= start_s:
+    raise InputError(f'a clip from {start_s} to {end_s} s came; get it again')
+  return _Clip(youtube_id, start_s, end_s, fields.get('label', '').strip())
+
+
+def _rows(
+  clips: list[_Clip], labels: list[tuple[int, ...]], files: VideoFiles
+) -> tuple[list[Row], list[str]]:
+  """A row a clip, and whether files named by id alone are cut."""
+  whole = [
+    clip
+    for clip in clips
+    if not files.has(*clip.files()) and files.has(*clip.whole_files())
+  ]
+  cut = bool(whole) and not _are_clips(whole, files)
+  by_id = set(whole)
+  rows = []
+  for clip, found in zip(clips, labels, strict=True):
+    path = files.find(*(clip.whole_files() if clip in by_id else clip.files()))
+    times = {}
+    if cut and clip in by_id:
+      times = dict(start_s=float(clip.start_s), end_s=float(clip.end_s))
+    rows.append(Row(path=path, video=clip.name, labels=found, **times))
+  meant = 'the clips are cut out by time' if cut else 'they are the clips'
+  said = f'{len(by_id)} clips have files named by their id alone; {meant}'
+  return rows, [said] if whole else []
+
+
+def _are_clips(whole: list[_Clip], files: VideoFiles) -> bool:
+  """Whether files named by id hold the clips and not the whole videos.
+
+  A video is at least as long as where its clip ends. So the files whose clips
+  end last tell; a few are opened, and those that cannot be say nothing.
+  """
+  said = []
+  for clip in sorted(whole, key=lambda clip: -clip.end_s):
+    duration_s = _duration_s(files.find(*clip.whole_files()))
+    if duration_s is not None:
+      length_s = clip.end_s - clip.start_s
+      said.append(
+        duration_s <= length_s + _SLACK_S and duration_s < clip.end_s - _SLACK_S
+      )
+    if len(said) == _PROBED:
+      break
+  return bool(said) and all(said)
+
+
+def _duration_s(path: pathlib.Path) -> float | None:
+  try:
+    with container.open_video(path, 1) as opened:
+      return opened.duration / av.time_base if opened.duration else None
+  except container.BadVideo:
+    return None
+
+
+def _know_others(
+  dataset: Dataset, path: pathlib.Path, split: str, files: VideoFiles
+) -> list[str]:
+  """Files of the other splits are not outside, if their csv lies beside."""
+  notes = []
+  for other in _WORDS.keys() - {split} if len(files) else ():
+    found = reading.beside(path, _patterns(dataset, other))
+    try:
+      for _, clip in _clips(found, other) if found else ():
+        files.know(*clip.files(), *clip.whole_files())
+    except InputError as e:
+      notes.append(f'videos of the {other} split count as outside: {e}')
+  return notes
+
+
+def _dataset(name: str, title: str, classes: str, **splits: int) -> Dataset:
+  return Dataset(
+    name=name,
+    title=title,
+    splits=splits,
+    metric='top1',
+    flip=FlipPolicy('free'),
+    read=read,
+    lists=(classes,),
+    aliases=(name.replace('k', 'kinetics', 1), title.lower()),
+  )
+
+
+# Clips a csv lists: counted in the files, or as the releases say; 0 where
+# neither is at hand.
+DATASETS = (
+  _dataset(
+    'k400',
+    'Kinetics-400',
+    'kinetics400',
+    train=246_534,
+    val=19_906,
+    test=38_685,
+  ),
+  _dataset(
+    'k600', 'Kinetics-600', 'kinetics600', train=0, val=30_000, test=72_924
+  ),
+  _dataset('k700', 'Kinetics-700', 'kinetics700', train=0, val=0, test=0),
+  _dataset(
+    'k700_2020',
+    'Kinetics-700-2020',
+    'kinetics700',
+    train=0,
+    val=0,
+    test=0,
+  ),
+)
