@@ -2,16 +2,19 @@
 
 import itertools
 
+import cv2
+import numpy as np
 import pytest
 
-from vidmodels.config import Views
-from vidmodels.data import augment, views
+from vidmodels.config import Clip, Views
+from vidmodels.data import augment, clips, views
 from vidmodels.typing import InputError
 
 
-def places(height, width, size, short_side, count):
+def places(height, width, size, short_side, count, **how):
+  recipe = Views(spatial=count, short_side=short_side, **how)
   crops = [
-    views.crop_of(height, width, size, short_side, view, count)
+    views.crop_of(height, width, size=size, view=view, views=recipe)
     for view in range(count)
   ]
   assert all(c.short_side == short_side and not c.flip for c in crops)
@@ -58,12 +61,89 @@ def test_the_short_side_is_the_crops_unless_given():
     views.short_side(Views(short_side=200), 224)
 
 
+@pytest.mark.parametrize(
+  ('size', 'ceil', 'floor'),
+  [
+    # 224 of 297: the middle is at 36.5.
+    ((256, 340), [(0, 0), (0, 37), (0, 73)], [(0, 0), (0, 36), (0, 72)]),
+    ((340, 256), [(0, 0), (37, 0), (73, 0)], [(0, 0), (36, 0), (72, 0)]),
+    # 224 of 398: at 87 either way.
+    ((180, 320), [(0, 0), (0, 87), (0, 174)], [(0, 0), (0, 87), (0, 174)]),
+  ],
+)
+def test_a_middle_between_two_pixels_is_rounded_as_asked(size, ceil, floor):
+  assert places(*size, 224, 224, 3) == ceil
+  assert places(*size, 224, 224, 3, centre='ceil') == ceil
+  assert places(*size, 224, 224, 3, centre='floor') == floor
+  assert places(*size, 224, 224, 1, centre='ceil') == ceil[1:2]
+  assert places(*size, 224, 224, 1, centre='floor') == floor[1:2]
+
+
+def test_dmvrs_centre_is_the_lower_one():
+  assert places(149, 149, 112, 149, 1, centre='floor') == [(18, 18)]
+  assert places(149, 149, 112, 149, 1) == [(19, 19)]
+
+
+def test_the_long_side_is_rounded_as_asked_and_the_crops_with_it():
+  how = {'centre': 'floor', 'long_side': 'round'}
+  # 340 x 224 / 256 is 297.5; mmaction2 makes it 298.
+  assert places(256, 340, 224, 224, 3, **how) == [(0, 0), (0, 37), (0, 74)]
+  # 341 x 224 / 256 is 298.4.
+  assert places(256, 341, 224, 224, 3, **how) == [(0, 0), (0, 37), (0, 74)]
+  assert augment.resized(256, 340, 224, 'round') == (224, 298)
+  assert augment.resized(340, 256, 224, 'round') == (298, 224)
+  assert augment.resized(3, 1000, 7, 'round') == (7, 2333)
+  for side in range(1, 60):
+    assert min(augment.resized(59, 83, side, 'round')) == side
+
+
+def test_the_last_crop_is_the_frames_end_at_the_size_asked_for():
+  rng = np.random.default_rng(0)
+  frame_HWC = rng.integers(0, 256, (30, 41, 3), np.uint8)
+  for long_side, width in (('floor', 27), ('round', 27), ('round', 41)):
+    side = 20 if width == 27 else 30
+    recipe = Views(spatial=3, short_side=side, long_side=long_side)
+    crop = views.crop_of(30, 41, size=16, view=2, views=recipe)
+    assert crop.left == width - 16
+    resized = cv2.resize(frame_HWC, (width, side))
+    top = (side - 16 + 1) // 2
+    wanted = resized[top : top + 16, -16:]
+    np.testing.assert_array_equal(augment.cut(frame_HWC, crop, 16), wanted)
+  # 43 x 20 / 30 is 28.67: 28 or 29.
+  for long_side, width in (('floor', 28), ('round', 29)):
+    frame_HWC = rng.integers(0, 256, (30, 43, 3), np.uint8)
+    recipe = Views(spatial=3, short_side=20, long_side=long_side)
+    crop = views.crop_of(30, 43, size=16, view=0, views=recipe)
+    wanted = cv2.resize(frame_HWC, (width, 20))[2:18, :16]
+    np.testing.assert_array_equal(augment.cut(frame_HWC, crop, 16), wanted)
+
+
 @pytest.mark.parametrize(('view', 'count'), [(3, 3), (-1, 3), (1, 1), (0, 2)])
 def test_a_view_that_does_not_exist_is_refused(view, count):
   with pytest.raises(ValueError, match='spatial'):
-    views.crop_of(40, 50, 16, 20, view, count)
+    views.crop_of(40, 50, size=16, view=view, views=Views(spatial=count))
 
 
 def test_a_crop_that_does_not_fit_is_refused():
-  with pytest.raises(ValueError, match='size=24'):
-    views.crop_of(40, 50, 24, 20, 0, 1)
+  with pytest.raises(InputError, match=r'short_side=20 .*clip.size=24'):
+    views.crop_of(40, 50, size=24, view=0, views=Views(short_side=20))
+
+
+@pytest.mark.parametrize(
+  'wanted', ['1x1', '1x3', '2x3', '4x1', '4x3', '10x3', '7x1']
+)
+@pytest.mark.parametrize('rule', clips.SAMPLERS)
+def test_views_over_time_and_space_are_all_different(rule, wanted):
+  temporal, spatial = map(int, wanted.split('x'))
+  if rule == 'pyslowfast_segment' and temporal > 3:
+    return  # it has three, and says so
+  recipe = Views(temporal=temporal, spatial=spatial)
+  clip = Clip(frames=8, sampling=rule)
+  times_n = np.arange(300) * 40_000
+  found = set()
+  for number in range(views.count(recipe)):
+    when, where = views.split(number, recipe)
+    frames = clips.view_indices(times_n, clip, when, temporal)
+    crop = views.crop_of(24, 36, size=16, view=where, views=recipe)
+    found.add((tuple(frames.tolist()), crop))
+  assert len(found) == temporal * spatial

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tiny
 
-from vidmodels.data import pipeline
+from vidmodels import agreement
+from vidmodels.data import clips, pipeline
 from vidmodels.data.augment import decode
 from vidmodels.data.shards import RecordSet
 from vidmodels.evaluate import accuracy, predict, run
@@ -135,11 +136,17 @@ def test_scores_that_are_no_numbers_are_no_accuracy():
     accuracy.accuracy(broken, 'logits')
 
 
-def test_predict_cuts_the_views_that_evaluate_cuts(model, records):
+@pytest.mark.parametrize('rule', clips.SAMPLERS)
+def test_predict_cuts_the_views_that_evaluate_cuts(model, records, rule):
   opened = RecordSet.open(records, 'test')
-  views = views_of(model, 2, 3, 6)
+  views = dataclasses.replace(
+    views_of(model, 2, 3, 6), short_side=17, centre='floor'
+  )
+  fps = 20.0 if 'fps' in agreement.SAMPLING[rule] else 0.0
+  clip = dataclasses.replace(model.config.clip, sampling=rule, fps=fps)
+  config = dataclasses.replace(model.config, clip=clip)
+  model = dataclasses.replace(model, config=config)
   predictor = predict.Predictor(model, views=views, top=3)
-  config = model.config
   batches = pipeline.eval_batches(
     opened, clip=config.clip, views=views, data=config.data, rows=range(6)
   )

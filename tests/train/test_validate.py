@@ -1,4 +1,4 @@
-"""Validation measures single centre clips with the averaged weights."""
+"""Validation measures single clips with the averaged weights."""
 
 import json
 
@@ -19,6 +19,10 @@ def test_validation_is_what_evaluation_says_of_one_view(tmp_path):
   config = tiny.config(
     records,
     log__validate=2,
+    clip__sampling='pyslowfast',
+    clip__fps=30.0,
+    views__short_side=19,
+    views__centre='floor',
     optim__steps=2,
     optim__ema=0.5,
     views__batch=3,
