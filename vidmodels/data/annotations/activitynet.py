@@ -142,10 +142,10 @@ def read_trimmed(dataset: Dataset, request: Request) -> Listing:
         rows.append(row)
     odd['bare'] += not video.segments
   notes = (
-    *some(odd['cut'], 'segments leave their video; cut to it'),
-    *some(odd['empty'], 'segments have no length inside it; dropped'),
-    *some(again, 'segments come again in their video; dropped'),
-    *some(odd['bare'], 'videos have no segment; left out'),
+    *some('segments that leave their video, cut to it', odd['cut']),
+    *some('segments of no length in their video, dropped', odd['empty']),
+    *some('segments that their video has already, dropped', again),
+    *some('videos without a segment, left out', odd['bare']),
   )
   return gather(
     dataset, request, rows, reader.files, classes=reader.classes, notes=notes
@@ -169,8 +169,8 @@ def read_untrimmed(dataset: Dataset, request: Request) -> Listing:
       bare += 1
   several = sum(len(row.labels) > 1 for row in rows)
   notes = (
-    *some(bare, 'videos have no label; left out'),
-    *some(several, 'videos have several classes'),
+    *some('videos without a label, left out', bare),
+    *some('videos with several classes', several),
   )
   return gather(
     dataset,

@@ -44,13 +44,11 @@ class _Odd:
 
   def notes(self) -> tuple[str, ...]:
     return (
-      *some(self.empty, 'videos have no action; they are kept, all classes 0'),
-      *some(self.late_ends, 'actions end after their video'),
-      *some(self.late_starts, 'actions start after their video; they count'),
-      *some(self.backward, 'actions end before they start; they count'),
-      *some(
-        self.repeated, 'actions come again in their video; they count once'
-      ),
+      *some('videos without an action, kept with all classes 0', self.empty),
+      *some('actions that end after their video', self.late_ends),
+      *some('actions that start after it; they count', self.late_starts),
+      *some('actions that end before they start; they count', self.backward),
+      *some('actions that their video has already', self.repeated),
     )
 
 

@@ -90,8 +90,8 @@ def read(dataset: Dataset, request: Request) -> Listing:
   subsets, unknown = _unseen(path, split, clips)
   tails, no_tails = _tails(path)
   notes = (
-    *some(clips.several, 'clips have several nouns; the first is the label'),
-    *some(clips.late, f'clips stop after their video by {_INFO}'),
+    *some('clips with several nouns; the first is the label', clips.several),
+    *some(f'clips that stop after their video by {_INFO}', clips.late),
     *unknown,
     *no_tails,
     *((_OTHER,) if beside(path, [_OTHER_NOUNS]) else ()),

@@ -82,8 +82,8 @@ def read(dataset: Dataset, request: Request) -> Listing:
   notes = (
     f'{len(tasks):,} tasks have {_LEAST} videos or more: the classes '
     f"(TimeSformer's paper counts {_CLASSES:,})",
-    *some(several, 'videos are of several tasks; that of the best rank counts'),
-    *some(again, 'lines have a video and a task that an earlier one has'),
+    *some('videos of several tasks; that of the best rank counts', several),
+    *some('lines with the video and the task of an earlier one', again),
     *untitled,
     *split_notes,
   )
@@ -153,7 +153,7 @@ def _classes(
   untitled = sum(task not in titles for task in tasks)
   with at(file, 'as a class list'):
     return ClassList.from_names(names), some(
-      untitled, 'tasks have no title in task_ids.csv; they are called by number'
+      'tasks without a title in task_ids.csv, called by number', untitled
     )
 
 
@@ -207,7 +207,7 @@ def _split(
   unknown = len(listed[split] - best.keys())
   return listed[split], (
     f'the split is that of {files[split]}',
-    *some(unknown, f'ids of {files[split].name} are in no such task; left out'),
+    *some(f'ids of {files[split].name} in no such task, left out', unknown),
   )
 
 

@@ -73,11 +73,6 @@ def python_list(text: str) -> list[Any]:
   return value
 
 
-def some(count: int, what: str) -> tuple[str, ...]:
-  """A note such as '3 videos have no action'; none for a count of 0.
-
-  Args:
-    count: how many.
-    what: the rest of the sentence.
-  """
-  return (f'{count:,} {what}',) if count else ()
+def some(what: str, count: int) -> tuple[str, ...]:
+  """A note such as 'videos without an action: 3'; none for a count of 0."""
+  return (f'{what}: {count:,}',) if count else ()
