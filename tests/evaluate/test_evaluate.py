@@ -12,7 +12,8 @@ from vidmodels import agreement
 from vidmodels.data import clips, pipeline
 from vidmodels.data.augment import decode
 from vidmodels.data.shards import RecordSet
-from vidmodels.evaluate import accuracy, predict, run
+from vidmodels.evaluate import predict, run
+from vidmodels.evaluate.scored import About
 from vidmodels.train import loop, trained
 from vidmodels.train.scores import ViewScores
 from vidmodels.typing import InputError
@@ -106,34 +107,28 @@ def test_records_of_another_rate_are_refused_where_frames_count(
     )
 
 
-def test_views_are_averaged_as_asked():
-  logits = np.array([[[8.0, 0.0], [0.0, 1.0], [0.0, 1.0]]])
-  assert accuracy.average(logits, 'logits').argmax() == 0
-  # One confident view outweighs two mild ones in logits, not in softmaxes.
-  probs = accuracy.average(logits, 'probs')
-  assert probs.sum() == pytest.approx(1)
-  assert probs[0, 0] == pytest.approx((0.99966 + 2 * 0.26894) / 3, abs=1e-4)
-
-
-def test_a_view_that_is_missing_or_doubled_is_an_error():
+def test_a_view_that_is_missing_or_doubled_is_an_error(records):
+  opened = RecordSet.open(records, 'test')
+  about = About.of_records(
+    opened.manifest, opened.classes, temporal=2, spatial=1, average='logits',
+    step=1, weights='params',
+  )  # fmt: skip
+  order = np.random.default_rng(0).permutation(10)
   good = ViewScores(
-    index_R=np.array([1, 0, 1, 0]),
-    view_R=np.array([0, 1, 1, 0]),
-    label_R=np.array([1, 0, 1, 0]),
-    logits_RK=np.arange(8.0).reshape(4, 2),
+    index_R=order // 2,
+    view_R=order % 2,
+    label_R=order // 2 % 3,
+    logits_RK=np.stack([order, -order, order * 0], -1).astype(np.float32),
   )
-  scored = accuracy.by_video(good, videos=2, views=2)
-  assert scored.label_R.tolist() == [0, 1]
-  np.testing.assert_array_equal(scored.logits_RVK[0, 1], [2, 3])
-  twice = dataclasses.replace(good, view_R=np.array([0, 0, 1, 0]))
-  with pytest.raises(ValueError, match='3 different; wanted each of 2 x 2'):
-    accuracy.by_video(twice, videos=2, views=2)
-
-
-def test_scores_that_are_no_numbers_are_no_accuracy():
-  broken = accuracy.VideoScores(np.full((1, 1, 2), np.nan), np.zeros(1, int))
-  with pytest.raises(InputError, match='not finite'):
-    accuracy.accuracy(broken, 'logits')
+  scored = run.by_video(good, records=opened, about=about, file='')
+  assert scored.label_Rx.tolist() == [0, 1, 2, 0, 1]
+  np.testing.assert_array_equal(
+    scored.logits_RVK[..., 0], np.arange(10).reshape(5, 2)
+  )
+  assert scored.videos[3] == opened.record(3).video
+  twice = dataclasses.replace(good, view_R=np.zeros(10, int))
+  with pytest.raises(ValueError, match='5 different; wanted each of 5 x 2'):
+    run.by_video(twice, records=opened, about=about, file='')
 
 
 @pytest.mark.parametrize('rule', clips.SAMPLERS)

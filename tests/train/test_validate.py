@@ -49,6 +49,6 @@ def test_validation_is_what_evaluation_says_of_one_view(tmp_path):
       [p[k] for p, k in zip(log_p, scores['label'], strict=True)]
     )
     if weights == 'ema':
-      assert found[0]['val_clip/top1'] == pytest.approx(report.top1)
+      assert found[0]['val_clip/top1'] == pytest.approx(report.metrics['top1'])
   assert found[0]['val_clip/loss'] == pytest.approx(losses['ema'], abs=1e-5)
   assert abs(losses['ema'] - losses['params']) > 1e-3

@@ -163,7 +163,8 @@ def _table(result: dict, reports: dict, answer, out: pathlib.Path) -> None:
   for column in ('model', 'top-1', 'top-5'):
     table.add_column(column, justify='left' if column == 'model' else 'right')
   for name, r in reports.items():
-    table.add_row(f'TimeSformer, {name}', f'{r.top1:.1%}', f'{r.top5:.1%}')
+    top1, top5 = r.metrics['top1'], r.metrics['top5']
+    table.add_row(f'TimeSformer, {name}', f'{top1:.1%}', f'{top5:.1%}')
   bound = result['bound_without_order']
   table.add_row('blind to order, at most', f'{bound:.1%}', '')
   table.add_row('chance', f'{result["chance"]:.1%}', f'{5 / 8:.1%}')

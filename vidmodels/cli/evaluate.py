@@ -1,32 +1,77 @@
 """Measures the accuracy of videos with several views of each.
 
   vidmodels evaluate --workdir runs/first --views 4x3
+  vidmodels evaluate --scores runs/first/evaluation/test_4x3_*.npz --views 2x1
+  vidmodels evaluate --workdir runs/vidtr runs/i3d
 
-Recipe, preprocessing and classes come from the checkpoint. Writes
-a .json with the numbers and an .npz with every view's scores to
-WORKDIR/evaluation.
+Recipe, preprocessing and classes come from the checkpoint. Writes a .json with
+the numbers and an .npz with every view's scores to WORKDIR/evaluation. From
+such .npz files numbers are counted again, with fewer views or another average,
+without the model. Several models, or several files, are an ensemble: the mean
+of their probabilities.
 """
 
 import argparse
 import dataclasses
 import json
+import pathlib
 import sys
 
 HELP = 'accuracy of videos over several views'
+# What only a model can be asked.
+_OF_MODELS = ('step', 'mesh', 'data', 'split', 'batch')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
-  add_checkpoint_arguments(parser)
+  source = parser.add_mutually_exclusive_group(required=True)
+  source.add_argument(
+    '--workdir', nargs='+', help='of a training run, or of several'
+  )
+  source.add_argument(
+    '--scores', nargs='+', metavar='NPZ', help='what evaluations wrote'
+  )
+  add_weights_arguments(parser)
   add_view_arguments(parser)
   parser.add_argument('--data', help="record folder; default the recipe's")
   parser.add_argument('--split', help="default the recipe's test split")
-  parser.add_argument('--out', help='default WORKDIR/evaluation')
+  parser.add_argument(
+    '--out',
+    help='folder; default WORKDIR/evaluation, nowhere for --scores and for '
+    'the numbers of several models',
+  )
+  parser.add_argument(
+    '--shares',
+    metavar='A,B',
+    help="each model's share of the mean (default equal)",
+  )
+  parser.add_argument(
+    '--per-class', metavar='CSV', help='also write a row a class'
+  )
+  parser.add_argument(
+    '--submission', metavar='FILE', help='also write what the official test '
+    'of ssv2 (.csv) or epic100 (.zip) reads',
+  )  # fmt: skip
+  parser.add_argument(
+    '--submission-format',
+    choices=('ssv2', 'epic100'),
+    help="default the records' data set",
+  )
+  parser.add_argument(
+    '--levels',
+    metavar='P,L,D',
+    help='supervision levels of an epic100 submission, each 0 to 5',
+  )
 
 
 def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
-  """Flags that say which weights."""
+  """Flags that say which weights of which run."""
   parser.add_argument('--workdir', required=True, help='of a training run')
+  add_weights_arguments(parser)
+
+
+def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
+  """Flags that say which weights of a run, and where they go."""
   parser.add_argument('--step', type=int, help='default the newest checkpoint')
   parser.add_argument(
     '--weights',
@@ -47,12 +92,15 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     '--views', metavar='TxS', help='views over time x crops, e.g. 4x3 or 1x1'
   )
   parser.add_argument(
-    '--average', choices=('logits', 'probs'), help='what views average'
+    '--average',
+    choices=('logits', 'probs', 'max'),
+    help='what views average; max: their highest logit, where a video may '
+    'have any number of classes',
   )
   parser.add_argument('--batch', type=int, help='views a step')
 
 
-def load(args: argparse.Namespace):
+def load(args: argparse.Namespace, workdir: str | None = None):
   """The trained model that the flags name.
 
   Raises:
@@ -60,19 +108,13 @@ def load(args: argparse.Namespace):
   """
   from vidmodels import config as cfg
   from vidmodels.train import trained
-  from vidmodels.typing import InputError
 
   sizes = None
   if args.mesh:
-    try:
-      data, fsdp, tensor = map(int, args.mesh.split(','))
-    except ValueError as error:
-      raise InputError(
-        f'--mesh {args.mesh} came; wanted three numbers, e.g. -1,4,1'
-      ) from error
-    sizes = cfg.Mesh(data=data, fsdp=fsdp, tensor=tensor)
+    data, fsdp, tensor = _numbers('--mesh', args.mesh, 3, 'e.g. -1,4,1')
+    sizes = cfg.Mesh(data=int(data), fsdp=int(fsdp), tensor=int(tensor))
   return trained.load(
-    args.workdir, step=args.step, weights=args.weights, sizes=sizes
+    workdir or args.workdir, step=args.step, weights=args.weights, sizes=sizes
   )
 
 
@@ -86,13 +128,7 @@ def chosen_views(views, args: argparse.Namespace):
 
   changes = {}
   if args.views:
-    temporal, _, spatial = args.views.partition('x')
-    if not (temporal.isdecimal() and spatial in ('1', '3') and int(temporal)):
-      raise InputError(
-        f'--views {args.views} came; wanted TxS with T at least 1 and S 1 or '
-        '3, e.g. 4x3'
-      )
-    changes |= {'temporal': int(temporal), 'spatial': int(spatial)}
+    changes |= dict(zip(('temporal', 'spatial'), _counts(args), strict=True))
   if args.average:
     changes['average'] = args.average
   if args.batch is not None:
@@ -104,24 +140,115 @@ def chosen_views(views, args: argparse.Namespace):
 
 def run(args: argparse.Namespace) -> int:
   """Evaluates and prints the line or the JSON."""
-  from vidmodels.cli import DONE, terminal
+  from vidmodels.cli import DONE
+  from vidmodels.evaluate import per_class, results, submission
+
+  shares = args.shares and _numbers('--shares', args.shares, 0, 'e.g. 0.6,0.4')
+  levels = args.levels and _numbers('--levels', args.levels, 3, 'e.g. 2,3,3')
+  scored = _saved(args) if args.scores else _of_models(args)
+  found = results.result(
+    scored,
+    views=_counts(args) if args.scores and args.views else None,
+    average=(args.scores and args.average) or '',
+    shares=shares or (),
+  )
+  said = found.report.details()
+  if args.per_class:
+    rows = per_class.table(found.answers)
+    per_class.write(rows, args.per_class)
+    said += [*per_class.confused(rows), f'classes: {args.per_class}']
+  if args.submission:
+    said.append(
+      submission.write(
+        found.answers,
+        args.submission,
+        format=args.submission_format or '',
+        levels=[int(level) for level in levels or ()],
+      )
+    )
+  if len(scored) == 1 and not args.scores:
+    found.write(pathlib.Path(scored[0].file).parent)
+  elif args.out:
+    said.append(f'report: {found.write(pathlib.Path(args.out))}')
+  # What was measured is always said, beside the JSON too.
+  to = sys.stderr if args.json else sys.stdout
+  print('\n'.join([found.report.line(), *said]), file=to)
+  if args.json:
+    print(json.dumps(found.report.as_json()))
+  else:
+    print(f'scores of every view: {found.report.scores}')
+  return DONE
+
+
+def _saved(args: argparse.Namespace) -> list:
+  """What the files hold; no model is asked, and JAX is not loaded.
+
+  Raises:
+    InputError: if a file is none of ours, or a flag is for models.
+  """
+  from vidmodels.evaluate.scored import Scored
+  from vidmodels.typing import InputError
+
+  given = [
+    f'--{name}' for name in _OF_MODELS if getattr(args, name) is not None
+  ]
+  given += ['--weights'] if args.weights != 'auto' else []
+  if given:
+    raise InputError(
+      f'{", ".join(given)} came with --scores; wanted none of them, since the '
+      'scores are there already; give --workdir to ask the model'
+    )
+  return [Scored.load(path) for path in args.scores]
+
+
+def _of_models(args: argparse.Namespace) -> list:
+  """Scores of each model, which are written."""
+  from vidmodels.cli import terminal
   from vidmodels.evaluate import run as running
 
-  model = load(args)
-  data = model.config.data
-  with terminal.Reporter('evaluate') as report:
-    result = running.evaluate(
-      model,
-      dir=args.data or data.dir,
-      split=args.split or data.test,
-      views=chosen_views(model.config.views, args),
-      out=args.out,
-      progress=report,
+  scored = []
+  for workdir in args.workdir:
+    model = load(args, workdir)
+    data = model.config.data
+    # Results of several models stay apart: their names may be the same.
+    alone = len(args.workdir) == 1 and args.out
+    with terminal.Reporter('evaluate') as report:
+      scored.append(
+        running.score_split(
+          model,
+          dir=args.data or data.dir,
+          split=args.split or data.test,
+          views=chosen_views(model.config.views, args),
+          out=pathlib.Path(alone or model.workdir / 'evaluation'),
+          progress=report,
+        )
+      )
+  return scored
+
+
+def _counts(args: argparse.Namespace) -> tuple[int, int]:
+  from vidmodels.typing import InputError
+
+  temporal, _, spatial = args.views.partition('x')
+  if not (temporal.isdecimal() and spatial in ('1', '3') and int(temporal)):
+    raise InputError(
+      f'--views {args.views} came; wanted TxS with T at least 1 and S 1 or '
+      '3, e.g. 4x3'
     )
-  # What was measured is always said, beside the JSON too.
-  print(result.line(), file=sys.stderr if args.json else sys.stdout)
-  if args.json:
-    print(json.dumps(result.as_json()))
-  else:
-    print(f'scores of every view: {result.scores}')
-  return DONE
+  return int(temporal), int(spatial)
+
+
+def _numbers(flag: str, text: str, count: int, example: str) -> list[float]:
+  """Numbers between commas; whole ones where there must be three."""
+  from vidmodels.typing import InputError
+
+  try:
+    found = [(int if count else float)(part) for part in text.split(',')]
+  except ValueError:
+    found = []
+  if not found or (count and len(found) != count):
+    raise InputError(
+      f'{flag} {text} came; wanted {count or "the"} numbers with commas '
+      f'between, {example}'
+    )
+  return found

@@ -77,3 +77,5 @@ def _table(answers) -> None:
     )
     for name, chance in zip(answer.classes, answer.probabilities, strict=True):
       print(f'  {chance:7.2%}  {name}')
+    for head, found in answer.heads.items():
+      print(f'  {head}: ' + ', '.join(f'{n} {p:.2%}' for n, p in found))

@@ -1,5 +1,8 @@
 """From a checkpoint to numbers: scores of views, accuracy of videos, answers.
 
-Reading order: `trained` opens a checkpoint, `run` scores a split, `accuracy`
-turns view scores into a report; `predict` answers for files.
+Reading order: `run` scores a split with a model and keeps every view's scores
+(`scored`); `averaging` makes one row a video of them, `measures` counts (with
+`ranks` and `bootstrap`), `report` says what was counted; `results` does all of
+that from saved scores, of several models too (`ensemble`); `per_class` and
+`submission` write files. `predict` answers for video files.
 """

@@ -19,7 +19,8 @@ from vidmodels import config as cfg
 from vidmodels.data import clips, decode, encode
 from vidmodels.data import views as viewing
 from vidmodels.data.augment import cut, resized
-from vidmodels.evaluate import accuracy
+from vidmodels.evaluate import averaging
+from vidmodels.evaluate.best import best
 from vidmodels.train.feed import to_device
 from vidmodels.train.mesh import whole_batch
 from vidmodels.train.trained import Trained
@@ -53,8 +54,10 @@ class Answer:
     end_s: seconds.
     frames: decoded in the stretch.
     views: whose scores were averaged.
-    classes: names, best first.
-    probabilities: of them, from 0 to 1.
+    classes: names, best first; of several heads, one of each, as 'take tap'.
+    probabilities: of them, from 0 to 1: softmaxes, of several heads their
+      product, or sigmoids where a video may have any number of classes.
+    heads: (name, probability) of the best classes of each head.
   """
 
   file: str
@@ -64,6 +67,9 @@ class Answer:
   views: int
   classes: tuple[str, ...]
   probabilities: tuple[float, ...]
+  heads: Mapping[str, tuple[tuple[str, float], ...]] = dataclasses.field(
+    default_factory=dict
+  )
 
   def as_json(self) -> dict[str, Any]:
     """A plain dict."""
@@ -80,7 +86,11 @@ class Predictor:
       trained: the model.
       views: as in evaluation.
       top: classes an answer names; at most all.
+
+    Raises:
+      InputError: if views of such labels are not averaged so.
     """
+    averaging.check(views.average, trained.task)
     self.trained, self.views = trained, views
     self.top = min(top, len(trained.classes))
     self._step = jax.jit(trained.eval_step())
@@ -149,18 +159,17 @@ class Predictor:
         'its scores are not finite: the weights are broken; take an earlier '
         'checkpoint with --step'
       )
-    scores_K = accuracy.average(logits_VK[None], self.views.average)[0]
-    if self.views.average == 'logits':
-      scores_K = np.asarray(jax.nn.softmax(scores_K))
-    best = np.argsort(-scores_K, kind='stable')[: self.top]
+    how, task = self.views.average, self.trained.task
+    prob_K = averaging.average(logits_VK[None], how, task)[0]
+    if how != 'probs':
+      prob_K = averaging.probabilities(prob_K, task)
     return Answer(
       file=file,
       start_s=round(stretch.start_s, 3),
       end_s=round(stretch.end_s, 3),
       frames=len(stretch.times_us),
       views=len(logits_VK),
-      classes=tuple(self.trained.classes.names[k] for k in best),
-      probabilities=tuple(float(scores_K[k]) for k in best),
+      **vars(best(prob_K, task, self.trained.classes, self.top)),
     )
 
   def cut_views(self, stretch: Stretch) -> np.ndarray:

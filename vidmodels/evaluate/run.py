@@ -1,8 +1,6 @@
 """Scores a split with every view of every video and writes the result."""
 
 import dataclasses
-import io
-import json
 import pathlib
 
 import numpy as np
@@ -10,8 +8,9 @@ import numpy as np
 from vidmodels import config as cfg
 from vidmodels.data import clips, pipeline
 from vidmodels.data.shards import RecordSet
-from vidmodels.data.tfrecord import write_atomically
-from vidmodels.evaluate import accuracy
+from vidmodels.evaluate import averaging, results
+from vidmodels.evaluate.report import Report
+from vidmodels.evaluate.scored import About, Scored
 from vidmodels.train import scores
 from vidmodels.train.mesh import local_rows, whole_batch
 from vidmodels.train.trained import Trained
@@ -26,7 +25,7 @@ def evaluate(
   views: cfg.Views,
   out: str | pathlib.Path | None = None,
   progress: scores.Progress | None = None,
-) -> accuracy.Report:
+) -> Report:
   """Measures the accuracy of videos.
 
   Args:
@@ -46,41 +45,72 @@ def evaluate(
     InputError: if the records' classes are not the checkpoint's, or a record
       is corrupt.
   """
-  records = RecordSet.open(dir, split)
-  different = trained.classes.first_difference(records.classes)
-  if different:
-    raise InputError(
-      f'the checkpoint and {dir} disagree about classes ("here" is the '
-      f'checkpoint): {different}; evaluate on records of its own classes'
-    )
-  _same_rate(trained, records)
-  found = score(trained, records, views=views, progress=progress)
-  scored = accuracy.by_video(
-    found, videos=len(records), views=views.temporal * views.spatial
-  )
   folder = pathlib.Path(out or trained.workdir / 'evaluation')
-  # All that can change the numbers, so that no result replaces another.
-  stem = (
-    f'{split}_{views.temporal}x{views.spatial}_step{trained.step}_'
-    f'{trained.weights}_{views.average}_{records.manifest.fingerprint[:8]}'
+  scored = score_split(
+    trained, dir=dir, split=split, views=views, out=folder, progress=progress
   )
-  report = accuracy.Report(
-    split=split,
+  found = results.result([scored])
+  found.write(folder)
+  return found.report
+
+
+def score_split(
+  trained: Trained,
+  *,
+  dir: str | pathlib.Path,
+  split: str,
+  views: cfg.Views,
+  out: pathlib.Path,
+  progress: scores.Progress | None = None,
+) -> Scored:
+  """Scores every view of a split and writes the `.npz`; see `evaluate`."""
+  records = RecordSet.open(dir, split)
+  _same_labels(trained, records)
+  _same_rate(trained, records)
+  averaging.check(views.average, records.manifest.task)
+  found = score(trained, records, views=views, progress=progress)
+  about = About.of_records(
+    records.manifest,
+    records.classes,
     temporal=views.temporal,
     spatial=views.spatial,
     average=views.average,
-    videos=len(records),
-    listed=records.manifest.listed,
-    **accuracy.accuracy(scored, views.average),
-    classes_sha256=records.classes.sha256,
-    data_fingerprint=records.manifest.fingerprint,
     step=trained.step,
     weights=trained.weights,
-    scores=str(folder / f'{stem}.npz'),
     config=cfg.as_dict(dataclasses.replace(trained.config, views=views)),
   )
-  _write(folder, stem, report, scored, records)
-  return report
+  path = out / f'{about.stem}.npz'
+  scored = by_video(found, records=records, about=about, file=str(path))
+  scored.check()
+  out.mkdir(parents=True, exist_ok=True)
+  scored.save(path)
+  return scored
+
+
+def by_video(
+  found: scores.ViewScores, *, records: RecordSet, about: About, file: str
+) -> Scored:
+  """Sorts view scores, which come in any order, into their places.
+
+  Raises:
+    ValueError: if a view of a video is missing or came twice.
+  """
+  videos, views = len(records), about.temporal * about.spatial
+  place_R = found.index_R.astype(np.int64) * views + found.view_R
+  if not np.array_equal(np.sort(place_R), np.arange(videos * views)):
+    raise ValueError(
+      f'{len(place_R)} view scores came, {len(np.unique(place_R))} different; '
+      f'wanted each of {videos} x {views} once'
+    )
+  order = np.argsort(place_R)
+  logits = found.logits_RK[order]
+  return Scored(
+    logits_RVK=logits.reshape(videos, views, -1),
+    label_Rx=found.label_R[order][::views],
+    videos=tuple(records.video(i) for i in range(videos)),
+    about=about,
+    file=file,
+  )
 
 
 def score(
@@ -113,6 +143,23 @@ def score(
   )
 
 
+def _same_labels(trained: Trained, records: RecordSet) -> None:
+  """Refuses records whose classes, or kind of labels, are other ones."""
+  different = trained.classes.first_difference(records.classes)
+  if different:
+    raise InputError(
+      f'the checkpoint and {records.dir} disagree about classes ("here" is the '
+      f'checkpoint): {different}; evaluate on records of its own classes'
+    )
+  task = records.manifest.task
+  # Imported weights, of step 0, were trained elsewhere; nobody says on what.
+  if trained.step and trained.task != task:
+    raise InputError(
+      f'the checkpoint was trained on labels of {trained.task} and '
+      f'{records.dir} has {task}; evaluate on records of its own kind'
+    )
+
+
 def _same_rate(trained: Trained, records: RecordSet) -> None:
   """Refuses records of another rate where frames are what is counted."""
   fps = records.manifest.options.get('fps', 0.0)
@@ -122,25 +169,3 @@ def _same_rate(trained: Trained, records: RecordSet) -> None:
       f'with {trained.fps:g} (0 keeps the rate), and the recipe counts frames; '
       'prepare them alike, or train with clip.unit=second'
     )
-
-
-def _write(
-  folder: pathlib.Path,
-  stem: str,
-  report: accuracy.Report,
-  scored: accuracy.VideoScores,
-  records: RecordSet,
-) -> None:
-  """Scores first, then the report that names them; each appears whole."""
-  folder.mkdir(parents=True, exist_ok=True)
-  buffer = io.BytesIO()
-  videos = [records.video(i) for i in range(len(records))]
-  np.savez_compressed(
-    buffer,
-    logits=scored.logits_RVK,
-    label=scored.label_R,
-    video=np.array(videos),
-  )
-  write_atomically(folder / f'{stem}.npz', buffer.getvalue())
-  text = json.dumps(report.as_json(), indent=1) + '\n'
-  write_atomically(folder / f'{stem}.json', text.encode())

@@ -1,0 +1,113 @@
+"""From saved scores to a report; no model, no device and no JAX.
+
+What `run` does after the model has spoken, and what
+`vidmodels evaluate --scores FILE...` does without one.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Sequence
+
+from vidmodels.data.tfrecord import write_atomically
+from vidmodels.evaluate import averaging, ensemble
+from vidmodels.evaluate.averaging import Answers
+from vidmodels.evaluate.bootstrap import Bootstrap
+from vidmodels.evaluate.report import Report, report
+from vidmodels.evaluate.scored import Scored
+from vidmodels.typing import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """A report, and the answers that it counts.
+
+  Attributes:
+    report: the numbers.
+    answers: one row of scores a video, for submissions and tables.
+  """
+
+  report: Report
+  answers: Answers
+
+  def write(self, folder: pathlib.Path) -> pathlib.Path:
+    """Writes the report as JSON; its name has all that changes the numbers.
+
+    Args:
+      folder: is made if it is not there.
+    """
+    stem = self.answers.about.stem
+    if self.report.members:
+      text = json.dumps(self.report.members, sort_keys=True)
+      digest = hashlib.sha256(text.encode()).hexdigest()
+      stem = f'{self.report.name}_ensemble_{digest[:8]}'
+    text = json.dumps(self.report.as_json(), indent=1) + '\n'
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f'{stem}.json'
+    write_atomically(path, text.encode())
+    return path
+
+
+def result(
+  scored: Sequence[Scored],
+  *,
+  views: tuple[int, int] | None = None,
+  average: str = '',
+  shares: Sequence[float] = (),
+  bootstrap: Bootstrap | None = None,
+) -> Result:
+  """Counts the scores of a model, or those of several as an ensemble.
+
+  Args:
+    scored: of one model, or of several on the same videos.
+    views: (over time, crops) to choose of each one's; default all.
+    average: of views, instead of each one's own.
+    shares: of the models in the mean of probabilities; default equal.
+    bootstrap: how intervals are drawn.
+
+  Raises:
+    InputError: if there are not so many views, an average does not suit the
+      task, the models' videos, classes or labels differ, or shares are not one
+      a model.
+  """
+  if views:
+    scored = [averaging.fewer(one, *views) for one in scored]
+  answers = [averaging.answers(one, average) for one in scored]
+  if len(scored) == 1:
+    if shares:
+      raise InputError(
+        f'shares {", ".join(f"{s:g}" for s in shares)} came for one model; '
+        'wanted two or more models to mix'
+      )
+    (only,) = answers
+    made = report(only, scores=scored[0].file, bootstrap=bootstrap)
+    return Result(made, only)
+  files = [one.file for one in scored]
+  mixed = ensemble.combine(answers, files, shares)
+  members = tuple(
+    {
+      'name': one.about.name,
+      'average': one.about.average,
+      'step': one.about.step,
+      'weights': one.about.weights,
+      'share': float(share),
+      'scores': file,
+      'data_fingerprint': one.about.fingerprint,
+      'config': dict(one.about.config),
+    }
+    for one, file, share in zip(
+      answers, files, shares or (1.0,) * len(files), strict=True
+    )
+  )
+  made = report(
+    mixed,
+    scores=' + '.join(files),
+    bootstrap=bootstrap,
+    name=ensemble.name(answers),
+    step=None,
+    weights='',
+    members=members,
+    config={},
+  )
+  return Result(made, mixed)

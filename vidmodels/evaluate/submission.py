@@ -1,0 +1,163 @@
+"""Files that the official evaluations of unpublished test labels read.
+
+Something-Something V2 (`ssv2`), as the data set's own baseline writes it: text
+without a header, a line a video, the video's id and the numbers of its five
+best classes, best first:
+
+  1420;12;4;171;0;33
+
+EPIC-KITCHENS-100 action recognition (`epic100`): JSON, as `test.json` alone in
+a zip. Every class of both heads is there, as logits: the evaluation takes their
+softmaxes and makes actions of the products. Mean probabilities are written as
+their logarithms, whose softmax they are.
+
+  {"version": "0.2", "challenge": "action_recognition",
+   "sls_pt": 2, "sls_tl": 3, "sls_td": 3,
+   "results": {"P01_101_0": {"verb": {"0": 1.2, ..., "96": 0.1},
+                             "noun": {"0": 0.8, ..., "299": 0.0}}}}
+
+The three numbers are the supervision levels that the challenge asks of its
+participants: of pretraining, of training labels, of training data, each 0 to 5.
+"""
+
+import io
+import json
+import pathlib
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+
+from vidmodels.data import datasets
+from vidmodels.data.annotations.rows import VIDEO_SUFFIXES
+from vidmodels.data.tfrecord import write_atomically
+from vidmodels.evaluate.averaging import Answers
+from vidmodels.typing import InputError
+
+FORMATS = ('ssv2', 'epic100')
+
+
+def write(
+  answers: Answers,
+  path: str | pathlib.Path,
+  *,
+  format: str = '',
+  levels: Sequence[int] = (),
+) -> str:
+  """Writes a submission file, whole or not at all.
+
+  Args:
+    answers: of the split that is to be submitted.
+    path: of the file; for epic100 it ends in .zip, or in .json for the content
+      alone.
+    format: 'ssv2' or 'epic100'; by default that of the records' data set.
+    levels: supervision levels (pretraining, labels, data), for epic100 only.
+
+  Returns:
+    What was written and what is missing in it, for people.
+
+  Raises:
+    InputError: if the format is not known, or the classes, the levels or the
+      file's name are not what it wants.
+  """
+  path, about = pathlib.Path(path), answers.about
+  format = format or about.dataset
+  if format not in FORMATS:
+    raise InputError(
+      f'a submission was asked of records of {format or "no known data set"}; '
+      f'wanted one of {", ".join(FORMATS)}; give --submission-format'
+    )
+  _check(answers, path, format, levels)
+  text = _ssv2(answers) if format == 'ssv2' else _epic100(answers, levels)
+  data = text.encode()
+  if path.suffix == '.zip':
+    data = _zipped(data)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  write_atomically(path, data)
+  videos, wanted = len(answers.videos), about.expected or about.listed
+  said = f'submission for {format}: {path}, {videos} of {wanted} clips'
+  if videos < wanted:
+    said += f'; {wanted - videos} are missing and will count as wrong, or more'
+  return said
+
+
+def _check(
+  answers: Answers, path: pathlib.Path, format: str, levels: Sequence[int]
+) -> None:
+  official, about = datasets.find(format), answers.about
+  different = official.classes().first_difference(about.classes)
+  if different or about.task != official.task:
+    raise InputError(
+      f'class numbers would mean something else to the evaluation: {different} '
+      f'("here" is {official.title}); train on records of the official classes'
+    )
+  if len({_id(video) for video in answers.videos}) < len(answers.videos):
+    raise InputError(
+      'two videos of the records have one id; a submission has each once'
+    )
+  suffixes = {'ssv2': ('.csv',), 'epic100': ('.zip', '.json')}[format]
+  if path.suffix not in suffixes:
+    raise InputError(
+      f'the submission {path} came; {official.title} wants a file that ends in '
+      f'{" or ".join(suffixes)}'
+    )
+  valid = len(levels) == 3 and all(0 <= level <= 5 for level in levels)
+  if format == 'epic100' and not valid:
+    raise InputError(
+      f'supervision levels {",".join(map(str, levels)) or "none"} came; the '
+      'challenge asks for three from 0 to 5 (pretraining, training labels, '
+      'training data); give --levels 2,3,3 if that is what you used'
+    )
+  if format != 'epic100' and levels:
+    raise InputError('--levels are for epic100 submissions; leave them out')
+
+
+def _ssv2(answers: Answers) -> str:
+  best = np.argsort(-answers.score_RK, axis=-1, kind='stable')[:, :5]
+  lines = [
+    ';'.join([_id(video), *map(str, row)])
+    for video, row in zip(answers.videos, best.tolist(), strict=True)
+  ]
+  return '\n'.join(lines) + '\n'
+
+
+def _epic100(answers: Answers, levels: Sequence[int]) -> str:
+  if answers.logits:
+    score_RK = answers.score_RK
+  else:
+    # Of a probability that underflowed; JSON has no infinity.
+    score_RK = np.maximum(answers.log_probabilities(), -745.0)
+  parts = answers.about.task.parts(len(answers.about.classes))
+  results = {
+    _id(video): {
+      head: {str(i): score for i, score in enumerate(score_K[part].tolist())}
+      for head, part in parts.items()
+    }
+    for video, score_K in zip(answers.videos, score_RK, strict=True)
+  }
+  names = ('sls_pt', 'sls_tl', 'sls_td')
+  return json.dumps(
+    {
+      'version': '0.2',
+      'challenge': 'action_recognition',
+      **dict(zip(names, levels, strict=True)),
+      'results': results,
+    }
+  )
+
+
+def _zipped(data: bytes) -> bytes:
+  buffer = io.BytesIO()
+  with zipfile.ZipFile(buffer, 'w', zipfile.ZIP_DEFLATED) as archive:
+    # A fixed time: the same answers are the same bytes.
+    archive.writestr(
+      zipfile.ZipInfo('test.json'), data, compress_type=zipfile.ZIP_DEFLATED
+    )
+  return buffer.getvalue()
+
+
+def _id(video: str) -> str:
+  """The official name of a clip, without folder and suffix."""
+  name = video.rpartition('/')[2]
+  stem, dot, suffix = name.rpartition('.')
+  return stem if f'{dot}{suffix.lower()}' in VIDEO_SUFFIXES else name
