@@ -26,6 +26,8 @@ SAMPLING = {
 }
 # Rules whose stride is whole frames.
 WHOLE_STRIDES = ('mmaction', 'mmaction_segment', 'vidtr', 'dmvr')
+# Rules that have only so many views over time.
+MOST_VIEWS = {'pyslowfast_segment': 3}
 
 
 def check(config: 'Config') -> None:
@@ -231,6 +233,7 @@ def _check_read(config: 'Config') -> None:
 def _sampling(config: 'Config') -> tuple[tuple[bool, str], ...]:
   """What must hold of the rule that chooses frames."""
   clip, rule = config.clip, f'clip.sampling={config.clip.sampling}'
+  most = MOST_VIEWS.get(clip.sampling)
   return (
     (
       clip.sampling not in WHOLE_STRIDES or clip.stride == int(clip.stride),
@@ -238,10 +241,10 @@ def _sampling(config: 'Config') -> tuple[tuple[bool, str], ...]:
       'round it, or set clip.sampling=dense',
     ),
     (
-      clip.sampling != 'pyslowfast_segment' or config.views.temporal <= 3,
-      f'views.temporal is {config.views.temporal} with {rule}, which has 3: '
-      'the middle, the start and the end of each segment; give at most 3, or '
-      'set clip.sampling=segment',
+      config.views.temporal <= (most or config.views.temporal),
+      f'views.temporal is {config.views.temporal} with {rule}, which has '
+      f'{most} views over time; give at most {most}, or set '
+      'clip.sampling=segment',
     ),
   )
 

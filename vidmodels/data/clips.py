@@ -9,7 +9,7 @@ import types
 
 import numpy as np
 
-from vidmodels import config
+from vidmodels import agreement, config
 from vidmodels.data.samplers import (
   dense,
   dmvr,
@@ -80,9 +80,20 @@ def view_indices(
   """
   if not 0 <= view < views:
     raise ValueError(f'{view=} of {views}; give one from 0 to {views - 1}')
+  check_views(clip, views)
   return SAMPLERS[clip.sampling].view(
     _checked(timestamps_us), clip, view, views
   )
+
+
+def check_views(clip: config.Clip, views: int) -> None:
+  """Raises InputError if the rule has fewer than `views` views over time."""
+  most = agreement.MOST_VIEWS.get(clip.sampling, views)
+  if views > most:
+    raise InputError(
+      f'{views} views over time came with clip.sampling={clip.sampling}, which '
+      f'has {most}; give at most {most}, or set clip.sampling=segment'
+    )
 
 
 def by_time(clip: config.Clip) -> bool:

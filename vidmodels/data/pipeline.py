@@ -170,11 +170,12 @@ def eval_batches(
     rows: the rows of the global batch that this process feeds.
 
   Raises:
-    InputError: at once if the crop does not fit; later, naming shard and
-      offset, for a record that is unfit.
+    InputError: at once if the crop does not fit or the rule has fewer views;
+      later, naming shard and offset, for a record that is unfit.
     ValueError: if rows are out of range.
   """
   viewing.short_side(views, clip.size)
+  clips.check_views(clip, views.temporal)
   rows = _checked_rows(rows, views.batch)
   item = functools.partial(_view_item, records, clip, views)
   total = len(records) * viewing.count(views)
