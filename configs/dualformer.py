@@ -75,7 +75,7 @@ def get_config(arg: str = ''):
   table = ON_KINETICS if kinetics else ON_DIVING if long else FINE_TUNED
   drop_path, weight_decay, warmup = table[size]
   c = config.skeleton(family='dualformer', drop_path=drop_path, **SIZES[size])
-  c.data.dir = f'records/{dataset}'
+  c.data.update(config.of_data_set(dataset))
   if kinetics:
     c.data.update(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
   else:

@@ -24,7 +24,7 @@ PUBLISHED = ('', 'small', 'base', 'base,lrf')
 def get_config(arg: str = ''):
   size, field = choose(arg)
   c = config.skeleton(family='focalnet', levels=LEVELS[field], **SIZES[size])
-  c.data.dir = 'records/k400'
+  c.data.update(config.of_data_set('k400'))
   c.data.update(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
   c.clip.update(frames=8, sampling='mmaction_segment', stride=4.0, size=224)
   c.augment.update(

@@ -34,7 +34,7 @@ PUBLISHED = ('', 'heavy', 'slowfast', 'heavy,k600')
 def get_config(arg: str = ''):
   variant, dataset = choose(arg)
   c = config.skeleton(family='i3d', **VARIANTS[variant])
-  c.data.dir = f'records/{dataset}'
+  c.data.update(config.of_data_set(dataset))
   c.views.update(temporal=10, spatial=3, short_side=256, average='probs')
   c.optim.update(name='sgd', weight_decay=1e-4)
   c.batch = 64

@@ -86,7 +86,7 @@ def get_config(arg: str = ''):
     positions=POSITIONS[positions],
     **SIZES[size],
   )
-  c.data.dir = f'records/{dataset}'
+  c.data.update(config.of_data_set(dataset))
   T, rate, c.clip.size = CLIPS[clip].values()
   if dataset == 'ssv2':
     c.clip.update(frames=_segments(clip), sampling='pyslowfast_segment')

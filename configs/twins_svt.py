@@ -35,7 +35,7 @@ PUBLISHED = ('', 'base,ucf101')
 def get_config(arg: str = ''):
   size, dataset = choose(arg)
   c = config.skeleton(family='twins_svt', **SIZES[size])
-  c.data.dir = f'records/{dataset}'
+  c.data.update(config.of_data_set(dataset))
   c.data.update(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
   c.clip.update(frames=8, sampling='mmaction', stride=8.0)
   c.augment.update(crop='area', short_side=(256, 256))

@@ -54,7 +54,7 @@ RATES = {32: (0.00625, 6.25e-5), 64: (0.0125, 1.25e-4), 128: (0.025, 2.5e-4)}
 def get_config(arg: str = ''):
   size, dataset = choose(arg)
   c = config.skeleton(family='video_focalnet', **SIZES[size])
-  c.data.dir = f'records/{dataset}'
+  c.data.update(config.of_data_set(dataset))
   c.data.update(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
   c.clip.update(frames=8, sampling='mmaction_segment', stride=4.0, size=224)
   # Three pairs of SSv2's classes tell left from right.

@@ -107,7 +107,7 @@ def get_config(arg: str = ''):
     fields = ABLATIONS[model]
   c = config.skeleton(family='vidtr', **fields)
   c.data.update(
-    dir=f'records/{dataset}',
+    **config.of_data_set(dataset),
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
   )

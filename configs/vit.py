@@ -34,7 +34,7 @@ PUBLISHED = ('', 's16,ssv2', 'l16', 'deit_b16')
 def get_config(arg: str = ''):
   size, dataset = choose(arg)
   c = config.skeleton(family='vit', **SIZES[size])
-  c.data.dir = f'records/{dataset}'
+  c.data.update(config.of_data_set(dataset))
   c.data.update(**IMAGENET if size.startswith('deit') else HALF)
   if dataset == 'ssv2':
     c.clip.update(frames=8, sampling='pyslowfast_segment')

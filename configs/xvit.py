@@ -2,7 +2,7 @@
 
   --config=xvit:SET,SIZE,FRAMES,...   e.g. xvit:ssv2,b32,8
 
-SET is k400 (default), k600, ssv2 or epic; SIZE is b16 (default), b32 or l32;
+SET is k400 (default), k600, ssv2 or epic100; SIZE is b16 (default), b32 or l32;
 FRAMES is 16 (default, as released), 8 or 32; `average` takes frames together by
 their mean in place of temporal attention, `summary` adds summary tokens. Paper:
 arXiv 2106.05968. The paper says nothing of training, so optimiser, schedule,
@@ -41,7 +41,7 @@ SETS = {
   'k400': KINETICS,
   'k600': KINETICS,
   'ssv2': SSV2,
-  'epic': dict(groups=(97, 300), **SSV2),  # section 4.1: verbs and nouns
+  'epic100': dict(groups=(97, 300), **SSV2),  # section 4.1: verbs and nouns
 }
 SWITCHES = {'average': dict(ta_layers=0), 'summary': dict(summary=True)}
 PUBLISHED = (
@@ -55,7 +55,7 @@ PUBLISHED = (
   'ssv2,8,l32',
   'ssv2,8,average',
   'k400,8,summary',
-  'epic',
+  'epic100',
 )
 
 
@@ -65,7 +65,7 @@ def get_config(arg: str = ''):
   for switch in switches:
     fields |= SWITCHES[switch]
   c = config.skeleton(family='xvit', **fields)
-  c.data.update(dir=f'records/{dataset}', mean=(0.5,) * 3, std=(0.5,) * 3)
+  c.data.update(config.of_data_set(dataset), mean=(0.5,) * 3, std=(0.5,) * 3)
   kinetics = dataset in ('k400', 'k600')
   T = c.clip.frames = FRAMES[frames]
   if kinetics:

@@ -7,6 +7,7 @@ import pytest
 
 from vidmodels import config as cfg
 from vidmodels.cli import recipe
+from vidmodels.data import datasets
 from vidmodels.typing import InputError
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden_configs'
@@ -81,3 +82,16 @@ def test_fields_that_are_wrong_or_disagree_are_named(change, message):
   with pytest.raises(InputError) as error:
     cfg.check(tree)
   assert message in str(error.value)
+
+
+def test_recipes_name_data_sets_and_splits_that_prepare_knows():
+  asked = set()
+  for name in recipe.names():
+    for arg in recipe.published(name):
+      data = recipe.load(arg).data
+      folder, _, dataset = data.dir.partition('/')
+      if folder == 'records':
+        asked.add(dataset)
+        assert {data.train, data.test} <= set(datasets.find(dataset).splits)
+  assert asked <= set(datasets.every())  # names, not aliases
+  assert {'epic100', 'charades', 'howto100m', 'activitynet'} <= asked

@@ -43,9 +43,17 @@ __all__ = [
   'as_dict',
   'check',
   'flat',
+  'of_data_set',
   'skeleton',
   'unknown',
 ]
+
+
+# The labels of their test splits are not published.
+_REPORTED_ON_VAL = (
+  *('k400', 'k600', 'k700', 'k700_2020', 'ssv2', 'epic100'),
+  *('activitynet', 'activitynet_untrimmed'),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,6 +104,19 @@ def skeleton(family: str, **model: Any):
       raise InputError(unknown(f'model.{name}', [f'model.{f}' for f in fields]))
   tree = dataclasses.asdict(Config(family=family, model={**fields, **model}))
   return ml_collections.ConfigDict(tree).lock()
+
+
+def of_data_set(name: str) -> dict[str, str]:
+  """The fields of `data` that say where a data set's records are.
+
+  Args:
+    name: as `vidmodels prepare` knows it, e.g. 'k400'.
+
+  Returns:
+    `records/NAME`, its training split, and the one that papers report on.
+  """
+  test = 'val' if name in _REPORTED_ON_VAL else 'test'
+  return {'dir': f'records/{name}', 'train': 'train', 'test': test}
 
 
 def unknown(name: str, known: Sequence[str]) -> str:
