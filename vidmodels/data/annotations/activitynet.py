@@ -9,6 +9,7 @@ import collections
 import dataclasses
 import difflib
 import pathlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -74,12 +75,12 @@ class _Reader:
         clip_name(name)
         names = (f'v_{name}.mp4', f'v_{name}', name)
         subset = _get(entry, 'subset', str)
-        if subset not in _SUBSETS:
+        if subset not in _VIDEOS:
           raise InputError(
             f'subset {subset[:40]!r} came; wanted training, validation or '
             'testing'
           )
-        if _SUBSETS[subset] != self.subset:
+        if subset != self.subset:
           self.files.know(*names)  # in the same folder
           continue
         segments = list(self._segments(entry)) if self.labelled else []
@@ -192,7 +193,7 @@ def _database(path: pathlib.Path) -> dict[str, Any]:
       'taxonomy and database'
     )
   version = str(value.get('version', 'none'))
-  if not version.upper().removeprefix('VERSION').strip().startswith('1.3'):
+  if not re.fullmatch(r'(version *)?1\.3', version.strip(), re.IGNORECASE):
     raise InputError(
       f'{path} is of version {version[:40]!r}; wanted VERSION 1.3, which has '
       '200 classes; earlier ones have other videos and splits'
