@@ -44,9 +44,9 @@ class Record:
   Attributes:
     frames: n JPEGs, RGB once decoded, in the order they are shown.
     timestamps_us: when each frame is shown, microseconds from the first one,
-      int64 [n], never falling; all `UNTIMED` if a foreign record holds none.
-    fps: frames a second (the average if they vary), float32 precision; 0 if a
-      foreign record does not say.
+      int64 [n], never falling; all `UNTIMED` if nobody knows.
+    fps: frames a second (the average if they vary), float32 precision; 0 if
+      nobody knows.
     height: of every frame, pixels.
     width: of every frame, pixels.
     labels: class indices; none if the video has none, or a foreign record
@@ -108,7 +108,7 @@ def encode(record: Record, task: Task = SINGLE) -> bytes:
   lists = example.feature_lists.feature_list
   for jpeg in record.frames:
     lists[FRAMES].feature.add().bytes_list.value.append(jpeg)
-  for time_us in record.timestamps_us:
+  for time_us in record.timestamps_us if record.timed else ():
     lists[TIMES].feature.add().int64_list.value.append(int(time_us))
   return example.SerializeToString(deterministic=True)
 
@@ -189,7 +189,8 @@ def _check(record: Record) -> None:
       f'{record.video} has {len(record.frames)} frames and time stamps of '
       f'shape {times.shape}; give one a frame'
     )
-  if times[0] < 0 or (np.diff(times) < 0).any():
+  untimed = (times == UNTIMED).all()
+  if not untimed and (times[0] < 0 or (np.diff(times) < 0).any()):
     raise ValueError(f'{record.video}: time stamps fall; give them in order')
 
 
