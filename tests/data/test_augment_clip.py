@@ -1,5 +1,6 @@
 """Augmented clips: alike in every frame, in one order, whoever makes them."""
 
+import dataclasses
 import hashlib
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from streams import BATCH, CLIP, SWAP, VIDEOS, record, train, write
 
+from vidmodels.cli import recipe
 from vidmodels.config import Augment, Data
 from vidmodels.data import augment, pipeline
 from vidmodels.data.augment import ops
@@ -159,13 +161,13 @@ STREAMS = {
 
 @pytest.mark.parametrize('fields', STREAMS.values(), ids=STREAMS)
 def test_augmented_rows_are_bit_equal_for_1_2_and_4_processes(videos, fields):
-  recipe = Augment(**fields)
-  whole = digest(train(videos, augment=recipe))
+  rules = Augment(**fields)
+  whole = digest(train(videos, augment=rules))
   assert len({row for step in whole for row in step}) == 6 * BATCH
   for processes in (2, 4):
     rows = np.arange(BATCH).reshape(processes, -1)
     parts = [
-      digest(train(videos, rows=own, augment=recipe)) for own in rows.tolist()
+      digest(train(videos, rows=own, augment=rules)) for own in rows.tolist()
     ]
     for step, rows in zip(whole, zip(*parts, strict=True), strict=True):
       assert step == [row for part in rows for row in part]
@@ -199,8 +201,8 @@ print(pixels.hexdigest())
   for process, rows in zip(started, ([0, 3], [2, 1]), strict=True):
     out, err = process.communicate()
     pixels = hashlib.sha256()
-    recipe = Augment(**STREAMS['repeats'])
-    for batch in train(videos, rows=rows, augment=recipe):
+    rules = Augment(**STREAMS['repeats'])
+    for batch in train(videos, rows=rows, augment=rules):
       for key in sorted(batch):
         pixels.update(batch[key].tobytes())
     assert out.strip() == pixels.hexdigest(), err
@@ -225,10 +227,10 @@ def test_repeats_show_an_example_side_by_side_in_different_clothes(videos):
 def test_a_mirrored_box_has_the_label_of_its_mirror_image(tmp_path):
   items = [record(i, *video) for i, video in enumerate(VIDEOS)]
   videos, seen = write(tmp_path, items, flip=SWAP), set()
-  recipe = Augment(
+  rules = Augment(
     crop='multi_scale', short_side=(0, 0), erase=1.0, erase_area=(0.02, 0.05)
   )
-  for batch in train(videos, augment=recipe, steps=14):
+  for batch in train(videos, augment=rules, steps=14):
     # Green grows to the right, as far as the box does not cover it.
     rightwards = np.median(np.diff(batch['video'][..., 1].astype(int)), (1, 2))
     for i, label, grows in zip(
@@ -239,11 +241,27 @@ def test_a_mirrored_box_has_the_label_of_its_mirror_image(tmp_path):
   assert len(seen) == 6  # every class, both ways
 
 
+def test_every_recipes_augmentation_makes_clips(videos):
+  found = {
+    recipe.load(variant).augment
+    for name in recipe.names()
+    for variant in recipe.published(name)
+  }
+  assert len(found) >= 8
+  for own in sorted(found, key=repr):
+    # Crops of 16 pixels take a fourteenth of the sides that 224 take.
+    sides = tuple(max(16, side // 14) * bool(side) for side in own.short_side)
+    small = dataclasses.replace(own, short_side=sides)
+    (batch,) = train(videos, augment=small, steps=1)
+    assert batch['video'].shape == (BATCH, 4, 16, 16, 3)
+    assert batch['video'].std() > 10
+
+
 def test_what_is_drawn_is_a_matter_of_seed_and_clip_alone(videos):
-  recipe = Augment(**HEAVY)
-  assert digest(train(videos, augment=recipe)) == digest(
-    train(videos, augment=recipe, data=Data(threads=8))
+  rules = Augment(**HEAVY)
+  assert digest(train(videos, augment=rules)) == digest(
+    train(videos, augment=rules, data=Data(threads=8))
   )
-  assert digest(train(videos, augment=recipe))[3:] == digest(
-    train(videos, augment=recipe, start=3)
+  assert digest(train(videos, augment=rules))[3:] == digest(
+    train(videos, augment=rules, start=3)
   )
