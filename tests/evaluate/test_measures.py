@@ -1,0 +1,268 @@
+"""Measures by hand, against slow counts of the same thing, and in subsets."""
+
+import collections
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scoring
+from scoring import ANY, MULTI, VERB_NOUN
+
+from vidmodels.data.task import SINGLE, Task
+from vidmodels.evaluate import averaging, measures, ranks
+from vidmodels.train import average_precision, metrics
+
+
+def values(answers) -> dict[str, float]:
+  return measures.values(measures.measures(answers), len(answers.videos))
+
+
+def test_one_class_a_video_by_hand():
+  # Ranks of the right class: 0, 1, 0, 5 (behind five), 4.
+  scores = [
+    [9, 1, 2, 3, 4, 5],
+    [9, 8, 2, 3, 4, 5],
+    [0, 1, 2, 3, 4, 5],
+    [0, 1, 2, 3, 4, 5],
+    [9, 1, 2, 3, 4, 5],
+  ]
+  found = values(scoring.answered(scores, [(0,), (1,), (5,), (0,), (2,)]))
+  assert found == pytest.approx({
+    'top1': 2 / 5,
+    'top5': 4 / 5,
+    # Class 0: 1 of 2; 1: 0; 5: 1; 2: 0; 3 and 4 have no video.
+    'mean_class': (0.5 + 0 + 1 + 0) / 4,
+  })  # fmt: skip
+
+
+def test_a_constant_answer_is_never_right():
+  found = values(scoring.answered(np.zeros((4, 8)), [(k,) for k in range(4)]))
+  assert found == {'top1': 0, 'top5': 0, 'mean_class': 0}
+
+
+def test_classes_without_videos_are_told_and_not_in_the_mean():
+  answers = scoring.answered(np.eye(4)[[0, 2]], [(0,), (2,)])
+  assert measures.missing_classes(answers) == {'': ['c1', 'c3']}
+  assert values(answers)['mean_class'] == 1
+  heads = scoring.answered(np.ones((1, 7)), [(1, 5)], VERB_NOUN)
+  assert measures.missing_classes(heads) == {
+    'verb': ['verb/c0', 'verb/c2'],
+    'noun': ['noun/c0', 'noun/c1', 'noun/c3'],
+  }
+  many = scoring.answered(np.ones((2, 3)), [(), (1,)], MULTI)
+  assert measures.missing_classes(many) == {'': ['c0', 'c2']}
+
+
+def test_an_action_is_right_if_all_its_heads_are():
+  verb_only, noun_only, both = (
+    [5, 0, 0, 0, 0, 0, 5],
+    [0, 0, 5, 0, 5, 0, 0],
+    [5, 0, 0, 0, 5, 0, 0],
+  )
+  answers = scoring.answered(
+    [verb_only, noun_only, both], [(0, 4)] * 3, VERB_NOUN
+  )
+  found = values(answers)
+  assert found['verb_top1'] == found['noun_top1'] == pytest.approx(2 / 3)
+  assert found['action_top1'] == pytest.approx(1 / 3)
+
+
+def test_the_best_actions_are_those_with_the_highest_products():
+  """Verbs .5 .3 .2; nouns .6 .2 .15 .05: the fifth product is .2 x .6 = .12."""
+  verb, noun = np.log([0.5, 0.3, 0.2]), np.log([0.6, 0.2, 0.15, 0.05])
+  # .30 .18 .12 .10 .075 | .06 ...: verb 2 with noun 0 is third, verb 0 with
+  # noun 2 fifth, verb 1 with noun 1 (.06) sixth.
+  scores = [[*(verb + 3), *(noun - 8)]] * 3  # a head's offset is nothing
+  answers = scoring.answered(scores, [(2, 3), (0, 5), (1, 4)], VERB_NOUN)
+  parts = list(VERB_NOUN.parts(7).values())
+  log_RK = answers.log_probabilities()
+  rank = ranks.joint_rank(
+    [log_RK[:, part] for part in parts],
+    [answers.label_Rx[:, i] - part.start for i, part in enumerate(parts)],
+  )
+  assert rank.tolist() == [2, 4, 5]
+  found = values(answers)
+  assert found['action_top5'] == pytest.approx(2 / 3)
+  assert found['action_top1'] == 0
+  assert found['verb_top5'] == 1
+
+
+def slow_action_rank(prob_K, label, parts) -> int:
+  verbs, nouns = (prob_K[part] for part in parts)
+  products = [(v * n, i, j) for i, v in enumerate(verbs)
+              for j, n in enumerate(nouns)]  # fmt: skip
+  i, j = (k - part.start for k, part in zip(label, parts, strict=True))
+  own = verbs[i] * nouns[j]
+  return sum(p >= own * (1 - 1e-12) for p, *_ in products) - 1
+
+
+@pytest.mark.parametrize('how', ['logits', 'probs'])
+@pytest.mark.parametrize('block', [2**21, 100])
+def test_actions_agree_with_a_slow_count(monkeypatch, how, block):
+  monkeypatch.setattr(ranks, '_BLOCK', block)
+  task = Task(heads=(('verb', 9), ('noun', 13)))
+  rng = np.random.default_rng(1)
+  answers = averaging.answers(scoring.drawn(rng, 60, 22, task, views=3), how)
+  parts = list(task.parts(22).values())
+  slow = np.array([
+    slow_action_rank(p, label, parts)
+    for p, label in zip(answers.probabilities(), answers.label_Rx, strict=True)
+  ])  # fmt: skip
+  found = values(answers)
+  assert found['action_top5'] == pytest.approx(np.mean(slow < 5))
+  assert 0.05 < found['action_top1'] < found['action_top5'] < 0.95
+
+
+def test_several_right_classes_any_of_which_will_do():
+  # Best right ranks: 0, 1 (ties count against), 5, 2.
+  scores = [
+    [1, 2, 9, 0, 0, 0, 0],
+    [3, 3, 0, 0, 0, 0, 0],
+    [0, 1, 2, 3, 4, 5, 6],
+    [0, 1, 2, 3, 4, 5, 6],
+  ]
+  labels = [(0, 2), (0,), (0, 1), (4, 1)]
+  found = values(scoring.answered(scores, labels, ANY))
+  assert found['hit1'] == 1 / 4
+  assert found['hit5'] == 3 / 4
+  assert list(found) == ['hit1', 'hit5', 'map']
+
+
+def test_mean_average_precision_by_hand():
+  """Class 0: right at places 1 and 3 of 4; class 1: at 2; class 2: nowhere."""
+  scores = [[9, 9, 1], [8, 8, 2], [7, 7, 3], [6, 6, 4]]
+  answers = scoring.answered(scores, [(0,), (1,), (0,), ()], MULTI)
+  assert values(answers) == {
+    'map': pytest.approx(((1 / 1 + 2 / 3) / 2 + 1 / 2) / 2)
+  }
+
+
+def test_videos_that_tie_enter_together():
+  answers = scoring.answered([[1], [1], [1], [0]], [(0,), (), (), ()], MULTI)
+  assert values(answers)['map'] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize('task', [MULTI, ANY], ids=lambda t: t.kind)
+def test_average_precision_is_that_of_training(task):
+  rng = np.random.default_rng(2)
+  scored = scoring.drawn(rng, 80, 12, task)
+  scored.logits_RVK[:] = scored.logits_RVK.round(1)  # many ties
+  answers = averaging.answers(scored)
+  ours = values(answers)['map']
+  theirs = average_precision.mean_ap(answers.score_RK, answers.label_Rx)
+  assert ours == pytest.approx(theirs.value, abs=1e-12)
+
+
+@pytest.mark.parametrize('task', [MULTI, ANY], ids=lambda t: t.kind)
+def test_average_precision_is_that_of_scikit_learn(task):
+  learn = pytest.importorskip('sklearn.metrics')
+  scored = scoring.drawn(np.random.default_rng(2), 80, 12, task)
+  scored.logits_RVK[:] = scored.logits_RVK.round(1)  # many ties
+  answers = averaging.answers(scored)
+  assert values(answers)['map'] == pytest.approx(
+    learn.average_precision_score(answers.label_Rx, answers.score_RK)
+  )
+
+
+@pytest.mark.parametrize(
+  'task', [SINGLE, VERB_NOUN, ANY, MULTI], ids=['single', 'heads', 'any', 'map']
+)
+def test_videos_that_count_twice_are_as_if_they_were_there_twice(task):
+  rng = np.random.default_rng(3)
+  answers = averaging.answers(scoring.drawn(rng, 40, 7, task))
+  for _ in range(3):
+    count = np.bincount(rng.integers(40, size=40), minlength=40)
+    order = rng.permutation(np.repeat(np.arange(40), count))
+    copied = averaging.Answers(
+      score_RK=answers.score_RK[order],
+      logits=True,
+      label_Rx=answers.label_Rx[order],
+      videos=tuple(answers.videos[i] for i in order),
+      about=answers.about,
+    )
+    counted = {m.name: float(m(count)) for m in measures.measures(answers)}
+    assert counted == pytest.approx(values(copied))
+
+
+@pytest.mark.parametrize(
+  'task', [SINGLE, VERB_NOUN, ANY], ids=['single', 'heads', 'any']
+)
+def test_a_video_is_right_here_where_it_is_in_training(task):
+  """NumPy in float64 and JAX in float32 agree, ties included."""
+  rng = np.random.default_rng(4)
+  scored = scoring.drawn(rng, 200, 7, task)
+  scored.logits_RVK[:] = scored.logits_RVK.round()
+  answers = averaging.answers(scored)
+  theirs = metrics.accuracies(
+    jnp.asarray(scored.logits_RVK[:, 0]), jnp.asarray(answers.label_Rx), task
+  )
+  found = values(answers)
+  assert theirs
+  for name, right_R in theirs.items():
+    assert found[name] == pytest.approx(float(right_R.mean()), abs=1e-6), name
+
+
+def slow_epic(answers, tails, unseen) -> dict[str, float]:
+  """The official counts, video by video, of top-1."""
+  parts = VERB_NOUN.parts(7)
+  found = collections.defaultdict(list)
+  for score_K, label, video in zip(
+    answers.score_RK, answers.label_Rx, answers.videos, strict=True
+  ):
+    right, tail = {}, {}
+    for i, (head, part) in enumerate(parts.items()):
+      right[head] = part.start + score_K[part].argmax() == label[i]
+      tail[head] = label[i] in tails[head]
+    right['action'] = right['verb'] and right['noun']
+    tail['action'] = tail['verb'] or tail['noun']
+    for head in ('verb', 'noun', 'action'):
+      if tail[head]:
+        found[f'tail/{head}_top1'].append(right[head])
+      if video in unseen:
+        found[f'unseen/{head}_top1'].append(right[head])
+  return {name: float(np.mean(right)) for name, right in found.items()}
+
+
+def test_the_tail_and_unseen_people_are_counted_as_epic_counts_them():
+  rng = np.random.default_rng(5)
+  tails, unseen = (
+    {'verb': (2,), 'noun': (4, 6)},
+    ('v3.mp4', 'v9.mp4', 'v20.mp4'),
+  )
+  scored = scoring.drawn(
+    rng, 50, 7, VERB_NOUN,
+    subsets={'unseen': unseen, 'nobody': ('other',)},
+    class_subsets={f'tail_{head}': tail for head, tail in tails.items()},
+  )  # fmt: skip
+  answers = averaging.answers(scored)
+  found = values(answers)
+  slow = slow_epic(answers, tails, unseen)
+  assert len(slow) == 6
+  assert {name: found[name] for name in slow} == pytest.approx(slow)
+  assert 'tail/action_top5' in found
+  assert 'unseen/noun_top5' in found
+  assert measures.absent(answers) == ['nobody']
+  assert not any(name.startswith('nobody') for name in found)
+
+
+def test_half_a_tail_has_no_actions():
+  rng = np.random.default_rng(6)
+  scored = scoring.drawn(
+    rng, 30, 7, VERB_NOUN, class_subsets={'tail_noun': (4, 6)}
+  )
+  found = values(averaging.answers(scored))
+  assert {n for n in found if n.startswith('tail/')} == {
+    'tail/noun_top1', 'tail/noun_top5'
+  }  # fmt: skip
+
+
+def test_subsets_of_the_other_tasks():
+  scores, labels = np.eye(3)[[0, 1, 0]], [(0,), (1,), (2,)]
+  rare = {'class_subsets': {'rare': (1, 2)}, 'subsets': {'night': ('v0.mp4',)}}
+  found = values(scoring.answered(scores, labels, **rare))
+  assert found['rare/top1'] == 0.5
+  assert found['night/top1'] == 1
+  found = values(scoring.answered(scores, labels, ANY, **rare))
+  assert found['night/hit1'] == found['night/map'] == 1
+  found = values(scoring.answered(scores, labels, MULTI, **rare))
+  assert found['night/map'] == 1  # of class 0, the only one there
