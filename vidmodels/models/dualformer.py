@@ -37,23 +37,17 @@ Grid = tuple[Positive, Positive, Positive]  # along time, height, width
 PEG = (3, 3, 3)  # Eq. 4's taps
 FOUR = 4  # stages of the published models
 
-# The first regex found in a parameter's path says how its axes are split: heads
-# and MLP units over 'tensor', the width over 'fsdp', () not at all.
+# The first regex found in a parameter's path says how its axes are split.
 SHARDING = (
-  (r'/(qkv|kv)/kernel$', ('fsdp', None, 'tensor', None)),  # [D, 3, A, d]
-  (r'/q/kernel$', ('fsdp', 'tensor', None)),  # [D, A, d]
-  (r'/out/kernel$', ('tensor', None, 'fsdp')),  # [A, d, D]
-  (r'(/mlp|^token_head)/up/kernel$', ('fsdp', 'tensor')),
-  (r'/mlp/down/kernel$', ('tensor', 'fsdp')),
+  *dual.SHARDING,
   (r'/(fine|coarse_space|coarse_rest)/kernel$', (None,) * 4 + ('fsdp',)),
   (r'/peg/kernel$', (None,) * 4 + ('fsdp',)),  # [3, 3, 3, 1, D]
   (r'/patch/kernel$', ()),  # 4 or 5 axes
   (r'/relative/table$', (None, None, None, 'tensor')),
   (r'/space_pos/table$', (None, None, 'fsdp')),  # [H, W, D]
   (r'/time_pos/table$', (None, 'fsdp')),  # [T, D]
+  (r'^token_head/up/kernel$', ('fsdp', 'tensor')),
   (r'^token_head/(up_again|down)/kernel$', ('fsdp', None)),
-  (r'^head/kernel$', ('fsdp', None)),  # K seldom divides
-  (r'/(bias|scale)$', ()),
 )
 
 # A model and a clip (frames, height, width) small enough to try things on.

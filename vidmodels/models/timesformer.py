@@ -22,6 +22,7 @@ import numpy as np
 from flax import linen as nn
 
 from vidmodels.nn import init, position, spacetime, stack
+from vidmodels.nn.block import VIT_SHARDING
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.typing import (
   Count,
@@ -31,19 +32,12 @@ from vidmodels.typing import (
   PositiveFloat,
 )
 
-# The first regex found in a parameter's path says how its axes are split: heads
-# and MLP units over 'tensor', the width over 'fsdp', () not at all.
+# The first regex found in a parameter's path says how its axes are split.
 SHARDING = (
-  (r'/qkv/kernel$', ('fsdp', None, 'tensor', None)),  # [D, 3, A, d]
-  (r'/out/kernel$', ('tensor', None, 'fsdp')),  # [A, d, D]
-  (r'/mlp/up/kernel$', ('fsdp', 'tensor')),
-  (r'/mlp/down/kernel$', ('tensor', 'fsdp')),
+  *VIT_SHARDING,
   (r'/fc/kernel$', ('fsdp', None)),
-  (r'^patch/kernel$', (None, None, None, 'fsdp')),  # [P, P, C, D]
-  (r'^space_pos/table$', (None, None, 'fsdp')),  # [H, W, D]
   (r'^time_pos/table$', (None, 'fsdp')),  # [T, D]
   (r'^head/kernel$', ('fsdp', None)),  # K seldom divides
-  (r'/(bias|scale)$', ()),
   (r'^class_(token|pos)$', ()),
 )
 

@@ -28,18 +28,11 @@ PEG = (3, 3)
 EPSILON = 1e-6  # of levels and of the last norm; patches and pooling have 1e-5
 PATTERN = 'LG'
 
-# The first regex found in a parameter's path says how its axes are split: heads
-# and MLP units over 'tensor', the width over 'fsdp', () not at all.
+# The first regex found in a parameter's path says how its axes are split.
 SHARDING = (
-  (r'/(qkv|kv)/kernel$', ('fsdp', None, 'tensor', None)),  # [D, 3, A, d]
-  (r'/q/kernel$', ('fsdp', 'tensor', None)),  # [D, A, d]
-  (r'/out/kernel$', ('tensor', None, 'fsdp')),  # [A, d, D]
-  (r'/mlp/up/kernel$', ('fsdp', 'tensor')),
-  (r'/mlp/down/kernel$', ('tensor', 'fsdp')),
+  *dual.SHARDING,
   (r'/fine/kernel$', (None,) * 4 + ('fsdp',)),  # [1, k, k, D, D]
   (r'/(peg|patch)/kernel$', (None,) * 3 + ('fsdp',)),
-  (r'^head/kernel$', ('fsdp', None)),  # K seldom divides
-  (r'/(bias|scale)$', ()),
 )
 
 # A model and a clip (frames, height, width) small enough to try things on.

@@ -15,7 +15,7 @@ import numpy as np
 from flax import linen as nn
 
 from vidmodels.nn import init, mlp, position, stack
-from vidmodels.nn.block import Block
+from vidmodels.nn.block import VIT_SHARDING, Block
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.typing import (
   Count,
@@ -25,17 +25,11 @@ from vidmodels.typing import (
   PositiveFloat,
 )
 
-# As in TimeSformer: heads and MLP units over 'tensor', the width over 'fsdp'.
+# The first regex found in a parameter's path says how its axes are split.
 SHARDING = (
-  (r'/qkv/kernel$', ('fsdp', None, 'tensor', None)),  # [D, 3, A, d]
-  (r'/out/kernel$', ('tensor', None, 'fsdp')),  # [A, d, D]
-  (r'/mlp/up/kernel$', ('fsdp', 'tensor')),
-  (r'/mlp/down/kernel$', ('tensor', 'fsdp')),
+  *VIT_SHARDING,
   (r'^pre_logits/kernel$', ('fsdp', None)),
-  (r'^patch/kernel$', (None, None, None, 'fsdp')),  # [P, P, C, D]
-  (r'^space_pos/table$', (None, None, 'fsdp')),  # [H, W, D]
   (r'^head(_distilled)?/kernel$', ('fsdp', None)),  # K seldom divides
-  (r'/(bias|scale)$', ()),
   (r'^(class|distilled)_(token|pos)$', ()),
 )
 

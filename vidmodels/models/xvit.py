@@ -25,6 +25,7 @@ from flax import linen as nn
 
 from vidmodels.models import _xvit
 from vidmodels.nn import init, mixing, position, stack
+from vidmodels.nn.block import VIT_SHARDING
 from vidmodels.nn.consensus import (
   MlpHead,
   TemporalAttention,
@@ -40,19 +41,13 @@ from vidmodels.typing import (
   PositiveFloat,
 )
 
-# The first regex found in a parameter's path says how its axes are split: heads
-# and MLP units over 'tensor', the width over 'fsdp', () not at all.
+# The first regex found in a parameter's path says how its axes are split.
 SHARDING = (
-  (r'/qkv/kernel$', ('fsdp', None, 'tensor', None)),  # [D, 3, A, d]
-  (r'/out/kernel$', ('tensor', None, 'fsdp')),  # [A, d, D]
-  (r'/up/kernel$', ('fsdp', 'tensor')),
-  (r'/down/kernel$', ('tensor', 'fsdp')),
+  *VIT_SHARDING,
+  (r'^head(_\d+)?/up/kernel$', ('fsdp', 'tensor')),
   (r'/linear/kernel$', ('tensor', None)),  # K seldom divides
   (r'^head(_\d+)?/kernel$', ('fsdp', None)),
-  (r'^patch/kernel$', (None, None, None, 'fsdp')),  # [P, P, C, D]
-  (r'^space_pos/table$', (None, None, 'fsdp')),  # [H, W, D]
   (r'^time_pos/table$', (None, 'fsdp')),  # [T, D]
-  (r'/(bias|scale)$', ()),
   (r'class_(token|pos)$', ()),
 )
 

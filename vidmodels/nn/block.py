@@ -1,4 +1,7 @@
-"""The pre-norm block of an image ViT: attention, then a perceptron."""
+"""The pre-norm block of an image ViT: attention, then a perceptron.
+
+And how the parameters around it are split over a mesh.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +13,18 @@ from flax import linen as nn
 from vidmodels.nn import init, mlp
 from vidmodels.nn.attention import Attention
 from vidmodels.nn.drop import DropPath
+
+# How parameters are split that an image ViT shares with video models of its
+# blocks: heads and MLP units over 'tensor', the width over 'fsdp', () nothing.
+VIT_SHARDING = (
+  (r'/qkv/kernel$', ('fsdp', None, 'tensor', None)),  # [D, 3, A, d]
+  (r'/out/kernel$', ('tensor', None, 'fsdp')),  # [A, d, D]
+  (r'/mlp/up/kernel$', ('fsdp', 'tensor')),
+  (r'/mlp/down/kernel$', ('tensor', 'fsdp')),
+  (r'^patch/kernel$', (None, None, None, 'fsdp')),  # [P, P, C, D]
+  (r'^space_pos/table$', (None, None, 'fsdp')),  # [H, W, D]
+  (r'/(bias|scale)$', ()),
+)
 
 
 class Block(nn.Module):

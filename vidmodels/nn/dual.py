@@ -21,6 +21,18 @@ from vidmodels.nn.patch import PatchEmbed
 from vidmodels.nn.pyramid import Kernels, Pooling, PyramidAttention
 from vidmodels.nn.window import Grid
 
+# How parameters are split that both models share: heads and MLP units over
+# 'tensor', the width over 'fsdp', () not at all.
+SHARDING = (
+  (r'/(qkv|kv)/kernel$', ('fsdp', None, 'tensor', None)),  # [D, 3, A, d]
+  (r'/q/kernel$', ('fsdp', 'tensor', None)),  # [D, A, d]
+  (r'/out/kernel$', ('tensor', None, 'fsdp')),  # [A, d, D]
+  (r'/mlp/up/kernel$', ('fsdp', 'tensor')),
+  (r'/mlp/down/kernel$', ('tensor', 'fsdp')),
+  (r'^head/kernel$', ('fsdp', None)),  # K seldom divides
+  (r'/(bias|scale)$', ()),
+)
+
 
 class Plan(NamedTuple):
   """What the levels of a stage have in common.
