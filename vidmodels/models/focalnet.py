@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.nn import focal, init, stack
+from vidmodels.nn import focal, init
 from vidmodels.nn.depthwise import Implementation
 from vidmodels.nn.modulation import LayerNorm
 from vidmodels.typing import Fraction, Positive, PositiveFloat
@@ -138,12 +138,5 @@ class Model(nn.Module):
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
     """The mean of all tokens after the last norm, [B, D] float32."""
-    h_BTHWD, stages = video_BTHWC, zip(self.embeds, self.stages, strict=True)
-    for i, (embed, blocks) in enumerate(stages):
-      h_BTHWD = embed(h_BTHWD)
-      self.sow('intermediates', f'after_embed_{i}', h_BTHWD)
-      h_BTHWD = stack.run(blocks, h_BTHWD, train=train, scan=self.scan)
-      self.sow('intermediates', f'after_stage_{i}', h_BTHWD)
-    h_BTHWD = self.norm(h_BTHWD.astype(jnp.float32))
-    self.sow('intermediates', 'after_norm', h_BTHWD)
+    h_BTHWD = focal.run_stages(self, video_BTHWC, train=train)
     return h_BTHWD.mean((1, 2, 3))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vidmodels.nn import init
+from vidmodels.nn import init, stack
 from vidmodels.nn.drop import DropPath
 from vidmodels.nn.mlp import Mlp
 from vidmodels.nn.modulation import LayerNorm, Modulation
@@ -228,6 +228,29 @@ def stage_block(
     drop_unit=model.drop_unit,
     dtype=model.dtype,
   )
+
+
+def run_stages(
+  model: nn.Module, video_BTHWC: jax.Array, *, train: bool
+) -> jax.Array:
+  """Every stage's patches and blocks, then the norm: the grid, float32.
+
+  Sows the grid as 'after_embed_<i>', 'after_stage_<i>' and 'after_norm'.
+
+  Args:
+    model: a FocalNet with `embeds`, `stages` and `norm`.
+    video_BTHWC: normalised float RGB.
+    train: given to every block.
+  """
+  h_BTHWD, stages = video_BTHWC, zip(model.embeds, model.stages, strict=True)
+  for i, (embed, blocks) in enumerate(stages):
+    h_BTHWD = embed(h_BTHWD)
+    model.sow('intermediates', f'after_embed_{i}', h_BTHWD)
+    h_BTHWD = stack.run(blocks, h_BTHWD, train=train, scan=model.scan)
+    model.sow('intermediates', f'after_stage_{i}', h_BTHWD)
+  h_BTHWD = model.norm(h_BTHWD.astype(jnp.float32))
+  model.sow('intermediates', 'after_norm', h_BTHWD)
+  return h_BTHWD
 
 
 def refuse_stages(
