@@ -100,6 +100,21 @@ def save(
   return revert(rules, arrays)
 
 
+def batch_counters(
+  model: nn.Module, state: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  """What torch keeps beside a batch norm's statistics: batches seen, 0 here.
+
+  Nothing reads it while the momentum is fixed, and we do not count.
+  """
+  del model
+  return {
+    key.replace('running_mean', 'num_batches_tracked'): np.zeros((), np.int64)
+    for key in state
+    if key.endswith('running_mean')
+  }
+
+
 def flat(variables: Mapping[str, Any]) -> dict[str, Any]:
   """Variables by path: those of 'params' without its name in front."""
   found = {}

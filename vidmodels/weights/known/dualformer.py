@@ -3,12 +3,9 @@
 import dataclasses
 from typing import Any
 
-import numpy as np
-
-from vidmodels.models import dualformer as models
-from vidmodels.weights import dualformer, dualformer_image
+from vidmodels.weights import dualformer, dualformer_image, parts
 from vidmodels.weights.dualformer_twins import from_twins
-from vidmodels.weights.naming import IMAGENET, Guess, Naming, Specs, State
+from vidmodels.weights.naming import IMAGENET, Guess, Naming, Specs
 
 SOURCES = {'twins_svt': from_twins}
 HEAD = '^(token_)?head/'
@@ -106,36 +103,30 @@ def pattern(kinds: str) -> str:
   )
 
 
-def extras(model: models.Model, state: State) -> State:
-  """How many batches torch's batch norms have seen; nothing reads it."""
-  del model
-  return {
-    key.replace('running_mean', 'num_batches_tracked'): np.zeros((), np.int64)
-    for key in state
-    if key.endswith('running_mean')
-  }
+def _naming(name: str, has: tuple[str, ...], **more: Any) -> Naming:
+  return Naming(
+    family='dualformer',
+    name=name,
+    has=has,
+    pixels=IMAGENET,
+    trained={'activation': 'gelu', 'epsilon': 1e-5},
+    extras=parts.batch_counters,
+    **more,
+  )
 
 
 NAMINGS = (
-  Naming(
-    family='dualformer',
-    name='release',
-    has=('backbone.patch_embeds.0.proj.weight', 'cls_head.fc_cls.weight'),
+  _naming(
+    'release',
+    ('backbone.patch_embeds.0.proj.weight', 'cls_head.fc_cls.weight'),
     guess=guess,
     rules=dualformer.rules,
-    pixels=IMAGENET,
-    trained={'activation': 'gelu', 'epsilon': 1e-5},
-    extras=extras,
     under='state_dict',
   ),
-  Naming(
-    family='dualformer',
-    name='image',
-    has=('patch_embeds.0.proj.weight', 'blocks.0.1.attn.lr.0.weight'),
+  _naming(
+    'image',
+    ('patch_embeds.0.proj.weight', 'blocks.0.1.attn.lr.0.weight'),
     guess=guess_image,
     rules=dualformer_image.rules,
-    pixels=IMAGENET,
-    trained={'activation': 'gelu', 'epsilon': 1e-5},
-    extras=extras,
   ),
 )

@@ -3,17 +3,14 @@
 import functools
 import re
 
-import numpy as np
-
 from vidmodels.models import i3d as models
-from vidmodels.weights import i3d, naming
+from vidmodels.weights import i3d, naming, parts
 from vidmodels.weights.naming import (
   IMAGENET,
   Guess,
   Naming,
   Pixels,
   Specs,
-  State,
 )
 
 PIXELS = Pixels(mean=(0.45,) * 3, std=(0.225,) * 3)  # SlowFast's
@@ -90,16 +87,6 @@ def image_guess(specs: Specs) -> Guess:
   )
 
 
-def extras(model: models.Model, state: State) -> State:
-  """The counts of batches beside torch's statistics: none are known."""
-  del model
-  return {
-    key.replace('running_mean', 'num_batches_tracked'): np.zeros((), np.int64)
-    for key in state
-    if key.endswith('running_mean')
-  }
-
-
 def _naming(release: i3d.Release, under: str, pixels: Pixels) -> Naming:
   return Naming(
     family='i3d',
@@ -109,7 +96,7 @@ def _naming(release: i3d.Release, under: str, pixels: Pixels) -> Naming:
     rules=lambda model: i3d.rules(release, len(model.reach)),
     pixels=pixels,
     trained=TRAINED,
-    extras=extras,
+    extras=parts.batch_counters,
     under=under,
   )
 
