@@ -69,13 +69,20 @@ def test_what_is_inside_jit_remat_and_custom_derivatives_counts_once():
   assert macs(run) == 2 * (2 * 6 * 10) * 9
 
 
-def test_a_product_inside_a_loop_of_unknown_length_is_refused():
-  def run(v):
+def test_products_that_run_nobody_knows_how_often_are_refused():
+  def loop(v):
     body = lambda pair: (pair[0] + 1, pair[1] @ jnp.ones((3, 3)))
     return jax.lax.while_loop(lambda pair: pair[0] < 3, body, (0, v))[1]
 
-  with pytest.raises(NotImplementedError, match='while'):
-    macs(run)
+  def branch(v):
+    square = lambda v: v @ jnp.ones((3, 3))
+    return jax.lax.cond(v.sum() > 0, square, lambda v: v, v)
+
+  for kind, run in (('while', loop), ('cond', branch)):
+    with pytest.raises(InputError, match=f'{kind}.*jax.lax.scan'):
+      macs(run)
+  # A loop without products costs nothing, however long it is.
+  assert macs(lambda v: jax.lax.while_loop(lambda x: x.sum() < 0, abs, v)) == 0
 
 
 def test_divided_attention_counts_as_by_hand():

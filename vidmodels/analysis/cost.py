@@ -19,6 +19,7 @@ from flax import linen as nn
 
 from vidmodels import models
 from vidmodels.analysis.published import Part
+from vidmodels.typing import InputError
 
 # Layers must be unrolled to be counted one by one, and a depthwise convolution
 # must be one: as shifted sums it has no product of matrices.
@@ -65,7 +66,12 @@ def _count(family: str, fields: tuple, clip: tuple, classes: int) -> Count:
 
 
 def count_model(model: nn.Module, clip: tuple[int, int, int]) -> Count:
-  """Counts a module on one view of `clip` frames, height and width."""
+  """Counts a module on one view of `clip` frames, height and width.
+
+  Raises:
+    InputError: if it multiplies inside a loop or a branch whose runs nobody
+      knows before it runs.
+  """
   video = jax.ShapeDtypeStruct((1, *clip, 3), jnp.float32)
   variables = dict(jax.eval_shape(model.init, jax.random.key(0), video))
   variables.pop('intermediates', None)
@@ -110,7 +116,11 @@ def _walk(jaxpr: Any, scope: str, times: int) -> Iterator[tuple[str, int]]:
     elif kind in ('while', 'cond'):
       inside = [n for sub in _inside(eqn) for _, n in _walk(sub, here, 1)]
       if any(inside):
-        raise NotImplementedError(f'products inside a {kind} at {here}')
+        raise InputError(
+          f'{here or "the model"} multiplies inside a {kind}, which says '
+          'nowhere how often it runs; wanted a program of known length: write '
+          'the loop as jax.lax.scan, and choose with Python or jnp.where'
+        )
     else:
       for sub in _inside(eqn):
         yield from _walk(sub, here, times)
