@@ -51,8 +51,22 @@ def test_soft_splits_refuse_the_same(axis):
     ('focalnet', {'windows': (4, 3, 3, 3)}, 'has 4; wanted odd'),
     ('i3d', {'stem_reach': 4}, 'wanted odd numbers'),
     ('dualformer', {'built': (1, 224, 224)}, r'leaves \(0, 56, 56\) tokens'),
+    *(
+      (family, {'heads': 5}, 'width 768 does not divide into 5 heads')
+      for family in ('timesformer', 'vidtr', 'vit', 'xvit')
+    ),
   ],
 )
 def test_fields_are_refused_before_there_is_a_clip(family, fields, says):
   with pytest.raises(InputError, match=says):
     models.build(family, classes=5, **fields)
+
+
+@pytest.mark.parametrize('family', models.families())
+def test_other_channels_than_the_weights_have_are_named_with_the_shape(family):
+  model, shape = tiny(family), (2, *models.find(family).TINY_CLIP)
+  variables = init(model, *shape, 3)
+  video = jax.ShapeDtypeStruct((*shape, 4), jnp.float32)
+  says = rf'shape \({", ".join(map(str, shape))}, 4\) has 4 channels'
+  with pytest.raises(InputError, match=says):
+    jax.eval_shape(model.apply, variables, video)

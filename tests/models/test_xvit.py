@@ -386,6 +386,12 @@ def test_full_size_models_use_exact_gelu_and_an_epsilon_for_each_part():
     ({'ta_layers': 0, 'ta_hidden': 8}, 'ta_hidden is 8 and nothing reads'),
     ({'average': 'probs'}, "average is 'probs' and nothing reads"),
     ({'heads': 3}, 'does not divide into 3 heads'),
+    ({'heads': 3, 'mix': 'none'}, 'does not divide into 3 heads'),
+    ({'ta_heads': 3}, 'does not divide into 3 heads'),
+    ({'mix_share': 0.0, 'segment': 2}, 'segment is 2 and nothing reads'),
+    ({'mix_share': 0.0, 'mix': 'key'}, "mix is 'key' and .* mix_share=0"),
+    ({'mix_share': 0.0, 'mix_layout': 'per_head'}, 'mix_layout is .per_head'),
+    ({'mix_window': 0, 'mix_layers': 'odd'}, 'mix_layers .* mix_window=0'),
   ],
 )
 def test_fields_that_contradict_each_other_are_refused(fields, says):
@@ -398,10 +404,8 @@ def test_fields_that_contradict_each_other_are_refused(fields, says):
   [
     ({'groups': (2, 2)}, r'groups \(2, 2\) are 4 answers of 5 classes'),
     ({'groups': (5, 0)}, 'wanted the classes of each head'),
-    ({'heads': 3, 'mix': 'none'}, 'does not divide into 3 heads'),
-    ({'ta_heads': 3}, 'does not divide into 3 heads'),
   ],
 )
-def test_groups_and_heads_that_do_not_fit_are_refused(fields, says):
+def test_groups_that_do_not_fit_are_refused(fields, says):
   with pytest.raises(InputError, match=says):
     jax.eval_shape(tiny(**fields).init, jax.random.key(0), clip())

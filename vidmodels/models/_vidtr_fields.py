@@ -4,6 +4,7 @@ import itertools
 import typing
 
 from vidmodels.nn import t2t
+from vidmodels.nn.attention import split_heads
 from vidmodels.nn.time_pool import Pool
 from vidmodels.typing import InputError
 
@@ -32,6 +33,7 @@ def check(model: 'Model') -> None:
   Raises:
     InputError: naming the fields, what they are and what was wanted.
   """
+  split_heads(model.width, model.heads)
   for holds, message in (*_attention(model), *_pool(model)):
     if not holds:
       raise InputError(message)

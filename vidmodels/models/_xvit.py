@@ -63,9 +63,15 @@ def mixing_of(model: nn.Module) -> mixing.Mixing | None:
 
 def refuse(model: nn.Module) -> None:
   """Raises InputError for fields that contradict each other or are idle."""
+  split_heads(model.width, model.heads)
   if model.mix == 'none':
     _idle(model, MIXING, 'mix="none"')
+  for name in ('mix_share', 'mix_window'):  # nothing of a frame, of no frame
+    if not getattr(model, name):
+      others = tuple(field for field in ('mix', *MIXING) if field != name)
+      _idle(model, others, f'{name}=0')
   if model.ta_layers:
+    split_heads(model.width, model.ta_heads or model.heads)
     _idle(model, ('average',), f'ta_layers={model.ta_layers}')
   else:
     _idle(model, ('ta_heads', 'ta_hidden'), 'ta_layers=0')

@@ -22,6 +22,7 @@ import numpy as np
 from flax import linen as nn
 
 from vidmodels.nn import init, position, spacetime, stack
+from vidmodels.nn.attention import split_heads
 from vidmodels.nn.block import VIT_SHARDING
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.typing import (
@@ -138,8 +139,9 @@ class Model(nn.Module):
   scan: bool = False
 
   def __post_init__(self):
-    """Refuses fields that nothing would read."""
+    """Refuses fields that nothing would read, and heads of no whole width."""
     super().__post_init__()
+    split_heads(self.width, self.heads)
     for name, schemes in {
       'local': ('local_global',),
       'sparse': ('local_global',),

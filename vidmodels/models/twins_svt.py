@@ -20,7 +20,6 @@ from flax import linen as nn
 from vidmodels.nn import dual, init
 from vidmodels.nn.attention import split_heads
 from vidmodels.nn.depthwise import Implementation
-from vidmodels.nn.patch import check_video
 from vidmodels.nn.pyramid import Kernels
 from vidmodels.typing import Fraction, InputError, Positive, PositiveFloat
 
@@ -141,7 +140,8 @@ class Model(nn.Module):
     Use it as `model.apply(variables, video, method='features')`; arguments are
     those of a call.
     """
-    check_video(video_BTHWC)  # before frames become clips
+    # Before frames become clips, so that errors say what came.
+    self.stages[0].patch_embed.refuse(video_BTHWC)
     B, T, *frame = video_BTHWC.shape
     h_BTHWD = video_BTHWC.reshape(B * T, 1, *frame)
     for s, stage in enumerate(self.stages):

@@ -15,6 +15,7 @@ import numpy as np
 from flax import linen as nn
 
 from vidmodels.nn import init, mlp, position, stack
+from vidmodels.nn.attention import split_heads
 from vidmodels.nn.block import VIT_SHARDING, Block
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.typing import (
@@ -108,8 +109,9 @@ class Model(nn.Module):
   scan: bool = False
 
   def __post_init__(self):
-    """Refuses what no release has."""
+    """Refuses what no release has, and heads that do not divide the width."""
     super().__post_init__()
+    split_heads(self.width, self.heads)
     if self.distilled and self.pre_logits:
       raise InputError(
         'distilled and pre_logits came together; DeiT has no layer before its '

@@ -82,7 +82,8 @@ class Model(nn.Module):
     mix_layers: 'all', 'first_half', 'second_half', 'odd', or numbers from 0
       ('0,3,5'): Table 2a.
     mix_share: of the channels that come from other frames, rho (Table 2d): .25
-      as released for Kinetics, .5 for SSv2.
+      as released for Kinetics, .5 for SSv2. 0 mixes nothing, as does a
+      `mix_window` of 0; the other fields of mixing are then refused.
     mix_window: frames on either side, t_w (Table 1). The paper does not say how
       many channels each gives where it is 2; here all give as many.
     mix_boundary: only the frames at the window's ends give any (Bo.).

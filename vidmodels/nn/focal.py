@@ -50,7 +50,7 @@ class OverlapEmbed(PatchEmbed):
 
     H' is (H + 2 (P // 2) - (2 P - 1)) // P + 1, as of any convolution.
     """
-    self._refuse(video_BTHWC)
+    self.refuse(video_BTHWC)
     P, window, C = self.patch, 2 * self.patch - 1, video_BTHWC.shape[-1]
     kernel = self.param(
       'kernel', init.uniform_fan_in, (window, window, C, self.width)

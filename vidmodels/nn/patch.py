@@ -47,7 +47,7 @@ class PatchEmbed(nn.Module):
       InputError: for anything but normalised float video, and unless `floor`
         for frames that do not divide into patches; nothing is padded.
     """
-    self._refuse(video_BTHWC)
+    self.refuse(video_BTHWC)
     t, P, C = self.frames, self.patch, video_BTHWC.shape[-1]
     lead = (t,) if t > 1 else ()
     kernel = self.param(
@@ -68,8 +68,8 @@ class PatchEmbed(nn.Module):
     )
     return tokens_BTHWD + bias_D.astype(self.dtype)
 
-  def _refuse(self, video: jax.Array) -> None:
-    """Raises InputError for what cannot be cut into patches."""
+  def refuse(self, video: jax.Array) -> None:
+    """Raises InputError for what cannot be cut into these patches."""
     check_video(video)
     self._refuse_size(*video.shape[1:4])
     if self.has_variable('params', 'kernel'):
