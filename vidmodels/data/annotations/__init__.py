@@ -8,12 +8,15 @@ A label means the same everywhere because the class list is settled first:
    classes named '0' to the largest.
 """
 
+import dataclasses
 import os
 import pathlib
+from typing import Literal
 
 from vidmodels.data.annotations import folder, lists
 from vidmodels.data.annotations.rows import VIDEO_SUFFIXES, Listing, Row
 from vidmodels.data.classes import CLASSES_FILE, ClassList
+from vidmodels.data.task import Task
 from vidmodels.typing import InputError
 
 __all__ = ['Listing', 'Row', 'read_source']
@@ -25,6 +28,7 @@ def read_source(
   *,
   root: str | os.PathLike[str] | None = None,
   default: ClassList | None = None,
+  labels: Literal['single', 'multi', 'any'] = 'single',
 ) -> Listing:
   """Reads a folder per class or a list file.
 
@@ -33,12 +37,14 @@ def read_source(
     classes: what labels refer to; see the rule above if None.
     root: what the paths of a list are relative to; its own folder if None.
     default: what labels refer to if nothing else says; for a second split.
+    labels: what a video has: one class; any number of classes, none included;
+      or one or more, each of them a right answer. See `Task`.
 
   Raises:
     InputError: if the source cannot be read as either, is empty, or has an
       unknown label or a video twice.
   """
-  source = pathlib.Path(source)
+  source, task = pathlib.Path(source), Task(labels)
   if not source.exists():
     raise InputError(
       f'{source} does not exist; wanted a folder with a folder per class, or '
@@ -50,7 +56,8 @@ def read_source(
         f'a root ({root}) came with the folder {source}; wanted it only with '
         'a list; leave it out'
       )
-    return folder.read(source, classes or _beside(source) or default)
+    listing = folder.read(source, classes or _beside(source) or default)
+    return dataclasses.replace(listing, task=task)
   if source.suffix.lower() in VIDEO_SUFFIXES:
     raise InputError(
       f'{source} is a video; wanted a folder with a folder per class, or a '
@@ -58,7 +65,7 @@ def read_source(
     )
   base = source.parent if root is None else pathlib.Path(root)
   classes = classes or _beside(source.parent) or default
-  return lists.read(source, classes, root=base)
+  return lists.read(source, classes, root=base, task=task)
 
 
 def _beside(beside: pathlib.Path) -> ClassList | None:

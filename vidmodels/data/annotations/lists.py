@@ -1,114 +1,211 @@
-"""A list file: a path and a label on each line.
+"""A list of your own: a path and a label on each line.
 
-The separator is a tab if every line has one, else a comma if every line has
-one, else white space. The label is what follows the last separator, so paths
-may hold spaces; a label with spaces needs a tab or a comma, one with a comma
-needs a tab. A first line that names columns (`path,label`) is skipped.
+`path label`, `path,label` or a tab between them; several labels if asked for; a
+csv with a header, whose `start` and `end` cut the clip; a JSON list of objects
+with `file` and `label`. The separator is a tab if every line has one, else a
+comma if every line has one, else white space. A path ends where it ends as a
+video does (`.mp4`), or else before the last separator, so it may hold spaces
+and commas. Frames extracted to folders are not read.
 """
 
+import dataclasses
 import os
 import pathlib
 import re
+from collections.abc import Sequence
 
-from vidmodels.data.annotations.rows import Listing, Row
+from vidmodels.data.annotations import entries as formats
+from vidmodels.data.annotations.entries import Entry
+from vidmodels.data.annotations.looks import looks_like
+from vidmodels.data.annotations.rows import VIDEO_SUFFIXES, Listing, Row
 from vidmodels.data.classes import ClassList
+from vidmodels.data.task import Task
 from vidmodels.typing import InputError
 
-_PATH_COLUMNS = ('path', 'video', 'video_path', 'file', 'filename')
-_LABEL_COLUMNS = ('label', 'class', 'label_index', 'class_index')
 _MOST_CLASSES = 100_000  # a larger number is no label but a slip
-_NUMBER = re.compile(r'[+-]?\d+', re.ASCII)
+_NUMBER = re.compile(r'[+-]?\d{1,18}', re.ASCII)
 
 
 def read(
-  source: pathlib.Path, classes: ClassList | None, *, root: pathlib.Path
+  source: pathlib.Path,
+  classes: ClassList | None,
+  *,
+  root: pathlib.Path,
+  task: Task,
 ) -> Listing:
-  """Reads a list; every line that is not blank is a video.
+  """Reads a list; every line that is not blank is a video, or a stretch of one.
+
+  A line that comes twice is kept once and counted.
 
   Raises:
-    InputError: if a line has no label or an unknown one, a path comes twice, or
-      no file of the list is there.
+    InputError: if a line has no label, an unknown one or too many, a path comes
+      twice with different labels, or no file of the list is there.
   """
-  entries = _entries(source)
-  labels = [label for _, _, label in entries]
+  found, unit, notes = formats.read(source, several=task.kind != 'single')
+  _refuse_frames(source, found, root)
+  if task.kind == 'single':
+    found, more = _one_label(source, unit, found, classes)
+    notes += more
+  else:
+    found = [_split_labels(entry, classes) for entry in found]
   if classes is None:
-    classes = _classes_of(labels)
+    classes = _classes_of(source, found)
   known = {name: i for i, name in enumerate(classes.names)}
-  rows, first = [], {}
-  for number, video, label in entries:
-    if video in first:
-      raise InputError(
-        f'{source} lists {video!r} twice, on lines {first[video]} and '
-        f'{number}; wanted every video once; remove one'
-      )
-    first[video] = number
+  rows: dict[str, Row] = {}
+  first, duplicates = {}, []
+  for entry in found:
     try:
-      index = known[label] if label in known else classes.index(label)
+      row = _row(entry, known, classes, root, task)
     except InputError as e:
-      raise InputError(f'{source} line {number}: {e}') from e
-    rows.append(Row(path=root / video, video=video, labels=(index,)))
-  _check_files(source, rows, root)
-  return Listing(rows=tuple(rows), classes=classes)
-
-
-def _entries(source: pathlib.Path) -> list[tuple[int, str, str]]:
-  """Line number, path and label of each line."""
-  try:
-    text = source.read_text(encoding='utf-8-sig')
-  except (OSError, UnicodeDecodeError) as e:
-    raise InputError(
-      f'list {source} cannot be read ({e}); wanted UTF-8 text with `path '
-      'label` on each line'
-    ) from e
-  lines = [(i, line.strip()) for i, line in enumerate(text.split('\n'), 1)]
-  lines = [(i, line) for i, line in lines if line]
-  separator = _separator([line for _, line in lines])
-  entries = []
-  for number, line in lines:
-    parts = [part.strip() for part in line.rsplit(separator, 1)]
-    if len(parts) != 2 or not all(parts):
+      raise InputError(f'{source} {unit} {entry.number}: {e}') from e
+    before = rows.setdefault(row.video, row)
+    if before.labels != row.labels:
       raise InputError(
-        f'{source} line {number} is {line!r}; wanted a path and a label, '
-        'separated by a tab, a comma or a space'
+        f'{source} lists {row.video!r} twice, on {unit}s {first[row.video]} '
+        f'and {entry.number}, with different labels; wanted one; remove the '
+        'other'
       )
-    entries.append((number, *parts))
-  if entries and _is_header(source, entries[0], lines[0][1]):
-    del entries[0]
-  if not entries:
-    raise InputError(
-      f'list {source} is empty; wanted `path label` on each line'
+    if row.video in first:
+      duplicates.append(row.video)
+    first.setdefault(row.video, entry.number)
+  _check_files(source, list(rows.values()), root)
+  from_one = min(_number(x) for entry in found for x in entry.labels or '0') > 0
+  if from_one and 'UCF101' in looks_like(f'{found[0].video} 1'):
+    notes.append(
+      'this looks like a list of UCF101, whose labels count from 1: `vidmodels '
+      'prepare ucf101` takes the official files'
     )
-  return entries
-
-
-def _separator(lines: list[str]) -> str | None:
-  if all('\t' in line for line in lines):
-    return '\t'
-  # 'one, two.mp4 3' has its comma in the path.
-  labels = [line.rsplit(',', 1)[-1].strip() for line in lines]
-  spaced = all(re.search(r'\s[+-]?\d+$', label) for label in labels)
-  if all(',' in line for line in lines) and not spaced:
-    return ','
-  return None
-
-
-def _is_header(
-  source: pathlib.Path, entry: tuple[int, str, str], line: str
-) -> bool:
-  columns = [column.lower() for column in re.split(r'[\s,]+', line)]
-  if columns[0] not in _PATH_COLUMNS:
-    return False
-  if len(columns) == 2 and columns[1] in _LABEL_COLUMNS:
-    return True
-  if not set(columns) & set(_LABEL_COLUMNS):
-    return False  # a video called `video`
-  raise InputError(
-    f'{source} has the columns {", ".join(columns)}; wanted path and label '
-    'and no other; cut the rest away'
+  return Listing(
+    rows=tuple(rows.values()),
+    classes=classes,
+    task=task,
+    duplicates=tuple(duplicates),
+    notes=tuple(notes),
   )
 
 
-def _classes_of(labels: list[str]) -> ClassList:
+def _row(
+  entry: Entry,
+  known: dict[str, int],
+  classes: ClassList,
+  root: pathlib.Path,
+  task: Task,
+) -> Row:
+  labels = tuple(
+    known[label] if label in known else classes.index(label)
+    for label in entry.labels
+  )
+  task.check(labels, len(classes))
+  if entry.index is not None and (entry.index,) != labels:
+    raise InputError(
+      f'label {entry.joined!r} has the number {entry.index} here and {labels} '
+      'in the class list; wanted the same order; give the names in order with '
+      '--classes'
+    )
+  video = entry.video
+  if entry.start_s or entry.end_s is not None:
+    end = '' if entry.end_s is None else f'{entry.end_s:.10g}'
+    video += f'@{entry.start_s:.10g}-{end}'
+  return Row(
+    path=root / entry.video,
+    video=video,
+    labels=labels,
+    start_s=entry.start_s,
+    end_s=entry.end_s,
+  )
+
+
+def _one_label(
+  source: pathlib.Path,
+  unit: str,
+  found: Sequence[Entry],
+  classes: ClassList | None,
+) -> tuple[list[Entry], list[str]]:
+  """Entries with their one label, which may hold the separator.
+
+  `path number label`, where the number cannot be a label, is read too.
+  """
+  if _has_a_number_between(found, classes):
+    kept = [_with(entry, entry.labels[-1:]) for entry in found]
+    return kept, ['the middle one of three columns is no label: not read']
+  kept = []
+  for entry in found:
+    known = classes is not None and entry.joined in classes.names
+    if known or len(entry.labels) == 1:
+      kept.append(_with(entry, (entry.joined,)))
+      continue
+    came = f'{len(entry.labels)} labels ({entry.joined[:60]!r})'
+    raise InputError(
+      f'{source} {unit} {entry.number} has {came if entry.labels else "none"} '
+      f'after {entry.video[-60:]!r}; wanted one label; for several labels a '
+      'video give --labels=multi or --labels=any, for a label with spaces or '
+      'commas a tab before it or --classes; cut other columns away'
+    )
+  return kept, []
+
+
+def _has_a_number_between(
+  found: Sequence[Entry], classes: ClassList | None
+) -> bool:
+  """Whether all lines are `path number label`, and numbers are no labels.
+
+  They are none if half of them at least are fractions, negative, or beyond the
+  last class, while all that come last are labels.
+  """
+  if any(len(entry.labels) != 2 for entry in found):
+    return False
+  last = [entry.labels[1] for entry in found]
+  if classes is None:
+    most = max((_number(label) for label in last), default=-1)
+  else:
+    most = len(classes) - 1
+  names = set(classes.names) if classes else set()
+  fits = [label in names or 0 <= _number(label) <= most for label in last]
+  between = [entry.labels[0] for entry in found]
+  if not all(fits) or not all(_is_real(number) for number in between):
+    return False
+  beyond = [
+    number not in names and not 0 <= _number(number) <= most
+    for number in between
+  ]
+  return 2 * sum(beyond) >= len(beyond)
+
+
+def _number(label: str) -> int:
+  return int(label) if _NUMBER.fullmatch(label) else -1
+
+
+def _is_real(text: str) -> bool:
+  return re.fullmatch(r'[+-]?\d+(\.\d*)?', text, re.ASCII) is not None
+
+
+def _split_labels(entry: Entry, classes: ClassList | None) -> Entry:
+  if classes is not None and entry.joined in classes.names:
+    return _with(entry, (entry.joined,))
+  return entry
+
+
+def _with(entry: Entry, labels: tuple[str, ...]) -> Entry:
+  return dataclasses.replace(entry, labels=labels)
+
+
+def _classes_of(source: pathlib.Path, found: Sequence[Entry]) -> ClassList:
+  """The classes that the labels name, or number, or both."""
+  labels = [label for entry in found for label in entry.labels]
+  if not labels:
+    raise InputError(
+      f'{source} has no label at all; wanted one; give the names with --classes'
+    )
+  numbered = {
+    entry.index: label for entry in found for label in entry.labels[:1]
+  }
+  if None not in numbered:
+    if sorted(numbered) != list(range(len(numbered))):
+      raise InputError(
+        f'{source} has labels numbered {min(numbered)} to {max(numbered)} with '
+        'gaps; wanted all; give the names in order with --classes'
+      )
+    return ClassList.from_names([numbered[i] for i in range(len(numbered))])
   if not all(_NUMBER.fullmatch(label) for label in labels):
     return ClassList.from_names(sorted(set(labels)))
   numbers = [int(label) for label in labels]
@@ -121,6 +218,29 @@ def _classes_of(labels: list[str]) -> ClassList:
   return ClassList.from_names([str(i) for i in range(max(numbers) + 1)])
 
 
+def _refuse_frames(
+  source: pathlib.Path, found: Sequence[Entry], root: pathlib.Path
+) -> None:
+  """Refuses `folder n_frames label`, as lists of extracted frames have it."""
+  for entry in found[:3]:
+    folder, *numbers = entry.video.split()
+    if all(number.isdecimal() for number in numbers):
+      _refuse_folder(source, entry, root, folder)
+    _refuse_folder(source, entry, root, entry.video)
+
+
+def _refuse_folder(
+  source: pathlib.Path, entry: Entry, root: pathlib.Path, video: str
+) -> None:
+  is_video = pathlib.Path(video).suffix.lower() in VIDEO_SUFFIXES
+  if not is_video and os.path.isdir(root / video):
+    raise InputError(
+      f'{source} has the folder {video} ({entry.number}); a list of extracted '
+      'frames (`folder frames label`) is not read; wanted video files, whose '
+      'frames vidmodels stores itself: list those'
+    )
+
+
 def _check_files(
   source: pathlib.Path, rows: list[Row], root: pathlib.Path
 ) -> None:
@@ -128,13 +248,6 @@ def _check_files(
   if any(os.path.exists(row.path) for row in rows):
     return
   first = rows[0]
-  parts = first.video.split()
-  if len(parts) > 1 and os.path.exists(root / parts[0]):
-    raise InputError(
-      f'{source} has {first.video!r} before the label; wanted one path and '
-      'one label on a line; lists with several labels or frame counts are not '
-      'read'
-    )
   raise InputError(
     f'none of the {len(rows)} files of {source} is there, as {first.path}; '
     'wanted paths relative to the list; give --root for another folder'

@@ -13,9 +13,9 @@ _COLUMNS = {
   'category_1': 'the HowTo100M csv',
   'relevance': 'a Charades csv',
   'original_vido_id': 'a list of extracted frames',
-  'video_path': 'a list of clips with the columns video_path, start, end, ...',
 }
 _LINES = (
+  (r'video_path,.*', 'a list of clips with a header'),
   (r'\S+/v_\S+\.avi \d+', 'a UCF101 training list'),
   (r'\S+/v_\S+\.avi', 'a UCF101 test list'),
   (r'\S+\.avi [012]', 'an HMDB51 split of one class'),
@@ -35,6 +35,13 @@ _KEYS = (  # keys of an object, of a list's first object, of a dict's first
 )
 
 
+def official(line: str) -> str:
+  """Which data set's own csv begins with this line; '' if none."""
+  columns = {column.strip(' "') for column in re.split(r'[,\s]', line.lower())}
+  kinds = [kind for column, kind in _COLUMNS.items() if column in columns]
+  return kinds[0] if kinds else ''
+
+
 def looks_like(text: str) -> str:
   """Says in a few words what a file is, as 'a Kinetics csv'."""
   start = text.lstrip()
@@ -50,10 +57,8 @@ def looks_like(text: str) -> str:
     except (ValueError, RecursionError):
       return 'JSON that is cut off or damaged'
   line = start.splitlines()[0].strip()
-  columns = {column.strip(' "') for column in re.split(r'[,\s]', line.lower())}
-  for column, kind in _COLUMNS.items():
-    if column in columns:
-      return kind
+  if official(line):
+    return official(line)
   for pattern, kind in _LINES:
     if re.fullmatch(pattern, line, re.IGNORECASE):
       return kind

@@ -118,6 +118,7 @@ def read_csv(
   what: str,
   *,
   multiline: bool = False,
+  delimiter: str = ',',
 ) -> list[tuple[int, dict[str, str]]]:
   """Rows of a csv with a header: (line number, {column: text}).
 
@@ -126,13 +127,14 @@ def read_csv(
     columns: which must be there; more may be. In any order and case.
     what: how to call it, as 'a Kinetics csv'.
     multiline: whether a quoted field may span lines.
+    delimiter: between fields.
 
   Raises:
     InputError: if it is no such csv, or a row is not as long as the header: a
       lost quote or a cut line would shift or swallow rows.
   """
   text = read_text(path)
-  reader = csv.reader(io.StringIO(text), strict=True)
+  reader = csv.reader(io.StringIO(text), strict=True, delimiter=delimiter)
   header, rows, last = None, [], 0
   try:
     for fields in reader:
