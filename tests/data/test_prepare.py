@@ -288,8 +288,8 @@ def test_a_split_that_never_began_binds_no_one(source, tmp_path):
   assert ClassList.load(tmp_path / 'classes.txt').names == NAMES
 
 
-def test_a_video_listed_twice_is_refused(source, tmp_path):
-  (tmp_path / 'list.txt').write_text('run/000.mp4 0\nrun/000.mp4 0\n')
+def test_a_video_listed_with_two_labels_is_refused(source, tmp_path):
+  (tmp_path / 'list.txt').write_text('run/000.mp4 0\nrun/000.mp4 1\n')
   with pytest.raises(InputError, match='twice, on lines 1 and 2'):
     prepare.prepare(
       tmp_path / 'list.txt', tmp_path / 'out', root=source, workers=1
