@@ -7,6 +7,7 @@ place in that task's search. The split is the user's, or drawn by a hash.
 """
 
 import collections
+import csv
 import dataclasses
 import hashlib
 import pathlib
@@ -163,8 +164,9 @@ def _titles(file: pathlib.Path) -> dict[int, str]:
   for line, text in enumerate(read_text(file).split('\n'), 1):
     if not text.strip():
       continue
-    task, _, title = text.partition('\t' if '\t' in text else ',')
-    title = ' '.join(title.split())
+    # A title may have commas of its own; csv takes quotes from around it.
+    fields = text.split('\t', 1) if '\t' in text else next(csv.reader([text]))
+    task, title = fields[0], ' '.join(','.join(fields[1:]).split())
     if line == 1 and not task.strip().isdecimal() and title:
       continue  # names of columns
     with at(file, line):
