@@ -7,6 +7,7 @@ place in that task's search. The split is the user's, or drawn by a hash.
 """
 
 import collections
+import contextlib
 import csv
 import dataclasses
 import hashlib
@@ -164,9 +165,7 @@ def _titles(file: pathlib.Path) -> dict[int, str]:
   for line, text in enumerate(read_text(file).split('\n'), 1):
     if not text.strip():
       continue
-    # A title may have commas of its own; csv takes quotes from around it.
-    fields = text.split('\t', 1) if '\t' in text else next(csv.reader([text]))
-    task, title = fields[0], ' '.join(','.join(fields[1:]).split())
+    task, title = _task(text)
     if line == 1 and not task.strip().isdecimal() and title:
       continue  # names of columns
     with at(file, line):
@@ -176,6 +175,16 @@ def _titles(file: pathlib.Path) -> dict[int, str]:
         )
       titles[whole(task, most=_MOST)] = title
   return titles
+
+
+def _task(line: str) -> tuple[str, str]:
+  """A task id and its title, which may have commas of its own."""
+  task, tab, title = line.partition('\t')
+  if not tab:
+    with contextlib.suppress(csv.Error):
+      task, *rest = next(csv.reader([line]))
+      title = ','.join(rest)
+  return task, ' '.join(title.split())
 
 
 def _split(
