@@ -29,16 +29,12 @@ def test_the_report_is_complete_and_in_order(source, tmp_path, workers):
     out=tmp_path / 'bad.txt',
     progress=lambda *event: seen.append(event),
   )
-  assert report.as_json() == {
-    'listed': 40,
-    'ok': 38,
-    'frames': 38 * 3,
-    'bad': (
-      ('a/04.mp4', 'empty file'),
-      ('b/33.mp4', 'a web page, not a video'),
-    ),
-    'damaged': (),
-  }
+  assert (report.listed, report.ok, report.frames) == (40, 38, 38 * 3)
+  assert report.broken == (
+    ('a/04.mp4', 'empty file'),
+    ('b/33.mp4', 'a web page, not a video'),
+  )
+  assert report.missing == report.damaged == ()
   assert (tmp_path / 'bad.txt').read_text() == (
     'a/04.mp4\tempty file\nb/33.mp4\ta web page, not a video\n'
   )
@@ -52,7 +48,7 @@ def test_a_clean_source_leaves_an_empty_list(tmp_path):
   (tmp_path / 'in' / 'a').mkdir(parents=True)
   videos.write(tmp_path / 'in' / 'a' / 'x.mp4', videos.moving(2))
   report = check.check(tmp_path / 'in', workers=1, out=tmp_path / 'bad.txt')
-  assert (report.ok, report.bad) == (1, ())
+  assert (report.ok, report.broken, report.missing) == (1, (), ())
   assert (tmp_path / 'bad.txt').read_text() == ''
 
 

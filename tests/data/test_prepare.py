@@ -13,6 +13,7 @@ import pytest
 import videos
 
 from vidmodels.data import encode, prepare, records, shards
+from vidmodels.data.annotations import Row
 from vidmodels.data.classes import ClassList
 from vidmodels.data.flip import FlipPolicy
 from vidmodels.typing import InputError
@@ -24,11 +25,11 @@ REPO = pathlib.Path(prepare.__file__).parents[2]
 SLOW = """
 import sys, time
 from vidmodels.data import encode, prepare
-make = encode.make_record
+make = encode.make_records
 def slow(*args):
   time.sleep(float(sys.argv[5]))
   return make(*args)
-encode.make_record = slow
+encode.make_records = slow
 if __name__ == '__main__':
   source, out, shards, workers = sys.argv[1:5]
   prepare.prepare(source, out, shards=int(shards), workers=int(workers))
@@ -110,6 +111,7 @@ def test_workers_change_no_byte(source, tmp_path):
     'classes.txt',
     'train.manifest.json',
     'train.index.json',
+    'train.report.json',
     *(f'train-{k:05d}-of-00004.tfrecord' for k in range(4)),
   }
 
@@ -425,8 +427,10 @@ def test_a_resampled_record_says_its_rate_and_starts_at_once(tmp_path):
 
 def test_a_cut_knows_where_it_lay(tmp_path):
   path = videos.write(tmp_path / 'a.mp4', videos.moving(30))
-  row = prepare.Row(path=path, video='a', labels=(1,), start_s=1.0, end_s=2.0)
-  record, damage = encode.make_record(row, 'sit', encode.Options())
+  row = Row(path=path, video='a', labels=(1,), start_s=1.0, end_s=2.0)
+  ((_, record, damage),) = encode.make_records(
+    path, [row], [('sit',)], encode.Options()
+  )
   assert damage == 0
   assert len(record.frames) == 10
   assert (record.start_us, record.end_us) == (1_000_000, 2_000_000)

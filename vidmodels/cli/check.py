@@ -1,35 +1,49 @@
-"""Decodes every video to its end and lists the bad ones with the reason.
+"""Decodes every clip to its end and lists the bad ones with the reason.
 
   vidmodels check videos/train --bad bad.txt
+  vidmodels check k400 --annotations validate.csv --videos videos/val \\
+    --split val --fast
 
-What is fine here becomes a record in `prepare`: both use the same decoder. The
-exit code is 1 if a video is bad.
+What is fine here becomes a record in `prepare`: both use the same decoder.
+--fast only looks for the files. The exit code is 1 if a clip is bad or missing.
 """
 
 import argparse
 import json
 
-HELP = 'find broken videos before hours depend on them'
+HELP = 'find missing and broken videos before hours depend on them'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
   from vidmodels.cli import prepare
 
+  add = parser.add_argument
   prepare.add_source_arguments(parser)
-  parser.add_argument('--bad', help='write the bad ones here, path and reason')
+  add('--bad', help='write the bad ones here, path and reason')
+  decode = parser.add_mutually_exclusive_group()
+  decode.add_argument(
+    '--decode',
+    dest='decode',
+    action='store_true',
+    default=True,
+    help='decode every clip (default)',
+  )
+  decode.add_argument(
+    '--fast', dest='decode', action='store_false', help='only look for files'
+  )
 
 
 def run(args: argparse.Namespace) -> int:
-  """Checks; 0 if all are fine, 1 if some are bad."""
+  """Checks; 0 if all are fine, 1 if some are bad or missing."""
   from vidmodels.cli import DONE, FAILED, prepare, terminal
   from vidmodels.data import check
 
   with terminal.Reporter('check') as report:
     found = check.check(
       args.source,
-      classes=prepare.class_list(args.classes),
-      root=args.root,
+      **prepare.source_of(args),
+      decode=args.decode,
       out=args.bad,
       workers=args.workers,
       progress=terminal.only_lines(report, 'bad '),
@@ -37,12 +51,11 @@ def run(args: argparse.Namespace) -> int:
   if args.json:
     print(json.dumps(found.as_json()))
   else:
-    print(
-      f'{found.ok} of {found.listed} videos are fine ({found.frames} frames), '
-      f'{len(found.damaged)} of them damaged; {len(found.bad)} are bad'
-    )
-    for video, reason in found.bad:
-      print(f'bad      {video}: {reason}')
+    print('\n'.join(found.lines()))
+    for video in found.missing:
+      print(f'missing  {video}')
+    for video, reason in found.broken:
+      print(f'broken   {video}: {reason}')
     for video, parts in found.damaged:
       print(f'damaged  {video}: {parts} packets or frames do not decode')
-  return FAILED if found.bad else DONE
+  return FAILED if found.missing or found.broken else DONE

@@ -3,15 +3,21 @@
   vidmodels prepare videos/train --out records --split train
   vidmodels prepare val.csv --root videos --classes names.txt --out records \\
     --split test
+  vidmodels prepare k400 --annotations validate.csv --videos videos/val \\
+    --split val --out records
+  vidmodels prepare tfds:ucf101 --split train --out records
 
-SOURCE is a folder with a folder per class, or a list with `path label`,
-`path,label` or a tab on each line; labels are names or numbers. A video that
-gives no frame is counted, listed in <split>.lost.txt and never replaced. A run
-that was killed continues where it stopped.
+SOURCE is a folder with a folder per class, a list with `path label`,
+`path,label` or a tab on each line (labels are names or numbers), the name of a
+data set with its official files, or a set that TFDS has prepared. A clip that
+gives no frame is counted, listed in <split>.lost.txt and never replaced;
+<split>.report.json says how much of the split is there. A run that was killed
+continues where it stopped.
 """
 
 import argparse
 import json
+import shlex
 
 HELP = 'videos to records'
 
@@ -20,59 +26,92 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
   add = parser.add_argument
   add_source_arguments(parser)
-  add('--out', required=True, help='folder for the records')
-  add('--split', default='train', help='name of the split (default train)')
+  add('--out', help='folder for the records; only --dry-run does without')
   add(
     '--flip',
-    help='what a mirror does to labels: free, forbid (default) or '
-    'swap:left=right,a=b',
+    help='what a mirror does to labels: free, forbid, swap:left=right,a=b, or '
+    "swap for the data set's own pairs (default: what the data set says, else "
+    'forbid)',
   )
   add('--short-side', type=int, default=0, help='shrink to; default keep')
   add('--quality', type=int, default=95, help='of the JPEGs (default 95)')
   add('--fps', type=float, default=0.0, help='resample to; default keep')
-  add('--shards', type=int, default=0, help='default one per 64 videos')
+  add('--shards', type=int, default=0, help='default one per 64 clips')
   add(
     '--max-lost',
     type=float,
     default=1.0,
-    help='largest share of videos that may be lost, 0 to 1 (default 1)',
+    help='largest share of clips that may be lost, 0 to 1 (default 1)',
   )
   add('--overwrite', action='store_true', help='start the split anew')
+  add(
+    '--resume',
+    action=argparse.BooleanOptionalAction,
+    default=True,
+    help='continue a split that is part-written (default), or refuse it',
+  )
+  add(
+    '--dry-run',
+    action='store_true',
+    help='only say what there is, and what disk and time it will take',
+  )
+  add('--engine', choices=('local', 'beam'), default='local')
+  add('--beam-runner', metavar='NAME', help='DirectRunner, FlinkRunner, ...')
+  add('--beam-options', metavar='TEXT', help='"--name=value ..." for Beam')
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-  """Flags that say which videos and what their labels mean."""
-  parser.add_argument('source', metavar='SOURCE', help='folder or list')
-  parser.add_argument(
-    '--classes', help='file with one class name a line, in label order'
+  """Flags that say which clips and what their labels mean."""
+  add = parser.add_argument
+  add('source', metavar='SOURCE', help='folder, list, data set or tfds:NAME')
+  add('--split', default='train', help='name of the split (default train)')
+  add('--annotations', metavar='PATH', help="a data set's official files")
+  add('--videos', metavar='DIR', help='the folder with its videos')
+  add('--classes', help='file with one class name a line, in label order')
+  add('--root', help='what the paths of a list start from')
+  add(
+    '--labels',
+    choices=('single', 'multi', 'any'),
+    help='of a list: one class a video (default), any number, or several of '
+    'which each is right',
   )
-  parser.add_argument('--root', help='what the paths of a list start from')
-  parser.add_argument(
-    '--workers', type=int, default=0, help='processes; default one a CPU'
-  )
+  add('--limit', type=int, default=0, help='only the first so many clips')
+  add('--workers', type=int, default=0, help='processes; default one a CPU')
 
 
-def class_list(path: str | None):
-  """The class list of a file, or None."""
+def source_of(args: argparse.Namespace) -> dict:
+  """What the flags say of the source, as `prepare` and `check` take it."""
   from vidmodels.data.classes import ClassList
 
-  return ClassList.load(path) if path else None
+  return dict(
+    split=args.split,
+    annotations=args.annotations,
+    videos=args.videos,
+    classes=ClassList.load(args.classes) if args.classes else None,
+    root=args.root,
+    labels=args.labels,
+    limit=args.limit,
+  )
 
 
 def run(args: argparse.Namespace) -> int:
   """Prepares and prints what was written and what was lost."""
   from vidmodels.cli import DONE, terminal
   from vidmodels.data import prepare
-  from vidmodels.data.flip import FlipPolicy
+  from vidmodels.data.report import Report, report_path
+  from vidmodels.typing import InputError
 
+  if args.dry_run:
+    return _dry_run(args)
+  if args.out is None:
+    raise InputError('prepare came without --out; wanted --out DIR')
+  engine = _engine(args)
   with terminal.Reporter('prepare') as report:
     manifest = prepare.prepare(
       args.source,
       args.out,
-      split=args.split,
-      classes=class_list(args.classes),
-      root=args.root,
-      flip=FlipPolicy.parse(args.flip) if args.flip else None,
+      **source_of(args),
+      flip=args.flip,
       short_side=args.short_side,
       quality=args.quality,
       fps=args.fps,
@@ -80,16 +119,61 @@ def run(args: argparse.Namespace) -> int:
       workers=args.workers,
       max_lost=args.max_lost,
       overwrite=args.overwrite,
+      resume=args.resume,
+      engine=engine,
       progress=terminal.only_lines(report, 'lost '),
     )
   if args.json:
     print(json.dumps(manifest.as_json()))
     return DONE
   print(
-    f'{args.out}: {manifest.count} of {manifest.listed} videos in '
-    f'{len(manifest.shards)} shards of split {args.split}, '
-    f'{len(manifest.lost)} lost, {len(manifest.damaged)} damaged'
+    f'{args.out}: {manifest.count} records in {len(manifest.shards)} shards of '
+    f'split {args.split}'
   )
+  print('\n'.join(Report.load(report_path(args.out, args.split)).lines()))
   if manifest.lost:
     print(f'the lost ones and why: {args.out}/{args.split}.lost.txt')
+  return DONE
+
+
+def _engine(args: argparse.Namespace):
+  """The engine that the flags ask for; None for this machine's processes."""
+  from vidmodels.typing import InputError
+
+  if args.engine == 'beam':
+    from vidmodels.data import beam
+
+    if args.workers:
+      raise InputError(
+        f'--workers {args.workers} came with --engine=beam; wanted the '
+        "runner's own option, as --beam-options=--direct_num_workers=2"
+      )
+    return beam.engine(
+      shlex.split(args.beam_options or ''), runner=args.beam_runner
+    )
+  for flag in ('beam_runner', 'beam_options'):
+    if getattr(args, flag) is not None:
+      name = flag.replace('_', '-')
+      raise InputError(f'--{name} came; wanted it with --engine=beam only')
+  return None
+
+
+def _dry_run(args: argparse.Namespace) -> int:
+  """Prints what would be written; writes nothing."""
+  from vidmodels.cli import DONE
+  from vidmodels.data import encode, estimate
+
+  found = estimate.estimate(
+    args.source,
+    **source_of(args),
+    flip=args.flip,
+    options=encode.Options(
+      short_side=args.short_side, quality=args.quality, fps=args.fps
+    ),
+    workers=args.workers,
+  )
+  if args.json:
+    print(json.dumps(found.as_json()))
+  else:
+    print('\n'.join(found.lines()))
   return DONE

@@ -1,113 +1,169 @@
 """What is broken in a source and why, before hours depend on it.
 
 Every file is decoded to its end by the code that `prepare` uses, so what is
-fine here is a record there.
+fine here is a record there; or files are only looked for, which is fast.
 """
 
-import dataclasses
 import os
 import pathlib
-from typing import Any
+from collections.abc import Sequence
 
-from vidmodels.data import decode, parallel
-from vidmodels.data.annotations import Row, read_source
+from vidmodels.data import cuts, parallel, parts, sources
 from vidmodels.data.classes import ClassList
+from vidmodels.data.container import BadVideo, look
+from vidmodels.data.decode import VideoInfo
+from vidmodels.data.pictures import Picture
+from vidmodels.data.report import Report
 from vidmodels.data.tfrecord import check_place, write_atomically
+from vidmodels.typing import InputError
 
-_VIDEOS_A_JOB = 16
+_FILES_A_JOB = 16
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Report:
-  """What `check` found.
-
-  Attributes:
-    listed: videos of the source, ok plus bad.
-    ok: videos that give frames, damaged ones included.
-    frames: of all ok videos.
-    bad: (video, reason) of each that gives none, in the order listed.
-    damaged: (video, packets and frames that do not decode whole).
-  """
-
-  listed: int
-  ok: int
-  frames: int
-  bad: tuple[tuple[str, str], ...]
-  damaged: tuple[tuple[str, int], ...]
-
-  def as_json(self) -> dict[str, Any]:
-    """For JSON."""
-    return dataclasses.asdict(self)
+# A clip's number, why it is bad or '', its frames and its damage.
+_Found = tuple[int, str, int, int]
 
 
 def check(
   source: str | os.PathLike[str],
   *,
+  split: str = 'train',
+  annotations: str | os.PathLike[str] | None = None,
+  videos: str | os.PathLike[str] | None = None,
   classes: ClassList | None = None,
   root: str | os.PathLike[str] | None = None,
+  labels: str | None = None,
+  limit: int = 0,
+  decode: bool = True,
   out: str | os.PathLike[str] | None = None,
   workers: int = 0,
   progress: parallel.Progress | None = None,
 ) -> Report:
-  """Decodes every video of a source.
+  """Decodes every clip of a source, or only looks for its files.
 
   Args:
-    source: a folder per class, or a list; see `annotations.read_source`.
+    source: a data set's name, a folder per class, or a list.
+    split: of the data set.
+    annotations: its official file or folder.
+    videos: the folder with its videos.
     classes: what labels refer to.
     root: what the paths of a list are relative to.
-    out: where to write the bad ones, `video<tab>reason` on each line; a file
+    labels: of a list: 'single', 'multi' or 'any'.
+    limit: only the first clips, so many; 0 for all.
+    decode: False to look for the files only.
+    out: where to write the bad ones, `clip<tab>reason` on each line; a file
       without a line if all are fine.
     workers: processes; 0 for one a CPU.
-    progress: called with videos done, videos listed, and the video done last,
-      as 'bad <video>: <reason>' if it gives no frame.
+    progress: called with clips done, clips listed, and the clip done last, as
+      'bad <clip>: <reason>' if it gives no frame.
 
   Raises:
     InputError: if the source cannot be read.
   """
   if out is not None:
     check_place(pathlib.Path(out))  # before hours of decoding
-  rows = read_source(source, classes, root=root).rows
-  numbered = list(enumerate(rows))
-  jobs = [
-    numbered[i : i + _VIDEOS_A_JOB] for i in range(0, len(rows), _VIDEOS_A_JOB)
-  ]
-  found = parallel.run(
-    _check_rows, jobs, workers=workers, total=len(rows), progress=progress
+  spec = sources.Spec(
+    source=os.fspath(source),
+    split=split,
+    annotations=annotations,
+    videos=videos,
+    classes=classes,
+    root=root,
+    labels=labels,
+    limit=limit,
   )
-  # (number, video, reason or '', frames, damage), in the order listed.
-  results = sorted(result for part in found for result in part)
-  report = Report(
-    listed=len(rows),
-    ok=sum(not reason for _, _, reason, _, _ in results),
-    frames=sum(frames for _, _, _, frames, _ in results),
-    bad=tuple((video, why) for _, video, why, _, _ in results if why),
-    damaged=tuple(
-      (video, damage)
-      for _, video, reason, _, damage in results
-      if damage and not reason
-    ),
+  found = sources.read(spec)
+  if isinstance(found, sources.Tfds):
+    raise InputError(
+      f'{source} came; wanted video files: TFDS decodes its sets itself'
+    )
+  rows = found.listing.rows
+  groups = parts.groups_of(rows)
+  results = sorted(
+    result
+    for some in parallel.run(
+      _decode_files if decode else _look_for_files,
+      [
+        groups[i : i + _FILES_A_JOB]
+        for i in range(0, len(groups), _FILES_A_JOB)
+      ],
+      workers=workers if decode else 1,
+      total=len(rows),
+      progress=progress,
+    )
+    for result in some
   )
+  report = _report(spec, found, results, decoded=decode)
   if out is not None:
-    lines = [f'{video}\t{reason}\n' for video, reason in report.bad]
+    bad = [(rows[i].video, why) for i, why, _, _ in results if why]
+    lines = [f'{video}\t{why}\n' for video, why in bad]
     write_atomically(pathlib.Path(out), ''.join(lines).encode())
   return report
 
 
-def _check_rows(
-  rows: list[tuple[int, Row]],
-) -> list[tuple[int, str, str, int, int]]:
+def _report(
+  spec: sources.Spec,
+  found: sources.Files,
+  results: Sequence[_Found],
+  *,
+  decoded: bool,
+) -> Report:
+  rows = found.listing.rows
+  fine = [result for result in results if not result[1]]
+  return Report.of(
+    found.listing,
+    lost=[(rows[i].video, why) for i, why, _, _ in results if why],
+    labels=[label for i, *_ in fine for label in rows[i].labels],
+    split=spec.split,
+    listed=len(rows),
+    limit=spec.limit,
+    ok=len(fine),
+    damaged=tuple((rows[i].video, n) for i, _, _, n in fine if n),
+    decoded=decoded,
+    frames=sum(frames for _, _, frames, _ in fine),
+  )
+
+
+class _Counted:
+  """A clip of which only the number of frames is kept."""
+
+  def __init__(self, info: VideoInfo):
+    self._size = (info.width, info.height)
+    self.frames = 0
+
+  def add(self, picture: Picture, time_us: int) -> None:
+    """Takes the next frame; it has to become RGB, as in `prepare`."""
+    picture.rgb(self._size)
+    self.frames += 1
+
+
+def _decode_files(groups: Sequence[parts.Group]) -> list[_Found]:
   results = []
-  for number, row in rows:
-    frames, damage, reason = 0, 0, ''
-    try:
-      with decode.read_video(
-        row.path, start_s=row.start_s, end_s=row.end_s
-      ) as reading:
-        for _ in reading:
-          frames += 1
-        damage = reading.damage
-    except decode.BadVideo as e:
-      frames, reason = 0, e.reason
-    results.append((number, row.video, reason, frames, damage))
-    parallel.tick(f'bad {row.video}: {reason}' if reason else row.video)
+  for group in groups:
+    rows = [row for _, row in group]
+    wanted = [cuts.of_row(row) for row in rows]
+    for i, clip, damage in cuts.read(
+      rows[0].path, wanted, lambda i, info: _Counted(info)
+    ):
+      why = clip.reason if isinstance(clip, BadVideo) else ''
+      frames = 0 if why else clip.frames
+      results.append((group[i][0], why, frames, damage))
+      _tick(rows[i].video, why)
   return results
+
+
+def _look_for_files(groups: Sequence[parts.Group]) -> list[_Found]:
+  results = []
+  for group in groups:
+    why = ''
+    try:
+      look(group[0][1].path)
+    except BadVideo as e:
+      why = e.reason
+    for number, row in group:
+      results.append((number, why, 0, 0))
+      _tick(row.video, why)
+  return results
+
+
+def _tick(video: str, why: str) -> None:
+  parallel.tick(f'bad {video}: {why}' if why else video)

@@ -16,6 +16,7 @@ import numpy as np
 UNORDERED = frozenset({'avi'})
 # FFmpeg opens text as the output of a terminal, and would film it.
 _TEXT = frozenset({'tty', 'bin', 'adf', 'idf', 'xbin'})
+NO_FILE = 'no such file'
 _FALLBACK_FPS = 25.0  # FFmpeg's own guess for streams that do not say
 
 
@@ -27,6 +28,28 @@ class BadVideo(Exception):
     self.reason = reason
 
 
+def look(path: pathlib.Path) -> None:
+  """Looks whether a file is there, without opening it.
+
+  Raises:
+    BadVideo: if it is not, or is no file.
+  """
+  try:
+    status = path.stat()
+  except (FileNotFoundError, NotADirectoryError) as e:
+    raise BadVideo(NO_FILE) from e
+  except PermissionError as e:
+    raise BadVideo('permission denied') from e
+  except (OSError, ValueError) as e:  # a name too long, or with a NUL
+    raise BadVideo(str(e)) from e
+  if stat.S_ISDIR(status.st_mode):
+    raise BadVideo('is a directory')
+  if not stat.S_ISREG(status.st_mode):
+    raise BadVideo('is not a regular file')
+  if not status.st_size:
+    raise BadVideo('empty file')
+
+
 def open_video(path: pathlib.Path, threads: int) -> Any:
   """Opens a file, its video stream ready to decode.
 
@@ -36,23 +59,19 @@ def open_video(path: pathlib.Path, threads: int) -> Any:
   Raises:
     BadVideo: if there is no video stream to be had.
   """
+  look(path)
   try:
-    mode = path.stat().st_mode
-    if stat.S_ISDIR(mode):
-      raise BadVideo('is a directory')
-    if not stat.S_ISREG(mode):
-      raise BadVideo('is not a regular file')
     # `file:` lets a name start with - or hold a colon.
     container = av.open(f'file:{path}')
   except FileNotFoundError as e:
-    raise BadVideo('no such file') from e
+    raise BadVideo(NO_FILE) from e
   except PermissionError as e:
     raise BadVideo('permission denied') from e
   except av.FFmpegError as e:
     raise BadVideo(_why_not(path, e)) from e
   except UnicodeEncodeError as e:
     raise BadVideo('file name is not UTF-8') from e
-  except (OSError, ValueError) as e:  # a name too long, or with a NUL
+  except (OSError, ValueError) as e:
     raise BadVideo(str(e)) from e
   try:
     if not container.streams:
@@ -90,8 +109,6 @@ def video_stream(container: Any) -> Any:
 def _why_not(path: pathlib.Path, error: av.FFmpegError | None) -> str:
   """Why FFmpeg could not open a file that is there."""
   size = path.stat().st_size
-  if not size:
-    return 'empty file'
   with open(path, 'rb') as f:
     head = f.read(512)
     if head[4:8] == b'ftyp' and not _has_index(f, size):

@@ -15,24 +15,20 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 import av
-import cv2
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 
 from vidmodels.data.container import (
   BadVideo,
   display_matrix,
   frame_rate,
   rotation,
-  turned,
   video_stream,
 )
 from vidmodels.data.packets import Packets
+from vidmodels.data.pictures import Picture, shrunk
 
 __all__ = ['BadVideo', 'Reading', 'VideoInfo', 'probe', 'read_video']
-
-# FFmpeg's default in this build turns white of 10-bit video into 253.
-_CONVERSION = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,14 +129,11 @@ class Reading:
       frames = self._packets.frames(start_s, end_s)
       first = next(frames, None)
       if first is None:
-        raise BadVideo(self._nothing(start_s, end_s))
+        raise BadVideo(nothing(self._packets, start_s, end_s))
       frame, self._zero_s = first
-      self.info = _info(self._packets.container, frame)
-      side = min(self.info.height, self.info.width)
-      scale = min(1.0, short_side / side) if short_side else 1.0
-      self._size = tuple(
-        max(1, round(scale * s)) for s in (self.info.width, self.info.height)
-      )
+      self._harmless = self._packets.damage - self._packets.harm(start_s)
+      self.info = info_of(self._packets.container, frame)
+      self._size = shrunk(self.info.width, self.info.height, short_side)
     except BaseException:
       self.close()
       raise
@@ -149,7 +142,7 @@ class Reading:
   @property
   def damage(self) -> int:
     """Packets and frames so far that did not decode whole."""
-    return self._packets.damage
+    return self._packets.damage - self._harmless
 
   def __iter__(self) -> Iterator[tuple[np.ndarray, int]]:
     return self
@@ -157,7 +150,8 @@ class Reading:
   def __next__(self) -> tuple[np.ndarray, int]:
     try:
       frame, time_s = next(self._frames)
-      return self._picture(frame), round((time_s - self._zero_s) * 1e6)
+      frame_HWC = Picture(frame, self._converter).rgb(self._size)
+      return frame_HWC, round((time_s - self._zero_s) * 1e6)
     except BaseException:  # StopIteration is the usual one
       self.close()
       raise
@@ -177,31 +171,16 @@ class Reading:
     self._frames = iter(())
     self._packets.close()
 
-  def _picture(self, frame: av.VideoFrame) -> np.ndarray:
-    try:
-      rgb = self._converter.reformat(
-        frame,
-        format='rgb24',
-        src_color_range=frame.color_range,
-        interpolation=_CONVERSION,
-        threads=1,
-      )
-      frame_HWC = turned(rgb.to_ndarray(), display_matrix(frame))
-    except (av.FFmpegError, ValueError) as e:
-      raise BadVideo(f'{frame.format.name} frames cannot become RGB') from e
-    if frame_HWC.shape[1::-1] != self._size:
-      frame_HWC = cv2.resize(
-        frame_HWC, self._size, interpolation=cv2.INTER_AREA
-      )
-    return np.ascontiguousarray(frame_HWC)
 
-  def _nothing(self, start_s: float, end_s: float) -> str:
-    if not self._packets.seen:
-      return 'no frame decodes'
-    return f'no frame from {start_s:g} to {end_s:g} s'
+def nothing(packets: Packets, start_s: float, end_s: float) -> str:
+  """Why a cut of a file has no frame."""
+  if not packets.seen:
+    return 'no frame decodes'
+  return f'no frame from {start_s:g} to {end_s:g} s'
 
 
-def _info(container: Any, frame: av.VideoFrame) -> VideoInfo:
+def info_of(container: Any, frame: av.VideoFrame) -> VideoInfo:
+  """What an open file says of itself, and what a frame of it shows."""
   stream = video_stream(container)
   degrees = rotation(display_matrix(frame))
   height, width = frame.height, frame.width

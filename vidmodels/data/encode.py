@@ -1,16 +1,21 @@
-"""One video to one record: its frames as JPEGs, all or at a chosen rate."""
+"""The clips of one video file to records: their frames as JPEGs."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Generic, TypeVar
 
-import cv2
 import numpy as np
 
-from vidmodels.data import decode, records
+from vidmodels.data import cuts, pictures, records
 from vidmodels.data.annotations import Row
+from vidmodels.data.decode import BadVideo, VideoInfo
+from vidmodels.data.pictures import Picture
+from vidmodels.typing import InputError
 
 # Some containers round stamps to a millisecond; a frame may be that late.
 _GRAIN_US = 1000
+_Frame = TypeVar('_Frame')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,54 +33,174 @@ class Options:
   fps: float = 0.0
 
 
-def make_record(
-  row: Row, label_texts: tuple[str, ...], options: Options
-) -> tuple[records.Record, int]:
-  """Decodes a video to a record.
+def make_records(
+  path: pathlib.Path,
+  rows: Sequence[Row],
+  texts: Sequence[tuple[str, ...]],
+  options: Options,
+) -> Iterator[tuple[int, records.Record | BadVideo, int]]:
+  """Decodes a file once to a record a row.
 
-  Returns:
-    The record, and the packets and frames that did not decode whole.
+  Args:
+    path: the file that all the rows are of.
+    rows: clips of it.
+    texts: the class names of each row.
+    options: of the records.
+
+  Yields:
+    The row's place in `rows`, its record or why there is none, and its packets
+    and frames that did not decode whole; by the end of the clips.
+  """
+  wanted = [cuts.of_row(row) for row in rows]
+  make = lambda i, info: _Jpegs(info, options)
+  for i, clip, damage in cuts.read(path, wanted, make):
+    if isinstance(clip, BadVideo):
+      yield i, clip, 0
+      continue
+    try:
+      yield i, clip.record(rows[i], texts[i]), damage
+    except BadVideo as e:
+      yield i, e, 0
+
+
+def from_frames(
+  frames_THWC: np.ndarray,
+  *,
+  fps: float,
+  video: str,
+  labels: tuple[int, ...],
+  label_texts: tuple[str, ...],
+  options: Options,
+) -> records.Record:
+  """A record of frames that are decoded already.
+
+  Args:
+    frames_THWC: uint8, RGB, at least one.
+    fps: of the frames; 0 if nobody knows, and then the record has no times.
+    video: its name.
+    labels: its classes.
+    label_texts: their names.
+    options: of the record.
 
   Raises:
-    BadVideo: if there is no frame to be had.
+    BadVideo: if the frames cannot become JPEGs.
+    InputError: if they are to be resampled and have no rate.
   """
-  jpegs, times_us, shape, before = [], [], (0, 0), None
-  with decode.read_video(
-    row.path,
-    start_s=row.start_s,
-    end_s=row.end_s,
-    short_side=options.short_side,
-  ) as reading:
-    header_fps = reading.info.fps
-    frames = reading
-    if options.fps:
-      frames = resample(reading, fps=options.fps, source_fps=header_fps)
-    for frame_HWC, time_us in frames:
-      shape = frame_HWC.shape
-      same = frame_HWC is before
-      jpegs.append(jpegs[-1] if same else _jpeg(frame_HWC, options.quality))
-      times_us.append(time_us)
-      before = frame_HWC
-  fps = options.fps or _rate(times_us, header_fps)
-  start_us = round(row.start_s * 1e6)
-  record = records.Record(
+  if options.fps and not fps:
+    raise InputError(
+      f'{options.fps:g} fps were asked of {video}, whose own rate nobody says; '
+      'wanted 0 fps (keep every frame)'
+    )
+  size = pictures.shrunk(*frames_THWC.shape[2:0:-1], options.short_side)
+  times = [round(t * 1e6 / fps) if fps else 0 for t in range(len(frames_THWC))]
+  timed = zip(frames_THWC, times, strict=True)
+  if options.fps:
+    timed = resample(timed, fps=options.fps, source_fps=fps)
+  jpegs, times_us, before = [], [], None
+  for frame_HWC, time_us in timed:
+    same = frame_HWC is before
+    jpegs.append(
+      jpegs[-1] if same else pictures.jpeg(frame_HWC, size, options.quality)
+    )
+    times_us.append(time_us)
+    before = frame_HWC
+  fps = options.fps or fps
+  times_n = np.asarray(times_us, np.int64)
+  return records.Record(
     frames=jpegs,
-    timestamps_us=np.asarray(times_us, np.int64),
+    timestamps_us=times_n if fps else np.full_like(times_n, records.UNTIMED),
     fps=fps,
-    height=shape[0],
-    width=shape[1],
-    labels=row.labels,
+    height=size[1],
+    width=size[0],
+    labels=labels,
     label_texts=label_texts,
-    video=row.video,
-    start_us=start_us,
-    end_us=start_us + times_us[-1] + round(1e6 / fps),
+    video=video,
+    end_us=times_us[-1] + round(1e6 / fps) if fps else 0,
   )
-  return record, reading.damage
+
+
+class _Jpegs:
+  """A clip under way: the JPEGs of its frames, all or at a chosen rate."""
+
+  def __init__(self, info: VideoInfo, options: Options):
+    self._size = pictures.shrunk(info.width, info.height, options.short_side)
+    self._header_fps = info.fps
+    self._options = options
+    self._jpegs: list[bytes] = []
+    self._times_us: list[int] = []
+    self._resampler = Resampler(options.fps) if options.fps else None
+
+  def add(self, picture: Picture, time_us: int) -> None:
+    """Takes the next frame."""
+    if self._resampler is None:
+      self._keep(picture, time_us)
+      return
+    for shown, shown_us in self._resampler.push(picture, time_us):
+      self._keep(shown, shown_us)
+
+  def _keep(self, picture: Picture, time_us: int) -> None:
+    self._jpegs.append(picture.jpeg(self._size, self._options.quality))
+    self._times_us.append(time_us)
+
+  def record(self, row: Row, texts: tuple[str, ...]) -> records.Record:
+    """The clip, now whole, as a record."""
+    if self._resampler is not None:
+      for shown, shown_us in self._resampler.end(source_fps=self._header_fps):
+        self._keep(shown, shown_us)
+    fps = self._options.fps or rate(self._times_us, self._header_fps)
+    start_us = round(row.start_s * 1e6)
+    return records.Record(
+      frames=self._jpegs,
+      timestamps_us=np.asarray(self._times_us, np.int64),
+      fps=fps,
+      height=self._size[1],
+      width=self._size[0],
+      labels=row.labels,
+      label_texts=texts,
+      video=row.video,
+      start_us=start_us,
+      end_us=start_us + self._times_us[-1] + round(1e6 / fps),
+    )
+
+
+class Resampler(Generic[_Frame]):
+  """Which frame is shown at each multiple of 1 / fps.
+
+  fps may lie above the source's; then frames come several times.
+  """
+
+  def __init__(self, fps: float):
+    self._fps = fps
+    self._k = 0  # the multiple that is due
+    self._shown: tuple[_Frame, int] | None = None
+
+  def push(self, frame: _Frame, time_us: int) -> Iterator[tuple[_Frame, int]]:
+    """Takes the next frame; yields what was shown until it came."""
+    yield from self._until(time_us)
+    self._shown = (frame, time_us)
+
+  def end(self, *, source_fps: float) -> Iterator[tuple[_Frame, int]]:
+    """Yields the rest; the last frame is shown for 1 / source_fps."""
+    if self._shown is None:
+      return
+    if not self._k:  # however short it is shown
+      yield self._shown[0], 0
+      self._k = 1
+    yield from self._until(self._shown[1] + 1e6 / source_fps)
+
+  def _until(self, time_us: float) -> Iterator[tuple[_Frame, int]]:
+    while self._shown and self._due_us + _GRAIN_US < time_us:
+      yield self._shown[0], self._due_us
+      self._k += 1
+
+  @property
+  def _due_us(self) -> int:
+    return round(self._k * 1e6 / self._fps)
 
 
 def resample(
-  frames: Iterable[tuple[np.ndarray, int]], *, fps: float, source_fps: float
-) -> Iterator[tuple[np.ndarray, int]]:
+  frames: Iterable[tuple[_Frame, int]], *, fps: float, source_fps: float
+) -> Iterator[tuple[_Frame, int]]:
   """Yields the frame that is shown at each multiple of 1 / fps.
 
   Args:
@@ -83,35 +208,16 @@ def resample(
     fps: of the result; above the source's, frames come several times.
     source_fps: says how long the last frame is shown.
   """
-  shown, k, time_us = None, 0, 0
-  for frame_HWC, time_us in frames:
-    while shown is not None and round(k * 1e6 / fps) + _GRAIN_US < time_us:
-      yield shown, round(k * 1e6 / fps)
-      k += 1
-    shown = frame_HWC
-  end_us = time_us + 1e6 / source_fps
-  while shown is not None and round(k * 1e6 / fps) + _GRAIN_US < end_us:
-    yield shown, round(k * 1e6 / fps)
-    k += 1
+  resampler = Resampler(fps)
+  for frame, time_us in frames:
+    yield from resampler.push(frame, time_us)
+  yield from resampler.end(source_fps=source_fps)
 
 
-def _rate(times_us: list[int], header_fps: float) -> float:
+def rate(times_us: Sequence[int], header_fps: float) -> float:
   """The rate the stamps show; the header's exact one if they agree."""
   if len(times_us) < 2 or times_us[-1] <= 0:
     return header_fps
   shown_fps = (len(times_us) - 1) * 1e6 / times_us[-1]
   # 1 %: whole milliseconds in the stamps move the rate of short clips so far.
   return header_fps if abs(shown_fps / header_fps - 1) < 0.01 else shown_fps
-
-
-def _jpeg(frame_HWC: np.ndarray, quality: int) -> bytes:
-  bgr_HWC = cv2.cvtColor(frame_HWC, cv2.COLOR_RGB2BGR)
-  flags = [cv2.IMWRITE_JPEG_QUALITY, quality]
-  try:
-    done, data = cv2.imencode('.jpg', bgr_HWC, flags)
-  except cv2.error:
-    done = False
-  if not done:
-    height, width, _ = frame_HWC.shape
-    raise decode.BadVideo(f'frames of {width}x{height} cannot become JPEGs')
-  return data.tobytes()

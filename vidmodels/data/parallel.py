@@ -6,6 +6,7 @@ threads can hang. So a script that calls this needs the usual
 """
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -23,6 +24,10 @@ _Job, _Result = TypeVar('_Job'), TypeVar('_Result')
 
 _POLL_S = 0.1  # how often the parent looks at what its workers did
 _tick: Callable[[str], None] = lambda note: None
+
+
+class WorkerDied(RuntimeError):
+  """A worker process ended in the middle of a job."""
 
 
 class _Stopped(Exception):
@@ -61,7 +66,7 @@ def run(
     progress: called in this process, after every unit or a few.
 
   Raises:
-    RuntimeError: if a worker dies (out of memory, a crash in a decoder).
+    WorkerDied: if a worker dies (out of memory, a crash in a decoder).
   """
   progress = progress or (lambda done, total, note: None)
   workers = count(workers, len(jobs))
@@ -120,16 +125,34 @@ def _run_there(
       for future in ended:
         yield future.result()
   except BrokenProcessPool as e:
-    raise RuntimeError(
-      'a worker process died: out of memory, a crash in the decoder, or a '
+    raise WorkerDied(
+      'a worker process died: out of memory, a crash in a library, or a '
       "script without `if __name__ == '__main__':`; run again with fewer "
-      'workers (finished work is kept); with one, the last file named is the '
-      'one it dies on'
+      'workers (finished work is kept)'
     ) from e
   finally:
     stop.set()
     pool.shutdown(wait=True, cancel_futures=True)
     ticks.close()
+
+
+def survives(function: Callable[..., Any], *args: Any) -> bool:
+  """Whether a call in a process of its own ends, rather than crashes.
+
+  An exception is an end. So is a process that the system killed, which says
+  nothing of the call: it may have been the largest when memory ran out.
+  """
+  context = multiprocessing.get_context('spawn')
+  process = context.Process(target=_quietly, args=(function, *args))
+  process.start()
+  process.join()
+  return process.exitcode in (0, -signal.SIGKILL)
+
+
+def _quietly(function: Callable[..., Any], *args: Any) -> None:
+  threading.Thread(target=_leave_with_parent, daemon=True).start()
+  with contextlib.suppress(Exception):
+    function(*args)
 
 
 def _start(ticks: Any, stop: Any) -> None:

@@ -2,10 +2,13 @@
 
 `run.json` says what the split is made of: a run that finds another one there
 stops. A note per shard, written after the shard has its name, says that the
-shard is whole and what the manifest will say of it.
+shard is whole and what the manifest will say of it. Until then a second file
+says which video is being decoded; should the decoder crash, that one is tried
+alone, and if it is to blame it is remembered.
 """
 
 import json
+import os
 import pathlib
 import shutil
 from collections.abc import Mapping
@@ -20,6 +23,7 @@ from vidmodels.data.manifest import (
   parts_folder,
   splits,
 )
+from vidmodels.data.report import report_path
 from vidmodels.data.tfrecord import write_atomically
 from vidmodels.typing import InputError
 
@@ -27,6 +31,39 @@ from vidmodels.typing import InputError
 def note_path(out: pathlib.Path, split: str, k: int) -> pathlib.Path:
   """Where shard `k` is noted."""
   return parts_folder(out, split) / f'{k:05d}.json'
+
+
+def marker_path(out: pathlib.Path, split: str, k: int) -> pathlib.Path:
+  """Where the worker on shard `k` says what it is decoding."""
+  return parts_folder(out, split) / f'{k:05d}.at'
+
+
+def begun(out: pathlib.Path, split: str) -> list[str]:
+  """The files that were being decoded when their workers ended."""
+  found = sorted(parts_folder(out, split).glob('*.at'))
+  return [os.fsdecode(path.read_bytes()) for path in found]
+
+
+def deadly(out: pathlib.Path, split: str) -> frozenset[str]:
+  """The files that a decoder has crashed on."""
+  path = _deadly_path(out, split)
+  return frozenset(json.loads(path.read_text()) if path.exists() else ())
+
+
+def remember(out: pathlib.Path, split: str, files: frozenset[str]) -> None:
+  """Adds files that a decoder has crashed on."""
+  every = sorted(deadly(out, split) | files)
+  write_atomically(_deadly_path(out, split), json.dumps(every).encode())
+
+
+def _deadly_path(out: pathlib.Path, split: str) -> pathlib.Path:
+  return parts_folder(out, split) / 'deadly.json'
+
+
+def forget_begun(out: pathlib.Path, split: str) -> None:
+  """Removes what workers said that are gone."""
+  for path in parts_folder(out, split).glob('*.at'):
+    path.unlink(missing_ok=True)
 
 
 def is_done(shard: pathlib.Path, note: pathlib.Path) -> bool:
@@ -48,6 +85,7 @@ def claim(
   identity: Mapping[str, Any],
   *,
   overwrite: bool,
+  resume: bool = True,
 ) -> Manifest | None:
   """Makes the folder ready to write a split, or finds it complete.
 
@@ -55,7 +93,8 @@ def claim(
     The manifest if the very same split is complete.
 
   Raises:
-    InputError: if the folder holds the split made otherwise.
+    InputError: if the folder holds the split made otherwise, or part of it
+      and that is not to be continued.
   """
   out.mkdir(parents=True, exist_ok=True)
   run = parts_folder(out, split) / 'run.json'
@@ -72,6 +111,11 @@ def claim(
           'restore it, or run again with --overwrite'
         )
     return manifest
+  elif run.exists() and not resume:
+    raise InputError(
+      f'{out} holds part of split {split!r}, which --no-resume leaves alone; '
+      'leave --no-resume out to continue, or give --overwrite or another --out'
+    )
   elif run.exists():
     _compare(out, split, json.loads(run.read_text()), identity)
   elif tfrecord.shard_files(out, split):
@@ -104,6 +148,7 @@ def _clear(out: pathlib.Path, split: str) -> None:
   manifest_path(out, split).unlink(missing_ok=True)
   index_path(out, split).unlink(missing_ok=True)
   (out / f'{split}.lost.txt').unlink(missing_ok=True)
+  report_path(out, split).unlink(missing_ok=True)
   release(out, split)
   for path in tfrecord.shard_files(out, split):
     path.unlink()
@@ -119,6 +164,8 @@ def _compare(
     'rows_sha256': 'the videos or labels listed',
     'classes_sha256': 'the class list',
   }
+  # What sets of the first release do not say.
+  before = {'limit': 0, 'labels': 'single', **before}
   changes = [
     names.get(key) or f'{key} (then {before.get(key)}, now {value})'
     for key, value in now.items()

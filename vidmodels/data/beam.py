@@ -1,0 +1,56 @@
+"""Shards written by Apache Beam, on whatever runner it is told to use.
+
+Each element is a job that a local worker would have, run by the same function,
+so the bytes are the same. The workers read the videos and write the shards at
+the paths that this machine knows: on other machines, `--out` and the videos
+must lie on a file system that all of them mount there.
+"""
+
+from collections.abc import Callable, Sequence
+
+from vidmodels.data import shard_jobs
+from vidmodels.typing import InputError
+
+
+def engine(
+  options: Sequence[str] = (), *, runner: str | None = None
+) -> Callable[[Sequence[shard_jobs.Job]], None]:
+  """An engine for `prepare`.
+
+  Args:
+    options: Beam's pipeline options, `--name=value` each.
+    runner: DirectRunner, FlinkRunner, ...; as `--runner` in the options.
+
+  Raises:
+    InputError: if Beam is not installed or does not know an option.
+  """
+  try:
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+  except ImportError as e:
+    raise InputError(
+      f'--engine=beam needs Apache Beam, which does not import here ({e}); '
+      'wanted: pip install "vidmodels[beam]", or pip install apache-beam'
+    ) from e
+  wrong = [option for option in options if not option.startswith('--')]
+  if wrong:
+    raise InputError(
+      f'Beam options {wrong} came; wanted --name=value each, as in '
+      '--beam-options="--direct_num_workers=2"'
+    )
+  flags = [*options, *([f'--runner={runner}'] if runner else [])]
+  pipeline_options = PipelineOptions(flags)
+
+  def write(jobs: Sequence[shard_jobs.Job]) -> None:
+    if not jobs:
+      return
+    with beam.Pipeline(options=pipeline_options) as pipeline:
+      _ = (
+        pipeline
+        | 'shards' >> beam.Create(list(jobs))
+        # Else one worker might get all that was created together.
+        | 'spread' >> beam.Reshuffle()
+        | 'write' >> beam.Map(shard_jobs.write)
+      )
+
+  return write

@@ -1,0 +1,44 @@
+"""Which file a decoder crashes on, found by trying each alone.
+
+A crash ends its process at once, so the run sees only that a worker is gone;
+the workers' markers say what they were at (`unfinished.py`).
+"""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+from vidmodels.data import encode, parallel
+from vidmodels.data.parts import FilePart, Group, Part
+
+
+def marked(parts: Sequence[Part], deadly: frozenset[str]) -> list[Part]:
+  """The parts, told which files not to open."""
+  return [
+    dataclasses.replace(part, deadly=deadly)
+    if deadly and isinstance(part, FilePart)
+    else part
+    for part in parts
+  ]
+
+
+def deadly(
+  parts: Sequence[Part], files: Sequence[str], options: encode.Options
+) -> frozenset[str]:
+  """The files among `files` that end the process which decodes them."""
+  groups = {
+    os.fspath(group[0][1].path): (part, group)
+    for part in parts
+    if isinstance(part, FilePart)
+    for group in part.groups
+  }
+  return frozenset(
+    file
+    for file in files
+    if file in groups and not parallel.survives(_decode, *groups[file], options)
+  )
+
+
+def _decode(part: FilePart, group: Group, options: encode.Options) -> None:
+  for _ in part.records(group, options):
+    pass

@@ -1,0 +1,167 @@
+"""How much of a split is there, and why the rest is not.
+
+`check` says it before the work, `prepare` after it, in the same words.
+"""
+
+import collections
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+from vidmodels.data.annotations import Listing
+from vidmodels.data.container import NO_FILE
+from vidmodels.data.tfrecord import write_atomically
+
+_SHOWN = 10  # how many of many a line names
+
+
+def report_path(out: str | os.PathLike[str], split: str) -> pathlib.Path:
+  """Where the report of a split is kept."""
+  return pathlib.Path(out) / f'{split}.report.json'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+  """What became of the clips of a split.
+
+  Attributes:
+    split: its name.
+    expected: clips that it officially has; 0 if nobody says.
+    listed: clips that the source lists, up to the limit: ok, missing, broken.
+    limit: how many were asked for at most; 0 for all.
+    ok: clips that give frames, damaged ones included.
+    missing: clips whose file is not there.
+    broken: (clip, reason) of those whose file gives no frame for them.
+    damaged: (clip, packets and frames that do not decode whole) of ok ones.
+    duplicated: clips listed more than once and taken once.
+    outside: video files that the source does not list.
+    empty_classes: classes without an ok clip; none if labels are unpublished.
+    decoded: False if files were only looked for.
+    frames: of all ok clips; 0 if nobody counted.
+    notes: what the source's reader has to say.
+  """
+
+  split: str
+  expected: int
+  listed: int
+  limit: int = 0
+  ok: int
+  missing: tuple[str, ...]
+  broken: tuple[tuple[str, str], ...]
+  damaged: tuple[tuple[str, int], ...] = ()
+  duplicated: tuple[str, ...] = ()
+  outside: tuple[str, ...] = ()
+  empty_classes: tuple[str, ...] = ()
+  decoded: bool = True
+  frames: int = 0
+  notes: tuple[str, ...] = ()
+
+  @classmethod
+  def of(
+    cls,
+    listing: Listing,
+    *,
+    lost: Sequence[tuple[str, str]],
+    labels: Iterable[int],
+    **more: Any,
+  ) -> Self:
+    """A report of a listing.
+
+    Args:
+      listing: what was listed.
+      lost: (clip, reason) of every clip that gave no frame.
+      labels: classes of the clips that did, in any order and number.
+      **more: the other attributes.
+    """
+    seen = set(labels)
+    empty = [
+      name for i, name in enumerate(listing.classes.names) if i not in seen
+    ]
+    return cls(
+      expected=listing.expected,
+      missing=tuple(clip for clip, why in lost if why == NO_FILE),
+      broken=tuple((clip, why) for clip, why in lost if why != NO_FILE),
+      duplicated=listing.duplicates,
+      outside=listing.outside,
+      empty_classes=tuple(empty) if listing.labelled else (),
+      notes=listing.notes,
+      **more,
+    )
+
+  @property
+  def found(self) -> int:
+    """Clips whose file is there."""
+    return self.listed - len(self.missing)
+
+  @property
+  def official(self) -> int:
+    """What is taken for the whole split: the official number, else the list."""
+    return self.expected or self.listed
+
+  @property
+  def coverage_percent(self) -> float:
+    """Ok clips of the official split, to two decimals."""
+    return round(100 * self.ok / self.official, 2) if self.official else 0.0
+
+  @property
+  def reasons(self) -> dict[str, int]:
+    """How many clips were lost for each reason, the commonest first."""
+    counts = collections.Counter(why for _, why in self.broken)
+    if self.missing:
+      counts[NO_FILE] = len(self.missing)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+  def as_json(self) -> dict[str, Any]:
+    """For JSON."""
+    value = dataclasses.asdict(self)
+    return value | {
+      'found': self.found,
+      'coverage_percent': self.coverage_percent,
+      'reasons': self.reasons,
+    }
+
+  def save(self, path: pathlib.Path) -> None:
+    """Writes it as JSON."""
+    text = json.dumps(self.as_json(), indent=1, ensure_ascii=False) + '\n'
+    write_atomically(path, text.encode())
+
+  @classmethod
+  def load(cls, path: pathlib.Path) -> Self:
+    """Reads what `save` wrote."""
+    value = json.loads(path.read_text(encoding='utf-8'))
+    kinds = {field.name: value[field.name] for field in dataclasses.fields(cls)}
+    tuples = lambda v: tuple(map(tuples, v)) if isinstance(v, list) else v
+    return cls(**{name: tuples(v) for name, v in kinds.items()})
+
+  def lines(self) -> list[str]:
+    """For people."""
+    expected = f'{self.expected} expected, ' if self.expected else ''
+    what = 'fine' if self.decoded else 'there, not decoded'
+    lines = [
+      f'{self.split}: {expected}{self.listed} listed, {self.found} found, '
+      f'{len(self.missing)} missing, {len(self.broken)} broken, '
+      f'{len(self.damaged)} damaged, {len(self.duplicated)} duplicated, '
+      f'{len(self.outside)} outside the list',
+      f'{self.ok} of {self.official} clips of the split are {what}: '
+      f'{self.coverage_percent:.2f} %',
+    ]
+    if self.limit:
+      lines.append(f'only the first {self.limit} clips were asked for')
+    for why, count in self.reasons.items():
+      lines.append(f'  {count} lost: {why}')
+    for what, names in (
+      ('classes without a clip', self.empty_classes),
+      ('listed more than once', self.duplicated),
+      ('outside the list', self.outside),
+    ):
+      if names:
+        lines.append(f'{what}: {_some(names)}')
+    return [*lines, *(f'note: {note}' for note in self.notes)]
+
+
+def _some(names: Sequence[str]) -> str:
+  more = len(names) - _SHOWN
+  return ', '.join(names[:_SHOWN]) + (f' and {more} more' if more > 0 else '')
