@@ -47,11 +47,11 @@ def answered(scores, labels, task: Task = SINGLE, **about) -> Answers:
   return answers(scored(scores, labels, task, **about))
 
 
-def drawn(rng, videos: int, classes: int, task: Task = SINGLE, **about):
+def drawn(rng, count: int, classes: int, task: Task = SINGLE, **about):
   """Random scores with labels that they know something of."""
   views = about.pop('views', 1)
-  labels = [label(rng, classes, task) for _ in range(videos)]
-  logits = rng.normal(size=(videos, views, classes))
+  labels = [label(rng, classes, task) for _ in range(count)]
+  logits = rng.normal(size=(count, views, classes))
   for i, own in enumerate(labels):
     logits[i, :, list(own)] += 1
   return scored(logits, labels, task, **about)

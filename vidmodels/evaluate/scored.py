@@ -9,12 +9,15 @@ import dataclasses
 import io
 import json
 import pathlib
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 
+from vidmodels.data import datasets
 from vidmodels.data.classes import ClassList
 from vidmodels.data.manifest import Manifest
 from vidmodels.data.task import SINGLE, Task
@@ -22,6 +25,12 @@ from vidmodels.data.tfrecord import write_atomically
 from vidmodels.typing import InputError
 
 FORMAT = 'vidmodels-scores-1'
+# What NumPy, zipfile and our own reading say of files that are none of ours.
+_DAMAGE = (
+  *(OSError, ValueError, TypeError, AttributeError, LookupError, EOFError),
+  *(RuntimeError, MemoryError, OverflowError, SyntaxError),
+  *(zipfile.BadZipFile, zlib.error, struct.error),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,6 +110,9 @@ class About:
     cls, manifest: Manifest, classes: ClassList, **rest: Any
   ) -> Self:
     """All that the records say, and the `rest`, which they do not know."""
+    limit = int(manifest.options.get('limit') or 0)
+    # A limit that the list does not reach left nothing out.
+    cuts = limit <= manifest.listed != manifest.expected
     return cls(
       split=manifest.split,
       classes=classes,
@@ -110,8 +122,8 @@ class About:
       expected=manifest.expected,
       lost=len(manifest.lost),
       damaged=len(manifest.damaged),
-      limit=int(manifest.options.get('limit') or 0),
-      dataset=manifest.options.get('dataset') or '',
+      limit=limit if cuts else 0,
+      dataset=_dataset(str(manifest.options.get('source', ''))),
       fingerprint=manifest.fingerprint,
       subsets=manifest.subsets,
       class_subsets=manifest.class_subsets,
@@ -199,10 +211,7 @@ class Scored:
           file=str(path),
         )
       scored._check_shapes()
-    except (
-      OSError, ValueError, KeyError, TypeError, AttributeError, EOFError,
-      zipfile.BadZipFile, NotImplementedError,
-    ) as e:  # fmt: skip
+    except _DAMAGE as e:
       raise InputError(
         f'{path} cannot be used ({type(e).__name__}: {e}); wanted an .npz that '
         f'`vidmodels evaluate` wrote, of format {FORMAT}; evaluate again'
@@ -229,3 +238,11 @@ class Scored:
     low, high = (labels.min(), labels.max()) if labels.size else (0, 0)
     if not 0 <= low <= high < max(K, 2):
       raise ValueError(f'labels from {low} to {high}, wanted 0 to {K - 1}')
+
+
+def _dataset(source: str) -> str:
+  """The published set that records were prepared from; '' for other sources."""
+  try:
+    return datasets.find(source).name
+  except InputError:
+    return ''

@@ -1,0 +1,127 @@
+"""A report says what was measured and of how many; its names say it too."""
+
+import json
+
+import numpy as np
+import pytest
+import scoring
+from scoring import MULTI, VERB_NOUN
+
+from vidmodels.evaluate import averaging, results
+from vidmodels.evaluate.bootstrap import Bootstrap
+
+FEW = Bootstrap(draws=20)
+
+
+def of(scored, **options):
+  return results.result([scored], bootstrap=FEW, **options).report
+
+
+def test_numbers_have_their_full_names_and_intervals():
+  found = of(scoring.scored(np.eye(3)[[0, 1, 1]], [(0,), (1,), (2,)]))
+  tree = json.loads(json.dumps(found.as_json()))
+  assert tree['test_1x1/top1'] == pytest.approx(2 / 3)
+  assert tree['test_1x1/top5'] == 1
+  assert tree['test_1x1/mean_class'] == pytest.approx(2 / 3)
+  low, high = tree['intervals']['test_1x1/top1']
+  assert low < 2 / 3 < high
+  assert tree['bootstrap'] == {
+    'draws': 20, 'level': 0.95, 'seed': 0, 'over': 'videos'
+  }  # fmt: skip
+  assert (tree['videos'], tree['listed'], tree['step']) == (3, 3, 7)
+  assert 'metrics' not in tree
+  assert not any('val_clip' in key for key in tree)
+
+
+def test_what_is_missing_is_told():
+  scored = scoring.scored(
+    np.eye(3)[[0, 1]], [(0,), (1,)],
+    listed=4, expected=100_000, lost=2, damaged=1, limit=4,
+  )  # fmt: skip
+  found = of(scored)
+  assert found.line() == (
+    'test_1x1: top-1 100.00%, top-5 100.00% of 2 of 4 videos (official '
+    '100000), 1 views (mean of logits, step 7, ema)'
+  )
+  said = '\n'.join(found.details())
+  for part in (
+    'test_1x1/mean_class: 100.00% (100.00% to 100.00%)',
+    '95% intervals, 20 bootstrap draws over videos, seed 0',
+    'the records are the first 4 of the list',
+    '2 of the 100000 clips of the official split were evaluated (0 %)',
+    '2 videos were lost; see test.lost.txt',
+    '1 records have frames that did not decode',
+    '1 of 3 classes have no video: c2',
+  ):
+    assert part in said, said
+
+
+def test_less_than_all_is_never_called_100_percent():
+  scored = scoring.scored(
+    np.zeros((1, 2)), [(0,)], expected=100_000, listed=100_000
+  )
+  almost = scoring.scored(
+    np.zeros((99_999, 2)), [(0,)] * 99_999, expected=100_000
+  )
+  assert '(0 %)' in '\n'.join(of(scored).notes)
+  assert '(99.99 %)' in '\n'.join(of(almost).notes)
+
+
+def test_a_whole_split_needs_no_notes():
+  scored = scoring.scored(np.eye(2), [(0,), (1,)], expected=2)
+  assert of(scored).notes == ()
+
+
+def test_labels_that_are_not_published_give_no_accuracy():
+  scored = scoring.scored(np.eye(3), [()] * 3, labelled=False)
+  found = of(scored)
+  assert found.metrics == found.intervals == {}
+  assert 'no labels, scores only of 3 of 3' in found.line()
+  assert '%' not in found.line()
+  assert found.details() == ['the labels of this split are not published']
+  assert not any('/' in key for key in found.as_json())
+
+
+def test_the_line_leads_with_what_a_task_is_known_for():
+  rng = np.random.default_rng(0)
+  heads = of(scoring.drawn(rng, 20, 7, VERB_NOUN))
+  assert heads.line().startswith('test_1x1: action top-1 ')
+  many = of(scoring.drawn(rng, 20, 7, MULTI))
+  assert many.line().startswith('test_1x1: mAP ')
+  assert list(many.metrics) == ['map']
+  none = [s for s in many.notes if 'no class' in s]
+  assert none
+  either = of(scoring.drawn(rng, 20, 7, scoring.ANY, views=4, average='probs'))
+  assert either.line().startswith('test_4x1: hit@1 ')
+  assert '4 views (mean of probs, ' in either.line()
+
+
+def test_a_chosen_average_and_chosen_views_are_in_the_names(tmp_path):
+  rng = np.random.default_rng(1)
+  scored = scoring.drawn(rng, 9, 5, MULTI, views=4)
+  result = results.result([scored], views=(2, 1), average='max', bootstrap=FEW)
+  assert result.report.name == 'test_2x1of4x1'
+  assert '2 views (highest logit, step 7, ema)' in result.report.line()
+  assert 'test_2x1of4x1/map' in result.report.as_json()
+  path = result.write(tmp_path / 'new' / 'folder')
+  assert path.name == 'test_2x1of4x1_step7_ema_max_ffffffff.json'
+  assert json.loads(path.read_text()) == json.loads(
+    json.dumps(result.report.as_json())
+  )
+  assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_report_is_of_the_average_that_it_names():
+  """Softmaxes and logits rank these classes differently."""
+  scored = scoring.scored([[[8, 0], [0, 1], [0, 1]]], [(1,)])
+  assert of(scored).metrics['top1'] == 0
+  other = of(
+    scoring.scored([[[3, 0], [0, 2], [0, 2]]], [(1,)], average='probs')
+  )
+  assert other.metrics['top1'] == 1
+  assert other.average == 'probs'
+
+
+def test_views_average_to_one_row_a_video():
+  scored = scoring.scored([[[1, 0], [5, 0]], [[0, 1], [0, 3]]], [(0,), (1,)])
+  assert averaging.answers(scored).score_RK.tolist() == [[3, 0], [0, 2]]
