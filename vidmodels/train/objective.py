@@ -45,57 +45,85 @@ def normalise(
   return (scaled_BTHWC - jnp.asarray(mean)) / jnp.asarray(std)
 
 
-def make(
-  model: nn.Module,
-  config: cfg.Config,
-  *,
-  task: Task = SINGLE,
-  teacher: Teacher | None = None,
-) -> Callable[..., tuple[jax.Array, tuple[metrics.Pairs, Any]]]:
-  """Builds the function of which a step takes the gradient.
-
-  (params, model_state, batch, keys, frozen, mixed) -> the summed loss of real
-  rows, (metrics, model_state). `keys` are the random streams, `frozen` the
-  teacher's variables, `mixed` the step's `mixing.Draw` or None; with it the
-  batch has been paired. A teacher is shown the mixed clip: its answer is about
-  what the student sees there.
+@dataclasses.dataclass(frozen=True)
+class Objective:
+  """The function of which a step takes the gradient.
 
   With mixing, accuracies are named mixed_... and count the label of the clip
-  with the greater share.
-  """
-  data, options = config.data, config.loss
-  prefix = metrics.MIXED if mixing.wanted(config.mix) else ''
-  of_label = functools.partial(
-    losses.of, task=task, smoothing=options.label_smoothing
-  )
+  with the greater share. A teacher is shown the mixed clip: its answer is about
+  what the student sees there.
 
-  def objective(params, model_state, part: Batch, keys, frozen, mixed):
+  Attributes:
+    model: the family's module.
+    config: the recipe.
+    task: what the labels are.
+    teacher: whose answers for every token are labels too.
+  """
+
+  model: nn.Module
+  config: cfg.Config
+  task: Task = SINGLE
+  teacher: Teacher | None = None
+
+  def __call__(
+    self,
+    params: Any,
+    model_state: Mapping[str, Any],
+    part: Batch,
+    keys: Mapping[str, jax.Array],
+    frozen: Any,
+    mixed: mixing.Draw | None,
+  ) -> tuple[jax.Array, tuple[metrics.Pairs, Any]]:
+    """The summed loss of real rows, and (metrics, collections) as they become.
+
+    Args:
+      params: the weights.
+      model_state: the module's other collections.
+      part: rows of a batch; paired with others where it is mixed.
+      keys: random streams of the model.
+      frozen: the teacher's variables.
+      mixed: what this step mixes.
+    """
     video_BTHWC, label_Bx = mixing.seen(part, mixed)
-    ask = functools.partial(
-      model.apply,
-      {'params': params, **model_state},
+    variables = {'params': params, **model_state}
+    answers, model_state = self._ask(variables, video_BTHWC, keys)
+    logits_BK, *tokens = answers
+    loss_of = functools.partial(
+      losses.of,
+      logits_BK,
+      task=self.task,
+      smoothing=self.config.loss.label_smoothing,
+    )
+    loss_B = mixing.mean_loss(loss_of, part, mixed)
+    if self.teacher is not None:
+      loss_B = token_label.loss(
+        loss_B,
+        *tokens,
+        self.teacher.score(frozen, video_BTHWC),
+        share=self.config.loss.token_share,
+      )
+    mask_B = part['mask']
+    pairs = metrics.clip_metrics(
+      logits_BK,
+      label_Bx,
+      loss_B,
+      mask_B,
+      task=self.task,
+      prefix='' if mixed is None else metrics.MIXED,
+    )
+    return (loss_B * mask_B).sum(), (pairs, model_state)
+
+  def _ask(self, variables, video_BTHWC: jax.Array, keys):
+    """((logits,) or (logits, tokens' logits), the collections)."""
+    data, options = self.config.data, {}
+    if self.teacher is not None:
+      options['method'] = 'token_logits'
+    answers, model_state = self.model.apply(
+      variables,
       normalise(video_BTHWC, data.mean, data.std),
       train=True,
       rngs=keys,
-      mutable=list(model_state),
+      mutable=[name for name in variables if name != 'params'],
+      **options,
     )
-    if teacher is None:
-      logits_BK, model_state = ask()
-    else:
-      (logits_BK, tokens_BTHWK), model_state = ask(method='token_logits')
-    loss_B = mixing.mean_loss(
-      functools.partial(of_label, logits_BK), part, mixed
-    )
-    if teacher is not None:
-      loss_B = token_label.loss(
-        loss_B,
-        tokens_BTHWK,
-        teacher.score(frozen, video_BTHWC),
-        share=options.token_share,
-      )
-    pairs = metrics.clip_metrics(
-      logits_BK, label_Bx, loss_B, part['mask'], task=task, prefix=prefix
-    )
-    return (loss_B * part['mask']).sum(), (pairs, model_state)
-
-  return objective
+    return answers if options else (answers,), model_state

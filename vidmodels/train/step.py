@@ -5,7 +5,6 @@ gradient of the mean loss over real rows and updates the weights. Before this:
 `feed.py`; after it: `mixing.py`, then `objective.py`.
 """
 
-import functools
 import zlib
 from collections.abc import Callable
 
@@ -49,29 +48,18 @@ def make_train_step(
   """Builds (state, batch, the teacher's variables) -> (state, metrics).
 
   The batch holds video uint8 [B, T, H, W, C], label (as `task` has it) and
-  mask [B]. With `accumulate` = M > 1 it is taken as M strided microbatches
-  (rows m, m + M, ...), so that every device keeps its own rows; gradients of
-  the summed loss add up in float32 and are divided by the real rows of the
-  whole batch, which makes M a matter of memory, not of arithmetic: clips are
-  mixed before the split. Batch statistics are updated once a microbatch, in
-  order. (Drop path draws for each microbatch, so with it M changes which
-  branches fall away.)
-
-  The last argument is {} without a teacher. It is an argument so that its
-  weights are not a part of the program.
+  mask [B]. The last argument is {} without a teacher. It is an argument so that
+  its weights are not a part of the program.
   """
-  cost = objective.make(model, config, task=task, teacher=teacher)
+  cost = objective.Objective(model, config, task, teacher)
   gradient = jax.grad(cost, has_aux=True)
-  gradients = functools.partial(_gradients, gradient, config.accumulate)
 
   def step(state: TrainState, batch: Batch, frozen):
-    mixed, mask_B = None, batch['mask']
-    if mixing.wanted(config.mix):
-      H, W = batch['video'].shape[2:4]
-      key = stream_key(state.key, state.step, 'mix')
-      mixed = mixing.draw(key, mask_B, config.mix, height=H, width=W)
-      batch = _over_devices(mixing.pair(batch, mixed.partner_B))
-    grads, pairs, model_state = gradients(state, batch, frozen, mixed)
+    mask_B = batch['mask']
+    batch, mixed = _paired(state, batch, config.mix)
+    grads, pairs, model_state = _gradients(
+      gradient, config.accumulate, state, batch, frozen, mixed
+    )
     grads = jax.tree.map(lambda g: g / mask_B.sum(), grads)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -88,8 +76,27 @@ def make_train_step(
   return step
 
 
+def _paired(
+  state: TrainState, batch: Batch, mix: cfg.Mix
+) -> tuple[Batch, mixing.Draw | None]:
+  """The batch with each clip's partner, and what this step mixes, if any."""
+  if not mixing.wanted(mix):
+    return batch, None
+  H, W = batch['video'].shape[2:4]
+  key = stream_key(state.key, state.step, 'mix')
+  mixed = mixing.draw(key, batch['mask'], mix, height=H, width=W)
+  return _over_devices(mixing.pair(batch, mixed.partner_B)), mixed
+
+
 def _gradients(gradient, M: int, state: TrainState, batch: Batch, *rest):
   """Gradients of the batch's summed loss, its metrics, the collections.
+
+  With M > 1 the batch is taken as M strided microbatches (rows m, m + M, ...),
+  so that every device keeps its own rows; gradients of the summed loss add up
+  in float32 and are divided by the real rows of the whole batch, which makes M
+  a matter of memory, not of arithmetic: clips are paired before the split.
+  Batch statistics are updated once a microbatch, in order. (Drop path draws for
+  each microbatch, so with it M changes which branches fall away.)
 
   Args:
     gradient: of the objective.
