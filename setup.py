@@ -63,6 +63,8 @@ setuptools.setup(
   extras_require={
     'tf': TF,
     'test': TEST,
+    # For `prepare --engine=beam`; each runner may want packages of its own.
+    'beam': ['apache-beam>=2.77'],
     # To write .pth; reading needs none.
     'torch': ['torch>=2.6'],
     # Needs git; not on PyPI, and its tokenizers want the other two.

@@ -6,23 +6,27 @@ the paths that this machine knows: on other machines, `--out` and the videos
 must lie on a file system that all of them mount there.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 from vidmodels.data import shard_jobs
+from vidmodels.data.parts import FilePart
+from vidmodels.data.shard_jobs import Job
 from vidmodels.typing import InputError
 
 
 def engine(
   options: Sequence[str] = (), *, runner: str | None = None
-) -> Callable[[Sequence[shard_jobs.Job]], None]:
+) -> Callable[[Sequence[Job]], None]:
   """An engine for `prepare`.
 
   Args:
-    options: Beam's pipeline options, `--name=value` each.
+    options: Beam's pipeline options, `--name=value` each. Beam itself warns of
+      those that its runner does not know.
     runner: DirectRunner, FlinkRunner, ...; as `--runner` in the options.
 
   Raises:
-    InputError: if Beam is not installed or does not know an option.
+    InputError: if Beam is not installed, or has no such runner.
   """
   try:
     import apache_beam as beam
@@ -40,17 +44,45 @@ def engine(
     )
   flags = [*options, *([f'--runner={runner}'] if runner else [])]
   pipeline_options = PipelineOptions(flags)
+  try:
+    beam.Pipeline(options=pipeline_options)
+  except (ValueError, ImportError, AttributeError) as e:
+    raise InputError(
+      f'Beam cannot run with {flags} ({e}); wanted a runner that is installed, '
+      'as --beam-runner=DirectRunner'
+    ) from e
 
-  def write(jobs: Sequence[shard_jobs.Job]) -> None:
+  def write(jobs: Sequence[Job]) -> None:
     if not jobs:
       return
     with beam.Pipeline(options=pipeline_options) as pipeline:
       _ = (
         pipeline
-        | 'shards' >> beam.Create(list(jobs))
+        | 'shards' >> beam.Create([absolute(job) for job in jobs])
         # Else one worker might get all that was created together.
         | 'spread' >> beam.Reshuffle()
         | 'write' >> beam.Map(shard_jobs.write)
       )
 
   return write
+
+
+def absolute(job: Job) -> Job:
+  """The job with paths that do not depend on where a worker was started."""
+  part = job.part
+  if isinstance(part, FilePart):
+    groups = tuple(
+      tuple(
+        (i, dataclasses.replace(row, path=row.path.absolute()))
+        for i, row in group
+      )
+      for group in part.groups
+    )
+    part = dataclasses.replace(part, groups=groups)
+  return dataclasses.replace(
+    job,
+    shard=job.shard.absolute(),
+    note=job.note.absolute(),
+    marker=job.marker.absolute(),
+    part=part,
+  )
