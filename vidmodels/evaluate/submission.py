@@ -86,7 +86,9 @@ def _check(
 ) -> None:
   official, about = datasets.find(format), answers.about
   different = official.classes().first_difference(about.classes)
-  if different or about.task != official.task:
+  if not different and about.task != official.task:
+    different = f'labels of {official.task} here and of {about.task} there'
+  if different:
     raise InputError(
       f'class numbers would mean something else to the evaluation: {different} '
       f'("here" is {official.title}); train on records of the official classes'
