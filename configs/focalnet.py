@@ -56,6 +56,7 @@ def get_config(arg: str = ''):
     clip_norm=5.0,
   )
   c.loss.label_smoothing = 0.1
+  c.mix.update(mixup=0.8, cutmix=1.0, switch=0.5)
   return c
 
 

@@ -16,7 +16,8 @@ It starts from focalnet_{tiny,small,base}_srf of ImageNet-1K, which `init_from`
 takes; on SSv2, Diving48 and ActivityNet the paper starts from Kinetics-400
 weights. Other differences to the release:
 
-* No mixup or cutmix (each batch has one of the two).
+* Mixup and cutmix, of which every batch has one, draw one share a step; the
+  release draws one for the 8 clips of each GPU.
 * Warm-up ends where the cosine then stands, at .93 of the peak; the release's
   ends at the peak, so that its rate falls by .07 of it at once.
 * The 4 clips of a test are the same every time, four places in each segment;
@@ -92,6 +93,7 @@ def get_config(arg: str = ''):
     clip_norm=5.0,
   )
   c.loss.label_smoothing = 0.1
+  c.mix.update(mixup=0.8, cutmix=1.0, switch=0.5)
   return c
 
 

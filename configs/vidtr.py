@@ -15,10 +15,12 @@ layers 1, 3 and 5 as released; the paper's Table 1 has 1, 2 and 4, and so has
 
 Only Kinetics was released. SSv2 has one frame of each of T equal segments, the
 paper's TSN styled loader. Charades has windows of 128 frames, with size l the
-32 x 4 that the paper prints, and Kinetics' schedule. UCF-101 and HMDB-51 start
-from Kinetics weights for 6 epochs at a rate that nobody prints. What differs:
-the release validates on a random clip, its centre crop at a short side of 256;
-here `val_clip` is the first of the test's clips, at 224.
+32 x 4 that the paper prints, and Kinetics' schedule; each of its classes is a
+yes or no of its own (binary cross entropy, mAP), as the paper names no loss.
+UCF-101 and HMDB-51 start from Kinetics weights for 6 epochs at a rate that
+nobody prints. What differs: the release validates on a random clip, its centre
+crop at a short side of 256; here `val_clip` is the first of the test's clips,
+at 224.
 
 C-VidTr in a single pass is vidtr:compact-s with --config.clip.sampling=segment
 and --config.clip.stride=1.0 --config.views.temporal=1, and as many

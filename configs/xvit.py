@@ -13,11 +13,12 @@ other numbers of frames are the paper's Tables 5 to 8, with the released
 settings.
 
 AutoAugment changes whole frames before the crop is cut, and makes one clip in
-31 black, as in the release. Of the release mixup (Kinetics) is not done here.
-Other things differ. Geometry is bilinear, where the release draws bilinear or
-bicubic for every frame; the crops of Kinetics are shrunk without antialiasing,
-the release's with it. Each of EPIC's heads has a loss of its own in the paper;
-a data set with one label a clip cannot train them.
+31 black, as in the release. Kinetics has mixup. Each of EPIC's heads has a
+loss of its own; they are added, where the paper does not say how they are taken
+together. Other things differ. Geometry is bilinear, where the release draws
+bilinear or bicubic for every frame; the crops of Kinetics are shrunk without
+antialiasing, the release's with it; mixup draws one share a step, where the
+release draws one for each GPU.
 
 The paper's top-1 with 8 and 16 frames (1 x 3 views): K400 78.5, 80.2; K600
 82.5, 84.5; SSv2 64.4, 66.2. It starts from ImageNet-21k weights; from scratch
@@ -89,6 +90,7 @@ def get_config(arg: str = ''):
     decay_skip=r'^head.*/bias$',  # of the classifier; all other biases decay
   )
   c.loss.label_smoothing = 0.3 if kinetics else 0.0
+  c.mix.mixup = 0.4 if kinetics else 0.0
   c.batch = 64
   return c
 
