@@ -216,3 +216,28 @@ def test_keys_count_what_each_key_holds():
   assert keys['image/encoded'] == keys['image/timestamp'] == 3
   assert keys['clip/label/index'] == 1
   assert list(keys) == sorted(keys)
+
+
+@pytest.mark.parametrize(
+  'context',
+  [
+    {'clip/label/index': bytes_feature(b'two')},
+    {'clip/label/text': bytes_feature(b'\xff\xfe')},
+    {'clip/label/text': int_feature(3)},
+    {'video/filename': int_feature(3)},
+    {'clip/fps': bytes_feature(b'ten')},
+    {'clip/fps': float_feature(float('nan'))},
+    {'clip/fps': float_feature(-1.0)},
+    {'image/height': bytes_feature(b'6')},
+  ],
+)
+def test_a_key_with_a_value_of_another_kind_is_told(context):
+  with pytest.raises(InputError, match='value that its key cannot have'):
+    records.parse(by_hand(*foreign(**context)))
+
+
+def test_an_empty_first_frame_is_told():
+  context, _ = foreign()
+  lists = {'image/encoded': [bytes_feature(b'')]}
+  with pytest.raises(InputError):
+    records.parse(by_hand(context, lists))

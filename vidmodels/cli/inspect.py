@@ -5,7 +5,8 @@
   vidmodels inspect shards --split train --index --classes names.txt
 
 The last makes a manifest for shards that DMVR wrote, so that they can be read
-here; it verifies every record.
+here; it verifies every record. Without --classes it takes the names that the
+records give their labels.
 """
 
 import argparse
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add('--verify', action='store_true', help='read all records of a split')
   add('--index', action='store_true', help='index shards of another tool')
   add('--classes', help='for --index: one class name a line')
+  add('--labels', help='for --index: single (default), multi, any, verb=97,...')
   add('--flip', help='for --index: free, forbid (default), swap:left=right')
 
 
@@ -37,6 +39,9 @@ def run(args: argparse.Namespace) -> int:
     raise InputError('--sheet, --verify and --index need --split NAME')
   if args.count is not None and not args.sheet:
     raise InputError(f'--count {args.count} came without --sheet')
+  for flag in ('classes', 'labels', 'flip'):
+    if getattr(args, flag) and not args.index:
+      raise InputError(f'--{flag} came without --index; it is for that only')
   if args.index:
     _index(args)
   found = inspect.summary(args.dir, args.split)
@@ -56,17 +61,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _index(args: argparse.Namespace) -> None:
   """Makes the manifest of shards that another tool wrote."""
-  from vidmodels.data import inspect
+  from vidmodels.data import foreign
   from vidmodels.data.classes import ClassList
   from vidmodels.data.flip import FlipPolicy
-  from vidmodels.typing import InputError
 
-  if not args.classes:
-    raise InputError('--index needs --classes FILE, one class name a line')
-  inspect.index_foreign(
+  foreign.index(
     args.dir,
     args.split,
-    ClassList.load(args.classes),
+    ClassList.load(args.classes) if args.classes else None,
+    task=foreign.parse_task(args.labels or 'single'),
     flip=FlipPolicy.parse(args.flip) if args.flip else None,
   )
 
@@ -83,9 +86,9 @@ def _page(found: dict) -> None:
       f'each), flip {split["flip"]["kind"]}'
     )
     print(
-      f'  first: {example["video"]} is {example["label_text"]!r} '
-      f'({example["label"]}), {example["frames"]} frames of '
-      f'{example["width"]} x {example["height"]} at {example["fps"]:g} fps'
+      f'  first: {example["video"]} is {_labels(example)}, '
+      f'{example["frames"]} frames of {example["width"]} x '
+      f'{example["height"]} at {example["fps"]:g} fps'
     )
     print(f'  keys: {", ".join(sorted(split["keys"]))}')
     print(f'  labels: {_counts(split["labels"])}')
@@ -95,6 +98,15 @@ def _page(found: dict) -> None:
     print(f'{split}: all {count} records read, checksums fit')
   if 'sheet' in found:
     print(f'contact sheet: {found["sheet"]}')
+
+
+def _labels(example: dict) -> str:
+  """Names and numbers of a record's labels."""
+  labels, texts = example['labels'], example['label_texts']
+  if len(texts) != len(labels):  # a foreign record may name none
+    return ', '.join(map(str, labels)) or 'without a label'
+  found = [f'{t!r} ({label})' for t, label in zip(texts, labels, strict=True)]
+  return ', '.join(found) or 'without a label'
 
 
 def _counts(labels: dict[str, int]) -> str:

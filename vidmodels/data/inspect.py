@@ -1,9 +1,8 @@
 """What a folder of records holds: keys, counts, labels, pictures.
 
-Works on sets of ours, and makes an index for shards that DMVR wrote.
+Shards of another tool need an index first: `foreign.py` makes one.
 """
 
-import hashlib
 import os
 import pathlib
 from typing import Any
@@ -12,9 +11,6 @@ import cv2
 import numpy as np
 
 from vidmodels.data import records, shards, tfrecord
-from vidmodels.data.classes import CLASSES_FILE, ClassList
-from vidmodels.data.flip import FlipPolicy
-from vidmodels.data.task import SINGLE
 from vidmodels.typing import InputError
 
 _TILE, _MARGIN, _LINE = 112, 4, 18  # pixels of the contact sheet
@@ -55,6 +51,8 @@ def _summary(dir: str | os.PathLike[str], split: str) -> dict[str, Any]:
     'classes': len(classes),
     'classes_sha256': classes.sha256,
     'labels': dict(zip(classes.names, manifest.labels, strict=False)),
+    'task': manifest.task.to_json(),
+    'labelled': manifest.labelled,
     'flip': manifest.flip.to_json(),
     'options': dict(manifest.options),
     'fingerprint': manifest.fingerprint,
@@ -155,98 +153,6 @@ def _sheet_row(record: records.Record, frames: int) -> np.ndarray:
     left = _MARGIN + k * (_TILE + _MARGIN)
     row_HWC[_LINE : _LINE + size[1], left : left + size[0]] = frame_HWC
   return row_HWC
-
-
-def index_foreign(
-  dir: str | os.PathLike[str],
-  split: str,
-  classes: ClassList,
-  *,
-  flip: FlipPolicy | None = None,
-) -> shards.Manifest:
-  """Makes a manifest for shards that another tool wrote, DMVR for one.
-
-  Every record is read: its checksum is verified, and its label must be in the
-  class list, under the name that the record has for it.
-
-  Args:
-    dir: the folder with `<split>-00000-of-00032` and so on.
-    split: the part of their names before that.
-    classes: what their labels refer to; becomes the folder's `classes.txt`.
-    flip: what a mirror does to the labels; 'forbid' by default.
-
-  Raises:
-    InputError: if there are no such shards, one is corrupt, a label does not
-      fit the class list, or the folder has another.
-  """
-  folder = pathlib.Path(dir)
-  flip = flip or FlipPolicy()
-  flip.check(classes)
-  paths = tfrecord.find_shards(folder, split)
-  if not paths:
-    raise InputError(
-      f'{folder} has no shards of {split!r}; wanted files as '
-      f'{split}-00000-of-00032, with or without .tfrecord; check --split'
-    )
-  others = set(shards.splits(folder)) - {split}
-  have = ClassList.load(folder / CLASSES_FILE) if others else classes
-  if difference := classes.first_difference(have):
-    raise InputError(
-      f'the class list differs from {folder / CLASSES_FILE}, which other '
-      f'splits use: {difference} ("there" is that file); give that one'
-    )
-  labels = np.zeros(len(classes), np.int64)
-  found = [_index_shard(path, classes, labels) for path in paths]
-  classes.save(folder / CLASSES_FILE)
-  manifest = shards.Manifest(
-    split=split,
-    shards=tuple(found),
-    classes_sha256=classes.sha256,
-    flip=flip,
-    listed=int(labels.sum()),
-    options={'source': 'indexed'},
-    labels=tuple(labels.tolist()),
-  )
-  manifest.save(folder)
-  return manifest
-
-
-def _index_shard(
-  path: pathlib.Path, classes: ClassList, labels: np.ndarray
-) -> shards.Shard:
-  """Reads a shard to its end; adds its records to the counts in `labels`."""
-  offsets, videos = tfrecord.scan(path), []
-  for offset in offsets:
-    record = _foreign_record(path, int(offset), classes)
-    labels[list(record.labels)] += 1
-    videos.append(record.video)
-  with open(path, 'rb') as f:
-    digest = hashlib.file_digest(f, 'sha256').hexdigest()
-    size = f.tell()
-  return shards.Shard(
-    path.name, len(offsets), size, digest, offsets, tuple(videos)
-  )
-
-
-def _foreign_record(
-  path: pathlib.Path, offset: int, classes: ClassList
-) -> records.Record:
-  """A record whose label fits the class list, by number and by name."""
-  raw = tfrecord.read_at(path, offset)
-  try:
-    record = records.parse(raw)
-    SINGLE.check(record.labels, len(classes))
-  except InputError as e:
-    raise InputError(f'{path} at offset {offset}: {e}') from e
-  label = record.labels[0]
-  text = ''.join(record.label_texts)
-  if text not in ('', classes.names[label]):
-    raise InputError(
-      f'{path} at offset {offset} has label {label} as '
-      f'{text!r}; the class list has {classes.names[label]!r} '
-      'there; give the list that the records were written with'
-    )
-  return record
 
 
 def _first_split(folder: pathlib.Path) -> str:

@@ -7,6 +7,7 @@ ours takes records that lack them.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -120,9 +121,23 @@ def parse(raw: bytes) -> Record:
   `video/filename` and the clip's start, times from `clip/fps` if it is there.
 
   Raises:
-    InputError: if the bytes are no SequenceExample or hold no frames.
+    InputError: if the bytes are no SequenceExample, hold no frames, or a key
+      has values of another kind than it should.
   """
   example = _message(raw)
+  try:
+    return _record(example)
+  except InputError:
+    raise
+  # Of damaged text, text where a number is wanted and so on.
+  except (ValueError, TypeError, AttributeError, cv2.error) as e:
+    raise InputError(
+      f'a record has a value that its key cannot have ({e}); wanted what DMVR '
+      'and `vidmodels prepare` write; write it again'
+    ) from e
+
+
+def _record(example: Any) -> Record:
   context, lists = example.context.feature, example.feature_lists.feature_list
   frames = tuple(
     feature.bytes_list.value[0]
@@ -135,7 +150,9 @@ def parse(raw: bytes) -> Record:
       f'a record came with the keys {keys} and no frame; wanted JPEGs in '
       f'{FRAMES}; run `vidmodels inspect DIR` to see what a set holds'
     )
-  fps = _one(context, FPS, 0.0)
+  fps = float(_one(context, FPS, 0.0))
+  if not 0 <= fps < math.inf:
+    raise ValueError(f'{fps} frames a second')
   height, width = _size(context, frames[0])
   start_us = _one(context, START, 0)
   return Record(
