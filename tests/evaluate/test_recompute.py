@@ -1,0 +1,210 @@
+"""What a model's evaluation kept gives the same numbers without the model."""
+
+import csv
+import dataclasses
+import json
+import subprocess
+import sys
+
+import fake
+import numpy as np
+import pytest
+import tiny
+
+from vidmodels.cli import main
+from vidmodels.data.manifest import Manifest
+from vidmodels.data.task import Task
+from vidmodels.evaluate import run
+from vidmodels.evaluate.scored import Scored
+from vidmodels.train import loop, trained
+from vidmodels.typing import InputError
+
+
+@pytest.fixture(scope='module')
+def records(tmp_path_factory):
+  folder = fake.write(tmp_path_factory.mktemp('records'))
+  return fake.write(folder, 'test', videos=7, frames=20, width=40, listed=8)
+
+
+@pytest.fixture(scope='module')
+def workdirs(tmp_path_factory, records):
+  """Two models that saw other things."""
+  folders = []
+  for seed in (0, 1):
+    folder = tmp_path_factory.mktemp(f'run{seed}')
+    config = tiny.config(
+      records, optim__steps=2, optim__ema=0.5, seed=seed, clip__frames=4 - seed
+    )
+    loop.train(config, folder)
+    folders.append(folder)
+  return folders
+
+
+@pytest.fixture(scope='module')
+def evaluated(tmp_path_factory, workdirs):
+  """A 4x3 evaluation by the command: (its .npz, its report)."""
+  out = tmp_path_factory.mktemp('out')
+  argv = ['--workdir', str(workdirs[0]), '--views', '4x3', '--out', str(out)]
+  assert main(['evaluate', *argv]) == 0
+  (scores,), (report,) = out.glob('*.npz'), out.glob('*.json')
+  assert scores.stem == report.stem
+  return scores, json.loads(report.read_text())
+
+
+def said(capsys, *argv) -> dict:
+  """The JSON of a command that must succeed."""
+  capsys.readouterr()
+  assert main(['evaluate', *map(str, argv), '--json']) == 0
+  return json.loads(capsys.readouterr().out)
+
+
+def test_all_views_give_the_very_numbers_of_the_model(capsys, evaluated):
+  scores, report = evaluated
+  assert said(capsys, '--scores', scores) == report
+  assert report['lost'] == 1
+  assert report['config']['views']['temporal'] == 4
+
+
+@pytest.mark.parametrize('average', ['logits', 'probs'])
+def test_fewer_views_are_what_the_model_says_of_them(
+  capsys, tmp_path, workdirs, evaluated, average
+):
+  """Of 4 over time the first and last are the two that two views look at."""
+  flags = ['--views', '2x1', '--average', average]
+  saved = said(capsys, '--scores', evaluated[0], *flags)
+  asked = said(capsys, '--workdir', workdirs[0], *flags, '--out', tmp_path)
+  assert saved['name'] == 'test_2x1of4x3'
+  for metric in ('top1', 'top5', 'mean_class'):
+    ours, theirs = f'test_2x1of4x3/{metric}', f'test_2x1/{metric}'
+    assert saved[ours] == asked[theirs]
+    assert saved['intervals'][ours] == asked['intervals'][theirs]
+  kept, alone = (
+    Scored.load(path)
+    for path in (evaluated[0], *tmp_path.glob('test_2x1_*.npz'))
+  )
+  np.testing.assert_allclose(
+    kept.logits_RVK[:, [1, 10]], alone.logits_RVK, atol=1e-6
+  )
+
+
+def test_no_model_no_device_and_no_jax_is_asked(evaluated, tmp_path):
+  scores, _ = evaluated
+  flags = ['--views', '1x1', '--out', str(tmp_path), '--json']
+  code = (
+    'import sys; sys.modules.update(jax=None, flax=None, orbax=None)\n'
+    'from vidmodels.cli import main; sys.exit(main(sys.argv[1:]))'
+  )
+  argv = [sys.executable, '-c', code, 'evaluate', '--scores', str(scores)]
+  done = subprocess.run(
+    [*argv, *flags, '--per-class', str(tmp_path / 'c.csv')],
+    capture_output=True, text=True, check=True,
+  )  # fmt: skip
+  found = json.loads(done.stdout)
+  assert found['name'] == 'test_1x1of4x3'
+  assert 'test_1x1of4x3: top-1 ' in done.stderr
+  assert 'of 7 of 8 videos, 1 views' in done.stderr
+  (written,) = tmp_path.glob('*.json')
+  assert json.loads(written.read_text()) == found
+  with open(tmp_path / 'c.csv', newline='') as file:
+    rows = list(csv.DictReader(file))
+  assert [row['name'] for row in rows] == list(fake.CLASSES)
+  assert sum(int(row['videos']) for row in rows) == 7
+
+
+def test_models_together_are_their_files_together(capsys, workdirs, tmp_path):
+  """Each with its own preprocessing: one takes clips of 4 frames, one of 3."""
+  flags = ['--shares', '1,3', '--out', tmp_path]
+  together = said(capsys, '--workdir', *workdirs, '--views', '2x1', *flags)
+  assert together['name'] == 'test_2x1+2x1'
+  files = [member['scores'] for member in together['members']]
+  for file, folder in zip(files, workdirs, strict=True):
+    assert file.startswith(str(folder / 'evaluation'))
+  assert said(capsys, '--scores', *files, *flags) == together
+  (written,) = tmp_path.iterdir()
+  assert json.loads(written.read_text()) == together
+  frames = [m['config']['clip']['frames'] for m in together['members']]
+  assert frames == [4, 3]
+  other = said(capsys, '--scores', *files[::-1], '--shares', '3,1')
+  key = 'test_2x1+2x1/top1'
+  assert other[key] == together[key]
+
+
+@pytest.mark.parametrize(
+  ('flags', 'part'),
+  [
+    (['--split', 'val', '--batch', '3'], '--split, --batch came with --scores'),
+    (['--weights', 'ema'], '--weights came with --scores'),
+    (['--views', '5x3'], 'the scores hold 4x3'),
+    (['--views', 'all'], '--views all came'),
+    (['--average', 'max'], 'max came for single labels'),
+    (['--shares', '1,2'], 'shares 1, 2 came for one model'),
+    (['--shares', 'half'], '--shares half came'),
+    (['--submission', 's.csv'], 'records of no known data set'),
+    (['--submission', 's.csv', '--levels', '1,2'], '--levels 1,2 came'),
+  ],
+)
+def test_flags_that_saved_scores_cannot_answer(capsys, evaluated, flags, part):
+  assert main(['evaluate', '--scores', str(evaluated[0]), *flags]) == 2
+  assert part in capsys.readouterr().err
+
+
+def test_scores_or_a_model_must_be_given(capsys, evaluated, workdirs):
+  for argv in ([], ['--scores', 'a.npz', '--workdir', 'b']):
+    with pytest.raises(SystemExit) as stopped:
+      main(['evaluate', *argv])
+    assert stopped.value.code == 2
+  assert main(['evaluate', '--scores', 'nowhere.npz']) == 2
+  assert 'nowhere.npz cannot be used' in capsys.readouterr().err
+
+
+def changed(records, split, **changes):
+  """The manifest of a split with other fields."""
+  manifest = Manifest.load(records, split)
+  dataclasses.replace(manifest, **changes).save(records)
+
+
+def evaluate(model, folder, out, **views):
+  return run.evaluate(
+    model, dir=folder, split='test', out=out,
+    views=tiny.views(model.config, temporal=1, spatial=1, **views),
+  )  # fmt: skip
+
+
+def test_an_average_that_the_labels_do_not_have_is_told_before_the_work(
+  tmp_path, records, workdirs
+):
+  model = trained.load(workdirs[0])
+  with pytest.raises(InputError, match='max came for single labels'):
+    run.score_split(
+      model, dir=records, split='test', out=tmp_path / 'out',
+      views=tiny.views(model.config, average='max'),
+      progress=lambda *_: pytest.fail('it was worked'),
+    )  # fmt: skip
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_split_without_labels_is_scored_and_not_measured(
+  tmp_path, workdirs, capsys
+):
+  folder = fake.write(tmp_path / 'records', 'test', videos=3)
+  changed(folder, 'test', labelled=False, expected=9)
+  report = evaluate(trained.load(workdirs[0]), folder, tmp_path / 'out')
+  assert report.metrics == {}
+  assert '3 of the 9 clips of the official split' in report.notes[0]
+  assert Scored.load(report.scores).label_Rx.tolist() == [0, 0, 0]
+  argv = ['evaluate', '--scores', report.scores]
+  assert main([*argv, '--per-class', str(tmp_path / 'c.csv')]) == 2
+  assert 'leave out --per-class' in capsys.readouterr().err
+
+
+def test_labels_of_another_kind_than_the_models_are_refused(tmp_path, workdirs):
+  folder = fake.write(tmp_path / 'records', 'test', videos=3)
+  changed(folder, 'test', task=Task('any'))
+  model = trained.load(workdirs[0])
+  assert model.task == Task()
+  with pytest.raises(InputError, match=r"kind='single'.*has .*kind='any'"):
+    evaluate(model, folder, tmp_path / 'out')
+  # Imported weights, of step 0, do not know what they were trained on.
+  imported = dataclasses.replace(model, step=0)
+  report = evaluate(imported, folder, tmp_path / 'out')
+  assert list(report.metrics) == ['hit1', 'hit5', 'map']
