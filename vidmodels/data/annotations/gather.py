@@ -34,7 +34,7 @@ class Names:
       )
     if name in self._labels:
       return self._labels[name]
-    return self.classes.index(name)  # says which is the nearest
+    return self.classes.index(name[:200])  # says which is the nearest
 
 
 def gather(

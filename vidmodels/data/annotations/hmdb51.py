@@ -38,7 +38,8 @@ def read(dataset: Dataset, request: Request) -> Listing:
   rows, flags = [], collections.Counter()
   for label, (name, path) in enumerate(zip(classes.names, paths, strict=True)):
     for file, flag in _lines(path):
-      names = f'{name}/{file}', f'{name}/{file.removesuffix(".avi")}', file
+      stem = file.removesuffix('.avi')
+      names = f'{name}/{file}', f'{name}/{stem}', stem
       flags[flag] += 1
       if flag != _FLAGS[part]:
         files.know(*names)

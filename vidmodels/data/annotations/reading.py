@@ -139,8 +139,8 @@ def read_csv(
   try:
     for fields in reader:
       line, last = last + 1, reader.line_num
-      if not any(field.strip() for field in fields):
-        continue
+      if len(fields) < 2 and not ''.join(fields).strip():
+        continue  # an empty line
       if header is None:
         header = _header(path, fields, columns, what, text)
         continue

@@ -147,7 +147,10 @@ def _other(
   found = reading.beside(path, (f'{other}list0{split}.txt',))
   if found is None:
     return []
-  theirs = [_LINE.fullmatch(text) for _, text in _lines(found)]
+  try:
+    theirs = [_LINE.fullmatch(text) for _, text in _lines(found)]
+  except InputError as e:
+    return [f'videos of the {other} split count as outside: {e}']
   theirs = [match.group(1, 2) for match in theirs if match]
   both = {'/'.join(names) for names in theirs} & {row.video for row in rows}
   if both:
