@@ -73,14 +73,14 @@ def test_autocontrast_stretches_each_channel_by_itself():
 
 
 def test_equalize_spreads_levels_by_how_many_pixels_are_darker():
-  # 510 pixels but for the brightest: a step is 2, half a step 1.
-  count = {10: 100, 20: 310, 30: 100, 200: 5}
+  # 765 pixels but for the brightest: a step is 3, half a step 1.
+  count = {10: 101, 20: 464, 30: 200, 200: 5}
   red = np.repeat([*count], [*count.values()])
-  frame_HWC = np.zeros((103, 5, 3), np.uint8)
-  frame_HWC[..., 0] = red.reshape(103, 5)
+  frame_HWC = np.zeros((154, 5, 3), np.uint8)
+  frame_HWC[..., 0] = red.reshape(154, 5)
   frame_HWC[..., 1] = 99
   found_HWC = run('equalize', frame_HWC)
-  wanted = {10: 1 // 2, 20: 101 // 2, 30: 411 // 2, 200: 511 // 2}
+  wanted = {10: 1 // 3, 20: 102 // 3, 30: 566 // 3, 200: 766 // 3}
   for level, new in wanted.items():
     assert set(found_HWC[frame_HWC[..., 0] == level][:, 0]) == {new}
   assert (found_HWC[..., 1:] == frame_HWC[..., 1:]).all()
