@@ -51,6 +51,11 @@ def test_pyslowfast_spreads_frames_over_a_window(
   assert views(n, clip, count, fps)[view] == wanted
 
 
+def test_a_window_has_at_least_one_frame():
+  # Of less, the last point would come before the first.
+  assert views(9, pyslowfast(4, 0.2, 0.0), 2) == [[0] * 4, [4] * 4]
+
+
 def test_pyslowfast_draws_a_start_with_a_fraction_from_all_that_fit():
   clip = pyslowfast(8, 32)
   index, ((low, high),) = drawn(300, clip, 0.5)
