@@ -3,7 +3,7 @@
   --config=dualformer:SIZE,SET   e.g. dualformer:small,ucf101
 
 SIZE is tiny (default), small or base; SET is k400 (default), k600, hmdb51,
-ucf101 or diving48. Optimiser, schedule, clip and views are those of the
+ucf101 or diving48. Optimiser, schedule, clips and views are those of the
 released configurations, which are not always the paper's: it prints a batch of
 64, 16 epochs and Kinetics' weight decay and drop path for the small sets. There
 is none for base on a small set, nor for tiny on HMDB-51 and Diving-48; they
@@ -11,9 +11,9 @@ have their neighbours' values.
 
 What the release does and this does not: a tenth of the learning rate for all
 but the head and the position encodings; a rate that changes once an epoch, here
-every step; batch statistics of each GPU alone. Its small sets are normalised by
-other means and deviations than the Kinetics weights they start from, and so
-they are here.
+every step; batch statistics of each GPU alone; validation on a centre crop at a
+short side of 256, here 224. Its small sets are normalised by other means and
+deviations than the Kinetics weights they start from, and so they are here.
 
 Tiny on UCF-101 sees 16 frames. The release builds new kernels for them, which
 its Kinetics file cannot fill and which therefore start at random; here they

@@ -167,5 +167,5 @@ def _same_rate(trained: Trained, records: RecordSet) -> None:
     raise InputError(
       f'the records were prepared with --fps {fps:g}, those of the checkpoint '
       f'with {trained.fps:g} (0 keeps the rate), and the recipe counts frames; '
-      'prepare them alike, or train with clip.unit=second'
+      'prepare them alike, or train with clip.unit=second or clip.fps'
     )
