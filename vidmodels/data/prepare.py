@@ -240,7 +240,7 @@ class _Run:
     """
     begun = unfinished.begun(self._out, self._spec.split)
     deadly = crashes.deadly(self._parts, begun, self._options)
-    unfinished.forget_begun(self._out, self._spec.split)
+    unfinished.sweep(self._out, self._spec.split)
     if deadly:
       unfinished.remember(self._out, self._spec.split, deadly)
     return deadly

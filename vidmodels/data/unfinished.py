@@ -60,9 +60,18 @@ def _deadly_path(out: pathlib.Path, split: str) -> pathlib.Path:
   return parts_folder(out, split) / 'deadly.json'
 
 
-def forget_begun(out: pathlib.Path, split: str) -> None:
-  """Removes what workers said that are gone."""
-  for path in parts_folder(out, split).glob('*.at'):
+def sweep(out: pathlib.Path, split: str) -> None:
+  """Removes what workers left that are gone: half files, markers."""
+  parts = parts_folder(out, split)
+  remove_halves(out, split)
+  for path in parts.glob('*.at'):
+    path.unlink(missing_ok=True)
+
+
+def remove_halves(out: pathlib.Path, split: str) -> None:
+  """Removes files of workers that were killed in the middle of a shard."""
+  halves = parts_folder(out, split).glob('*.part')
+  for path in [*out.glob(f'{split}-*.part'), *halves]:
     path.unlink(missing_ok=True)
 
 
@@ -125,9 +134,7 @@ def claim(
     )
   run.parent.mkdir(exist_ok=True)
   write_atomically(run, json.dumps(dict(identity)).encode())
-  # Left by workers that were killed in the middle of a shard.
-  for part in [*out.glob(f'{split}-*.part'), *run.parent.glob('*.part')]:
-    part.unlink(missing_ok=True)
+  remove_halves(out, split)
   return None
 
 
