@@ -54,6 +54,7 @@ class Split:
     classes: names of the labels.
     task: 'multi' if a video has a sequence of labels, else 'single'.
     count: videos of the split.
+    labelled: False if the set has no label for this split's videos.
     fps: of all videos; 0 if the set does not say, or says it of each.
     notes: what the user should read, a line each.
   """
@@ -64,6 +65,7 @@ class Split:
   classes: ClassList
   task: Task
   count: int
+  labelled: bool
   fps: float
   notes: tuple[str, ...]
 
@@ -85,24 +87,23 @@ class Split:
       return
     builder = _builder(tfds, self.name, self.data_dir)
     video, label, rate = _features(tfds, builder)
-    shown = builder.as_dataset(
-      split=tfds.core.ReadInstruction(
-        self.split, from_=start, to=stop, unit='abs'
-      ),
-      shuffle_files=False,
-      # One file after the other: TFDS would otherwise mix 16 of them.
-      read_config=tfds.ReadConfig(
-        interleave_cycle_length=1, add_tfds_id=True, try_autocache=False
-      ),
-    )
-    for example in tfds.as_numpy(shown):
+    for example in _examples(tfds, builder, self.split, start, stop):
       name = example['tfds_id'].decode()
       yield Video(
         video=name,
         frames_THWC=_rgb(example[video], name),
-        labels=_labels(example[label]),
+        labels=self._labels(example[label], name),
         fps=float(example[rate]) if rate else self.fps,
       )
+
+  def _labels(self, value: Any, name: str) -> tuple[int, ...]:
+    labels = _labels(value)
+    if self.task == SINGLE and bool(labels) != self.labelled:
+      raise InputError(
+        f'{name} has {"a" if labels else "no"} label, unlike the first video '
+        f'of {PREFIX}{self.name} {self.split}; wanted one for all or for none'
+      )
+    return labels
 
 
 def open_split(
@@ -133,6 +134,10 @@ def open_split(
   many = isinstance(feature, tfds.features.Sequence)
   classes = feature.feature if many else feature
   fps = 0.0 if rate else _fps(builder, video)
+  count = builder.info.splits[split].num_examples
+  (first,) = _examples(tfds, builder, split, 0, 1, only=label)
+  # A sequence may be empty; a class is -1 where nobody published it.
+  labelled = many or bool(_labels(first[label]))
   notes = []
   if not rate and not fps:
     notes.append(
@@ -145,7 +150,8 @@ def open_split(
     data_dir=data_dir,
     classes=ClassList.from_names(classes.names),
     task=Task('multi') if many else SINGLE,
-    count=builder.info.splits[split].num_examples,
+    count=count,
+    labelled=labelled,
     fps=fps,
     notes=tuple(notes),
   )
@@ -154,7 +160,7 @@ def open_split(
 def _library() -> Any:
   try:
     import tensorflow as tf
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets as tfds  # lazy itself: TensorFlow comes next
   except ImportError as e:
     raise InputError(
       f'{PREFIX} sets need TensorFlow Datasets, which does not import here '
@@ -182,6 +188,38 @@ def _builder(tfds: Any, name: str, data_dir: str | None) -> Any:
       '--videos'
     )
   return builder
+
+
+def _examples(
+  tfds: Any,
+  builder: Any,
+  split: str,
+  start: int,
+  stop: int,
+  *,
+  only: str | None = None,
+) -> Iterator[dict[str, Any]]:
+  """Examples of a range in the order of the files, each with its name.
+
+  Args:
+    tfds: the library.
+    builder: of the set.
+    split: of it.
+    start: number of the first.
+    stop: number after the last.
+    only: the one feature to decode; None for all.
+  """
+  decoders = tfds.decode.PartialDecoding({only: True}) if only else None
+  shown = builder.as_dataset(
+    split=tfds.core.ReadInstruction(split, from_=start, to=stop, unit='abs'),
+    shuffle_files=False,
+    decoders=decoders,
+    # One file after the other: TFDS would otherwise mix 16 of them.
+    read_config=tfds.ReadConfig(
+      interleave_cycle_length=1, add_tfds_id=True, try_autocache=False
+    ),
+  )
+  return iter(tfds.as_numpy(shown))
 
 
 def _features(tfds: Any, builder: Any) -> tuple[str, str, str | None]:
@@ -229,7 +267,7 @@ def _positive(value: Any) -> bool:
 
 
 def _labels(value: Any) -> tuple[int, ...]:
-  """Indices of an example; TFDS has -1 where a split's are not published."""
+  """Indices of an example, each once; -1 stands for none."""
   labels = np.atleast_1d(value).tolist()
   return tuple(dict.fromkeys(label for label in labels if label >= 0))
 
