@@ -188,6 +188,7 @@ def _tfds(spec: Spec) -> Tfds:
     classes=split.classes,
     task=split.task,
     expected=split.count,
+    labelled=split.labelled,
     notes=split.notes,
   )
   if spec.limit:

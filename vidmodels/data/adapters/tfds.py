@@ -160,7 +160,7 @@ def open_split(
 def _library() -> Any:
   try:
     import tensorflow as tf
-    import tensorflow_datasets as tfds  # lazy itself: TensorFlow comes next
+    import tensorflow_datasets as tfds
   except ImportError as e:
     raise InputError(
       f'{PREFIX} sets need TensorFlow Datasets, which does not import here '
