@@ -1,6 +1,7 @@
 """A small record set whose label can be read off its pixels."""
 
 import pathlib
+from collections.abc import Sequence
 
 import av
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 from vidmodels.data import records, shards
 from vidmodels.data.classes import ClassList
 from vidmodels.data.flip import FlipPolicy
+from vidmodels.data.task import SINGLE, Task
 
 CLASSES = ('red', 'green', 'blue')
 FREE = FlipPolicy(kind='free')
@@ -26,8 +28,13 @@ def write(
   listed: int | None = None,
   flip: FlipPolicy = FREE,
   fps: float = 0.0,
+  labels: Sequence[tuple[int, ...]] | None = None,
+  task: Task = SINGLE,
 ) -> pathlib.Path:
-  """Writes a split in two shards: noise tinted in the colour of the class."""
+  """Writes a split in two shards: noise tinted in the colour of the class.
+
+  With `labels`, a tuple a video, these are the labels, whatever the colour.
+  """
   folder.mkdir(parents=True, exist_ok=True)
   class_list = ClassList.from_names(classes)
   class_list.save(folder / 'classes.txt')
@@ -36,7 +43,8 @@ def write(
     path = folder / shards.shard_name(split, k, 2)
     with shards.ShardWriter(path) as writer:
       for i in range(k, videos, 2):
-        writer.write(_record(i, frames, height, width, classes))
+        own = (i % len(classes),) if labels is None else labels[i]
+        writer.write(_record(i, frames, height, width, classes, own))
     made.append(
       shards.Shard(
         name=path.name,
@@ -55,7 +63,10 @@ def write(
     listed=videos if listed is None else listed,
     lost=() if listed is None else (('gone.mp4', 'no such file'),),
     options={'fps': fps},
-    labels=tuple(np.bincount(np.arange(videos) % len(classes)).tolist()),
+    labels=tuple(np.bincount(np.arange(videos) % len(classes)).tolist())
+    if labels is None
+    else (),
+    task=task,
   ).save(folder)
   return folder
 
@@ -64,7 +75,7 @@ def _name(i: int, classes: tuple[str, ...]) -> str:
   return f'{classes[i % len(classes)]}/{i:03d}.mp4'
 
 
-def _record(i, frames, height, width, classes) -> bytes:
+def _record(i, frames, height, width, classes, labels) -> bytes:
   label = i % len(classes)
   rng = np.random.default_rng(i)
   encoded = []
@@ -81,8 +92,8 @@ def _record(i, frames, height, width, classes) -> bytes:
       fps=25.0,
       height=height,
       width=width,
-      labels=(label,),
-      label_texts=(classes[label],),
+      labels=labels,
+      label_texts=tuple(classes[k] for k in labels),
       video=_name(i, classes),
       start_us=0,
       end_us=int(times[-1]) + 40_000,
