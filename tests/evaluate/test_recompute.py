@@ -3,15 +3,21 @@
 import csv
 import dataclasses
 import json
+import pathlib
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 
 import fake
 import numpy as np
 import pytest
+import scoring
 import tiny
 
 from vidmodels.cli import main
+from vidmodels.data import datasets
 from vidmodels.data.manifest import Manifest
 from vidmodels.data.task import Task
 from vidmodels.evaluate import run
@@ -155,6 +161,47 @@ def test_scores_or_a_model_must_be_given(capsys, evaluated, workdirs):
     assert stopped.value.code == 2
   assert main(['evaluate', '--scores', 'nowhere.npz']) == 2
   assert 'nowhere.npz cannot be used' in capsys.readouterr().err
+
+
+PAGE = pathlib.Path(__file__).resolve().parents[2] / 'docs/evaluation.md'
+
+
+def test_the_commands_of_the_page_work(
+  capsys, monkeypatch, tmp_path, evaluated, workdirs
+):
+  """With the page's folders: two models, and scores of two official sets."""
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'runs').mkdir()
+  for name, folder in zip(
+    ('first', 'vidtr', 'i3d'), (workdirs[0], *workdirs), strict=True
+  ):
+    shutil.copytree(folder, tmp_path / 'runs' / name)
+    shutil.rmtree(tmp_path / 'runs' / name / 'evaluation', ignore_errors=True)
+  for name, official, videos in (
+    ('ssv2', 'ssv2', ('1', '2')), ('epic', 'epic100', ('P01_101_0', 'P02_1_7'))
+  ):  # fmt: skip
+    dataset = datasets.find(official)
+    scored = scoring.scored(
+      np.random.default_rng(0).normal(size=(2, 3, len(dataset.classes()))),
+      [()] * 2, dataset.task, classes=dataset.classes(), temporal=1, spatial=3,
+      labelled=False, dataset=official, videos=videos,
+    )  # fmt: skip
+    out = tmp_path / 'runs' / name / 'evaluation'
+    out.mkdir(parents=True)
+    scored.save(out / f'{scored.about.stem}.npz')
+  blocks = re.findall(r'```\n(vidmodels.*?)```', PAGE.read_text(), re.S)
+  lines = [line for block in blocks for line in block.splitlines()]
+  assert len(lines) == 7
+  for line in lines:
+    argv = []
+    for word in shlex.split(line)[1:]:
+      argv += sorted(map(str, tmp_path.glob(word))) if '*' in word else [word]
+    assert main(argv) == 0, line
+  said = capsys.readouterr().out
+  for part in ('test_4x3: top-1', 'test_2x1of4x3: ', 'test_2x3+2x3: ', ' 2, 1'):
+    assert part in said, said
+  assert (tmp_path / 'ssv2.csv').read_text().startswith('1;')
+  assert (tmp_path / 'epic.zip').exists()
 
 
 def changed(records, split, **changes):
