@@ -18,6 +18,7 @@ from vidmodels.typing import InputError
 from vidmodels.weights.rules import Arrays, Layout, Rule, Shapes
 
 SHOWN = 6  # names of each kind in an error
+LARGEST = 1e4  # that weights stay below
 # A file may keep numbers smaller than we do; whole numbers are no weights.
 FLOATS = tuple(
   np.dtype(d) for d in (np.float16, ml_dtypes.bfloat16, np.float32, np.float64)
@@ -143,7 +144,9 @@ def _pattern(name: str) -> re.Pattern:
 
 
 def _numbers(key: str, array: np.ndarray) -> np.ndarray:
-  """The array, if all of it is numbers."""
+  """The array in this machine's order of bytes, if all of it is numbers."""
+  if not array.dtype.isnative:
+    array = array.astype(array.dtype.newbyteorder('='))
   if array.dtype not in FLOATS:
     raise InputError(
       f'{key} is {array.dtype}; wanted floating point numbers: export the file '
@@ -159,10 +162,23 @@ def _numbers(key: str, array: np.ndarray) -> np.ndarray:
     bad = 0 if fine else int((~np.isfinite(np.float32(seen))).sum())
   if not fine:
     raise InputError(
-      f'{key} holds {bad} values that are no finite numbers; the file is '
-      'damaged or its training diverged: use another'
+      f'{key} holds {bad} values that are no finite numbers; {_why(seen)}'
     )
   return array
+
+
+def _why(array: np.ndarray) -> str:
+  """What may have made numbers infinite, and what to do."""
+  with np.errstate(all='ignore'):
+    came, turned = (np.abs(np.float64(a)) for a in (array, array.byteswap()))
+  # Half of all numbers with bytes in the wrong order are larger than weights.
+  huge = (came[np.isfinite(came)] > LARGEST).any()
+  if huge and (turned < LARGEST).all():
+    return (
+      'with the bytes of each turned round all are small numbers: the file was '
+      'written big-endian; save it again on, or for, a little-endian machine'
+    )
+  return 'the file is damaged or its training diverged: use another'
 
 
 def _fits(

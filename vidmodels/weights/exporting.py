@@ -11,7 +11,7 @@ import numpy as np
 from flax import linen as nn
 
 from vidmodels.typing import InputError
-from vidmodels.weights import naming, parts
+from vidmodels.weights import naming, parts, paths
 
 Container = Literal['pth', 'safetensors', 'npz']
 
@@ -60,11 +60,10 @@ def write(
     under: the name that the tensors are kept under in a .pth.
 
   Raises:
-    InputError: if the file exists, or torch is wanted and not there.
+    InputError: if the file exists, nothing can be written there, or torch is
+      wanted and not there.
   """
-  path = pathlib.Path(path)
-  if path.exists():
-    raise InputError(f'{path} exists; give another name or remove it')
+  path = paths.free(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   writers = {'pth': _pth, 'safetensors': _safetensors, 'npz': _npz}
   # Our own name, lest two exports at once write to one file.

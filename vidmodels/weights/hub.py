@@ -8,6 +8,7 @@ be called `NAME_config.json`.
 
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -135,7 +136,8 @@ def differences(
 def _read(path: pathlib.Path, name: str) -> tuple[dict[str, Any], str]:
   """A JSON object beside the file and the name it has; ({}, '') for none."""
   for each in (f'{path.stem}_{name}', name):
-    if (found := path.with_name(each)).is_file():
+    # os.path's own: a name that becomes too long is no file either.
+    if os.path.isfile(found := path.with_name(each)):
       try:
         read = json.loads(found.read_text())
       except (OSError, ValueError, RecursionError) as error:

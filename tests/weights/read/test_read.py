@@ -357,3 +357,53 @@ def test_the_hash_is_of_the_whole_file(tmp_path):
   path = write_safetensors(tmp_path / 'w.safetensors')
   wanted = hashlib.sha256(path.read_bytes()).hexdigest()
   assert open_file(path).sha256() == wanted
+
+
+# --- Averaged weights beside the plain ones
+
+
+@pytest.mark.parametrize(
+  ('plain', 'averaged'),
+  [('state_dict', 'state_dict_ema'), ('model', 'model_ema')],
+)
+@pytest.mark.parametrize('legacy', [False, True])
+def test_averaged_weights_are_read_when_asked_for_and_else_said_to_be_there(
+  torch, tmp_path, plain, averaged, legacy
+):
+  both = {
+    averaged: {'w': torch.full((3,), 2.0)},
+    plain: {'w': torch.full((3,), 1.0)},
+    'epoch': 7,
+  }
+  path = tmp_path / 'w.pth'
+  torch.save(both, path, _use_new_zipfile_serialization=not legacy)
+  file = open_file(path)
+  assert (file.under, file.tensors['w'][0]) == ((plain,), 1)
+  (note,) = file.notes
+  assert f'{path}#{averaged}' in note
+  asked = open_file(f'{path}#{averaged}')
+  assert (asked.under, asked.tensors['w'][0]) == ((averaged,), 2)
+  assert asked.notes == (f'averaged weights were read: {averaged}',)
+  assert (asked.path, asked.others[plain]) == (path, 'dict of 1')
+  with pytest.raises(InputError, match=f"under 'ema'; its names: .*{averaged}"):
+    open_file(f'{path}#ema')
+
+
+def test_averaged_weights_alone_are_read(torch, tmp_path):
+  path = tmp_path / 'w.pth'
+  torch.save({'model_ema': {'module': {'w': torch.ones(2)}}}, path)
+  file = open_file(path)
+  assert file.under == ('model_ema', 'module')
+  assert file.notes == ('averaged weights were read: model_ema',)
+
+
+def test_a_file_with_a_hash_in_its_name_is_itself(tmp_path):
+  path = tmp_path / 'w.npz#1'
+  with open(path, 'wb') as file:
+    np.savez(file, w=np.ones(2))
+  assert open_file(path).tensors['w'].shape == (2,)
+  assert open_file(path).notes == ()
+  with pytest.raises(InputError, match="no tensors under '2'"):
+    open_file(f'{path}#2')
+  with pytest.raises(InputError, match='is no file'):
+    open_file(tmp_path / 'none#2')

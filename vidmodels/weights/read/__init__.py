@@ -18,11 +18,15 @@ from typing import Any
 import numpy as np
 
 from vidmodels.typing import InputError
+from vidmodels.weights import paths
 from vidmodels.weights.read import npz, pth, safetensors
 from vidmodels.weights.read.tensors import Tensors
 
 # What a state dict is kept under, the inner one first where both are there.
 STATES = ('state_dict', 'model_state', 'model_state_dict', 'model', 'module')
+# What averages of the weights over training are kept under, by timm and DeiT.
+AVERAGED = ('state_dict_ema', 'model_ema')
+WANTED = 'give a .pth, .npz or .safetensors'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +40,7 @@ class File:
     under: names that led to the tensors, e.g. ('model',).
     others: what lies beside them, by name: numbers and text as they are, of
       anything else the kind.
+    averaged: names in `others` that averaged weights are kept under.
   """
 
   path: pathlib.Path
@@ -43,6 +48,18 @@ class File:
   tensors: Tensors
   under: tuple[str, ...] = ()
   others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  averaged: tuple[str, ...] = ()
+
+  @property
+  def notes(self) -> tuple[str, ...]:
+    """Which weights were taken where there are several, a sentence each."""
+    if taken := [name for name in self.under if name in AVERAGED]:
+      return (f'averaged weights were read: {taken[0]}',)
+    return tuple(
+      f'the file also holds averaged weights, {name}; the plain ones were '
+      f'read: give {self.path}#{name} for the others'
+      for name in self.averaged
+    )
 
   def sha256(self) -> str:
     """The hash of the whole file."""
@@ -53,18 +70,41 @@ class File:
 def open_file(path: str | pathlib.Path) -> File:
   """Opens a weight file.
 
+  Args:
+    path: of the file; FILE#NAME asks for what a .pth keeps under that name,
+      say averaged weights, where it would not be taken by itself.
+
   Raises:
-    InputError: for a file that is none, is cut short, or holds no tensors.
+    InputError: for a file that is none, cannot be read, is cut short, holds no
+      tensors, or none under the name asked for.
   """
-  path = pathlib.Path(path)
+  path, under = paths.found(path, WANTED), ''
+  if not path.is_file() and '#' in path.name:
+    name, _, under = path.name.rpartition('#')
+    path = paths.found(path.with_name(name), WANTED) if name else path
   if not path.is_file():
-    raise InputError(f'{path} is no file; give a .pth, .npz or .safetensors')
+    raise InputError(f'{paths.shown(path)} is no file; {WANTED}')
+  try:
+    found = _open(path, under)
+  except OSError as error:
+    raise paths.unreadable(path, error) from error
+  if under and under not in found.under:
+    names = ', '.join((*found.under, *found.others)) or 'none'
+    raise InputError(
+      f'{path} keeps no tensors under {under!r}; its names: {names}; choose '
+      f'from them, or leave #{under} out'
+    )
+  return found
+
+
+def _open(path: pathlib.Path, under: str) -> File:
+  """By the container that a file's first bytes tell."""
   with open(path, 'rb') as file:
     head = file.read(16)
   if head[:4] == b'PK\x03\x04':
-    return _zip(path)
+    return _zip(path, under)
   if head.startswith(pth.LEGACY):
-    return _torch(path, 'pth (legacy)', pth.read_legacy(path))
+    return _torch(path, 'pth (legacy)', pth.read_legacy(path), under)
   if head[8:9] == b'{':
     tensors, notes = safetensors.read(path)
     _printable(path, tensors)
@@ -92,7 +132,7 @@ def _unlike(head: bytes) -> str:
   return f'begins with {head[:8]!r}, which is no weight file'
 
 
-def _zip(path: pathlib.Path) -> File:
+def _zip(path: pathlib.Path, under: str) -> File:
   """An npz or a torch file: both are zip archives."""
   try:
     with zipfile.ZipFile(path) as archive:
@@ -107,7 +147,7 @@ def _zip(path: pathlib.Path) -> File:
       'fetch it again'
     )
   if any(name.endswith('/data.pkl') for name in names):
-    return _torch(path, 'pth', pth.read_zip(path))
+    return _torch(path, 'pth', pth.read_zip(path), under)
   if any(name.endswith('.npy') for name in names):
     tensors = npz.read(path)
     _printable(path, tensors)
@@ -115,14 +155,21 @@ def _zip(path: pathlib.Path) -> File:
   raise InputError(f'{path} is a zip archive of {names[:3]}, not of weights')
 
 
-def _torch(path: pathlib.Path, container: str, tree: Any) -> File:
-  """Finds the state dict in what torch.save was given."""
-  under, others = [], {}
+def _torch(path: pathlib.Path, container: str, tree: Any, wanted: str) -> File:
+  """Finds the state dict in what torch.save was given.
+
+  Plain weights go before averaged ones: what lies beside them, an optimiser or
+  an epoch, is theirs. `wanted` goes before either.
+  """
+  under, others, averaged = [], {}, []
   while isinstance(tree, Mapping) and len(under) < 4:
-    name = next((n for n in STATES if isinstance(tree.get(n), Mapping)), None)
-    if name is None:
+    names = (wanted, *STATES, *AVERAGED)
+    there = [n for n in names if isinstance(tree.get(n), Mapping)]
+    if not there:
       break
+    name = there[0]
     others |= {_text(k): _short(v) for k, v in tree.items() if k != name}
+    averaged += [n for n in there if n in AVERAGED and n != name]
     under.append(name)
     tree = tree[name]
   if not isinstance(tree, Mapping):
@@ -140,7 +187,7 @@ def _torch(path: pathlib.Path, container: str, tree: Any) -> File:
   _printable(path, tensors)
   specs = {k: (v.shape, v.dtype) for k, v in tensors.items()}
   found = Tensors(specs, lambda key: tensors[key].array())
-  return File(path, container, found, tuple(under), others)
+  return File(path, container, found, tuple(under), others, tuple(averaged))
 
 
 def _printable(path: pathlib.Path, keys: Iterable[Any]) -> None:
