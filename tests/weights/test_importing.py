@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from vidmodels import models
+from vidmodels.typing import InputError
 from vidmodels.weights import exporting, importing, naming, parts
 
 SHARED = pathlib.Path(
@@ -281,3 +282,52 @@ def test_vidtr_s_tables_are_resized_as_the_model_fits_them(tmp_path):
     model.apply(variables, video),
     atol=1e-4,
   )
+
+
+# --- Frames that are no squares
+
+
+def oblong(family: str):
+  """A tiny model for frames of 2 x 3 patches, and its file."""
+  module = models.find(family)
+  T, H, W = (module.TINY_CLIP[0], 16, 24)
+  model = models.build(family, classes=3, **{**module.TINY, 'patch': 8})
+  rng = np.random.default_rng(0)
+  draw = lambda x: rng.normal(size=x.shape).astype(np.float32)
+  variables = jax.tree.map(draw, dict(parts.shapes(model, (T, H, W, 3))))
+  _, state = exporting.state_of(family, model, variables)
+  fields = {name: getattr(model, name) for name in models.fields(family)}
+  return fields, variables, manifests.held(state), (T, H, W)
+
+
+@pytest.mark.parametrize('family', ['timesformer', 'vidtr', 'vit', 'xvit'])
+def test_the_clip_tells_the_grid_of_a_table_that_is_no_square(family):
+  fields, variables, file, clip = oblong(family)
+  made = importing.take(file, family, model=fields, clip=clip)
+  got, wanted = parts.flat(made.variables), parts.flat(variables)
+  assert set(got) == set(wanted)
+  for path, array in wanted.items():
+    np.testing.assert_array_equal(got[path], array, err_msg=path)
+  assert any('taken to be for 2 x 3 patches' in note for note in made.notes)
+  # Not told, or told of frames with other places, or of no whole patches.
+  for other, says in (
+    (None, 'must be said'),
+    ((4, 32, 32), 'frames of 32 x 32 pixels have 4 x 4'),
+    ((4, 16, 28), 'have 2 x 3.5'),
+  ):
+    with pytest.raises(InputError, match=f'6 places, .* no square.*{says}'):
+      importing.take(file, family, model=fields, clip=other)
+
+
+@pytest.mark.parametrize('family', ['timesformer', 'vidtr', 'xvit'])
+def test_an_image_model_of_oblong_frames_starts_a_video_model(family):
+  _, variables, file, (_, H, W) = oblong('vit')
+  tiny = {**models.find(family).TINY, 'layers': 2, 'patch': 8}
+  made = importing.take(file, family, model=tiny, classes=3, clip=(4, H, W))
+  table = parts.flat(variables)['space_pos/table']
+  ours = parts.flat(made.variables)
+  if family == 'vidtr':  # behind class rows, once for every frame
+    ours = ours['tokens/patch_pos/table'][1:]
+    np.testing.assert_array_equal(ours, np.stack([table] * 4))
+  else:
+    np.testing.assert_array_equal(ours['space_pos/table'], table)

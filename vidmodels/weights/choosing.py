@@ -7,6 +7,7 @@ from vidmodels import models
 from vidmodels.typing import InputError
 from vidmodels.weights import hub, naming, wrapping
 from vidmodels.weights.naming import Found, Pixels
+from vidmodels.weights.places import Clip
 from vidmodels.weights.read import File
 from vidmodels.weights.read.tensors import Tensors
 
@@ -25,18 +26,21 @@ def pixels(found: Found, beside: hub.Told) -> Pixels | None:
 
 
 def choose(
-  file: File, family: str, model: Mapping[str, Any] | None = None
+  file: File,
+  family: str,
+  model: Mapping[str, Any] | None = None,
+  clip: Clip | None = None,
 ) -> Found:
   """The naming by which a file is read into a family.
 
   One of the family itself goes before one of an image model, unless what the
   file says contradicts the model's fields: the keys of a space-only
-  TimeSformer are those of an image ViT.
+  TimeSformer are those of an image ViT. `clip` is what the file is wanted for.
 
   Raises:
     InputError: if the file is of nothing that the family can take.
   """
-  found = naming.identify(file.tensors)
+  found = naming.identify(file.tensors, clip=clip)
   own = [f for f in found if f.naming.family == family]
   images = [f for f in found if f.naming.family in naming.sources(family)]
   fields = {} if model is None else {**models.fields(family), **model}

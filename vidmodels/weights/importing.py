@@ -121,7 +121,8 @@ def take(
       family, and the family's defaults where it is of an image model.
     classes: answers of its head; by default the file's.
     clip: frames, height and width that the model is to be used with; by
-      default those the file is for.
+      default those the file is for. It tells the grid of a table of places
+      that is no square.
     head: whether the layer that answers the classes is taken. That of an image
       model never is.
     positions: the method of nn/position by which position tables are resized
@@ -135,7 +136,7 @@ def take(
   """
   if positions:
     position.sources(1, 1, positions)  # refuses a name that it does not know
-  found = choosing.choose(file, family, model)
+  found = choosing.choose(file, family, model, clip)
   guess, told = found.guess, choosing.told(file, found)
   K = guess.classes if classes is None else classes
   made = _model(found, told, family, model, classes=K or 1, dtype=dtype)
@@ -160,7 +161,7 @@ def take(
     variables=jax.tree.map(lambda x: np.asarray(x, np.float32), variables),
     target=target,
     books=books,
-    notes=(*guess.notes, *notes),
+    notes=(*file.notes, *guess.notes, *notes),
     video=video,
     labels=told.labels if not new and n == guess.classes else (),
     pixels=choosing.pixels(found, told),

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from vidmodels.typing import InputError
+from vidmodels.weights import places
 from vidmodels.weights.convert import Books, pairs
 from vidmodels.weights.read.tensors import Spec, Tensors
 from vidmodels.weights.rules import Rule
@@ -53,11 +54,14 @@ class Guess:
   Attributes:
     model: fields of the family, as far as shapes tell them.
     assumed: names of fields in `model` that shapes do not tell (heads).
-    clip: shape (T, H, W, C) of the clip that the file's tables are for.
+    clip: shape (T, H, W, C) of the clip that the file's tables are for; with
+      H = W = 0 from a naming whose table has no square number of places, which
+      `identify` settles or refuses.
     classes: answers of its head; 0 if it has none.
     size: name of the published size, e.g. 'B/16'; '' for another.
     notes: what a user should know, a sentence each.
     pixels: how frames were scaled, where the shapes tell it.
+    places: rows of the table of patches of a frame; 0 if there is none.
   """
 
   model: Mapping[str, Any]
@@ -67,6 +71,7 @@ class Guess:
   size: str = ''
   notes: tuple[str, ...] = ()
   pixels: Pixels | None = None
+  places: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -182,13 +187,19 @@ def head(family: str) -> str:
   return getattr(modules().get(family), 'HEAD', '^head/')
 
 
-def identify(tensors: Tensors, failed: list[str] | None = None) -> list[Found]:
+def identify(
+  tensors: Tensors,
+  failed: list[str] | None = None,
+  clip: places.Clip | None = None,
+) -> list[Found]:
   """Every naming that fits a file, those with more telling keys first.
 
   Args:
     tensors: of the file.
     failed: takes why a naming that fits by its keys cannot be read; without
       it such a file is an error.
+    clip: that the file is wanted for, which tells the sides of a table of
+      places that is no square.
 
   Raises:
     InputError: if a file begins like a known one and lacks what tells its size.
@@ -199,7 +210,7 @@ def identify(tensors: Tensors, failed: list[str] | None = None) -> list[Found]:
       if not each.fits(seen.tensors):
         continue
       try:
-        guess = _guess(each, seen.tensors.specs)
+        guess = places.settled(_guess(each, seen.tensors.specs), clip)
       except InputError as error:
         if failed is None:
           raise
@@ -263,21 +274,6 @@ def layers(paths: Iterable[str], path: str = 'block_{i}/') -> int:
       f'{path} has the numbers {numbers}, with gaps; the file is incomplete'
     )
   return len(numbers)
-
-
-def square(rows: int, what: str) -> int:
-  """The side of a table of `rows` patches, taken as a square.
-
-  Raises:
-    InputError: if it is none.
-  """
-  side = int(np.sqrt(max(rows, 0)))
-  if side < 1 or side * side != rows:
-    raise InputError(
-      f'{what} has {rows} places, which is no square; the clip it was made for '
-      'must be said'
-    )
-  return side
 
 
 def _pattern(name: str) -> re.Pattern:

@@ -16,8 +16,8 @@ from vidmodels.models import vidtr
 from vidmodels.typing import InputError
 from vidmodels.weights import parts
 from vidmodels.weights.convert import Books
-from vidmodels.weights.naming import square
 from vidmodels.weights.parts import dense, norm
+from vidmodels.weights.places import square
 from vidmodels.weights.rules import (
   Arrays,
   Layout,

@@ -24,8 +24,8 @@ from vidmodels.weights._vidtr_layouts import (
 )
 from vidmodels.weights.convert import Books
 from vidmodels.weights.image import IN_TOKEN, LEFT_OUT, agree
-from vidmodels.weights.naming import square
 from vidmodels.weights.parts import attention, dense, norm
+from vidmodels.weights.places import square
 from vidmodels.weights.rules import (
   Arrays,
   Layout,
@@ -52,6 +52,7 @@ def from_state(
   model: vidtr.Model,
   *,
   frames: int,
+  grid: tuple[int, int] | None = None,
   cubic: Cubic = 'mean',
   books: Books | None = None,
 ) -> dict[str, Any]:
@@ -65,6 +66,7 @@ def from_state(
       T2T-ViT's if the model has that stem; each used once, classes left out.
     model: the video model.
     frames: of the clips that it is for.
+    grid: rows and columns of the image model's patches; by default as many.
     cubic: how the kernel of a patch of several frames starts: 'mean', the
       image's in each over their number, or 'centre', the image's in the middle
       frame and zeros in the others. The authors' cannot start cubic patches.
@@ -95,12 +97,12 @@ def from_state(
       rule(f'{name}.weight', 'patch/kernel', inflated(cubic, int(own))),
       rule(f'{name}.bias', 'patch/bias', vector()),
     )
-  side = model.patch * square(state[pos].shape[1] - 1, pos)
+  H, W = grid or (square(state[pos].shape[1] - 1, pos),) * 2
   return parts.load(
     (*_token_rules(model, own), *stem, *_layer_rules(model, own)),
     state,
     model,
-    video=(frames, side, side, C),
+    video=(frames, H * model.patch, W * model.patch, C),
     random=random,
     books=books,
   )
@@ -140,7 +142,10 @@ def from_image(
   kept = {k: v for k, v in state.items() if not k.startswith(_IMAGE_ONLY)}
   kept['pos_embed'] = np.concatenate([first, grid], axis=1)
   inner = Books()
-  made = from_state(kept, model, frames=video[0], books=inner)
+  table = parts.flat(variables)['space_pos/table']
+  made = from_state(
+    kept, model, frames=video[0], grid=table.shape[:2], books=inner
+  )
   books.random.update(inner.random)
   for path in parts.flat(variables):
     if path.startswith(('head', 'pre_logits', 'distilled')):

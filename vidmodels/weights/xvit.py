@@ -13,7 +13,7 @@ import numpy as np
 
 from vidmodels.models import vit, xvit
 from vidmodels.typing import InputError
-from vidmodels.weights import naming, parts
+from vidmodels.weights import parts, places
 from vidmodels.weights.convert import Books
 from vidmodels.weights.image import from_vit, starts_at_image
 from vidmodels.weights.parts import attention, dense, norm
@@ -124,7 +124,7 @@ def load(
   channels = state['base_model.patch_embed.proj.weight'].shape[1]
   if size is None:
     patches = state['base_model.pos_embed'].shape[1] - 1
-    size = (model.patch * naming.square(patches, 'base_model.pos_embed'),) * 2
+    size = (model.patch * places.square(patches, 'base_model.pos_embed'),) * 2
   # Frames that suit any segment: only the tables' shapes come from the clip.
   video = (max(model.segment, 1), *size, channels)
   like = model.clone(time_rows=rows)

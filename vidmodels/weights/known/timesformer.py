@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidmodels.nn import spacetime
-from vidmodels.weights import naming, timesformer
+from vidmodels.weights import naming, places, timesformer
 from vidmodels.weights.naming import Guess, Naming, Pixels, Specs
 from vidmodels.weights.rules import Rule
 
@@ -30,7 +30,7 @@ def guess(specs: Specs, spelling: timesformer.Naming) -> Guess:
   scheme = _scheme(paths)
   has_time = 'time_pos/table' in paths
   rows = naming.shape(paths, 'space_pos/table')[1]
-  side = P * naming.square(rows - 1, 'the table of places')
+  frames = paths['time_pos/table'][1] if has_time else 1
   hidden = naming.shape(paths, 'block_0/mlp/up/bias')[0]
   classes = paths['head/bias'][0] if 'head/bias' in paths else 0
   return Guess(
@@ -46,7 +46,8 @@ def guess(specs: Specs, spelling: timesformer.Naming) -> Guess:
     },
     # Orders of time and space look alike, and so do space's positions.
     assumed=('heads', *AMBIGUOUS.get(scheme, ())),
-    clip=(paths['time_pos/table'][1] if has_time else 1, side, side, C),
+    clip=(frames, *places.size(rows - 1, P), C),
+    places=rows - 1,
     classes=classes,
     size=naming.vit_size(width, layers, P),
     notes=(NOTE,),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidmodels.models import vidtr as models
-from vidmodels.weights import naming, vidtr, vidtr_image
+from vidmodels.weights import naming, places, vidtr, vidtr_image
 from vidmodels.weights.naming import IMAGENET, Guess, Naming, Specs
 from vidmodels.weights.parts import dense, norm
 from vidmodels.weights.rules import (
@@ -52,8 +52,10 @@ def guess(specs: Specs, attention: str) -> Guess:
     'patch': P,
     'patch_frames': t,
   }
-  frames, side = _clip(paths, attention, P)
+  frames, H, W = _clip(paths, attention, P)
+  rows = 0  # of one frame: a table of all frames does not tell them
   if attention == 'separable':
+    rows = naming.shape(paths, 'tokens/time_class/table')[1] - 1
     # The release adds positions in every layer where there are 16 frames.
     fields |= {'attention': attention, 'positions': 'first'}
     fields['positions'] = 'every' if frames == 16 else 'first'
@@ -67,7 +69,8 @@ def guess(specs: Specs, attention: str) -> Guess:
   return Guess(
     model=fields,
     assumed=assumed,
-    clip=(frames * t, side * P, side * P, C),
+    clip=(frames * t, H, W, C),
+    places=rows,
     classes=paths['head/bias'][0] if 'head/bias' in paths else 0,
     size=naming.vit_size(width, layers, P),
     notes=() if attention == 'separable' else (NOTE,),
@@ -76,24 +79,24 @@ def guess(specs: Specs, attention: str) -> Guess:
 
 def _clip(
   paths: Mapping[str, tuple[int, ...]], attention: str, patch: int
-) -> tuple[int, int]:
-  """Frames and side of the grid that tables are for, in tokens."""
+) -> tuple[int, int, int]:
+  """Frames of tokens that tables are for, height and width of their pixels."""
   if attention == 'separable':
     rows = naming.shape(paths, 'tokens/time_class/table')[1]
-    side = naming.square(rows - 1, 'cls_t')
-    return naming.shape(paths, 'tokens/space_class/table')[0], side
+    frames = naming.shape(paths, 'tokens/space_class/table')[0]
+    return frames, *places.size(rows - 1, patch)
   rows = naming.shape(paths, 'tokens/patch_pos/table')[1] - 1
   # Frames of 224 pixels as published, or of whatever square there is.
   sides = (vidtr.PIXELS // patch, *range(math.isqrt(max(rows, 0)), 0, -1))
   side = next((s for s in sides if s and rows % s**2 == 0), 1)
-  return rows // side**2, side
+  return rows // side**2, side * patch, side * patch
 
 
 def _made_for(guess: Guess, video: tuple[int, int, int, int]) -> bool:
   """Whether one table has as many places as a clip: it tells no more."""
   P, t = guess.model['patch'], guess.model['patch_frames']
-  places = lambda T, H, W: (T // t) * (H // P) * (W // P)
-  return places(*video[:3]) == places(*guess.clip[:3])
+  count = lambda T, H, W: (T // t) * (H // P) * (W // P)
+  return count(*video[:3]) == count(*guess.clip[:3])
 
 
 def image_rules(model: Any = None) -> tuple[Rule, ...]:
@@ -119,7 +122,6 @@ def guess_image(specs: Specs) -> Guess:
   paths = naming.by_path(image_rules(), specs)
   width, C, _, P, _ = naming.shape(paths, 'patch/kernel')
   rows = naming.shape(paths, 'space_pos/table')[1]
-  side = P * naming.square(rows - 1, 'pos_embedding')
   layers = naming.layers(paths)
   return Guess(
     model={
@@ -130,7 +132,8 @@ def guess_image(specs: Specs) -> Guess:
       'patch': P,
     },
     assumed=('heads',),
-    clip=(1, side, side, C),
+    clip=(1, *places.size(rows - 1, P), C),
+    places=rows - 1,
     classes=0,
     size=naming.vit_size(width, layers, P),
   )

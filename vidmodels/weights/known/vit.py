@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from vidmodels.weights import naming, vit
+from vidmodels.weights import naming, places, vit
 from vidmodels.weights.naming import HALF, IMAGENET, Guess, Naming, Specs
 
 HEAD = '^head'
@@ -32,14 +32,13 @@ def guess(specs: Specs, spelling: vit.Naming) -> Guess:
   if spelling in ('google', 'big_vision'):
     P, _, C, _ = kernel
   elif len(kernel) == 2:  # the oldest of timm: [D, C P P]
-    C, P = 3, naming.square(kernel[1] // 3, 'the kernel of the patches')
+    C, P = 3, places.square(kernel[1] // 3, 'the kernel of the patches')
   else:
     _, C, _, P = kernel
   layers = naming.layers(paths)
   distilled = 'distilled_token' in paths
   tokens = 0 if spelling == 'big_vision' else 1 + distilled
   rows = naming.shape(paths, 'space_pos/table')[1]
-  side = P * naming.square(rows - tokens, 'the table of places')
   fields = {
     'layers': layers,
     'width': width,
@@ -54,7 +53,8 @@ def guess(specs: Specs, spelling: vit.Naming) -> Guess:
   return Guess(
     model=fields,
     assumed=() if spelling in ('google', 'big_vision') else ('heads',),
-    clip=(1, side, side, C),
+    clip=(1, *places.size(rows - tokens, P), C),
+    places=rows - tokens,
     classes=paths['head/bias'][0] if 'head/bias' in paths else 0,
     size=naming.vit_size(width, layers, P),
     notes=NOTES.get(spelling, ()) if not distilled else (),

@@ -3,7 +3,7 @@
 import dataclasses
 
 from vidmodels.models import xvit as models
-from vidmodels.weights import naming, xvit
+from vidmodels.weights import naming, places, xvit
 from vidmodels.weights.naming import HALF, Guess, Naming, Specs
 
 SOURCES = xvit.SOURCES
@@ -22,7 +22,6 @@ def guess(specs: Specs) -> Guess:
   width = naming.shape(paths, 'patch/bias')[0]
   _, C, _, P = naming.shape(paths, 'patch/kernel')
   rows = naming.shape(paths, 'space_pos/table')[1]
-  side = P * naming.square(rows - 1, 'the table of places')
   layers = naming.layers(paths)
   ta_layers = naming.layers(paths, 'temporal/block_{i}/')
   fields = {
@@ -42,7 +41,8 @@ def guess(specs: Specs) -> Guess:
     model=fields,
     # The file's rows are taken as they are, whatever the recipe starts with.
     assumed=('heads', 'time_rows'),
-    clip=(FRAMES, side, side, C),
+    clip=(FRAMES, *places.size(rows - 1, P), C),
+    places=rows - 1,
     classes=naming.shape(paths, answer)[0] if answer in paths else 0,
     size=naming.vit_size(width, layers, P),
     notes=(NOTE,),
