@@ -92,7 +92,8 @@ def test_a_release_becomes_a_folder_that_evaluates_and_goes_back(
   assert said['dropped'] == said['random'] == said['changed'] == {}
   model = trained.load(out)
   assert (model.step, model.classes.names) == (0, CLASSES)
-  argv = ['evaluate', '--workdir', str(out), '--data', str(records), '--json']
+  argv = ['evaluate', '--workdir', str(out), '--data', str(records)]
+  argv += ['--split', 'test', '--json']
   assert main(argv) == 0
   report = json.loads(capsys.readouterr().out)
   assert report['videos'] == 4
@@ -100,7 +101,13 @@ def test_a_release_becomes_a_folder_that_evaluates_and_goes_back(
     again = tmp_path / f'again.{to}'
     run(capsys, 'export', out, '--to', to, '--out', again)
     found = run(capsys, 'diff', release, again)
-    assert found == {'same': len(open_file(release).tensors), 'different': []}
+    same = len(open_file(release).tensors)
+    wanted = {'same': same, 'different': [], 'unread': {}}
+    assert found == wanted
+    # A folder is compared by the file's names, on either side.
+    assert run(capsys, 'diff', out, again) == wanted
+    assert run(capsys, 'diff', again, out) == wanted
+    assert run(capsys, 'diff', out, out)['different'] == []
   assert (
     main(['weights', 'export', str(out), '--to=npz', f'--out={again}']) == 2
   )
@@ -109,6 +116,7 @@ def test_a_release_becomes_a_folder_that_evaluates_and_goes_back(
     capsys, 'export', out, '--to=npz', '--out', tmp_path / 'h', '--names=hf'
   )
   assert hub['names'] == 'timesformer hf'
+  assert run(capsys, 'diff', out, tmp_path / 'h')['different'] == []
 
 
 def test_a_pth_is_what_the_authors_code_loads(capsys, tmp_path, release):
@@ -131,7 +139,7 @@ def test_unnamed_classes_are_not_taken_for_those_of_records(
   run(capsys, 'import', release, '--config=timesformer', *FLAGS, '--out', out)
   assert trained.load(out).classes.names == ('class 0', 'class 1', 'class 2')
   argv = ['evaluate', '--workdir', str(out), '--data', str(records)]
-  assert main(argv) == 2
+  assert main([*argv, '--split', 'test']) == 2
   assert "'class 0'" in capsys.readouterr().err
 
 
@@ -275,3 +283,37 @@ def test_diff_names_what_differs(capsys, tmp_path, release):
   assert len(near['different']) == 1
   assert main(['weights', 'diff', str(release), str(path)]) == 0
   assert '2 tensors differ' in capsys.readouterr().out
+
+
+def test_diff_of_a_folder_and_a_file_names_what_differs_by_the_file_s_keys(
+  capsys, tmp_path, release
+):
+  out = tmp_path / 'imported'
+  run(capsys, 'import', release, '--config=timesformer', *FLAGS, '--out', out)
+  changed = {k: v.copy() for k, v in open_file(release).tensors.items()}
+  key, short = 'model.norm.bias', 'model.head.weight'
+  changed[key][0] += 0.5
+  changed[short] = changed[short].astype(np.float16).astype(np.float32)
+  changed[short] = changed[short].astype(np.float16)
+  changed['model.blocks.1.temporal_fc.bias'] = np.zeros(7, np.float32)
+  path = exporting.write(tmp_path / 'b.npz', changed, to='npz')
+  rows = run(capsys, 'diff', out, path, '--tolerance=1e-3')['different']
+  found = {row['key']: row for row in rows}
+  assert {key: row['kind'] for key, row in found.items()} == {
+    key: 'values',
+    short: 'dtype',
+    'model.blocks.1.temporal_fc.bias': 'shape',
+  }
+  assert (found[short]['a_dtype'], found[short]['b_dtype']) == (
+    'float32',
+    'float16',
+  )
+  argv = ['weights', 'diff', str(path), str(out), '--tolerance=1e-3']
+  assert main(argv) == 0
+  said = capsys.readouterr().out
+  assert f'{short}: dtype float16 and float32' in said
+  assert '[7] and [16], float32' in said
+  assert '3 tensors differ (1 of them in dtype alone)' in said
+  other = exporting.write(tmp_path / 'hub.npz', hub_state(), to='npz')
+  assert main(['weights', 'diff', str(out), str(other)]) == 2
+  assert 'vit and the folder holds timesformer' in capsys.readouterr().err

@@ -58,7 +58,7 @@ def test_a_file_that_ends_nowhere_is_the_same_as_itself(capsys, tmp_path):
     parse_constant=lambda name: pytest.fail(f'{name} is no JSON'),
   )
   assert main(['weights', 'diff', a, a, '--json']) == 0
-  assert strict() == {'same': 1, 'different': []}
+  assert strict() == {'same': 1, 'different': [], 'unread': {}}
   for pair in ((a, b), (b, a)):
     assert main(['weights', 'diff', *pair, '--json']) == 0
     (row,) = strict()['different']
@@ -100,3 +100,76 @@ def test_classes_of_one_name_are_told_apart_by_their_numbers(tmp_path):
     (tmp_path / 'config.json').write_text(json.dumps(config))
     labels = hub.beside(tmp_path / 'w.bin').labels
     assert labels == ('crane (0)', 'kite', 'crane (2)')
+
+
+@pytest.fixture
+def places(tmp_path, release):
+  """Paths that name no place: what they are, and the paths."""
+  (tmp_path / 'file').write_bytes(b'x')
+  (tmp_path / 'link').symlink_to(tmp_path / 'gone')
+  write(tmp_path / 'good.npz', release)
+  return tmp_path
+
+
+@pytest.mark.parametrize(
+  ('out', 'says'),
+  [
+    ('file/x', "file/x': not a directory, so nothing can be written"),
+    ('link', 'link exists'),
+    ('/proc/none/x', 'so nothing can be written there'),
+    ('y' * 5000, r'(5000 letters)'),
+    ('z' * 250, 'file name too long, so nothing'),
+    ('a\0b', 'so nothing can be written there'),
+  ],
+)
+@pytest.mark.parametrize('action', ['import', 'export'])
+def test_a_place_that_nothing_can_be_written_to_is_wrong_input(
+  capsys, places, monkeypatch, action, out, says
+):
+  monkeypatch.chdir(places)
+  before = sorted(p.name for p in places.iterdir())
+  argv = ['weights', action]
+  if action == 'import':
+    argv += ['good.npz', '--config=timesformer', *FLAGS]
+  else:
+    argv += ['none', '--to=npz']
+  assert main([*argv, f'--out={out}']) == 2
+  assert says in capsys.readouterr().err
+  assert sorted(p.name for p in places.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+  ('given', 'says'),
+  [
+    ('link', 'is a link to'),
+    ('y' * 5000, '(5000 letters)'),
+    ('file/x', 'not a directory'),
+    ('/proc/self/mem', 'so it cannot be read'),
+    ('a\0b', 'null'),
+    ('file', 'begins with'),
+  ],
+)
+def test_what_is_no_file_to_read_is_wrong_input(
+  capsys, places, monkeypatch, given, says
+):
+  monkeypatch.chdir(places)
+  for argv in (
+    ['inspect', given],
+    ['import', given, '--config=timesformer', *FLAGS, '--out=new'],
+    ['diff', given, 'good.npz'],
+    ['diff', 'good.npz', given],
+  ):
+    assert main(['weights', *argv]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert 'Errno' not in said
+  if given != 'file':
+    assert main(['weights', 'export', given, '--to=npz', '--out=new']) == 2
+  assert not (places / 'new').exists()
+
+
+def test_a_file_of_a_very_long_name_is_read(capsys, tmp_path, release):
+  # What the hub might keep beside it would have too long a name.
+  path = write(tmp_path / ('w' * 240), release)
+  assert main(['weights', 'inspect', path, '--json']) == 0
+  assert json.loads(capsys.readouterr().out)['likely']

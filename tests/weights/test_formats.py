@@ -11,7 +11,15 @@ from manifests import held
 import vidmodels.weights
 from vidmodels import models
 from vidmodels.typing import InputError
-from vidmodels.weights import exporting, importing, naming, parts, report
+from vidmodels.weights import (
+  compare,
+  exporting,
+  importing,
+  naming,
+  parts,
+  report,
+  same_names,
+)
 from vidmodels.weights.read import open_file
 
 
@@ -496,3 +504,89 @@ def test_importing_the_package_is_cheap():
 
   code = "import sys, vidmodels.weights; assert 'jax' not in sys.modules"
   subprocess.run([sys.executable, '-c', code], check=True)
+
+
+# --- The order of bytes
+
+
+def test_big_endian_numbers_are_turned_where_the_file_says_so(tmp_path):
+  model, variables, state = saved('vit')
+  path = tmp_path / 'big.npz'
+  np.savez(path, **{k: v.astype('>f4') for k, v in state.items()})
+  made = importing.read(path, 'vit', model=fields_of(model, 'vit'))
+  equal(made, variables)
+  assert made.variables['params']['norm']['scale'].dtype.isnative
+
+
+def test_big_endian_numbers_where_nothing_says_so_are_told_for_what_they_are(
+  tmp_path,
+):
+  model, _, state = saved('vit', width=64)
+  rng = np.random.default_rng(3)
+  state = {
+    k: rng.normal(size=v.shape).astype(np.float32) for k, v in state.items()
+  }
+  fields = fields_of(model, 'vit')
+  path = tmp_path / 'big.safetensors'
+  turned = {k: v.byteswap() for k, v in state.items()}
+  exporting.write(path, turned, to='safetensors')
+  with pytest.raises(InputError, match='written big-endian; save it again'):
+    importing.read(path, 'vit', model=fields)
+  key = next(iter(state))
+  broken = {**state, key: np.full_like(state[key], np.nan)}
+  for value in (np.nan, np.inf):
+    broken[key] = np.where(np.arange(broken[key].size) == 0, value, 1.0)
+    broken[key] = np.float32(broken[key]).reshape(state[key].shape)
+    with pytest.raises(InputError, match='damaged or its training diverged'):
+      importing.take(held(broken), 'vit', model=fields)
+
+
+# --- A model beside a file, by the file's names
+
+
+@pytest.mark.parametrize(
+  ('family', 'name', 'unread'),
+  [
+    ('timesformer', 'hf', 0),
+    ('vit', 'google', 0),
+    ('focalnet', 'hf', 0),
+    ('dualformer', '', 1),
+    ('i3d', 'slowfast', 12),
+    ('xvit', '', 2),
+  ],
+)
+def test_a_model_and_the_file_made_of_it_are_the_same(family, name, unread):
+  model, variables, state = saved(family, name)
+  both = same_names.by_names_of(held(state), family, model, variables)
+  assert compare.differences(both.ours, both.theirs) == []
+  assert {*both.theirs, *both.unread} == set(state)
+  # What published files have and nothing of ours fills is named with a reason.
+  assert len(both.unread) == unread
+  assert all(both.unread.values())
+  key = next(k for k, x in both.theirs.items() if x.size)
+  state = {**state, key: state[key] + 1}
+  both = same_names.by_names_of(held(state), family, model, variables)
+  (found,) = compare.differences(both.ours, both.theirs)
+  assert (found.key, found.kind, round(found.largest, 4)) == (key, 'values', 1)
+
+
+def test_layers_in_one_array_are_compared_one_by_one_and_company_is_named():
+  model, variables, state = saved('vit', 'big_vision', class_position=False)
+  scanned = {'opt/0/count': np.ones(2, np.float32)}
+  for key, array in state.items():
+    if 'encoderblock' not in key:
+      scanned[f'params/{key}'] = array
+    elif 'encoderblock_0' in key:
+      layers = [state[key.replace('_0/', f'_{i}/', 1)] for i in range(2)]
+      scanned[f'params/{key.replace("_0/", "/", 1)}'] = np.stack(layers)
+  both = same_names.by_names_of(held(scanned), 'vit', model, variables)
+  assert compare.differences(both.ours, both.theirs) == []
+  assert len(both.theirs) == len(state) > len(scanned)
+  assert list(both.unread) == ['opt/0/count']
+
+
+def test_numbers_of_no_axis_are_compared():
+  one, two = {'n': np.array(1.0)}, {'n': np.array(3.0, np.float32)}
+  (found,) = compare.differences(one, two)
+  assert (found.largest, found.relative) == (2, 2)
+  assert (found.a_dtype, found.b_dtype) == ('float64', 'float32')

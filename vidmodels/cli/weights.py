@@ -13,7 +13,6 @@ give the recipe --config.init_from=FILE instead.
 
 import argparse
 import json
-import pathlib
 
 HELP = 'inspect, import, export and compare weight files'
 TAKES_CONFIG = True
@@ -107,13 +106,14 @@ def _import(args: argparse.Namespace) -> int:
   """A file into a folder that evaluate, predict and export take."""
   from vidmodels.cli import DONE, recipe
   from vidmodels.train import imported
-  from vidmodels.weights import report
+  from vidmodels.weights import paths, report
 
+  out = paths.free(args.out)
   config = recipe.load(args.config, args.overrides)
   made = imported.write(
     args.file,
     config,
-    pathlib.Path(args.out),
+    out,
     classes=args.classes,
     head=args.head,
     positions=args.positions,
@@ -131,16 +131,18 @@ def _export(args: argparse.Namespace) -> int:
   """A model's weights into a file of the authors' names."""
   from vidmodels.cli import DONE
   from vidmodels.train import trained
-  from vidmodels.weights import exporting
+  from vidmodels.weights import exporting, paths
 
-  model = trained.load(args.dir, step=args.step, weights=args.weights)
+  out = paths.free(args.out)  # before anything takes its time
+  folder = paths.found(args.dir, 'give what a training run or import wrote')
+  model = trained.load(folder, step=args.step, weights=args.weights)
   names, state = exporting.state_of(
     model.config.family,
     model.model,
     {'params': model.params, **model.model_state},
     name=args.names,
   )
-  path = exporting.write(args.out, state, to=args.to, under=names.under)
+  path = exporting.write(out, state, to=args.to, under=names.under)
   said = {
     'file': str(path),
     'names': f'{names.family} {names.name}',
@@ -162,36 +164,54 @@ def _diff(args: argparse.Namespace) -> int:
   """What differs; 0 whether or not anything does."""
   import dataclasses
 
-  import numpy as np
-
   from vidmodels.cli import DONE
-  from vidmodels.train import imported
-  from vidmodels.weights import compare
+  from vidmodels.weights import compare, report
 
-  a, b = imported.tensors_of(args.a), imported.tensors_of(args.b)
+  a, b, unread = _two(args.a, args.b)
   found = compare.differences(a, b, tolerance=args.tolerance)
   same = len(set(a) | set(b)) - len(found)
   if args.json:
-    # JSON has no number without end.
-    rows = [
-      {
-        name: str(value) if value in (np.inf, -np.inf) else value
-        for name, value in dataclasses.asdict(each).items()
-      }
-      for each in found
-    ]
-    print(json.dumps({'same': same, 'different': rows}))
+    rows = [_finite(dataclasses.asdict(each)) for each in found]
+    print(json.dumps({'same': same, 'different': rows, 'unread': dict(unread)}))
     return DONE
   for each in found:
-    print(
-      f'{each.key}: {each.kind}'
-      + (f' {each.a} and {each.b}' if each.kind == 'shape' else '')
-      + (
-        f' {each.a} differ by at most {each.largest:.3g}, '
-        f'{each.relative:.2%} of the size of A'
-        if each.kind == 'values'
-        else ''
-      )
-    )
-  print(f'{len(found)} tensors differ, {same} are the same')
+    print(report.difference(each))
+  for key, why in unread.items():
+    print(f'{key}: not compared: {why}')
+  dtypes = sum(each.kind == 'dtype' for each in found)
+  print(
+    f'{len(found)} tensors differ'
+    + (f' ({dtypes} of them in dtype alone)' if dtypes else '')
+    + f', {same} are the same'
+  )
   return DONE
+
+
+def _two(a: str, b: str):
+  """Tensors of A and B under the same names, and why others are left out.
+
+  A folder keeps our names: beside a file it takes the file's.
+  """
+  from vidmodels.train import imported, trained
+  from vidmodels.weights import paths, same_names
+  from vidmodels.weights.read import WANTED, open_file
+
+  is_dir = [paths.found(each, WANTED).is_dir() for each in (a, b)]
+  if is_dir[0] == is_dir[1]:
+    return imported.tensors_of(a), imported.tensors_of(b), {}
+  folder, path = (a, b) if is_dir[0] else (b, a)
+  file, made = open_file(path), trained.load(folder)
+  both = same_names.by_names_of(
+    file,
+    made.config.family,
+    made.model,
+    {'params': made.params, **made.model_state},
+  )
+  two = (both.ours, both.theirs) if is_dir[0] else (both.theirs, both.ours)
+  return (*two, both.unread)
+
+
+def _finite(row: dict) -> dict:
+  """A row whose numbers without end are text: JSON has none."""
+  ends = (float('inf'), float('-inf'))
+  return {k: str(v) if v in ends else v for k, v in row.items()}

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidmodels.weights import choosing, hub, naming
+from vidmodels.weights.compare import Difference
 from vidmodels.weights.importing import Imported
 from vidmodels.weights.naming import Found
 from vidmodels.weights.read import open_file
@@ -29,6 +30,7 @@ def inspect(path: str | pathlib.Path) -> dict[str, Any]:
     'container': file.container,
     'under': list(file.under),
     'others': dict(file.others),
+    'notes': list(file.notes),
     'tensors': [
       {'key': key, 'shape': list(shape), 'dtype': str(dtype)}
       for key, (shape, dtype) in specs.items()
@@ -75,6 +77,7 @@ def inspection(found: Mapping[str, Any], *, rows: int = 20) -> str:
     f'{len(tensors)} tensors of {found["numbers"]:,} numbers{under}',
     f'sha256 {found["sha256"]}',
     *(f'  beside them {name}: {v}' for name, v in found['others'].items()),
+    *(f'  note: {note}' for note in found['notes']),
   ]
   for each in found['likely']:
     lines += _reading(each)
@@ -148,3 +151,20 @@ def lines(said: Mapping[str, Any]) -> str:
       for (name, why), count in alike.items()
     ]
   return '\n'.join(text + [f'  note: {note}' for note in said['notes']])
+
+
+def difference(each: Difference) -> str:
+  """One row of a comparison for people."""
+  types = [kind for kind in (each.a_dtype, each.b_dtype) if kind]
+  dtypes = ' and '.join(dict.fromkeys(types))
+  said = f'{each.key}: {each.kind}'
+  if each.kind == 'shape':
+    return f'{said} {each.a} and {each.b}, {dtypes}'
+  if each.kind == 'dtype':
+    return f'{said} {dtypes}'
+  if each.kind == 'values':
+    return (
+      f'{said} {each.a} {dtypes} differ by at most {each.largest:.3g}, '
+      f'{each.relative:.2%} of the size of A'
+    )
+  return f'{said} {each.a or each.b} {dtypes}'
