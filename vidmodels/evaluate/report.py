@@ -10,8 +10,8 @@ from vidmodels.evaluate.averaging import Answers
 from vidmodels.evaluate.bootstrap import Bootstrap
 from vidmodels.evaluate.scored import About
 
-# What a line shows, of each kind of labels; `action_top1` before its heads'.
-_HEADLINES = ('top1', 'top5', 'action_top1', 'hit1', 'map')
+# What a line shows, of each kind of labels; of heads, each one's top-1 too.
+_HEADLINES = ('top1', 'top5', 'hit1', 'map')
 _WORDS = {'top': 'top-', 'hit': 'hit@', 'map': 'mAP', 'mean_class': 'per class'}
 
 
@@ -77,7 +77,11 @@ class Report:
 
   def line(self) -> str:
     """What was measured, for people."""
-    shown = [_said(n, v) for n, v in self.metrics.items() if n in _HEADLINES]
+    shown = [
+      _said(name, value)
+      for name, value in self.metrics.items()
+      if name in _HEADLINES or ('/' not in name and name.endswith('_top1'))
+    ]
     whole = f' (official {self.expected})' if self.expected else ''
     return (
       f'{self.name}: {", ".join(shown) or "no labels, scores only"} of '

@@ -182,14 +182,15 @@ class Scored:
     """Writes an npz of logits, label, video and about; whole or not at all."""
     about = {'format': FORMAT, **self.about.to_json()}
     buffer = io.BytesIO()
-    np.savez_compressed(
+    # Not compressed: floats lose a tenth, and 1 GB would take minutes.
+    np.savez(
       buffer,
       logits=self.logits_RVK,
       label=self.label_Rx,
       video=np.array(self.videos, np.str_),
       about=np.array(json.dumps(about, ensure_ascii=False)),
     )
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getbuffer())
 
   @classmethod
   def load(cls, path: str | pathlib.Path) -> Self:
