@@ -40,6 +40,7 @@ def clip(
   frames=3,
   name=b'a/v.mp4',
   start=0,
+  end=None,
   audio=None,
   seed=0,
 ):
@@ -49,7 +50,7 @@ def clip(
     'clip/label/text': bytes_feature(*texts),
     'video/filename': bytes_feature(name),
     'clip/start/timestamp': ints(start),
-    'clip/end/timestamp': ints(start + 300_000),
+    'clip/end/timestamp': ints(start + 300_000 if end is None else end),
     'caption/string': bytes_feature(b'somebody runs'),
   }
   lists = {'image/encoded': [bytes_feature(j) for j in jpegs(frames, seed)]}
@@ -274,6 +275,28 @@ def test_a_record_that_is_no_record_is_told_and_ends_nothing(tmp_path):
     else:
       outcomes.add(manifest.count)
   assert outcomes == {'told', 1}
+
+
+@pytest.mark.parametrize(
+  ('start', 'end', 'frames', 'padded'),
+  [
+    (1.0, 3.0, 30, 1),  # as DMVR's script does it: 10 of them are copies
+    (1.0, 3.0, 20, 0),
+    (0.0, 2.0, 20, 0),
+    (4.0, 6.0, 60, 1),
+    (4.0, 6.0, 50, 0),  # 25 a second
+  ],
+)
+def test_frozen_starts_are_counted_and_told(
+  tmp_path, capsys, start, end, frames, padded
+):
+  times = {'start': round(start * 1e6), 'end': round(end * 1e6)}
+  write(tmp_path, [clip(frames=frames, **times)], count=1)
+  manifest = foreign.index(tmp_path, 'val', CLASSES)
+  assert manifest.options['padded'] == padded
+  assert main(['inspect', str(tmp_path)]) == 0
+  said = 'before their start: 1;' in capsys.readouterr().out
+  assert said == bool(padded)
 
 
 def test_the_command_indexes_and_says_what_there_is(tmp_path, capsys):

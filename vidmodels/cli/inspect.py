@@ -92,6 +92,12 @@ def _page(found: dict) -> None:
     )
     print(f'  keys: {", ".join(sorted(split["keys"]))}')
     print(f'  labels: {_counts(split["labels"])}')
+    if split['options'].get('padded'):
+      print(
+        '  clips that begin with copies of their first frame, 10 for each '
+        f"second before their start: {split['options']['padded']}; DMVR's "
+        'script makes such; write them anew with `vidmodels prepare`'
+      )
     for video, reason in split['lost'][:10]:
       print(f'  lost {video}: {reason}')
   for split, count in found.get('verified', {}).items():

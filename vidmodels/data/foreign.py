@@ -62,6 +62,10 @@ def index(
     task: what the labels are.
     flip: what a mirror does to the labels; 'forbid' by default.
 
+  Returns:
+    The manifest; its option `padded` counts the clips that DMVR's script began
+    with frozen frames.
+
   Raises:
     InputError: if there are no such shards, one is corrupt, a label does not
       fit the class list or the task, or the folder has another list.
@@ -72,6 +76,11 @@ def index(
     raise InputError(
       f'{folder} has no shards of {split!r}; wanted files as '
       f'{split}-00000-of-00032, with or without .tfrecord; check --split'
+    )
+  if not any(path.stat().st_size for path in paths):
+    raise InputError(
+      f'the {len(paths)} shards of {split!r} in {folder} are empty; wanted '
+      'records in them'
     )
   others = set(splits(folder)) - {split}
   have = ClassList.load(folder / CLASSES_FILE) if others else None
@@ -87,11 +96,6 @@ def index(
   task.parts(len(classes))
   tally = _Tally(classes, task)
   found = tuple(_index_shard(path, tally) for path in paths)
-  if not tally.names:
-    raise InputError(
-      f'the {len(paths)} shards of {split!r} in {folder} are empty; wanted '
-      'records in them'
-    )
   classes.save(folder / CLASSES_FILE)
   manifest = Manifest(
     split=split,
@@ -99,7 +103,7 @@ def index(
     classes_sha256=classes.sha256,
     flip=flip,
     listed=len(tally.names),
-    options={'source': 'indexed'},
+    options={'source': 'indexed', 'padded': tally.padded},
     labels=tuple(tally.labels.tolist()),
     task=task,
   )
@@ -117,6 +121,7 @@ class _Tally:
   again: collections.Counter = dataclasses.field(
     default_factory=collections.Counter
   )
+  padded: int = 0
 
   def __post_init__(self):
     self.labels = np.zeros(len(self.classes), np.int64)
@@ -126,6 +131,7 @@ class _Tally:
     self.task.check(record.labels, len(self.classes))
     _check_texts(record, self.classes)
     self.labels[list(record.labels)] += 1
+    self.padded += _padded(record)
     name = record.video or 'unnamed'
     while name in self.names:
       # Results are kept by name: two clips of one name would become one.
@@ -158,6 +164,16 @@ def _records(
       yield records.parse(raw)
     except InputError as e:
       raise InputError(f'{path} at offset {offset}: {e}') from e
+
+
+def _padded(record: records.Record) -> bool:
+  """Whether DMVR's script put copies of the first frame before the clip.
+
+  At 10 frames a second it writes those of 0 to `end`, not of `start` to `end`.
+  """
+  n, start, end = len(record.frames), record.start_us, record.end_us
+  tenths, late = end / 100_000, start / 100_000
+  return not record.timed and late >= 2 and abs(n - tenths) < 2
 
 
 def _check_texts(record: records.Record, classes: ClassList) -> None:
