@@ -141,16 +141,18 @@ def read_csv(
       line, last = last + 1, reader.line_num
       if len(fields) < 2 and not ''.join(fields).strip():
         continue  # an empty line
-      if header is None:
+      spans, is_header = last - line + 1, header is None
+      if is_header:
         header = _header(path, fields, columns, what, text)
-        continue
-      if len(fields) != len(header) or (last != line and not multiline):
+      fits = spans == 1 or (multiline and not is_header)
+      if not fits or len(fields) != len(header):
         raise InputError(
-          f'{path} line {line} has {len(fields)} fields on {last - line + 1} '
-          f'lines; wanted {len(header)} on one, as the header; a quote is '
-          'lost or the line is cut: get the file again'
+          f'{path} line {line} has {len(fields)} fields on {spans} lines; '
+          f'wanted {len(header)} on one, as the header; a quote is lost or the '
+          'line is cut: get the file again'
         )
-      rows.append((line, dict(zip(header, fields, strict=True))))
+      if not is_header:
+        rows.append((line, dict(zip(header, fields, strict=True))))
   except csv.Error as e:
     raise InputError(
       f'{path} line {reader.line_num} is no csv ({e}); get the file again'

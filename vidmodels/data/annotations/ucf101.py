@@ -81,6 +81,7 @@ def _row(text: str, names: Names, files: VideoFiles, *, numbered: bool) -> Row:
       f'{" 1" if numbered else ""}`; it looks like {looks_like(text)}'
     )
   folder, file, number = match.groups()
+  reading.clip_name(file)
   label = names.label(folder)
   if number is None and numbered:
     raise InputError(f'{text[:80]!r} has no label; wanted a training list')
