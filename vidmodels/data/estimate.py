@@ -167,7 +167,7 @@ def estimate(
   )
   found = sources.read(spec, need_videos=False)
   listing = found.listing
-  policy = sources.flip_of(flip, listing) or listing.flip or FlipPolicy()
+  policy = sources.flip_of(flip, spec, listing) or listing.flip or FlipPolicy()
   rows = listing.rows
   costs = _costs(rows if spec.kind == 'own' or videos else (), options)
   lengths = [row.end_s - row.start_s for row in rows if row.end_s is not None]

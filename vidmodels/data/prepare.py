@@ -114,7 +114,7 @@ def prepare(
   bound = unfinished.bound_classes(out, split)
   found = sources.read(spec, default=bound)
   _check_classes(out, found.listing.classes, bound)
-  flip = sources.flip_of(flip, found.listing)
+  flip = sources.flip_of(flip, spec, found.listing)
   run = _Run(out, spec, found, options, shards)
   manifest = unfinished.claim(
     out, split, run.identity, overwrite=overwrite, resume=resume

@@ -149,25 +149,25 @@ def read(
 
 
 def flip_of(
-  asked: FlipPolicy | str | None, listing: Listing
+  asked: FlipPolicy | str | None, spec: Spec, listing: Listing
 ) -> FlipPolicy | None:
-  """The flip policy that the user asked for; 'swap' is the data set's own.
+  """The flip policy that the user asked for; None if nothing was said.
+
+  Args:
+    asked: the policy, or its text; 'swap' alone means the data set's own pairs.
+    spec: of which source.
+    listing: what was read of it.
 
   Raises:
-    InputError: if its data set has no pairs, or a class is unknown.
+    InputError: if the source has no pairs of its own, or a class is unknown.
   """
   if asked is None:
     return None
-  if asked == 'swap':
-    if listing.flip is None or listing.flip.kind != 'swap':
-      raise InputError(
-        'flip policy swap came without pairs and the source names none; '
-        'wanted swap:left=right,...'
-      )
-    return listing.flip
-  policy = FlipPolicy.parse(asked) if isinstance(asked, str) else asked
-  policy.check(listing.classes)
-  return policy
+  if isinstance(asked, str):
+    own = datasets.find(spec.source).mirror if spec.kind == 'dataset' else ()
+    asked = FlipPolicy.parse(asked, own)
+  asked.check(listing.classes)
+  return asked
 
 
 def _refuse(spec: Spec, names: Sequence[str], why: str) -> None:
