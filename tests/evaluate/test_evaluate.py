@@ -117,7 +117,7 @@ def test_a_view_that_is_missing_or_doubled_is_an_error(records):
   good = ViewScores(
     index_R=order // 2,
     view_R=order % 2,
-    label_R=order // 2 % 3,
+    label_Rx=order // 2 % 3,
     logits_RK=np.stack([order, -order, order * 0], -1).astype(np.float32),
   )
   scored = run.by_video(good, records=opened, about=about, file='')

@@ -106,7 +106,7 @@ def by_video(
   logits = found.logits_RK[order]
   return Scored(
     logits_RVK=logits.reshape(videos, views, -1),
-    label_Rx=found.label_R[order][::views],
+    label_Rx=found.label_Rx[order][::views],
     videos=tuple(records.video(i) for i in range(videos)),
     about=about,
     file=file,

@@ -25,13 +25,13 @@ class ViewScores:
   Attributes:
     index_R: record number of the view's video.
     view_R: number of the view within its video.
-    label_R: class index of the video.
+    label_Rx: labels of its video, as the batch has them.
     logits_RK: float32 scores.
   """
 
   index_R: np.ndarray
   view_R: np.ndarray
-  label_R: np.ndarray
+  label_Rx: np.ndarray
   logits_RK: np.ndarray
 
 

@@ -85,13 +85,13 @@ def clip_scores(
   mAP is the mean over the classes that the split has.
   """
   logits_BK = jnp.asarray(found.logits_RK)
-  label_Bx = jnp.asarray(found.label_R)
+  label_Bx = jnp.asarray(found.label_Rx)
   loss_B = losses.of(logits_BK, label_Bx, task=task)
   pairs = metrics.clip_metrics(
     logits_BK, label_Bx, loss_B, jnp.ones(len(label_Bx)), task=task
   )
   values = metrics.divide(pairs)
   if task.kind != 'single':
-    ranked = average_precision.mean_ap(found.logits_RK, found.label_R)
+    ranked = average_precision.mean_ap(found.logits_RK, found.label_Rx)
     values['map'] = ranked.value
   return {f'val_clip/{k}': v for k, v in values.items()}
