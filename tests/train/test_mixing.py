@@ -34,6 +34,13 @@ def is_mixup(found: mixing.Draw) -> np.ndarray:
   return (weight.min(1) == weight.max(1)) & (found.share > 0)
 
 
+def covered(share: float, length: int) -> np.ndarray:
+  """How often each row is in a box, by all places of the box's middle."""
+  half = int(length * np.sqrt(share)) // 2
+  i, middle = np.arange(length)[:, None], np.arange(length)
+  return ((middle - half <= i) & (i < middle + half)).mean(1)
+
+
 @pytest.mark.parametrize('alpha', [0.8, 3.0])
 def test_mixups_share_is_beta_and_the_same_everywhere(alpha):
   found = draws(mixup=alpha)
@@ -52,8 +59,11 @@ def test_cutmixs_label_follows_the_true_area_of_its_box():
   weight = found.weight_HW
   assert set(np.unique(weight)) == {0.0, 1.0}
   np.testing.assert_allclose(weight.mean((1, 2)), found.share, atol=1e-6)
-  # Boxes lose what is beyond an edge: less than the half that was drawn.
-  assert 0.25 < found.share.mean() < 0.45
+  # With alpha 1 any share is as likely; boxes are even and lose their overhang.
+  areas = [covered(s, H).mean() * covered(s, W).mean()
+           for s in np.linspace(0, 1, 2001)]  # fmt: skip
+  error = found.share.std() / np.sqrt(N)
+  assert abs(found.share.mean() - np.mean(areas)) < 4 * error
   for axis in (1, 2):  # a rectangle: rows and columns in one piece
     line = weight.max(axis)
     assert (abs(np.diff(line, axis=1, prepend=0, append=0)).sum(1) <= 2).all()
@@ -68,12 +78,8 @@ def test_a_box_is_as_large_as_its_share_and_anywhere(share):
   keys = jax.random.split(jax.random.key(1), N)
   boxes = np.asarray(jax.jit(jax.vmap(one))(keys))
   for length, line in ((H, boxes.max(2)), (W, boxes.max(1))):
-    side = int(length * np.sqrt(share)) // 2 * 2
-    assert line.sum(1).max() == side
-    # How often a row is covered, by all places of the middle.
-    i, middle = np.arange(length)[:, None], np.arange(length)
-    inside = (middle - side // 2 <= i) & (i < middle + side // 2)
-    for rate, wanted in zip(line.mean(0), inside.mean(1), strict=True):
+    assert line.sum(1).max() == int(length * np.sqrt(share)) // 2 * 2
+    for rate, wanted in zip(line.mean(0), covered(share, length), strict=True):
       assert abs(rate - wanted) < 5 * np.sqrt(0.25 / N)
 
 

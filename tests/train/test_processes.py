@@ -19,6 +19,8 @@ from vidmodels.typing import InputError
 REPO = pathlib.Path(__file__).resolve().parents[2]
 CHANGES = dict(
   optim__steps=3,
+  mix__mixup=0.8,
+  mix__cutmix=1.0,
   model__layers=1,
   model__drop_path=0.2,
   log__every=1,

@@ -4,6 +4,7 @@ Variants that are the same program at this size are trained once. The first of
 a family is in the fast lane, the others are slow.
 """
 
+import dataclasses
 import functools
 
 import fake
@@ -15,6 +16,7 @@ import sixth
 
 from vidmodels import config as cfg
 from vidmodels.cli import main
+from vidmodels.data.task import Task
 from vidmodels.train import build
 from vidmodels.train.mesh import batch_sharding
 
@@ -42,14 +44,29 @@ def programs() -> list:
   return found
 
 
-def batches(config: cfg.Config, steps: int):
+def heads_of(config: cfg.Config) -> Task:
+  """One class, or one of each group that the model answers apart."""
+  sizes = config.model.get('groups', ())
+  return Task(heads=tuple((f'head{i}', n) for i, n in enumerate(sizes)))
+
+
+def labels(task: Task, rng: np.random.Generator) -> np.ndarray:
+  """What a random clip of a task's data set has in a batch."""
+  K = shrink.CLASSES
+  if task.kind == 'single':
+    parts = task.parts(K).values()
+    return task.row([rng.integers(p.start, p.stop) for p in parts], K)
+  return task.row(rng.choice(K, rng.integers(1, K), replace=False), K)
+
+
+def batches(config: cfg.Config, steps: int, task: Task):
   """Random clips, as the pipeline would hand them over."""
   rng, clip = np.random.default_rng(0), config.clip
   for _ in range(steps):
     shape = (config.batch, clip.frames, clip.size, clip.size, 3)
     yield {
       'video': rng.integers(0, 256, shape, np.uint8),
-      'label': rng.integers(0, shrink.CLASSES, config.batch, np.int32),
+      'label': np.stack([labels(task, rng) for _ in range(config.batch)]),
       'mask': np.ones(config.batch, np.float32),
     }
 
@@ -60,19 +77,21 @@ def quickly(function, *args, **options):
   return made.compile(compiler_options={'xla_backend_optimization_level': 0})
 
 
-def train(config: cfg.Config, steps: int = 2):
+def train(config: cfg.Config, steps: int = 2, task: Task | None = None):
   """The first weights, the last state, and the losses between."""
+  task = task or heads_of(config)
   run = build.build(
     config,
     classes=shrink.CLASSES,
     examples=100 * config.batch,
+    task=task,
     devices=jax.devices()[: shrink.SHARDS],
   )
   now = quickly(run.init, out_shardings=run.shardings)()
   first = jax.device_get(now.params)
   update, losses = None, []
   with jax.set_mesh(run.mesh):
-    for batch in batches(config, steps):
+    for batch in batches(config, steps, task):
       batch = jax.device_put(batch, batch_sharding(run.mesh))
       update = update or quickly(run.train_step(), now, batch)
       now, pairs = update(now, batch)
@@ -99,6 +118,43 @@ def test_a_recipe_takes_two_steps(name):
   ]
   # Some are behind a projection that starts at zero and move a step later.
   assert np.mean(moved) > 0.5
+
+
+TASKS = (Task(heads=(('verb', 2), ('noun', 3))), Task('multi'), Task('any'))
+
+
+def kinds_of_labels() -> list:
+  """Every family with every kind of label; few are fast."""
+  firsts = {}
+  for name in shrink.published():
+    firsts.setdefault(name.partition(':')[0], name)
+  fast = [('demo', TASKS[0]), ('demo', TASKS[1])]
+  return [
+    pytest.param(
+      name,
+      task,
+      id=f'{name}-{"heads" if task.heads else task.kind}',
+      marks=[] if (name, task) in fast else [pytest.mark.slow],
+    )
+    for name in (*firsts.values(), 'xvit:epic100')
+    for task in TASKS
+    if task.heads or name in firsts.values()
+  ]
+
+
+@pytest.mark.parametrize(('name', 'task'), kinds_of_labels())
+def test_every_family_trains_on_every_kind_of_label(name, task):
+  config = small(name)
+  if task.kind == 'multi':
+    plain = dataclasses.replace(config.loss, label_smoothing=0.0)
+    config = dataclasses.replace(config, loss=plain)
+  first, last, losses = train(config, task=task)
+  assert np.isfinite(losses).all()
+  at_random = {'single': np.log(2) + np.log(3), 'multi': np.log(2)}
+  wanted = at_random.get(task.kind, np.log(shrink.CLASSES))
+  assert 0.2 * wanted < losses[0] < 4 * wanted
+  moved = jax.tree.map(lambda a, b: (a != b).any(), first, last.params)
+  assert np.mean(jax.tree.leaves(moved)) > 0.5
 
 
 def test_every_published_recipe_has_a_legal_small_size():
