@@ -36,12 +36,7 @@ def engine(
       f'--engine=beam needs Apache Beam, which does not import here ({e}); '
       'wanted: pip install "vidmodels[beam]", or pip install apache-beam'
     ) from e
-  wrong = [option for option in options if not option.startswith('--')]
-  if wrong:
-    raise InputError(
-      f'Beam options {wrong} came; wanted --name=value each, as in '
-      '--beam-options="--direct_num_workers=2"'
-    )
+  _check_options(options)
   flags = [*options, *([f'--runner={runner}'] if runner else [])]
   pipeline_options = PipelineOptions(flags)
   try:
@@ -65,6 +60,15 @@ def engine(
       )
 
   return write
+
+
+def _check_options(options: Sequence[str]) -> None:
+  wrong = [option for option in options if not option.startswith('--')]
+  if wrong:
+    raise InputError(
+      f'Beam options {wrong} came; wanted --name=value each, as in '
+      '--beam-options="--direct_num_workers=2"'
+    )
 
 
 def absolute(job: Job) -> Job:

@@ -4,12 +4,13 @@ Every file is decoded to its end by the code that `prepare` uses, so what is
 fine here is a record there; or files are only looked for, which is fast.
 """
 
+import itertools
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 from vidmodels.data import cuts, parallel, parts, sources
-from vidmodels.data.classes import ClassList
 from vidmodels.data.container import BadVideo, look
 from vidmodels.data.decode import VideoInfo
 from vidmodels.data.pictures import Picture
@@ -26,51 +27,30 @@ _Found = tuple[int, str, int, int]
 def check(
   source: str | os.PathLike[str],
   *,
-  split: str = 'train',
-  annotations: str | os.PathLike[str] | None = None,
-  videos: str | os.PathLike[str] | None = None,
-  classes: ClassList | None = None,
-  root: str | os.PathLike[str] | None = None,
-  labels: str | None = None,
-  limit: int = 0,
   decode: bool = True,
   out: str | os.PathLike[str] | None = None,
   workers: int = 0,
   progress: parallel.Progress | None = None,
+  **said: Any,
 ) -> Report:
   """Decodes every clip of a source, or only looks for its files.
 
   Args:
     source: a data set's name, a folder per class, or a list.
-    split: of the data set.
-    annotations: its official file or folder.
-    videos: the folder with its videos.
-    classes: what labels refer to.
-    root: what the paths of a list are relative to.
-    labels: of a list: 'single', 'multi' or 'any'.
-    limit: only the first clips, so many; 0 for all.
     decode: False to look for the files only.
     out: where to write the bad ones, `clip<tab>reason` on each line; a file
       without a line if all are fine.
     workers: processes; 0 for one a CPU.
     progress: called with clips done, clips listed, and the clip done last, as
       'bad <clip>: <reason>' if it gives no frame.
+    **said: what else is said of the source; see `sources.Spec`.
 
   Raises:
     InputError: if the source cannot be read.
   """
   if out is not None:
     check_place(pathlib.Path(out))  # before hours of decoding
-  spec = sources.Spec(
-    source=os.fspath(source),
-    split=split,
-    annotations=annotations,
-    videos=videos,
-    classes=classes,
-    root=root,
-    labels=labels,
-    limit=limit,
-  )
+  spec = sources.Spec(source=os.fspath(source), **said)
   found = sources.read(spec)
   if isinstance(found, sources.Tfds):
     raise InputError(
@@ -78,26 +58,19 @@ def check(
     )
   rows = found.listing.rows
   groups = parts.groups_of(rows)
-  results = sorted(
-    result
-    for some in parallel.run(
-      _decode_files if decode else _look_for_files,
-      [
-        groups[i : i + _FILES_A_JOB]
-        for i in range(0, len(groups), _FILES_A_JOB)
-      ],
-      workers=workers if decode else 1,
-      total=len(rows),
-      progress=progress,
-    )
-    for result in some
+  some = parallel.run(
+    _decode_files if decode else _look_for_files,
+    [groups[i : i + _FILES_A_JOB] for i in range(0, len(groups), _FILES_A_JOB)],
+    workers=workers if decode else 1,
+    total=len(rows),
+    progress=progress,
   )
-  report = _report(spec, found, results, decoded=decode)
+  results = sorted(itertools.chain.from_iterable(some))
   if out is not None:
     bad = [(rows[i].video, why) for i, why, _, _ in results if why]
     lines = [f'{video}\t{why}\n' for video, why in bad]
     write_atomically(pathlib.Path(out), ''.join(lines).encode())
-  return report
+  return _report(spec, found, results, decoded=decode)
 
 
 def _report(

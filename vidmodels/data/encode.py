@@ -9,8 +9,8 @@ import numpy as np
 
 from vidmodels.data import cuts, pictures, records
 from vidmodels.data.annotations import Row
-from vidmodels.data.decode import BadVideo, VideoInfo
-from vidmodels.data.pictures import Picture
+from vidmodels.data.decode import BadVideo
+from vidmodels.data.pictures import Picture, Still
 from vidmodels.typing import InputError
 
 # Some containers round stamps to a millisecond; a frame may be that late.
@@ -26,11 +26,25 @@ class Options:
     short_side: frames are shrunk to it, pixels; smaller ones stay; 0 keeps all.
     quality: of the JPEGs, 1 to 100.
     fps: frames a second to resample to by time stamps; 0 keeps every frame.
+
+  Raises:
+    InputError: if one is out of its range.
   """
 
   short_side: int = 0
   quality: int = 95
   fps: float = 0.0
+
+  def __post_init__(self):
+    wrong = None
+    if not 1 <= self.quality <= 100:
+      wrong = f'JPEG quality {self.quality} came; wanted 1 to 100'
+    elif self.short_side < 0:
+      wrong = f'short side {self.short_side} came; wanted 0 (keep) or more'
+    elif not 0 <= self.fps <= 1000:
+      wrong = f'{self.fps:g} fps came; wanted 0 (keep) to 1000'
+    if wrong:
+      raise InputError(wrong)
 
 
 def make_records(
@@ -52,7 +66,7 @@ def make_records(
     and frames that did not decode whole; by the end of the clips.
   """
   wanted = [cuts.of_row(row) for row in rows]
-  make = lambda i, info: _Jpegs(info, options)
+  make = lambda i, info: _Jpegs(info.width, info.height, info.fps, options)
   for i, clip, damage in cuts.read(path, wanted, make):
     if isinstance(clip, BadVideo):
       yield i, clip, 0
@@ -91,46 +105,30 @@ def from_frames(
       f'{options.fps:g} fps were asked of {video}, whose own rate nobody says; '
       'wanted 0 fps (keep every frame)'
     )
-  size = pictures.shrunk(*frames_THWC.shape[2:0:-1], options.short_side)
-  times = [round(t * 1e6 / fps) if fps else 0 for t in range(len(frames_THWC))]
-  timed = zip(frames_THWC, times, strict=True)
-  if options.fps:
-    timed = resample(timed, fps=options.fps, source_fps=fps)
-  jpegs, times_us, before = [], [], None
-  for frame_HWC, time_us in timed:
-    same = frame_HWC is before
-    jpegs.append(
-      jpegs[-1] if same else pictures.jpeg(frame_HWC, size, options.quality)
-    )
-    times_us.append(time_us)
-    before = frame_HWC
-  fps = options.fps or fps
-  times_n = np.asarray(times_us, np.int64)
-  return records.Record(
-    frames=jpegs,
-    timestamps_us=times_n if fps else np.full_like(times_n, records.UNTIMED),
-    fps=fps,
-    height=size[1],
-    width=size[0],
-    labels=labels,
-    label_texts=label_texts,
-    video=video,
-    end_us=times_us[-1] + round(1e6 / fps) if fps else 0,
-  )
+  clip = _Jpegs(*frames_THWC.shape[2:0:-1], fps or 1.0, options)
+  for t, frame_HWC in enumerate(frames_THWC):
+    clip.add(Still(frame_HWC), round(t * 1e6 / fps) if fps else 0)
+  row = Row(path=pathlib.Path(), video=video, labels=labels)
+  record = clip.record(row, label_texts)
+  if fps:
+    return record
+  untimed_n = np.full(len(record.frames), records.UNTIMED, np.int64)
+  return dataclasses.replace(record, timestamps_us=untimed_n, fps=0.0, end_us=0)
 
 
 class _Jpegs:
   """A clip under way: the JPEGs of its frames, all or at a chosen rate."""
 
-  def __init__(self, info: VideoInfo, options: Options):
-    self._size = pictures.shrunk(info.width, info.height, options.short_side)
-    self._header_fps = info.fps
+  def __init__(self, width: int, height: int, fps: float, options: Options):
+    """Starts a clip of frames of a size, at a rate by the header."""
+    self._size = pictures.shrunk(width, height, options.short_side)
+    self._header_fps = fps
     self._options = options
     self._jpegs: list[bytes] = []
     self._times_us: list[int] = []
     self._resampler = Resampler(options.fps) if options.fps else None
 
-  def add(self, picture: Picture, time_us: int) -> None:
+  def add(self, picture: Picture | Still, time_us: int) -> None:
     """Takes the next frame."""
     if self._resampler is None:
       self._keep(picture, time_us)
@@ -138,7 +136,7 @@ class _Jpegs:
     for shown, shown_us in self._resampler.push(picture, time_us):
       self._keep(shown, shown_us)
 
-  def _keep(self, picture: Picture, time_us: int) -> None:
+  def _keep(self, picture: Picture | Still, time_us: int) -> None:
     self._jpegs.append(picture.jpeg(self._size, self._options.quality))
     self._times_us.append(time_us)
 

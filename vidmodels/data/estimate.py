@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from vidmodels.data import encode, parallel, pictures, prepare, sources
+from vidmodels.data import encode, parallel, pictures, sources
 from vidmodels.data.annotations import Row
-from vidmodels.data.classes import ClassList
 from vidmodels.data.container import BadVideo
 from vidmodels.data.decode import VideoInfo, read_video
 from vidmodels.data.flip import FlipPolicy
@@ -124,64 +123,43 @@ class Estimate:
 def estimate(
   source: str | os.PathLike[str],
   *,
-  split: str = 'train',
-  annotations: str | os.PathLike[str] | None = None,
-  videos: str | os.PathLike[str] | None = None,
-  classes: ClassList | None = None,
-  root: str | os.PathLike[str] | None = None,
-  labels: str | None = None,
-  limit: int = 0,
   flip: FlipPolicy | str | None = None,
   options: encode.Options | None = None,
   workers: int = 0,
+  **said: Any,
 ) -> Estimate:
   """Reads a source as `prepare` would, and writes nothing.
 
   Args:
     source: a data set's name, a folder per class, a list, or `tfds:NAME`.
-    split: name of the split.
-    annotations: the data set's official file or folder.
-    videos: the folder with its videos; not needed.
-    classes: what labels refer to.
-    root: what the paths of a list are relative to.
-    labels: of a list: 'single', 'multi' or 'any'.
-    limit: only the first clips, so many; 0 for all.
     flip: what a mirror does to the labels, to see whether it fits.
     options: of the records.
     workers: processes; 0 for one a CPU.
+    **said: what else is said of the source; see `sources.Spec`. A data set's
+      videos are not needed.
 
   Raises:
-    InputError: as `prepare` for its source and options.
+    InputError: as `prepare` for its source.
   """
+  spec = sources.Spec(source=os.fspath(source), **said)
   options = options or encode.Options()
-  prepare.check_options(split, options, 0, 1.0)
-  spec = sources.Spec(
-    source=os.fspath(source),
-    split=split,
-    annotations=annotations,
-    videos=videos,
-    classes=classes,
-    root=root,
-    labels=labels,
-    limit=limit,
-  )
   found = sources.read(spec, need_videos=False)
-  listing = found.listing
+  listing, rows = found.listing, found.listing.rows
   policy = sources.flip_of(flip, spec, listing) or listing.flip or FlipPolicy()
-  rows = listing.rows
-  costs = _costs(rows if spec.kind == 'own' or videos else (), options)
+  there = spec.kind == 'own' or spec.videos is not None
+  costs = _costs(rows if there else (), options)
   lengths = [row.end_s - row.start_s for row in rows if row.end_s is not None]
   seconds = sum(lengths) + (found.clips - len(lengths)) * costs.seconds
   frames = round(seconds * costs.fps)
   workers = parallel.count(workers, found.clips)
   return Estimate(
-    split=split,
+    split=spec.split,
     rows=found.clips,
     classes=len({label for row in rows for label in row.labels}),
     all_classes=len(listing.classes),
     videos=len({row.path for row in rows}) if rows else found.clips,
     expected=listing.expected,
-    limit=limit,
+    limit=spec.limit,
     timed=len(lengths),
     duration_s=_spread(lengths),
     seconds=round(seconds, 2),

@@ -65,6 +65,21 @@ class Picture:
       raise BadVideo(f'{frame.format.name} frames cannot become RGB') from e
 
 
+@dataclasses.dataclass(eq=False)
+class Still:
+  """A frame that is RGB already, to be used as a `Picture` is."""
+
+  frame_HWC: np.ndarray
+
+  def __post_init__(self):
+    self._jpeg = b''
+
+  def jpeg(self, size: tuple[int, int], quality: int) -> bytes:
+    """As `Picture.jpeg`; the first size and quality are all it is made in."""
+    self._jpeg = self._jpeg or jpeg(self.frame_HWC, size, quality)
+    return self._jpeg
+
+
 def shrunk(width: int, height: int, short_side: int) -> tuple[int, int]:
   """(width, height) with a short side, pixels; never larger; 0 keeps them."""
   scale = min(1.0, short_side / min(width, height)) if short_side else 1.0

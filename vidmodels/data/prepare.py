@@ -10,31 +10,21 @@ import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import av
 import numpy as np
 
-from vidmodels.data import (
-  crashes,
-  encode,
-  parallel,
-  shard_jobs,
-  sources,
-  unfinished,
-)
+from vidmodels.data import encode, parallel, shard_jobs, sources, unfinished
 from vidmodels.data.annotations import Listing
 from vidmodels.data.classes import CLASSES_FILE, ClassList
 from vidmodels.data.flip import FlipPolicy
-from vidmodels.data.manifest import Manifest, Shard
+from vidmodels.data.manifest import Manifest
 from vidmodels.data.report import Report, report_path
 from vidmodels.data.shard_jobs import Job
-from vidmodels.data.tfrecord import shard_name, write_atomically
+from vidmodels.data.split_run import Run
+from vidmodels.data.tfrecord import write_atomically
 from vidmodels.typing import InputError
-
-CLIPS_A_SHARD = 64  # what a kill costs each worker at most
-_MOST_SHARDS = 1024
 
 # Runs `shard_jobs.write` on every job, anywhere that sees the same folders.
 Engine = Callable[[Sequence[Job]], None]
@@ -44,13 +34,6 @@ def prepare(
   source: str | os.PathLike[str],
   out: str | os.PathLike[str],
   *,
-  split: str = 'train',
-  annotations: str | os.PathLike[str] | None = None,
-  videos: str | os.PathLike[str] | None = None,
-  classes: ClassList | None = None,
-  root: str | os.PathLike[str] | None = None,
-  labels: str | None = None,
-  limit: int = 0,
   flip: FlipPolicy | str | None = None,
   short_side: int = 0,
   quality: int = 95,
@@ -62,6 +45,7 @@ def prepare(
   resume: bool = True,
   engine: Engine | None = None,
   progress: parallel.Progress | None = None,
+  **said: Any,
 ) -> Manifest:
   """Writes a split of records to `out`.
 
@@ -73,13 +57,6 @@ def prepare(
   Args:
     source: a data set's name, a folder per class, a list, or `tfds:NAME`.
     out: a folder; its splits share one class list.
-    split: name of the split.
-    annotations: the data set's official file or folder.
-    videos: the folder with its videos.
-    classes: what labels refer to.
-    root: what the paths of a list are relative to.
-    labels: of a list: 'single', 'multi' or 'any'.
-    limit: only the first clips, so many; 0 for all.
     flip: what a mirror does to the labels; 'swap' for the data set's pairs. If
       nothing was ever said, the data set's policy, or 'forbid'.
     short_side: frames are shrunk to it, pixels; 0 keeps their size.
@@ -93,31 +70,23 @@ def prepare(
     engine: writes the shards in place of processes here; see `beam.py`.
     progress: called with clips done, clips listed, and the clip done last, as
       'lost <clip>: <reason>' if it gave no record.
+    **said: what else is said of the source; see `sources.Spec`.
 
   Raises:
     InputError: if source, options and what `out` holds do not go together, or
       too many clips are lost, or all.
   """
+  spec = sources.Spec(source=os.fspath(source), **said)
   options = encode.Options(short_side=short_side, quality=quality, fps=fps)
-  check_options(split, options, shards, max_lost)
-  spec = sources.Spec(
-    source=os.fspath(source),
-    split=split,
-    annotations=annotations,
-    videos=videos,
-    classes=classes,
-    root=root,
-    labels=labels,
-    limit=limit,
-  )
+  check_options(spec.split, shards, max_lost)
   out = pathlib.Path(out)
-  bound = unfinished.bound_classes(out, split)
+  bound = unfinished.bound_classes(out, spec.split)
   found = sources.read(spec, default=bound)
   _check_classes(out, found.listing.classes, bound)
   flip = sources.flip_of(flip, spec, found.listing)
-  run = _Run(out, spec, found, options, shards)
+  run = Run(out, spec, found, options, shards)
   manifest = unfinished.claim(
-    out, split, run.identity, overwrite=overwrite, resume=resume
+    out, spec.split, run.identity, overwrite=overwrite, resume=resume
   )
   if manifest is None:
     found.listing.classes.save(out / CLASSES_FILE)
@@ -129,25 +98,18 @@ def prepare(
     _report_lost(out, manifest, max_lost)
   if flip is not None:
     manifest = dataclasses.replace(manifest, flip=flip)
-  report_of(found.listing, manifest, limit).save(report_path(out, split))
+  report = report_of(found.listing, manifest, spec.limit)
+  report.save(report_path(out, spec.split))
   manifest.save(out)
-  unfinished.release(out, split)
+  unfinished.release(out, spec.split)
   return manifest
 
 
-def check_options(
-  split: str, options: encode.Options, shards: int, max_lost: float
-) -> None:
+def check_options(split: str, shards: int, max_lost: float) -> None:
   """Raises InputError if an option is out of its range."""
   wrong = None
   if not re.fullmatch(r'\w[\w.]*', split):
     wrong = f'split {split!r}; wanted a name of letters, digits, _ and .'
-  elif not 1 <= options.quality <= 100:
-    wrong = f'JPEG quality {options.quality}; wanted 1 to 100'
-  elif options.short_side < 0:
-    wrong = f'short side {options.short_side}; wanted 0 (keep) or more pixels'
-  elif not 0 <= options.fps <= 1000:
-    wrong = f'{options.fps:g} fps; wanted 0 (keep) to 1000'
   elif not 0 <= shards <= 99_999:
     wrong = f'{shards} shards; wanted 0 (one per 64 clips) to 99999'
   elif not 0 <= max_lost <= 1:
@@ -182,114 +144,8 @@ def _check_classes(
     )
 
 
-class _Run:
-  """A split being written: its jobs, and what identifies it."""
-
-  def __init__(
-    self,
-    out: pathlib.Path,
-    spec: sources.Spec,
-    found: sources.Files | sources.Tfds,
-    options: encode.Options,
-    shards: int,
-  ):
-    self._out, self._spec, self._found = out, spec, found
-    self.clips = found.clips
-    self._options = options
-    auto = min(_MOST_SHARDS, -(-found.clips // CLIPS_A_SHARD))
-    self._parts = found.parts(shards or auto)
-    self.identity = dataclasses.asdict(options) | {
-      'shards': len(self._parts),
-      'limit': spec.limit,
-      'labels': found.listing.task.kind,
-      'rows_sha256': found.sha256,
-      'classes_sha256': found.listing.classes.sha256,
-    }
-
-  def jobs(self) -> list[Job]:
-    """All shards; files that crash a decoder are marked as such."""
-    out, split = self._out, self._spec.split
-    parts = crashes.marked(self._parts, unfinished.deadly(out, split))
-    return [
-      Job(
-        shard=out / shard_name(split, k, len(parts)),
-        note=unfinished.note_path(out, split, k),
-        marker=unfinished.marker_path(out, split, k),
-        part=part,
-        task=self._found.listing.task,
-        options=self._options,
-      )
-      for k, part in enumerate(parts)
-    ]
-
-  def left(self) -> list[Job]:
-    """The shards that are not there, the largest first.
-
-    So none is begun when all others have ended.
-    """
-    left = [
-      job for job in self.jobs() if not unfinished.is_done(job.shard, job.note)
-    ]
-    return sorted(left, key=lambda job: -len(job.part))
-
-  def blame(self) -> frozenset[str]:
-    """Tries alone what was being decoded when a worker died.
-
-    Returns:
-      The files that are to blame; remembered for the next `jobs`.
-    """
-    begun = unfinished.begun(self._out, self._spec.split)
-    deadly = crashes.deadly(self._parts, begun, self._options)
-    unfinished.sweep(self._out, self._spec.split)
-    if deadly:
-      unfinished.remember(self._out, self._spec.split, deadly)
-    return deadly
-
-  def manifest(self) -> Manifest:
-    """The manifest, from the notes of all shards."""
-    notes = [shard_jobs.read_note(job) for job in self.jobs()]
-    listing = self._found.listing
-    by_number = lambda key: sorted(
-      (tuple(entry) for note in notes for entry in note[key]),
-      key=lambda entry: entry[0],
-    )
-    labels = [label for note in notes for label in note['labels']]
-    options = {
-      **self.identity,
-      'source': self._spec.source,
-      'pyav': av.__version__,
-    }
-    counts = np.bincount(
-      np.asarray(labels, np.int64), minlength=len(listing.classes)
-    )
-    return Manifest(
-      split=self._spec.split,
-      shards=tuple(_shard(note) for note in notes),
-      classes_sha256=listing.classes.sha256,
-      flip=listing.flip or FlipPolicy(),
-      listed=self.clips,
-      lost=tuple((clip, why) for _, clip, why in by_number('lost')),
-      damaged=tuple((clip, n) for _, clip, n in by_number('damaged')),
-      options=options,
-      labels=tuple(counts.tolist()),
-      task=listing.task,
-      labelled=listing.labelled,
-      expected=listing.expected,
-      subsets=listing.subsets,
-      class_subsets=listing.class_subsets,
-    )
-
-
-def _shard(note: Mapping[str, Any]) -> Shard:
-  return Shard(
-    **{key: note[key] for key in ('name', 'count', 'bytes', 'sha256')},
-    offsets=np.asarray(note['offsets'], np.int64),
-    videos=tuple(note['videos']),
-  )
-
-
 def _write_here(
-  run: _Run, workers: int, progress: parallel.Progress | None
+  run: Run, workers: int, progress: parallel.Progress | None
 ) -> None:
   """Writes the shards in processes of this machine; outlives their crashes."""
   jobs = run.left()

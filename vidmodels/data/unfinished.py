@@ -110,16 +110,7 @@ def claim(
   if overwrite:
     _clear(out, split)
   elif manifest_path(out, split).exists():
-    manifest = Manifest.load(out, split)
-    _compare(out, split, manifest.options, identity)
-    for shard in manifest.shards:
-      path = out / shard.name
-      if not path.exists() or path.stat().st_size != shard.bytes:
-        raise InputError(
-          f'{path} is missing or has changed; wanted {shard.bytes} bytes; '
-          'restore it, or run again with --overwrite'
-        )
-    return manifest
+    return _complete(out, split, identity)
   elif run.exists() and not resume:
     raise InputError(
       f'{out} holds part of split {split!r}, which --no-resume leaves alone; '
@@ -136,6 +127,22 @@ def claim(
   write_atomically(run, json.dumps(dict(identity)).encode())
   remove_halves(out, split)
   return None
+
+
+def _complete(
+  out: pathlib.Path, split: str, identity: Mapping[str, Any]
+) -> Manifest:
+  """The manifest of a complete split, which must be the one meant."""
+  manifest = Manifest.load(out, split)
+  _compare(out, split, manifest.options, identity)
+  for shard in manifest.shards:
+    path = out / shard.name
+    if not path.exists() or path.stat().st_size != shard.bytes:
+      raise InputError(
+        f'{path} is missing or has changed; wanted {shard.bytes} bytes; '
+        'restore it, or run again with --overwrite'
+      )
+  return manifest
 
 
 def release(out: pathlib.Path, split: str) -> None:
