@@ -145,7 +145,9 @@ def test_unseen_participants_and_tail_classes_are_the_official_ones(folder):
     'unseen': ('P01_11_0', 'P01_11_1', 'P01_109_7')
   }
   official(folder, split='train')
-  assert read(folder, 'train').subsets == {}
+  train = read(folder, 'train')
+  assert train.subsets == {}
+  assert not any('unseen' in note for note in train.notes)
 
 
 def test_without_these_files_the_notes_say_what_there_will_be_no_result_of(
