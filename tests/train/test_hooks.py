@@ -69,3 +69,32 @@ def test_tensorboard_without_tensorflow_says_what_to_install(
   monkeypatch.delattr('clu.metric_writers', raising=False)
   with pytest.raises(InputError, match=r"pip install 'vidmodels\[tf\]'"):
     hooks.writers(tmp_path, tensorboard=True, start_step=0)
+
+
+@pytest.mark.parametrize(
+  ('metrics', 'said'),
+  [
+    ({'top1': 0.5}, 'loss 1.0000  clip top-1 50.0%  lr 1.00e-01'),
+    (
+      {'verb_top1': 0.75, 'action_top1': 0.25},
+      'loss 1.0000  clip action_top1 25.0%  lr 1.00e-01',
+    ),
+    ({'mixed_top1': 0.5}, 'loss 1.0000  clip mixed_top1 50.0%  lr 1.00e-01'),
+    ({}, 'loss 1.0000  lr 1.00e-01'),  # mAP is of a set, not of a clip
+  ],
+)
+def test_a_line_shows_the_accuracy_that_the_labels_have(metrics, said):
+  seen = []
+  log = hooks.StepLog(
+    writers=[],
+    every=1,
+    total=1,
+    batch=8,
+    learning_rate=lambda step: 0.1,
+    waited=lambda: 0.0,
+    saved=lambda: [],
+    report=lambda done, total, line: seen.append(line),
+  )
+  log.after(1, {k: (v, 1.0) for k, v in {'loss': 1.0, **metrics}.items()})
+  log.flush()
+  assert seen == [f'step 1/1  {said}']

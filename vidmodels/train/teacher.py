@@ -7,7 +7,7 @@ from jax.sharding import Mesh
 from vidmodels import config as cfg
 from vidmodels.data.classes import ClassList
 from vidmodels.train import trained
-from vidmodels.train.step import Teacher, normalise
+from vidmodels.train.objective import Teacher, normalise
 from vidmodels.typing import InputError
 
 
@@ -18,7 +18,7 @@ def load(
 
   Raises:
     InputError: if the teacher or the student scores no tokens, or if the
-      teacher's classes are others.
+      teacher's classes are others or more than one question.
   """
   has_head = getattr(student, 'token_head', False)
   if not config.loss.teacher:
@@ -36,6 +36,11 @@ def load(
   found = trained.load(config.loss.teacher, mesh=mesh)
   if different := classes.first_difference(found.classes):
     raise InputError(f'the teacher has other classes: {different}')
+  if found.task.kind == 'multi' or found.task.heads:
+    raise InputError(
+      f'the teacher in {config.loss.teacher} answers more than one question a '
+      'video; give one that answers a single one'
+    )
   if not hasattr(found.model, 'token_logits'):
     raise InputError(
       f'the teacher in {config.loss.teacher} is a {found.config.family}, which '

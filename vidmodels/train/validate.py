@@ -29,23 +29,13 @@ def make(
   split stops the run at once.
 
   Raises:
-    InputError: if the test split has other classes or another rate.
+    InputError: if the test split has other classes, another rate, labels of
+      another kind or none.
   """
   config = run.config
   if not config.log.validate:
     return lambda state: {}
-  records = RecordSet.open(config.data.dir, config.data.test)
-  different = trained_on.classes.first_difference(records.classes)
-  if different:
-    raise InputError(f'the test split has other classes: {different}')
-  ours, theirs = (
-    r.manifest.options.get('fps', 0.0) for r in (trained_on, records)
-  )
-  if ours != theirs and not clips.by_time(config.clip):
-    raise InputError(
-      f'the test split was prepared with --fps {theirs:g}, the training split '
-      f'with {ours:g}, and the recipe counts frames; prepare them alike'
-    )
+  records = _test_split(run, trained_on)
   views = dataclasses.replace(
     config.views,
     temporal=1,
@@ -75,6 +65,32 @@ def make(
     return clip_scores(found, run.task)
 
   return validate
+
+
+def _test_split(run: Run, trained_on: RecordSet) -> RecordSet:
+  """The records to validate on, if they are what the model is trained for."""
+  config = run.config
+  records = RecordSet.open(config.data.dir, config.data.test)
+  different = trained_on.classes.first_difference(records.classes)
+  if different:
+    raise InputError(f'the test split has other classes: {different}')
+  theirs = records.manifest
+  if theirs.task != run.task or not theirs.labelled:
+    kind = theirs.task.to_json() if theirs.labelled else 'not published'
+    raise InputError(
+      f'the labels of the split {config.data.test!r} are {kind}, those of the '
+      f'training split {run.task.to_json()}; set data.test to a split of the '
+      'same kind, or log.validate to 0'
+    )
+  ours, other = (
+    m.options.get('fps', 0.0) for m in (trained_on.manifest, theirs)
+  )
+  if ours != other and not clips.by_time(config.clip):
+    raise InputError(
+      f'the test split was prepared with --fps {other:g}, the training split '
+      f'with {ours:g}, and the recipe counts frames; prepare them alike'
+    )
+  return records
 
 
 def clip_scores(
