@@ -155,7 +155,9 @@ def estimate(
   return Estimate(
     split=spec.split,
     rows=found.clips,
-    classes=len({label for row in rows for label in row.labels}),
+    classes=len({label for row in rows for label in row.labels})
+    if rows
+    else len(listing.classes),
     all_classes=len(listing.classes),
     videos=len({row.path for row in rows}) if rows else found.clips,
     expected=listing.expected,
