@@ -206,6 +206,22 @@ def test_the_workdir_of_another_recipe_is_refused(records, unbroken):
     loop.train(changed, unbroken)
 
 
+def test_a_run_from_before_a_field_was_there_goes_on(
+  tmp_path, records, unbroken
+):
+  shutil.copytree(unbroken, tmp_path / 'old')
+  path = tmp_path / 'old/checkpoints/8/meta/metadata'
+  meta = json.loads(path.read_text())
+  del meta['config']['clip']['fps'], meta['config']['mix']
+  path.write_text(json.dumps(meta))
+  config = tiny.config(records, **CHANGES)
+  assert loop.train(config, tmp_path / 'old').step == 8
+  meta['config']['clip']['gone'] = 1  # then it is compared as it is
+  path.write_text(json.dumps(meta))
+  with pytest.raises(InputError, match=r'config.clip.gone: 1 -> None'):
+    loop.train(config, tmp_path / 'old')
+
+
 def test_a_checkpoint_under_another_number_is_refused(
   tmp_path, records, unbroken
 ):

@@ -106,7 +106,7 @@ def claim(
   if latest is not None:
     data = saved.read_json(latest, 'data')
     reached = data.pop('next_step')
-    config = saved.read_json(latest, 'meta')['config']
+    config = _filled(saved.read_json(latest, 'meta')['config'])
     changed = differences({'config': config, 'data': data}, ours)
     if changed:
       raise InputError(
@@ -125,6 +125,14 @@ def claim(
     multihost_utils.assert_equal(digest, 'the processes got other recipes')
   if jax.process_index() == 0:
     write_atomically(workdir / 'config.json', text)
+
+
+def _filled(config: Mapping[str, Any]) -> Mapping[str, Any]:
+  """A saved recipe with the fields that have come since, at their defaults."""
+  try:
+    return cfg.as_dict(cfg.check(config))
+  except InputError:  # a field is gone, or means something else now
+    return config
 
 
 def differences(theirs: Mapping, ours: Mapping) -> list[str]:
