@@ -212,7 +212,7 @@ def test_a_run_from_before_a_field_was_there_goes_on(
   shutil.copytree(unbroken, tmp_path / 'old')
   path = tmp_path / 'old/checkpoints/8/meta/metadata'
   meta = json.loads(path.read_text())
-  del meta['config']['clip']['fps'], meta['config']['mix']
+  del meta['config']['clip']['fps'], meta['config']['augment']['repeats']
   path.write_text(json.dumps(meta))
   config = tiny.config(records, **CHANGES)
   assert loop.train(config, tmp_path / 'old').step == 8
