@@ -8,7 +8,16 @@ import pytest
 import videos
 
 from vidmodels.cli import main
-from vidmodels.data import check, cuts, datasets, encode, parts, prepare, shards
+from vidmodels.data import (
+  check,
+  cuts,
+  datasets,
+  encode,
+  parts,
+  prepare,
+  records,
+  shards,
+)
 from vidmodels.data.annotations import Listing, Row
 from vidmodels.data.annotations.files import VideoFiles
 from vidmodels.data.annotations.official import Dataset
@@ -508,3 +517,27 @@ def test_without_a_place_to_write_nothing_is_written(tmp_path, capsys):
   code, _, err = run(['prepare', str(tmp_path)], capsys)
   assert code == 2
   assert '--out DIR' in err
+
+
+def test_a_dry_run_of_a_list_needs_no_file_either(tmp_path, capsys):
+  (tmp_path / 'list.txt').write_text('a.mp4 run\nb.mp4 sit\n')
+  found = json.loads(dry([tmp_path / 'list.txt', '--json'], capsys))
+  assert (found['rows'], found['classes'], found['videos']) == (2, 2, 2)
+  assert found['seconds'] == 20
+  argv = ['prepare', tmp_path / 'list.txt', '--out', tmp_path / 'out']
+  code, _, err = run(argv, capsys)
+  assert code == 2
+  assert 'none of the 2 files' in err
+
+
+def test_a_clip_that_is_too_large_for_a_record_is_lost(
+  official, folder, tmp_path, monkeypatch
+):
+  """A message of over 2 GiB cannot be written; here the bound is lower."""
+  monkeypatch.setattr(encode, '_MOST_BYTES', 6000)
+  manifest = make(official, folder, tmp_path, workers=1)
+  assert 1 <= manifest.count < 19
+  large = [why for _, why in manifest.lost if 'over 2 GB' in why]
+  assert len(large) == 19 - manifest.count
+  for record in records_of(tmp_path):
+    assert len(records.encode(record, TASK)) < 6000

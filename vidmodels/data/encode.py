@@ -13,6 +13,8 @@ from vidmodels.data.decode import BadVideo
 from vidmodels.data.pictures import Picture, Still
 from vidmodels.typing import InputError
 
+# A protobuf message holds 2 GiB; the rest of a record is small.
+_MOST_BYTES = 2**31 - 2**24
 # Some containers round stamps to a millisecond; a frame may be that late.
 _GRAIN_US = 1000
 _Frame = TypeVar('_Frame')
@@ -126,6 +128,7 @@ class _Jpegs:
     self._options = options
     self._jpegs: list[bytes] = []
     self._times_us: list[int] = []
+    self._bytes = 0
     self._resampler = Resampler(options.fps) if options.fps else None
 
   def add(self, picture: Picture | Still, time_us: int) -> None:
@@ -137,7 +140,13 @@ class _Jpegs:
       self._keep(shown, shown_us)
 
   def _keep(self, picture: Picture | Still, time_us: int) -> None:
-    self._jpegs.append(picture.jpeg(self._size, self._options.quality))
+    jpeg = picture.jpeg(self._size, self._options.quality)
+    self._bytes += len(jpeg) + 32  # stamps and keys are less
+    if self._bytes > _MOST_BYTES:
+      raise BadVideo(
+        'over 2 GB as a record: shrink it with --short-side, --fps or --quality'
+      )
+    self._jpegs.append(jpeg)
     self._times_us.append(time_us)
 
   def record(self, row: Row, texts: tuple[str, ...]) -> records.Record:

@@ -130,7 +130,8 @@ def read(
   Args:
     spec: what the user said.
     default: what the labels of one's own files refer to if nothing else says.
-    need_videos: whether a data set without its folder of videos is an error.
+    need_videos: whether it is an error that a data set came without its folder
+      of videos, or that no file of a list is there.
 
   Raises:
     InputError: if it cannot be read, or was described as another kind.
@@ -142,7 +143,7 @@ def read(
   if spec.kind == 'dataset':
     listing = _dataset(spec, need_videos)
   else:
-    listing = _own(spec, default)
+    listing = _own(spec, default, need_videos)
   if spec.limit:
     listing = dataclasses.replace(listing, rows=listing.rows[: spec.limit])
   return Files(listing)
@@ -219,7 +220,7 @@ def _dataset(spec: Spec, need_videos: bool) -> Listing:
   )
 
 
-def _own(spec: Spec, default: ClassList | None) -> Listing:
+def _own(spec: Spec, default: ClassList | None, need_videos: bool) -> Listing:
   known = {n for d in datasets.every().values() for n in (d.name, *d.aliases)}
   if spec.source.lower() in known and not pathlib.Path(spec.source).exists():
     raise InputError(
@@ -232,4 +233,5 @@ def _own(spec: Spec, default: ClassList | None) -> Listing:
     root=spec.root,
     default=default,
     labels=spec.labels or 'single',
+    need_files=need_videos,
   )

@@ -29,6 +29,7 @@ def read_source(
   root: str | os.PathLike[str] | None = None,
   default: ClassList | None = None,
   labels: Literal['single', 'multi', 'any'] = 'single',
+  need_files: bool = True,
 ) -> Listing:
   """Reads a folder per class or a list file.
 
@@ -39,6 +40,7 @@ def read_source(
     default: what labels refer to if nothing else says; for a second split.
     labels: what a video has: one class; any number of classes, none included;
       or one or more, each of them a right answer. See `Task`.
+    need_files: whether a list none of whose files is there is an error.
 
   Raises:
     InputError: if the source cannot be read as either, is empty, or has an
@@ -65,7 +67,9 @@ def read_source(
     )
   base = source.parent if root is None else pathlib.Path(root)
   classes = classes or _beside(source.parent) or default
-  return lists.read(source, classes, root=base, task=task)
+  return lists.read(
+    source, classes, root=base, task=task, need_files=need_files
+  )
 
 
 def _beside(beside: pathlib.Path) -> ClassList | None:

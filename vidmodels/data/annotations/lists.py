@@ -32,6 +32,7 @@ def read(
   *,
   root: pathlib.Path,
   task: Task,
+  need_files: bool = True,
 ) -> Listing:
   """Reads a list; every line that is not blank is a video, or a stretch of one.
 
@@ -39,7 +40,8 @@ def read(
 
   Raises:
     InputError: if a line has no label, an unknown one or too many, a path comes
-      twice with different labels, or no file of the list is there.
+      twice with different labels, or no file of the list is there, if
+      one is needed.
   """
   found, unit, notes = formats.read(source, several=task.kind != 'single')
   _refuse_frames(source, found, root)
@@ -68,7 +70,8 @@ def read(
     if row.video in first:
       duplicates.append(row.video)
     first.setdefault(row.video, entry.number)
-  _check_files(source, list(rows.values()), root)
+  if need_files:
+    _check_files(source, list(rows.values()), root)
   from_one = min(_number(x) for entry in found for x in entry.labels or '0') > 0
   if from_one and 'UCF101' in looks_like(f'{found[0].video} 1'):
     notes.append(
