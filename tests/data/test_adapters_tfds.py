@@ -19,7 +19,7 @@ def tfds():
 
 def frames(i, channels=3):
   """Video i: its number in every pixel, the frame's number in one."""
-  video_THWC = np.full((3 + i % 3, 8, 12, channels), 10 * i, np.uint8)
+  video_THWC = np.full((3 + i % 3, 8, 12, channels), 10 * i % 256, np.uint8)
   video_THWC[:, 0, 0] = np.arange(len(video_THWC))[:, None]
   return video_THWC
 
@@ -35,6 +35,7 @@ def build(
   channels=3,
   more=None,
   values=None,
+  shards=1,
 ):
   """Prepares a set `motions` in a folder as `tfds build` would."""
   kinds = tfds.features
@@ -65,7 +66,9 @@ def build(
         yield i, given | {k: v[i] for k, v in (values or {}).items()}
 
   try:
-    Motions(data_dir=folder).download_and_prepare()
+    Motions(data_dir=folder).download_and_prepare(
+      download_config=tfds.download.DownloadConfig(num_shards=shards)
+    )
   finally:
     # TFDS keeps a register of classes; the next test has its own.
     from tensorflow_datasets.core import registered
@@ -104,6 +107,17 @@ def test_a_range_has_the_videos_that_stand_there(tfds, tmp_path, start, stop):
   assert [(v.video, n) for v, n in zip(*twice(some), strict=True)] == every[
     start:stop
   ]
+
+
+def test_files_are_read_one_after_the_other(tfds, tmp_path):
+  # TFDS would take 16 videos of one file, then 16 of the next.
+  folder = build(tfds, tmp_path, labels=(0,) * 40, shards=2)
+  split = opened(folder)
+  names = [video.video for video in split.videos()]
+  places = [(n.split('__')[0], int(n.split('__')[1])) for n in names]
+  assert places == sorted(places)
+  assert len({file for file, _ in places}) == 2
+  assert [v.video for v in split.videos(15, 25)] == names[15:25]
 
 
 def twice(videos):

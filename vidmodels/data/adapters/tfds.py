@@ -7,6 +7,7 @@ video and which the label is found by type.
 
 import contextlib
 import dataclasses
+import importlib
 import itertools
 import math
 import os
@@ -159,8 +160,9 @@ def open_split(
 
 def _library() -> Any:
   try:
-    import tensorflow as tf
-    import tensorflow_datasets as tfds
+    # In this order: it takes seconds to import TensorFlow.
+    tfds = importlib.import_module('tensorflow_datasets')
+    tf = importlib.import_module('tensorflow')
   except ImportError as e:
     raise InputError(
       f'{PREFIX} sets need TensorFlow Datasets, which does not import here '
