@@ -34,6 +34,7 @@ def test_the_report_is_complete_and_in_order(source, tmp_path, workers):
     ('a/04.mp4', 'empty file'),
     ('b/33.mp4', 'a web page, not a video'),
   )
+  assert report.bad == report.broken
   assert report.missing == report.damaged == ()
   assert (tmp_path / 'bad.txt').read_text() == (
     'a/04.mp4\tempty file\nb/33.mp4\ta web page, not a video\n'

@@ -281,11 +281,6 @@ def checked(source, as_user):
   return check.check(source, workers=1, out=bad), bad.read_text()
 
 
-def bad_of(report):
-  """(video, reason) of all that is missing or broken."""
-  return dict.fromkeys(report.missing, 'no such file') | dict(report.broken)
-
-
 @pytest.fixture(scope='module')
 def prepared(source, as_user, tmp_path_factory):
   out = tmp_path_factory.mktemp('out')
@@ -303,7 +298,7 @@ def test_there_are_at_least_twenty():
 @pytest.mark.parametrize('odd', ODD, ids=NAMES)
 def test_check_says_what_is_wrong_with(odd, checked):
   report, _ = checked
-  assert bad_of(report).get(f'odd/{odd.name}', '') == odd.lost
+  assert dict(report.bad).get(f'odd/{odd.name}', '') == odd.lost
   assert (f'odd/{odd.name}' in dict(report.damaged)) == odd.damaged
 
 
@@ -336,9 +331,9 @@ def test_written_and_lost_are_all_that_were_listed(checked, prepared):
   report, bad = checked
   manifest, made, out = prepared
   assert report.listed == manifest.listed == len(ODD)
-  assert report.ok + len(bad_of(report)) == len(ODD)
+  assert report.ok + len(dict(report.bad)) == len(ODD)
   assert manifest.count + len(manifest.lost) == len(ODD)
-  assert bad_of(report) == dict(manifest.lost)
+  assert report.bad == manifest.lost
   assert report.damaged == manifest.damaged
   assert report.frames == sum(len(r.frames) for r in made.values())
   assert {*made, *dict(manifest.lost)} == {f'odd/{name}' for name in NAMES}

@@ -58,4 +58,4 @@ def run(args: argparse.Namespace) -> int:
       print(f'broken   {video}: {reason}')
     for video, parts in found.damaged:
       print(f'damaged  {video}: {parts} packets or frames do not decode')
-  return FAILED if found.missing or found.broken else DONE
+  return FAILED if found.bad else DONE

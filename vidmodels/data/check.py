@@ -66,11 +66,11 @@ def check(
     progress=progress,
   )
   results = sorted(itertools.chain.from_iterable(some))
+  report = _report(spec, found, results, decoded=decode)
   if out is not None:
-    bad = [(rows[i].video, why) for i, why, _, _ in results if why]
-    lines = [f'{video}\t{why}\n' for video, why in bad]
+    lines = [f'{video}\t{why}\n' for video, why in report.bad]
     write_atomically(pathlib.Path(out), ''.join(lines).encode())
-  return _report(spec, found, results, decoded=decode)
+  return report
 
 
 def _report(
@@ -84,7 +84,7 @@ def _report(
   fine = [result for result in results if not result[1]]
   return Report.of(
     found.listing,
-    lost=[(rows[i].video, why) for i, why, _, _ in results if why],
+    bad=tuple((rows[i].video, why) for i, why, _, _ in results if why),
     labels=[label for i, *_ in fine for label in rows[i].labels],
     split=spec.split,
     listed=len(rows),

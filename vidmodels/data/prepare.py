@@ -122,7 +122,7 @@ def report_of(listing: Listing, manifest: Manifest, limit: int) -> Report:
   """What became of the clips of a split that was prepared."""
   return Report.of(
     listing,
-    lost=manifest.lost,
+    bad=manifest.lost,
     labels=np.flatnonzero(manifest.labels).tolist(),
     split=manifest.split,
     listed=manifest.listed,

@@ -33,8 +33,7 @@ class Report:
     listed: clips that the source lists, up to the limit: ok, missing, broken.
     limit: how many were asked for at most; 0 for all.
     ok: clips that give frames, damaged ones included.
-    missing: clips whose file is not there.
-    broken: (clip, reason) of those whose file gives no frame for them.
+    bad: (clip, reason) of every other one, in the order listed.
     damaged: (clip, packets and frames that do not decode whole) of ok ones.
     duplicated: clips listed more than once and taken once.
     outside: video files that the source does not list.
@@ -49,8 +48,7 @@ class Report:
   listed: int
   limit: int = 0
   ok: int
-  missing: tuple[str, ...]
-  broken: tuple[tuple[str, str], ...]
+  bad: tuple[tuple[str, str], ...]
   damaged: tuple[tuple[str, int], ...] = ()
   duplicated: tuple[str, ...] = ()
   outside: tuple[str, ...] = ()
@@ -64,7 +62,6 @@ class Report:
     cls,
     listing: Listing,
     *,
-    lost: Sequence[tuple[str, str]],
     labels: Iterable[int],
     **more: Any,
   ) -> Self:
@@ -72,8 +69,7 @@ class Report:
 
     Args:
       listing: what was listed.
-      lost: (clip, reason) of every clip that gave no frame.
-      labels: classes of the clips that did, in any order and number.
+      labels: classes of the clips that give frames, in any order and number.
       **more: the other attributes.
     """
     seen = set(labels)
@@ -82,14 +78,22 @@ class Report:
     ]
     return cls(
       expected=listing.expected,
-      missing=tuple(clip for clip, why in lost if why == NO_FILE),
-      broken=tuple((clip, why) for clip, why in lost if why != NO_FILE),
       duplicated=listing.duplicates,
       outside=listing.outside,
       empty_classes=tuple(empty) if listing.labelled else (),
       notes=listing.notes,
       **more,
     )
+
+  @property
+  def missing(self) -> tuple[str, ...]:
+    """Clips whose file is not there."""
+    return tuple(clip for clip, why in self.bad if why == NO_FILE)
+
+  @property
+  def broken(self) -> tuple[tuple[str, str], ...]:
+    """(clip, reason) of those whose file is there and gives them no frame."""
+    return tuple((clip, why) for clip, why in self.bad if why != NO_FILE)
 
   @property
   def found(self) -> int:
@@ -109,9 +113,7 @@ class Report:
   @property
   def reasons(self) -> dict[str, int]:
     """How many clips were lost for each reason, the commonest first."""
-    counts = collections.Counter(why for _, why in self.broken)
-    if self.missing:
-      counts[NO_FILE] = len(self.missing)
+    counts = collections.Counter(why for _, why in self.bad)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
   def as_json(self) -> dict[str, Any]:
@@ -119,6 +121,8 @@ class Report:
     value = dataclasses.asdict(self)
     return value | {
       'found': self.found,
+      'missing': self.missing,
+      'broken': self.broken,
       'coverage_percent': self.coverage_percent,
       'reasons': self.reasons,
     }
