@@ -177,7 +177,7 @@ def test_several_labels_are_read_if_asked_for(tmp_path, text, labels):
   listing = read_source(path, CLASSES, labels=labels)
   assert pairs(listing.rows) == [('a b.mp4', 0, 2), ('c.mp4', 1)]
   assert listing.task.kind == labels
-  with pytest.raises(InputError, match='--labels=multi'):
+  with pytest.raises(InputError, match=r'--labels=multi|run; 2'):
     read_source(path, CLASSES)
 
 
@@ -218,6 +218,7 @@ def test_a_csv_with_times_cuts_stretches(tmp_path):
   path = tmp_path / 'list.csv'
   path.write_text(text)
   listing = read_source(path)
+  assert listing.classes.names == ('run', 'walk')
   assert [(row.video, row.start_s, row.end_s) for row in listing.rows] == [
     ('a, b.mp4@0-2.5', 0, 2.5),
     ('a, b.mp4@200.25-203', 200.25, 203),
@@ -236,6 +237,14 @@ def test_a_stretch_that_is_none_is_refused(tmp_path, times):
   touch(tmp_path, 'a.mp4')
   with pytest.raises(InputError, match='line 2: a clip from'):
     listed(tmp_path, f'video_path,start,end,label\na.mp4,{times},run\n')
+
+
+def test_a_label_in_quotes_is_one_label(tmp_path):
+  touch(tmp_path, 'a.mp4')
+  text = 'path,label,n\na.mp4,"sit down, slowly",1\nb.mp4,run,2\n'
+  rows, classes = listed(tmp_path, text)
+  assert classes.names == ('run', 'sit down, slowly')
+  assert pairs(rows) == [('a.mp4', 1), ('b.mp4', 0)]
 
 
 def items(*rows):
@@ -292,6 +301,20 @@ def test_a_json_that_is_no_list_of_videos_is_refused(tmp_path, text, says):
   path.write_text(text)
   with pytest.raises(InputError, match=says):
     read_source(path)
+
+
+def test_a_number_between_is_told_from_a_label_by_the_class_names(tmp_path):
+  touch(tmp_path, 'a.mp4')
+  rows, classes = listed(tmp_path, 'a.mp4 5 run\nb.mp4 2.5 walk\n')
+  assert (pairs(rows), classes.names) == (
+    [('a.mp4', 0), ('b.mp4', 1)],
+    ('run', 'walk'),
+  )
+  for text in ('a.mp4 300 1\n', 'a.mp4 x run\n', 'a.mp4 300 run 1\n'):
+    with pytest.raises(InputError, match='cut other columns away'):
+      listed(tmp_path, text)
+  with pytest.raises(InputError, match='cut other columns away'):
+    listed(tmp_path, 'a.mp4 5 run\nb.mp4 walk\n')
 
 
 def test_numbers_without_names_name_the_classes(tmp_path):
@@ -362,7 +385,9 @@ def test_a_line_that_comes_twice_is_kept_once_and_counted(tmp_path):
     ('path,start,label\n"a.mp4,0,run\nb.mp4,0,run\n', 'no csv'),
     ('path start label\na.mp4 0 run\n', 'wanted commas or tabs'),
     ('path,start,label\n,0,run\n', 'line 2: no path'),
+    ('path,label,label\na.mp4,0,run\n', 'column label twice'),
     ('a.mp4 1 2\n', '--labels=multi'),
+    ('a.mp4 300 7\n', 'line 1: label 7'),
     ('a.mp4 5 2\nb.mp4 1 2\nc.mp4 0 1\n', '--labels=multi'),
     (
       'original_vido_id video_id frame_id path labels\na 0 0 a/0.jpg ""\n',
@@ -396,6 +421,9 @@ def test_a_path_with_a_space_is_not_taken_for_a_folder(tmp_path):
   assert pairs(rows) == [('my clip', 1)]
   rows, _ = listed(tmp_path, 'my clip\t1\t0\n', CLASSES, labels='multi')
   assert pairs(rows) == [('my clip', 1, 0)]
+  touch(tmp_path, 'clip')
+  rows, _ = listed(tmp_path, 'clip 1 0\nx\n', CLASSES, labels='multi')
+  assert pairs(rows) == [('clip', 1, 0), ('x',)]
 
 
 def test_a_list_of_ucf101_is_told_that_it_counts_from_one(tmp_path):

@@ -123,6 +123,7 @@ def test_clips_lie_in_class_folders_with_spaces_or_underscores(tmp_path):
     'abseiling/a_b-c_d-e_f_000000_000010.mp4',
     'a_b-c_d-e_f_000100_000110.webm',
     'abseiling/nobody.mp4',
+    'a/--3ouPhoy2A_000020_000030.mkv',  # another copy
   )
   listing = read(csv, films=films)
   assert [row.path.relative_to(films).as_posix() for row in listing.rows] == [
@@ -134,6 +135,7 @@ def test_clips_lie_in_class_folders_with_spaces_or_underscores(tmp_path):
   ]
   assert all((row.start_s, row.end_s) == (0, None) for row in listing.rows)
   assert listing.outside == (
+    'a/--3ouPhoy2A_000020_000030.mkv',
     'abseiling/nobody.mp4',
     'zumba/a_b-c_d-e_f_000000_000010.mp4',
   )
@@ -164,7 +166,9 @@ def test_clips_are_cut_out_of_whole_videos(tmp_path):
   )
 
 
-@pytest.mark.parametrize(('seconds', 'cut'), [(10.2, False), (24, True)])
+@pytest.mark.parametrize(
+  ('seconds', 'cut'), [(10.2, False), (24, True), (20, True)]
+)
 def test_short_files_named_by_id_are_the_clips_themselves(
   tmp_path, seconds, cut
 ):
@@ -181,15 +185,29 @@ def test_short_files_named_by_id_are_the_clips_themselves(
   assert said in listing.notes[0]
 
 
+def test_clips_that_could_be_either_do_not_say_which(tmp_path):
+  rows = [('zumba', f'abcdefghij{i}', 0, 10) for i in range(4)]
+  rows.append(('zumba', 'bbcdefghijk', 50, 60))
+  films = tmp_path / 'films'
+  films.mkdir()
+  for _, name, *_ in rows:
+    videos.write(films / f'{name}.mp4', videos.moving(20, 16, 16), fps=2)
+  found = read(official(tmp_path, rows), films=films).rows
+  assert [(row.start_s, row.end_s) for row in found] == [(0, None)] * 5
+  found = read(official(tmp_path, rows[:4]), films=films).rows
+  assert [(row.start_s, row.end_s) for row in found] == [(0, 10)] * 4
+
+
 def test_files_of_other_splits_are_not_outside(tmp_path):
   csv, films = official(tmp_path), tmp_path / 'films'
   official(tmp_path, [('zumba', '01234567890', 5, 15)], 'train', 'train')
   touch(films, 'a_b-c_d-e_f.mp4', 'zumba/01234567890_000005_000015.mp4')
+  touch(films, '01234567890.mp4')
   touch(films, 'x.mp4')
   assert read(csv, films=films).outside == ('x.mp4',)
   (tmp_path / 'train.csv').write_text('label,youtube')
   listing = read(csv, films=films)
-  assert len(listing.outside) == 2
+  assert len(listing.outside) == 3
   assert any('train split count as outside' in note for note in listing.notes)
 
 
@@ -203,6 +221,17 @@ def test_the_test_split_has_no_labels_until_someone_adds_them(tmp_path):
   assert not listing.labelled
   assert [row.labels for row in listing.rows] == [()] * 5
   assert [row.video for row in listing.rows] == [name for name, _ in WANTED]
+  films = tmp_path / 'films'
+  touch(films, 'test/a_b-c_d-e_f_000000_000010.mkv', '---QUuC4vJs.mp4')
+  rows = read(tmp_path, split='test', films=films).rows
+  assert [row.path.is_file() for row in rows] == [
+    True,
+    False,
+    False,
+    True,
+    False,
+  ]
+  assert (rows[0].end_s, rows[3].end_s) == (94, None)
   assert len(listing.notes) == 1  # nothing of classes
   official(tmp_path, split='test', word='test')
   assert names_of(read(tmp_path, split='test')) == WANTED

@@ -126,6 +126,14 @@ def test_nobody_published_the_labels_of_the_test_split(tmp_path):
   assert listing.expected == 27_157
 
 
+def test_a_template_in_some_entries_only_is_no_split_of_anything(tmp_path):
+  official(tmp_path)
+  path = tmp_path / 'something-something-v2-test.json'
+  path.write_text(json.dumps([{'id': '1'}, entry(*CLIPS[0])]))
+  with pytest.raises(InputError, match='no template in entry 1'):
+    read(tmp_path, 'test')
+
+
 def test_the_answers_to_the_test_split_count_if_they_lie_beside(tmp_path):
   official(tmp_path)
   answers = tmp_path / 'something-something-v2-test-answers.csv'

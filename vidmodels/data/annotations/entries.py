@@ -91,7 +91,7 @@ def read(
   columns = [c.strip(' "').lower() for c in re.split(r'[\s,]+', lines[0][1])]
   has_header = {*columns} & {*_PATH_COLUMNS} and {*columns} & {*_LABEL_COLUMNS}
   if has_header and len(columns) > 2:
-    entries, notes = _from_csv(source, text)
+    entries, notes = _from_csv(source, text, several)
   else:
     below = lines[bool(has_header) :]
     entries, notes = _from_lines(source, below, several), []
@@ -162,7 +162,9 @@ def _parted(line: str, separator: str, several: bool) -> tuple[str, str]:
   return parts[0].strip(), parts[1].strip()
 
 
-def _from_csv(source: pathlib.Path, text: str) -> tuple[list[Entry], list[str]]:
+def _from_csv(
+  source: pathlib.Path, text: str, several: bool
+) -> tuple[list[Entry], list[str]]:
   """A csv with a header: path, label, and `start`, `end` in seconds."""
   delimiter = '\t' if '\t' in text.lstrip().split('\n')[0] else ','
   table = reading.read_csv(source, (), 'a list', delimiter=delimiter)
@@ -181,10 +183,9 @@ def _from_csv(source: pathlib.Path, text: str) -> tuple[list[Entry], list[str]]:
       video, said = fields[path].strip(), fields[label].strip()
       if not video:
         raise InputError('no path came; wanted one')
-    labels = re.split(r'\s*[,;]\s*', said) if said else ()
-    entries.append(
-      Entry(number, video, tuple(labels), said, None, start_s, end_s)
-    )
+    labels = re.split(r'\s*[,;]\s*', said) if several else [said]
+    labels = tuple(labels) if said else ()
+    entries.append(Entry(number, video, labels, said, None, start_s, end_s))
   unread = [c for c in columns if c not in (path, label, *_READ_COLUMNS)]
   return entries, [f'columns not read: {", ".join(unread)}'] if unread else []
 

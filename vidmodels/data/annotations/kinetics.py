@@ -48,12 +48,14 @@ class _Clip:
     return f'{self.youtube_id}_{self.start_s:06d}_{self.end_s:06d}'
 
   def files(self) -> list[str]:
-    return [f'{self.name}.mp4'] if not self.label else self._in(self.name)
+    return self._in_folders(self.name)
 
   def whole_files(self) -> list[str]:
-    return self._in(self.youtube_id) if self.label else [self.youtube_id]
+    return self._in_folders(self.youtube_id)
 
-  def _in(self, name: str) -> list[str]:
+  def _in_folders(self, name: str) -> list[str]:
+    if not self.label:
+      return [name]
     folders = (self.label, self.label.replace(' ', '_'))
     return [*(f'{folder}/{name}' for folder in folders), name]
 
@@ -170,7 +172,7 @@ def _rows(
   by_id = set(whole)
   rows = []
   for clip, found in zip(clips, labels, strict=True):
-    path = files.find(*(clip.whole_files() if clip in by_id else clip.files()))
+    path = files.find(*clip.files(), *clip.whole_files())
     times = {}
     if cut and clip in by_id:
       times = dict(start_s=float(clip.start_s), end_s=float(clip.end_s))
@@ -183,20 +185,22 @@ def _rows(
 def _are_clips(whole: list[_Clip], files: VideoFiles) -> bool:
   """Whether files named by id hold the clips and not the whole videos.
 
-  A video is at least as long as where its clip ends. So the files whose clips
-  end last tell; a few are opened, and those that cannot be say nothing.
+  A video reaches to where its clip ends; a clip is ten seconds long. Those
+  whose clips end last tell the two apart, so a few of them are opened.
   """
-  said = []
+  clips = videos = opened = 0
   for clip in sorted(whole, key=lambda clip: -clip.end_s):
     duration_s = _duration_s(files.find(*clip.whole_files()))
-    if duration_s is not None:
-      length_s = clip.end_s - clip.start_s
-      said.append(
-        duration_s <= length_s + _SLACK_S and duration_s < clip.end_s - _SLACK_S
-      )
-    if len(said) == _PROBED:
+    if duration_s is None:
+      continue
+    is_short = duration_s <= clip.end_s - clip.start_s + _SLACK_S
+    reaches = duration_s >= clip.end_s - _SLACK_S
+    clips += is_short and not reaches
+    videos += reaches and not is_short
+    opened += 1
+    if opened == _PROBED:
       break
-  return bool(said) and all(said)
+  return clips > 0 and not videos
 
 
 def _duration_s(path: pathlib.Path) -> float | None:

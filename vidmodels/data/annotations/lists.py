@@ -24,6 +24,7 @@ from vidmodels.typing import InputError
 
 _MOST_CLASSES = 100_000  # a larger number is no label but a slip
 _NUMBER = re.compile(r'[+-]?\d{1,18}', re.ASCII)
+_REAL = re.compile(r'[+-]?\d+(\.\d*)?', re.ASCII)
 
 
 def read(
@@ -153,22 +154,18 @@ def _has_a_number_between(
   """Whether all lines are `path number label`, and numbers are no labels.
 
   They are none if half of them at least are fractions, negative, or beyond the
-  last class, while all that come last are labels.
+  last class. Without a class list that cannot be told of labels in numbers.
   """
   if any(len(entry.labels) != 2 for entry in found):
     return False
-  last = [entry.labels[1] for entry in found]
-  if classes is None:
-    most = max((_number(label) for label in last), default=-1)
-  else:
-    most = len(classes) - 1
-  names = set(classes.names) if classes else set()
-  fits = [label in names or 0 <= _number(label) <= most for label in last]
   between = [entry.labels[0] for entry in found]
-  if not all(fits) or not all(_is_real(number) for number in between):
+  if not all(_REAL.fullmatch(number) for number in between):
+    return False
+  names = classes.names if classes else ()
+  if not names and all(_NUMBER.fullmatch(e.labels[1]) for e in found):
     return False
   beyond = [
-    number not in names and not 0 <= _number(number) <= most
+    number not in names and not 0 <= _number(number) < len(names)
     for number in between
   ]
   return 2 * sum(beyond) >= len(beyond)
@@ -176,10 +173,6 @@ def _has_a_number_between(
 
 def _number(label: str) -> int:
   return int(label) if _NUMBER.fullmatch(label) else -1
-
-
-def _is_real(text: str) -> bool:
-  return re.fullmatch(r'[+-]?\d+(\.\d*)?', text, re.ASCII) is not None
 
 
 def _split_labels(entry: Entry, classes: ClassList | None) -> Entry:

@@ -265,7 +265,7 @@ def _header(
   lacking = [column for column in columns if column not in header]
   if lacking:
     raise _not_it(path, f'{what}: no column {lacking[0]}', looks_like(text))
-  twice = [column for column in columns if header.count(column) > 1]
+  twice = [column for column in header if header.count(column) > 1]
   if twice:
     raise InputError(f'{path} has the column {twice[0]} twice; wanted it once')
   return header
