@@ -1,8 +1,14 @@
 """EPIC-KITCHENS-100: cut by seconds, a verb and the first of the nouns."""
 
+import csv
+
+import av
+import cv2
+import numpy as np
 import pytest
 
-from vidmodels.data import datasets
+from vidmodels.data import datasets, decode
+from vidmodels.data.annotations import epic100, values
 from vidmodels.data.classes import ClassList
 from vidmodels.typing import InputError
 
@@ -22,7 +28,7 @@ ROWS = (
   '"put down plate, knife",put-down,1,plate,2,'
   '"[\'plate\', ""chef\'s knife""]","[2, 4]"',
   # No narration timestamp.
-  'P18_01_293,P18,P18_01,,01:02:03.56,01:02:06.75,223414,223605,roll,roll,47,'
+  'P18_01_293,P18,P18_01,,01:02:03.56,01:02:06.75,223413,223605,roll,roll,47,'
   "ball:dough,25,['ball:dough'],[25]",
   'P01_109_7,P01,P01_109,00:00:02.851,00:00:02.86,00:00:03.87,143,193,'
   "put out,put,96,tap,299,['tap'],[299]",
@@ -194,12 +200,51 @@ def test_videos_are_where_the_download_scripts_put_them_or_anywhere(
   assert 'elsewhere/P37_103.MP4' not in listing.outside
 
 
-def test_extracted_frames_are_told_for_what_they_are(folder, tmp_path):
+def test_extracted_frames_are_told_and_how_to_make_videos_of_them(
+  folder, tmp_path
+):
   frames = tmp_path / 'frames/P01/rgb_frames/P01_11'
   frames.mkdir(parents=True)
   (frames / 'frame_0000000001.jpg').touch()
-  with pytest.raises(InputError, match='extracted frames are not read'):
+  with pytest.raises(InputError, match=r'1 images.*-framerate 60 -i P01_11/'):
     read(folder, videos=tmp_path / 'frames')
+  official(folder, ROWS[3:])
+  with pytest.raises(InputError, match='-framerate 50 -i P01_109/'):
+    read(folder, videos=tmp_path / 'frames')
+
+
+@pytest.mark.parametrize(
+  ('row', 'times'), [(ROWS[1], 60), (ROWS[2], 60), (ROWS[3], 50)]
+)
+def test_frame_columns_are_seconds_by_the_rate_of_the_jpegs(row, times):
+  fields = next(csv.reader([row]))
+  assert epic100.jpegs_per_second(fields[2]) == times
+  for clock, frame in ((fields[4], fields[6]), (fields[5], fields[7])):
+    assert int(values.clock(clock) * times + 1e-6) == int(frame)
+
+
+def test_frames_made_a_video_are_cut_by_their_numbers(tmp_path):
+  """What the message about extracted frames says to do, by PyAV."""
+  for n in range(1, 121):
+    frame_HWC = np.full((16, 16, 3), 2 * n, np.uint8)
+    cv2.imwrite(str(tmp_path / f'frame_{n:010d}.jpg'), frame_HWC)
+  target = tmp_path / 'P01_109.mkv'
+  with (
+    av.open(
+      str(tmp_path / 'frame_%010d.jpg'),
+      format='image2',
+      options={'framerate': '50'},
+    ) as old,
+    av.open(str(target), 'w') as new,
+  ):
+    stream = new.add_stream_from_template(old.streams.video[0])
+    for packet in old.demux(video=0):
+      if packet.dts is not None:
+        packet.stream = stream
+        new.mux(packet)
+  with decode.read_video(target, start_s=1.0, end_s=1.5) as reading:
+    numbers = [round(frame_HWC.mean() / 2) for frame_HWC, _ in reading]
+  assert numbers == list(range(51, 76))  # number 51 is shown at 1 s
 
 
 @pytest.mark.parametrize(

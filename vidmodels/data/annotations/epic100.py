@@ -80,6 +80,8 @@ def read(dataset: Dataset, request: Request) -> Listing:
   path = find_one(request.annotations, [_FILES[split]], what)
   classes = _classes(dataset, request, path)
   files, clips = VideoFiles(request.videos), _Clips()
+  if files.images and not len(files):
+    raise _only_frames(path, request, files)
   durations = _durations(path)
   files.know(*durations)
   columns = _CLIP + _LABELS if labelled else _CLIP
@@ -106,6 +108,32 @@ def read(dataset: Dataset, request: Request) -> Listing:
     notes=notes,
   )
   return dataclasses.replace(listing, subsets=subsets, class_subsets=tails)
+
+
+def jpegs_per_second(video: str) -> int:
+  """At what rate the released frames of a video were extracted.
+
+  50 for the videos that came with this edition, which have three digits
+  (P01_101), 60 for those of EPIC-KITCHENS-55 with two (P01_01); whatever the
+  video file has itself.
+  """
+  return 50 if len(video.rpartition('_')[2]) == 3 else 60
+
+
+def _only_frames(
+  path: pathlib.Path, request: Request, files: VideoFiles
+) -> InputError:
+  """What to do with the released JPEGs: they are cut as videos are."""
+  _, fields = read_csv(path, _CLIP, path.name, multiline=True)[0]
+  video = clip_name(fields['video_id'])
+  return InputError(
+    f'{request.videos} holds {files.images} images and no video: extracted '
+    'frames are not read one by one; wanted videos; make one of each folder, '
+    'which codes nothing anew: ffmpeg -framerate '
+    f'{jpegs_per_second(video)} -i {video}/frame_%010d.jpg -c copy '
+    f'{video}.mkv (-framerate 60 for names of two digits as P01_01, 50 for '
+    'three as P01_101)'
+  )
 
 
 def _add(
