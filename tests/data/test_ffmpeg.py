@@ -97,7 +97,12 @@ def test_frames_are_turned_as_the_program_turns_them(tmp_path, matrix):
 
 
 @pytest.mark.parametrize(
-  'name', ['arm_wrestling.mp4', 'basketball.mp4', 'pool_cleaning.mp4']
+  'name',
+  [
+    'basketball.mp4',
+    pytest.param('arm_wrestling.mp4', marks=pytest.mark.slow),
+    pytest.param('pool_cleaning.mp4', marks=pytest.mark.slow),
+  ],
 )
 def test_real_clips_are_those_of_the_program(shared, name):
   path = shared / 'clips' / name
