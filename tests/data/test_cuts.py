@@ -334,6 +334,16 @@ def test_a_wrong_key_flag_is_found_out(
   assert eager == [False]
 
 
+def test_an_entry_comes_after_all_that_is_shown_before_it():
+  """Here the packet at 100 is decoded after one that is shown at 300."""
+  pts = [0, 300, 100, 200, 400]
+  found = keys._keys(pts, pts, [True, False, True, True, True])
+  assert found.numbers_n.tolist() == [0, 4]
+  assert found.before(399) == keys.Key(0, 0, 0)
+  assert found.before(400) == keys.Key(4, 400, 400)
+  assert found.before(-1) is None
+
+
 def test_a_clip_at_200_seconds_has_no_extra_frames(tmp_path):
   video_THWC = np.zeros((2100, 16, 16, 3), np.uint8)
   video_THWC[..., 0] = (np.arange(2100) % 200)[:, None, None]

@@ -27,7 +27,7 @@ if __name__ == '__main__':
   source, out, workers = sys.argv[1:4]
   process, seen = psutil.Process(), []
   def tell(done, total, note):
-    if done % 100 == 0 or done == total:
+    if not seen or done >= seen[-1][0] + 100 or done == total:
       every = [process, *process.children(recursive=True)]
       seen.append((done, max(p.memory_info().rss for p in every) / 1e6))
   prepare.prepare(source, out, workers=int(workers), progress=tell)
