@@ -71,26 +71,8 @@ def index(
       fit the class list or the task, or the folder has another list.
   """
   folder = pathlib.Path(dir)
-  paths = tfrecord.find_shards(folder, split)
-  if not paths:
-    raise InputError(
-      f'{folder} has no shards of {split!r}; wanted files as '
-      f'{split}-00000-of-00032, with or without .tfrecord; check --split'
-    )
-  if not any(path.stat().st_size for path in paths):
-    raise InputError(
-      f'the {len(paths)} shards of {split!r} in {folder} are empty; wanted '
-      'records in them'
-    )
-  others = set(splits(folder)) - {split}
-  have = ClassList.load(folder / CLASSES_FILE) if others else None
-  classes = classes or have or _said(paths)
-  difference = have and classes.first_difference(have)
-  if difference:
-    raise InputError(
-      f'the class list differs from {folder / CLASSES_FILE}, which other '
-      f'splits use: {difference} ("there" is that file); give that one'
-    )
+  paths = _shards(folder, split)
+  classes = _classes(folder, split, paths, classes)
   flip = flip or FlipPolicy()
   flip.check(classes)
   task.parts(len(classes))
@@ -109,6 +91,40 @@ def index(
   )
   manifest.save(folder)
   return manifest
+
+
+def _shards(folder: pathlib.Path, split: str) -> list[pathlib.Path]:
+  paths = tfrecord.find_shards(folder, split)
+  if not paths:
+    raise InputError(
+      f'{folder} has no shards of {split!r}; wanted files as '
+      f'{split}-00000-of-00032, with or without .tfrecord; check --split'
+    )
+  if not any(path.stat().st_size for path in paths):
+    raise InputError(
+      f'the {len(paths)} shards of {split!r} in {folder} are empty; wanted '
+      'records in them'
+    )
+  return paths
+
+
+def _classes(
+  folder: pathlib.Path,
+  split: str,
+  paths: Sequence[pathlib.Path],
+  given: ClassList | None,
+) -> ClassList:
+  """The list by the rule of `index`; it must be that of the other splits."""
+  others = set(splits(folder)) - {split}
+  have = ClassList.load(folder / CLASSES_FILE) if others else None
+  classes = given or have or _said(paths)
+  difference = have and classes.first_difference(have)
+  if difference:
+    raise InputError(
+      f'the class list differs from {folder / CLASSES_FILE}, which other '
+      f'splits use: {difference} ("there" is that file); give that one'
+    )
+  return classes
 
 
 @dataclasses.dataclass

@@ -38,38 +38,45 @@ def factory(dir: str | os.PathLike[str], split: str) -> Any:
   found = shards.RecordSet.open(dir, split)
 
   class Factory(video_dataset.BaseVideoDatasetFactory):
-    def _build(
-      self,
-      *,
-      is_training: bool = True,
-      one_hot_label: bool = True,
-      random_flip: bool | None = None,
-      **image: Any,
-    ) -> None:
-      modalities.add_image(
-        self.parser_builder,
-        self.sampler_builder,
-        self.decoder_builder,
-        self.preprocessor_builder,
-        self.postprocessor_builder,
-        is_training=is_training,
-        random_flip=_flip(found, random_flip),
-        **image,
-      )
-      for key, name, several in _labels(found):
-        modalities.add_label(
-          self.parser_builder,
-          self.decoder_builder,
-          self.preprocessor_builder,
-          input_label_index_feature_name=key,
-          output_label_index_feature_name=name,
-          is_multi_label=several,
-          one_hot_label=one_hot_label,
-          num_classes=len(found.classes),
-        )
+    def _build(self, **options: Any) -> None:
+      _build(self, modalities, found, **options)
 
   paths = [os.fspath(found.dir / s.name) for s in found.manifest.shards]
   return Factory(paths)
+
+
+def _build(
+  factory: Any,
+  modalities: Any,
+  found: shards.RecordSet,
+  *,
+  is_training: bool = True,
+  one_hot_label: bool = True,
+  random_flip: bool | None = None,
+  **image: Any,
+) -> None:
+  """Says to DMVR's builders what a split has: images and labels."""
+  modalities.add_image(
+    factory.parser_builder,
+    factory.sampler_builder,
+    factory.decoder_builder,
+    factory.preprocessor_builder,
+    factory.postprocessor_builder,
+    is_training=is_training,
+    random_flip=_flip(found, random_flip),
+    **image,
+  )
+  for key, name, several in _labels(found):
+    modalities.add_label(
+      factory.parser_builder,
+      factory.decoder_builder,
+      factory.preprocessor_builder,
+      input_label_index_feature_name=key,
+      output_label_index_feature_name=name,
+      is_multi_label=several,
+      one_hot_label=one_hot_label,
+      num_classes=len(found.classes),
+    )
 
 
 def _library() -> tuple[Any, Any]:

@@ -125,37 +125,38 @@ def open_split(
   name = name.removeprefix(PREFIX)
   data_dir = None if data_dir is None else os.fspath(data_dir)
   builder = _builder(tfds, name, data_dir)
-  if split not in builder.info.splits:
-    raise InputError(
-      f'{PREFIX}{name} has no split {split!r}; wanted one of '
-      f'{", ".join(builder.info.splits)}; give it with --split'
-    )
+  _check_split(builder, name, split)
   video, label, rate = _features(tfds, builder)
   feature = builder.info.features[label]
   many = isinstance(feature, tfds.features.Sequence)
   classes = feature.feature if many else feature
   fps = 0.0 if rate else _fps(builder, video)
-  count = builder.info.splits[split].num_examples
   (first,) = _examples(tfds, builder, split, 0, 1, only=label)
   # A sequence may be empty; a class is -1 where nobody published it.
   labelled = many or bool(_labels(first[label]))
-  notes = []
-  if not rate and not fps:
-    notes.append(
-      f'{PREFIX}{name} does not say how many frames a second its videos have; '
-      'its clips can be sampled by frames only'
-    )
+  silent = (
+    f'{PREFIX}{name} does not say how many frames a second its videos have; '
+    'its clips can be sampled by frames only'
+  )
   return Split(
     name=name,
     split=split,
     data_dir=data_dir,
     classes=ClassList.from_names(classes.names),
     task=Task('multi') if many else SINGLE,
-    count=count,
+    count=builder.info.splits[split].num_examples,
     labelled=labelled,
     fps=fps,
-    notes=tuple(notes),
+    notes=() if rate or fps else (silent,),
   )
+
+
+def _check_split(builder: Any, name: str, split: str) -> None:
+  if split not in builder.info.splits:
+    raise InputError(
+      f'{PREFIX}{name} has no split {split!r}; wanted one of '
+      f'{", ".join(builder.info.splits)}; give it with --split'
+    )
 
 
 def _library() -> Any:

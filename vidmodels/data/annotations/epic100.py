@@ -79,16 +79,10 @@ def read(dataset: Dataset, request: Request) -> Listing:
   what = f'the EPIC-KITCHENS-100 {split} csv'
   path = find_one(request.annotations, [_FILES[split]], what)
   classes = _classes(dataset, request, path)
-  files, clips = VideoFiles(request.videos), _Clips()
+  files = VideoFiles(request.videos)
   if files.images and not len(files):
     raise _only_frames(path, request, files)
-  durations = _durations(path)
-  files.know(*durations)
-  columns = _CLIP + _LABELS if labelled else _CLIP
-  for line, fields in read_csv(path, columns, what, multiline=True):
-    with at(path, line):
-      labels = _labels(fields, clips) if labelled else ()
-      _add(clips, fields, labels, files, durations)
+  clips = _clips(path, what, files, labelled=labelled)
   subsets, unknown = _unseen(path, split, clips)
   tails, no_tails = _tails(path)
   notes = (
@@ -108,6 +102,21 @@ def read(dataset: Dataset, request: Request) -> Listing:
     notes=notes,
   )
   return dataclasses.replace(listing, subsets=subsets, class_subsets=tails)
+
+
+def _clips(
+  path: pathlib.Path, what: str, files: VideoFiles, *, labelled: bool
+) -> _Clips:
+  """Reads the csv line by line."""
+  durations = _durations(path)
+  files.know(*durations)  # the videos of all splits
+  clips = _Clips()
+  columns = _CLIP + _LABELS if labelled else _CLIP
+  for line, fields in read_csv(path, columns, what, multiline=True):
+    with at(path, line):
+      labels = _labels(fields, clips) if labelled else ()
+      _add(clips, fields, labels, files, durations)
+  return clips
 
 
 def jpegs_per_second(video: str) -> int:
