@@ -71,14 +71,8 @@ def _pool(m: 'Model') -> tuple[tuple[bool, str], ...]:
   """What must hold of the fields of pooling."""
   numbers = len(m.pool_drop) + len(m.pool_keep)
   top_k, layers = m.pool == 'top_k', m.pool_layers
-  # The last separable layer only makes the token that answers, out of tokens
-  # that no pool touches; the last before joint ones makes what they see.
-  last = m.joint_from if m.attention == 'merged' else m.layers - 1
   return (
-    (
-      bool(layers) == (m.pool != 'none'),
-      f'pool is {m.pool!r} with pool_layers {layers}; give both or neither',
-    ),
+    *_pool_layers(m),
     (
       not (m.pool_drop and m.pool_keep),
       f'pool_drop {m.pool_drop} and pool_keep {m.pool_keep} say the same of '
@@ -104,9 +98,23 @@ def _pool(m: 'Model') -> tuple[tuple[bool, str], ...]:
       "positions='every' would meet tokens of other frames after a pool; say "
       "'first' or 'tokens'",
     ),
+  )
+
+
+def _pool_layers(m: 'Model') -> tuple[tuple[bool, str], ...]:
+  """What must hold of the numbers of the layers that pool."""
+  layers, merged = m.pool_layers, m.attention == 'merged'
+  # The last separable layer only makes the token that answers, out of tokens
+  # that no pool touches; the last before joint ones makes what they see.
+  last = m.joint_from if merged else m.layers - 1
+  return (
+    (
+      bool(layers) == (m.pool != 'none'),
+      f'pool is {m.pool!r} with pool_layers {layers}; give both or neither',
+    ),
     (
       all(a < b for a, b in itertools.pairwise((-1, *layers, last))),
       f'pool_layers is {layers}; wanted rising numbers below {last}, '
-      + ('joint_from' if m.attention == 'merged' else 'the last layer'),
+      + ('joint_from' if merged else 'the last layer'),
     ),
   )

@@ -81,15 +81,26 @@ def convert(
     arrays = tuple(_numbers(key, source[key]) for key in keys)
     made.update(zip(paths, found.layout.load(arrays, shapes), strict=True))
     books.used.update(dict.fromkeys(keys, tuple(paths)))
-  for path in (path for path in target if path not in made):
-    why = next((why for regex, why in random if re.search(regex, path)), None)
-    if why is not None:
-      books.random[path] = why
+  missing = [path for path in target if path not in made]
+  empty = _book_random(missing, random, books)
   extra = [k for k in source if k not in books.used and k not in books.dropped]
-  empty = [p for p in target if p not in made and p not in books.random]
   if extra or empty:
     raise InputError(_leftovers(rules, extra, empty))
   return made
+
+
+def _book_random(
+  missing: Sequence[str], random: Sequence[tuple[str, str]], books: Books
+) -> list[str]:
+  """Books what the file need not fill; returns what it should have filled."""
+  empty = []
+  for path in missing:
+    why = next((why for regex, why in random if re.search(regex, path)), None)
+    if why is None:
+      empty.append(path)
+    else:
+      books.random[path] = why
+  return empty
 
 
 def revert(

@@ -55,9 +55,6 @@ def from_twins(
   """
   agree(image, model, ('widths', 'layers', 'heads', 'patch', 'qkv_bias'))
   given, made = parts.flat(variables), {}
-  means = ()
-  if model.pooling == 'depthwise' and fine == 'mean':
-    means = {path for path in given if path.endswith('/fine/bias')}
   for path, leaf in parts.flat(parts.shapes(model, video)).items():
     if path.startswith(HEADS) or any(name in path for name in POSITIONS):
       books.random[path] = NOT_THERE
@@ -66,9 +63,10 @@ def from_twins(
       books.changed[path] = 'a mean: Twins-SVT has no coarse scale'
     else:
       made[path] = _fit(path, given, leaf.shape, fine, books)
-      if path in means:
-        made[path] = np.zeros_like(made[path])
-        books.changed[path] = 'zeros: its kernel is a mean'
+  if model.pooling == 'depthwise' and fine == 'mean':
+    for path in (path for path in made if path.endswith('/fine/bias')):
+      made[path] = np.zeros_like(made[path])
+      books.changed[path] = 'zeros: its kernel is a mean'
   for path in set(given) - set(made):
     books.dropped[path] = LEFT_OUT
   return parts.unflat(made)

@@ -16,6 +16,8 @@ from vidmodels.typing import InputError
 from vidmodels.weights import parts
 from vidmodels.weights.convert import Books
 
+# Fields that a video model of an image ViT's blocks has of it.
+VIT = ('layers', 'width', 'heads', 'mlp_ratio', 'patch', 'qkv_bias')
 LEFT_OUT = 'of the image model, and of no use to a video model'
 NOT_THERE = 'an image model has none, or has other classes'
 IN_TOKEN = 'zeros: the image model has it in its class token'
@@ -76,11 +78,7 @@ def from_vit(
   Raises:
     InputError: if the sizes of the two differ.
   """
-  agree(
-    image,
-    model,
-    ('layers', 'width', 'heads', 'mlp_ratio', 'patch', 'qkv_bias'),
-  )
+  agree(image, model, VIT)
   given, made = parts.flat(variables), {}
   for path in parts.flat(parts.shapes(model, video)):
     if path == 'class_pos' and not image.class_position:

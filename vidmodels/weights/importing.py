@@ -147,8 +147,8 @@ def take(
   made, variables, new = fill(file, found, made, video, head, books)
   found.unwrapped.in_file(books)
   target = parts.shapes(made, video)
-  method = positions or getattr(made, 'pos_resize', 'bilinear')
   lead = functools.partial(naming.lead, family, made)
+  method = positions or getattr(made, 'pos_resize', 'bilinear')
   variables = _resized(variables, target, method, lead, books)
   trained = {**found.naming.trained, **told.trained}
   n = len(told.labels)

@@ -179,12 +179,7 @@ def from_image(
     InputError: if the image model's fields are others (3 focal levels for 2,
       say), or the design has no place for its blocks.
   """
-  if model.design == 'alternate':
-    raise InputError(
-      "design 'alternate' has blocks without a spatial modulation, which have "
-      "no block in an image model to start from; wanted 'pair' or another"
-    )
-  agree({name: getattr(image, name) for name in SHARED}, model)
+  _refuse_image(image, model)
   given, made = parts.flat(variables), {}
   for path in parts.flat(parts.shapes(model, video)):
     source = path.replace('/mod/volume/', '/mod/space/')
@@ -194,14 +189,30 @@ def from_image(
       made[path] = given[source]
     else:
       books.random[path] = NO_TIME
-  for path in given:
-    if path.startswith('head/'):
-      books.dropped[path] = NEW_HEAD
+  heads = (path for path in given if path.startswith('head/'))
+  books.dropped.update(dict.fromkeys(heads, NEW_HEAD))
   if (t := model.tubelet) > 1:
-    kernel = np.asarray(made[PATCH])[None] / np.float32(t)
-    made[PATCH] = np.repeat(kernel, t, axis=0)
+    made[PATCH] = _tubelet(made[PATCH], t)
     books.changed[PATCH] = f'the image kernel {t} times, divided by {t}'
   return parts.unflat(made)
+
+
+def _tubelet(kernel: Any, frames: int) -> np.ndarray:
+  """An image's kernel [P, P, C, D] for patches of t frames, of the same sum."""
+  each = np.asarray(kernel)[None] / np.float32(frames)
+  return np.repeat(each, frames, axis=0)
+
+
+def _refuse_image(
+  image: image_focalnet.Model, model: video_focalnet.Model
+) -> None:
+  """Raises InputError if the one cannot start from the other."""
+  if model.design == 'alternate':
+    raise InputError(
+      "design 'alternate' has blocks without a spatial modulation, which have "
+      "no block in an image model to start from; wanted 'pair' or another"
+    )
+  agree({name: getattr(image, name) for name in SHARED}, model)
 
 
 SOURCES = {'focalnet': from_image}

@@ -39,7 +39,24 @@ def rules(model: vidtr.Model) -> tuple[Rule, ...]:
   Raises:
     InputError: for a model that the release has no names for.
   """
-  m = model
+  _refuse_unreleased(model)
+  ones = 1 if model.patch_frames == 1 else 0
+  return (
+    *_tokens(model.attention == 'separable'),
+    rule('conv_stem.weight', 'patch/kernel', convolution(ones)),
+    rule('conv_stem.bias', 'patch/bias', vector()),
+    *in_proj('encoder.layers.{i}.self_attn', 'layer_{i}/attn'),
+    *norm('encoder.layers.{i}.norm1', 'layer_{i}/attn_norm'),
+    *norm('encoder.layers.{i}.norm2', 'layer_{i}/mlp_norm'),
+    *dense('encoder.layers.{i}.linear1', 'layer_{i}/mlp/up'),
+    *dense('encoder.layers.{i}.linear2', 'layer_{i}/mlp/down'),
+    *norm('encoder.norm', 'norm'),
+    *dense('fc', 'head'),
+  )
+
+
+def _refuse_unreleased(m: vidtr.Model) -> None:
+  """Raises InputError for a model that the release has no names for."""
   if (m.attention in ('space', 'axial') or m.stem == 't2t') or (
     m.projections,
     m.norms,
@@ -50,39 +67,21 @@ def rules(model: vidtr.Model) -> tuple[Rule, ...]:
       f'stem={m.stem!r}, projections={m.projections!r}, norms={m.norms!r} and '
       f'pool={m.pool!r}; start it from an image model, with vidtr_image'
     )
-  if m.attention == 'separable':
-    tokens = (
-      rule(
-        'cls_t', 'tokens/class_token tokens/time_class/table', class_and_grid()
-      ),
-      rule('cls_s', 'tokens/space_class/table', _rows()),
-      rule(
-        'pos_embedding',
-        'tokens/class_pos/table tokens/patch_pos/table',
-        _class_column(),
-      ),
-    )
-  else:
-    tokens = (
+
+
+def _tokens(separable: bool) -> tuple[Rule, ...]:
+  """Class tokens and positions: of separable attention, or one for all."""
+  tables = 'tokens/class_pos/table tokens/patch_pos/table'
+  if not separable:
+    return (
       rule('cls', 'tokens/class_token', vector(2)),
-      rule(
-        'pos_embedding',
-        'tokens/class_pos/table tokens/patch_pos/table',
-        class_and_grid(),
-      ),
+      rule('pos_embedding', tables, class_and_grid()),
     )
-  ones = 1 if m.patch_frames == 1 else 0
+  column = 'tokens/class_token tokens/time_class/table'
   return (
-    *tokens,
-    rule('conv_stem.weight', 'patch/kernel', convolution(ones)),
-    rule('conv_stem.bias', 'patch/bias', vector()),
-    *in_proj('encoder.layers.{i}.self_attn', 'layer_{i}/attn'),
-    *norm('encoder.layers.{i}.norm1', 'layer_{i}/attn_norm'),
-    *norm('encoder.layers.{i}.norm2', 'layer_{i}/mlp_norm'),
-    *dense('encoder.layers.{i}.linear1', 'layer_{i}/mlp/up'),
-    *dense('encoder.layers.{i}.linear2', 'layer_{i}/mlp/down'),
-    *norm('encoder.norm', 'norm'),
-    *dense('fc', 'head'),
+    rule('cls_t', column, class_and_grid()),
+    rule('cls_s', 'tokens/space_class/table', _rows()),
+    rule('pos_embedding', tables, _class_column()),
   )
 
 

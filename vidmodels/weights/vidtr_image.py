@@ -23,7 +23,7 @@ from vidmodels.weights._vidtr_layouts import (
   inflated,
 )
 from vidmodels.weights.convert import Books
-from vidmodels.weights.image import IN_TOKEN, LEFT_OUT, agree
+from vidmodels.weights.image import IN_TOKEN, LEFT_OUT, VIT, agree
 from vidmodels.weights.parts import attention, dense, norm
 from vidmodels.weights.places import square
 from vidmodels.weights.rules import (
@@ -80,23 +80,19 @@ def from_state(
     InputError: if a key is left over, a parameter is not filled, or a shape is
       not the model's.
   """
-  t2t, own = model.stem == 't2t', 'conv_stem.weight' in state
+  own = 'conv_stem.weight' in state
   pos = 'pos_embedding' if own else 'pos_embed'
   if pos not in state:
     raise InputError(
       f'the file has no {pos}; its keys start {list(state)[:3]}; give an image '
       "ViT's state dict, without prefixes"
     )
-  if t2t:
+  if model.stem == 't2t':
     C = channels(state, 'tokens_to_token.attention1.kqv.weight') // 49
     stem, random = _t2t_rules(), RANDOM + NO_BIAS
   else:
-    name = 'conv_stem' if own else 'patch_embed.proj'
-    C, random = channels(state, f'{name}.weight'), RANDOM
-    stem = (
-      rule(f'{name}.weight', 'patch/kernel', inflated(cubic, int(own))),
-      rule(f'{name}.bias', 'patch/bias', vector()),
-    )
+    stem, random = _patch_rules(own, cubic), RANDOM
+    C = channels(state, stem[0].keys[0])
   H, W = grid or (square(state[pos].shape[1] - 1, pos),) * 2
   return parts.load(
     (*_token_rules(model, own), *stem, *_layer_rules(model, own)),
@@ -132,22 +128,18 @@ def from_image(
       square patches.
   """
   _refuse(image, model)
-  state = parts.save(vit_weights.rules('timm'), variables)
-  grid = state['pos_embed'][:, len(image.tokens) * image.class_position :]
-  first = np.zeros_like(grid[:, :1])
-  if image.class_position:
-    first = state['pos_embed'][:, :1]
-  else:
-    books.changed['tokens/class_pos/table'] = IN_TOKEN
-  kept = {k: v for k, v in state.items() if not k.startswith(_IMAGE_ONLY)}
-  kept['pos_embed'] = np.concatenate([first, grid], axis=1)
-  inner = Books()
-  table = parts.flat(variables)['space_pos/table']
+  inner, ours = Books(), parts.flat(variables)
   made = from_state(
-    kept, model, frames=video[0], grid=table.shape[:2], books=inner
+    _as_file(variables, image),
+    model,
+    frames=video[0],
+    grid=ours['space_pos/table'].shape[:2],
+    books=inner,
   )
   books.random.update(inner.random)
-  for path in parts.flat(variables):
+  if not image.class_position:
+    books.changed['tokens/class_pos/table'] = IN_TOKEN
+  for path in ours:
     if path.startswith(('head', 'pre_logits', 'distilled')):
       books.dropped[path] = LEFT_OUT
   return made
@@ -157,6 +149,22 @@ def from_image(
 _IMAGE_ONLY = ('head', 'pre_logits', 'dist_token')
 
 
+def _as_file(
+  variables: Mapping[str, Any], image: vit.Model
+) -> dict[str, np.ndarray]:
+  """What VidTr takes of an image ViT, by timm's keys: one class token.
+
+  Its row of the table is zeros where the image model has none.
+  """
+  state = parts.save(vit_weights.rules('timm'), variables)
+  grid = state['pos_embed'][:, len(image.tokens) * image.class_position :]
+  first = np.zeros_like(grid[:, :1])
+  if image.class_position:
+    first = state['pos_embed'][:, :1]
+  kept = {k: v for k, v in state.items() if not k.startswith(_IMAGE_ONLY)}
+  return {**kept, 'pos_embed': np.concatenate([first, grid], axis=1)}
+
+
 def _refuse(image: vit.Model, model: vidtr.Model) -> None:
   """Raises InputError if the one cannot start from the other."""
   if model.stem != 'patch':
@@ -164,7 +172,7 @@ def _refuse(image: vit.Model, model: vidtr.Model) -> None:
       f'stem={model.stem!r} does not start from an image ViT, which cuts '
       "patches; say stem='patch', or give T2T-ViT's file to from_state"
     )
-  agree(image, model, ('layers', 'width', 'heads', 'mlp_ratio', 'patch'))
+  agree(image, model, [name for name in VIT if name != 'qkv_bias'])
   if not image.qkv_bias:
     raise InputError(
       'the image model has qkv_bias=False and VidTr has such biases; give '
@@ -216,6 +224,15 @@ def _layer_rules(model: vidtr.Model, own: bool) -> tuple[Rule, ...]:
       for name in ('head', 'fc', 'pre_logits.fc')
       for kind in ('weight', 'bias')
     ),
+  )
+
+
+def _patch_rules(own: bool, cubic: Cubic) -> tuple[Rule, ...]:
+  """The kernel of an image's patches for those of a video, and its bias."""
+  name = 'conv_stem' if own else 'patch_embed.proj'
+  return (
+    rule(f'{name}.weight', 'patch/kernel', inflated(cubic, int(own))),
+    rule(f'{name}.bias', 'patch/bias', vector()),
   )
 
 

@@ -256,6 +256,8 @@ def plain(**change) -> dict:
     ({'a': plain(shape=[float('inf')])}, 'no safetensors header'),
     ({'a': plain(shape=[4.0])}, 'no safetensors header'),
     ({'a': plain(shape='4')}, 'no safetensors header'),
+    ({'a': plain(data_offsets=[0, 16, 20])}, 'no safetensors header'),
+    ({'a': plain(data_offsets=[16])}, 'no safetensors header'),
     ({'a': plain(shape=[-2, -2])}, 'no safetensors header'),
     ({'__metadata__': [1], 'a': plain()}, 'no safetensors header'),
     ({'a\ud800': plain()}, 'printable'),

@@ -31,13 +31,7 @@ def guess(specs: Specs) -> Guess:
   }
   patches = stack(shapes, 'patch_embeds.{}.proj.weight')
   widths = tuple(shape[0] for shape in patches)
-  kinds = [
-    ''.join(
-      'G' if f'blocks.{s}.{j}.attn.q.weight' in shapes else 'L'
-      for j, _ in enumerate(stack(shapes, f'blocks.{s}.{{}}.norm1.weight'))
-    )
-    for s in range(len(widths))
-  ]
+  kinds = [_kinds(shapes, s) for s in range(len(widths))]
   first = [
     shapes[f'blocks.{s}.0.mlp.fc1.weight'][0] / width
     for s, width in enumerate(widths)
@@ -67,6 +61,15 @@ def guess(specs: Specs) -> Guess:
     classes=specs[f'{dualformer.HEAD}fc_cls.weight'][0][0],
     size=SIZES.get((widths[0], sum(layers)), ''),
     notes=(NOTE,),
+  )
+
+
+def _kinds(shapes, s: int) -> str:
+  """The levels of a stage: 'G' for global ones, which have queries apart."""
+  blocks = stack(shapes, f'blocks.{s}.{{}}.norm1.weight')
+  return ''.join(
+    'G' if f'blocks.{s}.{j}.attn.q.weight' in shapes else 'L'
+    for j, _ in enumerate(blocks)
   )
 
 

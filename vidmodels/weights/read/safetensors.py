@@ -27,6 +27,9 @@ DTYPES = {
   'BOOL': np.dtype(np.bool_),
 }
 
+# Shape, dtype, and the first byte and the one behind the last.
+Entry = tuple[tuple[int, ...], np.dtype, int, int]
+
 
 def read(path: pathlib.Path) -> tuple[Tensors, dict[str, str]]:
   """The tensors, views of the file, and the notes of its header.
@@ -38,26 +41,9 @@ def read(path: pathlib.Path) -> tuple[Tensors, dict[str, str]]:
     InputError: for a header that is no JSON, or tensors outside the file.
   """
   size = path.stat().st_size
-  with open(path, 'rb') as file:
-    length = int.from_bytes(file.read(8), 'little')
-    if length > size - 8:
-      raise InputError(
-        f'{path} has a header of {length} bytes and {size - 8} to hold it; the '
-        'file is cut short or no safetensors: fetch it again'
-      )
-    text = file.read(length)
+  text = _header(path, size)
   try:
-    header = json.loads(text, object_pairs_hook=_once)
-    notes = header.pop('__metadata__', {})
-    notes = {str(name): str(note) for name, note in notes.items()}
-    entries = {
-      key: (
-        tuple(map(_whole, entry['shape'])),
-        DTYPES[entry['dtype']],
-        *map(_whole, entry['data_offsets']),
-      )
-      for key, entry in header.items()
-    }
+    entries, notes = _entries(text)
   except (
     ValueError,
     KeyError,
@@ -69,25 +55,43 @@ def read(path: pathlib.Path) -> tuple[Tensors, dict[str, str]]:
       f'{path} has a header that is no safetensors header '
       f'({repr(error)[:120]}); fetch it again'
     ) from error
-  start, specs = 8 + length, {}
-  for key, (shape, dtype, first, last) in entries.items():
-    wanted = math.prod(shape) * dtype.itemsize
-    if not (0 <= first <= last <= size - start and last - first == wanted):
-      raise InputError(
-        f'{key} of {path} lies at bytes {first} to {last} of {size - start} '
-        f'and needs {wanted}; the file is cut short: fetch it again'
-      )
-    specs[key] = (shape, dtype)
-  if not specs:
+  if not entries:
     raise InputError(f'{path} holds no tensors')
+  start = 8 + len(text)
+  _inside(path, entries, size - start)
   _adjoin(path, entries, size - start)
   data = np.memmap(path, np.uint8, mode='r')
+  specs = {key: (shape, dtype) for key, (shape, dtype, *_) in entries.items()}
 
   def load(key: str) -> np.ndarray:
     _, _, first, last = entries[key]
     return view(data[start + first : start + last], specs[key], start=0)
 
   return Tensors(specs, load), notes
+
+
+def _header(path: pathlib.Path, size: int) -> bytes:
+  """The JSON in front, whose length the first 8 bytes say."""
+  with open(path, 'rb') as file:
+    length = int.from_bytes(file.read(8), 'little')
+    if length > size - 8:
+      raise InputError(
+        f'{path} has a header of {length} bytes and {size - 8} to hold it; the '
+        'file is cut short or no safetensors: fetch it again'
+      )
+    return file.read(length)
+
+
+def _entries(text: bytes) -> tuple[dict[str, Entry], dict[str, str]]:
+  """Tensors by key and notes by name; whatever error for what is no header."""
+  header = json.loads(text, object_pairs_hook=_once)
+  notes = header.pop('__metadata__', {})
+  entries = {}
+  for key, entry in header.items():
+    first, last = map(_whole, entry['data_offsets'])
+    shape = tuple(map(_whole, entry['shape']))
+    entries[key] = (shape, DTYPES[entry['dtype']], first, last)
+  return entries, {str(name): str(note) for name, note in notes.items()}
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -105,7 +109,22 @@ def _whole(number: Any) -> int:
   return number
 
 
-def _adjoin(path: pathlib.Path, entries: Mapping[str, Any], size: int) -> None:
+def _inside(
+  path: pathlib.Path, entries: Mapping[str, Entry], size: int
+) -> None:
+  """Refuses tensors outside the file, or of another size than their shape's."""
+  for key, (shape, dtype, first, last) in entries.items():
+    wanted = math.prod(shape) * dtype.itemsize
+    if not (0 <= first <= last <= size and last - first == wanted):
+      raise InputError(
+        f'{key} of {path} lies at bytes {first} to {last} of {size} and needs '
+        f'{wanted}; the file is cut short: fetch it again'
+      )
+
+
+def _adjoin(
+  path: pathlib.Path, entries: Mapping[str, Entry], size: int
+) -> None:
   """Refuses tensors that share bytes, and bytes of no tensor."""
   at = 0
   for first, last, key in sorted((e[2], e[3], k) for k, e in entries.items()):
