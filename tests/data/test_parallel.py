@@ -82,3 +82,5 @@ def test_there_are_no_more_workers_than_jobs():
   assert parallel.count(0, 1000) >= 1
   assert parallel.count(4, 0) == 1
   assert list(parallel.run(double, [], total=0)) == []
+  with pytest.raises(InputError, match='-1 workers'):
+    parallel.count(-1, 3)

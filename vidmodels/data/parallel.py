@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 import cv2
 
+from vidmodels.typing import InputError
+
 # Called with units done, units in all, and what was done last.
 Progress = Callable[[int, int, str], None]
 _Job, _Result = TypeVar('_Job'), TypeVar('_Result')
@@ -40,7 +42,15 @@ def tick(note: str) -> None:
 
 
 def count(workers: int, jobs: int) -> int:
-  """Processes to use: one a CPU that we may use if `workers` is 0."""
+  """Processes to use: one a CPU that we may use if `workers` is 0.
+
+  Raises:
+    InputError: if `workers` is negative.
+  """
+  if workers < 0:
+    raise InputError(
+      f'{workers} workers came; wanted 1 or more, 0 for one a CPU'
+    )
   if not workers and hasattr(os, 'sched_getaffinity'):
     workers = len(os.sched_getaffinity(0))
   return max(1, min(workers or os.cpu_count() or 1, jobs))
