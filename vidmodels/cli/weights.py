@@ -6,9 +6,12 @@
   vidmodels weights diff A B
 
 A file is a .pth, .npz or .safetensors of an image model or of the authors of a
-video model; no code in it is run. DIR is a training run, or what `import`
-wrote: `evaluate`, `predict` and `export` take either. To train from a file,
-give the recipe --config.init_from=FILE instead.
+video model; no code in it is run. FILE#NAME takes the weights that a .pth keeps
+under that name, FILE#model_ema say, where the plain ones lie beside them. DIR
+is a training run, or what `import` wrote: `evaluate`, `predict` and `export`
+take either. `diff` takes files and folders: of one each, a folder is compared
+under the file's names. To train from a file, give the recipe
+--config.init_from=FILE instead.
 """
 
 import argparse
