@@ -178,6 +178,7 @@ def test_a_class_list_of_ones_own_counts_instead(tmp_path):
     ('.avi 35', '.avi x', 'line 2: label x'),
     ('.avi 35', '.mp4 35', 'line 2: .*wanted `Class/v_Class'),
     ('Hammering/', '', 'line 2: .*wanted `Class/v_Class'),
+    ('g08_c01.avi 35', 'g08_\x13.avi 35', 'line 2: .*a plain name'),
     ('Hammering/', '../', 'line 2: '),
     ('Hammering/', 'Hamering/', "line 2: .*did you mean 'Hammering'"),
     ('Hammering/', '34/', "line 2: label '34' came; wanted the name"),

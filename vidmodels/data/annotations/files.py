@@ -82,9 +82,12 @@ class VideoFiles:
   def _matches(self, name: str) -> list[str]:
     """Paths that a name fits: the whole path before a mere end of it."""
     base = name.rsplit('/', 1)[-1]
-    stem, suffix = os.path.splitext(base)
-    stems = [base, stem] if suffix.lower() in VIDEO_SUFFIXES else [base]
-    paths = [path for stem in stems for path in self._stems.get(stem, ())]
+    paths = self._stems.get(base, [])
+    stem, dot, suffix = base.rpartition('.')
+    if f'{dot}{suffix}'.lower() in VIDEO_SUFFIXES:
+      paths = paths + self._stems.get(stem, [])
+    if not paths:  # of most names that are asked for
+      return []
     fit = [
       path
       for path in paths
