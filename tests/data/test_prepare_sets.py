@@ -63,7 +63,7 @@ KITCHEN = Dataset(
   title='Kitchen',
   splits={'train': 30, 'val': 0, 'test': 25},
   metric='action_top1',
-  flip=FlipPolicy('forbid'),
+  flip=FlipPolicy('free'),
   mirror=(('2', '3'),),
   task=TASK,
   read=read,
@@ -473,7 +473,7 @@ def test_a_dry_run_needs_no_videos(official, tmp_path, capsys):
     found['frames'] * 340 * 256 * 0.308, 0.01
   )
   assert 'assumption' in found['basis']
-  assert found['flip'] == 'forbid'
+  assert found['flip'] == 'free'
   out = dry(argv, capsys)
   assert '22 clips of 30 expected, 5 of 5 classes seen, 5 videos' in out
   assert list(tmp_path.iterdir()) == []
