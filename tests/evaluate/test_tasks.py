@@ -15,8 +15,9 @@ from scoring import ANY, MULTI, VERB_NOUN
 from vidmodels.data.manifest import Manifest
 from vidmodels.evaluate import predict, run
 from vidmodels.evaluate.scored import Scored
-from vidmodels.train import average_precision, trained
+from vidmodels.train import average_precision, loop, trained
 from vidmodels.train.build import make_model
+from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.train.mesh import make_mesh
 from vidmodels.typing import InputError
 
@@ -139,3 +140,34 @@ def test_the_highest_view_is_for_questions_of_their_own(made):
     return
   with pytest.raises(InputError, match='the average max came'):
     predict.Predictor(model, views=views, top=1)
+
+
+def test_a_checkpoint_knows_its_task(tmp_path, monkeypatch):
+  names = scoring.names(7, VERB_NOUN)
+  for split in ('train', 'test'):
+    fake.write(
+      tmp_path / 'records', split, videos=VIDEOS, classes=names.names,
+      labels=LABELS[VERB_NOUN], task=VERB_NOUN,
+    )  # fmt: skip
+  config = tiny.config(
+    tmp_path / 'records',
+    optim__steps=1,
+    optim__warmup=0.0,
+    model__layers=1,
+    views__spatial=1,
+  )
+  loop.train(config, tmp_path / 'run')
+  model = trained.load(tmp_path / 'run')
+  assert model.task == VERB_NOUN
+  report = run.evaluate(
+    model, dir=tmp_path / 'records', split='test', views=config.views
+  )
+  assert 'test_2x1/action_top1' in report.as_json()
+  # The first release's checkpoints say nothing of tasks: one class a video.
+  read = Checkpoints.read_json
+  monkeypatch.setattr(
+    Checkpoints,
+    'read_json',
+    lambda *of: {k: v for k, v in read(*of).items() if k != 'task'},
+  )
+  assert trained.load(tmp_path / 'run').task == scoring.SINGLE
