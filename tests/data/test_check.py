@@ -3,8 +3,9 @@
 import pytest
 import videos
 
-from vidmodels.data import check
+from vidmodels.data import check, pictures
 from vidmodels.data.classes import ClassList
+from vidmodels.data.container import BadVideo
 from vidmodels.typing import InputError
 
 
@@ -58,3 +59,15 @@ def test_a_list_is_held_to_its_classes_before_any_decoding(tmp_path):
   (tmp_path / 'list.txt').write_text('x.mp4 5\n')
   with pytest.raises(InputError, match='0 to 1'):
     check.check(tmp_path / 'list.txt', classes=ClassList(('a', 'b')), workers=1)
+
+
+def test_frames_that_cannot_become_rgb_are_bad_here_too(tmp_path, monkeypatch):
+  (tmp_path / 'a').mkdir()
+  videos.write(tmp_path / 'a' / 'x.mp4', videos.moving(2))
+
+  def fails(self, size):
+    raise BadVideo('p010 frames cannot become RGB')
+
+  monkeypatch.setattr(pictures.Picture, 'rgb', fails)
+  report = check.check(tmp_path, workers=1)
+  assert report.bad == (('a/x.mp4', 'p010 frames cannot become RGB'),)
