@@ -43,6 +43,7 @@ TEST = [
   'ruff>=0.14',
   'tensorboard>=2.20',
   'tensorflow-cpu>=2.21,<2.22; platform_machine == "x86_64"',
+  'tensorflow-datasets>=4.9.10',
 ]
 
 setuptools.setup(
