@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import videos
 
-from vidmodels.data import check, prepare, shards
+from vidmodels.data import check, container, prepare, shards
+from vidmodels.data.container import BadVideo
 from vidmodels.data.tfrecord import write_atomically
 
 FRONT = {'movflags': '+faststart'}
@@ -390,3 +391,9 @@ def test_the_odd_files_are_as_odd_as_they_are_called(source):
     assert container.streams.video[0].frames == 0
   with opened('late start.mkv') as container:
     assert container.streams.video[0].start_time == 3000
+
+
+def test_a_path_below_a_file_is_no_file(tmp_path):
+  (tmp_path / 'a').write_bytes(b'x')
+  with pytest.raises(BadVideo, match='^no such file$'):
+    container.look(tmp_path / 'a' / 'b.mp4')
