@@ -102,7 +102,9 @@ class ClassList:
       label = label.strip()
       if label in self.names:
         return self.names.index(label)
-      if not label.removeprefix('-').isdecimal():
+      # No class list has 10**18 names, and Python reads no 5000 digits.
+      if not label.removeprefix('-').isdecimal() or len(label) > 18:
+        label = label[:200]
         near = difflib.get_close_matches(label, self.names, 1, 0.5)
         hint = (
           f'did you mean {near[0]!r}?'

@@ -12,6 +12,10 @@ import test_kinetics
 import test_ssv2
 import test_ucf101
 
+from vidmodels.data.annotations import read_source
+from vidmodels.data.classes import ClassList
+from vidmodels.typing import InputError
+
 SEEDS, PARTS = 100, 4
 
 
@@ -98,6 +102,49 @@ def test_damage_is_told_or_accounted_for(tmp_path, make, name, split, part):
     said.append(fuzz.trial(name, split, tmp_path, path, entries, seed))
   told = sum(text is not None for text in said)
   assert len(said) / 5 < told < len(said)  # damage, and not only ruin
+
+
+LISTS = {
+  'spaces.txt': 'a b.mp4 0\nü [1], #2.avi 1\nc.webm 2\n',
+  'commas.csv': 'a b.mp4,run\nü [1], #2.avi,walk\nc.webm,sit\n',
+  'tabs.tsv': 'a b.mp4\trun\tsit\nü [1], #2.avi\twalk\nc.webm\tsit\n',
+  'times.csv': (
+    'video_path,start,end,label,caption\n'
+    'a b.mp4,0,2.5,run,"one, ""two"""\n'
+    'a b.mp4,200.5,203,walk,x\n'
+  ),
+  'objects.json': (
+    '[{"file": "a b.mp4", "label": "run", "youtube_id": "x", "label_idx": 0},\n'
+    ' {"file": "c.webm", "label": "walk", "youtube_id": "y", "label_idx": 1}]'
+  ),
+}
+
+
+@pytest.mark.parametrize('classes', [None, ('run', 'walk', 'sit')])
+@pytest.mark.parametrize('name', LISTS)
+def test_a_damaged_list_is_told_or_accounted_for(tmp_path, name, classes):
+  path, data = tmp_path / name, LISTS[name].encode()
+  for file in ('a b.mp4', 'ü [1], #2.avi', 'c.webm'):
+    (tmp_path / file).touch()
+  classes = classes and ClassList(classes)
+  told = 0
+  for seed in range(SEEDS):
+    damaged = fuzz.damaged(data, fuzz.np.random.default_rng(seed))
+    path.write_bytes(damaged)
+    labels = ('multi', 'any', 'single')[seed % 3]
+    try:
+      listing = read_source(path, classes, labels=labels)
+    except InputError:
+      told += 1
+      continue
+    names = [row.video for row in listing.rows]
+    assert len(set(names)) == len(names) > 0
+    for row in listing.rows:
+      listing.task.check(row.labels, len(listing.classes))
+      assert 0 <= row.start_s < (row.end_s or fuzz.np.inf)
+    if name in ('spaces.txt', 'commas.csv', 'tabs.tsv'):
+      assert fuzz.accounted(listing) == fuzz.lines_of(damaged), (seed, damaged)
+  assert SEEDS / 5 < told < SEEDS
 
 
 @pytest.mark.parametrize('seed', range(60))
