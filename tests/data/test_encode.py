@@ -6,6 +6,7 @@ import pytest
 import videos
 
 from vidmodels.data import encode, pictures, records
+from vidmodels.data.annotations import Row
 from vidmodels.typing import InputError
 
 
@@ -64,3 +65,24 @@ def test_a_single_frame_is_shown_however_short_it_is(fps, source_fps):
 
 def test_no_frame_stays_none():
   assert list(encode.resample([], fps=5, source_fps=5)) == []
+
+
+def test_clips_that_share_frames_may_have_sizes_of_their_own(tmp_path):
+  """A stream that grows: a clip has the size of its own first frame."""
+  small = videos.write(tmp_path / 'a.h264', videos.moving(12), format='h264')
+  large = videos.moving(8, 64, 96)
+  large = videos.write(tmp_path / 'b.h264', large, format='h264')
+  small.write_bytes(small.read_bytes() + large.read_bytes())
+  rows = [
+    Row(path=small, video='all', labels=()),
+    Row(path=small, video='end', labels=(), start_s=1.2),
+  ]
+  made = encode.make_records(small, rows, [(), ()], encode.Options())
+  found = {rows[i].video: record for i, record, _ in made}
+  for name, count, size in (('all', 20, (32, 48)), ('end', 8, (64, 96))):
+    record = found[name]
+    assert len(record.frames) == count
+    assert (record.height, record.width) == size
+    for jpeg in record.frames:
+      frame_HWC = cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)
+      assert frame_HWC.shape[:2] == size
