@@ -82,12 +82,7 @@ def read(
     raise InputError(
       f'list {source} is empty; wanted `path label` on each line'
     )
-  kind = official(lines[0][1])
-  if kind:
-    raise InputError(
-      f'{source} looks like {kind}; wanted a list with `path label` on each '
-      'line; for that data set: vidmodels prepare NAME --annotations FILE'
-    )
+  _refuse_official(source, lines[0][1])
   columns = [c.strip(' "').lower() for c in re.split(r'[\s,]+', lines[0][1])]
   has_header = {*columns} & {*_PATH_COLUMNS} and {*columns} & {*_LABEL_COLUMNS}
   if has_header and len(columns) > 2:
@@ -101,6 +96,15 @@ def read(
       'line'
     )
   return entries, 'line', notes
+
+
+def _refuse_official(source: pathlib.Path, line: str) -> None:
+  kind = official(line)
+  if kind:
+    raise InputError(
+      f'{source} looks like {kind}; wanted a list with `path label` on each '
+      'line; for that data set: vidmodels prepare NAME --annotations FILE'
+    )
 
 
 def _from_lines(

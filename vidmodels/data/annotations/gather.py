@@ -73,8 +73,34 @@ def gather(
   kept, duplicates, clashes = _once(rows)
   if request.videos is not None and not files.used:
     raise _no_video(request, files, kept)
+  said = _notes(dataset, request, kept, clashes, classes)
+  return Listing(
+    rows=tuple(kept),
+    classes=classes,
+    task=dataset.task,
+    flip=dataset.flip,
+    labelled=labelled,
+    expected=dataset.splits.get(request.split, 0),
+    duplicates=tuple(duplicates),
+    outside=files.unused(),
+    notes=(
+      *notes,
+      *said,
+      *_named('in several places; the first path counts', files.ambiguous),
+    ),
+  )
+
+
+def _notes(
+  dataset: Dataset,
+  request: Request,
+  kept: Sequence[Row],
+  clashes: Sequence[str],
+  classes: ClassList,
+) -> list[str]:
+  """How far the file is from what it should be."""
+  said = []
   expected = dataset.splits.get(request.split, 0)
-  said = list(notes)
   if expected and expected != len(kept):
     said.append(
       f'the official {request.split} split has {expected} clips; this file '
@@ -83,22 +109,11 @@ def gather(
   said += _named(
     'listed again with another label or time; the first counts', clashes
   )
-  if labelled:
-    seen = {label for row in kept for label in row.labels}
+  seen = {label for row in kept for label in row.labels}
+  if seen:
     absent = [name for i, name in enumerate(classes.names) if i not in seen]
     said += _named(f'of {len(classes)} classes without a clip here', absent)
-  said += _named('in several places; the first path counts', files.ambiguous)
-  return Listing(
-    rows=tuple(kept),
-    classes=classes,
-    task=dataset.task,
-    flip=dataset.flip,
-    labelled=labelled,
-    expected=expected,
-    duplicates=tuple(duplicates),
-    outside=files.unused(),
-    notes=tuple(said),
-  )
+  return said
 
 
 def _once(rows: Sequence[Row]) -> tuple[list[Row], list[str], list[str]]:

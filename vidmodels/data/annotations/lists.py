@@ -53,6 +53,27 @@ def read(
     found = [_split_labels(entry, classes) for entry in found]
   if classes is None:
     classes = _classes_of(source, found)
+  rows, duplicates = _rows(source, unit, found, classes, root, task)
+  if need_files:
+    _check_files(source, rows, root)
+  return Listing(
+    rows=tuple(rows),
+    classes=classes,
+    task=task,
+    duplicates=tuple(duplicates),
+    notes=tuple(notes + _counts_from_one(found)),
+  )
+
+
+def _rows(
+  source: pathlib.Path,
+  unit: str,
+  found: Sequence[Entry],
+  classes: ClassList,
+  root: pathlib.Path,
+  task: Task,
+) -> tuple[list[Row], list[str]]:
+  """A row a name, and the names that came again."""
   known = {name: i for i, name in enumerate(classes.names)}
   rows: dict[str, Row] = {}
   first, duplicates = {}, []
@@ -61,8 +82,7 @@ def read(
       row = _row(entry, known, classes, root, task)
     except InputError as e:
       raise InputError(f'{source} {unit} {entry.number}: {e}') from e
-    before = rows.setdefault(row.video, row)
-    if before.labels != row.labels:
+    if rows.setdefault(row.video, row) != row:
       raise InputError(
         f'{source} lists {row.video!r} twice, on {unit}s {first[row.video]} '
         f'and {entry.number}, with different labels; wanted one; remove the '
@@ -71,21 +91,18 @@ def read(
     if row.video in first:
       duplicates.append(row.video)
     first.setdefault(row.video, entry.number)
-  if need_files:
-    _check_files(source, list(rows.values()), root)
-  from_one = min(_number(x) for entry in found for x in entry.labels or '0') > 0
-  if from_one and 'UCF101' in looks_like(f'{found[0].video} 1'):
-    notes.append(
-      'this looks like a list of UCF101, whose labels count from 1: `vidmodels '
-      'prepare ucf101` takes the official files'
-    )
-  return Listing(
-    rows=tuple(rows.values()),
-    classes=classes,
-    task=task,
-    duplicates=tuple(duplicates),
-    notes=tuple(notes),
-  )
+  return list(rows.values()), duplicates
+
+
+def _counts_from_one(found: Sequence[Entry]) -> list[str]:
+  labels = [label for entry in found for label in entry.labels or ('0',)]
+  looks_so = 'UCF101' in looks_like(f'{found[0].video} 1')
+  if not looks_so or min(map(_number, labels)) < 1:
+    return []
+  return [
+    'this looks like a list of UCF101, whose labels count from 1: `vidmodels '
+    'prepare ucf101` takes the official files'
+  ]
 
 
 def _row(

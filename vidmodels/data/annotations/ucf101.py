@@ -161,18 +161,25 @@ def _other(
     )
   for folder, file in theirs:
     files.know(*_names(folder, file))
+  return _share_groups(rows, theirs, found.name)
+
+
+def _share_groups(
+  rows: list[Row], theirs: list[tuple[str, str]], name: str
+) -> list[str]:
+  """Says if clips of one source video are in both lists."""
   groups = {(folder, _group(file)) for folder, file in theirs}
   shared = [
     row.video
     for row in rows
     if (row.video.split('/')[0], _group(row.video)) in groups
   ]
-  if shared:
-    return [
-      f'{len(shared)} clips share their source video with clips of {found.name}'
-      f', as {shared[0]}: these are not the official lists'
-    ]
-  return []
+  if not shared:
+    return []
+  return [
+    f'{len(shared)} clips share their source video with clips of {name}, as '
+    f'{shared[0]}: these are not the official lists'
+  ]
 
 
 def _group(file: str) -> str:
