@@ -95,9 +95,9 @@ def _rows(
 
 
 def _counts_from_one(found: Sequence[Entry]) -> list[str]:
-  labels = [label for entry in found for label in entry.labels or ('0',)]
+  labels = [label for entry in found for label in entry.labels]
   looks_so = 'UCF101' in looks_like(f'{found[0].video} 1')
-  if not looks_so or min(map(_number, labels)) < 1:
+  if not looks_so or min(map(_number, labels), default=0) < 1:
     return []
   return [
     'this looks like a list of UCF101, whose labels count from 1: `vidmodels '
