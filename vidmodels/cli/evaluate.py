@@ -112,7 +112,7 @@ def load(args: argparse.Namespace, workdir: str | None = None):
   sizes = None
   if args.mesh:
     data, fsdp, tensor = _numbers('--mesh', args.mesh, 3, 'e.g. -1,4,1')
-    sizes = cfg.Mesh(data=int(data), fsdp=int(fsdp), tensor=int(tensor))
+    sizes = cfg.Mesh(data=data, fsdp=fsdp, tensor=tensor)
   return trained.load(
     workdir or args.workdir, step=args.step, weights=args.weights, sizes=sizes
   )
@@ -141,10 +141,9 @@ def chosen_views(views, args: argparse.Namespace):
 def run(args: argparse.Namespace) -> int:
   """Evaluates and prints the line or the JSON."""
   from vidmodels.cli import DONE
-  from vidmodels.evaluate import per_class, results, submission
+  from vidmodels.evaluate import results
 
   shares = args.shares and _numbers('--shares', args.shares, 0, 'e.g. 0.6,0.4')
-  levels = args.levels and _numbers('--levels', args.levels, 3, 'e.g. 2,3,3')
   scored = _saved(args) if args.scores else _of_models(args)
   found = results.result(
     scored,
@@ -152,20 +151,7 @@ def run(args: argparse.Namespace) -> int:
     average=(args.scores and args.average) or '',
     shares=shares or (),
   )
-  said = found.report.details()
-  if args.per_class:
-    rows = per_class.table(found.answers)
-    per_class.write(rows, args.per_class)
-    said += [*per_class.confused(rows), f'classes: {args.per_class}']
-  if args.submission:
-    said.append(
-      submission.write(
-        found.answers,
-        args.submission,
-        format=args.submission_format or '',
-        levels=[int(level) for level in levels or ()],
-      )
-    )
+  said = [*found.report.details(), *_files(found, args)]
   if len(scored) == 1 and not args.scores:
     found.write(pathlib.Path(scored[0].file).parent)
   elif args.out:
@@ -178,6 +164,27 @@ def run(args: argparse.Namespace) -> int:
   else:
     print(f'scores of every view: {found.report.scores}')
   return DONE
+
+
+def _files(found, args: argparse.Namespace) -> list[str]:
+  """Writes the table of classes and the submission; says what they hold."""
+  from vidmodels.evaluate import per_class, submission
+
+  said = []
+  if args.per_class:
+    rows = per_class.table(found.answers)
+    per_class.write(rows, args.per_class)
+    said += [*per_class.confused(rows), f'classes: {args.per_class}']
+  if args.submission:
+    levels = args.levels and _numbers('--levels', args.levels, 3, 'e.g. 2,3,3')
+    line = submission.write(
+      found.answers,
+      args.submission,
+      format=args.submission_format or '',
+      levels=levels or (),
+    )
+    said.append(line)
+  return said
 
 
 def _saved(args: argparse.Namespace) -> list:
@@ -238,7 +245,7 @@ def _counts(args: argparse.Namespace) -> tuple[int, int]:
   return int(temporal), int(spatial)
 
 
-def _numbers(flag: str, text: str, count: int, example: str) -> list[float]:
+def _numbers(flag: str, text: str, count: int, example: str) -> list:
   """Numbers between commas; whole ones where there must be three."""
   from vidmodels.typing import InputError
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 from vidmodels.data.tfrecord import write_atomically
 from vidmodels.evaluate import averaging, ensemble
@@ -85,21 +86,8 @@ def result(
     return Result(made, only)
   files = [one.file for one in scored]
   mixed = ensemble.combine(answers, files, shares)
-  members = tuple(
-    {
-      'name': one.about.name,
-      'average': one.about.average,
-      'step': one.about.step,
-      'weights': one.about.weights,
-      'share': float(share),
-      'scores': file,
-      'data_fingerprint': one.about.fingerprint,
-      'config': dict(one.about.config),
-    }
-    for one, file, share in zip(
-      answers, files, shares or (1.0,) * len(files), strict=True
-    )
-  )
+  shares = shares or (1.0,) * len(files)
+  members = tuple(map(_member, answers, files, shares))
   made = report(
     mixed,
     scores=' + '.join(files),
@@ -111,3 +99,18 @@ def result(
     config={},
   )
   return Result(made, mixed)
+
+
+def _member(one: Answers, file: str, share: float) -> dict[str, Any]:
+  """What a report says of a model of several."""
+  about = one.about
+  return {
+    'name': about.name,
+    'average': about.average,
+    'step': about.step,
+    'weights': about.weights,
+    'share': float(share),
+    'scores': file,
+    'data_fingerprint': about.fingerprint,
+    'config': dict(about.config),
+  }
