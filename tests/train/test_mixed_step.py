@@ -27,6 +27,7 @@ TASKS = [pytest.param(t, id=t.kind + '2' * bool(t.heads))
          for t in (SINGLE, HEADS, MULTI, ANY)]  # fmt: skip
 BOTH = cfg.Mix(mixup=0.8, cutmix=1.0)
 TX = optax.sgd(1.0)
+STEP = 5  # where runs start; draws are of the step
 
 
 class Small(nn.Module):
@@ -42,6 +43,10 @@ def recipe(mix: cfg.Mix = BOTH, **changes) -> cfg.Config:
   return cfg.Config(family='', model={}, mix=mix, **changes)
 
 
+def smoothing(task: Task) -> float:
+  return 0.0 if task == MULTI else 0.1
+
+
 @functools.cache
 def program(
   task: Task, mix: cfg.Mix, accumulate: int, devices: int, altered: str
@@ -49,7 +54,8 @@ def program(
   """A compiled step and its mesh; `altered` says what a test changed in it."""
   del altered
   mesh = make_mesh(cfg.Mesh(), devices=jax.devices()[:devices])
-  config = recipe(mix, accumulate=accumulate)
+  loss = cfg.Loss(label_smoothing=smoothing(task))
+  config = recipe(mix, accumulate=accumulate, loss=loss)
   update = jax.jit(
     step.make_train_step(Small(), TX, config, task=task),
     in_shardings=(replicated(mesh), batch_sharding(mesh), None),
@@ -77,10 +83,11 @@ def batch(task: Task, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def first() -> state.TrainState:
+  """The state that runs start from."""
   init = state.make_init(
     Small(), lambda _: TX, clip_shape=CLIP, seed=3, ema=False
   )
-  return init()
+  return init().replace(step=jnp.int32(STEP))
 
 
 def run(
@@ -199,7 +206,7 @@ def test_every_step_mixes_anew_and_as_in_every_other_run():
 def test_the_step_is_one_of_gradient_descent_on_the_mixed_loss(task):
   """By hand: pixels and losses mixed, the gradient of the mean of real rows."""
   data, now = batch(task), first()
-  key = step.stream_key(now.key, 0, 'mix')
+  key = step.stream_key(now.key, STEP, 'mix')
   draw = mixing.draw(key, data['mask'], BOTH, height=8, width=8)
   partner = np.asarray(draw.partner_B)
   weight = np.asarray(draw.weight_HW)[..., None]
@@ -209,7 +216,9 @@ def test_the_step_is_one_of_gradient_descent_on_the_mixed_loss(task):
     logits = Small().apply(
       {'params': params}, objective.normalise(video, (0.45,) * 3, (0.225,) * 3)
     )
-    of = lambda label: objective.losses.of(logits, label, task=task)
+    of = lambda label: objective.losses.of(
+      logits, label, task=task, smoothing=smoothing(task)
+    )
     own, other = of(data['label']), of(data['label'][partner])
     each = (1 - draw.share) * own + draw.share * other
     return each[: B - 4].mean()
@@ -241,7 +250,9 @@ def test_a_teacher_is_shown_the_mixed_clip():
     return jnp.zeros((B, 1, 1, 1, K))
 
   data = {k: jnp.asarray(v) for k, v in batch(SINGLE).items()}
-  draw = mixing.draw(jax.random.key(1), data['mask'], BOTH, height=8, width=8)
+  draw = mixing.Draw(
+    jnp.roll(jnp.arange(B), 1), jnp.full((8, 8), 0.3), jnp.float32(0.3)
+  )
   cost = objective.Objective(
     Student(), recipe(), teacher=objective.Teacher(score, {}, {})
   )

@@ -88,30 +88,23 @@ class Objective:
     variables = {'params': params, **model_state}
     answers, model_state = self._ask(variables, video_BTHWC, keys)
     logits_BK, *tokens = answers
-    loss_of = functools.partial(
-      losses.of,
-      logits_BK,
-      task=self.task,
-      smoothing=self.config.loss.label_smoothing,
-    )
+    loss_of = functools.partial(self._loss_of, logits_BK)
     loss_B = mixing.mean_loss(loss_of, part, mixed)
     if self.teacher is not None:
-      loss_B = token_label.loss(
-        loss_B,
-        *tokens,
-        self.teacher.score(frozen, video_BTHWC),
-        share=self.config.loss.token_share,
-      )
+      taught = self.teacher.score(frozen, video_BTHWC)
+      share = self.config.loss.token_share
+      loss_B = token_label.loss(loss_B, *tokens, taught, share=share)
     mask_B = part['mask']
+    prefix = '' if mixed is None else metrics.MIXED
     pairs = metrics.clip_metrics(
-      logits_BK,
-      label_Bx,
-      loss_B,
-      mask_B,
-      task=self.task,
-      prefix='' if mixed is None else metrics.MIXED,
+      logits_BK, label_Bx, loss_B, mask_B, task=self.task, prefix=prefix
     )
     return (loss_B * mask_B).sum(), (pairs, model_state)
+
+  def _loss_of(self, logits_BK: jax.Array, label_Bx: jax.Array) -> jax.Array:
+    """The loss of each clip against one label, whole and not mixed."""
+    smoothing = self.config.loss.label_smoothing
+    return losses.of(logits_BK, label_Bx, task=self.task, smoothing=smoothing)
 
   def _ask(self, variables, video_BTHWC: jax.Array, keys):
     """((logits,) or (logits, tokens' logits), the collections)."""
