@@ -12,7 +12,7 @@ import json
 import pathlib
 from collections.abc import Callable
 
-from tests import videos
+import videos
 
 # How many videos of a split a test has to find as records.
 TRAIN, TEST = 4, 2

@@ -9,9 +9,10 @@ import json
 import pathlib
 
 import numpy as np
+import official
 import pytest
+import sixth
 
-from tests import official, sixth
 from vidmodels import cli
 from vidmodels.data import datasets
 from vidmodels.data.shards import RecordSet

@@ -16,9 +16,14 @@ from typing import Any
 from vidmodels.data.annotations.files import VideoFiles
 from vidmodels.data.annotations.gather import gather
 from vidmodels.data.annotations.official import Dataset, Request
-from vidmodels.data.annotations.reading import clip_name, find_one, read_json
+from vidmodels.data.annotations.reading import (
+  at,
+  clip_name,
+  find_one,
+  read_json,
+)
 from vidmodels.data.annotations.rows import Listing, Row
-from vidmodels.data.annotations.values import at, seconds, some
+from vidmodels.data.annotations.values import seconds, some
 from vidmodels.data.flip import FlipPolicy
 from vidmodels.data.task import Task
 from vidmodels.typing import InputError

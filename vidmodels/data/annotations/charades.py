@@ -12,6 +12,7 @@ from vidmodels.data.annotations.files import VideoFiles
 from vidmodels.data.annotations.gather import gather
 from vidmodels.data.annotations.official import Dataset, Request
 from vidmodels.data.annotations.reading import (
+  at,
   beside,
   clip_name,
   find_one,
@@ -19,7 +20,7 @@ from vidmodels.data.annotations.reading import (
   read_text,
 )
 from vidmodels.data.annotations.rows import Listing, Row
-from vidmodels.data.annotations.values import at, seconds, some
+from vidmodels.data.annotations.values import seconds, some
 from vidmodels.data.classes import ClassList
 from vidmodels.data.flip import FlipPolicy
 from vidmodels.data.task import Task

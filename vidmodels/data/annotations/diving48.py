@@ -40,7 +40,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
   files = VideoFiles(request.videos)
   rows, late = [], 0
   for number, entry in enumerate(entries, 1):
-    with reading.at(path, 'entry', number):
+    with reading.at(path, f'entry {number}'):
       rows.append(_row(entry, classes, files))
       late += reading.whole(entry['start_frame'], most=_MOST_FRAMES) > 0
   notes = []

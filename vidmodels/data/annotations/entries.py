@@ -182,7 +182,7 @@ def _from_csv(
     )
   entries = []
   for number, fields in table:
-    with reading.at(source, 'line', number):
+    with reading.at(source, number):
       start_s, end_s = _stretch(fields.get('start', ''), fields.get('end', ''))
       video, said = fields[path].strip(), fields[label].strip()
       if not video:
@@ -220,7 +220,7 @@ def _from_json(source: pathlib.Path) -> list[Entry]:
     if not isinstance(item, dict) or not {'file', 'label'} <= item.keys():
       entries = []
       break
-    with reading.at(source, 'item', number):
+    with reading.at(source, f'item {number}'):
       entries.append(_from_object(number, item))
   if not entries:
     raise InputError(

@@ -13,6 +13,7 @@ from vidmodels.data.annotations.files import VideoFiles
 from vidmodels.data.annotations.gather import gather
 from vidmodels.data.annotations.official import Dataset, Request
 from vidmodels.data.annotations.reading import (
+  at,
   beside,
   clip_name,
   find_one,
@@ -21,7 +22,6 @@ from vidmodels.data.annotations.reading import (
 )
 from vidmodels.data.annotations.rows import Listing, Row
 from vidmodels.data.annotations.values import (
-  at,
   clock,
   python_list,
   seconds,

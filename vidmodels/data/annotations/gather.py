@@ -49,9 +49,9 @@ def gather(
 ) -> Listing:
   """Keeps every name once, and counts what is odd.
 
-  The notes say how far the file is from the official count, which names came
-  with two meanings, which classes have no clip, and which names fit several
-  files.
+  The notes say which names came with two meanings, and which fit several files.
+  How far the list is from the official count, and which classes have no clip,
+  is said by whoever reports on it.
 
   Args:
     dataset: what was asked for.
@@ -73,7 +73,7 @@ def gather(
   kept, duplicates, clashes = _once(rows)
   if request.videos is not None and not files.used:
     raise _no_video(request, files, kept)
-  said = _notes(dataset, request, kept, clashes, classes)
+  clashing = 'listed again with another label or time; the first counts'
   return Listing(
     rows=tuple(kept),
     classes=classes,
@@ -85,35 +85,10 @@ def gather(
     outside=files.unused(),
     notes=(
       *notes,
-      *said,
+      *_named(clashing, clashes),
       *_named('in several places; the first path counts', files.ambiguous),
     ),
   )
-
-
-def _notes(
-  dataset: Dataset,
-  request: Request,
-  kept: Sequence[Row],
-  clashes: Sequence[str],
-  classes: ClassList,
-) -> list[str]:
-  """How far the file is from what it should be."""
-  said = []
-  expected = dataset.splits.get(request.split, 0)
-  if expected and expected != len(kept):
-    said.append(
-      f'the official {request.split} split has {expected} clips; this file '
-      f'lists {len(kept)}'
-    )
-  said += _named(
-    'listed again with another label or time; the first counts', clashes
-  )
-  seen = {label for row in kept for label in row.labels}
-  if seen:
-    absent = [name for i, name in enumerate(classes.names) if i not in seen]
-    said += _named(f'of {len(classes)} classes without a clip here', absent)
-  return said
 
 
 def _once(rows: Sequence[Row]) -> tuple[list[Row], list[str], list[str]]:

@@ -94,7 +94,7 @@ def _lines(path: pathlib.Path) -> list[tuple[str, int]]:
   for number, line in enumerate(text.split('\n'), 1):
     if not line.strip():
       continue
-    with reading.at(path, 'line', number):
+    with reading.at(path, number):
       match = _LINE.fullmatch(line.strip())
       if match is None:
         raise InputError(

@@ -18,6 +18,7 @@ from vidmodels.data.annotations.files import VideoFiles
 from vidmodels.data.annotations.gather import gather
 from vidmodels.data.annotations.official import Dataset, Request
 from vidmodels.data.annotations.reading import (
+  at,
   beside,
   clip_name,
   find_one,
@@ -26,7 +27,7 @@ from vidmodels.data.annotations.reading import (
   whole,
 )
 from vidmodels.data.annotations.rows import Listing, Row
-from vidmodels.data.annotations.values import at, some
+from vidmodels.data.annotations.values import some
 from vidmodels.data.classes import ClassList
 from vidmodels.data.flip import FlipPolicy
 from vidmodels.typing import InputError

@@ -101,7 +101,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
   labelled = bool(clips) and bool(clips[0][1].label)
   labels = []
   for line, clip in clips:
-    with reading.at(path, 'line', line):
+    with reading.at(path, line):
       if bool(clip.label) != labelled:
         raise InputError(
           f'label {clip.label!r} came; wanted one for all clips or for none'
@@ -135,7 +135,7 @@ def _clips(path: pathlib.Path, split: str) -> list[tuple[int, _Clip]]:
   """Line number and clip of each row."""
   clips = []
   for line, fields in reading.read_csv(path, _COLUMNS, 'a Kinetics csv'):
-    with reading.at(path, 'line', line):
+    with reading.at(path, line):
       clips.append((line, _clip(fields, split)))
   return clips
 

@@ -210,12 +210,18 @@ def read_objects(
 
 
 @contextlib.contextmanager
-def at(path: pathlib.Path, what: str, number: int) -> Iterator[None]:
-  """Lets an InputError say where: 'train.csv line 7: ...'."""
+def at(path: pathlib.Path, where: object) -> Iterator[None]:
+  """Errors inside say where they are: 'FILE line 7: ...'.
+
+  Args:
+    path: the file.
+    where: a line number, or words for another place.
+  """
   try:
     yield
   except InputError as e:
-    raise InputError(f'{path} {what} {number}: {e}') from e
+    place = f'line {where}' if isinstance(where, int) else where
+    raise InputError(f'{path} {place}: {e}') from e
 
 
 def whole(value: object, *, most: int) -> int:

@@ -89,7 +89,7 @@ def _labels(
   if 'template' in entries[0]:
     labels = []
     for number, entry in enumerate(entries, 1):
-      with reading.at(path, 'entry', number):
+      with reading.at(path, f'entry {number}'):
         labels.append((_label(entry.get('template'), names),))
     return labels, []
   odd = [i for i, entry in enumerate(entries, 1) if 'template' in entry]
@@ -128,7 +128,7 @@ def _answers(path: pathlib.Path, names: Names) -> dict[str, int]:
     if not line.strip():
       continue
     video, _, template = line.strip().partition(';')
-    with reading.at(path, 'line', number):
+    with reading.at(path, number):
       if not _ID.fullmatch(video):
         raise InputError(f'{line[:40]!r} came; wanted `id;class`')
       label = _label(template, names)

@@ -46,7 +46,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
   files = VideoFiles(request.videos)
   rows = []
   for line, text in _lines(path):
-    with reading.at(path, 'line', line):
+    with reading.at(path, line):
       rows.append(_row(text, names, files, numbered=part == 'train'))
   if request.split == part:
     notes = [f'{part} is taken for {part}1: UCF101 has three splits']
@@ -121,7 +121,7 @@ def _check_classes(path: pathlib.Path, classes: ClassList) -> None:
         'Class`, counted from 1; get the file again'
       )
     names.append(name.strip())
-  with reading.at(index, 'line', len(names)):
+  with reading.at(index, len(names)):
     difference = ClassList.from_names(names).first_difference(classes)
   if difference:
     raise InputError(

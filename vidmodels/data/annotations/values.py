@@ -3,30 +3,13 @@
 import ast
 import contextlib
 import math
-import pathlib
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from vidmodels.typing import InputError
 
 _CLOCK = re.compile(r'(\d{1,4}):([0-5]\d):([0-5]\d(?:\.\d{1,9})?)', re.ASCII)
 _LONGEST_LIST = 4096  # characters; real ones have less than 300
-
-
-@contextlib.contextmanager
-def at(path: pathlib.Path, where: object) -> Iterator[None]:
-  """Errors inside say where they are: 'FILE line 7: ...'.
-
-  Args:
-    path: the file.
-    where: a line number, or words for another place.
-  """
-  try:
-    yield
-  except InputError as e:
-    place = f'line {where}' if isinstance(where, int) else where
-    raise InputError(f'{path} {place}: {e}') from e
 
 
 def seconds(value: Any) -> float:
