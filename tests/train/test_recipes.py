@@ -56,7 +56,8 @@ def labels(task: Task, rng: np.random.Generator) -> np.ndarray:
   if task.kind == 'single':
     parts = task.parts(K).values()
     return task.row([rng.integers(p.start, p.stop) for p in parts], K)
-  return task.row(rng.choice(K, rng.integers(1, K), replace=False), K)
+  some = rng.choice(K, rng.integers(1, K), replace=False)
+  return task.row(some.tolist(), K)
 
 
 def batches(config: cfg.Config, steps: int, task: Task):
