@@ -9,6 +9,7 @@ import pytest
 
 from vidmodels import config as cfg
 from vidmodels.data.shards import RecordSet
+from vidmodels.data.task import Task
 from vidmodels.models import dualformer
 from vidmodels.train import (
   build,
@@ -18,6 +19,7 @@ from vidmodels.train import (
   step,
   teacher,
   token_label,
+  trained,
 )
 from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.train.state import create
@@ -183,3 +185,18 @@ def test_what_cannot_teach_or_be_taught_is_refused(tmp_path, records, workdir):
   tree['loss']['token_share'] = 0.3
   with pytest.raises(InputError, match='without loss'):
     cfg.check(tree)
+
+
+@pytest.mark.parametrize(
+  'task', [Task(heads=(('verb', 2), ('noun', 4))), Task('multi')], ids=str
+)
+def test_a_teacher_of_several_questions_is_refused(
+  records, workdir, run, task, monkeypatch
+):
+  made, _ = run
+  load = trained.load
+  of_task = lambda *a, **k: dataclasses.replace(load(*a, **k), task=task)
+  monkeypatch.setattr(trained, 'load', of_task)
+  classes = RecordSet.open(records, 'train').classes
+  with pytest.raises(InputError, match='more than one question'):
+    teacher.load(made.config, made.model, classes, made.mesh)
