@@ -56,8 +56,11 @@ def test_questions_of_their_own_are_not_smoothed_and_no_shares_of_one():
   ):
     check('xvit', xvit.TINY, multi, label_smoothing=0.1)
   shares = {**xvit.TINY, 'ta_layers': 0, 'average': 'probs'}
-  with pytest.raises(InputError, match=r"model\.average is 'probs'"):
-    check('xvit', shares, multi)
+  for task in (multi, HEADS):
+    with pytest.raises(InputError, match=r"model\.average is 'probs'"):
+      check('xvit', shares, task)
+    with pytest.raises(InputError, match=r'model\.head_window is 2'):
+      check('i3d', {**i3d.TINY, 'head_window': 2}, task)
   with pytest.raises(InputError, match=r'model\.head_window is 7'):
     check('i3d', {**i3d.TINY, 'head_window': 7}, multi)
 

@@ -39,13 +39,23 @@ def check(
       f'a video ({task.kind}, heads {list(dict(task.heads))}); a teacher '
       'answers one, leave it out'
     )
-  for name, value in LOG_PROBABILITIES if task.kind == 'multi' else ():
+  if task.kind == 'multi' or (task.heads and not getattr(model, 'groups', ())):
+    _check_answers(model, task)
+
+
+def _check_answers(model: nn.Module, task: Task) -> None:
+  """Probabilities of all classes together are none of several questions.
+
+  Averaged over windows or frames they would weigh a head by its share of the
+  sum: two verbs of .9 and .1 in a window that is sure of its noun count more.
+  """
+  several = ', '.join(dict(task.heads)) or 'any number of classes a video'
+  for name, value in LOG_PROBABILITIES:
     ours = getattr(model, name, 0)
     if ours and value in (ours, None):
       raise InputError(
         f'model.{name} is {ours!r}, with which answers are probabilities that '
-        'add up to 1, and the data set has any number of classes a video; '
-        'leave it at its default'
+        f'add up to 1, and the data set has {several}; leave it at its default'
       )
 
 
