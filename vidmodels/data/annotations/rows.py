@@ -29,6 +29,7 @@ class Row:
     labels: class indices; none if a video has none or nobody published them.
     start_s: where the clip starts in the file, seconds.
     end_s: where it ends; None for the file's end.
+    seconds: length of the clip as the annotations say it; None if they do not.
   """
 
   path: pathlib.Path
@@ -36,6 +37,7 @@ class Row:
   labels: tuple[int, ...]
   start_s: float = 0.0
   end_s: float | None = None
+  seconds: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
