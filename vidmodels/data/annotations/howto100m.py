@@ -250,5 +250,6 @@ DATASETS = (
     flip=FlipPolicy('free'),
     read=read,
     aliases=('howto100m_tasks',),
+    usual_s=400.0,  # the paper prints "around 7 minutes"
   ),
 )

@@ -53,6 +53,7 @@ class Dataset:
     lists: names of files in `class_lists/`, one a head, in order; none if the
       classes are in the user's own files.
     aliases: other names for it.
+    usual_s: about how long a clip is, for estimates where nothing says.
   """
 
   name: str
@@ -65,6 +66,7 @@ class Dataset:
   lists: tuple[str, ...] = ()
   aliases: tuple[str, ...] = ()
   mirror: tuple[tuple[str, str], ...] = ()
+  usual_s: float = 10.0
 
   def classes(self) -> ClassList:
     """The official class list: of several heads, `head/name` end to end.
