@@ -116,6 +116,7 @@ def test_whole_videos_have_all_their_classes_once(folder):
     ),
   ]
   assert all((r.start_s, r.end_s) == (0.0, None) for r in listing.rows)
+  assert [r.seconds for r in listing.rows] == [100.5, 30.0, 10.0]
   assert listing.task.kind == 'any'
   assert listing.expected == 10_024
   assert 'videos without a label, left out: 1' in listing.notes
@@ -150,6 +151,16 @@ def test_testing_videos_have_no_label_and_no_segment(folder, split):
   assert listing.expected == 5044
   with pytest.raises(InputError, match='no split'):
     read(folder, split=split)
+
+
+def test_a_testing_video_may_say_no_duration(tmp_path):
+  names = dict.fromkeys(('test0000000', 'test0000001', 'test0000002'))
+  database = {name: video('testing', 64.0) for name in names}
+  del database['test0000001']['duration']
+  database['test0000002']['duration'] = 0
+  official(tmp_path, database)
+  rows = read(tmp_path, 'activitynet_untrimmed', 'testing').rows
+  assert [row.seconds for row in rows] == [64.0, None, None]
 
 
 def test_labels_of_a_testing_video_are_not_taken(tmp_path):

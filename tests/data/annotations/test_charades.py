@@ -61,6 +61,7 @@ def test_a_video_has_all_classes_of_its_actions_and_none_is_a_set_too(folder):
     ('-AB12', (0, 156)),
   ]
   assert all((r.start_s, r.end_s) == (0, None) for r in listing.rows)
+  assert [r.seconds for r in listing.rows] == [24.83, 18.33, 30.46, 9.0]
   assert listing.task.kind == 'multi'
   assert listing.task.row((), 157).sum() == 0  # kept, not class 0
   assert listing.classes.names[92] == 'Doing thing, no. 92'

@@ -64,6 +64,7 @@ def test_a_clip_is_a_video_and_its_times(tmp_path):
   assert listing.expected == 19_906
   assert listing.flip.kind == 'free'
   assert listing.notes == ()
+  assert {row.seconds for row in listing.rows} == {10.0}
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ class _Video:
   name: str
   path: pathlib.Path
   segments: list[_Segment]
+  duration_s: float  # 0 if nobody says
 
 
 class _Reader:
@@ -88,11 +89,16 @@ class _Reader:
         if subset != self.subset:
           self.files.know(*names)  # in the same folder
           continue
-        segments = list(self._segments(entry)) if self.labelled else []
-        yield _Video(name, self.files.find(*names), segments)
+        duration_s, segments = 0.0, []
+        if self.labelled or 'duration' in entry:
+          duration_s = seconds(entry.get('duration'))
+        if self.labelled:
+          segments = list(self._segments(entry, duration_s))
+        yield _Video(name, self.files.find(*names), segments, duration_s)
 
-  def _segments(self, entry: Mapping[str, Any]) -> Iterator[_Segment]:
-    duration_s = seconds(entry.get('duration'))
+  def _segments(
+    self, entry: Mapping[str, Any], duration_s: float
+  ) -> Iterator[_Segment]:
     for annotation in _get(entry, 'annotations', list):
       times = _get(annotation, 'segment', list)
       if len(times) != 2:
@@ -170,7 +176,14 @@ def read_untrimmed(dataset: Dataset, request: Request) -> Listing:
   for video in reader.videos():
     labels = tuple(sorted({segment.label for segment in video.segments}))
     if labels or not reader.labelled:
-      rows.append(Row(path=video.path, video=video.name, labels=labels))
+      rows.append(
+        Row(
+          path=video.path,
+          video=video.name,
+          labels=labels,
+          seconds=video.duration_s if video.duration_s > 0 else None,
+        )
+      )
     else:
       bare += 1
   several = sum(len(row.labels) > 1 for row in rows)

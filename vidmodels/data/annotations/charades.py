@@ -69,12 +69,13 @@ def read(dataset: Dataset, request: Request) -> Listing:
   files, odd, rows = VideoFiles(request.videos), _Odd(), []
   for line, fields in _entries(path):
     with at(path, line):
-      name = clip_name(fields['id'])
+      name, length_s = clip_name(fields['id']), seconds(fields['length'])
       rows.append(
         Row(
           path=files.find(f'{name}.mp4', name),
           video=name,
-          labels=_labels(fields['actions'], seconds(fields['length']), odd),
+          labels=_labels(fields['actions'], length_s, odd),
+          seconds=length_s if length_s > 0 else None,
         )
       )
   # The videos of both splits come in one archive.

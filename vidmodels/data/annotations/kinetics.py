@@ -176,7 +176,15 @@ def _rows(
     times = {}
     if cut and clip in by_id:
       times = dict(start_s=float(clip.start_s), end_s=float(clip.end_s))
-    rows.append(Row(path=path, video=clip.name, labels=found, **times))
+    rows.append(
+      Row(
+        path=path,
+        video=clip.name,
+        labels=found,
+        seconds=float(clip.end_s - clip.start_s),
+        **times,
+      )
+    )
   meant = 'the clips are cut out by time' if cut else 'they are the clips'
   said = f'{len(by_id)} clips have files named by their id alone; {meant}'
   return rows, [said] if whole else []
