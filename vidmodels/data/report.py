@@ -18,6 +18,11 @@ from vidmodels.data.tfrecord import write_atomically
 _SHOWN = 10  # how many of many a line names
 
 
+def percent(part: int, whole: int) -> float:
+  """A share to two decimals, cut off: never 100 for less than all."""
+  return 10_000 * part // whole / 100 if whole else 0.0
+
+
 def report_path(out: str | os.PathLike[str], split: str) -> pathlib.Path:
   """Where the report of a split is kept."""
   return pathlib.Path(out) / f'{split}.report.json'
@@ -107,8 +112,8 @@ class Report:
 
   @property
   def coverage_percent(self) -> float:
-    """Ok clips of the official split, to two decimals."""
-    return round(100 * self.ok / self.official, 2) if self.official else 0.0
+    """Ok clips of the official split; see `percent`."""
+    return percent(self.ok, self.official)
 
   @property
   def reasons(self) -> dict[str, int]:

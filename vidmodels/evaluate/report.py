@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any
 
-import numpy as np
 
+from vidmodels.data.report import percent
 from vidmodels.evaluate import measures
 from vidmodels.evaluate.averaging import Answers
 from vidmodels.evaluate.bootstrap import Bootstrap
@@ -177,7 +177,7 @@ def _notes(answers: Answers) -> list[str]:
   if about.expected and videos != about.expected:
     notes.append(
       f'{videos} of the {about.expected} clips of the official split were '
-      f'evaluated ({_percent(videos / about.expected)})'
+      f'evaluated ({percent(videos, about.expected):g} %)'
     )
   if about.lost:
     notes.append(f'{about.lost} videos were lost; see {about.split}.lost.txt')
@@ -202,11 +202,6 @@ def _missing(head: str, names: list[str], about: About) -> str:
   few = ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
   what = f'{head} classes' if head else 'classes'
   return f'{len(names)} of {size} {what} have no video: {few}'
-
-
-def _percent(share: float) -> str:
-  """Never 100 % for less than all."""
-  return f'{np.floor(share * 1e4) / 1e2:g} %'
 
 
 def _said(name: str, value: float) -> str:
