@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any
 
-
 from vidmodels.data.report import percent
 from vidmodels.evaluate import measures
 from vidmodels.evaluate.averaging import Answers
