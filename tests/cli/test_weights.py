@@ -11,6 +11,7 @@ import pytest
 
 from vidmodels import models
 from vidmodels.cli import main, recipe
+from vidmodels.data.task import SINGLE, Task
 from vidmodels.train import loop, trained
 from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.weights import exporting
@@ -92,6 +93,14 @@ def test_a_release_becomes_a_folder_that_evaluates_and_goes_back(
   assert said['dropped'] == said['random'] == said['changed'] == {}
   model = trained.load(out)
   assert (model.step, model.classes.names) == (0, CLASSES)
+  assert model.task == SINGLE
+  more = ['--classes', names, '--labels', 'multi']
+  run(capsys, 'import', release, *config, '--out', tmp_path / 'multi', *more)
+  assert trained.load(tmp_path / 'multi').task == Task('multi')
+  more[-1] = 'verb=1,noun=9'
+  argv = ['import', release, *config, '--out', tmp_path / 'no', *more]
+  assert main(['weights', *map(str, argv)]) == 2
+  assert 'wanted 10' in capsys.readouterr().err
   argv = ['evaluate', '--workdir', str(out), '--data', str(records)]
   argv += ['--split', 'test', '--json']
   assert main(argv) == 0

@@ -190,19 +190,19 @@ def test_a_video_may_have_several_labels_or_none_if_that_is_said(tmp_path):
 
 def test_heads_are_checked(tmp_path):
   classes = ClassList(('verb/take', 'verb/put', 'noun/tap'))
-  task = foreign.parse_task('verb=2, noun=1')
+  task = Task.parse('verb=2, noun=1')
   write(tmp_path, [clip(labels=(1, 2), texts=())], count=1)
   assert foreign.index(tmp_path, 'val', classes, task=task).labels == (0, 1, 1)
   with pytest.raises(InputError, match='wanted 2, the heads'):
-    foreign.index(tmp_path, 'val', CLASSES, task=foreign.parse_task('a=1,b=1'))
+    foreign.index(tmp_path, 'val', CLASSES, task=Task.parse('a=1,b=1'))
   with pytest.raises(InputError, match='wanted one b and one a'):
-    foreign.index(tmp_path, 'val', classes, task=foreign.parse_task('b=1,a=2'))
+    foreign.index(tmp_path, 'val', classes, task=Task.parse('b=1,a=2'))
 
 
 @pytest.mark.parametrize('text', ['', 'none', 'verb', 'verb=97;noun=3', 'a=-1'])
 def test_labels_of_another_kind_are_told(text):
   with pytest.raises(InputError, match='wanted single, multi, any, or heads'):
-    foreign.parse_task(text)
+    Task.parse(text)
 
 
 def test_clips_of_one_name_get_names_of_their_own(tmp_path):

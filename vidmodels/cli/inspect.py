@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add('--count', type=int, help='records drawn by --sheet (default 12)')
   add('--verify', action='store_true', help='read all records of a split')
   add('--index', action='store_true', help='index shards of another tool')
-  add('--classes', help='for --index: one class name a line')
+  add('--classes', help='for --index: one class name a line, or a data set')
   add('--labels', help='for --index: single (default), multi, any, verb=97,...')
   add('--flip', help='for --index: free, forbid (default), swap:left=right')
 
@@ -61,15 +61,18 @@ def run(args: argparse.Namespace) -> int:
 
 def _index(args: argparse.Namespace) -> None:
   """Makes the manifest of shards that another tool wrote."""
-  from vidmodels.data import foreign
-  from vidmodels.data.classes import ClassList
+  from vidmodels.data import datasets, foreign
   from vidmodels.data.flip import FlipPolicy
+  from vidmodels.data.task import SINGLE, Task
 
+  classes, task = None, SINGLE
+  if args.classes:
+    classes, task = datasets.labels_of(args.classes)
   foreign.index(
     args.dir,
     args.split,
-    ClassList.load(args.classes) if args.classes else None,
-    task=foreign.parse_task(args.labels or 'single'),
+    classes,
+    task=Task.parse(args.labels) if args.labels else task,
     flip=FlipPolicy.parse(args.flip) if args.flip else None,
   )
 

@@ -51,6 +51,11 @@ def _import_arguments(add) -> None:
     metavar='FILE|SET',
     help='one class name a line, in order; or a data set such as k400',
   )
+  add(
+    '--labels',
+    metavar='KIND',
+    help='single (default), multi, any, or heads as verb=97,noun=300',
+  )
   add('--head', choices=('auto', 'keep', 'new'), default='auto')
   add(
     '--positions',
@@ -118,6 +123,7 @@ def _import(args: argparse.Namespace) -> int:
     config,
     out,
     classes=args.classes,
+    labels=args.labels or '',
     head=args.head,
     positions=args.positions,
   )

@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -22,25 +21,6 @@ from vidmodels.data.flip import FlipPolicy
 from vidmodels.data.manifest import Manifest, Shard, splits
 from vidmodels.data.task import SINGLE, Task
 from vidmodels.typing import InputError
-
-_HEAD = re.compile(r'(\w+)=(\d{1,6})', re.ASCII)
-
-
-def parse_task(text: str) -> Task:
-  """Reads 'single', 'multi', 'any' or heads such as 'verb=97,noun=300'.
-
-  Raises:
-    InputError: if the text is none of these.
-  """
-  heads = [_HEAD.fullmatch(part.strip()) for part in text.split(',')]
-  if all(heads):
-    return Task(heads=tuple((m[1], int(m[2])) for m in heads))
-  if text not in ('single', 'multi', 'any'):
-    raise InputError(
-      f'labels {text!r} came; wanted single, multi, any, or heads as in '
-      'verb=97,noun=300'
-    )
-  return Task(text)
 
 
 def index(

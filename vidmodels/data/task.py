@@ -6,12 +6,15 @@ one axis K serve all of them.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
 
 from vidmodels.typing import InputError
+
+_HEAD = re.compile(r'(\w+)=(\d{1,6})', re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +56,23 @@ class Task:
         f'the heads {self.heads} came; wanted different names, each with at '
         'least one class'
       )
+
+  @classmethod
+  def parse(cls, text: str) -> Self:
+    """Reads 'single', 'multi', 'any' or heads such as 'verb=97,noun=300'.
+
+    Raises:
+      InputError: if the text is none of these.
+    """
+    heads = [_HEAD.fullmatch(part.strip()) for part in text.split(',')]
+    if all(heads):
+      return cls(heads=tuple((m[1], int(m[2])) for m in heads))
+    if text not in ('single', 'multi', 'any'):
+      raise InputError(
+        f'labels {text!r} came; wanted single, multi, any, or heads as in '
+        'verb=97,noun=300'
+      )
+    return cls(text)
 
   @property
   def sizes(self) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ import vidmodels
 from vidmodels import config as cfg
 from vidmodels.data import datasets
 from vidmodels.data.classes import ClassList
-from vidmodels.data.task import SINGLE
+from vidmodels.data.task import SINGLE, Task
 from vidmodels.train import trained
 from vidmodels.train.build import Run
 from vidmodels.train.checkpoint import Checkpoints
@@ -46,6 +46,7 @@ def write(
   out: pathlib.Path,
   *,
   classes: str | pathlib.Path | None = None,
+  labels: str = '',
   head: importing.Head = 'auto',
   positions: str = '',
 ) -> Imported:
@@ -58,6 +59,8 @@ def write(
     classes: file with a class name a line, in the order of the head, or the
       name of a data set. Without it classes are called 'class 0' and so on,
       and evaluation on records with names of their own is refused.
+    labels: what they are, as `Task.parse` reads it; default a data set's own,
+      else one class a video.
     head: see `importing.read`.
     positions: likewise.
 
@@ -72,6 +75,7 @@ def write(
       'be imported; leave init_from out'
     )
   given, task = datasets.labels_of(classes) if classes else (None, SINGLE)
+  task = Task.parse(labels) if labels else task
   made = read(
     config,
     path,
@@ -83,6 +87,7 @@ def write(
   fields = {name: getattr(made.model, name) for name in config.model}
   config = dataclasses.replace(config, model=fields)
   K = made.model.classes
+  task.parts(K)  # raises if its heads are no parts of so many
   names = made.labels or tuple(UNNAMED.format(k) for k in range(K))
   given = given or ClassList.from_names(names)
   flat = parts.flat(made.complete(jax.random.key(config.seed)))
