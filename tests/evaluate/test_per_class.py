@@ -8,7 +8,7 @@ import scoring
 from scoring import MULTI, VERB_NOUN
 
 from vidmodels.data.classes import ClassList
-from vidmodels.evaluate import per_class
+from vidmodels.evaluate import averaging, measures, per_class
 from vidmodels.typing import InputError
 
 
@@ -73,3 +73,22 @@ def test_without_labels_there_is_no_table():
   answers = scoring.answered(np.eye(2), [(), ()], labelled=False)
   with pytest.raises(InputError, match='split test has no labels'):
     per_class.table(answers)
+
+
+def test_ties_count_as_they_do_for_the_whole():
+  """A constant answer is right about none, and is not taken for itself."""
+  answers = scoring.answered(np.zeros((4, 2)), [(0,), (0,), (0,), (1,)])
+  rows = per_class.table(answers)
+  assert [(r.top1, r.taken_for, r.times) for r in rows] == [
+    (0.0, '', 0), (0.0, 'c0', 1)
+  ]  # fmt: skip
+  rng = np.random.default_rng(0)
+  scored = scoring.drawn(rng, 60, 7, VERB_NOUN)
+  scored.logits_RVK[:] = scored.logits_RVK.round()
+  answers = averaging.answers(scored)
+  whole = measures.values(measures.measures(answers), 60)
+  rows = per_class.table(answers)
+  for head in ('verb', 'noun'):
+    own = [r for r in rows if r.name.startswith(head) and r.videos]
+    mean = np.average([r.top1 for r in own], weights=[r.videos for r in own])
+    assert mean == pytest.approx(whole[f'{head}_top1'])

@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 
 from vidmodels.data.tfrecord import write_atomically
+from vidmodels.evaluate import ranks
 from vidmodels.evaluate.averaging import Answers
 from vidmodels.train import average_precision
 from vidmodels.typing import InputError
@@ -21,8 +22,8 @@ class Row:
     number: in the class list.
     name: of the class.
     videos: that have it.
-    top1: share of them whose best answer (of the class's head) it is; None
-      without videos, and for labels that are not one class.
+    top1: share of them whose best answer (of the class's head) it is, and no
+      other as much; None without videos, and for labels that are not one class.
     average_precision: of the class, for labels that are not one class.
     taken_for: the wrong class that most of its videos were answered with.
     times: how many of them.
@@ -55,9 +56,11 @@ def table(answers: Answers) -> list[Row]:
   parts = about.task.parts(len(about.classes)).values()
   rows = []
   for i, part in enumerate(parts):
-    answer_R = part.start + answers.score_RK[:, part].argmax(-1)
+    score_RK, label_R = answers.score_RK[:, part], label_Rx[:, i]
+    right_R = ranks.rank(score_RK, label_R - part.start) < 1
+    answer_R = part.start + score_RK.argmax(-1)
     rows += [
-      _row(k, label_Rx[:, i], answer_R, about.classes.names)
+      _row(k, label_R == k, right_R, answer_R, about.classes.names)
       for k in range(part.start, part.stop)
     ]
   return rows
@@ -85,9 +88,13 @@ def write(rows: list[Row], path: str | pathlib.Path) -> None:
 
 
 def _row(
-  k: int, label_R: np.ndarray, answer_R: np.ndarray, names: tuple[str, ...]
+  k: int,
+  own_R: np.ndarray,
+  right_R: np.ndarray,
+  answer_R: np.ndarray,
+  names: tuple[str, ...],
 ) -> Row:
-  given_R = answer_R[label_R == k]
+  given_R = answer_R[own_R]
   if not len(given_R):
     return Row(number=k, name=names[k], videos=0)
   others, times = np.unique(given_R[given_R != k], return_counts=True)
@@ -96,7 +103,7 @@ def _row(
     number=k,
     name=names[k],
     videos=len(given_R),
-    top1=float((given_R == k).mean()),
+    top1=float(right_R[own_R].mean()),
     taken_for='' if worst is None else names[others[worst]],
     times=0 if worst is None else int(times[worst]),
   )
