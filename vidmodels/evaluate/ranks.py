@@ -1,8 +1,8 @@
 """Where the right answer stands among the scores; 0 is first.
 
 Ties count against the video: what scores the same stands before the right
-answer, so that a constant answer is never right. It is the rule of
-`train/metrics.py`, in NumPy. Scores are finite.
+answer, so that a constant answer is never right. A NaN counts against too. It
+is the rule of `train/metrics.py`, in NumPy.
 """
 
 import math
@@ -17,7 +17,7 @@ _BLOCK = 2**21
 def rank(score_RK: np.ndarray, label_R: np.ndarray) -> np.ndarray:
   """How many classes score at least as high as the label's, int [R]."""
   own_R1 = np.take_along_axis(score_RK, label_R[:, None], -1)
-  return (score_RK >= own_R1).sum(-1) - 1
+  return (~(score_RK < own_R1)).sum(-1) - 1
 
 
 def best_rank(score_RK: np.ndarray, right_RK: np.ndarray) -> np.ndarray:
@@ -27,7 +27,7 @@ def best_rank(score_RK: np.ndarray, right_RK: np.ndarray) -> np.ndarray:
   """
   right_RK = right_RK > 0
   best_R1 = np.where(right_RK, score_RK, -np.inf).max(-1, keepdims=True)
-  return (~right_RK & (score_RK >= best_R1)).sum(-1)
+  return (~right_RK & ~(score_RK < best_R1)).sum(-1)
 
 
 def joint_rank(
@@ -54,5 +54,5 @@ def joint_rank(
       at_RK = log_RK[part]
       sum_RK = (sum_RK[:, :, None] + at_RK[:, None]).reshape(len(at_RK), -1)
       own_R1 = own_R1 + np.take_along_axis(at_RK, label_R[part, None], -1)
-    ranks_R[part] = (sum_RK >= own_R1).sum(-1) - 1
+    ranks_R[part] = (~(sum_RK < own_R1)).sum(-1) - 1
   return ranks_R
