@@ -15,7 +15,7 @@ REPO = pathlib.Path(prepare.__file__).parents[2]
 # Decoders do crash; here two files make this one do so at once.
 CRASHING = """
 import os, pathlib, signal, sys
-from vidmodels.data import cuts, prepare
+from vidmodels.data import beam, cuts, prepare, shard_jobs
 read = cuts.read
 def crash(path, *rest):
   if path.name in ('03.mp4', '08.mp4'):
@@ -24,9 +24,13 @@ def crash(path, *rest):
     os.kill(os.getpid(), signal.SIGKILL)
   return read(path, *rest)
 cuts.read = crash
+def engine(jobs):  # as Beam's workers do, where they share our process
+  for job in jobs:
+    shard_jobs.write(beam.absolute(job))
 if __name__ == '__main__':
   source, out, workers = sys.argv[1:4]
-  prepare.prepare(source, out, shards=4, workers=int(workers))
+  other = engine if 'engine' in sys.argv else None
+  prepare.prepare(source, out, shards=4, workers=int(workers), engine=other)
 """
 
 
@@ -46,6 +50,7 @@ def start(tmp_path, source, out, workers, *more):
   return subprocess.run(
     [sys.executable, script, source, out, str(workers), *more],
     env={**os.environ, 'PYTHONPATH': str(REPO)},
+    cwd=tmp_path,
     capture_output=True,
     text=True,
     timeout=120,
@@ -78,6 +83,19 @@ def test_one_worker_dies_and_the_next_run_knows_why(source, tmp_path):
   assert start(tmp_path, source, tmp_path / 'one', 1).returncode == 0
   start(tmp_path, source, tmp_path / 'two', 2)
   assert content(tmp_path / 'one') == content(tmp_path / 'two')
+
+
+def test_another_engine_finds_the_file_at_its_next_start(source, tmp_path):
+  """The workers of Beam name files by whole paths, and we as we were told."""
+  relative = os.path.relpath(source, tmp_path)
+  for deaths in (1, 2):
+    ended = start(tmp_path, relative, 'out', 1, 'engine')
+    assert ended.returncode < 0, deaths
+  ended = start(tmp_path, relative, 'out', 1, 'engine')
+  assert ended.returncode == 0, ended.stderr
+  found = shards.RecordSet.open(tmp_path / 'out', 'train')
+  assert [why for _, why in found.manifest.lost] == ['crashes the decoder'] * 2
+  assert len(found) == 10
 
 
 @pytest.mark.slow

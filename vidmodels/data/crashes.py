@@ -5,11 +5,10 @@ the workers' markers say what they were at (`unfinished.py`).
 """
 
 import dataclasses
-import os
 from collections.abc import Sequence
 
 from vidmodels.data import encode, parallel
-from vidmodels.data.parts import FilePart, Group, Part
+from vidmodels.data.parts import FilePart, Group, Part, file_of
 
 
 def marked(parts: Sequence[Part], deadly: frozenset[str]) -> list[Part]:
@@ -25,9 +24,9 @@ def marked(parts: Sequence[Part], deadly: frozenset[str]) -> list[Part]:
 def deadly(
   parts: Sequence[Part], files: Sequence[str], options: encode.Options
 ) -> frozenset[str]:
-  """The files among `files` that end the process which decodes them."""
+  """The files among `files`, absolute paths, that end who decodes them."""
   groups = {
-    os.fspath(group[0][1].path): (part, group)
+    file_of(group): (part, group)
     for part in parts
     if isinstance(part, FilePart)
     for group in part.groups

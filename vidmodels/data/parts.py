@@ -43,7 +43,8 @@ class FilePart:
   Attributes:
     groups: the numbered rows of each file.
     names: of the classes.
-    deadly: files that a decoder is known to crash on; they are not opened.
+    deadly: absolute paths of files that a decoder is known to crash on; they
+      are not opened.
   """
 
   groups: tuple[Group, ...]
@@ -56,14 +57,18 @@ class FilePart:
   def made(
     self, options: encode.Options, begin: Callable[[str], None]
   ) -> Iterator[Made]:
-    """Makes the clips file by file; within one they come by their end."""
+    """Makes the clips file by file; within one they come by their end.
+
+    `begin` gets absolute paths: whoever reads them may have been started in
+    another folder.
+    """
     for group in self.groups:
-      path = group[0][1].path
-      if os.fspath(path) in self.deadly:
+      file = file_of(group)
+      if file in self.deadly:
         for number, row in group:
           yield number, row.video, BadVideo(CRASHES), 0
         continue
-      begin(os.fspath(path))
+      begin(file)
       for i, record, damage in self.records(group, options):
         yield group[i][0], group[i][1].video, record, damage
 
@@ -107,6 +112,11 @@ class TfdsPart:
       except BadVideo as e:
         record = e
       yield number, video.video, record, 0
+
+
+def file_of(group: Group) -> str:
+  """The absolute path of a group's file."""
+  return os.fspath(group[0][1].path.absolute())
 
 
 def groups_of(rows: Sequence[Row]) -> list[Group]:

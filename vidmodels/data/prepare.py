@@ -93,6 +93,7 @@ def prepare(
     if engine is None:
       _write_here(run, workers, progress)
     else:
+      run.blame()  # a run that crashed ended without doing so
       engine(run.left())
     manifest = run.manifest()
     _report_lost(out, manifest, max_lost)
