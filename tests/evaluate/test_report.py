@@ -1,15 +1,21 @@
 """A report says what was measured and of how many; its names say it too."""
 
+import dataclasses
 import json
 import re
 
+import fake
 import numpy as np
 import pytest
 import scoring
 from scoring import MULTI, VERB_NOUN
 
+from vidmodels.data import datasets
+from vidmodels.data.manifest import Manifest
+from vidmodels.data.task import SINGLE
 from vidmodels.evaluate import averaging, results
 from vidmodels.evaluate.bootstrap import Bootstrap
+from vidmodels.evaluate.scored import About
 
 FEW = Bootstrap(draws=20)
 
@@ -129,3 +135,61 @@ def test_a_report_is_of_the_average_that_it_names():
 def test_views_average_to_one_row_a_video():
   scored = scoring.scored([[[1, 0], [5, 0]], [[0, 1], [0, 3]]], [(0,), (1,)])
   assert averaging.answers(scored).score_RK.tolist() == [[3, 0], [0, 2]]
+
+
+def test_labels_without_any_class_are_no_missing_labels():
+  found = of(scoring.scored(np.eye(3), [()] * 3, MULTI))
+  assert found.metrics == {}
+  assert 'no video has any class, scores only of 3 of 3' in found.line()
+  tree = found.as_json()
+  assert (tree['labelled'], tree['headline']) == (True, '')
+  assert '3 videos have no class and count as wrong for all' in found.notes
+
+
+@pytest.mark.parametrize(
+  ('source', 'metric', 'said'),
+  [
+    ('activitynet_untrimmed', 'map', r'mAP \S+, hit@1 \S+ of'),
+    ('charades', 'map', r'mAP \S+ of'),
+    ('epic100', 'action_top1', r'action top-1 \S+, verb top-1 \S+, noun'),
+    ('k400', 'top1', r'top-1 \S+, top-5 \S+ of'),
+    ('my/videos', 'hit1', r'hit@1 \S+, mAP \S+ of'),
+  ],
+)
+def test_the_headline_is_what_the_data_set_is_known_by(source, metric, said):
+  """As records say where they come from."""
+  tasks = {'charades': MULTI, 'epic100': VERB_NOUN, 'k400': SINGLE}
+  task = tasks.get(source, scoring.ANY)
+  scored = scoring.drawn(np.random.default_rng(0), 20, 7, task)
+  manifest = Manifest(
+    split='test', shards=(), classes_sha256='', flip=fake.FREE, listed=20,
+    task=task, options={'source': source},
+  )  # fmt: skip
+  about = About.of_records(
+    manifest, scored.about.classes, temporal=1, spatial=1, average='logits',
+    step=7, weights='ema',
+  )  # fmt: skip
+  found = of(dataclasses.replace(scored, about=about))
+  assert found.headline == metric
+  assert found.as_json()['headline'] == f'test_1x1/{metric}'
+  assert f'test_1x1/{metric}' in found.as_json()
+  assert re.match(f'test_1x1: {said}', found.line()), found.line()
+
+
+def test_a_metric_that_is_not_there_leads_nothing():
+  """A data set's name on records of other labels."""
+  rng = np.random.default_rng(0)
+  found = of(scoring.drawn(rng, 20, 7, dataset='charades'))
+  assert found.headline == 'top1'
+  assert found.line().startswith('test_1x1: top-1 ')
+
+
+@pytest.mark.parametrize(
+  'dataset', datasets.every().values(), ids=lambda d: d.name
+)
+def test_every_data_set_is_known_by_a_metric_of_its_labels(dataset):
+  task = VERB_NOUN if dataset.task.heads else dataset.task
+  scored = scoring.drawn(
+    np.random.default_rng(0), 20, 7, task, dataset=dataset.name
+  )
+  assert of(scored).headline == dataset.metric

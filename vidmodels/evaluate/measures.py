@@ -159,7 +159,7 @@ def _ap(
 ) -> float | None:
   """A class's average precision, None if none of its videos counts."""
   own_N = np.bincount(place_R[own], weights=count_R[own])
-  # Videos below all of the class's own are in the last place, or in none.
+  # Videos below all of the class's own have a place behind its last.
   all_N = np.bincount(place_R, weights=count_R)[: len(own_N)].cumsum()
   above_N = own_N.cumsum()
   if not above_N[-1]:
@@ -175,7 +175,7 @@ def _divide(above, below, otherwise: float = np.nan) -> np.ndarray:
 
 
 def measures(answers: Answers) -> tuple[Measure, ...]:
-  """All measures of the answers' task, the headline first.
+  """All measures of the answers' task, the one it is known for first.
 
   A subset that none of the videos is in has none; see `absent`.
   """

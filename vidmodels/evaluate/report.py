@@ -3,14 +3,15 @@
 import dataclasses
 from typing import Any
 
+from vidmodels.data import datasets
 from vidmodels.data.report import percent
 from vidmodels.evaluate import measures
 from vidmodels.evaluate.averaging import Answers
 from vidmodels.evaluate.bootstrap import Bootstrap
 from vidmodels.evaluate.scored import About
 
-# What a line shows, of each kind of labels; of heads, each one's top-1 too.
-_HEADLINES = ('top1', 'top5', 'hit1', 'map')
+# What a line shows beside the headline; of heads, each one's top-1 too.
+_SHOWN = ('top1', 'top5', 'hit1', 'map')
 _WORDS = {'top': 'top-', 'hit': 'hit@', 'map': 'mAP', 'mean_class': 'per class'}
 
 
@@ -24,8 +25,11 @@ class Report:
     temporal: views over time.
     spatial: crops of each.
     average: what was averaged over views: logits, probs, or max.
-    metrics: by name (`measures.py`), from 0 to 1; none if the split has no
-      labels.
+    labelled: False if the split's labels are not published.
+    headline: the metric that the records' data set is known by, else that of
+      the labels' kind; '' without metrics.
+    metrics: by name (`measures.py`), from 0 to 1; none if nothing can be
+      measured.
     intervals: (low, high) of each.
     bootstrap: how intervals were drawn.
     videos: videos scored.
@@ -49,6 +53,8 @@ class Report:
   temporal: int
   spatial: int
   average: str
+  labelled: bool
+  headline: str
   metrics: dict[str, float]
   intervals: dict[str, tuple[float, float]]
   bootstrap: dict[str, Any]
@@ -72,19 +78,25 @@ class Report:
     tree = dataclasses.asdict(self)
     found = {self._full(k): v for k, v in tree.pop('metrics').items()}
     intervals = {self._full(k): v for k, v in tree.pop('intervals').items()}
+    tree['headline'] = self.headline and self._full(self.headline)
     return {**found, 'intervals': intervals, **tree}
 
   def line(self) -> str:
     """What was measured, for people."""
     shown = [
-      _said(name, value)
-      for name, value in self.metrics.items()
-      if name in _HEADLINES or ('/' not in name and name.endswith('_top1'))
+      name
+      for name in self.metrics
+      if name in _SHOWN or ('/' not in name and name.endswith('_top1'))
     ]
+    shown.sort(key=lambda name: name != self.headline)  # first, others stay
+    said = ', '.join(_said(name, self.metrics[name]) for name in shown)
+    if not said:
+      what = 'no video has any class' if self.labelled else 'no labels'
+      said = f'{what}, scores only'
     whole = f' (official {self.expected})' if self.expected else ''
     return (
-      f'{self.name}: {", ".join(shown) or "no labels, scores only"} of '
-      f'{self.videos} of {self.listed} videos{whole}, {self._views()}'
+      f'{self.name}: {said} of {self.videos} of {self.listed} videos{whole}, '
+      f'{self._views()}'
     )
 
   def details(self) -> list[str]:
@@ -136,6 +148,7 @@ def report(
   about, videos = answers.about, len(answers.videos)
   bootstrap = bootstrap or Bootstrap()
   found = measures.measures(answers) if about.labelled else ()
+  values = measures.values(found, videos)
   return Report(
     **{
       'name': about.name,
@@ -143,7 +156,9 @@ def report(
       'temporal': about.temporal,
       'spatial': about.spatial,
       'average': about.average,
-      'metrics': measures.values(found, videos),
+      'labelled': about.labelled,
+      'headline': _headline(about, list(values)),
+      'metrics': values,
       'intervals': bootstrap.intervals(found, videos),
       'bootstrap': bootstrap.as_json(),
       'videos': videos,
@@ -162,6 +177,12 @@ def report(
       **rest,
     }
   )
+
+
+def _headline(about: About, metrics: list[str]) -> str:
+  """The data set's own metric if it is there, else the first."""
+  official = about.dataset and datasets.find(about.dataset).metric
+  return official if official in metrics else next(iter(metrics), '')
 
 
 def _notes(answers: Answers) -> list[str]:
