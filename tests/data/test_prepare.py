@@ -1,7 +1,9 @@
 """prepare: complete, exact, and the same after any interruption."""
 
+import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import videos
 
+from vidmodels.cli import main
 from vidmodels.data import encode, prepare, records, shards
 from vidmodels.data.annotations import Row
 from vidmodels.data.classes import ClassList
@@ -321,9 +324,45 @@ def test_what_is_lost_is_listed_and_may_be_too_much(source, tmp_path):
   want = ['gone.mp4', 'gone too.mp4', 'third.mp4']
   lost = (tmp_path / 'out' / 'train.lost.txt').read_text().splitlines()
   assert lost == [f'{name}\tno such file' for name in want]
+  # What stopped the run is in the report too.
+  report = json.loads((tmp_path / 'out' / 'train.report.json').read_text())
+  assert report['missing'] == want
   manifest = make(max_lost=0.2)
   assert [video for video, _ in manifest.lost] == want
   assert (manifest.count, manifest.listed) == (12, 15)
+
+
+def test_lost_files_that_came_later_are_told(source, tmp_path, capsys):
+  lines = [f'{name} 0' for name in ('a.mp4', 'b.mp4', 'c.mp4', 'd.mp4')]
+  (tmp_path / 'list.txt').write_text('\n'.join(lines))
+  one = next(source.glob('*/*'))
+  shutil.copy(one, tmp_path / 'a.mp4')
+  (tmp_path / 'd.mp4').touch()  # lost too, but not for want of a file
+  out = tmp_path / 'out'
+  argv = ['prepare', str(tmp_path / 'list.txt'), '--out', str(out)]
+  argv += ['--workers', '1']
+  said = {}
+  for came, name in enumerate(['', 'b.mp4', 'c.mp4']):
+    if name:
+      shutil.copy(one, tmp_path / name)
+    assert main(argv) == 0
+    said[came] = capsys.readouterr().out
+    assert len(shards.RecordSet.open(out, 'train').manifest.lost) == 3
+  assert 'there now' not in said[0]
+  assert '1 of the lost is there now; --overwrite takes what is' in said[1]
+  assert '2 of the lost are there now; --overwrite takes what is' in said[2]
+  assert main([*argv, '--overwrite']) == 0
+  said = capsys.readouterr().out
+  assert 'there now' not in said
+  assert f'{out}: 3 records in 1 shard of split train' in said
+
+
+@pytest.mark.parametrize('below', ['', 'deeper/still'])
+def test_a_file_where_the_folder_would_be_is_told(source, tmp_path, below):
+  (tmp_path / 'out').write_text('mine')
+  with pytest.raises(InputError, match=r'/out is no folder; give another'):
+    prepare.prepare(source, tmp_path / 'out' / below, workers=1)
+  assert (tmp_path / 'out').read_text() == 'mine'
 
 
 def test_a_source_of_broken_files_only_is_refused(tmp_path):

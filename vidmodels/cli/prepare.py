@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
   """Prepares and prints what was written and what was lost."""
   from vidmodels.cli import DONE, terminal
   from vidmodels.data import prepare
-  from vidmodels.data.report import Report, report_path
+  from vidmodels.data.report import Report, report_path, some
   from vidmodels.typing import InputError
 
   if args.dry_run:
@@ -127,8 +127,8 @@ def run(args: argparse.Namespace) -> int:
     print(json.dumps(manifest.as_json()))
     return DONE
   print(
-    f'{args.out}: {manifest.count} records in {len(manifest.shards)} shards of '
-    f'split {args.split}'
+    f'{args.out}: {some(manifest.count, "record")} in '
+    f'{some(len(manifest.shards), "shard")} of split {args.split}'
   )
   print('\n'.join(Report.load(report_path(args.out, args.split)).lines()))
   if manifest.lost:

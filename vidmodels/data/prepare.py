@@ -18,6 +18,7 @@ import numpy as np
 from vidmodels.data import encode, parallel, shard_jobs, sources, unfinished
 from vidmodels.data.annotations import Listing
 from vidmodels.data.classes import CLASSES_FILE, ClassList
+from vidmodels.data.container import NO_FILE
 from vidmodels.data.flip import FlipPolicy
 from vidmodels.data.manifest import Manifest
 from vidmodels.data.report import Report, report_path
@@ -80,6 +81,7 @@ def prepare(
   options = encode.Options(short_side=short_side, quality=quality, fps=fps)
   check_options(spec.split, shards, max_lost)
   out = pathlib.Path(out)
+  check_folder(out)
   bound = unfinished.bound_classes(out, spec.split)
   found = sources.read(spec, default=bound)
   _check_classes(out, found.listing.classes, bound)
@@ -88,7 +90,8 @@ def prepare(
   manifest = unfinished.claim(
     out, spec.split, run.identity, overwrite=overwrite, resume=resume
   )
-  if manifest is None:
+  complete = manifest is not None
+  if not complete:
     found.listing.classes.save(out / CLASSES_FILE)
     if engine is None:
       _write_here(run, workers, progress)
@@ -96,11 +99,12 @@ def prepare(
       run.blame()  # a run that crashed ended without doing so
       engine(run.left())
     manifest = run.manifest()
+  report = report_of(found.listing, manifest, spec.limit)
+  report.save(report_path(out, spec.split))
+  if not complete:
     _report_lost(out, manifest, max_lost)
   if flip is not None:
     manifest = dataclasses.replace(manifest, flip=flip)
-  report = report_of(found.listing, manifest, spec.limit)
-  report.save(report_path(out, spec.split))
   manifest.save(out)
   unfinished.release(out, spec.split)
   return manifest
@@ -119,8 +123,24 @@ def check_options(split: str, shards: int, max_lost: float) -> None:
     raise InputError(f'prepare was given {wrong}; correct it')
 
 
+def check_folder(out: pathlib.Path) -> None:
+  """Raises InputError if there is, or lies above it, what is no folder."""
+  above = (out, *out.absolute().parents)
+  there = next(p for p in above if p.exists() or p.is_symlink())
+  if not there.is_dir():
+    raise InputError(
+      f'{out} cannot be the folder for the records: {there} is no folder; give '
+      'another --out'
+    )
+
+
 def report_of(listing: Listing, manifest: Manifest, limit: int) -> Report:
   """What became of the clips of a split that was prepared."""
+  back = _back(listing, manifest)
+  if back:
+    are = 'is' if back == 1 else 'are'
+    note = f'{back} of the lost {are} there now; --overwrite takes what is'
+    listing = dataclasses.replace(listing, notes=(*listing.notes, note))
   return Report.of(
     listing,
     bad=manifest.lost,
@@ -131,6 +151,12 @@ def report_of(listing: Listing, manifest: Manifest, limit: int) -> Report:
     ok=manifest.count,
     damaged=manifest.damaged,
   )
+
+
+def _back(listing: Listing, manifest: Manifest) -> int:
+  """Clips that were lost for want of a file which is there now."""
+  gone = {clip for clip, why in manifest.lost if why == NO_FILE}
+  return sum(row.video in gone and row.path.is_file() for row in listing.rows)
 
 
 def _check_classes(

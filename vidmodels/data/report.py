@@ -23,6 +23,11 @@ def percent(part: int, whole: int) -> float:
   return 10_000 * part // whole / 100 if whole else 0.0
 
 
+def some(count: int, what: str) -> str:
+  """'1 shard', '2 shards'."""
+  return f'{count} {what}' if count == 1 else f'{count} {what}s'
+
+
 def report_path(out: str | os.PathLike[str], split: str) -> pathlib.Path:
   """Where the report of a split is kept."""
   return pathlib.Path(out) / f'{split}.report.json'
