@@ -193,6 +193,9 @@ def test_heads_are_checked(tmp_path):
   task = Task.parse('verb=2, noun=1')
   write(tmp_path, [clip(labels=(1, 2), texts=())], count=1)
   assert foreign.index(tmp_path, 'val', classes, task=task).labels == (0, 1, 1)
+  flip = FlipPolicy('swap', (('verb/put', 'noun/tap'),))
+  with pytest.raises(InputError, match='verb/put=noun/tap trades'):
+    foreign.index(tmp_path, 'val', classes, task=task, flip=flip)
   with pytest.raises(InputError, match='wanted 2, the heads'):
     foreign.index(tmp_path, 'val', CLASSES, task=Task.parse('a=1,b=1'))
   with pytest.raises(InputError, match='wanted one b and one a'):

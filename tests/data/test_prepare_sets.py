@@ -315,7 +315,7 @@ def test_a_limit_takes_the_first_and_is_not_taken_for_all(
   assert manifest.options['limit'] == 5
   assert (manifest.listed, manifest.expected) == (5, 30)
   report = json.loads((tmp_path / 'train.report.json').read_text())
-  assert (report['limit'], report['coverage_percent']) == (5, 16.67)
+  assert (report['limit'], report['coverage_percent']) == (5, 16.66)
   with pytest.raises(InputError, match=r'limit \(then 5, now 0\)'):
     make(official, folder, tmp_path, workers=1)
   assert make(official, folder, tmp_path, workers=1, overwrite=True).count == 19
@@ -453,6 +453,16 @@ def test_own_pairs_need_pairs(tmp_path):
   videos.write(own / 'a.mp4', videos.moving(3))
   with pytest.raises(InputError, match='swap:left=right'):
     prepare.prepare(tmp_path / 'in', tmp_path / 'out', flip='swap', workers=1)
+
+
+@pytest.mark.parametrize('text', ['swap:open=pan', 'swap:close=2'])
+def test_a_pair_of_a_verb_and_a_noun_is_refused(
+  official, folder, tmp_path, text
+):
+  with pytest.raises(InputError, match=r"of the heads \{'verb': 2, 'noun': 3"):
+    make(official, folder, tmp_path / 'out', flip=text, workers=1)
+  assert not (tmp_path / 'out').exists()
+  FlipPolicy.parse('swap:open=close,left cup=right cup').check(CLASSES, TASK)
 
 
 def dry(argv, capsys):

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from vidmodels.data.classes import ClassList
+from vidmodels.data.task import SINGLE, Task
 from vidmodels.typing import InputError
 
 
@@ -83,14 +84,33 @@ class FlipPolicy:
     """The policy that `to_json` wrote."""
     return cls(value['kind'], tuple((a, b) for a, b in value['pairs']))
 
-  def check(self, classes: ClassList) -> None:
-    """Raises InputError if a pair names a class that the set lacks."""
-    indices = [classes.index(name) for pair in self.pairs for name in pair]
-    if len(set(indices)) != len(indices):
+  def check(self, classes: ClassList, task: Task = SINGLE) -> None:
+    """Looks whether a set can have this policy.
+
+    Args:
+      classes: of the set.
+      task: what its labels are.
+
+    Raises:
+      InputError: if a pair names a class that the set lacks, or trades answers
+        to two questions: then a mirrored clip would have two verbs or none.
+    """
+    indices = [
+      tuple(classes.index(name) for name in pair) for pair in self.pairs
+    ]
+    flat = [index for pair in indices for index in pair]
+    if len(set(flat)) != len(flat):
       raise InputError(
         f'flip pairs {self.pairs} name a class twice, by name and by number; '
         'wanted each class in at most one pair'
       )
+    parts = task.parts(len(classes)).values()
+    for (one, other), pair in zip(indices, self.pairs, strict=True):
+      if not any({one, other} <= {*range(p.start, p.stop)} for p in parts):
+        raise InputError(
+          f'flip pair {pair[0]}={pair[1]} trades classes of two of the heads '
+          f'{dict(task.heads)}; wanted both of one'
+        )
 
   def label_map(self, classes: ClassList) -> np.ndarray:
     """The label of each class's mirror image, int64 [K].

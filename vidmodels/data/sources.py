@@ -160,14 +160,15 @@ def flip_of(
     listing: what was read of it.
 
   Raises:
-    InputError: if the source has no pairs of its own, or a class is unknown.
+    InputError: if the source has no pairs of its own, or a pair does not fit
+      its labels.
   """
   if asked is None:
     return None
   if isinstance(asked, str):
     own = datasets.find(spec.source).mirror if spec.kind == 'dataset' else ()
     asked = FlipPolicy.parse(asked, own)
-  asked.check(listing.classes)
+  asked.check(listing.classes, listing.task)
   return asked
 
 
