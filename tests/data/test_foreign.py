@@ -8,7 +8,7 @@ import test_records
 from test_records import bytes_feature, field, varint
 
 from vidmodels.cli import main
-from vidmodels.data import foreign, inspect, shards
+from vidmodels.data import foreign, inspect, records, shards, tfrecord
 from vidmodels.data.classes import ClassList
 from vidmodels.data.flip import FlipPolicy
 from vidmodels.data.task import Task
@@ -133,6 +133,31 @@ def test_without_a_class_list_the_records_own_names_are_taken(tmp_path):
   for i in range(6):
     record = found.record(i)
     assert found.classes.names[record.labels[0]] == record.label_texts[0]
+
+
+def test_every_record_is_read_once(tmp_path, monkeypatch):
+  """Also where their names make the class list: shards are large."""
+  dmvr(tmp_path, labels=(0,))
+  parse, seen = records.parse, []
+  monkeypatch.setattr(
+    records, 'parse', lambda raw: (seen.append(raw), parse(raw))[1]
+  )
+  foreign.index(tmp_path, 'val')
+  assert len(seen) == 6
+  seen.clear()
+  foreign.index(tmp_path, 'val', ClassList(('run',)))
+  assert len(seen) == 6
+
+
+def test_a_wrong_class_list_is_told_at_the_first_shard(tmp_path, monkeypatch):
+  dmvr(tmp_path)
+  read, seen = tfrecord.scan, []
+  monkeypatch.setattr(
+    tfrecord, 'scan', lambda path: (seen.append(path), read(path))[1]
+  )
+  with pytest.raises(InputError, match='offset 0: label 2'):
+    foreign.index(tmp_path, 'val', ClassList(('run', 'sit')))
+  assert len(seen) == 1
 
 
 def test_two_runs_of_dmvrs_script_do_not_go_together(tmp_path):

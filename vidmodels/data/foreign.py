@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -51,12 +51,17 @@ def index(
       fit the class list or the task, or the folder has another list.
   """
   folder = pathlib.Path(dir)
-  paths = _shards(folder, split)
-  classes = _classes(folder, split, paths, classes)
+  files = map(_read, _shards(folder, split))
+  have = _bound(folder, split)
+  classes = classes or have
+  if classes is None:  # the list is what all of the records say
+    files = list(files)
+    classes = _said(files)
+  _compare(folder, classes, have)
   flip = flip or FlipPolicy()
   flip.check(classes, task)
   tally = _Tally(classes, task)
-  found = tuple(_index_shard(path, tally) for path in paths)
+  found = tuple(_index_shard(file, tally) for file in files)
   classes.save(folder / CLASSES_FILE)
   manifest = Manifest(
     split=split,
@@ -87,23 +92,41 @@ def _shards(folder: pathlib.Path, split: str) -> list[pathlib.Path]:
   return paths
 
 
-def _classes(
-  folder: pathlib.Path,
-  split: str,
-  paths: Sequence[pathlib.Path],
-  given: ClassList | None,
-) -> ClassList:
-  """The list by the rule of `index`; it must be that of the other splits."""
+def _bound(folder: pathlib.Path, split: str) -> ClassList | None:
+  """The list of the folder's other splits."""
   others = set(splits(folder)) - {split}
-  have = ClassList.load(folder / CLASSES_FILE) if others else None
-  classes = given or have or _said(paths)
+  return ClassList.load(folder / CLASSES_FILE) if others else None
+
+
+def _compare(
+  folder: pathlib.Path, classes: ClassList, have: ClassList | None
+) -> None:
   difference = have and classes.first_difference(have)
   if difference:
     raise InputError(
       f'the class list differs from {folder / CLASSES_FILE}, which other '
       f'splits use: {difference} ("there" is that file); give that one'
     )
-  return classes
+
+
+@dataclasses.dataclass(frozen=True)
+class _Clip:
+  """What is kept of a record: all but its frames."""
+
+  offset: int
+  video: str
+  labels: tuple[int, ...]
+  label_texts: tuple[str, ...]
+  padded: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+  """A shard that was read to its end."""
+
+  path: pathlib.Path
+  offsets: np.ndarray
+  clips: tuple[_Clip, ...]
 
 
 @dataclasses.dataclass
@@ -121,44 +144,60 @@ class _Tally:
   def __post_init__(self):
     self.labels = np.zeros(len(self.classes), np.int64)
 
-  def add(self, record: records.Record) -> str:
-    """Checks and counts a record; returns a name that none has had."""
-    self.task.check(record.labels, len(self.classes))
-    _check_texts(record, self.classes)
-    self.labels[list(record.labels)] += 1
-    self.padded += _padded(record)
-    name = record.video or 'unnamed'
+  def add(self, clip: _Clip) -> str:
+    """Checks and counts a clip; returns a name that none has had."""
+    self.task.check(clip.labels, len(self.classes))
+    _check_texts(clip, self.classes)
+    self.labels[list(clip.labels)] += 1
+    self.padded += clip.padded
+    name = clip.video or 'unnamed'
     while name in self.names:
       # Results are kept by name: two clips of one name would become one.
-      self.again[record.video] += 1
-      name = f'{record.video or "unnamed"}#{self.again[record.video] + 1}'
+      self.again[clip.video] += 1
+      name = f'{clip.video or "unnamed"}#{self.again[clip.video] + 1}'
     self.names.add(name)
     return name
 
 
-def _index_shard(path: pathlib.Path, tally: _Tally) -> Shard:
-  """Reads a shard to its end."""
-  offsets, videos = tfrecord.scan(path), []
-  for offset, record in zip(offsets, _records(path, offsets), strict=True):
+def _index_shard(file: _File, tally: _Tally) -> Shard:
+  videos = []
+  for clip in file.clips:
     try:
-      videos.append(tally.add(record))
+      videos.append(tally.add(clip))
     except InputError as e:
-      raise InputError(f'{path} at offset {offset}: {e}') from e
-  with open(path, 'rb') as f:
+      raise InputError(f'{file.path} at offset {clip.offset}: {e}') from e
+  with open(file.path, 'rb') as f:
     digest = hashlib.file_digest(f, 'sha256').hexdigest()
     size = f.tell()
-  return Shard(path.name, len(offsets), size, digest, offsets, tuple(videos))
+  return Shard(
+    name=file.path.name,
+    count=len(videos),
+    bytes=size,
+    sha256=digest,
+    offsets=file.offsets,
+    videos=tuple(videos),
+  )
 
 
-def _records(
-  path: pathlib.Path, offsets: Sequence[int]
-) -> Iterator[records.Record]:
-  for offset in offsets:
-    raw = tfrecord.read_at(path, int(offset))
+def _read(path: pathlib.Path) -> _File:
+  """Reads and verifies every record of a shard, once."""
+  offsets, clips = tfrecord.scan(path), []
+  for offset in offsets.tolist():
+    raw = tfrecord.read_at(path, offset)
     try:
-      yield records.parse(raw)
+      record = records.parse(raw)
     except InputError as e:
       raise InputError(f'{path} at offset {offset}: {e}') from e
+    clips.append(
+      _Clip(
+        offset=offset,
+        video=record.video,
+        labels=record.labels,
+        label_texts=record.label_texts,
+        padded=_padded(record),
+      )
+    )
+  return _File(path, offsets, tuple(clips))
 
 
 def _padded(record: records.Record) -> bool:
@@ -171,16 +210,16 @@ def _padded(record: records.Record) -> bool:
   return not record.timed and late >= 2 and abs(n - tenths) < 2
 
 
-def _check_texts(record: records.Record, classes: ClassList) -> None:
+def _check_texts(clip: _Clip, classes: ClassList) -> None:
   """Names that a record gives its labels must be those of the list."""
-  if not any(record.label_texts):
+  if not any(clip.label_texts):
     return
-  if len(record.label_texts) != len(record.labels):
+  if len(clip.label_texts) != len(clip.labels):
     raise InputError(
-      f'it has the labels {record.labels} and the names '
-      f'{record.label_texts}; wanted a name for each, or none'
+      f'it has the labels {clip.labels} and the names '
+      f'{clip.label_texts}; wanted a name for each, or none'
     )
-  for label, text in zip(record.labels, record.label_texts, strict=True):
+  for label, text in zip(clip.labels, clip.label_texts, strict=True):
     if text != classes.names[label]:
       there = (
         f' and {text!r} as {classes.names.index(text)}'
@@ -195,21 +234,22 @@ def _check_texts(record: records.Record, classes: ClassList) -> None:
       )
 
 
-def _said(paths: Sequence[pathlib.Path]) -> ClassList:
+def _said(files: Sequence[_File]) -> ClassList:
   """The class list that records spell out, number by number."""
   names: dict[int, str] = {}
-  for path in paths:
-    for record in _records(path, tfrecord.scan(path)):
-      if len(record.label_texts) != len(record.labels):
+  for file in files:
+    for clip in file.clips:
+      if len(clip.label_texts) != len(clip.labels):
         raise InputError(
-          f'{record.video} of {path} does not name its labels '
-          f'{record.labels}; wanted their names with --classes'
+          f'{clip.video} of {file.path} does not name its labels '
+          f'{clip.labels}; wanted their names with --classes'
         )
-      for label, text in zip(record.labels, record.label_texts, strict=True):
+      for label, text in zip(clip.labels, clip.label_texts, strict=True):
         if names.setdefault(label, text) != text:
           raise InputError(
-            f'label {label} is {names[label]!r} and {text!r} in {path}; wanted '
-            'one name for it; the records were written with two class lists'
+            f'label {label} is {names[label]!r} and {text!r} in {file.path}; '
+            'wanted one name for it; the records were written with two class '
+            'lists'
           )
   missing = [i for i in range(len(names)) if i not in names]
   if missing or not names:
