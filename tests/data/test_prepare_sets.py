@@ -1,5 +1,6 @@
 """prepare and check of data sets: many clips a file, reports, limits."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -521,6 +522,65 @@ def test_a_dry_run_of_ones_own_folder_takes_the_headers_lengths(
   assert found['seconds'] == pytest.approx(15, abs=0.1)  # 3 s each
   assert found['frames'] == pytest.approx(150, abs=2)
   assert found['timed'] == 0
+
+
+@pytest.mark.parametrize(
+  ('flags', 'says'),
+  [
+    (['--shards', -4], '-4 shards'),
+    (['--max-lost', 7], 'a share of 7'),
+    (['--quality', 0], 'quality 0'),
+    (['--workers', -2], '-2 workers'),
+    (['--out', '{file}'], 'is no folder'),
+    (['--overwrite'], '--overwrite came with --dry-run'),
+    (['--no-resume'], '--no-resume came with --dry-run'),
+    (['--engine=beam'], '--engine=beam came with --dry-run'),
+    (['--beam-runner=DirectRunner'], '--beam-runner came with --dry-run'),
+    (['--beam-options=--x=1'], '--beam-options came with --dry-run'),
+  ],
+)
+def test_a_dry_run_refuses_what_a_run_would_and_what_it_would_ignore(
+  official, capsys, flags, says
+):
+  flags = [official if flag == '{file}' else flag for flag in flags]
+  argv = ['prepare', 'kitchen', '--annotations', official, '--dry-run', *flags]
+  code, _, err = run(argv, capsys)
+  assert code == 2
+  assert says in err
+
+
+def whole(dataset, request):
+  """Three clips of two videos: of a said length, cut, and unknown."""
+  row = lambda video, **more: Row(
+    path=pathlib.Path(video[0]), video=video, labels=(0, 2), **more
+  )
+  rows = row('a', seconds=70.0), row('a2', start_s=1.0, end_s=3.0), row('b')
+  return Listing(rows=rows, classes=CLASSES, task=dataset.task)
+
+
+def test_lengths_are_what_the_annotations_say_else_the_usual_of_the_set(
+  official, monkeypatch, capsys
+):
+  long = dataclasses.replace(KITCHEN, read=whole, usual_s=400.0)
+  monkeypatch.setattr(datasets, 'every', lambda: {'kitchen': long})
+  argv = ['kitchen', '--annotations', official]
+  found = json.loads(dry([*argv, '--json'], capsys))
+  assert (found['rows'], found['videos'], found['timed']) == (3, 2, 2)
+  assert found['duration_s'] == [2, 36, 70]
+  assert found['seconds'] == 472
+  assert '400 s where no length is said' in found['basis']
+  out = dry([*argv, '--limit', 1, '--workers', 1], capsys)
+  assert 'train: 1 clip, ' in out
+  assert ' 1 video, flip' in out
+  assert 'the length of 1 clip is said: 70.0 to 70.0 s' in out
+  assert 'with 1 worker\n' in out
+
+
+def test_of_the_known_sets_only_long_tasks_are_long(monkeypatch):
+  monkeypatch.undo()
+  found = {name: d.usual_s for name, d in datasets.every().items()}
+  assert {name for name, s in found.items() if s != 10} == {'howto100m'}
+  assert found['howto100m'] == 400
 
 
 def test_without_a_place_to_write_nothing_is_written(tmp_path, capsys):

@@ -17,6 +17,7 @@ continues where it stopped.
 
 import argparse
 import json
+import pathlib
 import shlex
 
 HELP = 'videos to records'
@@ -161,8 +162,24 @@ def _engine(args: argparse.Namespace):
 def _dry_run(args: argparse.Namespace) -> int:
   """Prints what would be written; writes nothing."""
   from vidmodels.cli import DONE
-  from vidmodels.data import encode, estimate
+  from vidmodels.data import encode, estimate, prepare
+  from vidmodels.typing import InputError
 
+  prepare.check_options(args.split, args.shards, args.max_lost)
+  if args.out is not None:
+    prepare.check_folder(pathlib.Path(args.out))
+  for flag, given in (
+    ('--overwrite', args.overwrite),
+    ('--no-resume', not args.resume),
+    (f'--engine={args.engine}', args.engine != 'local'),
+    ('--beam-runner', args.beam_runner is not None),
+    ('--beam-options', args.beam_options is not None),
+  ):
+    if given:
+      raise InputError(
+        f'{flag} came with --dry-run, which writes nothing and ends at once; '
+        'leave one of the two out'
+      )
   found = estimate.estimate(
     args.source,
     **source_of(args),

@@ -13,16 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from vidmodels.data import encode, parallel, pictures, sources
+from vidmodels.data import datasets, encode, parallel, pictures, sources
 from vidmodels.data.annotations import Row
+from vidmodels.data.annotations.official import Dataset
 from vidmodels.data.container import BadVideo
 from vidmodels.data.decode import VideoInfo, read_video
 from vidmodels.data.flip import FlipPolicy
+from vidmodels.data.report import some
 
 _SAMPLED = 8  # videos
 _SAMPLED_S = 2.0  # of each
-# Assumed where nothing says: a Kinetics clip as it is mostly kept.
-_SECONDS, _FPS, _WIDTH, _HEIGHT = 10.0, 30.0, 340, 256
+# Assumed where nothing says: a Kinetics clip as it is mostly kept. Data sets
+# of other lengths say theirs.
+_FPS, _WIDTH, _HEIGHT = 30.0, 340, 256
 # Bytes a pixel by JPEG quality, and CPU seconds a pixel to decode and convert
 # H.264 and to write JPEGs of quality 95: four clips of 240 to 256 lines, on one
 # core of a 2-core server.
@@ -59,10 +62,11 @@ class Estimate:
     rows: clips.
     classes: classes that have a clip.
     all_classes: classes of the list.
-    videos: files that the clips are of.
+    videos: source videos that the clips are of, there or not: different files
+      of the folder, or different names in the annotations without one.
     expected: clips that the split officially has; 0 if nobody says.
     limit: how many were asked for at most; 0 for all.
-    timed: clips whose length the annotations say.
+    timed: clips whose length the annotations say, by two times or by itself.
     duration_s: their shortest, median and longest; none if none is timed.
     seconds: of all clips; the untimed ones by `basis`.
     frames: of all records.
@@ -100,21 +104,22 @@ class Estimate:
     """For people."""
     expected = f' of {self.expected} expected' if self.expected else ''
     lines = [
-      f'{self.split}: {self.rows} clips{expected}, {self.classes} of '
-      f'{self.all_classes} classes seen, {self.videos} videos, flip {self.flip}'
+      f'{self.split}: {some(self.rows, "clip")}{expected}, {self.classes} of '
+      f'{self.all_classes} classes seen, {some(self.videos, "video")}, '
+      f'flip {self.flip}'
     ]
     if self.limit:
       lines.append(f'only the first {self.limit} clips were asked for')
     if self.duration_s:
       low, middle, high = self.duration_s
       lines.append(
-        f'{self.timed} clips have a length: {low:.1f} to {high:.1f} s, median '
-        f'{middle:.1f} s'
+        f'the length of {some(self.timed, "clip")} is said: {low:.1f} to '
+        f'{high:.1f} s, median {middle:.1f} s'
       )
     lines.append(
       f'about {self.seconds / 3600:.2f} h of video, {self.frames} frames, '
-      f'{self.bytes / 1e9:.2f} GB, {self.hours:.2f} h with {self.workers} '
-      'workers'
+      f'{self.bytes / 1e9:.2f} GB, {self.hours:.2f} h with '
+      + some(self.workers, 'worker')
     )
     lines.append(f'by {self.basis}')
     return [*lines, *(f'note: {note}' for note in self.notes)]
@@ -147,8 +152,9 @@ def estimate(
   listing, rows = found.listing, found.listing.rows
   policy = sources.flip_of(flip, spec, listing) or listing.flip or FlipPolicy()
   there = spec.kind == 'own' or spec.videos is not None
-  costs = _costs(rows if there else (), options)
-  lengths = [row.end_s - row.start_s for row in rows if row.end_s is not None]
+  usual_s = _usual_s(spec)
+  costs = _costs(rows if there else (), options, usual_s)
+  lengths = [length for length in map(_length, rows) if length is not None]
   seconds = sum(lengths) + (found.clips - len(lengths)) * costs.seconds
   frames = round(seconds * costs.fps)
   workers = parallel.count(workers, found.clips)
@@ -175,6 +181,18 @@ def estimate(
   )
 
 
+def _usual_s(spec: sources.Spec) -> float:
+  if spec.kind == 'dataset':
+    return datasets.find(spec.source).usual_s
+  return Dataset.usual_s
+
+
+def _length(row: Row) -> float | None:
+  if row.end_s is None:
+    return row.seconds
+  return row.end_s - row.start_s
+
+
 def _spread(lengths: Sequence[float]) -> tuple[float, ...]:
   if not lengths:
     return ()
@@ -182,32 +200,36 @@ def _spread(lengths: Sequence[float]) -> tuple[float, ...]:
   return tuple(round(float(length), 3) for length in found)
 
 
-def _costs(rows: Sequence[Row], options: encode.Options) -> _Costs:
+def _costs(
+  rows: Sequence[Row], options: encode.Options, usual_s: float
+) -> _Costs:
   there = [row for row in rows if row.path.is_file()]
   places = np.linspace(0, len(there) - 1, min(_SAMPLED, len(there)))
   samples = []
   for i in sorted({round(place) for place in places.tolist()}):
     try:
-      samples.append(_sample(there[i], options))
+      samples.append(_sample(there[i], options, usual_s))
     except BadVideo:
       continue
-  return _measured(samples, options) if samples else _assumed(options)
+  if samples:
+    return _measured(samples, options)
+  return _assumed(options, usual_s)
 
 
-def _assumed(options: encode.Options) -> _Costs:
+def _assumed(options: encode.Options, usual_s: float) -> _Costs:
   width, height = pictures.shrunk(_WIDTH, _HEIGHT, options.short_side)
   pixels = width * height
   fps = options.fps or _FPS
   # Every frame of the source is decoded, whatever rate is kept.
   cpu_s = _DECODE_S * _WIDTH * _HEIGHT * max(1.0, _FPS / fps) + _JPEG_S * pixels
   return _Costs(
-    seconds=_SECONDS,
+    seconds=usual_s,
     fps=fps,
     bytes=pixels * float(np.interp(options.quality, _QUALITIES, _JPEG_BYTES)),
     cpu_s=cpu_s,
     basis=(
       f'assumption: H.264 of {_WIDTH}x{_HEIGHT} at {_FPS:g} fps, '
-      f'{_SECONDS:g} s where no length is said, on a core that decodes and '
+      f'{usual_s:g} s where no length is said, on a core that decodes and '
       f'writes 980 such frames a second; --videos DIR measures a few'
     ),
   )
@@ -222,7 +244,7 @@ class _Sample:
   cpu_s: float
 
 
-def _sample(row: Row, options: encode.Options) -> _Sample:
+def _sample(row: Row, options: encode.Options, usual_s: float) -> _Sample:
   """Decodes the start of a clip.
 
   Raises:
@@ -231,7 +253,7 @@ def _sample(row: Row, options: encode.Options) -> _Sample:
   end_s = row.start_s + _SAMPLED_S
   end_s = end_s if row.end_s is None else min(end_s, row.end_s)
   cut = dataclasses.replace(row, end_s=end_s, labels=())
-  seconds = _duration(row)
+  seconds = _duration(row) or usual_s
   begin = time.process_time()
   for _, record, _ in encode.make_records(row.path, [cut], [()], options):
     if isinstance(record, BadVideo):
@@ -249,7 +271,7 @@ def _sample(row: Row, options: encode.Options) -> _Sample:
 def _duration(row: Row) -> float:
   with read_video(row.path) as reading:
     info: VideoInfo = reading.info
-  return info.duration_s or _SECONDS
+  return info.duration_s
 
 
 def _measured(samples: Sequence[_Sample], options: encode.Options) -> _Costs:
