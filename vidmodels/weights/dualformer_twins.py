@@ -67,7 +67,7 @@ def from_twins(
     for path in (path for path in made if path.endswith('/fine/bias')):
       made[path] = np.zeros_like(made[path])
       books.changed[path] = 'zeros: its kernel is a mean'
-  for path in set(given) - set(made):
+  for path in sorted(set(given) - set(made)):
     books.dropped[path] = LEFT_OUT
   return parts.unflat(made)
 

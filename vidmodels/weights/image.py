@@ -88,6 +88,6 @@ def from_vit(
       made[path] = given[source(path)]
     else:
       books.random[path] = NOT_THERE
-  for path in set(given) - set(map(source, made)):
+  for path in sorted(set(given) - set(map(source, made))):
     books.dropped[path] = LEFT_OUT
   return parts.unflat(made)
