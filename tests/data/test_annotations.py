@@ -343,6 +343,32 @@ def test_the_class_list_beside_counts_before_the_default(tmp_path):
   assert (rows[0].labels, classes) == ((1,), CLASSES)
 
 
+def test_a_first_line_that_may_be_a_video_is_no_header(tmp_path):
+  touch(tmp_path, 'a.mp4', 'run')
+  for text in ('clip 1\na.mp4 1', 'clip,1\na.mp4,1', 'x.mp4 name\na.mp4 1'):
+    rows, _ = listed(tmp_path, text)
+    assert len(rows) == 2
+  rows, _ = listed(tmp_path, 'path,label\nclip,run\na.mp4,run\n')
+  assert pairs(rows) == [('clip', 0), ('a.mp4', 0)]
+  rows, _ = listed(tmp_path, 'clip run\nother run\na.mp4 run\n')
+  assert len(rows) == 3
+  text = 'name,cls\na.mp4,run\n'
+  with pytest.raises(InputError, match='looks like a header'):
+    listed(tmp_path, text, CLASSES, labels='multi')
+
+
+def test_a_file_under_two_names_has_one_label(tmp_path):
+  touch(tmp_path, 'a.mp4')
+  path = tmp_path / 'list.txt'
+  path.write_text(f'a.mp4 0\n{tmp_path}/a.mp4 0\nb.mp4 0\n./b.mp4 1\n')
+  (note,) = read_source(path).notes
+  assert note.startswith('1 the same stretch of the same file')
+  assert note.endswith(f'{tmp_path}/a.mp4 (as a.mp4)')
+  path.write_text('a.mp4 0\n./a.mp4 1\n')
+  with pytest.raises(InputError, match=r'only file for a\.mp4 and .*\./a\.mp4'):
+    read_source(path)
+
+
 def test_paths_are_relative_to_the_list_or_the_root(tmp_path):
   touch(tmp_path, 'lists/x', 'videos/a.mp4')
   text = f'a.mp4 0\n{tmp_path}/videos/a.mp4 0\n'
@@ -395,6 +421,11 @@ def test_a_line_that_comes_twice_is_kept_once_and_counted(tmp_path):
     ),
     ('label,youtube_id,time_start,time_end,split\n', 'a Kinetics csv'),
     ('\0a.mp4 1', 'zero bytes'),
+    ('name,cls\na.mp4,run\n', 'line 1 looks like a header.*path,label'),
+    ('"name","cls"\n"a.mp4","run"\n', 'line 1 looks like a header'),
+    ('video\tcls\na.mp4\trun\nb c.mp4\trun\n', 'looks like a header'),
+    ('clip cls\na.mp4 0\n', 'looks like a header'),
+    ('file,start,end,cls\na.mp4,0,1,run\n', 'looks like a header'),
   ],
 )
 def test_a_list_that_does_not_say_what_it_means_is_refused(
@@ -411,7 +442,8 @@ def test_lists_of_extracted_frames_are_refused_with_the_next_move(
 ):
   touch(tmp_path, 'clip/img_00001.jpg', 'a.mp4')
   for labels in ('single', 'multi'):
-    with pytest.raises(InputError, match='wanted video files'):
+    command = r'ffmpeg .* -i clip/img_%05d\.jpg -c copy clip\.mkv'
+    with pytest.raises(InputError, match=f'wanted video files; .*{command}'):
       listed(tmp_path, f'{line}\na.mp4 1\n', CLASSES, labels=labels)
 
 

@@ -211,6 +211,9 @@ def test_extracted_frames_are_told_and_how_to_make_videos_of_them(
   official(folder, ROWS[3:])
   with pytest.raises(InputError, match='-framerate 50 -i P01_109/'):
     read(folder, videos=tmp_path / 'frames')
+  official(folder, ())
+  with pytest.raises(InputError, match='-framerate 60 -i P01_01/'):
+    read(folder, videos=tmp_path / 'frames')
 
 
 @pytest.mark.parametrize(

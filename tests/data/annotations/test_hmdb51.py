@@ -103,6 +103,23 @@ def test_names_that_shells_dislike_are_found(tmp_path):
   assert listing.notes[-1].startswith('1 in several places')
 
 
+def test_one_file_is_not_taken_for_two_clips(tmp_path):
+  official(tmp_path)
+  films = tmp_path / 'films'
+  for name in ('run', 'walk'):
+    (tmp_path / f'{name}_test_split1.txt').write_text('x.avi 1 \nz.avi 1\n')
+  touch(films, 'x.avi')
+  with pytest.raises(
+    InputError, match=r'x\.avi .*run/x\.avi and .*walk/x\.avi'
+  ):
+    read(tmp_path, films=films)
+  # A file for each is fine, and so are two that are missing.
+  touch(films, 'run/x.avi', 'walk/x.avi')
+  assert (
+    sum(row.path.is_file() for row in read(tmp_path, films=films).rows) == 2
+  )
+
+
 def test_the_files_may_lie_a_folder_deeper(tmp_path):
   deeper = tmp_path / 'testTrainMulti_7030_splits'
   deeper.mkdir()

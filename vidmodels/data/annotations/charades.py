@@ -7,6 +7,7 @@ not matter here. The classes are in the user's files.
 import dataclasses
 import pathlib
 import re
+from collections.abc import Iterator
 
 from vidmodels.data.annotations.files import VideoFiles
 from vidmodels.data.annotations.gather import gather
@@ -87,7 +88,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
   )
 
 
-def _entries(path: pathlib.Path) -> list[tuple[int, dict[str, str]]]:
+def _entries(path: pathlib.Path) -> Iterator[tuple[int, dict[str, str]]]:
   # The script and the descriptions are prose, with whatever prose has.
   return read_csv(path, _COLUMNS, 'a Charades csv', multiline=True)
 

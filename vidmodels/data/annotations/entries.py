@@ -29,6 +29,8 @@ _VIDEO = {
   separator: re.compile(rf'(.*\.(?:{_SUFFIX}))(?:{gap}(.*))?', re.IGNORECASE)
   for separator, gap in ((',', r'\s*,'), (' ', r'\s+'))
 }
+# A path that ends so, wherever the labels begin.
+_HAS_VIDEO = re.compile(rf'\.(?:{_SUFFIX})"?(?:[\s,]|$)', re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +87,8 @@ def read(
   _refuse_official(source, lines[0][1])
   columns = [c.strip(' "').lower() for c in re.split(r'[\s,]+', lines[0][1])]
   has_header = {*columns} & {*_PATH_COLUMNS} and {*columns} & {*_LABEL_COLUMNS}
+  if not has_header:
+    _refuse_unknown_header(source, [line for _, line in lines])
   if has_header and len(columns) > 2:
     entries, notes = _from_csv(source, text, several)
   else:
@@ -104,6 +108,20 @@ def _refuse_official(source: pathlib.Path, line: str) -> None:
     raise InputError(
       f'{source} looks like {kind}; wanted a list with `path label` on each '
       'line; for that data set: vidmodels prepare NAME --annotations FILE'
+    )
+
+
+def _refuse_unknown_header(source: pathlib.Path, lines: list[str]) -> None:
+  """Refuses a first line that alone has no video, nor a number as label."""
+  first, *below = lines
+  names_videos = below and all(map(_HAS_VIDEO.search, below))
+  if not names_videos or _HAS_VIDEO.search(first):
+    return
+  if not re.search(r'(?:^|[\s,])[+-]?\d+$', first):
+    raise InputError(
+      f'{source} line 1 looks like a header: {first[:80]!r}; wanted columns '
+      'path,label, of which it has no such pair; rename them or cut the line '
+      'away; if it is a video, put the line path,label above it'
     )
 
 
@@ -172,16 +190,11 @@ def _from_csv(
   """A csv with a header: path, label, and `start`, `end` in seconds."""
   delimiter = '\t' if '\t' in text.lstrip().split('\n')[0] else ','
   table = reading.read_csv(source, (), 'a list', delimiter=delimiter)
-  columns = list(table[0][1]) if table else []
-  path = next((c for c in columns if c in _PATH_COLUMNS), '')
-  label = next((c for c in columns if c in _LABEL_COLUMNS), '')
-  if table and not (path and label):
-    raise InputError(
-      f'{source} has a header that spaces part; wanted commas or tabs between '
-      'more than two columns'
-    )
-  entries = []
+  entries, columns, path, label = [], [], '', ''
   for number, fields in table:
+    if not entries:
+      columns = list(fields)
+      path, label = _path_and_label(source, columns)
     with reading.at(source, number):
       start_s, end_s = _stretch(fields.get('start', ''), fields.get('end', ''))
       video, said = fields[path].strip(), fields[label].strip()
@@ -192,6 +205,19 @@ def _from_csv(
     entries.append(Entry(number, video, labels, said, None, start_s, end_s))
   unread = [c for c in columns if c not in (path, label, *_READ_COLUMNS)]
   return entries, [f'columns not read: {", ".join(unread)}'] if unread else []
+
+
+def _path_and_label(
+  source: pathlib.Path, columns: list[str]
+) -> tuple[str, str]:
+  path = next((c for c in columns if c in _PATH_COLUMNS), '')
+  label = next((c for c in columns if c in _LABEL_COLUMNS), '')
+  if not (path and label):
+    raise InputError(
+      f'{source} has a header that spaces part; wanted commas or tabs between '
+      'more than two columns'
+    )
+  return path, label
 
 
 def _stretch(start: str, end: str) -> tuple[float, float | None]:

@@ -133,7 +133,8 @@ def _only_frames(
   path: pathlib.Path, request: Request, files: VideoFiles
 ) -> InputError:
   """What to do with the released JPEGs: they are cut as videos are."""
-  _, fields = read_csv(path, _CLIP, path.name, multiline=True)[0]
+  lines = read_csv(path, _CLIP, path.name, multiline=True)
+  _, fields = next(lines, (0, {'video_id': 'P01_01'}))
   video = clip_name(fields['video_id'])
   return InputError(
     f'{request.videos} holds {files.images} images and no video: extracted '

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import re
+import shlex
 
 from vidmodels.data.annotations.rows import VIDEO_SUFFIXES, utf8
 
@@ -19,11 +21,13 @@ class VideoFiles:
   Attributes:
     folder: where they are; None to find nothing: every path is a mere name.
     images: image files seen: where there is no video, extracted frames.
+    image: the path of the first of them below the folder.
   """
 
   def __init__(self, folder: pathlib.Path | None):
     self.folder = folder
     self.images = 0
+    self.image = ''
     self._stems: dict[str, list[str]] = {}  # paths below the folder
     self._used: set[str] = set()
     self._known: set[str] = set()
@@ -40,7 +44,11 @@ class VideoFiles:
         if suffix.lower() in VIDEO_SUFFIXES:
           path = name if below == '.' else f'{below}/{name}'
           self._stems.setdefault(stem, []).append(path)
-        self.images += suffix.lower() in _IMAGES
+        if is_image(name):
+          self.images += 1
+          self.image = self.image or (
+            name if below == '.' else f'{below}/{name}'
+          )
 
   def __len__(self) -> int:
     return sum(map(len, self._stems.values()))
@@ -106,3 +114,27 @@ class VideoFiles:
     """Files that nobody asked for, by their path below the folder."""
     every = {path for paths in self._stems.values() for path in paths}
     return tuple(sorted(utf8(below) for below in every - self._known))
+
+
+def is_image(name: str) -> bool:
+  """Whether a file is an image by its name."""
+  return os.path.splitext(name)[1].lower() in _IMAGES
+
+
+def video_of_frames(folder: str, image: str) -> str:
+  """The command that makes a video of extracted frames, and codes none anew.
+
+  Args:
+    folder: with the frames of one video.
+    image: the file name of the first of them; '' if nobody knows.
+  """
+  match = re.fullmatch(r'(.*?)([0-9]+)(\.\w+)', image)
+  prefix, digits, suffix = match.groups() if match else ('', '00001', '.jpg')
+  pattern = f'{prefix.replace("%", "%%")}%0{len(digits)}d{suffix}'
+  # ffmpeg looks for the first frame from 0 to 4.
+  start = f'-start_number {int(digits)} ' if int(digits) > 4 else ''
+  return (
+    f'ffmpeg -framerate 30 {start}-i {shlex.quote(f"{folder}/{pattern}")} '
+    f'-c copy {shlex.quote(f"{folder}.mkv")} (30 being the frames a second '
+    'that they were extracted at)'
+  )

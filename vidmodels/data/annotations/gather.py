@@ -1,8 +1,9 @@
 """What an official file listed becomes a listing, with all there is to say."""
 
+import os
 from collections.abc import Sequence
 
-from vidmodels.data.annotations.files import VideoFiles
+from vidmodels.data.annotations.files import VideoFiles, video_of_frames
 from vidmodels.data.annotations.official import Dataset, Request
 from vidmodels.data.annotations.rows import Listing, Row
 from vidmodels.data.classes import ClassList
@@ -63,7 +64,8 @@ def gather(
     notes: what else to say.
 
   Raises:
-    InputError: if there is no row, or videos were wanted and none is there.
+    InputError: if there is no row, or videos were wanted and none is there, or
+      two clips of unlike labels are one file.
   """
   if not rows:
     raise InputError(
@@ -73,6 +75,7 @@ def gather(
   kept, duplicates, clashes = _once(rows)
   if request.videos is not None and not files.used:
     raise _no_video(request, files, kept)
+  sharing = same_files(kept) if len(files) else []
   clashing = 'listed again with another label or time; the first counts'
   return Listing(
     rows=tuple(kept),
@@ -85,8 +88,9 @@ def gather(
     outside=files.unused(),
     notes=(
       *notes,
-      *_named(clashing, clashes),
-      *_named('in several places; the first path counts', files.ambiguous),
+      *sharing,
+      *_said(clashing, clashes),
+      *_said('in several places; the first path counts', files.ambiguous),
     ),
   )
 
@@ -105,22 +109,55 @@ def _once(rows: Sequence[Row]) -> tuple[list[Row], list[str], list[str]]:
   return list(first.values()), again, list(clashes)
 
 
-def _named(what: str, names: Sequence[str]) -> list[str]:
-  if not names:
-    return []
+def same_files(rows: Sequence[Row]) -> list[str]:
+  """Notes on clips of other names that are the same stretch of one file.
+
+  Annotators may give one stretch two classes; of whole files one clip took the
+  file of another, which shows if their labels differ.
+
+  Raises:
+    InputError: if two clips are one whole file and differ in their labels.
+  """
+  first: dict[tuple[str, float, float | None], Row] = {}
+  again = []
+  for row in rows:
+    before = first.setdefault((str(row.path), row.start_s, row.end_s), row)
+    if before is row or not os.path.exists(row.path):
+      continue
+    is_whole = not row.start_s and row.end_s is None
+    if is_whole and before.labels != row.labels:
+      raise InputError(
+        f'{row.path} is the only file for {before.video} and for {row.video}, '
+        'whose labels differ; wanted a file for each; put files of one name '
+        'in folders called as their classes, or unlist one of the two'
+      )
+    again.append(f'{row.video} (as {before.video})')
+  return _said('the same stretch of the same file as another clip', again)
+
+
+def named(names: Sequence[str]) -> str:
+  """The first of many names, and how many more there are."""
   more = f', and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
-  return [f'{len(names)} {what}: {", ".join(names[:_NAMED])}{more}']
+  return ', '.join(names[:_NAMED]) + more
+
+
+def _said(what: str, names: Sequence[str]) -> list[str]:
+  return [f'{len(names)} {what}: {named(names)}'] if names else []
 
 
 def _no_video(
   request: Request, files: VideoFiles, rows: Sequence[Row]
 ) -> InputError:
+  move = ''
   if files.images and not len(files):
     came = f'{files.images} images and no video: extracted frames are not read'
+    folder, image = os.path.split(files.image)
+    command = video_of_frames(folder or 'CLIP', image)
+    move = f', or make a video of each folder: {command}'
   else:
     came = f'{len(files)} video files, none of them listed'
     came += ''.join(f', as {name}' for name in files.unused()[:1])
   return InputError(
     f'{request.videos} holds {came}; wanted {rows[0].path.name} and {len(rows)}'
-    ' others like it; give the folder with the videos with --videos'
+    ' others like it; give the folder with the videos with --videos' + move
   )

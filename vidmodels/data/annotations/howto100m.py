@@ -96,8 +96,9 @@ def read(dataset: Dataset, request: Request) -> Listing:
 def _entries(path: pathlib.Path) -> tuple[list[_Entry], int]:
   """Every video of every task once, and the lines that say one again."""
   found: dict[tuple[str, int], _Entry] = {}
-  lines = read_csv(path, _COLUMNS, 'the HowTo100M csv')
-  for line, fields in lines:
+  lines = 0
+  for line, fields in read_csv(path, _COLUMNS, 'the HowTo100M csv'):
+    lines += 1
     try:  # not `at`: a million lines would take half as long again
       entry = _Entry(
         video=clip_name(fields['video_id']),
@@ -107,7 +108,7 @@ def _entries(path: pathlib.Path) -> tuple[list[_Entry], int]:
     except InputError as e:
       raise InputError(f'{path} line {line}: {e}') from e
     found.setdefault((entry.video, entry.task), entry)
-  return list(found.values()), len(lines) - len(found)
+  return list(found.values()), lines - len(found)
 
 
 def _best(

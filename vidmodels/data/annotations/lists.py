@@ -16,6 +16,8 @@ from collections.abc import Sequence
 
 from vidmodels.data.annotations import entries as formats
 from vidmodels.data.annotations.entries import Entry
+from vidmodels.data.annotations.files import is_image, video_of_frames
+from vidmodels.data.annotations.gather import same_files
 from vidmodels.data.annotations.looks import looks_like
 from vidmodels.data.annotations.rows import VIDEO_SUFFIXES, Listing, Row
 from vidmodels.data.classes import ClassList
@@ -41,8 +43,8 @@ def read(
 
   Raises:
     InputError: if a line has no label, an unknown one or too many, a path comes
-      twice with different labels, or no file of the list is there, if
-      one is needed.
+      twice, or a file by two paths, with different labels, or no file of the
+      list is there, if one is needed.
   """
   found, unit, notes = formats.read(source, several=task.kind != 'single')
   _refuse_frames(source, found, root)
@@ -56,6 +58,7 @@ def read(
   rows, duplicates = _rows(source, unit, found, classes, root, task)
   if need_files:
     _check_files(source, rows, root)
+  notes += same_files(rows)
   return Listing(
     rows=tuple(rows),
     classes=classes,
@@ -247,11 +250,17 @@ def _refuse_folder(
 ) -> None:
   is_video = pathlib.Path(video).suffix.lower() in VIDEO_SUFFIXES
   if not is_video and os.path.isdir(root / video):
+    command = video_of_frames(video, _first_image(root / video))
     raise InputError(
       f'{source} has the folder {video} ({entry.number}); a list of extracted '
-      'frames (`folder frames label`) is not read; wanted video files, whose '
-      'frames vidmodels stores itself: list those'
+      'frames (`folder frames label`) is not read; wanted video files; make '
+      f'one of each folder: {command}; then list `video label`'
     )
+
+
+def _first_image(folder: pathlib.Path) -> str:
+  names = (name for name in os.listdir(folder) if is_image(name))
+  return min(names, default='')
 
 
 def _check_files(

@@ -7,7 +7,6 @@ nothing here skips a line.
 import contextlib
 import csv
 import fnmatch
-import io
 import json
 import pathlib
 import re
@@ -119,8 +118,10 @@ def read_csv(
   *,
   multiline: bool = False,
   delimiter: str = ',',
-) -> list[tuple[int, dict[str, str]]]:
-  """Rows of a csv with a header: (line number, {column: text}).
+) -> Iterator[tuple[int, dict[str, str]]]:
+  """Rows of a csv with a header, one by one: (line number, {column: text}).
+
+  They are not held: all columns of HowTo100M's 1.2 million rows took 0.6 GB.
 
   Args:
     path: the file.
@@ -134,8 +135,10 @@ def read_csv(
       lost quote or a cut line would shift or swallow rows.
   """
   text = read_text(path)
-  reader = csv.reader(io.StringIO(text), strict=True, delimiter=delimiter)
-  header, rows, last = None, [], 0
+  # Not StringIO, which takes four bytes a letter.
+  lines = (match[0] for match in re.finditer(r'[^\n]*\n|[^\n]+', text))
+  reader = csv.reader(lines, strict=True, delimiter=delimiter)
+  header, last = None, 0
   try:
     for fields in reader:
       line, last = last + 1, reader.line_num
@@ -152,14 +155,13 @@ def read_csv(
           'line is cut: get the file again'
         )
       if not is_header:
-        rows.append((line, dict(zip(header, fields, strict=True))))
+        yield line, dict(zip(header, fields, strict=True))
   except csv.Error as e:
     raise InputError(
       f'{path} line {reader.line_num} is no csv ({e}); get the file again'
     ) from e
   if header is None:
     raise _not_it(path, what, looks_like(text))
-  return rows
 
 
 def read_json(path: pathlib.Path) -> Any:
