@@ -196,6 +196,54 @@ def test_clips_that_could_be_either_do_not_say_which(tmp_path):
   assert [(row.start_s, row.end_s) for row in found] == [(0, 10)] * 4
 
 
+def test_a_file_named_by_id_that_may_be_two_clips_is_neither(tmp_path):
+  rows = [
+    ('zumba', 'abcdefghijk', 50, 60),
+    ('abseiling', 'abcdefghijk', 90, 100),
+    ('zumba', 'bbcdefghijk', 70, 80),
+    ('zumba', 'cbcdefghijk', 70, 80),
+    ('abseiling', 'cbcdefghijk', 20, 30),
+    ('zumba', 'dbcdefghijk', 70, 80),
+    ('abseiling', 'dbcdefghijk', 20, 30),
+    ('zumba', 'ebcdefghijk', 20, 30),
+    ('zumba', 'ebcdefghijk', 20, 30),  # the same clip again
+  ]
+  csv, films = official(tmp_path, rows), tmp_path / 'films'
+  files = (
+    *('abcdefghijk', 'bbcdefghijk', 'cbcdefghijk_000070_000080'),
+    *('cbcdefghijk', 'zumba/dbcdefghijk', 'abseiling/dbcdefghijk'),
+    'ebcdefghijk',
+  )
+  for file in files:
+    (films / file).parent.mkdir(parents=True, exist_ok=True)
+    videos.write(films / f'{file}.mp4', videos.moving(20, 16, 16), fps=2)
+  listing = read(csv, films=films)
+  assert [(row.path.name, row.path.is_file()) for row in listing.rows] == [
+    ('abcdefghijk_000050_000060', False),
+    ('abcdefghijk_000090_000100', False),
+    ('bbcdefghijk.mp4', True),
+    ('cbcdefghijk_000070_000080.mp4', True),
+    ('cbcdefghijk_000020_000030', False),  # or is it the other clip again?
+    ('dbcdefghijk.mp4', True),  # of its own class folder
+    ('dbcdefghijk.mp4', True),
+    ('ebcdefghijk.mp4', True),
+  ]
+  assert listing.rows[5].path != listing.rows[6].path
+  assert listing.notes[1] == (
+    '3 clips of 2 videos have no file of their own, only one named by the id, '
+    'which may be any of them; they count as missing: '
+    'abcdefghijk_000050_000060, abcdefghijk_000090_000100, '
+    'cbcdefghijk_000020_000030'
+  )
+  assert listing.outside == ()
+  # Where whole videos are named so, both are cut out.
+  long = videos.moving(200, 16, 16)
+  videos.write(films / 'abcdefghijk.mp4', long, fps=2)
+  rows = read(csv, films=films).rows
+  assert rows[0].path == rows[1].path == films / 'abcdefghijk.mp4'
+  assert (rows[0].start_s, rows[1].start_s) == (50, 90)
+
+
 def test_files_of_other_splits_are_not_outside(tmp_path):
   csv, films = official(tmp_path), tmp_path / 'films'
   official(tmp_path, [('zumba', '01234567890', 5, 15)], 'train', 'train')
@@ -268,11 +316,25 @@ def test_a_class_list_of_ones_own_counts_instead(tmp_path):
   assert names_of(listing) == WANTED
 
 
-def test_the_edition_of_2020_is_not_taken_for_the_first(tmp_path):
+def test_one_edition_is_not_taken_for_the_other(tmp_path):
+  tmp_path = tmp_path / 'in' / 'deep'  # folders that say no year
+  tmp_path.mkdir(parents=True)
   path = official(tmp_path).rename(tmp_path / 'kinetics700_2020_val.csv')
-  assert names_of(read(tmp_path, 'k700_2020')) == WANTED
+  assert names_of(read(path, 'k700_2020')) == WANTED
+  assert read(path, 'k700_2020').notes == ()
   with pytest.raises(InputError, match='prepare k700_2020'):
     read(path, 'k700')
+  plain = official(tmp_path)
+  assert read(plain, 'k700').notes == ()
+  (note,) = read(plain, 'k700_2020').notes
+  assert note.startswith('neither the name nor the folder of')
+  assert note.endswith('prepare k700 instead')
+  folder = tmp_path / 'kinetics700_2020'
+  folder.mkdir()
+  plain.rename(folder / 'val.csv')
+  assert read(folder, 'k700_2020').notes == ()
+  (note,) = read(folder, 'k700').notes
+  assert note.endswith('prepare k700_2020 instead')
 
 
 @pytest.mark.parametrize(

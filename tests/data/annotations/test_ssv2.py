@@ -248,7 +248,8 @@ def test_another_file_is_told_by_what_it_looks_like(tmp_path, text, says):
 def test_extracted_frames_are_not_read(tmp_path):
   path, films = official(tmp_path), tmp_path / 'frames'
   touch(films, '78687/78687_000001.jpg', '78687/78687_000002.jpg')
-  with pytest.raises(InputError, match='extracted frames are not read'):
+  command = r'ffmpeg .* -i 78687/78687_%06d\.jpg -c copy 78687\.mkv'
+  with pytest.raises(InputError, match=f'frames are not read.*{command}'):
     read(path, films=films)
 
 

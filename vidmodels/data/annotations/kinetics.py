@@ -3,22 +3,19 @@
 `label,youtube_id,time_start,time_end,split[,is_cc]`, without `label` where it
 is not published. A clip is ten seconds of a video; one video may give several,
 so that its id alone is no name. Files are `<id>_<start:06d>_<end:06d>` in
-folders called as the classes, with spaces or `_`; or whole videos called
-`<id>`, out of which the clips are cut; or, in some copies, clips called `<id>`.
+folders called as the classes, with spaces or `_`; or named by the id alone
+(`kinetics_files.py`).
 """
 
-import dataclasses
 import pathlib
 import re
 
-import av
-
-from vidmodels.data import container
 from vidmodels.data.annotations import reading
 from vidmodels.data.annotations.files import VideoFiles
 from vidmodels.data.annotations.gather import Names, gather
+from vidmodels.data.annotations.kinetics_files import Clip, rows_of
 from vidmodels.data.annotations.official import Dataset, Request
-from vidmodels.data.annotations.rows import Listing, Row
+from vidmodels.data.annotations.rows import Listing
 from vidmodels.data.classes import ClassList
 from vidmodels.data.flip import FlipPolicy
 from vidmodels.typing import InputError
@@ -32,32 +29,6 @@ _WORDS = {
 }
 _ID = re.compile(r'[\w-]{11}', re.ASCII)
 _MOST_S = 999_999  # file names have six digits
-_PROBED = 3  # files named by id alone that are opened
-_SLACK_S = 2.0  # by which a ten-second clip may be longer
-
-
-@dataclasses.dataclass(frozen=True)
-class _Clip:
-  youtube_id: str
-  start_s: int
-  end_s: int
-  label: str
-
-  @property
-  def name(self) -> str:
-    return f'{self.youtube_id}_{self.start_s:06d}_{self.end_s:06d}'
-
-  def files(self) -> list[str]:
-    return self._in_folders(self.name)
-
-  def whole_files(self) -> list[str]:
-    return self._in_folders(self.youtube_id)
-
-  def _in_folders(self, name: str) -> list[str]:
-    if not self.label:
-      return [name]
-    folders = (self.label, self.label.replace(' ', '_'))
-    return [*(f'{folder}/{name}' for folder in folders), name]
 
 
 class _Spelt(Names):
@@ -108,7 +79,8 @@ def read(dataset: Dataset, request: Request) -> Listing:
         )
       labels.append((names.label(clip.label),) if labelled else ())
   files = VideoFiles(request.videos)
-  rows, notes = _rows([clip for _, clip in clips], labels, files)
+  rows, notes = rows_of([clip for _, clip in clips], labels, files)
+  notes += _edition_notes(dataset, path)
   notes += names.notes() + _know_others(dataset, path, request.split, files)
   return gather(
     dataset,
@@ -121,6 +93,22 @@ def read(dataset: Dataset, request: Request) -> Listing:
   )
 
 
+def _edition_notes(dataset: Dataset, path: pathlib.Path) -> list[str]:
+  """Doubts about which Kinetics-700 a file is: both call it train.csv."""
+  folders = path.absolute().parts[-3:-1]
+  if dataset.name == 'k700' and '2020' in ''.join(folders):
+    return [
+      f'{path} lies in a folder that says 2020; if it is of '
+      'Kinetics-700-2020, which has other clips, prepare k700_2020 instead'
+    ]
+  if dataset.name == 'k700_2020' and '2020' not in path.name + ''.join(folders):
+    return [
+      f'neither the name nor the folder of {path} says 2020; if it is of '
+      'Kinetics-700 as of 2019, which has other clips, prepare k700 instead'
+    ]
+  return []
+
+
 def _patterns(dataset: Dataset, split: str) -> list[str]:
   digits = dataset.name.removeprefix('k').replace('_', '*')
   words = _WORDS[split]
@@ -131,7 +119,7 @@ def _patterns(dataset: Dataset, split: str) -> list[str]:
   ]
 
 
-def _clips(path: pathlib.Path, split: str) -> list[tuple[int, _Clip]]:
+def _clips(path: pathlib.Path, split: str) -> list[tuple[int, Clip]]:
   """Line number and clip of each row."""
   clips = []
   for line, fields in reading.read_csv(path, _COLUMNS, 'a Kinetics csv'):
@@ -140,7 +128,7 @@ def _clips(path: pathlib.Path, split: str) -> list[tuple[int, _Clip]]:
   return clips
 
 
-def _clip(fields: dict[str, str], split: str) -> _Clip:
+def _clip(fields: dict[str, str], split: str) -> Clip:
   youtube_id = fields['youtube_id'].strip()
   if not _ID.fullmatch(youtube_id):
     raise InputError(
@@ -156,67 +144,7 @@ def _clip(fields: dict[str, str], split: str) -> _Clip:
   end_s = reading.whole(fields['time_end'], most=_MOST_S)
   if end_s <= start_s:
     raise InputError(f'a clip from {start_s} to {end_s} s came; get it again')
-  return _Clip(youtube_id, start_s, end_s, fields.get('label', '').strip())
-
-
-def _rows(
-  clips: list[_Clip], labels: list[tuple[int, ...]], files: VideoFiles
-) -> tuple[list[Row], list[str]]:
-  """A row a clip, and whether files named by id alone are cut."""
-  whole = [
-    clip
-    for clip in clips
-    if not files.has(*clip.files()) and files.has(*clip.whole_files())
-  ]
-  cut = bool(whole) and not _are_clips(whole, files)
-  by_id = set(whole)
-  rows = []
-  for clip, found in zip(clips, labels, strict=True):
-    path = files.find(*clip.files(), *clip.whole_files())
-    times = {}
-    if cut and clip in by_id:
-      times = dict(start_s=float(clip.start_s), end_s=float(clip.end_s))
-    rows.append(
-      Row(
-        path=path,
-        video=clip.name,
-        labels=found,
-        seconds=float(clip.end_s - clip.start_s),
-        **times,
-      )
-    )
-  meant = 'the clips are cut out by time' if cut else 'they are the clips'
-  said = f'{len(by_id)} clips have files named by their id alone; {meant}'
-  return rows, [said] if whole else []
-
-
-def _are_clips(whole: list[_Clip], files: VideoFiles) -> bool:
-  """Whether files named by id hold the clips and not the whole videos.
-
-  A video reaches to where its clip ends; a clip is ten seconds long. Those
-  whose clips end last tell the two apart, so a few of them are opened.
-  """
-  clips = videos = opened = 0
-  for clip in sorted(whole, key=lambda clip: -clip.end_s):
-    duration_s = _duration_s(files.find(*clip.whole_files()))
-    if duration_s is None:
-      continue
-    is_short = duration_s <= clip.end_s - clip.start_s + _SLACK_S
-    reaches = duration_s >= clip.end_s - _SLACK_S
-    clips += is_short and not reaches
-    videos += reaches and not is_short
-    opened += 1
-    if opened == _PROBED:
-      break
-  return clips > 0 and not videos
-
-
-def _duration_s(path: pathlib.Path) -> float | None:
-  try:
-    with container.open_video(path, 1) as opened:
-      return opened.duration / av.time_base if opened.duration else None
-  except container.BadVideo:
-    return None
+  return Clip(youtube_id, start_s, end_s, fields.get('label', '').strip())
 
 
 def _know_others(
@@ -224,7 +152,8 @@ def _know_others(
 ) -> list[str]:
   """Files of the other splits are not outside, if their csv lies beside."""
   notes = []
-  for other in _WORDS.keys() - {split} if len(files) else ():
+  others = [other for other in _WORDS if other != split]
+  for other in others if len(files) else ():
     found = reading.beside(path, _patterns(dataset, other))
     try:
       for _, clip in _clips(found, other) if found else ():

@@ -168,7 +168,8 @@ def _know_others(
 ) -> list[str]:
   """Videos of the other splits are not outside, if their json lies beside."""
   notes = []
-  for other in _FILES.keys() - {split} if len(files) else ():
+  others = [other for other in _FILES if other != split]
+  for other in others if len(files) else ():
     found = reading.beside(path, _patterns(other))
     try:
       entries = reading.read_objects(found, ('id',), _WHAT) if found else []
