@@ -128,7 +128,10 @@ def test_what_does_not_belong_together_is_refused():
   refused(one, multi, r"kind='single'.* here and .*kind='multi'")
 
 
-@pytest.mark.parametrize('shares', [(1, 2, 3), (1, 0), (1, -1), (1,)])
+@pytest.mark.parametrize(
+  'shares',
+  [(1, 2, 3), (1, 0), (1, -1), (1,), (np.nan, 1), (1, np.inf), (1e308, 1e308)],
+)
 def test_every_model_has_a_share(shares):
   one = scoring.drawn(np.random.default_rng(4), 3, 4)
   refused(one, one, r'came for 2 models; wanted one above 0', shares=shares)

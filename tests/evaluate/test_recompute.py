@@ -222,7 +222,7 @@ def test_an_average_that_the_labels_do_not_have_is_told_before_the_work(
 ):
   model = trained.load(workdirs[0])
   with pytest.raises(InputError, match='max came for single labels'):
-    run.score_split(
+    run.evaluate(
       model, dir=records, split='test', out=tmp_path / 'out',
       views=tiny.views(model.config, average='max'),
       progress=lambda *_: pytest.fail('it was worked'),

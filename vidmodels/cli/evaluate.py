@@ -14,6 +14,7 @@ of their probabilities.
 import argparse
 import dataclasses
 import json
+import math
 import pathlib
 import sys
 
@@ -141,50 +142,55 @@ def chosen_views(views, args: argparse.Namespace):
 def run(args: argparse.Namespace) -> int:
   """Evaluates and prints the line or the JSON."""
   from vidmodels.cli import DONE
-  from vidmodels.evaluate import results
+  from vidmodels.evaluate import ensemble, places, results
 
-  shares = args.shares and _numbers('--shares', args.shares, 0, 'e.g. 0.6,0.4')
-  scored = _saved(args) if args.scores else _of_models(args)
+  extras, shares = _extras(args), ()
+  if args.shares is not None:
+    shares = _numbers('--shares', args.shares, 0, 'e.g. 0.6,0.4')
+  members = _saved(args) if args.scores else _plans(args)
+  # What can fail does so here, before hours of scoring.
+  ensemble.check(members, args.scores or args.workdir, shares)
+  extras.check(members[0].about, members[0].videos)
+  if args.out is not None:
+    places.folder(args.out)
+  scored = members if args.scores else _score(members, args)
   found = results.result(
     scored,
     views=_counts(args) if args.scores and args.views else None,
     average=(args.scores and args.average) or '',
-    shares=shares or (),
+    shares=shares,
   )
-  said = [*found.report.details(), *_files(found, args)]
+  said = [found.report.line(), *found.report.details()]
   if len(scored) == 1 and not args.scores:
     found.write(pathlib.Path(scored[0].file).parent)
   elif args.out:
     said.append(f'report: {found.write(pathlib.Path(args.out))}')
-  # What was measured is always said, beside the JSON too.
+  if not args.json:
+    said.append(f'scores of every view: {found.report.scores}')
+  # What was measured is always said, beside the JSON too, and before anything
+  # else can fail.
   to = sys.stderr if args.json else sys.stdout
-  print('\n'.join([found.report.line(), *said]), file=to)
+  print('\n'.join(said), file=to)
+  for line in extras.write(found.answers):
+    print(line, file=to)
   if args.json:
     print(json.dumps(found.report.as_json()))
-  else:
-    print(f'scores of every view: {found.report.scores}')
   return DONE
 
 
-def _files(found, args: argparse.Namespace) -> list[str]:
-  """Writes the table of classes and the submission; says what they hold."""
-  from vidmodels.evaluate import per_class, submission
+def _extras(args: argparse.Namespace):
+  """The files that are wanted beside the report."""
+  from vidmodels.evaluate.extras import Extras
 
-  said = []
-  if args.per_class:
-    rows = per_class.table(found.answers)
-    per_class.write(rows, args.per_class)
-    said += [*per_class.confused(rows), f'classes: {args.per_class}']
-  if args.submission:
-    levels = args.levels and _numbers('--levels', args.levels, 3, 'e.g. 2,3,3')
-    line = submission.write(
-      found.answers,
-      args.submission,
-      format=args.submission_format or '',
-      levels=levels or (),
-    )
-    said.append(line)
-  return said
+  levels = ()
+  if args.levels is not None:
+    levels = _numbers('--levels', args.levels, 3, 'e.g. 2,3,3')
+  return Extras(
+    per_class=args.per_class,
+    submission=args.submission,
+    format=args.submission_format,
+    levels=levels,
+  )
 
 
 def _saved(args: argparse.Namespace) -> list:
@@ -208,28 +214,41 @@ def _saved(args: argparse.Namespace) -> list:
   return [Scored.load(path) for path in args.scores]
 
 
-def _of_models(args: argparse.Namespace) -> list:
-  """Scores of each model, which are written."""
-  from vidmodels.cli import terminal
+def _plans(args: argparse.Namespace) -> list:
+  """Every model with its records, all opened before any is asked."""
   from vidmodels.evaluate import run as running
 
-  scored = []
+  plans = []
   for workdir in args.workdir:
     model = load(args, workdir)
     data = model.config.data
-    # Results of several models stay apart: their names may be the same.
-    alone = len(args.workdir) == 1 and args.out
-    with terminal.Reporter('evaluate') as report:
-      scored.append(
-        running.score_split(
-          model,
-          dir=args.data or data.dir,
-          split=args.split or data.test,
-          views=chosen_views(model.config.views, args),
-          out=pathlib.Path(alone or model.workdir / 'evaluation'),
-          progress=report,
-        )
+    plans.append(
+      running.plan(
+        model,
+        dir=args.data or data.dir,
+        split=args.split or data.test,
+        views=chosen_views(model.config.views, args),
       )
+    )
+  return plans
+
+
+def _score(plans: list, args: argparse.Namespace) -> list:
+  """Scores of each model, which are written; takes the plans away."""
+  from vidmodels.cli import terminal
+  from vidmodels.evaluate import places
+
+  # Results of several models stay apart: their names may be the same.
+  alone = args.out if len(plans) == 1 else None
+  outs = [
+    places.folder(alone or plan.trained.workdir / 'evaluation')
+    for plan in plans
+  ]
+  scored = []
+  for out in outs:
+    plan = plans.pop(0)  # its weights are free once it has spoken
+    with terminal.Reporter('evaluate') as report:
+      scored.append(plan.score(out, report))
   return scored
 
 
@@ -246,16 +265,27 @@ def _counts(args: argparse.Namespace) -> tuple[int, int]:
 
 
 def _numbers(flag: str, text: str, count: int, example: str) -> list:
-  """Numbers between commas; whole ones where there must be three."""
+  """Numbers between commas.
+
+  Args:
+    flag: that they are of.
+    text: what came.
+    count: of whole numbers; 0 for any count of shares, finite and above 0.
+    example: of what was wanted.
+  """
   from vidmodels.typing import InputError
 
   try:
     found = [(int if count else float)(part) for part in text.split(',')]
   except ValueError:
     found = []
-  if not found or (count and len(found) != count):
+  if count:
+    good, wanted = len(found) == count, f'{count} numbers'
+  else:
+    good = all(math.isfinite(number) and number > 0 for number in found)
+    wanted = 'finite numbers above 0'
+  if not found or not good:
     raise InputError(
-      f'{flag} {text} came; wanted {count or "the"} numbers with commas '
-      f'between, {example}'
+      f'{flag} {text} came; wanted {wanted} with commas between, {example}'
     )
   return found

@@ -5,12 +5,60 @@ classes, labels and videos. Videos are matched by name, not by place.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from vidmodels.evaluate.averaging import Answers
+from vidmodels.evaluate.scored import About
 from vidmodels.typing import InputError
+
+
+class Member(Protocol):
+  """A model of several, with its scores or yet without."""
+
+  @property
+  def about(self) -> About:
+    """What its scores are of."""
+
+  @property
+  def videos(self) -> tuple[str, ...]:
+    """Name of each."""
+
+
+def check(
+  members: Sequence[Member], files: Sequence[str], shares: Sequence[float] = ()
+) -> None:
+  """Refuses models that cannot be one, before any has scored a video.
+
+  Labels are only compared by `combine`.
+
+  Args:
+    members: one or more.
+    files: what to call each in errors.
+    shares: of each in the mean; none for equal ones.
+
+  Raises:
+    InputError: if a member has other classes or videos than the first, or
+      shares are not one a member, finite and above 0.
+  """
+  said = ', '.join(f'{share:g}' for share in shares)
+  if shares and len(members) == 1:
+    raise InputError(
+      f'shares {said} came for one model; wanted two or more models to mix'
+    )
+  # A sum that overflows would make all probabilities 0; NaN is above nothing.
+  good = math.isfinite(sum(shares)) and all(share > 0 for share in shares)
+  if shares and (len(shares) != len(members) or not good):
+    raise InputError(
+      f'shares {said} came for {len(members)} models; wanted one above 0 for '
+      'each, with a finite sum'
+    )
+  for member, file in zip(members[1:], files[1:], strict=True):
+    _same_classes(members[0], member, files[0], file)
+    _same_videos(members[0], member, files[0], file)
 
 
 def combine(
@@ -27,12 +75,8 @@ def combine(
     InputError: if a member has other classes, labels or videos than the first,
       or a number of shares came that is not that of the members.
   """
+  check(members, files, shares)
   shares = tuple(shares) or (1.0,) * len(members)
-  if len(shares) != len(members) or min(shares) <= 0:
-    raise InputError(
-      f'shares {", ".join(f"{s:g}" for s in shares)} came for '
-      f'{len(members)} models; wanted one above 0 for each'
-    )
   first, total = members[0], 0.0
   for member, file, share in zip(members, files, shares, strict=True):
     order = _order(first, member, files[0], file)
@@ -49,10 +93,9 @@ def name(members: Sequence[Answers]) -> str:
   return f'{members[0].about.split}_{views}'
 
 
-def _order(
-  first: Answers, member: Answers, first_file: str, file: str
-) -> np.ndarray:
-  """Where the first's videos are in a member; refuses what differs."""
+def _same_classes(
+  first: Member, member: Member, first_file: str, file: str
+) -> None:
   ours, theirs = first.about, member.about
   different = ours.classes.first_difference(theirs.classes)
   if different or ours.task != theirs.task:
@@ -61,6 +104,17 @@ def _order(
       f'{different or f"{ours.task} here and {theirs.task} there"}; wanted '
       'models of one class list'
     )
+  if ours.labelled != theirs.labelled:
+    raise InputError(
+      f'{first_file} and {file} disagree about the labels: one split has them '
+      'and the other has not; wanted one labelling; evaluate both on the same '
+      'records'
+    )
+
+
+def _same_videos(
+  first: Member, member: Member, first_file: str, file: str
+) -> None:
   where = _places(member, file)
   _places(first, first_file)
   lacks = [video for video in first.videos if video not in where]
@@ -72,21 +126,27 @@ def _order(
       f'{len(first.videos)} videos of {first_file}, as {(lacks or more)[0]!r}; '
       'wanted the same videos; evaluate both on the same records'
     )
+
+
+def _order(
+  first: Answers, member: Answers, first_file: str, file: str
+) -> np.ndarray:
+  """Where the first's videos are in a member; refuses other labels."""
+  where = _places(member, file)
   order = np.array([where[video] for video in first.videos])
   theirs_Rx = member.label_Rx[order]
   differ = theirs_Rx != first.label_Rx
   wrong = np.flatnonzero(differ.reshape(len(order), -1).any(1))
-  if ours.labelled != theirs.labelled or len(wrong):
-    at = first.videos[wrong[0]] if len(wrong) else 'all, which one has not'
+  if len(wrong):
     raise InputError(
       f'{first_file} and {file} disagree about the labels of {len(wrong)} '
-      f'videos, as {at!r}; wanted one labelling; evaluate both on the same '
-      'records'
+      f'videos, as {first.videos[wrong[0]]!r}; wanted one labelling; evaluate '
+      'both on the same records'
     )
   return order
 
 
-def _places(member: Answers, file: str) -> dict[str, int]:
+def _places(member: Member, file: str) -> dict[str, int]:
   where = {video: i for i, video in enumerate(member.videos)}
   if len(where) < len(member.videos):
     twice = next(

@@ -8,8 +8,9 @@ import pathlib
 import numpy as np
 
 from vidmodels.data.tfrecord import write_atomically
-from vidmodels.evaluate import ranks
+from vidmodels.evaluate import places, ranks
 from vidmodels.evaluate.averaging import Answers
+from vidmodels.evaluate.scored import About
 from vidmodels.train import average_precision
 from vidmodels.typing import InputError
 
@@ -38,6 +39,15 @@ class Row:
   times: int = 0
 
 
+def check(about: About) -> None:
+  """Raises InputError if the labels are not published."""
+  if not about.labelled:
+    raise InputError(
+      f'split {about.split} has no labels, so nothing is known of its classes; '
+      'leave out --per-class'
+    )
+
+
 def table(answers: Answers) -> list[Row]:
   """A row for every class, in the list's order.
 
@@ -45,11 +55,7 @@ def table(answers: Answers) -> list[Row]:
     InputError: if the labels are not published.
   """
   about = answers.about
-  if not about.labelled:
-    raise InputError(
-      f'split {about.split} has no labels, so nothing is known of its classes; '
-      'leave out --per-class'
-    )
+  check(about)
   if about.task.kind != 'single':
     return _ranked(answers)
   label_Rx = answers.label_Rx.reshape(len(answers.videos), -1)
@@ -77,14 +83,16 @@ def confused(rows: list[Row], most: int = 5) -> list[str]:
 
 
 def write(rows: list[Row], path: str | pathlib.Path) -> None:
-  """Writes the rows as csv with a header; whole or not at all."""
-  path = pathlib.Path(path)
+  """Writes the rows as csv with a header; whole or not at all.
+
+  Raises:
+    InputError: if no file can be there.
+  """
   buffer = io.StringIO()
   writer = csv.writer(buffer, lineterminator='\n')
   writer.writerow([field.name for field in dataclasses.fields(Row)])
   writer.writerows(dataclasses.astuple(row) for row in rows)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  write_atomically(path, buffer.getvalue().encode())
+  write_atomically(places.file(path), buffer.getvalue().encode())
 
 
 def _row(

@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from vidmodels.data.tfrecord import write_atomically
-from vidmodels.evaluate import averaging, ensemble
+from vidmodels.evaluate import averaging, ensemble, places
 from vidmodels.evaluate.averaging import Answers
 from vidmodels.evaluate.bootstrap import Bootstrap
 from vidmodels.evaluate.report import Report, report
 from vidmodels.evaluate.scored import Scored
-from vidmodels.typing import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +36,9 @@ class Result:
 
     Args:
       folder: is made if it is not there.
+
+    Raises:
+      InputError: if nothing can be written there.
     """
     stem = self.answers.about.stem
     if self.report.members:
@@ -44,8 +46,7 @@ class Result:
       digest = hashlib.sha256(text.encode()).hexdigest()
       stem = f'{self.report.name}_ensemble_{digest[:8]}'
     text = json.dumps(self.report.as_json(), indent=1) + '\n'
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f'{stem}.json'
+    path = places.folder(folder) / f'{stem}.json'
     write_atomically(path, text.encode())
     return path
 
@@ -75,16 +76,12 @@ def result(
   if views:
     scored = [averaging.fewer(one, *views) for one in scored]
   answers = [averaging.answers(one, average) for one in scored]
+  files = [one.file for one in scored]
   if len(scored) == 1:
-    if shares:
-      raise InputError(
-        f'shares {", ".join(f"{s:g}" for s in shares)} came for one model; '
-        'wanted two or more models to mix'
-      )
+    ensemble.check(answers, files, shares)
     (only,) = answers
     made = report(only, scores=scored[0].file, bootstrap=bootstrap)
     return Result(made, only)
-  files = [one.file for one in scored]
   mixed = ensemble.combine(answers, files, shares)
   shares = shares or (1.0,) * len(files)
   members = tuple(map(_member, answers, files, shares))

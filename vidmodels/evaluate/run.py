@@ -1,6 +1,7 @@
 """Scores a split with every view of every video and writes the result."""
 
 import dataclasses
+import functools
 import pathlib
 
 import numpy as np
@@ -8,13 +9,75 @@ import numpy as np
 from vidmodels import config as cfg
 from vidmodels.data import clips, pipeline
 from vidmodels.data.shards import RecordSet
-from vidmodels.evaluate import averaging, results
+from vidmodels.evaluate import averaging, places, results
 from vidmodels.evaluate.report import Report
 from vidmodels.evaluate.scored import About, Scored
 from vidmodels.train import scores
 from vidmodels.train.mesh import local_rows, whole_batch
 from vidmodels.train.trained import Trained
 from vidmodels.typing import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """A model and what it is to score, which fit each other.
+
+  Attributes:
+    trained: the model.
+    records: of the split.
+    views: how many, of what, and how their scores are averaged.
+    about: what its scores will be of.
+  """
+
+  trained: Trained
+  records: RecordSet
+  views: cfg.Views
+  about: About
+
+  @functools.cached_property
+  def videos(self) -> tuple[str, ...]:
+    """Name of each."""
+    return tuple(self.records.video(i) for i in range(len(self.records)))
+
+  def score(
+    self, out: str | pathlib.Path, progress: scores.Progress | None = None
+  ) -> Scored:
+    """Scores every view and writes the `.npz` to the folder `out`."""
+    path = places.folder(out) / f'{self.about.stem}.npz'
+    found = score(
+      self.trained, self.records, views=self.views, progress=progress
+    )
+    scored = by_video(
+      found, records=self.records, about=self.about, file=str(path)
+    )
+    scored.check()
+    scored.save(path)
+    return scored
+
+
+def plan(
+  trained: Trained,
+  *,
+  dir: str | pathlib.Path,
+  split: str,
+  views: cfg.Views,
+) -> Plan:
+  """Opens the records of an evaluation; nothing is scored, see `evaluate`."""
+  records = RecordSet.open(dir, split)
+  _same_labels(trained, records)
+  _same_rate(trained, records)
+  averaging.check(views.average, records.manifest.task)
+  about = About.of_records(
+    records.manifest,
+    records.classes,
+    temporal=views.temporal,
+    spatial=views.spatial,
+    average=views.average,
+    step=trained.step,
+    weights=trained.weights,
+    config=cfg.as_dict(dataclasses.replace(trained.config, views=views)),
+  )
+  return Plan(trained, records, views, about)
 
 
 def evaluate(
@@ -42,49 +105,15 @@ def evaluate(
     The report; the files it names are written.
 
   Raises:
-    InputError: if the records' classes are not the checkpoint's, or a record
-      is corrupt.
+    InputError: if the records' classes are not the checkpoint's, nothing can
+      be written to `out`, or a record is corrupt.
   """
   folder = pathlib.Path(out or trained.workdir / 'evaluation')
-  scored = score_split(
-    trained, dir=dir, split=split, views=views, out=folder, progress=progress
-  )
+  planned = plan(trained, dir=dir, split=split, views=views)
+  scored = planned.score(folder, progress)
   found = results.result([scored])
   found.write(folder)
   return found.report
-
-
-def score_split(
-  trained: Trained,
-  *,
-  dir: str | pathlib.Path,
-  split: str,
-  views: cfg.Views,
-  out: pathlib.Path,
-  progress: scores.Progress | None = None,
-) -> Scored:
-  """Scores every view of a split and writes the `.npz`; see `evaluate`."""
-  records = RecordSet.open(dir, split)
-  _same_labels(trained, records)
-  _same_rate(trained, records)
-  averaging.check(views.average, records.manifest.task)
-  found = score(trained, records, views=views, progress=progress)
-  about = About.of_records(
-    records.manifest,
-    records.classes,
-    temporal=views.temporal,
-    spatial=views.spatial,
-    average=views.average,
-    step=trained.step,
-    weights=trained.weights,
-    config=cfg.as_dict(dataclasses.replace(trained.config, views=views)),
-  )
-  path = out / f'{about.stem}.npz'
-  scored = by_video(found, records=records, about=about, file=str(path))
-  scored.check()
-  out.mkdir(parents=True, exist_ok=True)
-  scored.save(path)
-  return scored
 
 
 def by_video(

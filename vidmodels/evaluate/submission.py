@@ -31,7 +31,9 @@ import numpy as np
 from vidmodels.data import datasets
 from vidmodels.data.annotations.rows import VIDEO_SUFFIXES
 from vidmodels.data.tfrecord import write_atomically
+from vidmodels.evaluate import places
 from vidmodels.evaluate.averaging import Answers
+from vidmodels.evaluate.scored import About
 from vidmodels.typing import InputError
 
 FORMATS = ('ssv2', 'epic100')
@@ -57,23 +59,15 @@ def write(
     What was written and what is missing in it, for people.
 
   Raises:
-    InputError: if the format is not known, or the classes, the levels or the
-      file's name are not what it wants.
+    InputError: as `check`, or if no file can be there.
   """
   path, about = pathlib.Path(path), answers.about
-  format = format or about.dataset
-  if format not in FORMATS:
-    raise InputError(
-      f'a submission was asked of records of {format or "no known data set"}; '
-      f'wanted one of {", ".join(FORMATS)}; give --submission-format'
-    )
-  _check(answers, path, format, levels)
+  format = check(about, answers.videos, path, format=format, levels=levels)
   text = _ssv2(answers) if format == 'ssv2' else _epic100(answers, levels)
   data = text.encode()
   if path.suffix == '.zip':
     data = _zipped(data)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  write_atomically(path, data)
+  write_atomically(places.file(path), data)
   videos, wanted = len(answers.videos), about.expected or about.listed
   said = f'submission for {format}: {path}, {videos} of {wanted} clips'
   if videos < wanted:
@@ -81,10 +75,48 @@ def write(
   return said
 
 
-def _check(
-  answers: Answers, path: pathlib.Path, format: str, levels: Sequence[int]
-) -> None:
-  official, about = datasets.find(format), answers.about
+def check(
+  about: About,
+  videos: Sequence[str],
+  path: str | pathlib.Path,
+  *,
+  format: str = '',
+  levels: Sequence[int] = (),
+) -> str:
+  """The format of a submission that `write` could write.
+
+  Args:
+    about: of the scores, which need not be there yet.
+    videos: name of each.
+    path: as of `write`, and so the rest.
+
+  Raises:
+    InputError: if the format is not known, or the classes, the levels or the
+      file's name are not what it wants.
+  """
+  format = format or about.dataset
+  if format not in FORMATS:
+    raise InputError(
+      f'a submission was asked of records of {format or "no known data set"}; '
+      f'wanted one of {", ".join(FORMATS)}; give --submission-format'
+    )
+  _same_classes(about, format)
+  if len({_id(video) for video in videos}) < len(videos):
+    raise InputError(
+      'two videos of the records have one id; a submission has each once'
+    )
+  suffixes = {'ssv2': ('.csv',), 'epic100': ('.zip', '.json')}[format]
+  if pathlib.Path(path).suffix not in suffixes:
+    raise InputError(
+      f'the submission {path} came; {datasets.find(format).title} wants a file '
+      f'that ends in {" or ".join(suffixes)}'
+    )
+  _check_levels(format, levels)
+  return format
+
+
+def _same_classes(about: About, format: str) -> None:
+  official = datasets.find(format)
   different = official.classes().first_difference(about.classes)
   if not different and about.task != official.task:
     different = f'labels of {official.task} here and of {about.task} there'
@@ -93,16 +125,9 @@ def _check(
       f'class numbers would mean something else to the evaluation: {different} '
       f'("here" is {official.title}); train on records of the official classes'
     )
-  if len({_id(video) for video in answers.videos}) < len(answers.videos):
-    raise InputError(
-      'two videos of the records have one id; a submission has each once'
-    )
-  suffixes = {'ssv2': ('.csv',), 'epic100': ('.zip', '.json')}[format]
-  if path.suffix not in suffixes:
-    raise InputError(
-      f'the submission {path} came; {official.title} wants a file that ends in '
-      f'{" or ".join(suffixes)}'
-    )
+
+
+def _check_levels(format: str, levels: Sequence[int]) -> None:
   valid = len(levels) == 3 and all(0 <= level <= 5 for level in levels)
   if format == 'epic100' and not valid:
     raise InputError(

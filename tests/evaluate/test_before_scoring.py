@@ -1,0 +1,229 @@
+"""What cannot end well is refused before a model is asked, not hours after."""
+
+import dataclasses
+import json
+
+import fake
+import numpy as np
+import pytest
+import scoring
+import tiny
+
+from vidmodels.cli import main
+from vidmodels.data import datasets
+from vidmodels.data.manifest import Manifest
+from vidmodels.evaluate import per_class, places, run
+from vidmodels.evaluate.extras import Extras
+from vidmodels.train import loop, trained
+from vidmodels.typing import InputError
+
+
+def trained_on(tmp_path_factory, records):
+  folder = tmp_path_factory.mktemp('run')
+  config = tiny.config(
+    records, optim__steps=1, optim__warmup=0.0, model__layers=1
+  )
+  loop.train(config, folder)
+  return folder
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  folder = fake.write(tmp_path_factory.mktemp('records'))
+  fake.write(folder, 'test', videos=4)
+  fake.write(folder, 'secret', videos=4)
+  hidden = Manifest.load(folder, 'secret')
+  dataclasses.replace(hidden, labelled=False).save(folder)
+  fake.write(folder, 'more', videos=5)
+  return trained_on(tmp_path_factory, folder)
+
+
+@pytest.fixture(scope='module')
+def other(tmp_path_factory):
+  """A model whose second and third class are the other way round."""
+  classes = ('red', 'blue', 'green')
+  folder = fake.write(tmp_path_factory.mktemp('records'), classes=classes)
+  fake.write(folder, 'test', videos=4, classes=classes)
+  return trained_on(tmp_path_factory, folder)
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys):
+  """Runs a command that must say all parts without having asked a model."""
+  asked = []
+  monkeypatch.setattr(run, 'score', lambda *_, **__: asked.append(1))
+
+  def say(*argv_and_parts, parts):
+    argv = ['evaluate', *map(str, argv_and_parts)]
+    assert main(argv) == 2
+    error = capsys.readouterr().err
+    assert not asked
+    assert 'Errno' not in error
+    for part in parts:
+      assert part in error, error
+
+  return say
+
+
+@pytest.mark.parametrize(
+  ('flags', 'parts'),
+  [
+    ('--submission s.csv', ['no known data set', '--submission-format']),
+    ('--submission s.csv --submission-format ssv2', ['class 0 is']),
+    ('--submission s.zip --levels 2,3', ['--levels 2,3 came', '3 numbers']),
+    ('--levels 2,3,3', ['--levels came without --submission', 'leave']),
+    ('--submission-format ssv2', ['--submission-format came without']),
+    ('--per-class c.csv --split secret', ['leave out --per-class']),
+    ('--per-class /proc/x/y.csv', ['/proc/x', 'wanted a folder', 'choose']),
+    ('--per-class .', ['. is a folder; wanted the name of a file']),
+    ('--out taken', ['taken came as the folder', 'File exists', 'choose']),
+    ('--out taken/deeper', ['taken/deeper came as', 'Not a directory']),
+    ('--shares 1,2', ['shares 1, 2 came for one model']),
+    ('--shares nan', ['--shares nan came', 'finite numbers above 0']),
+  ],
+)
+def test_flags_that_would_fail_at_the_end(
+  monkeypatch, tmp_path, refused, workdir, flags, parts
+):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'taken').write_text('mine')
+  refused('--workdir', workdir, *flags.split(), parts=parts)
+  assert [p.name for p in tmp_path.iterdir()] == ['taken']
+
+
+@pytest.mark.parametrize('shares', ['nan,1', '1,inf', '0,1', '-1,2'])
+def test_shares_that_are_no_shares(refused, workdir, shares):
+  refused(
+    '--workdir', workdir, workdir, f'--shares={shares}',
+    parts=[f'--shares {shares} came', 'finite numbers above 0'],
+  )  # fmt: skip
+
+
+def test_models_that_do_not_belong_together(refused, workdir, other):
+  refused(
+    '--workdir', workdir, other,
+    parts=['disagree about classes', "class 1 is 'green' here and 'blue'"],
+  )  # fmt: skip
+  records = trained.load(other).config.data.dir
+  refused(
+    '--workdir', other, workdir, '--data', records,
+    parts=['the checkpoint and', "class 1 is 'green' here and 'blue'"],
+  )  # fmt: skip
+  refused(
+    '--workdir', workdir, workdir, '--shares', '1,2,3',
+    parts=['shares 1, 2, 3 came for 2 models'],
+  )  # fmt: skip
+
+
+def test_videos_that_one_model_would_lack(
+  monkeypatch, refused, workdir, tmp_path
+):
+  """The recipes name splits of their own."""
+  load = trained.load
+
+  def of_more(folder, **options):
+    model = load(workdir, **options)
+    data = dataclasses.replace(model.config.data, test=folder)
+    return dataclasses.replace(
+      model, config=dataclasses.replace(model.config, data=data)
+    )
+
+  monkeypatch.setattr(trained, 'load', of_more)
+  refused(
+    '--workdir', 'test', 'more',
+    parts=['more lacks 0 and has 1 other than the 4 videos of test'],
+  )  # fmt: skip
+  refused('--workdir', 'test', 'secret', parts=['one split has them'])
+
+
+def test_a_place_of_the_second_model_is_tried_before_the_first_is_asked(
+  monkeypatch, refused, workdir, other, tmp_path
+):
+  records = trained.load(workdir).config.data.dir
+  load = trained.load
+
+  def elsewhere(folder, **options):
+    model = load(workdir, **options)
+    return dataclasses.replace(model, workdir=tmp_path / folder)
+
+  monkeypatch.setattr(trained, 'load', elsewhere)
+  (tmp_path / 'b').mkdir()
+  (tmp_path / 'b' / 'evaluation').write_text('mine')
+  refused(
+    '--workdir', 'a', 'b', '--data', records,
+    parts=[f'{tmp_path}/b/evaluation came as the folder', 'File exists'],
+  )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  ('official', 'name', 'levels', 'match'),
+  [
+    ('ssv2', 's.zip', (), 'ends in .csv'),
+    ('ssv2', 's.csv', (1, 1, 1), 'leave them out'),
+    ('epic100', 's.csv', (2, 3, 3), 'ends in .zip or .json'),
+    ('epic100', 's.zip', (), 'levels none came'),
+    ('epic100', 's.zip', (2, 3, 6), 'levels 2,3,6 came'),
+  ],
+)
+def test_a_submission_is_checked_without_scores(
+  tmp_path, official, name, levels, match
+):
+  dataset = datasets.find(official)
+  classes = dataset.classes()
+  about = scoring.scored(
+    np.zeros((1, len(classes))), [()], dataset.task,
+    classes=classes, labelled=False, dataset=official,
+  ).about  # fmt: skip
+  extras = Extras(submission=str(tmp_path / 'new' / name), levels=levels)
+  with pytest.raises(InputError, match=match):
+    extras.check(about, ['1', '2'])
+  assert not list(tmp_path.iterdir())
+  good = {'ssv2': ('s.csv', ()), 'epic100': ('s.zip', (2, 3, 3))}[official]
+  right = Extras(submission=str(tmp_path / 'new' / good[0]), levels=good[1])
+  right.check(about, ['1', '2'])
+  assert [p.name for p in tmp_path.rglob('*')] == ['new']
+  with pytest.raises(InputError, match='have one id'):
+    right.check(about, ['a/1.webm', 'b/1.webm'])
+
+
+@pytest.mark.parametrize('json_too', [False, True])
+def test_the_number_is_safe_when_a_file_beside_it_fails(
+  capsys, monkeypatch, tmp_path, workdir, json_too
+):
+  """As on a disk that is full by then."""
+
+  def fail(*_):
+    raise OSError('no space')
+
+  monkeypatch.setattr(per_class, 'write', fail)
+  out = tmp_path / 'out'
+  argv = ['evaluate', '--workdir', str(workdir), '--views', '1x1']
+  argv += ['--out', str(out), '--per-class', str(tmp_path / 'c.csv')]
+  assert main(argv + ['--json'] * json_too) == 1
+  said = capsys.readouterr()
+  assert 'no space' in said.out + said.err
+  line = said.err if json_too else said.out
+  assert 'test_1x1: top-1 ' in line
+  assert 'test_1x1/top1: ' in line
+  (report,) = out.glob('*.json')
+  assert 'test_1x1/top1' in json.loads(report.read_text())
+  if json_too:
+    assert 'no space' in json.dumps(json.loads(said.out))
+
+
+def test_an_evaluation_in_python_tries_its_place_first(
+  monkeypatch, tmp_path, workdir
+):
+  monkeypatch.setattr(run, 'score', lambda *_, **__: pytest.fail('asked'))
+  (tmp_path / 'taken').write_text('mine')
+  model = trained.load(workdir)
+  with pytest.raises(InputError, match='taken came as the folder'):
+    run.evaluate(
+      model, dir=model.config.data.dir, split='test',
+      views=model.config.views, out=tmp_path / 'taken',
+    )  # fmt: skip
+
+
+def test_a_place_is_made_and_left_empty(tmp_path):
+  assert places.file(tmp_path / 'a' / 'b' / 'c.csv').name == 'c.csv'
+  assert [p.name for p in tmp_path.rglob('*')] == ['a', 'b']

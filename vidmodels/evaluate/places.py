@@ -1,0 +1,42 @@
+"""Where results go: made and tried before hours of scoring, not after.
+
+`run`, `per_class` and `submission` write there.
+"""
+
+import pathlib
+import tempfile
+
+from vidmodels.data.tfrecord import check_place
+from vidmodels.typing import InputError
+
+
+def folder(path: str | pathlib.Path) -> pathlib.Path:
+  """The folder, made if it is not there.
+
+  Raises:
+    InputError: if it cannot be, or nothing can be written to it.
+  """
+  path = pathlib.Path(path)
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+    # A disk that is read-only shows it only to who writes; leaves nothing.
+    tempfile.TemporaryFile(dir=path).close()
+  except OSError as error:
+    raise InputError(
+      f'{path} came as the folder for results, and nothing can be written '
+      f'there ({error.strerror}); wanted a folder of yours, or the name of a '
+      'new one; choose another place'
+    ) from error
+  return path
+
+
+def file(path: str | pathlib.Path) -> pathlib.Path:
+  """The path of a file to be written, whose folder is made.
+
+  Raises:
+    InputError: if no file can be there.
+  """
+  path = pathlib.Path(path)
+  folder(path.parent)
+  check_place(path)
+  return path
