@@ -583,6 +583,20 @@ def test_of_the_known_sets_only_long_tasks_are_long(monkeypatch):
   assert found['howto100m'] == 400
 
 
+def test_clips_of_one_kinetics_video_are_one_source_video(
+  tmp_path, monkeypatch, capsys
+):
+  monkeypatch.undo()
+  rows = [('a_b-c_d-e_f', 0), ('a_b-c_d-e_f', 100), ('---QUuC4vJs', 84)]
+  lines = [f'zumba,{name},{at},{at + 8},validate' for name, at in rows]
+  header = 'label,youtube_id,time_start,time_end,split'
+  (tmp_path / 'val.csv').write_text('\n'.join([header, *lines]))
+  argv = ['k400', '--split', 'val', '--annotations', tmp_path, '--json']
+  found = json.loads(dry(argv, capsys))
+  assert (found['rows'], found['videos'], found['timed']) == (3, 2, 3)
+  assert found['seconds'] == 24
+
+
 def test_without_a_place_to_write_nothing_is_written(tmp_path, capsys):
   code, _, err = run(['prepare', str(tmp_path)], capsys)
   assert code == 2

@@ -75,6 +75,8 @@ def rows_of(
   rows = []
   for clip, found in zip(clips, labels, strict=True):
     names = clip.files() if clip in shared else clip.all_files()
+    if files.folder is None:  # nobody looks for files: the video is its id
+      names = [clip.youtube_id]
     path, times = files.find(*names), {}
     if cut and clip in by_id:
       times = dict(start_s=float(clip.start_s), end_s=float(clip.end_s))
