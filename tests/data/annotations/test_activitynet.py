@@ -163,6 +163,20 @@ def test_a_testing_video_may_say_no_duration(tmp_path):
   assert [row.seconds for row in rows] == [64.0, None, None]
 
 
+def test_one_stretch_of_two_classes_is_two_clips_and_told(tmp_path):
+  both = (0.0, 10.0, 'BMX'), (0.0, 10.0, 'Archery')
+  official(tmp_path, {'a_b-c__d_e-': video('training', 30.0, *both)})
+  (tmp_path / 'v_a_b-c__d_e-.mp4').touch()
+  listing = read(tmp_path, videos=tmp_path)
+  assert len(listing.rows) == 2
+  assert listing.notes[-1] == (
+    '1 the same stretch of the same file as another clip: a_b-c__d_e-_001 '
+    '(as a_b-c__d_e-_000)'
+  )
+  # Nobody can say so of files that are not there.
+  assert read(tmp_path).notes == ()
+
+
 def test_labels_of_a_testing_video_are_not_taken(tmp_path):
   database = {'test0000000': video('testing', 64.0, (1.0, 2.0, 'BMX'))}
   official(tmp_path, database)

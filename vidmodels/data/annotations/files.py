@@ -68,7 +68,7 @@ class VideoFiles:
       Its path; if there is none, that which the first name would have, so that
       the video is reported as missing.
     """
-    for name in names:
+    for name in names if self._stems else ():
       found = self._matches(name)
       if found:
         self._used.add(found[0])
@@ -80,7 +80,7 @@ class VideoFiles:
 
   def has(self, *names: str) -> bool:
     """Whether `find` would find a file."""
-    return any(self._matches(name) for name in names)
+    return bool(self._stems) and any(map(self._matches, names))
 
   def know(self, *names: str) -> None:
     """Says that these belong to another split: no longer `unused`."""
