@@ -9,7 +9,7 @@ from scoring import ANY, MULTI, VERB_NOUN
 
 from vidmodels.data.classes import ClassList
 from vidmodels.data.task import SINGLE
-from vidmodels.evaluate import averaging, ensemble, results
+from vidmodels.evaluate import averaging, ensemble, per_class, results
 from vidmodels.evaluate.bootstrap import Bootstrap
 from vidmodels.typing import InputError
 
@@ -150,3 +150,27 @@ def test_labels_of_multi_sets_are_compared_class_by_class():
     ensemble.combine(
       [averaging.answers(one), averaging.answers(other)], ['a', 'b']
     )
+
+
+def test_an_offset_of_a_videos_logits_is_nothing_to_a_softmax():
+  """Nor does a model beside itself rank videos another way."""
+  rng = np.random.default_rng(6)
+  one = scoring.drawn(rng, 40, 6, ANY, views=2)
+  offset_R11 = rng.integers(-9, 10, (40, 1, 1)) * np.float32(4)
+  moved = dataclasses.replace(one, logits_RVK=one.logits_RVK + offset_R11)
+  found = [together(one), together(moved), together(one, one)]
+  maps = [result.report.metrics['map'] for result in found]
+  assert maps == pytest.approx([maps[0]] * 3)
+  assert 0.3 < maps[0] < 0.99
+  tables = [
+    [row.average_precision for row in per_class.table(result.answers)]
+    for result in found
+  ]
+  assert tables[1] == pytest.approx(tables[0])
+  assert tables[2] == pytest.approx(tables[0])
+  questions = [
+    dataclasses.replace(s, about=dataclasses.replace(s.about, task=MULTI))
+    for s in (one, moved)
+  ]
+  ours, theirs = (together(s).report.metrics['map'] for s in questions)
+  assert abs(ours - theirs) > 0.01

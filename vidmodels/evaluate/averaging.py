@@ -43,6 +43,16 @@ class Answers:
       return self.score_RK
     return probabilities(self.score_RK, self.about.task)
 
+  def across(self) -> np.ndarray:
+    """Scores that compare across videos, [R, K].
+
+    A softmax leaves a video's logits any offset, which no loss holds in place:
+    of 'any' they are probabilities. A sigmoid's logits have a zero.
+    """
+    if self.about.task.kind == 'multi':
+      return self.score_RK
+    return self.probabilities()
+
   def log_probabilities(self) -> np.ndarray:
     """Their logarithms, exact where probabilities underflow, [R, K].
 

@@ -145,7 +145,7 @@ def _many(
       right_R = (rank_R < k).astype(float)
       yield Share(f'{prefix}hit{k}', right_R, asked_R)
   if (right_RK[asked_R] > 0).any():
-    yield MeanAP(f'{prefix}map', answers.score_RK, right_RK, asked_R)
+    yield MeanAP(f'{prefix}map', answers.across(), right_RK, asked_R)
 
 
 def _labels(answers: Answers) -> dict[str, tuple[np.ndarray, int]]:

@@ -118,7 +118,7 @@ def _row(
 
 
 def _ranked(answers: Answers) -> list[Row]:
-  found = average_precision.mean_ap(answers.score_RK, answers.label_Rx)
+  found = average_precision.mean_ap(answers.across(), answers.label_Rx)
   videos_K = (answers.label_Rx > 0).sum(0)
   return [
     Row(
