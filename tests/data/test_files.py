@@ -47,6 +47,23 @@ def test_the_first_name_that_there_is_counts(tmp_path):
   assert files.unused() == ('a.mp4',)
 
 
+def test_links_to_folders_are_followed_and_no_folder_is_read_twice(tmp_path):
+  films, other = tmp_path / 'films', tmp_path / 'other'
+  touch(films, 'run/deep/a.mp4', 'run/b.mp4', 'run/1.jpg')
+  touch(other, 'far/c.mp4')
+  for link in ('run/deep/up', 'run/deep/up2', 'run/round', 'again'):
+    (films / link).symlink_to(films)
+  (films / 'alias').symlink_to(films / 'run')
+  (films / 'disk').symlink_to(other)
+  (other / 'back').symlink_to(films)
+  (films / 'nowhere').symlink_to(tmp_path / 'none')
+  files = VideoFiles(films)
+  assert files.unused() == ('disk/far/c.mp4', 'run/b.mp4', 'run/deep/a.mp4')
+  assert (files.images, files.image) == (1, 'run/1.jpg')
+  assert below(files, 'far/c') == 'disk/far/c.mp4'
+  assert files.ambiguous == ()
+
+
 def test_a_whole_path_goes_before_an_end_and_copies_are_told(tmp_path):
   touch(tmp_path, 'z/a.mp4', 'b/z/a.mp4', 'b/c.mp4', 'a/c.mp4', 'a/c.webm')
   files = VideoFiles(tmp_path)

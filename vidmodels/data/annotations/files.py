@@ -17,6 +17,7 @@ class VideoFiles:
   suffix: 'a', 'a.mp4' and 'run/a' all find 'train/run/a.mp4'. Where a name fits
   several files the first in the order of their paths is taken, and `ambiguous`
   says so: copies of a data set hold a video under several class folders.
+  Links to folders are followed, but no folder is looked into twice.
 
   Attributes:
     folder: where they are; None to find nothing: every path is a mere name.
@@ -36,19 +37,34 @@ class VideoFiles:
       self._walk(folder)
 
   def _walk(self, folder: pathlib.Path) -> None:
-    for root, folders, names in os.walk(folder, followlinks=True):
-      folders[:] = sorted(f for f in folders if not f.startswith('.'))
-      below = pathlib.Path(root).relative_to(folder).as_posix()
-      for name in sorted(names):
-        stem, suffix = os.path.splitext(name)
-        if suffix.lower() in VIDEO_SUFFIXES:
-          path = name if below == '.' else f'{below}/{name}'
-          self._stems.setdefault(stem, []).append(path)
-        if is_image(name):
-          self.images += 1
-          self.image = self.image or (
-            name if below == '.' else f'{below}/{name}'
-          )
+    """Every folder once, by its own name rather than by that of a link.
+
+    Two links to folders above give twice as many paths with every level.
+    """
+    seen, pending = set(), [os.fspath(folder)]
+    for top in pending:  # which grows: what links lead to comes last
+      for root, folders, names in os.walk(top):
+        place = _identity(root)
+        if place in seen:
+          folders.clear()
+          continue
+        seen.add(place)
+        folders[:] = sorted(f for f in folders if not f.startswith('.'))
+        below = (os.path.join(root, name) for name in folders)
+        pending += filter(os.path.islink, below)
+        self._add(pathlib.Path(root).relative_to(folder), sorted(names))
+
+  def _add(self, below: pathlib.Path, names: list[str]) -> None:
+    """Notes the videos, and counts the images, of a folder."""
+    start = '' if below == pathlib.Path() else f'{below.as_posix()}/'
+    for name in names:
+      stem, suffix = os.path.splitext(name)
+      path = f'{start}{name}'
+      if suffix.lower() in VIDEO_SUFFIXES:
+        self._stems.setdefault(stem, []).append(path)
+      if is_image(name):
+        self.images += 1
+        self.image = self.image or path
 
   def __len__(self) -> int:
     return sum(map(len, self._stems.values()))
@@ -114,6 +130,15 @@ class VideoFiles:
     """Files that nobody asked for, by their path below the folder."""
     every = {path for paths in self._stems.values() for path in paths}
     return tuple(sorted(utf8(below) for below in every - self._known))
+
+
+def _identity(folder: str) -> tuple[int, int] | None:
+  """What a folder is, by whatever path; None if it went away."""
+  try:
+    stat = os.stat(folder)
+  except OSError:
+    return None
+  return stat.st_dev, stat.st_ino
 
 
 def is_image(name: str) -> bool:
