@@ -124,6 +124,9 @@ def test_a_file_named_by_id_that_may_be_two_clips_is_neither(tmp_path):
     ('ebcdefghijk.mp4', True),
   ]
   assert listing.rows[5].path != listing.rows[6].path
+  assert listing.notes[0] == (
+    '4 clips have files named by their id alone; they are the clips'
+  )
   assert listing.notes[1] == (
     '3 clips of 2 videos have no file of their own, only one named by the id, '
     'which may be any of them; they count as missing: '
@@ -137,3 +140,14 @@ def test_a_file_named_by_id_that_may_be_two_clips_is_neither(tmp_path):
   rows = read(csv, films=films).rows
   assert rows[0].path == rows[1].path == films / 'abcdefghijk.mp4'
   assert (rows[0].start_s, rows[1].start_s) == (50, 90)
+
+
+def test_where_no_file_named_by_id_is_taken_no_note_says_so(tmp_path):
+  rows = [('zumba', 'abcdefghijk', start, start + 10) for start in (50, 90)]
+  rows.append(('zumba', 'bbcdefghijk', 0, 10))
+  csv, films = official(tmp_path, rows), tmp_path / 'films'
+  touch(films, 'bbcdefghijk_000000_000010.mp4')
+  videos.write(films / 'abcdefghijk.mp4', videos.moving(20, 16, 16), fps=2)
+  notes = read(csv, films=films).notes
+  assert notes[0].startswith('2 clips of 1 videos have no file of their own')
+  assert not [note for note in notes if 'they are the clips' in note]

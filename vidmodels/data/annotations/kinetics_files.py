@@ -89,10 +89,9 @@ def rows_of(
         **times,
       )
     )
-  notes = _shared_notes(shared)
   meant = 'the clips are cut out by time' if cut else 'they are the clips'
-  said = f'{len(by_id)} clips have files named by their id alone; {meant}'
-  return rows, [said, *notes] if whole else []
+  said = f'files named by their id alone; {meant}'
+  return rows, _taken_notes(by_id - shared, said) + _shared_notes(shared)
 
 
 def _shared(
@@ -109,6 +108,11 @@ def _shared(
   for clip, path in paths.items():
     names[path].add(clip.name)
   return {clip for clip in by_id if len(names[paths[clip]]) > 1}
+
+
+def _taken_notes(taken: set[Clip], said: str) -> list[str]:
+  names = {clip.name for clip in taken}
+  return [f'{len(names)} clips have {said}'] if names else []
 
 
 def _shared_notes(shared: set[Clip]) -> list[str]:
