@@ -1,6 +1,7 @@
 """Recipes: what is locked, typed, checked, and equal to its golden text."""
 
 import json
+import math
 import pathlib
 
 import pytest
@@ -66,6 +67,12 @@ def test_a_misspelt_field_fails_on_its_own_line():
     ({'accumulate': 3}, 'does not divide into accumulate=3'),
     ({'dtype': 'float16'}, "dtype is 'float16'"),
     ({'seed': 2**32}, 'from 0 to 2**32 - 1'),
+    ({'optim': {'lr': math.inf}}, 'optim.lr is inf; wanted a finite number'),
+    ({'optim': {'lr': math.nan}}, 'optim.lr is nan; wanted a finite number'),
+    ({'optim': {'lr': 10**400}}, '0; wanted a finite number'),
+    ({'mix': {'mixup': math.inf}}, 'mix.mixup is inf; wanted a finite'),
+    ({'data': {'std': [1.0, math.inf, 1.0]}}, 'std is inf; wanted a finite'),
+    ({'optim': {'lr': True}}, 'optim.lr is True; wanted float'),
     ({'optim': {'ema': 1.0}}, 'optim.ema is 1.0; wanted from 0 to below 1'),
     ({'optim': {'final_lr': 1e-5}}, 'nothing reads it without optim.schedule'),
     ({'optim': {'b1': 0.5}}, 'nothing reads it without optim.name=adamw'),

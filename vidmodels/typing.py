@@ -3,6 +3,7 @@
 Nothing here imports anything of ours; everything else may import this.
 """
 
+import sys
 import typing
 from typing import Annotated, Any, Literal
 
@@ -75,7 +76,8 @@ def typed(value: Any, hint: Any, *, path: str) -> Any:
     tuple.
 
   Raises:
-    InputError: for another type, choice or range.
+    InputError: for another type, choice or range, and for a float that is not
+      finite.
   """
   origin = typing.get_origin(hint)
   if origin is typing.Annotated:
@@ -101,11 +103,21 @@ def typed(value: Any, hint: Any, *, path: str) -> Any:
     return tuple(
       typed(v, k, path=path) for v, k in zip(value, kinds, strict=True)
     )
-  if hint is float and type(value) is int:
-    return float(value)
+  if hint is float:
+    return _finite(value, path)
   hint = origin or hint  # dict[str, Any] is a dict
   if hint is Any:
     return value
   if type(value) is not hint:
     raise InputError(f'{path} is {value!r}; wanted {hint.__name__}')
   return value
+
+
+def _finite(value: Any, path: str) -> float:
+  """A float, or a whole number as one; infinity passes most ranges."""
+  if type(value) not in (int, float):
+    raise InputError(f'{path} is {value!r}; wanted float')
+  # Compared before it is converted: `float(10**400)` is no infinity but raises.
+  if not abs(value) <= sys.float_info.max:
+    raise InputError(f'{path} is {value!r}; wanted a finite number')
+  return float(value)

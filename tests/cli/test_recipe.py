@@ -64,6 +64,8 @@ def test_an_error_inside_a_recipe_names_its_line(write, text, says):
     ('--config.optim.foo=1', r"no field 'optim.foo'; did you mean 'optim\."),
     ('--config.batch=x', r'--config.batch=x came; wanted .* int, now 64'),
     ('--config.optim.lr=x', r'wanted --config.optim.lr= and a float'),
+    ('--config.optim.lr=inf', r'optim.lr is inf; wanted a finite number'),
+    ('--config.mix.mixup=inf', r'mix.mixup is inf; wanted a finite number'),
     ('--config.log.tensorboard=maybe', r'and a bool, now False'),
     ('--config.augment.short_side=(240,a)', r'augment.short_side'),
     ('--config.optim.decay_skip=[', r"'\[' is no regular expression"),
