@@ -277,6 +277,32 @@ def test_a_json_list_orders_the_classes_by_its_numbers(tmp_path):
   assert pairs(rows) == [('v/ü [1].mp4', 1), ('b.mp4', 0, 1)]
 
 
+def test_a_json_list_with_times_cuts_stretches_as_a_csv_does(tmp_path):
+  touch(tmp_path, 'a.mp4')
+  path = tmp_path / 'list.json'
+  clip = {'file': 'a.mp4', 'label': 'run'}
+  clips = [
+    {**clip, 'start': 0, 'end': 2.5},
+    {**clip, 'start': '200.25', 'end': '203', 'label': 'walk', 'fps': 3},
+    {**clip, 'start': 7, 'end': None},
+    {**clip, 'label_text': 'x'},
+  ]
+  path.write_text(json.dumps(clips))
+  listing = read_source(path)
+  assert [(row.video, row.start_s, row.end_s) for row in listing.rows] == [
+    ('a.mp4@0-2.5', 0, 2.5),
+    ('a.mp4@200.25-203', 200.25, 203),
+    ('a.mp4@7-', 7, None),
+    ('a.mp4', 0, None),
+  ]
+  assert [row.labels for row in listing.rows] == [(0,), (1,), (0,), (0,)]
+  assert listing.notes == ('columns not read: fps, label_text',)
+  for start, end in ((3, 2), (-1, 2), (True, 2), (0, float('nan')), ([], 1)):
+    path.write_text(json.dumps([{**clip, 'start': start, 'end': end}]))
+    with pytest.raises(InputError, match='item 1: a clip from'):
+      read_source(path)
+
+
 @pytest.mark.parametrize(
   ('text', 'says'),
   [

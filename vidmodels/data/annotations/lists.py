@@ -1,11 +1,11 @@
 """A list of your own: a path and a label on each line.
 
 `path label`, `path,label` or a tab between them; several labels if asked for; a
-csv with a header, whose `start` and `end` cut the clip; a JSON list of objects
-with `file` and `label`. The separator is a tab if every line has one, else a
-comma if every line has one, else white space. A path ends where it ends as a
-video does (`.mp4`), or else before the last separator, so it may hold spaces
-and commas. Frames extracted to folders are not read.
+csv with a header or a JSON list of objects with `file` and `label`, whose
+`start` and `end` cut the clip. The separator is a tab if every line has one,
+else a comma if every line has one, else white space. A path ends where it ends
+as a video does (`.mp4`), or else before the last separator, so it may hold
+spaces and commas. Frames extracted to folders are not read.
 """
 
 import dataclasses
@@ -15,11 +15,11 @@ import re
 from collections.abc import Sequence
 
 from vidmodels.data.annotations import entries as formats
-from vidmodels.data.annotations.entries import Entry
 from vidmodels.data.annotations.files import is_image, video_of_frames
 from vidmodels.data.annotations.gather import same_files
 from vidmodels.data.annotations.looks import looks_like
 from vidmodels.data.annotations.rows import VIDEO_SUFFIXES, Listing, Row
+from vidmodels.data.annotations.tables import Entry
 from vidmodels.data.classes import ClassList
 from vidmodels.data.task import Task
 from vidmodels.typing import InputError
