@@ -247,6 +247,42 @@ def test_a_label_in_quotes_is_one_label(tmp_path):
   assert pairs(rows) == [('a.mp4', 1), ('b.mp4', 0)]
 
 
+@pytest.mark.parametrize('separator', [',', '\t', ' , '])
+@pytest.mark.parametrize('name', ['clip {}.avi', 'clip {}'])
+def test_numbers_in_quotes_are_numbers(tmp_path, separator, name):
+  names = [name.format(i) for i in range(12)]
+  touch(tmp_path, *names)
+  every = ''.join(f'{n}{separator}"{i}"\n' for i, n in enumerate(names))
+  for text in (every, every.replace('"0"', '0')):
+    rows, classes = listed(tmp_path, text)
+    assert classes.names == tuple(map(str, range(12)))
+    assert pairs(rows) == [(name, i) for i, name in enumerate(names)]
+
+
+def test_quotes_of_a_line_are_those_of_a_csv(tmp_path):
+  touch(tmp_path, 'a.mp4')
+  text = (
+    'say "hi".mp4,"he said ""go"""\n'
+    'one, two.mp4,"sit down, slowly"\n'
+    'a.mp4,"as b.mp4, but slow"\n'
+    '"a, ""b"".mp4",say "hi"\n'
+  )
+  rows, classes = listed(tmp_path, text)
+  assert [(row.video, classes.names[row.labels[0]]) for row in rows] == [
+    ('say "hi".mp4', 'he said "go"'),
+    ('one, two.mp4', 'sit down, slowly'),
+    ('a.mp4', 'as b.mp4, but slow'),
+    ('a, "b".mp4', 'say "hi"'),
+  ]
+  text = 'a.mp4,"run,walk"\nb.mp4,run;walk\nc.mp4,"run",walk\nd.mp4,""\n'
+  rows, classes = listed(tmp_path, text, labels='multi')
+  assert classes.names == ('run', 'walk')
+  assert [row.labels for row in rows] == [(0, 1)] * 3 + [()]
+  for text in ('a.mp4,"run\n', 'a.mp4\t"run\n', 'a.mp4,"run"s\n'):
+    with pytest.raises(InputError, match=r'line 1: .*a quote that is lost'):
+      listed(tmp_path, text)
+
+
 def items(*rows):
   keys = ('file', 'label', 'youtube_id', 'label_idx')
   return json.dumps([dict(zip(keys, row, strict=False)) for row in rows])

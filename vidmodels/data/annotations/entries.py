@@ -104,20 +104,19 @@ def _from_lines(
   separator = _separator([line for _, line in lines])
   entries = []
   for number, line in lines:
-    video, rest = _parted(line, separator, several)
+    with reading.at(source, number):
+      video, labels, joined = _fields(line, separator, several)
     if not video:
       raise InputError(
         f'{source} line {number} is {line[:80]!r}; wanted a path and a label, '
         'separated by a tab, a comma or a space'
       )
-    fields = rest.split() if separator == ' ' else rest.split(separator)
-    labels = tuple(field.strip() for field in fields)
-    if rest and not all(labels):
+    if joined and not all(labels):
       raise InputError(
         f'{source} line {number} is {line[:80]!r}; wanted a label between the '
         'separators; correct the line'
       )
-    entries.append(Entry(number, video, labels if rest else (), rest))
+    entries.append(Entry(number, video, labels if joined else (), joined))
   return entries
 
 
@@ -136,17 +135,51 @@ def _separator(lines: list[str]) -> str:
   return ' '
 
 
+def _fields(
+  line: str, separator: str, several: bool
+) -> tuple[str, tuple[str, ...], str]:
+  """The path, the labels, and the labels as one field."""
+  if '"' in line and separator != ' ':
+    video, *fields = _unquoted(line, separator)
+    joined = separator.join(fields).strip()
+  else:
+    video, joined = _parted(line, separator, several)
+    fields = joined.split() if separator == ' ' else joined.split(separator)
+  if several and separator == ',':  # as in a csv with a header
+    fields = [label for field in fields for label in re.split('[,;]', field)]
+  return video.strip(), tuple(field.strip() for field in fields), joined
+
+
+def _unquoted(line: str, separator: str) -> list[str]:
+  """The fields of a line with quotes, which may hold the separator.
+
+  A path that ends as a video does may hold commas and quotes of its own; with
+  an odd number of them it reaches into a quoted label.
+  """
+  path = None
+  if separator == ',' and not line.startswith('"'):
+    path = _VIDEO[separator].fullmatch(line)
+  if not path or path[2] is None or path[1].count('"') % 2:
+    head, rest = [], line
+  else:
+    head, rest = [path[1]], path[2]
+  reader = csv.reader(
+    [rest], strict=True, delimiter=separator, skipinitialspace=True
+  )
+  try:
+    return [*head, *next(reader)]
+  except csv.Error as e:
+    raise InputError(
+      f'{line[:80]!r} came, with a quote that is lost ({e}); wanted quotes '
+      'around whole fields, and those inside them doubled'
+    ) from e
+
+
 def _parted(line: str, separator: str, several: bool) -> tuple[str, str]:
   """The path and the rest of a line; no path if it cannot be told."""
   if separator == '\t':
     video, _, rest = line.partition('\t')
     return video.strip(), rest.strip()
-  if separator == ',' and line.startswith('"'):
-    try:
-      fields = next(csv.reader([line], strict=True))
-    except csv.Error:
-      return '', ''
-    return fields[0].strip(), ','.join(fields[1:]).strip()
   match = _VIDEO[separator].fullmatch(line)
   if match:
     return match[1].strip(), (match[2] or '').strip()

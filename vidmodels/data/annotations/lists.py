@@ -3,9 +3,11 @@
 `path label`, `path,label` or a tab between them; several labels if asked for; a
 csv with a header or a JSON list of objects with `file` and `label`, whose
 `start` and `end` cut the clip. The separator is a tab if every line has one,
-else a comma if every line has one, else white space. A path ends where it ends
-as a video does (`.mp4`), or else before the last separator, so it may hold
-spaces and commas. Frames extracted to folders are not read.
+else a comma if every line has one, else white space; between tabs and commas a
+field may stand in quotes, and several labels in one, with , or ; between them.
+A path ends where it ends as a video does (`.mp4`), or else before the last
+separator, so it may hold spaces and commas. Frames extracted to folders are not
+read.
 """
 
 import dataclasses
