@@ -335,6 +335,79 @@ def test_no_resume_refuses_a_part_written_split(official, folder, tmp_path):
   make(official, folder, tmp_path, workers=1, shards=3, resume=False)
 
 
+ALONE = "split 'train' was complete; its records were left alone"
+
+
+def test_a_complete_split_takes_the_subsets_that_came_later(
+  official, folder, tmp_path, monkeypatch
+):
+  def without(dataset, request):
+    listing = read(dataset, request)
+    return dataclasses.replace(
+      listing, expected=0, subsets={'old': ('c1',)}, class_subsets={}
+    )
+
+  def notes():
+    return json.loads((tmp_path / 'train.report.json').read_text())['notes']
+
+  few = dataclasses.replace(KITCHEN, read=without)
+  monkeypatch.setattr(datasets, 'every', lambda: {'kitchen': few})
+  first = make(official, folder, tmp_path, workers=1)
+  assert notes() == ['a word of the reader']
+  assert make(official, folder, tmp_path, workers=1) == first
+  assert notes() == ['a word of the reader', ALONE]
+  monkeypatch.setattr(datasets, 'every', lambda: {'kitchen': KITCHEN})
+  files = {k: v for k, v in content(tmp_path).items() if 'tfrecord' in k}
+  make(official, folder, tmp_path, workers=1)
+  assert notes()[1:] == [
+    f'{ALONE}, its manifest has new expected, subsets, class_subsets'
+  ]
+  then = shards.RecordSet.open(tmp_path, 'train').manifest
+  assert then.subsets == {'old': ('c1',), 'unseen': ('c0', 'c3')}
+  assert then.class_subsets == {'tail': (1, 4)}
+  assert then.expected == 30
+  assert then.fingerprint == first.fingerprint
+  assert files.items() <= content(tmp_path).items()
+  # Files that are not given again take nothing away.
+  monkeypatch.setattr(datasets, 'every', lambda: {'kitchen': few})
+  assert make(official, folder, tmp_path, workers=1) == then
+  assert notes()[1:] == [ALONE]
+
+
+def test_the_command_says_that_a_complete_split_was_left_alone(
+  official, folder, tmp_path, capsys
+):
+  flags = ['--annotations', official, '--videos', folder, '--out', tmp_path]
+  argv = ['prepare', 'kitchen', *flags, '--workers', 1]
+  assert 'left alone' not in run(argv, capsys)[1]
+  assert f'note: {ALONE}\n' in run(argv, capsys)[1]
+  _, out, _ = run([*argv, '--flip', 'swap'], capsys)
+  assert f'note: {ALONE}, its manifest has new flip\n' in out
+
+
+@pytest.mark.parametrize('more', [[], ['--dry-run']])
+def test_a_wrong_option_leaves_no_trace(
+  official, folder, tmp_path, capsys, more
+):
+  out = tmp_path / 'out'
+  flags = ['--annotations', official, '--videos', folder, '--out', out, *more]
+  for wrong in (
+    ('--workers', -1),
+    ('--shards', -1),
+    ('--max-lost', 2),
+    ('--quality', 0),
+    ('--fps', 'inf'),
+    ('--fps', -1),
+    ('--short-side', -1),
+    ('--flip', 'swap:a=b'),
+    ('--limit', -1),
+    ('--engine=beam', '--workers=2'),
+  ):
+    code, _, err = run(['prepare', 'kitchen', *flags, *wrong], capsys)
+    assert (code, err.count('\n')) == (2, 1), err
+    assert not out.exists(), wrong
+
+
 @pytest.mark.parametrize('decode', [True, False])
 @pytest.mark.parametrize('workers', [1, 2])
 def test_check_says_before_what_prepare_says_after(

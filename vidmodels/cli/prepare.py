@@ -165,7 +165,7 @@ def _dry_run(args: argparse.Namespace) -> int:
   from vidmodels.data import encode, estimate, prepare
   from vidmodels.typing import InputError
 
-  prepare.check_options(args.split, args.shards, args.max_lost)
+  prepare.check_options(args.split, args.shards, args.max_lost, args.workers)
   if args.out is not None:
     prepare.check_folder(pathlib.Path(args.out))
   for flag, given in (

@@ -51,9 +51,10 @@ def prepare(
   """Writes a split of records to `out`.
 
   A run that was killed continues where its finished shards end. A split that
-  is complete is left alone, but takes a new flip policy. A clip that gives no
-  frame is counted, listed in `<split>.lost.txt` and never replaced;
-  `<split>.report.json` says how much of the split is there.
+  is complete is left alone, but its manifest takes what is new of the flip
+  policy and the subsets. A clip that gives no frame is counted, listed in
+  `<split>.lost.txt` and never replaced; `<split>.report.json` says how much of
+  the split is there.
 
   Args:
     source: a data set's name, a folder per class, a list, or `tfds:NAME`.
@@ -79,7 +80,7 @@ def prepare(
   """
   spec = sources.Spec(source=os.fspath(source), **said)
   options = encode.Options(short_side=short_side, quality=quality, fps=fps)
-  check_options(spec.split, shards, max_lost)
+  check_options(spec.split, shards, max_lost, workers)
   out = pathlib.Path(out)
   check_folder(out)
   bound = unfinished.bound_classes(out, spec.split)
@@ -87,31 +88,34 @@ def prepare(
   _check_classes(out, found.listing.classes, bound)
   flip = sources.flip_of(flip, spec, found.listing)
   run = Run(out, spec, found, options, shards)
-  manifest = unfinished.claim(
+  before = unfinished.claim(
     out, spec.split, run.identity, overwrite=overwrite, resume=resume
   )
-  complete = manifest is not None
-  if not complete:
+  if before is None:
     found.listing.classes.save(out / CLASSES_FILE)
     if engine is None:
       _write_here(run, workers, progress)
     else:
       run.blame()  # a run that crashed ended without doing so
       engine(run.left())
-    manifest = run.manifest()
-  report = report_of(found.listing, manifest, spec.limit)
+  manifest = before or run.manifest()
+  manifest = _told(manifest, found.listing, flip)
+  report = report_of(found.listing, manifest, spec.limit, before)
   report.save(report_path(out, spec.split))
-  if not complete:
+  if before is None:
     _report_lost(out, manifest, max_lost)
-  if flip is not None:
-    manifest = dataclasses.replace(manifest, flip=flip)
   manifest.save(out)
   unfinished.release(out, spec.split)
   return manifest
 
 
-def check_options(split: str, shards: int, max_lost: float) -> None:
-  """Raises InputError if an option is out of its range."""
+def check_options(
+  split: str, shards: int, max_lost: float, workers: int
+) -> None:
+  """Raises InputError if an option is out of its range.
+
+  Before the folder is touched: what claimed it would bind the next run.
+  """
   wrong = None
   if not re.fullmatch(r'\w[\w.]*', split):
     wrong = f'split {split!r}; wanted a name of letters, digits, _ and .'
@@ -119,6 +123,8 @@ def check_options(split: str, shards: int, max_lost: float) -> None:
     wrong = f'{shards} shards; wanted 0 (one per 64 clips) to 99999'
   elif not 0 <= max_lost <= 1:
     wrong = f'a share of {max_lost:g} to lose; wanted 0 to 1'
+  elif workers < 0:
+    wrong = f'{workers} workers; wanted 1 or more, 0 for one a CPU'
   if wrong:
     raise InputError(f'prepare was given {wrong}; correct it')
 
@@ -134,15 +140,45 @@ def check_folder(out: pathlib.Path) -> None:
     )
 
 
-def report_of(listing: Listing, manifest: Manifest, limit: int) -> Report:
-  """What became of the clips of a split that was prepared."""
+def _told(
+  manifest: Manifest, listing: Listing, flip: FlipPolicy | None
+) -> Manifest:
+  """The manifest with what is now said of its records.
+
+  What nobody speaks of stays: a file of the annotations that is not given
+  again takes nothing away.
+  """
+  return dataclasses.replace(
+    manifest,
+    flip=flip or manifest.flip,
+    expected=listing.expected or manifest.expected,
+    subsets={**manifest.subsets, **listing.subsets},
+    class_subsets={**manifest.class_subsets, **listing.class_subsets},
+  )
+
+
+def report_of(
+  listing: Listing, manifest: Manifest, limit: int, before: Manifest | None
+) -> Report:
+  """What became of the clips of a split that was prepared.
+
+  Args:
+    listing: what was listed.
+    manifest: of the split.
+    limit: clips that were asked for at most; 0 for all.
+    before: the manifest of the split if it was complete when this run came.
+  """
+  notes = list(listing.notes)
+  if before is not None:
+    notes.append(_left_alone(before, manifest))
   back = _back(listing, manifest)
   if back:
     are = 'is' if back == 1 else 'are'
-    note = f'{back} of the lost {are} there now; --overwrite takes what is'
-    listing = dataclasses.replace(listing, notes=(*listing.notes, note))
+    notes.append(
+      f'{back} of the lost {are} there now; --overwrite takes what is'
+    )
   return Report.of(
-    listing,
+    dataclasses.replace(listing, notes=tuple(notes)),
     bad=manifest.lost,
     labels=np.flatnonzero(manifest.labels).tolist(),
     split=manifest.split,
@@ -151,6 +187,14 @@ def report_of(listing: Listing, manifest: Manifest, limit: int) -> Report:
     ok=manifest.count,
     damaged=manifest.damaged,
   )
+
+
+def _left_alone(before: Manifest, now: Manifest) -> str:
+  """What is said of a split that was complete already."""
+  names = ('flip', 'expected', 'subsets', 'class_subsets')
+  news = [n for n in names if getattr(before, n) != getattr(now, n)]
+  line = f'split {now.split!r} was complete; its records were left alone'
+  return f'{line}, its manifest has new {", ".join(news)}' if news else line
 
 
 def _back(listing: Listing, manifest: Manifest) -> int:
