@@ -1,6 +1,5 @@
 """The README's commands work as they stand, at a size that takes seconds."""
 
-import glob
 import pathlib
 import re
 import shlex
@@ -64,11 +63,7 @@ def test_the_commands_for_the_papers_data_sets_work(tmp_path, monkeypatch):
   for argv in commands("The papers' data sets"):
     if argv[0] == 'train':
       argv += [f'--config.{name}={value}' for name, value in changed.items()]
-    argv = [
-      path
-      for word in argv
-      for path in ((glob.glob(word) or [word]) if '*' in word else [word])
-    ]
+    assert '*' not in ' '.join(argv)  # a shell would find more than one file
     assert main(argv) == 0, argv
     ran.append(argv[0])
   assert ran == [

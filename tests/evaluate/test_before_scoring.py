@@ -115,6 +115,13 @@ def test_models_that_do_not_belong_together(refused, workdir, other):
   )  # fmt: skip
 
 
+def test_a_model_that_comes_twice(refused, workdir, other):
+  refused(
+    '--workdir', workdir, f'{workdir}/../{workdir.name}',
+    parts=['are of one model', 'step 1', 'wanted each model once', 'leave one'],
+  )  # fmt: skip
+
+
 def test_videos_that_one_model_would_lack(
   monkeypatch, refused, workdir, tmp_path
 ):

@@ -94,6 +94,40 @@ def test_the_name_and_the_report_tell_of_every_model(tmp_path):
   assert all(name.startswith('test_2x3+1x1_ensemble_') for name in names)
 
 
+@pytest.mark.parametrize(
+  ('change', 'same'),
+  [
+    ({}, True),
+    ({'average': 'probs'}, True),
+    ({'config': {'clip': {'frames': 4}, 'views': {'batch': 9}}}, True),
+    ({'config': {'clip': {'frames': 8}}}, False),
+    ({'step': 9}, False),
+    ({'weights': 'params'}, False),
+    ({'fingerprint': 'e' * 64}, False),
+  ],
+)
+def test_a_model_is_known_again(change, same):
+  """By all that its file says of it but the views, and by its scores."""
+  rng = np.random.default_rng(7)
+  config = {'clip': {'frames': 4}, 'views': {'batch': 8}}
+  one = scoring.drawn(
+    rng, 9, 4, views=6, temporal=2, spatial=3, file='a.npz', config=config
+  )
+  about = dataclasses.replace(one.about, **change)
+  again = dataclasses.replace(one, about=about, file='b.npz')
+  rounded = dataclasses.replace(again, logits_RVK=one.logits_RVK * 1.005)
+  for other in (again, rounded, averaging.fewer(again, 1, 1)):
+    assert one.same_model(other) == other.same_model(one) == same
+  # Two imports of other weights: nothing but what they say differs.
+  elsewhere = rng.normal(size=one.logits_RVK.shape).astype(np.float32)
+  stranger = dataclasses.replace(again, logits_RVK=elsewhere)
+  assert not one.same_model(stranger)
+  ensemble.check_distinct([one, stranger], ['a.npz', 'b.npz'])
+  if same:
+    with pytest.raises(InputError, match=r'c.npz and b.npz are of one model'):
+      ensemble.check_distinct([stranger, one, again], ['a', 'c.npz', 'b.npz'])
+
+
 def refused(one, other, match, **options):
   with pytest.raises(InputError, match=match):
     together(one, other, **options)

@@ -1,6 +1,7 @@
 """The file of scores describes itself, and a wrong one is refused."""
 
 import json
+import pickle
 import zipfile
 
 import fake
@@ -12,6 +13,7 @@ from scoring import ANY, MULTI, VERB_NOUN
 from vidmodels.data.manifest import Manifest
 from vidmodels.data.shards import RecordSet
 from vidmodels.data.task import SINGLE
+from vidmodels.evaluate.score_files import find
 from vidmodels.evaluate.scored import About, Scored
 from vidmodels.typing import InputError
 
@@ -70,10 +72,10 @@ def about(path, **changes):
 @pytest.mark.parametrize(
   ('spoil', 'part'),
   [
-    (lambda p: p.unlink(), 'FileNotFoundError'),
-    (lambda p: p.write_bytes(b''), 'EOFError'),
-    (lambda p: p.write_text('<html>'), 'ValueError'),
-    (lambda p: p.write_bytes(p.read_bytes()[:-40]), 'BadZipFile'),
+    (lambda p: p.unlink(), 'No such file'),
+    (lambda p: p.write_bytes(b''), 'it is empty'),
+    (lambda p: p.write_text('<html>'), 'it is no .npz'),
+    (lambda p: p.write_bytes(p.read_bytes()[:-40]), 'is cut short'),
     (lambda p: change(p, about=None), 'KeyError'),  # of the first release
     (lambda p: change(p, logits=np.zeros((3, 4), np.float32)), 'wanted float'),
     (lambda p: change(p, logits=np.zeros((3, 1, 4))), 'logits float64'),
@@ -103,8 +105,41 @@ def test_nothing_in_a_file_is_executed(tmp_path):
   path = tmp_path / 's.npz'
   scoring.drawn(np.random.default_rng(0), 3, 4).save(path)
   change(path, video=np.array([object(), 1, 2], object))
-  with pytest.raises(InputError, match='allow_pickle=False'):
+  with pytest.raises(InputError, match='holds Python objects') as error:
     Scored.load(path)
+  assert 'allow_pickle' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ('name', 'data'),
+  [
+    ('report.json', b'{"name": "test_4x3"}'),
+    ('clip.webm', b'\x1aE\xdf\xa3\x9fB\x86\x81\x01' * 30),
+    ('classes.csv', b'number,name\n0,a\n'),
+    ('pickle.npz', pickle.dumps({'logits': [1]})),
+  ],
+)
+def test_another_kind_of_file_is_told_in_our_words(tmp_path, name, data):
+  path = tmp_path / name
+  path.write_bytes(data)
+  with pytest.raises(InputError) as error:
+    Scored.load(path)
+  said = str(error.value)
+  assert f'{path} cannot be used: it is no .npz file; wanted an .npz' in said
+  assert '`vidmodels evaluate` wrote' in said
+  for word in ('allow_pickle', 'pickled', 'unsafe', 'Error'):
+    assert word not in said
+
+
+def test_a_folder_stands_for_the_one_file_in_it(tmp_path):
+  with pytest.raises(InputError, match=r'holds no .npz; .*evaluate the model'):
+    find(tmp_path)
+  (tmp_path / 'a.json').write_text('{}')
+  (tmp_path / 'a.npz').write_text('')
+  assert find(tmp_path) == find(tmp_path / 'a.npz') == tmp_path / 'a.npz'
+  (tmp_path / 'b.npz').write_text('')
+  with pytest.raises(InputError, match=r'holds a.npz, b.npz; .*name one of'):
+    find(tmp_path)
 
 
 def test_truncated_and_flipped_files_are_refused_or_whole(tmp_path):

@@ -1,7 +1,7 @@
 """Measures the accuracy of videos with several views of each.
 
   vidmodels evaluate --workdir runs/first --views 4x3
-  vidmodels evaluate --scores runs/first/evaluation/test_4x3_*.npz --views 2x1
+  vidmodels evaluate --scores runs/first/evaluation --views 2x1
   vidmodels evaluate --workdir runs/vidtr runs/i3d
 
 Recipe, preprocessing and classes come from the checkpoint. Writes a .json with
@@ -30,7 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     '--workdir', nargs='+', help='of a training run, or of several'
   )
   source.add_argument(
-    '--scores', nargs='+', metavar='NPZ', help='what evaluations wrote'
+    '--scores',
+    nargs='+',
+    metavar='NPZ',
+    help='what evaluations wrote: a file, or a folder with one of them',
   )
   add_weights_arguments(parser)
   add_view_arguments(parser)
@@ -149,7 +152,9 @@ def run(args: argparse.Namespace) -> int:
     shares = _numbers('--shares', args.shares, 0, 'e.g. 0.6,0.4')
   members = _saved(args) if args.scores else _plans(args)
   # What can fail does so here, before hours of scoring.
-  ensemble.check(members, args.scores or args.workdir, shares)
+  names = [one.file for one in members] if args.scores else args.workdir
+  ensemble.check(members, names, shares)
+  ensemble.check_distinct(members, names)
   extras.check(members[0].about, members[0].videos)
   if args.out is not None:
     places.folder(args.out)
@@ -199,6 +204,7 @@ def _saved(args: argparse.Namespace) -> list:
   Raises:
     InputError: if a file is none of ours, or a flag is for models.
   """
+  from vidmodels.evaluate import score_files
   from vidmodels.evaluate.scored import Scored
   from vidmodels.typing import InputError
 
@@ -211,7 +217,7 @@ def _saved(args: argparse.Namespace) -> list:
       f'{", ".join(given)} came with --scores; wanted none of them, since the '
       'scores are there already; give --workdir to ask the model'
     )
-  return [Scored.load(path) for path in args.scores]
+  return [Scored.load(score_files.find(path)) for path in args.scores]
 
 
 def _plans(args: argparse.Namespace) -> list:

@@ -5,9 +5,10 @@ classes, labels and videos. Videos are matched by name, not by place.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -26,6 +27,9 @@ class Member(Protocol):
   @property
   def videos(self) -> tuple[str, ...]:
     """Name of each."""
+
+  def same_model(self, other: Self) -> bool:
+    """Whether the other is this model again."""
 
 
 def check(
@@ -59,6 +63,26 @@ def check(
   for member, file in zip(members[1:], files[1:], strict=True):
     _same_classes(members[0], member, files[0], file)
     _same_videos(members[0], member, files[0], file)
+
+
+def check_distinct(members: Sequence[Member], files: Sequence[str]) -> None:
+  """Refuses a model that came twice: no ensemble, and its views count double.
+
+  Args:
+    members: that `check` let through.
+    files: what to call each in errors.
+
+  Raises:
+    InputError: if two are of the same weights.
+  """
+  for (i, one), (j, other) in itertools.combinations(enumerate(members), 2):
+    if one.same_model(other):
+      raise InputError(
+        f'{files[i]} and {files[j]} are of one model (the same recipe, step '
+        f'{one.about.step}, {one.about.weights} and records); wanted each '
+        'model once; leave one of them out, or, if they are two models after '
+        'all, evaluate both with the same --views'
+      )
 
 
 def combine(

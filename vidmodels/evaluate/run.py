@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from typing import Self
 
 import numpy as np
 
@@ -38,6 +39,11 @@ class Plan:
   def videos(self) -> tuple[str, ...]:
     """Name of each."""
     return tuple(self.records.video(i) for i in range(len(self.records)))
+
+  def same_model(self, other: Self) -> bool:
+    """Whether two plans ask the same weights of the same run."""
+    where = {p.trained.workdir.resolve() for p in (self, other)}
+    return len(where) == 1 and self.about.same_weights(other.about)
 
   def score(
     self, out: str | pathlib.Path, progress: scores.Progress | None = None

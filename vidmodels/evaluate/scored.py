@@ -22,9 +22,9 @@ from vidmodels.data.classes import ClassList
 from vidmodels.data.manifest import Manifest
 from vidmodels.data.task import SINGLE, Task
 from vidmodels.data.tfrecord import write_atomically
+from vidmodels.evaluate import score_files
 from vidmodels.typing import InputError
 
-FORMAT = 'vidmodels-scores-1'
 # What NumPy, zipfile and our own reading say of files that are none of ours.
 _DAMAGE = (
   *(OSError, ValueError, TypeError, AttributeError, LookupError, EOFError),
@@ -97,6 +97,16 @@ class About:
     """What numbers from these scores are called, e.g. 'test_4x3'."""
     return f'{self.split}_{self.views}'
 
+  def same_weights(self, other: Self) -> bool:
+    """Whether all that is known of two models, but how they look, is one."""
+
+    def of(about: About) -> tuple[Any, ...]:
+      # Views are not of the weights, and all else of a recipe may be.
+      recipe = {k: v for k, v in about.config.items() if k != 'views'}
+      return recipe, about.step, about.weights, about.fingerprint
+
+    return of(self) == of(other)
+
   @property
   def stem(self) -> str:
     """A file name with all that can change the numbers."""
@@ -167,6 +177,20 @@ class Scored:
   about: About
   file: str = ''
 
+  def same_model(self, other: Self) -> bool:
+    """Whether the scores are of one model, as far as can be told.
+
+    Of equal views one model gives equal scores, but for the rounding of a
+    device: bfloat16 leaves under 1 %. Models that were brought in from other
+    files may have one recipe and step 0, and differ in their scores.
+    """
+    if not self.about.same_weights(other.about):
+      return False
+    if self.logits_RVK.shape != other.logits_RVK.shape:
+      return True
+    ours, theirs = (s.logits_RVK.astype(np.float64) for s in (self, other))
+    return bool(np.linalg.norm(ours - theirs) <= 0.02 * np.linalg.norm(ours))
+
   def check(self) -> None:
     """Raises InputError if a score is no number.
 
@@ -180,7 +204,7 @@ class Scored:
 
   def save(self, path: pathlib.Path) -> None:
     """Writes an npz of logits, label, video and about; whole or not at all."""
-    about = {'format': FORMAT, **self.about.to_json()}
+    about = {'format': score_files.FORMAT, **self.about.to_json()}
     buffer = io.BytesIO()
     # Not compressed: floats lose a tenth, and 1 GB would take minutes.
     np.savez(
@@ -199,10 +223,11 @@ class Scored:
     Raises:
       InputError: if there is no such file, it is none of ours or damaged.
     """
+    score_files.check_zip(pathlib.Path(path))
     try:
       with np.load(path, allow_pickle=False) as file:
         about = json.loads(str(file['about']))
-        if about['format'] != FORMAT:
+        if about['format'] != score_files.FORMAT:
           raise ValueError(f'format {about["format"]!r}')
         scored = cls(
           logits_RVK=file['logits'],
@@ -213,10 +238,10 @@ class Scored:
         )
       scored._check_shapes()
     except _DAMAGE as e:
-      raise InputError(
-        f'{path} cannot be used ({type(e).__name__}: {e}); wanted an .npz that '
-        f'`vidmodels evaluate` wrote, of format {FORMAT}; evaluate again'
-      ) from e
+      why = f'{type(e).__name__}: {e}'
+      if 'pickle' in str(e):  # NumPy goes on to say how to run it
+        why = 'it holds Python objects, which may be programs'
+      raise score_files.unusable(path, why) from e
     scored.check()
     return scored
 
