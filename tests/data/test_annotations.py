@@ -283,6 +283,37 @@ def test_quotes_of_a_line_are_those_of_a_csv(tmp_path):
       listed(tmp_path, text)
 
 
+@pytest.mark.parametrize(
+  'text',
+  [
+    'path,labels\na.avi,"run,walk"\nb,walk\n',
+    'path,labels\na.avi,run;walk\nb,walk\n',
+    'labels,path\n"run, walk",a.avi\nwalk,b\n',
+    'path\tlabels\na.avi\trun;walk\nb\twalk\n',
+    'path,labels\na.avi,run,walk\nb,walk\n',
+    'path,labels,n\na.avi,"run,walk",1\nb,walk,1\n',
+  ],
+)
+def test_two_columns_are_read_as_three_are(tmp_path, text):
+  touch(tmp_path, 'a.avi')
+  rows, classes = listed(tmp_path, text, labels='multi')
+  assert (pairs(rows), classes.names) == (
+    [('a.avi', 0, 1), ('b', 1)],
+    ('run', 'walk'),
+  )
+
+
+def test_a_table_of_two_columns_is_one_if_all_lines_fit(tmp_path):
+  touch(tmp_path, 'a, b.mp4')
+  with pytest.raises(InputError, match='line 3 is no csv'):
+    listed(tmp_path, 'path,label\n"a, b.mp4,run\nb.mp4,run\n')
+  rows, _ = listed(tmp_path, 'path,label\na, b.mp4,run\nc.mp4,walk\n')
+  assert pairs(rows) == [('a, b.mp4', 0), ('c.mp4', 1)]
+  rows, classes = listed(tmp_path, 'label,path\n"x, y","a, b.mp4"\nz,c.mp4\n')
+  assert classes.names == ('x, y', 'z')
+  assert pairs(rows) == [('a, b.mp4', 0), ('c.mp4', 1)]
+
+
 def items(*rows):
   keys = ('file', 'label', 'youtube_id', 'label_idx')
   return json.dumps([dict(zip(keys, row, strict=False)) for row in rows])

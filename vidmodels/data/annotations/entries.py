@@ -56,14 +56,15 @@ def read(
       f'list {source} is empty; wanted `path label` on each line'
     )
   _refuse_official(source, lines[0][1])
-  columns = [c.strip(' "').lower() for c in re.split(r'[\s,]+', lines[0][1])]
+  header = lines[0][1]
+  columns = [c.strip(' "').lower() for c in re.split(r'[\s,]+', header)]
   has_header = {*columns} & {*tables.PATH_COLUMNS} and {*columns} & {
     *tables.LABEL_COLUMNS
   }
   if not has_header:
     _refuse_unknown_header(source, [line for _, line in lines])
-  if has_header and len(columns) > 2:
-    entries, notes = tables.from_csv(source, text, several)
+  if has_header and (len(columns) > 2 or tables.is_table(header, text)):
+    entries, notes = tables.from_csv(source, header, several)
   else:
     below = lines[bool(has_header) :]
     entries, notes = _from_lines(source, below, several), []

@@ -3,6 +3,7 @@
 Both may say a path, a label, and where a clip starts and ends in the file.
 """
 
+import csv
 import dataclasses
 import math
 import pathlib
@@ -47,11 +48,10 @@ class Entry:
 
 
 def from_csv(
-  source: pathlib.Path, text: str, several: bool
+  source: pathlib.Path, header: str, several: bool
 ) -> tuple[list[Entry], list[str]]:
   """A csv with a header: path, label, and `start`, `end` in seconds."""
-  delimiter = '\t' if '\t' in text.lstrip().split('\n')[0] else ','
-  table = reading.read_csv(source, (), 'a list', delimiter=delimiter)
+  table = reading.read_csv(source, (), 'a list', delimiter=_delimiter(header))
   entries, columns, path, label = [], [], '', ''
   for number, fields in table:
     if not entries:
@@ -71,6 +71,24 @@ def from_csv(
 def _unread(columns: Iterable[str], read: tuple[str, ...]) -> list[str]:
   unread = [c[:40] for c in columns if c not in read]
   return [f'columns not read: {", ".join(unread)}'] if unread else []
+
+
+def is_table(header: str, text: str) -> bool:
+  """Whether all lines have the fields that a header of two columns has.
+
+  Else a path or the labels hold commas without quotes, or spaces part them.
+  """
+  lines = (line for line in text.split('\n') if line.strip())
+  delimiter = _delimiter(header)
+  try:
+    rows = csv.reader(lines, strict=True, delimiter=delimiter)
+    return all(len(fields) == 2 for fields in rows)
+  except csv.Error:
+    return delimiter in header  # and reading it says what is wrong
+
+
+def _delimiter(header: str) -> str:
+  return '\t' if '\t' in header else ','
 
 
 def _path_and_label(
