@@ -11,6 +11,7 @@ import pathlib
 import re
 
 from vidmodels.data.annotations import reading, tables
+from vidmodels.data.annotations.gather import named
 from vidmodels.data.annotations.looks import official
 from vidmodels.data.annotations.rows import VIDEO_SUFFIXES
 from vidmodels.data.annotations.tables import Entry
@@ -28,8 +29,8 @@ _HAS_VIDEO = re.compile(rf'\.(?:{_SUFFIX})"?(?:[\s,]|$)', re.IGNORECASE)
 
 def read(
   source: pathlib.Path, *, several: bool
-) -> tuple[list[Entry], str, list[str]]:
-  """Reads every line that is not blank.
+) -> tuple[list[Entry], list[str], str]:
+  """Reads every line that is neither blank nor a comment.
 
   Args:
     source: the list.
@@ -37,8 +38,8 @@ def read(
       not end as a video does then ends before the first separator.
 
   Returns:
-    The entries; 'line' or 'item', as their numbers count; what the user should
-    know.
+    The entries; what the user should know; 'line' or 'item', as the numbers
+    count.
 
   Raises:
     InputError: if it is no list, or a data set's own file, which another
@@ -48,23 +49,30 @@ def read(
   # By both: a path may begin with a bracket.
   if text.lstrip()[:1] in ('[', '{') and source.suffix.lower() == '.json':
     entries, notes = tables.from_json(source)
-    return entries, 'item', notes
+    return entries, notes, 'item'
+  return *_from_text(source, text, several), 'line'
+
+
+def _from_text(
+  source: pathlib.Path, text: str, several: bool
+) -> tuple[list[Entry], list[str]]:
   lines = [(i, line.strip()) for i, line in enumerate(text.split('\n'), 1)]
-  lines = [(i, line) for i, line in lines if line]
+  lines, comments = _comments([(i, line) for i, line in lines if line])
   if not lines:
     raise InputError(
       f'list {source} is empty; wanted `path label` on each line'
     )
-  _refuse_official(source, lines[0][1])
-  header = lines[0][1]
+  first, header = lines[0]
+  _refuse_official(source, header)
   columns = [c.strip(' "').lower() for c in re.split(r'[\s,]+', header)]
   has_header = {*columns} & {*tables.PATH_COLUMNS} and {*columns} & {
     *tables.LABEL_COLUMNS
   }
   if not has_header:
     _refuse_unknown_header(source, [line for _, line in lines])
-  if has_header and (len(columns) > 2 or tables.is_table(header, text)):
-    entries, notes = tables.from_csv(source, header, several)
+  if has_header and (len(columns) > 2 or tables.is_table(first, header, text)):
+    entries, notes = tables.from_csv(source, first, header, several)
+    comments = [number for number in comments if number < first]
   else:
     below = lines[bool(has_header) :]
     entries, notes = _from_lines(source, below, several), []
@@ -73,7 +81,31 @@ def read(
       f'list {source} is empty below its header; wanted `path label` on each '
       'line'
     )
-  return entries, 'line', notes
+  if comments:
+    said = f'{len(comments)} lines that begin with # are no videos: not read: '
+    notes = [said + named([f'line {number}' for number in comments]), *notes]
+  return entries, notes
+
+
+def _comments(
+  lines: list[tuple[int, str]],
+) -> tuple[list[tuple[int, str]], list[int]]:
+  """The lines without comments, and the numbers of those.
+
+  A path may begin with #. A comment names no file that ends as a video does;
+  and white space follows its #, or all lines without # do name one.
+  """
+  others = [line for _, line in lines if not line.startswith('#')]
+  names_videos = all(map(_HAS_VIDEO.search, others))
+  comments = [
+    number
+    for number, line in lines
+    if line.startswith('#')
+    and not _HAS_VIDEO.search(line)
+    and (names_videos or not line[1:2].strip())
+  ]
+  dropped = {*comments}
+  return [pair for pair in lines if pair[0] not in dropped], comments
 
 
 def _refuse_official(source: pathlib.Path, line: str) -> None:

@@ -39,16 +39,17 @@ def read(
   task: Task,
   need_files: bool = True,
 ) -> Listing:
-  """Reads a list; every line that is not blank is a video, or a stretch of one.
+  """Reads a list, each line of which is a video, or a stretch of one.
 
-  A line that comes twice is kept once and counted.
+  Blank lines and comments are passed over, and a line that comes twice is kept
+  once; comments and such lines are counted.
 
   Raises:
     InputError: if a line has no label, an unknown one or too many, a path comes
       twice, or a file by two paths, with different labels, or no file of the
       list is there, if one is needed.
   """
-  found, unit, notes = formats.read(source, several=task.kind != 'single')
+  found, notes, unit = formats.read(source, several=task.kind != 'single')
   _refuse_frames(source, found, root)
   if task.kind == 'single':
     found, more = _one_label(source, unit, found, classes)

@@ -118,6 +118,7 @@ def read_csv(
   *,
   multiline: bool = False,
   delimiter: str = ',',
+  first: int = 1,
 ) -> Iterator[tuple[int, dict[str, str]]]:
   """Rows of a csv with a header, one by one: (line number, {column: text}).
 
@@ -129,6 +130,7 @@ def read_csv(
     what: how to call it, as 'a Kinetics csv'.
     multiline: whether a quoted field may span lines.
     delimiter: between fields.
+    first: the line of the header; those above are passed over.
 
   Raises:
     InputError: if it is no such csv, or a row is not as long as the header: a
@@ -137,6 +139,7 @@ def read_csv(
   text = read_text(path)
   # Not StringIO, which takes four bytes a letter.
   lines = (match[0] for match in re.finditer(r'[^\n]*\n|[^\n]+', text))
+  lines = ('\n' if i < first else line for i, line in enumerate(lines, 1))
   reader = csv.reader(lines, strict=True, delimiter=delimiter)
   header, last = None, 0
   try:
@@ -275,7 +278,9 @@ def _header(
     raise _not_it(path, f'{what}: no column {lacking[0]}', looks_like(text))
   twice = [column for column in header if header.count(column) > 1]
   if twice:
-    raise InputError(f'{path} has the column {twice[0]} twice; wanted it once')
+    raise InputError(
+      f'{path} has the column {twice[0] or "(no name)"} twice; wanted it once'
+    )
   return header
 
 

@@ -48,10 +48,12 @@ class Entry:
 
 
 def from_csv(
-  source: pathlib.Path, header: str, several: bool
+  source: pathlib.Path, line: int, header: str, several: bool
 ) -> tuple[list[Entry], list[str]]:
   """A csv with a header: path, label, and `start`, `end` in seconds."""
-  table = reading.read_csv(source, (), 'a list', delimiter=_delimiter(header))
+  table = reading.read_csv(
+    source, (), 'a list', delimiter=_delimiter(header), first=line
+  )
   entries, columns, path, label = [], [], '', ''
   for number, fields in table:
     if not entries:
@@ -69,16 +71,16 @@ def from_csv(
 
 
 def _unread(columns: Iterable[str], read: tuple[str, ...]) -> list[str]:
-  unread = [c[:40] for c in columns if c not in read]
+  unread = [c[:40] or '(no name)' for c in columns if c not in read]
   return [f'columns not read: {", ".join(unread)}'] if unread else []
 
 
-def is_table(header: str, text: str) -> bool:
+def is_table(line: int, header: str, text: str) -> bool:
   """Whether all lines have the fields that a header of two columns has.
 
   Else a path or the labels hold commas without quotes, or spaces part them.
   """
-  lines = (line for line in text.split('\n') if line.strip())
+  lines = (row for row in text.split('\n')[line - 1 :] if row.strip())
   delimiter = _delimiter(header)
   try:
     rows = csv.reader(lines, strict=True, delimiter=delimiter)

@@ -1,0 +1,146 @@
+"""Lists: quotes, tables, comments and spellings of one path or one class."""
+
+import json
+
+import pytest
+from test_annotations import listed, pairs, touch
+
+from vidmodels.data.annotations import read_source
+from vidmodels.typing import InputError
+
+
+@pytest.mark.parametrize('separator', [',', '\t', ' , '])
+@pytest.mark.parametrize('name', ['clip {}.avi', 'clip {}'])
+def test_numbers_in_quotes_are_numbers(tmp_path, separator, name):
+  names = [name.format(i) for i in range(12)]
+  touch(tmp_path, *names)
+  every = ''.join(f'{n}{separator}"{i}"\n' for i, n in enumerate(names))
+  for text in (every, every.replace('"0"', '0')):
+    rows, classes = listed(tmp_path, text)
+    assert classes.names == tuple(map(str, range(12)))
+    assert pairs(rows) == [(name, i) for i, name in enumerate(names)]
+
+
+def test_quotes_of_a_line_are_those_of_a_csv(tmp_path):
+  touch(tmp_path, 'a.mp4')
+  text = (
+    'say "hi".mp4,"he said ""go"""\n'
+    'one, two.mp4,"sit down, slowly"\n'
+    'a.mp4,"as b.mp4, but slow"\n'
+    '"a, ""b"".mp4",say "hi"\n'
+  )
+  rows, classes = listed(tmp_path, text)
+  assert [(row.video, classes.names[row.labels[0]]) for row in rows] == [
+    ('say "hi".mp4', 'he said "go"'),
+    ('one, two.mp4', 'sit down, slowly'),
+    ('a.mp4', 'as b.mp4, but slow'),
+    ('a, "b".mp4', 'say "hi"'),
+  ]
+  text = 'a.mp4,"run,walk"\nb.mp4,run;walk\nc.mp4,"run",walk\nd.mp4,""\n'
+  rows, classes = listed(tmp_path, text, labels='multi')
+  assert classes.names == ('run', 'walk')
+  assert [row.labels for row in rows] == [(0, 1)] * 3 + [()]
+  for text in ('a.mp4,"run\n', 'a.mp4\t"run\n', 'a.mp4,"run"s\n'):
+    with pytest.raises(InputError, match=r'line 1: .*a quote that is lost'):
+      listed(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    'path,labels\na.avi,"run,walk"\nb,walk\n',
+    'path,labels\na.avi,run;walk\nb,walk\n',
+    'labels,path\n"run, walk",a.avi\nwalk,b\n',
+    'path\tlabels\na.avi\trun;walk\nb\twalk\n',
+    'path,labels\na.avi,run,walk\nb,walk\n',
+    'path,labels,n\na.avi,"run,walk",1\nb,walk,1\n',
+  ],
+)
+def test_two_columns_are_read_as_three_are(tmp_path, text):
+  touch(tmp_path, 'a.avi')
+  rows, classes = listed(tmp_path, text, labels='multi')
+  assert (pairs(rows), classes.names) == (
+    [('a.avi', 0, 1), ('b', 1)],
+    ('run', 'walk'),
+  )
+
+
+def test_a_table_of_two_columns_is_one_if_all_lines_fit(tmp_path):
+  touch(tmp_path, 'a, b.mp4')
+  with pytest.raises(InputError, match='line 3 is no csv'):
+    listed(tmp_path, 'path,label\n"a, b.mp4,run\nb.mp4,run\n')
+  rows, _ = listed(tmp_path, 'path,label\na, b.mp4,run\nc.mp4,walk\n')
+  assert pairs(rows) == [('a, b.mp4', 0), ('c.mp4', 1)]
+  rows, classes = listed(tmp_path, 'label,path\n"x, y","a, b.mp4"\nz,c.mp4\n')
+  assert classes.names == ('x, y', 'z')
+  assert pairs(rows) == [('a, b.mp4', 0), ('c.mp4', 1)]
+
+
+@pytest.mark.parametrize(
+  ('text', 'lines'),
+  [
+    ('# of the lab\na.mp4 run\n\n#\n# b 1\nb.mp4 walk\n', (1, 4, 5)),
+    ('#made by hand\na.mp4 run\nb.mp4 walk\n', (1,)),
+    ('a.mp4,run\nb.mp4,walk\n# of the lab, 1\n', (3,)),
+    ('\n# by, hand\npath,label\na.mp4,run\nb.mp4,walk\n', (2,)),
+    ('# by hand\n\npath,label,end\na.mp4,run,\nb.mp4,walk,\n', (1,)),
+  ],
+)
+def test_comments_are_passed_over_and_counted(tmp_path, text, lines):
+  touch(tmp_path, 'a.mp4')
+  path = tmp_path / 'list.txt'
+  path.write_text(text)
+  listing = read_source(path)
+  assert pairs(listing.rows) == [('a.mp4', 0), ('b.mp4', 1)]
+  assert listing.classes.names == ('run', 'walk')
+  named = ', '.join(f'line {number}' for number in lines)
+  assert listing.notes == (
+    f'{len(lines)} lines that begin with # are no videos: not read: {named}',
+  )
+
+
+def test_what_begins_with_a_hash_may_be_a_path(tmp_path):
+  touch(tmp_path, '# 1.mp4', '#2')
+  text = '# 1.mp4 run\n#2 run\nclip run\n'
+  rows, _ = listed(tmp_path, text)
+  assert [row.video for row in rows] == ['# 1.mp4', '#2', 'clip']
+  rows, _ = listed(tmp_path, 'label,path\nrun,# 1.mp4\n# x,#2\n')
+  assert pairs(rows) == [('# 1.mp4', 1), ('#2', 0)]
+  with pytest.raises(InputError, match='is empty'):
+    listed(tmp_path, '# nothing\n')
+
+
+def test_columns_without_a_name_are_named_as_such(tmp_path):
+  touch(tmp_path, 'a.mp4')
+  path = tmp_path / 'list.csv'
+  path.write_text(',path,label,fps\n0,a.mp4,run,25\n')
+  assert read_source(path).notes == ('columns not read: (no name), fps',)
+  path.write_text(',path,label,\n0,a.mp4,run,25\n')
+  with pytest.raises(InputError, match=r'the column \(no name\) twice'):
+    read_source(path)
+
+
+def test_a_json_list_with_times_cuts_stretches_as_a_csv_does(tmp_path):
+  touch(tmp_path, 'a.mp4')
+  path = tmp_path / 'list.json'
+  clip = {'file': 'a.mp4', 'label': 'run'}
+  clips = [
+    {**clip, 'start': 0, 'end': 2.5},
+    {**clip, 'start': '200.25', 'end': '203', 'label': 'walk', 'fps': 3},
+    {**clip, 'start': 7, 'end': None},
+    {**clip, 'label_text': 'x'},
+  ]
+  path.write_text(json.dumps(clips))
+  listing = read_source(path)
+  assert [(row.video, row.start_s, row.end_s) for row in listing.rows] == [
+    ('a.mp4@0-2.5', 0, 2.5),
+    ('a.mp4@200.25-203', 200.25, 203),
+    ('a.mp4@7-', 7, None),
+    ('a.mp4', 0, None),
+  ]
+  assert [row.labels for row in listing.rows] == [(0,), (1,), (0,), (0,)]
+  assert listing.notes == ('columns not read: fps, label_text',)
+  for start, end in ((3, 2), (-1, 2), (True, 2), (0, float('nan')), ([], 1)):
+    path.write_text(json.dumps([{**clip, 'start': start, 'end': end}]))
+    with pytest.raises(InputError, match='item 1: a clip from'):
+      read_source(path)
