@@ -2,16 +2,20 @@
 
 import concurrent.futures
 import dataclasses
+import errno
 import os
+import pathlib
 import pickle
 import struct
+import subprocess
+import sys
 
 import google_crc32c
 import numpy as np
 import pytest
 import streams
 
-from vidmodels.data import shards, tfrecord
+from vidmodels.data import shard_jobs, shards, tfrecord
 from vidmodels.data.classes import ClassList
 from vidmodels.data.flip import FlipPolicy
 from vidmodels.typing import InputError
@@ -262,3 +266,74 @@ def test_shards_are_found_with_and_without_a_suffix(tmp_path):
   (tmp_path / 'val-00001-of-00003').unlink()
   with pytest.raises(InputError, match='one whole set, 0 to 2'):
     tfrecord.find_shards(tmp_path, 'val')
+
+
+def full(*_):
+  raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+  path = tmp_path / 'a.json'
+  path.write_text('before')
+  monkeypatch.setattr(tfrecord.os, 'fsync', full)
+  with pytest.raises(tfrecord.WriteError) as told:
+    tfrecord.write_atomically(path, b'after')
+  for error in (told.value, pickle.loads(pickle.dumps(told.value))):
+    said = str(error)
+    assert f'{path} could not be written: No space left' in said
+    assert 'nothing of it is left' in said
+    assert 'make room' in said
+    assert error.errno == errno.ENOSPC
+  with (
+    pytest.raises(tfrecord.WriteError, match=r'b.tfrecord could not be'),
+    shards.ShardWriter(tmp_path / 'b.tfrecord') as writer,
+  ):
+    writer.write(b'data')
+  assert [p.name for p in tmp_path.iterdir()] == ['a.json']
+  assert path.read_text() == 'before'
+
+
+def test_a_disk_that_fills_up_within_a_shard(tmp_path):
+  """Closing the file fails too: what is in its buffer has no room either."""
+  script = f"""
+import resource, signal
+from vidmodels.data import tfrecord
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+with tfrecord.ShardWriter({str(tmp_path / 'a.tfrecord')!r}) as writer:
+  for _ in range(100):
+    writer.write(b'x' * 1000)
+"""
+  done = subprocess.run([sys.executable, '-c', script], capture_output=True)
+  said = done.stderr.decode()
+  assert 'a.tfrecord could not be written: File too large; nothing' in said
+  assert 'mend that' in said
+  assert not list(tmp_path.iterdir())
+
+
+def test_other_failures_of_a_write_keep_their_kind(tmp_path, monkeypatch):
+  def denied(*_):
+    raise PermissionError(errno.EACCES, 'no')
+
+  monkeypatch.setattr(tfrecord.os, 'fsync', denied)
+  with pytest.raises(PermissionError):
+    tfrecord.write_atomically(tmp_path / 'a', b'')
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_marker_that_finds_no_room_is_told(tmp_path, monkeypatch):
+  job = shard_jobs.Job(
+    shard=tmp_path / 's.tfrecord', note=tmp_path / 's.json',
+    marker=tmp_path / 's.at', part=Marking(), task=None, options=None,
+  )  # fmt: skip
+  monkeypatch.setattr(pathlib.Path, 'write_bytes', full)
+  with pytest.raises(tfrecord.WriteError, match=r's.at could not be written'):
+    shard_jobs.write(job)
+  assert not list(tmp_path.iterdir())
+
+
+class Marking:
+  """A part that only marks a file as begun."""
+
+  def made(self, _, mark):
+    yield mark('a.mp4')

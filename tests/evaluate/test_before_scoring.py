@@ -1,5 +1,6 @@
 """What cannot end well is refused before a model is asked, not hours after."""
 
+import collections
 import dataclasses
 import json
 
@@ -234,3 +235,11 @@ def test_an_evaluation_in_python_tries_its_place_first(
 def test_a_place_is_made_and_left_empty(tmp_path):
   assert places.file(tmp_path / 'a' / 'b' / 'c.csv').name == 'c.csv'
   assert [p.name for p in tmp_path.rglob('*')] == ['a', 'b']
+
+
+def test_a_disk_without_room_for_the_scores(monkeypatch, refused, workdir):
+  usage = collections.namedtuple('Usage', 'total used free')
+  monkeypatch.setattr(places.shutil, 'disk_usage', lambda _: usage(9, 9, 0))
+  refused('--workdir', workdir, parts=['the scores take 0.00 MB', 'make some'])
+  monkeypatch.setattr(places.shutil, 'disk_usage', lambda _: usage(0, 0, 0))
+  places.room(workdir, 10**9)  # a file system that does not say

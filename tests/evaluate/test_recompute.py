@@ -2,7 +2,9 @@
 
 import csv
 import dataclasses
+import errno
 import json
+import os
 import pathlib
 import re
 import shlex
@@ -17,7 +19,7 @@ import scoring
 import tiny
 
 from vidmodels.cli import main
-from vidmodels.data import datasets
+from vidmodels.data import datasets, tfrecord
 from vidmodels.data.manifest import Manifest
 from vidmodels.data.task import Task
 from vidmodels.evaluate import averaging, run
@@ -269,3 +271,22 @@ def test_labels_of_another_kind_than_the_models_are_refused(tmp_path, workdirs):
   imported = dataclasses.replace(model, step=0)
   report = evaluate(imported, folder, tmp_path / 'out')
   assert list(report.metrics) == ['hit1', 'hit5', 'map']
+
+
+def test_a_disk_that_is_full_by_then(capsys, monkeypatch, tmp_path, evaluated):
+  """The numbers are said, what was there stays, and nothing half is left."""
+  table = tmp_path / 'c.csv'
+  table.write_text('before')
+
+  def full(_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  monkeypatch.setattr(tfrecord.os, 'fsync', full)
+  argv = ['evaluate', '--scores', str(evaluated[0])]
+  assert main([*argv, '--per-class', str(table)]) == 1
+  said = capsys.readouterr()
+  assert 'test_4x3: top-1' in said.out
+  assert f'{table} could not be written: No space left on device' in said.err
+  assert 'Errno' not in said.err
+  assert [p.name for p in tmp_path.iterdir()] == ['c.csv']
+  assert table.read_text() == 'before'

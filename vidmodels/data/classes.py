@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Self
 
+from vidmodels.data.tfrecord import write_atomically
 from vidmodels.typing import InputError
 
 CLASSES_FILE = 'classes.txt'
@@ -78,9 +79,7 @@ class ClassList:
   def save(self, path: str | os.PathLike[str]) -> None:
     """Writes the names, one a line; the file appears whole or not at all."""
     path = pathlib.Path(path)
-    part = path.with_name(f'{path.name}.{os.getpid()}.part')
-    part.write_text(self._text(), encoding='utf-8')
-    part.replace(path)
+    write_atomically(path, self._text().encode())
 
   @property
   def sha256(self) -> str:

@@ -14,7 +14,7 @@ from vidmodels.data import encode, parallel, records
 from vidmodels.data.container import BadVideo
 from vidmodels.data.parts import Part
 from vidmodels.data.task import Task
-from vidmodels.data.tfrecord import ShardWriter, write_atomically
+from vidmodels.data.tfrecord import ShardWriter, write_atomically, writing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,11 @@ class Job:
 
 def write(job: Job) -> None:
   """Writes a shard, then its note."""
-  mark = lambda file: job.marker.write_bytes(os.fsencode(file))
+
+  def mark(file: str | pathlib.Path) -> None:
+    with writing(job.marker, job.marker):
+      job.marker.write_bytes(os.fsencode(file))
+
   lost, damaged, labels, videos = [], [], [], []
   with ShardWriter(job.shard) as writer:
     for number, video, made, damage in job.part.made(job.options, mark):

@@ -4,12 +4,15 @@ A record in the file is its length, a masked CRC-32C of the length, the data and
 a masked CRC-32C of the data. Nothing here knows what the data means.
 """
 
+import contextlib
+import errno
 import hashlib
 import io
 import os
 import pathlib
 import re
 import struct
+from collections.abc import Iterator
 from typing import Any, Self
 
 import google_crc32c
@@ -19,6 +22,8 @@ from vidmodels.typing import InputError
 
 _HEADER = struct.Struct('<QI')  # length of the data, its masked CRC
 _CRC = struct.Struct('<I')
+# What a disk says of itself rather than of the path.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _FRAME = _HEADER.size + _CRC.size  # bytes a record takes beside its data
 
 
@@ -37,19 +42,53 @@ def check_place(path: pathlib.Path) -> None:
     )
 
 
+class WriteError(OSError):
+  """A file could not be written; says which one and what to do next."""
+
+  def __str__(self) -> str:
+    move = 'mend that'
+    if self.errno in (errno.ENOSPC, errno.EDQUOT):
+      move = 'make room there, or write elsewhere'
+    return (
+      f'{self.filename} could not be written: {self.strerror}; nothing of it '
+      f'is left, and all that was finished stays as it was; {move}, and give '
+      'the same command again'
+    )
+
+
+@contextlib.contextmanager
+def writing(path: pathlib.Path, part: pathlib.Path) -> Iterator[None]:
+  """Removes `part`, of what is to be `path`, if the block does not end well.
+
+  Raises:
+    WriteError: if the disk is full or fails.
+  """
+  try:
+    yield
+  except BaseException as error:
+    with contextlib.suppress(OSError):
+      part.unlink(missing_ok=True)
+    # The others have a kind and an exit code of their own.
+    if isinstance(error, OSError) and error.errno in _DISK:
+      raise WriteError(error.errno, error.strerror, str(path)) from error
+    raise
+
+
 def write_atomically(path: pathlib.Path, data: bytes) -> None:
   """Writes a file beside its name and renames it: whole or not there.
 
   Raises:
     InputError: if it cannot be there; see `check_place`.
+    WriteError: if the disk is full or fails.
   """
   check_place(path)
   part = path.with_name(f'{path.name}.{os.getpid()}.part')
-  with open(part, 'wb') as f:
-    f.write(data)
-    f.flush()
-    os.fsync(f.fileno())
-  part.replace(path)
+  with writing(path, part):
+    with open(part, 'wb') as f:
+      f.write(data)
+      f.flush()
+      os.fsync(f.fileno())
+    part.replace(path)
 
 
 class ShardWriter:
@@ -69,26 +108,31 @@ class ShardWriter:
     self.bytes = 0
 
   def __enter__(self) -> Self:
-    self._file = open(self._part, 'wb')
+    with writing(self.path, self._part):
+      self._file = open(self._part, 'wb')
     return self
 
   def write(self, data: bytes) -> None:
-    """Appends one record."""
+    """Appends one record; raises WriteError if the disk is full or fails."""
     length = struct.pack('<Q', len(data))
     self.offsets.append(self.bytes)
-    for piece in (length, _masked_crc(length), data, _masked_crc(data)):
-      self._file.write(piece)
-      self._sha.update(piece)
-      self.bytes += len(piece)
+    with writing(self.path, self._part):
+      for piece in (length, _masked_crc(length), data, _masked_crc(data)):
+        self._file.write(piece)
+        self._sha.update(piece)
+        self.bytes += len(piece)
 
   def __exit__(self, kind: Any, *_: Any) -> None:
-    if kind is None:
-      self._file.flush()
-      os.fsync(self._file.fileno())
-    self._file.close()
-    if kind is None:
-      self._part.replace(self.path)
-    else:
+    try:
+      if kind is None:
+        with writing(self.path, self._part):
+          self._file.flush()
+          os.fsync(self._file.fileno())
+          self._part.replace(self.path)
+    finally:
+      # A full disk has no room for what is left in the buffer either.
+      with contextlib.suppress(OSError):
+        self._file.close()
       self._part.unlink(missing_ok=True)
 
   @property

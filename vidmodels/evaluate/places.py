@@ -4,6 +4,7 @@
 """
 
 import pathlib
+import shutil
 import tempfile
 
 from vidmodels.data.tfrecord import check_place
@@ -28,6 +29,17 @@ def folder(path: str | pathlib.Path) -> pathlib.Path:
       'new one; choose another place'
     ) from error
   return path
+
+
+def room(path: pathlib.Path, size: int) -> None:
+  """Raises InputError if a folder's disk has no room for so many bytes."""
+  disk = shutil.disk_usage(path)
+  if disk.total and disk.free < size:  # 0: the file system does not say
+    raise InputError(
+      f'the scores take {size / 1e6:.2f} MB and the disk of {path} has '
+      f'{disk.free / 1e6:.2f} MB left; wanted room for them; make some, or '
+      'choose another place with --out'
+    )
 
 
 def file(path: str | pathlib.Path) -> pathlib.Path:

@@ -48,8 +48,15 @@ class Plan:
   def score(
     self, out: str | pathlib.Path, progress: scores.Progress | None = None
   ) -> Scored:
-    """Scores every view and writes the `.npz` to the folder `out`."""
+    """Scores every view and writes the `.npz` to the folder `out`.
+
+    Raises:
+      InputError: if `out` cannot hold it, or a score is not finite.
+    """
     path = places.folder(out) / f'{self.about.stem}.npz'
+    views = self.about.temporal * self.about.spatial
+    floats = len(self.records) * views * len(self.about.classes)
+    places.room(path.parent, 4 * floats)
     found = score(
       self.trained, self.records, views=self.views, progress=progress
     )
