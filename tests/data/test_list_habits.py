@@ -144,3 +144,31 @@ def test_a_json_list_with_times_cuts_stretches_as_a_csv_does(tmp_path):
     path.write_text(json.dumps([{**clip, 'start': start, 'end': end}]))
     with pytest.raises(InputError, match='item 1: a clip from'):
       read_source(path)
+
+
+def test_one_path_in_other_spellings_is_one_video(tmp_path):
+  touch(tmp_path, 'v/a.avi')
+  path = tmp_path / 'list.txt'
+  path.write_text('./v/a.avi 0\nv//a.avi 0\nv/./a.avi 0\nb.avi 1\n')
+  listing = read_source(path)
+  assert pairs(listing.rows) == [('v/a.avi', 0), ('b.avi', 1)]
+  assert listing.duplicates == ('v/a.avi',) * 2
+  assert listing.notes == ()
+  # A file that is not there is known by its path, too.
+  for name in ('v/a.avi', 'none.avi'):
+    path.write_text(f'v/a.avi 0\n./{name} 0\n.//{name} 1\n')
+    with pytest.raises(InputError, match=rf"'{name}' twice, on lines \d and 3"):
+      read_source(path)
+
+
+def test_a_path_through_a_folder_above_is_the_file_it_leads_to(tmp_path):
+  touch(tmp_path, 'v/a.avi', 'far/w/b.avi', 'far/v/a.avi')
+  (tmp_path / 'link').symlink_to(tmp_path / 'far/w')
+  path = tmp_path / 'list.txt'
+  path.write_text('v/a.avi 0\nlink/../v/a.avi 1\n')  # far/v/a.avi
+  assert len(read_source(path).rows) == 2
+  path.write_text('v/a.avi 0\nv/../v/a.avi 0\n')
+  assert read_source(path).notes[0].endswith('v/../v/a.avi (as v/a.avi)')
+  path.write_text('v/a.avi 0\nv/../v/a.avi 1\n')
+  with pytest.raises(InputError, match='is the only file for'):
+    read_source(path)

@@ -1,6 +1,7 @@
 """What an official file listed becomes a listing, with all there is to say."""
 
 import os
+import pathlib
 from collections.abc import Sequence
 
 from vidmodels.data.annotations.files import VideoFiles, video_of_frames
@@ -121,7 +122,7 @@ def same_files(rows: Sequence[Row]) -> list[str]:
   first: dict[tuple[str, float, float | None], Row] = {}
   again = []
   for row in rows:
-    before = first.setdefault((str(row.path), row.start_s, row.end_s), row)
+    before = first.setdefault((_file(row.path), row.start_s, row.end_s), row)
     if before is row or not os.path.exists(row.path):
       continue
     is_whole = not row.start_s and row.end_s is None
@@ -133,6 +134,11 @@ def same_files(rows: Sequence[Row]) -> list[str]:
       )
     again.append(f'{row.video} (as {before.video})')
   return _said('the same stretch of the same file as another clip', again)
+
+
+def _file(path: pathlib.Path) -> str:
+  """The path without '..', for which links must be looked at."""
+  return os.path.realpath(path) if '..' in path.parts else str(path)
 
 
 def named(names: Sequence[str]) -> str:

@@ -46,8 +46,8 @@ def read(
 
   Raises:
     InputError: if a line has no label, an unknown one or too many, a path comes
-      twice, or a file by two paths, with different labels, or no file of the
-      list is there, if one is needed.
+      twice, in whatever spelling, or a file by two paths, with different
+      labels, or no file of the list is there, if one is needed.
   """
   found, notes, unit = formats.read(source, several=task.kind != 'single')
   _refuse_frames(source, found, root)
@@ -129,7 +129,8 @@ def _row(
       'in the class list; wanted the same order; give the names in order with '
       '--classes'
     )
-  video = entry.video
+  # 'v/a.mp4' is './v/a.mp4' and 'v//a.mp4'; of '..' a link may make another.
+  video = str(pathlib.PurePosixPath(entry.video))
   if entry.start_s or entry.end_s is not None:
     end = '' if entry.end_s is None else f'{entry.end_s:.10g}'
     video += f'@{entry.start_s:.10g}-{end}'
