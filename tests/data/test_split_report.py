@@ -2,7 +2,7 @@
 
 import pytest
 
-from vidmodels.data.report import Report, percent
+from vidmodels.data.report import Report, percent, share
 
 
 @pytest.mark.parametrize(
@@ -25,5 +25,16 @@ def test_a_split_that_lacks_one_clip_of_many_is_not_called_whole():
     split='train', expected=240_436, listed=240_436, ok=240_435, bad=()
   )
   assert '240435 of 240436 clips of the split are fine: 99.99 %' in (
+    report.lines()
+  )
+
+
+def test_a_share_that_rounds_to_nothing_is_not_called_nothing():
+  assert share(1, 240_436) == 'under 0.01 %'
+  assert share(1, 10_000) == '0.01 %'
+  assert share(0, 240_436) == '0.00 %'
+  assert share(19, 30) == '63.33 %'
+  report = Report(split='train', expected=240_436, listed=3, ok=3, bad=())
+  assert '3 of 240436 clips of the split are fine: under 0.01 %' in (
     report.lines()
   )

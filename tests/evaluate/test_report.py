@@ -55,7 +55,7 @@ def test_what_is_missing_is_told():
     'test_1x1/mean_class: 100.00% (100.00% to 100.00%)',
     '95% intervals, 20 bootstrap draws over videos, seed 0',
     'the records are the first 4 of the list',
-    '2 of the 100000 clips of the official split were evaluated (0 %)',
+    '2 of the 100000 clips of the official split were evaluated (under 0.01 %)',
     '2 videos were lost; see test.lost.txt',
     '1 records have frames that did not decode',
     '1 of 3 classes have no video: c2',
@@ -70,7 +70,7 @@ def test_less_than_all_is_never_called_100_percent():
   almost = scoring.scored(
     np.zeros((99_999, 2)), [(0,)] * 99_999, expected=100_000
   )
-  assert '(0 %)' in '\n'.join(of(scored).notes)
+  assert '(under 0.01 %)' in '\n'.join(of(scored).notes)
   assert '(99.99 %)' in '\n'.join(of(almost).notes)
 
 

@@ -23,6 +23,12 @@ def percent(part: int, whole: int) -> float:
   return 10_000 * part // whole / 100 if whole else 0.0
 
 
+def share(part: int, whole: int) -> str:
+  """A share for people: '63.33 %', and 'under 0.01 %' for less, not none."""
+  found = percent(part, whole)
+  return f'{found:.2f} %' if found or not part else 'under 0.01 %'
+
+
 def some(count: int, what: str) -> str:
   """'1 shard', '2 shards'."""
   return f'{count} {what}' if count == 1 else f'{count} {what}s'
@@ -160,7 +166,7 @@ class Report:
       f'{len(self.damaged)} damaged, {len(self.duplicated)} duplicated, '
       f'{len(self.outside)} outside the list',
       f'{self.ok} of {self.official} clips of the split are {what}: '
-      f'{self.coverage_percent:.2f} %',
+      + share(self.ok, self.official),
     ]
     if self.limit:
       lines.append(f'only the first {self.limit} clips were asked for')

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from vidmodels.data import datasets
-from vidmodels.data.report import percent
+from vidmodels.data.report import share
 from vidmodels.evaluate import measures
 from vidmodels.evaluate.averaging import Answers
 from vidmodels.evaluate.bootstrap import Bootstrap
@@ -197,7 +197,7 @@ def _notes(answers: Answers) -> list[str]:
   if about.expected and videos != about.expected:
     notes.append(
       f'{videos} of the {about.expected} clips of the official split were '
-      f'evaluated ({percent(videos, about.expected):g} %)'
+      f'evaluated ({share(videos, about.expected)})'
     )
   if about.lost:
     notes.append(f'{about.lost} videos were lost; see {about.split}.lost.txt')
