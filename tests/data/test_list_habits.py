@@ -6,6 +6,7 @@ import pytest
 from test_annotations import listed, pairs, touch
 
 from vidmodels.data.annotations import read_source
+from vidmodels.data.classes import ClassList
 from vidmodels.typing import InputError
 
 
@@ -172,3 +173,56 @@ def test_a_path_through_a_folder_above_is_the_file_it_leads_to(tmp_path):
   path.write_text('v/a.avi 0\nv/../v/a.avi 1\n')
   with pytest.raises(InputError, match='is the only file for'):
     read_source(path)
+
+
+# 'entrée', 'a jump' and 'école', with one letter for 'é' and with two.
+NFC = ('entr\u00e9e', 'a jump', '\u00e9cole, haute')
+NFD = ('entre\u0301e', 'a jump', 'e\u0301cole, haute')
+
+
+def test_class_names_that_look_the_same_are_one_class(tmp_path):
+  touch(tmp_path, '1.mp4')
+  said = [*NFD, *NFC]
+  path = tmp_path / 'list.txt'
+  path.write_text(''.join(f'{i}.mp4\t{name}\n' for i, name in enumerate(said)))
+  listing = read_source(path)
+  assert listing.classes.names == ('a jump', 'entr\u00e9e', '\u00e9cole, haute')
+  assert [row.labels for row in listing.rows] == [(1,), (0,), (2,)] * 2
+  assert listing.notes[0].startswith('2 class names come in two Unicode')
+  # Class lists of either spelling, which stay as they are.
+  for names in (NFC, NFD):
+    for labels in ('single', 'multi'):
+      listing = read_source(path, ClassList(names), labels=labels)
+      assert listing.classes.names == names
+      assert [row.labels for row in listing.rows] == [(0,), (1,), (2,)] * 2
+      assert listing.notes == ()
+  # What is in a list letter by letter goes before what looks so.
+  both = ClassList((*NFD, NFC[0], NFC[2]))
+  labels = [row.labels[0] for row in read_source(path, both).rows]
+  assert labels == [0, 1, 2, 3, 1, 4]
+  with pytest.raises(InputError, match='did you mean'):
+    listed(tmp_path, '1.mp4,entreee\n', ClassList(NFC))
+
+
+def test_numbered_names_are_one_class_in_two_spellings(tmp_path):
+  touch(tmp_path, '1.mp4')
+  path = tmp_path / 'list.json'
+  keys = ('file', 'label', 'label_idx')
+  clips = [('1.mp4', NFD[0], 0), ('2.mp4', 'run', 1), ('3.mp4', NFC[0], 0)]
+  clips = [dict(zip(keys, clip, strict=True)) for clip in clips]
+  path.write_text(json.dumps(clips))
+  listing = read_source(path)
+  assert listing.classes.names == (NFC[0], 'run')
+  assert [row.labels for row in listing.rows] == [(0,), (1,), (0,)]
+
+
+def test_class_folders_that_look_the_same_are_one_class(tmp_path):
+  touch(tmp_path, f'{NFD[0]}/1.mp4', f'{NFC[0]}/1.mp4', 'z/2.mp4')
+  listing = read_source(tmp_path)
+  assert listing.classes.names == (NFC[0], 'z')
+  assert sorted(row.labels for row in listing.rows) == [(0,), (0,), (1,)]
+  assert len({row.video for row in listing.rows}) == 3
+  assert listing.notes[0].startswith('1 class names come in two Unicode')
+  for name in (NFC[0], NFD[0]):
+    names = read_source(tmp_path, ClassList(('z', name))).classes.names
+    assert names == ('z', name)

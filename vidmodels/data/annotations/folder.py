@@ -3,6 +3,7 @@
 import pathlib
 
 from vidmodels.data.annotations.rows import VIDEO_SUFFIXES, Listing, Row, utf8
+from vidmodels.data.annotations.spelling import Spelt, nfc, spelt_twice
 from vidmodels.data.classes import ClassList
 from vidmodels.typing import InputError
 
@@ -31,20 +32,23 @@ def read(source: pathlib.Path, classes: ClassList | None) -> Listing:
       'the videos inside; sort them so, or give a list of `path label`'
     )
   if classes is None:
-    classes = ClassList.from_names([utf8(f.name) for f in folders])
-  rows = [row for path in folders for row in _class_rows(path, classes)]
+    names = [nfc(utf8(f.name)) for f in folders]
+    classes = ClassList.from_names(sorted({*names}))
+  known = Spelt(classes)
+  rows = [row for path in folders for row in _class_rows(path, known)]
   if not rows:
     raise InputError(
       f'the {len(folders)} class folders of {source} are empty; wanted videos '
       'in them; check the path'
     )
-  return Listing(rows=tuple(rows), classes=classes)
+  twice = spelt_twice(utf8(path.name) for path in folders)
+  return Listing(rows=tuple(rows), classes=classes, notes=tuple(twice))
 
 
-def _class_rows(folder: pathlib.Path, classes: ClassList) -> list[Row]:
+def _class_rows(folder: pathlib.Path, known: Spelt) -> list[Row]:
   name = utf8(folder.name)
   try:
-    label = classes.index(name)
+    label = known.label(name)
   except InputError as e:
     raise InputError(f'{folder}: {e}') from e
   rows = []

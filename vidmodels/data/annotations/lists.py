@@ -21,6 +21,7 @@ from vidmodels.data.annotations.files import is_image, video_of_frames
 from vidmodels.data.annotations.gather import same_files
 from vidmodels.data.annotations.looks import looks_like
 from vidmodels.data.annotations.rows import VIDEO_SUFFIXES, Listing, Row
+from vidmodels.data.annotations.spelling import Spelt, nfc, spelt_twice
 from vidmodels.data.annotations.tables import Entry
 from vidmodels.data.classes import ClassList
 from vidmodels.data.task import Task
@@ -55,9 +56,14 @@ def read(
     found, more = _one_label(source, unit, found, classes)
     notes += more
   else:
-    found = [_split_labels(entry, classes) for entry in found]
+    names = Spelt(classes) if classes else ()
+    found = [
+      _with(entry, (entry.joined,)) if entry.joined in names else entry
+      for entry in found
+    ]
   if classes is None:
     classes = _classes_of(source, found)
+    notes += spelt_twice({label for entry in found for label in entry.labels})
   rows, duplicates = _rows(source, unit, found, classes, root, task)
   if need_files:
     _check_files(source, rows, root)
@@ -80,7 +86,7 @@ def _rows(
   task: Task,
 ) -> tuple[list[Row], list[str]]:
   """A row a name, and the names that came again."""
-  known = {name: i for i, name in enumerate(classes.names)}
+  known = Spelt(classes)
   rows: dict[str, Row] = {}
   first, duplicates = {}, []
   for entry in found:
@@ -113,15 +119,12 @@ def _counts_from_one(found: Sequence[Entry]) -> list[str]:
 
 def _row(
   entry: Entry,
-  known: dict[str, int],
+  known: Spelt,
   classes: ClassList,
   root: pathlib.Path,
   task: Task,
 ) -> Row:
-  labels = tuple(
-    known[label] if label in known else classes.index(label)
-    for label in entry.labels
-  )
+  labels = tuple(map(known.label, entry.labels))
   task.check(labels, len(classes))
   if entry.index is not None and (entry.index,) != labels:
     raise InputError(
@@ -156,10 +159,9 @@ def _one_label(
   if _has_a_number_between(found, classes):
     kept = [_with(entry, entry.labels[-1:]) for entry in found]
     return kept, ['the middle one of three columns is no label: not read']
-  kept = []
+  kept, names = [], Spelt(classes) if classes else ()
   for entry in found:
-    known = classes is not None and entry.joined in classes.names
-    if known or len(entry.labels) == 1:
+    if entry.joined in names or len(entry.labels) == 1:
       kept.append(_with(entry, (entry.joined,)))
       continue
     came = f'{len(entry.labels)} labels ({entry.joined[:60]!r})'
@@ -199,25 +201,19 @@ def _number(label: str) -> int:
   return int(label) if _NUMBER.fullmatch(label) else -1
 
 
-def _split_labels(entry: Entry, classes: ClassList | None) -> Entry:
-  if classes is not None and entry.joined in classes.names:
-    return _with(entry, (entry.joined,))
-  return entry
-
-
 def _with(entry: Entry, labels: tuple[str, ...]) -> Entry:
   return dataclasses.replace(entry, labels=labels)
 
 
 def _classes_of(source: pathlib.Path, found: Sequence[Entry]) -> ClassList:
   """The classes that the labels name, or number, or both."""
-  labels = [label for entry in found for label in entry.labels]
+  labels = [nfc(label) for entry in found for label in entry.labels]
   if not labels:
     raise InputError(
       f'{source} has no label at all; wanted one; give the names with --classes'
     )
   numbered = {
-    entry.index: label for entry in found for label in entry.labels[:1]
+    entry.index: nfc(label) for entry in found for label in entry.labels[:1]
   }
   if None not in numbered:
     if sorted(numbered) != list(range(len(numbered))):
