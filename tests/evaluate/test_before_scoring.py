@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import json
+import pathlib
 
 import fake
 import numpy as np
@@ -243,3 +244,24 @@ def test_a_disk_without_room_for_the_scores(monkeypatch, refused, workdir):
   refused('--workdir', workdir, parts=['the scores take 0.00 MB', 'make some'])
   monkeypatch.setattr(places.shutil, 'disk_usage', lambda _: usage(0, 0, 0))
   places.room(workdir, 10**9)  # a file system that does not say
+
+
+def test_files_of_the_run_and_the_records_are_left_alone(refused, workdir):
+  records = pathlib.Path(trained.load(workdir).config.data.dir)
+  checkpoint = next((workdir / 'checkpoints').rglob('*metadata*'))
+  names = [workdir / 'config.json', checkpoint, workdir / 'checkpoints/c.csv']
+  names += [p for p in records.iterdir() if p.name.startswith('test')]
+  names += [records / 'classes.txt']
+  model = trained.load(workdir)
+  plan = run.plan(model, dir=records, split='test', views=model.config.views)
+  names += [workdir / f'evaluation/{plan.about.stem}.npz']
+  assert len(names) > 6
+  for name in names:
+    refused(
+      '--workdir', workdir, '--per-class', name,
+      parts=[f'{name} came as a file to write, and would replace'],
+    )  # fmt: skip
+  # A table of before may be written again, wherever it is.
+  (workdir / 'c.csv').write_text('before')
+  extras = Extras(per_class=str(workdir / 'c.csv'))
+  extras.check(plan.about, plan.videos, plan.inputs)

@@ -290,3 +290,51 @@ def test_a_disk_that_is_full_by_then(capsys, monkeypatch, tmp_path, evaluated):
   assert 'Errno' not in said.err
   assert [p.name for p in tmp_path.iterdir()] == ['c.csv']
   assert table.read_text() == 'before'
+
+
+@pytest.mark.parametrize('flag', ['--per-class', '--submission'])
+@pytest.mark.parametrize('suffix', ['.npz', '.json'])
+def test_nothing_is_written_over_what_is_read(
+  capsys, tmp_path, monkeypatch, flag, suffix
+):
+  dataset = datasets.find('epic100')
+  scored = scoring.scored(
+    np.zeros((1, len(dataset.classes()))), [(0, 97)], dataset.task,
+    classes=dataset.classes(), dataset='epic100',
+  )  # fmt: skip
+  scored.save(tmp_path / 's.npz')
+  (tmp_path / 's.json').write_text('{}')
+  (tmp_path / 'link.json').symlink_to(f's{suffix}')
+  before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+  monkeypatch.chdir(tmp_path)
+  for name in (f's{suffix}', f'{tmp_path}/./s{suffix}', 'link.json'):
+    if flag == '--submission' and name.endswith('.npz'):
+      continue  # the suffix is refused anyhow
+    argv = [flag, name, '--levels', '1,1,1'][: 2 if 'per' in flag else 4]
+    assert main(['evaluate', '--scores', 's.npz', *argv]) == 2
+    said = capsys.readouterr().err
+    assert f'{name} came as a file to write, and would replace ' in said
+    assert 'choose another name' in said
+  argv = ['--per-class', 'a.json', '--submission', './a.json']
+  argv += ['--levels', '1,1,1']
+  assert main(['evaluate', '--scores', 's.npz', *argv]) == 2
+  assert 'came as two files to write' in capsys.readouterr().err
+  assert before == {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
+
+def test_a_report_is_not_written_over_the_scores(capsys, tmp_path, evaluated):
+  """Scores under the very name that their report gets."""
+  scored = Scored.load(evaluated[0])
+  path = tmp_path / f'{scored.about.stem}.json'
+  scored.save(path)
+  before = path.read_bytes()
+  argv = ['evaluate', '--scores', str(path), '--out', str(tmp_path)]
+  assert main(argv) == 2
+  assert f'would replace {path}' in capsys.readouterr().err
+  assert path.read_bytes() == before
+  # Beside them, under the report's own name, it may be written again.
+  shutil.copy(evaluated[0], tmp_path / 's')
+  path.unlink()
+  for _ in range(2):
+    argv = ['evaluate', '--scores', str(tmp_path / 's')]
+    assert main([*argv, '--out', str(tmp_path)]) == 0

@@ -155,7 +155,8 @@ def run(args: argparse.Namespace) -> int:
   names = [one.file for one in members] if args.scores else args.workdir
   ensemble.check(members, names, shares)
   ensemble.check_distinct(members, names)
-  extras.check(members[0].about, members[0].videos)
+  inputs = [path for one in members for path in one.inputs]
+  extras.check(members[0].about, members[0].videos, inputs)
   if args.out is not None:
     places.folder(args.out)
   scored = members if args.scores else _score(members, args)
@@ -169,7 +170,8 @@ def run(args: argparse.Namespace) -> int:
   if len(scored) == 1 and not args.scores:
     found.write(pathlib.Path(scored[0].file).parent)
   elif args.out:
-    said.append(f'report: {found.write(pathlib.Path(args.out))}')
+    report = found.write(pathlib.Path(args.out), [one.file for one in scored])
+    said.append(f'report: {report}')
   if not args.json:
     said.append(f'scores of every view: {found.report.scores}')
   # What was measured is always said, beside the JSON too, and before anything

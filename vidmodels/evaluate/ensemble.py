@@ -7,6 +7,7 @@ classes, labels and videos. Videos are matched by name, not by place.
 import dataclasses
 import itertools
 import math
+import pathlib
 from collections.abc import Sequence
 from typing import Protocol, Self
 
@@ -27,6 +28,10 @@ class Member(Protocol):
   @property
   def videos(self) -> tuple[str, ...]:
     """Name of each."""
+
+  @property
+  def inputs(self) -> tuple[pathlib.Path, ...]:
+    """Files and folders that nothing may be written over."""
 
   def same_model(self, other: Self) -> bool:
     """Whether the other is this model again."""

@@ -5,7 +5,8 @@
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
 
 from vidmodels.evaluate import per_class, places, submission
 from vidmodels.evaluate.averaging import Answers
@@ -39,12 +40,18 @@ class Extras:
         'they are about; add --submission FILE or leave them out'
       )
 
-  def check(self, about: About, videos: Sequence[str]) -> None:
+  def check(
+    self,
+    about: About,
+    videos: Sequence[str],
+    inputs: Iterable[str | pathlib.Path] = (),
+  ) -> None:
     """Makes the files' folders.
 
     Args:
       about: of scores that need not be there yet.
       videos: name of each.
+      inputs: files and folders that nothing may be written over.
 
     Raises:
       InputError: if a file could not be written of such scores.
@@ -59,9 +66,10 @@ class Extras:
         format=self.format or '',
         levels=self.levels,
       )
-    for path in (self.per_class, self.submission):
-      if path is not None:
-        places.file(path)
+    wanted = [p for p in (self.per_class, self.submission) if p is not None]
+    places.spare(wanted, inputs)
+    for path in wanted:
+      places.file(path)
 
   def write(self, answers: Answers) -> Iterator[str]:
     """Writes file after file and says what each holds."""

@@ -6,6 +6,7 @@
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Iterable
 
 from vidmodels.data.tfrecord import check_place
 from vidmodels.typing import InputError
@@ -52,3 +53,34 @@ def file(path: str | pathlib.Path) -> pathlib.Path:
   folder(path.parent)
   check_place(path)
   return path
+
+
+def spare(
+  wanted: Iterable[str | pathlib.Path], inputs: Iterable[str | pathlib.Path]
+) -> None:
+  """Refuses to write over what is read, or two files over one another.
+
+  Args:
+    wanted: files to be written.
+    inputs: files that are to stay as they are, and folders of such.
+
+  Raises:
+    InputError: if a file to be written is, or lies in, one of the inputs.
+  """
+  kept = {pathlib.Path(path).resolve(): path for path in inputs}
+  new: set[pathlib.Path] = set()
+  for path in wanted:
+    place = pathlib.Path(path).resolve()
+    found = [kept[p] for p in (place, *place.parents) if p in kept]
+    if found:
+      raise InputError(
+        f'{path} came as a file to write, and would replace '
+        f'{"" if place in kept else "a part of "}{found[0]}, which this '
+        'evaluation reads or writes; wanted a file of its own; choose another '
+        'name'
+      )
+    if place in new:
+      raise InputError(
+        f'{path} came as two files to write; wanted a name for each'
+      )
+    new.add(place)

@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from vidmodels.data.tfrecord import write_atomically
@@ -31,14 +31,17 @@ class Result:
   report: Report
   answers: Answers
 
-  def write(self, folder: pathlib.Path) -> pathlib.Path:
+  def write(
+    self, folder: pathlib.Path, inputs: Iterable[str | pathlib.Path] = ()
+  ) -> pathlib.Path:
     """Writes the report as JSON; its name has all that changes the numbers.
 
     Args:
       folder: is made if it is not there.
+      inputs: files that nothing may be written over.
 
     Raises:
-      InputError: if nothing can be written there.
+      InputError: if nothing can be written there, or only over an input.
     """
     stem = self.answers.about.stem
     if self.report.members:
@@ -47,6 +50,7 @@ class Result:
       stem = f'{self.report.name}_ensemble_{digest[:8]}'
     text = json.dumps(self.report.as_json(), indent=1) + '\n'
     path = places.folder(folder) / f'{stem}.json'
+    places.spare([path], inputs)
     write_atomically(path, text.encode())
     return path
 

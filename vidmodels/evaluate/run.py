@@ -40,6 +40,23 @@ class Plan:
     """Name of each."""
     return tuple(self.records.video(i) for i in range(len(self.records)))
 
+  @property
+  def inputs(self) -> tuple[pathlib.Path, ...]:
+    """Files and folders to be left alone: the run's, the records', its own.
+
+    Tables and submissions of before may lie among them.
+    """
+    workdir = self.trained.workdir
+    there = [*workdir.glob('*'), *pathlib.Path(self.records.dir).glob('*')]
+    stem = workdir / 'evaluation' / self.about.stem
+    own = (
+      path
+      for path in there
+      if path.is_file() and path.suffix not in ('.csv', '.zip')
+    )
+    results = (pathlib.Path(f'{stem}{end}') for end in ('.npz', '.json'))
+    return (workdir / 'checkpoints', *results, *own)
+
   def same_model(self, other: Self) -> bool:
     """Whether two plans ask the same weights of the same run."""
     where = {p.trained.workdir.resolve() for p in (self, other)}

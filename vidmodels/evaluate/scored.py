@@ -177,6 +177,12 @@ class Scored:
   about: About
   file: str = ''
 
+  @property
+  def inputs(self) -> tuple[pathlib.Path, ...]:
+    """Files to be left alone: this one, and the report beside it."""
+    path = pathlib.Path(self.file)
+    return (path, path.with_suffix('.json')) if self.file else ()
+
   def same_model(self, other: Self) -> bool:
     """Whether the scores are of one model, as far as can be told.
 
