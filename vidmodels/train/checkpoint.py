@@ -6,6 +6,7 @@ classes, versions). Weights are items of their own, so that evaluation restores
 them alone. This is the only file that imports orbax.
 """
 
+import contextlib
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from vidmodels import config as cfg
+from vidmodels.train import saving
 from vidmodels.train.sharding import path_of
 from vidmodels.train.state import TrainState
 from vidmodels.typing import InputError
@@ -41,6 +43,7 @@ class Checkpoints:
       InputError: if it is only to be read and does not exist.
     """
     self.folder = pathlib.Path(workdir).absolute() / 'checkpoints'
+    self._saving = 0  # the newest step that `save` was given
     if options is None and not self.folder.is_dir():
       raise InputError(
         f'{self.folder} does not exist; give the --workdir of a training run'
@@ -92,16 +95,22 @@ class Checkpoints:
   def save(
     self, state: TrainState, *, step: int, data: Mapping, meta: Mapping
   ) -> None:
-    """Starts saving `state` as step `step`; `wait` finishes it."""
+    """Starts saving `state` as step `step`; `wait` finishes it.
+
+    Raises:
+      SaveError: if the one before did not reach the disk, or this one cannot.
+    """
     items = {k: v for k, v in _trees(state).items() if jax.tree.leaves(v)}
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        **{name: ocp.args.StandardSave(tree) for name, tree in items.items()},
-        data=ocp.args.JsonSave(dict(data)),
-        meta=ocp.args.JsonSave(dict(meta)),
-      ),
+    args = ocp.args.Composite(
+      **{name: ocp.args.StandardSave(tree) for name, tree in items.items()},
+      data=ocp.args.JsonSave(dict(data)),
+      meta=ocp.args.JsonSave(dict(meta)),
     )
+    with self._told():  # still of the step before
+      self._manager.wait_until_finished()
+    self._saving = step
+    with self._told():
+      self._manager.save(step, args=args)
 
   def save_weights(self, variables: Mapping, *, meta: Mapping) -> None:
     """Saves weights alone, as step 0 of a run that never was; waits."""
@@ -173,12 +182,27 @@ class Checkpoints:
     return self._manager.reached_preemption(step)
 
   def wait(self) -> None:
-    """Returns when everything that was saved is on disk."""
-    self._manager.wait_until_finished()
+    """Returns when everything that was saved is on disk, or is a SaveError."""
+    with self._told():
+      self._manager.wait_until_finished()
 
   def close(self) -> None:
     """Waits and lets go of the folder."""
-    self._manager.close()
+    with self._told():
+      self._manager.close()
+
+  def _told(self) -> contextlib.AbstractContextManager[None]:
+    """Makes one SaveError of what a full disk raises in orbax."""
+    what = f'checkpoint {self._saving} of {self.folder}'
+    return saving.told(what, self._whole)
+
+  def _whole(self) -> list[int]:
+    """The steps that are complete, by their folders' names.
+
+    The manager counts the one that is being saved too.
+    """
+    names = [path.name for path in self.folder.glob('*')]
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 class _Always(ocp.checkpoint_managers.SaveDecisionPolicy):

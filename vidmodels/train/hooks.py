@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from vidmodels.data.tfrecord import write_atomically
-from vidmodels.train import metrics
+from vidmodels.train import metrics, saving
 from vidmodels.typing import InputError
 
 
@@ -145,9 +145,14 @@ class StepLog:
       writer.flush()
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
-    """Sends numbers to all writers."""
-    for writer in self.writers:
-      writer.write_scalars(step, scalars)
+    """Sends numbers to all writers.
+
+    Raises:
+      SaveError: if the disk does not take them.
+    """
+    with saving.told(f'the metrics of step {step}', self.saved):
+      for writer in self.writers:
+        writer.write_scalars(step, scalars)
 
   def validate(
     self, step: int, validation: Callable[[], Mapping[str, float]]
