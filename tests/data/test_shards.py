@@ -311,6 +311,17 @@ with tfrecord.ShardWriter({str(tmp_path / 'a.tfrecord')!r}) as writer:
   assert not list(tmp_path.iterdir())
 
 
+def test_a_device_or_pipe_is_not_replaced_by_a_file(tmp_path):
+  pipe, link = tmp_path / 'pipe', tmp_path / 'link'
+  os.mkfifo(pipe)
+  link.symlink_to(pipe)
+  for path in (pipe, link):
+    with pytest.raises(InputError, match=f'{path} is a device or a pipe'):
+      tfrecord.write_atomically(path, b'data')
+  assert pipe.is_fifo()
+  assert link.is_symlink()
+
+
 def test_other_failures_of_a_write_keep_their_kind(tmp_path, monkeypatch):
   def denied(*_):
     raise PermissionError(errno.EACCES, 'no')

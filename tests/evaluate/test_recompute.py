@@ -338,3 +338,13 @@ def test_a_report_is_not_written_over_the_scores(capsys, tmp_path, evaluated):
   for _ in range(2):
     argv = ['evaluate', '--scores', str(tmp_path / 's')]
     assert main([*argv, '--out', str(tmp_path)]) == 0
+
+
+def test_a_pipe_is_no_place_for_a_table(capsys, tmp_path, evaluated):
+  os.mkfifo(tmp_path / 'pipe')
+  argv = ['evaluate', '--scores', str(evaluated[0]), '--per-class']
+  assert main([*argv, str(tmp_path / 'pipe')]) == 2
+  said = capsys.readouterr()
+  assert 'pipe is a device or a pipe; wanted the name of a file' in said.err
+  assert not said.out
+  assert (tmp_path / 'pipe').is_fifo()

@@ -36,6 +36,11 @@ def check_place(path: pathlib.Path) -> None:
   """Raises InputError unless a file may be written as `path`."""
   if path.is_dir():
     raise InputError(f'{path} is a folder; wanted the name of a file to write')
+  if path.exists() and not path.is_file():
+    # It would be replaced by a file: /dev/null itself, where root asks.
+    raise InputError(
+      f'{path} is a device or a pipe; wanted the name of a file to write'
+    )
   if not path.parent.is_dir():
     raise InputError(
       f'{path} cannot be written: {path.parent} is no folder; make it first'
