@@ -84,6 +84,7 @@ def test_a_table_of_two_columns_is_one_if_all_lines_fit(tmp_path):
     ('#made by hand\na.mp4 run\nb.mp4 walk\n', (1,)),
     ('a.mp4,run\nb.mp4,walk\n# of the lab, 1\n', (3,)),
     ('\n# by, hand\npath,label\na.mp4,run\nb.mp4,walk\n', (2,)),
+    ('# by hand\nlabel,path\nrun,a.mp4\nwalk,b.mp4\n', (1,)),
     ('# by hand\n\npath,label,end\na.mp4,run,\nb.mp4,walk,\n', (1,)),
   ],
 )
@@ -105,8 +106,11 @@ def test_what_begins_with_a_hash_may_be_a_path(tmp_path):
   text = '# 1.mp4 run\n#2 run\nclip run\n'
   rows, _ = listed(tmp_path, text)
   assert [row.video for row in rows] == ['# 1.mp4', '#2', 'clip']
-  rows, _ = listed(tmp_path, 'label,path\nrun,# 1.mp4\n# x,#2\n')
-  assert pairs(rows) == [('# 1.mp4', 1), ('#2', 0)]
+  path = tmp_path / 'list.csv'
+  path.write_text('label,path\nrun,# 1.mp4\n# x,#2\n')
+  listing = read_source(path)
+  assert pairs(listing.rows) == [('# 1.mp4', 1), ('#2', 0)]
+  assert listing.notes == ()
   with pytest.raises(InputError, match='is empty'):
     listed(tmp_path, '# nothing\n')
 
@@ -183,7 +187,7 @@ NFD = ('entre\u0301e', 'a jump', 'e\u0301cole, haute')
 def test_class_names_that_look_the_same_are_one_class(tmp_path):
   touch(tmp_path, '1.mp4')
   said = [*NFD, *NFC]
-  path = tmp_path / 'list.txt'
+  path = tmp_path / 'spelt.txt'
   path.write_text(''.join(f'{i}.mp4\t{name}\n' for i, name in enumerate(said)))
   listing = read_source(path)
   assert listing.classes.names == ('a jump', 'entr\u00e9e', '\u00e9cole, haute')
@@ -196,6 +200,10 @@ def test_class_names_that_look_the_same_are_one_class(tmp_path):
       assert listing.classes.names == names
       assert [row.labels for row in listing.rows] == [(0,), (1,), (2,)] * 2
       assert listing.notes == ()
+    rows, _ = listed(
+      tmp_path, f'1.mp4 {NFD[2]}\n2.mp4 {NFC[2]}\n', ClassList(names)
+    )
+    assert [row.labels for row in rows] == [(2,), (2,)]
   # What is in a list letter by letter goes before what looks so.
   both = ClassList((*NFD, NFC[0], NFC[2]))
   labels = [row.labels[0] for row in read_source(path, both).rows]
@@ -213,6 +221,7 @@ def test_numbered_names_are_one_class_in_two_spellings(tmp_path):
   path.write_text(json.dumps(clips))
   listing = read_source(path)
   assert listing.classes.names == (NFC[0], 'run')
+  assert len(listing.notes) == 1  # all keys are read
   assert [row.labels for row in listing.rows] == [(0,), (1,), (0,)]
 
 
