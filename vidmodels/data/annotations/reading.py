@@ -130,7 +130,7 @@ def read_csv(
     what: how to call it, as 'a Kinetics csv'.
     multiline: whether a quoted field may span lines.
     delimiter: between fields.
-    first: the line of the header; those above are passed over.
+    first: line of the header, at the least.
 
   Raises:
     InputError: if it is no such csv, or a row is not as long as the header: a
@@ -138,8 +138,8 @@ def read_csv(
   """
   text = read_text(path)
   # Not StringIO, which takes four bytes a letter.
-  lines = (match[0] for match in re.finditer(r'[^\n]*\n|[^\n]+', text))
-  lines = ('\n' if i < first else line for i, line in enumerate(lines, 1))
+  found = enumerate(re.finditer(r'[^\n]*\n|[^\n]+', text), 1)
+  lines = (match[0] if i >= first else '\n' for i, match in found)
   reader = csv.reader(lines, strict=True, delimiter=delimiter)
   header, last = None, 0
   try:
@@ -276,11 +276,9 @@ def _header(
   lacking = [column for column in columns if column not in header]
   if lacking:
     raise _not_it(path, f'{what}: no column {lacking[0]}', looks_like(text))
-  twice = [column for column in header if header.count(column) > 1]
+  twice = [c or '(no name)' for c in header if header.count(c) > 1]
   if twice:
-    raise InputError(
-      f'{path} has the column {twice[0] or "(no name)"} twice; wanted it once'
-    )
+    raise InputError(f'{path} has the column {twice[0]} twice; wanted it once')
   return header
 
 
