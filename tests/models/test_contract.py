@@ -187,12 +187,20 @@ def test_every_parameter_has_a_finite_gradient_that_is_not_zero(family):
 
 
 @every_family
-@pytest.mark.parametrize('switch', ['remat', 'scan'])
-def test_remat_and_scan_change_neither_answers_nor_gradients(family, switch):
-  if switch not in models.fields(family):
-    pytest.skip(f'{family} has no {switch}')
+@pytest.mark.parametrize(
+  'switches',
+  [
+    ('remat', 'scan'),
+    pytest.param(('remat',), marks=pytest.mark.slow),
+    pytest.param(('scan',), marks=pytest.mark.slow),
+  ],
+  ids='+'.join,
+)
+def test_remat_and_scan_change_neither_answers_nor_gradients(family, switches):
+  on = {switch: True for switch in switches if switch in models.fields(family)}
+  if not on:
+    pytest.skip(f'{family} has no {" and no ".join(switches)}')
   # Not bit for bit: XLA may fuse the blocks differently.
-  on = {switch: True}
   np.testing.assert_allclose(answer(family, **on), answer(family), atol=1e-5)
   plain, again = gradients(family), gradients(family, **on)
   assert set(plain) == set(again)
