@@ -233,6 +233,25 @@ def test_an_evaluation_in_python_tries_its_place_first(
     )  # fmt: skip
 
 
+def test_scores_of_another_model_are_not_written_over(
+  tmp_path_factory, tmp_path, workdir, capsys
+):
+  argv = ['evaluate', '--workdir', str(workdir), '--split', 'test']
+  argv += ['--out', str(tmp_path)]
+  assert main(argv) == main(argv) == 0  # its own are made anew
+  (scores,) = tmp_path.glob('*.npz')
+  before = scores.read_bytes()
+  config = trained.load(workdir).config
+  twin = tmp_path_factory.mktemp('twin')
+  loop.train(dataclasses.replace(config, seed=7), twin)
+  argv[2] = str(twin)
+  assert main(argv) == 2
+  assert 'holds the scores of another model' in capsys.readouterr().err
+  assert scores.read_bytes() == before
+  scores.write_bytes(b'PK damaged')
+  assert main(argv) == 0
+
+
 def test_a_place_is_made_and_left_empty(tmp_path):
   assert places.file(tmp_path / 'a' / 'b' / 'c.csv').name == 'c.csv'
   assert [p.name for p in tmp_path.rglob('*')] == ['a', 'b']

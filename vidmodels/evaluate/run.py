@@ -71,6 +71,7 @@ class Plan:
       InputError: if `out` cannot hold it, or a score is not finite.
     """
     path = places.folder(out) / f'{self.about.stem}.npz'
+    self._check_owner(path)
     views = self.about.temporal * self.about.spatial
     floats = len(self.records) * views * len(self.about.classes)
     places.room(path.parent, 4 * floats)
@@ -83,6 +84,18 @@ class Plan:
     scored.check()
     scored.save(path)
     return scored
+
+  def _check_owner(self, path: pathlib.Path) -> None:
+    """Refuses to write over another model's scores; its own are made anew."""
+    try:
+      before = Scored.load(path).about if path.exists() else self.about
+    except InputError:  # damaged: nobody's any more
+      return
+    if not self.about.same_weights(before):
+      raise InputError(
+        f'{path} holds the scores of another model, which these would take the '
+        'place of; wanted a folder a model; choose another one with --out'
+      )
 
 
 def plan(

@@ -7,7 +7,9 @@ videos over several views are `vidmodels evaluate`'s.
 import dataclasses
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vidmodels.data import clips, pipeline
 from vidmodels.data.shards import RecordSet
@@ -108,6 +110,9 @@ def clip_scores(
   )
   values = metrics.divide(pairs)
   if task.kind != 'single':
-    ranked = average_precision.mean_ap(found.logits_RK, found.label_Rx)
+    scores_BK = logits_BK
+    if task.kind == 'any':  # a clip may add a constant to all of its logits
+      scores_BK = jax.nn.softmax(logits_BK)
+    ranked = average_precision.mean_ap(np.asarray(scores_BK), found.label_Rx)
     values['map'] = ranked.value
   return {f'val_clip/{k}': v for k, v in values.items()}
