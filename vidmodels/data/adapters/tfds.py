@@ -230,7 +230,7 @@ def _features(tfds: Any, builder: Any) -> tuple[str, str, str | None]:
   features = builder.info.features
   videos, labels, rates = [], [], []
   kinds = tfds.features
-  for key, feature in dict(features).items():
+  for key, feature in sorted(dict(features).items()):
     inner = getattr(feature, 'feature', feature)
     if isinstance(feature, kinds.Video):
       videos.append(key)
