@@ -52,9 +52,8 @@ def prepare(
 
   A run that was killed continues where its finished shards end. A split that
   is complete is left alone, but its manifest takes what is new of the flip
-  policy and the subsets. A clip that gives no frame is counted, listed in
-  `<split>.lost.txt` and never replaced; `<split>.report.json` says how much of
-  the split is there.
+  policy and the subsets. A clip that gives no frame is listed in
+  `<split>.lost.txt` and never replaced; `<split>.report.json` counts them all.
 
   Args:
     source: a data set's name, a folder per class, a list, or `tfds:NAME`.
@@ -98,15 +97,28 @@ def prepare(
     else:
       run.blame()  # a run that crashed ended without doing so
       engine(run.left())
-  manifest = before or run.manifest()
-  manifest = _told(manifest, found.listing, flip)
+  manifest = _told(before or run.manifest(), found.listing, flip)
   report = report_of(found.listing, manifest, spec.limit, before)
-  report.save(report_path(out, spec.split))
-  if before is None:
+  _finish(out, manifest, report, max_lost=None if before else max_lost)
+  return manifest
+
+
+def _finish(
+  out: pathlib.Path,
+  manifest: Manifest,
+  report: Report,
+  *,
+  max_lost: float | None,
+) -> None:
+  """Writes what is said of a split; the manifest last, which makes it one.
+
+  The report is there even if too much was lost (None: not asked again).
+  """
+  report.save(report_path(out, manifest.split))
+  if max_lost is not None:
     _report_lost(out, manifest, max_lost)
   manifest.save(out)
-  unfinished.release(out, spec.split)
-  return manifest
+  unfinished.release(out, manifest.split)
 
 
 def check_options(
