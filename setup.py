@@ -10,40 +10,45 @@ VERSION = re.search(
   r"__version__ = '(.+)'", (HERE / 'vidmodels' / '__init__.py').read_text()
 ).group(1)
 
-# Floors are what the tests have run with; ceilings guard the 0.x releases.
-# OpenCV 4 was not tried: 5 is what refuses JPEGs that are cut short.
+# Floors are what the tests have run with. A ceiling stands where the next
+# breaking release is expected by that package's own habit: the next minor for
+# a 0.x that breaks there (flax, optax, orbax, grain, clu), one past the newest
+# that was run for JAX, the next major for the others. PyAV changes its
+# interface with every major: 19 gave side data another iteration order.
 CORE = [
-  'absl-py>=2.1',
-  'av>=18',
+  'absl-py>=2.1,<3',
+  'av>=18,<20',
   'clu>=0.0.12,<0.1',
-  'etils[epath]>=1.10',
   'flax>=0.12.8,<0.13',
-  'google-crc32c>=1.6',
+  'google-crc32c>=1.6,<2',
   'grain>=0.2.18,<0.3',
-  'jax>=0.10.2,<0.11',
+  'jax>=0.10.2,<0.13',
   'ml_collections>=1.1,<2',
-  'numpy>=2.0',
-  'opencv-python-headless>=5',
+  'numpy>=2.0,<3',
+  # OpenCV 4 was not tried: 5 is what refuses JPEGs that are cut short.
+  'opencv-python-headless>=5,<6',
   'optax>=0.2.8,<0.3',
   'orbax-checkpoint>=0.12.8,<0.13',
-  'protobuf>=6.31.1',
-  'rich>=13.7',
-  'safetensors>=0.6',
+  'protobuf>=6.31.1,<8',
+  'rich>=13.7,<16',
+  'safetensors>=0.6,<1',
 ]
 TF = [
   'tensorflow>=2.21,<2.22',
-  'tensorboard>=2.20',
-  'tensorflow-datasets>=4.9.10',
+  'tensorboard>=2.20,<3',
+  'tensorflow-datasets>=4.9.10,<5',
 ]
 # The CPU wheel: tests only read and write records and events with it.
 TEST = [
-  'psutil>=6',
-  'pytest>=8',
-  'pytest-xdist>=3.6',
-  'ruff>=0.14',
-  'tensorboard>=2.20',
+  'mypy>=2.4,<3',
+  'psutil>=6,<8',
+  'pytest>=8,<10',
+  'pytest-xdist>=3.6,<4',
+  # Each minor of ruff formats a little otherwise.
+  'ruff>=0.17,<0.18',
+  'tensorboard>=2.20,<3',
   'tensorflow-cpu>=2.21,<2.22; platform_machine == "x86_64"',
-  'tensorflow-datasets>=4.9.10',
+  'tensorflow-datasets>=4.9.10,<5',
 ]
 
 setuptools.setup(
@@ -65,13 +70,13 @@ setuptools.setup(
     'tf': TF,
     'test': TEST,
     # For `prepare --engine=beam`; each runner may want packages of its own.
-    'beam': ['apache-beam>=2.77'],
+    'beam': ['apache-beam>=2.77,<3'],
     # To write .pth; reading needs none.
-    'torch': ['torch>=2.6'],
+    'torch': ['torch>=2.6,<3'],
     # Needs git; not on PyPI, and its tokenizers want the other two.
     'dmvr': [
       'dmvr @ git+https://github.com/google-deepmind/dmvr.git',
-      'tensorflow-text>=2.21',
+      'tensorflow-text>=2.21,<2.22',
       'sentencepiece',
     ],
   },

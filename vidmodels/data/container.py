@@ -150,11 +150,12 @@ def start_time(container: Any, stream: Any) -> float | None:
 
 def display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
   """How coded (right, down) maps to shown: (right, down) = (ax+cy, bx+dy)."""
-  for data in frame.side_data:
-    if data.type == av.sidedata.sidedata.Type.DISPLAYMATRIX:
-      a, b, _, c, d = np.frombuffer(bytes(data), '<i4')[:5].tolist()
-      return a, b, c, d
-  return 1, 0, 0, 1
+  # By its key: iterating gives the data in PyAV 18 and the keys in 19.
+  data = frame.side_data.get(av.sidedata.sidedata.Type.DISPLAYMATRIX)
+  if data is None:
+    return 1, 0, 0, 1
+  a, b, _, c, d = np.frombuffer(bytes(data), '<i4')[:5].tolist()
+  return a, b, c, d
 
 
 def turned(
