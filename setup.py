@@ -64,7 +64,10 @@ setuptools.setup(
     'vidmodels.recipes',
   ],
   package_dir={'vidmodels.recipes': 'configs'},
-  package_data={'vidmodels.data': ['class_lists/*.txt']},
+  package_data={
+    'vidmodels': ['py.typed'],
+    'vidmodels.data.datasets': ['class_lists/*.txt'],
+  },
   install_requires=CORE,
   extras_require={
     'tf': TF,

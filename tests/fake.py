@@ -7,10 +7,10 @@ import av
 import cv2
 import numpy as np
 
-from vidmodels.data import records, shards
-from vidmodels.data.classes import ClassList
-from vidmodels.data.flip import FlipPolicy
-from vidmodels.data.task import SINGLE, Task
+from vidmodels.data.records import record_set, video_record
+from vidmodels.data.records.class_list import ClassList
+from vidmodels.data.records.flip_policy import FlipPolicy
+from vidmodels.data.records.task import SINGLE, Task
 
 CLASSES = ('red', 'green', 'blue')
 FREE = FlipPolicy(kind='free')
@@ -40,13 +40,13 @@ def write(
   class_list.save(folder / 'classes.txt')
   made = []
   for k in range(2):
-    path = folder / shards.shard_name(split, k, 2)
-    with shards.ShardWriter(path) as writer:
+    path = folder / record_set.shard_name(split, k, 2)
+    with record_set.ShardWriter(path) as writer:
       for i in range(k, videos, 2):
         own = (i % len(classes),) if labels is None else labels[i]
         writer.write(_record(i, frames, height, width, classes, own))
     made.append(
-      shards.Shard(
+      record_set.Shard(
         name=path.name,
         count=len(writer.offsets),
         bytes=writer.bytes,
@@ -55,7 +55,7 @@ def write(
         videos=tuple(_name(i, classes) for i in range(k, videos, 2)),
       )
     )
-  shards.Manifest(
+  record_set.Manifest(
     split=split,
     shards=tuple(made),
     classes_sha256=class_list.sha256,
@@ -85,8 +85,8 @@ def _record(i, frames, height, width, classes, labels) -> bytes:
     jpeg = cv2.imencode('.jpg', frame_HWC[..., ::-1])[1].tobytes()
     encoded.append(jpeg)
   times = np.arange(frames, dtype=np.int64) * 40_000
-  return records.encode(
-    records.Record(
+  return video_record.encode(
+    video_record.Record(
       frames=encoded,
       timestamps_us=times,
       fps=25.0,

@@ -182,9 +182,9 @@ def ucf101(folder: pathlib.Path, name: str) -> Made:
 
 def hmdb51(folder: pathlib.Path, name: str) -> Made:
   """A file a class; rows of 0 are nobody's; names that shells dislike."""
-  from vidmodels.data import datasets
+  from vidmodels.data.datasets import registry
 
-  classes = datasets.find('hmdb51').classes().names
+  classes = registry.find('hmdb51').classes().names
   rows = {
     'brush_hair': [
       ('a#1_brush_hair_u_nm_np1_ba_goo_0.avi', 1),
@@ -353,9 +353,9 @@ def activitynet(folder: pathlib.Path, name: str) -> Made:
 
 def datasets_names(name: str) -> tuple[str, ...]:
   """The class names of a data set."""
-  from vidmodels.data import datasets
+  from vidmodels.data.datasets import registry
 
-  return datasets.find(name).classes().names
+  return registry.find(name).classes().names
 
 
 def howto100m(folder: pathlib.Path, name: str) -> Made:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from vidmodels.config import Clip
-from vidmodels.data import clips
+from vidmodels.data.sampling import rules
 
 
 def stamps(n, fps=30.0):
@@ -13,7 +13,7 @@ def stamps(n, fps=30.0):
 def views(n, clip, count, fps=30.0):
   times = stamps(n, fps)
   return [
-    clips.view_indices(times, clip, k, count).tolist() for k in range(count)
+    rules.view_indices(times, clip, k, count).tolist() for k in range(count)
   ]
 
 
@@ -42,7 +42,7 @@ class Fixed:
 def drawn(n, clip, share, fps=30.0):
   """The frames of a draw, and the ranges drawn from, both ends included."""
   rng = Fixed(share)
-  index_T = clips.train_indices(stamps(n, fps), clip, rng)
+  index_T = rules.train_indices(stamps(n, fps), clip, rng)
   return index_T.tolist(), rng.ranges
 
 

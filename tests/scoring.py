@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from vidmodels.data.classes import ClassList
-from vidmodels.data.task import SINGLE, Task
+from vidmodels.data.records.class_list import ClassList
+from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.evaluate.averaging import Answers, answers
-from vidmodels.evaluate.scored import About, Scored
+from vidmodels.evaluate.score_file import About, Scored
 
 VERB_NOUN = Task(heads=(('verb', 3), ('noun', 4)))
 MULTI, ANY = Task('multi'), Task('any')

@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 
 from vidmodels.config import Augment, Clip, Data, Views
-from vidmodels.data import pipeline, records, shards
-from vidmodels.data.classes import ClassList
-from vidmodels.data.flip import FlipPolicy
+from vidmodels.data.records import record_set, video_record
+from vidmodels.data.records.class_list import ClassList
+from vidmodels.data.records.flip_policy import FlipPolicy
+from vidmodels.data.stream import batch_stream
 
 CLASSES = ClassList(('left', 'still', 'right'))
 SWAP = FlipPolicy('swap', (('left', 'right'),))
@@ -32,7 +33,7 @@ def jpeg(frame_HWC):
 
 
 def record(i, frames, height, width, label=None):
-  return records.Record(
+  return video_record.Record(
     frames=[jpeg(picture(t, height, width)) for t in range(frames)],
     timestamps_us=np.round(np.arange(frames) * 1e6 / 25).astype(np.int64),
     fps=25,
@@ -49,12 +50,12 @@ def write(folder, items, flip=SWAP, split='train'):
   CLASSES.save(folder / 'classes.txt')
   written, half = [], (len(items) + 1) // 2
   for k, part in enumerate((items[:half], items[half:])):
-    name = shards.shard_name(split, k, 2)
-    with shards.ShardWriter(folder / name) as writer:
+    name = record_set.shard_name(split, k, 2)
+    with record_set.ShardWriter(folder / name) as writer:
       for item in part:
-        writer.write(records.encode(item))
+        writer.write(video_record.encode(item))
     written.append(
-      shards.Shard(
+      record_set.Shard(
         name=name,
         count=len(part),
         bytes=writer.bytes,
@@ -63,14 +64,14 @@ def write(folder, items, flip=SWAP, split='train'):
         videos=tuple(item.video for item in part),
       )
     )
-  shards.Manifest(
+  record_set.Manifest(
     split=split,
     shards=tuple(written),
     classes_sha256=CLASSES.sha256,
     flip=flip,
     listed=len(items),
   ).save(folder)
-  return shards.RecordSet.open(folder, split)
+  return record_set.RecordSet.open(folder, split)
 
 
 def train(videos, rows=range(BATCH), start=0, steps=6, **fields):
@@ -81,7 +82,7 @@ def train(videos, rows=range(BATCH), start=0, steps=6, **fields):
     'batch': BATCH,
     'seed': 3,
   }
-  return pipeline.train_batches(
+  return batch_stream.train_batches(
     videos, rows=rows, start_step=start, steps=steps, **(given | fields)
   )
 
@@ -90,4 +91,4 @@ def evaluate(videos, rows=None, **fields):
   views = fields.pop('views', Views(temporal=2, spatial=3, batch=8))
   rows = range(views.batch) if rows is None else rows
   given = {'clip': CLIP, 'data': Data(threads=2)} | fields
-  return pipeline.eval_batches(videos, views=views, rows=rows, **given)
+  return batch_stream.eval_batches(videos, views=views, rows=rows, **given)

@@ -8,7 +8,7 @@ import pytest
 
 from vidmodels import config as cfg
 from vidmodels.cli import recipe
-from vidmodels.data import datasets
+from vidmodels.data.datasets import registry
 from vidmodels.typing import InputError
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden_configs'
@@ -99,6 +99,6 @@ def test_recipes_name_data_sets_and_splits_that_prepare_knows():
       folder, _, dataset = data.dir.partition('/')
       if folder == 'records':
         asked.add(dataset)
-        assert {data.train, data.test} <= set(datasets.find(dataset).splits)
-  assert asked <= set(datasets.every())  # names, not aliases
+        assert {data.train, data.test} <= set(registry.find(dataset).splits)
+  assert asked <= set(registry.every())  # names, not aliases
   assert {'epic100', 'charades', 'howto100m', 'activitynet'} <= asked

@@ -14,8 +14,8 @@ import pytest
 import sixth
 
 from vidmodels import cli
-from vidmodels.data import datasets
-from vidmodels.data.shards import RecordSet
+from vidmodels.data.datasets import registry
+from vidmodels.data.records.record_set import RecordSet
 
 
 def run(*words, code=0) -> None:
@@ -37,14 +37,14 @@ def prepared(request, tmp_path):
 
 
 def test_every_data_set_has_files_to_test_with():
-  assert set(official.MAKERS) == set(datasets.every())
+  assert set(official.MAKERS) == set(registry.every())
 
 
 def test_official_files_become_a_model_and_its_accuracy(
   prepared, monkeypatch, capsys
 ):
   name, made, folder = prepared
-  dataset = datasets.find(name)
+  dataset = registry.find(name)
   trained_on, tested_on = made.splits
   records = RecordSet.open(folder / 'records', tested_on)
   assert len(RecordSet.open(folder / 'records', trained_on)) == official.TRAIN

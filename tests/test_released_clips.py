@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vidmodels.cli import recipe
-from vidmodels.data import clips, views
+from vidmodels.data.sampling import rules, views
 
 PYSLOWFAST, MMACTION = ('ceil', 'floor'), ('floor', 'round')
 # Recipe: rule, frames, stride, rate, views, centre and long side.
@@ -59,7 +59,7 @@ def test_the_views_of_a_recipe_differ_on_a_video_of_usual_length(name):
   found = set()
   for number in range(views.count(config.views)):
     when, where = views.split(number, config.views)
-    frames = clips.view_indices(
+    frames = rules.view_indices(
       times_n, config.clip, when, config.views.temporal
     )
     crop = views.crop_of(
@@ -74,5 +74,5 @@ def test_c_vidtr_sees_a_video_in_one_pass_if_asked():
   flags = [f'--config.{change}' for change in (*changes, 'clip.frames=16')]
   config = recipe.load('vidtr:compact-s', flags)
   times_n = np.arange(160) * 40_000
-  index_T = clips.view_indices(times_n, config.clip, 0, 1)
+  index_T = rules.view_indices(times_n, config.clip, 0, 1)
   assert index_T.tolist() == list(range(5, 160, 10))

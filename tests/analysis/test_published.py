@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from vidmodels.analysis import cost, published, table
+from vidmodels.analysis import model_cost, published, table
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 ROWS = {
@@ -37,7 +37,7 @@ def test_counts_are_the_printed_figures_or_the_row_says_why_not(name):
 @every_row
 def test_counts_are_those_of_the_authors_code(name):
   _, row = ROWS[name]
-  counts = [cost.count(part) for part in row.parts]
+  counts = [model_cost.count(part) for part in row.parts]
   if row.reference_params is not None:
     params = sum(c.total_params(row.params_without) for c in counts)
     assert params == row.reference_params
@@ -48,7 +48,7 @@ def test_counts_are_those_of_the_authors_code(name):
 
 def test_regular_expressions_of_the_rows_leave_something_out():
   for name, (_, row) in ROWS.items():
-    counts = [cost.count(part) for part in row.parts]
+    counts = [model_cost.count(part) for part in row.parts]
     for regex, total in (
       (row.params_without, 'total_params'),
       (row.macs_without, 'total_macs'),

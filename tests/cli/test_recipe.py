@@ -104,12 +104,12 @@ def test_paths_that_cannot_be_written_are_wrong_input(capsys, tmp_path):
 def test_what_nobody_expected_is_still_one_json_document(
   capsys, tmp_path, monkeypatch
 ):
-  from vidmodels.data import inspect
+  from vidmodels.data.records import inspect_records
 
   def broken(*args):
     raise RuntimeError('our fault')
 
-  monkeypatch.setattr(inspect, 'summary', broken)
+  monkeypatch.setattr(inspect_records, 'summary', broken)
   assert main(['inspect', str(tmp_path), '--json']) == 1
   streams = capsys.readouterr()
   assert 'our fault' in json.loads(streams.out)['error']

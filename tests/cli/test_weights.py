@@ -11,11 +11,11 @@ import pytest
 
 from vidmodels import models
 from vidmodels.cli import main, recipe
-from vidmodels.data.task import SINGLE, Task
-from vidmodels.train import loop, trained
+from vidmodels.data.records.task import SINGLE, Task
+from vidmodels.train import loop, restore
 from vidmodels.train.checkpoint import Checkpoints
-from vidmodels.weights import exporting
-from vidmodels.weights.read import open_file
+from vidmodels.weights import export
+from vidmodels.weights.formats.open_file import open_file
 
 CLASSES = tuple(f'kind {k}' for k in range(3))
 FIELDS = {'width': 16, 'layers': 2, 'heads': 2, 'patch': 8}
@@ -34,21 +34,21 @@ def state(family: str, classes: int, frames: int, **more) -> dict:
   variables = jax.jit(model.init)(jax.random.key(2), video)
   rng = np.random.default_rng(1)
   draw = lambda x: np.float32(0.1 * rng.normal(size=x.shape))
-  return exporting.state_of(family, model, jax.tree.map(draw, variables))[1]
+  return export.state_of(family, model, jax.tree.map(draw, variables))[1]
 
 
 @pytest.fixture(scope='module')
 def release(tmp_path_factory):
   """A video model's file."""
   path = tmp_path_factory.mktemp('release') / 'video.npz'
-  return exporting.write(path, state('timesformer', 3, 4), to='npz')
+  return export.write(path, state('timesformer', 3, 4), to='npz')
 
 
 @pytest.fixture(scope='module')
 def image(tmp_path_factory):
   """An image model's file."""
   path = tmp_path_factory.mktemp('image') / 'image.safetensors'
-  return exporting.write(path, state('vit', 10, 1), to='safetensors')
+  return export.write(path, state('vit', 10, 1), to='safetensors')
 
 
 @pytest.fixture(scope='module')
@@ -91,12 +91,12 @@ def test_a_release_becomes_a_folder_that_evaluates_and_goes_back(
     capsys, 'import', release, *config, '--out', out, '--classes', names
   )
   assert said['dropped'] == said['random'] == said['changed'] == {}
-  model = trained.load(out)
+  model = restore.load(out)
   assert (model.step, model.classes.names) == (0, CLASSES)
   assert model.task == SINGLE
   more = ['--classes', names, '--labels', 'multi']
   run(capsys, 'import', release, *config, '--out', tmp_path / 'multi', *more)
-  assert trained.load(tmp_path / 'multi').task == Task('multi')
+  assert restore.load(tmp_path / 'multi').task == Task('multi')
   more[-1] = 'verb=1,noun=9'
   argv = ['import', release, *config, '--out', tmp_path / 'no', *more]
   assert main(['weights', *map(str, argv)]) == 2
@@ -146,14 +146,14 @@ def test_unnamed_classes_are_not_taken_for_those_of_records(
 ):
   out = tmp_path / 'imported'
   run(capsys, 'import', release, '--config=timesformer', *FLAGS, '--out', out)
-  assert trained.load(out).classes.names == ('class 0', 'class 1', 'class 2')
+  assert restore.load(out).classes.names == ('class 0', 'class 1', 'class 2')
   argv = ['evaluate', '--workdir', str(out), '--data', str(records)]
   assert main([*argv, '--split', 'test']) == 2
   assert "'class 0'" in capsys.readouterr().err
 
 
 def test_what_the_hub_says_of_a_file_travels_along(capsys, tmp_path):
-  path = exporting.write(
+  path = export.write(
     tmp_path / 'model.safetensors',
     hub_state(),
     to='safetensors',
@@ -165,7 +165,7 @@ def test_what_the_hub_says_of_a_file_travels_along(capsys, tmp_path):
   out = tmp_path / 'out'
   said = run(capsys, 'import', path, '--config=vit', '--out', out, *flags)
   assert any('epsilon 1e-12' in note for note in said['notes'])
-  assert trained.load(out).classes.names == CLASSES
+  assert restore.load(out).classes.names == CLASSES
   with contextlib.closing(Checkpoints(out)) as saved:
     source = saved.read_json(0, 'meta')['source']
   assert source['classes'] == list(CLASSES)
@@ -179,7 +179,7 @@ def hub_state() -> dict:
   """An image ViT under the hub's names."""
   model = models.build('vit', classes=3, **FIELDS)
   variables = model.init(jax.random.key(2), np.zeros((1, 1, 16, 16, 3)))
-  return exporting.state_of('vit', model, variables, name='hf')[1]
+  return export.state_of('vit', model, variables, name='hf')[1]
 
 
 def test_training_starts_from_an_image_file_and_resumes_without_it(
@@ -200,11 +200,11 @@ def test_training_starts_from_an_image_file_and_resumes_without_it(
   assert 'random head/kernel' in text
   assert 'dropped head.weight' in text
   assert 'the file was trained with mean' not in text  # timm's say nothing
-  model = trained.load(workdir, weights='params')
+  model = restore.load(workdir, weights='params')
   source = open_file(image).tensors['blocks.1.mlp.fc1.weight']
   kernel = np.asarray(model.params['block_1']['mlp']['up']['kernel'])
   np.testing.assert_allclose(kernel, source.T, atol=1e-6)
-  averaged = trained.load(workdir, weights='ema')
+  averaged = restore.load(workdir, weights='ema')
   kernel = np.asarray(averaged.params['block_1']['mlp']['up']['kernel'])
   np.testing.assert_allclose(kernel, source.T, atol=1e-6)
   # What it began with is known, and the file is not needed any more.
@@ -268,7 +268,7 @@ def test_inspect_shows_the_tensors_of_a_file_that_it_cannot_place(
   arrays = {k: v.copy() for k, v in open_file(release).tensors.items()}
   key = next(k for k in arrays if k.endswith('pos_embed'))
   arrays[key] = np.concatenate([arrays[key]] * 2, axis=1)[:, :7]
-  path = exporting.write(tmp_path / 'oblong.npz', arrays, to='npz')
+  path = export.write(tmp_path / 'oblong.npz', arrays, to='npz')
   found = run(capsys, 'inspect', path)
   assert found['likely'] == []
   assert 'no square' in found['unreadable'][0]
@@ -282,7 +282,7 @@ def test_diff_names_what_differs(capsys, tmp_path, release):
   key = next(k for k in changed if k.endswith('norm.bias'))
   changed[key][0] += 0.5
   del changed[next(k for k in changed if k.endswith('head.bias'))]
-  path = exporting.write(tmp_path / 'b.npz', changed, to='npz')
+  path = export.write(tmp_path / 'b.npz', changed, to='npz')
   found = run(capsys, 'diff', release, path)
   kinds = {row['kind'] for row in found['different']}
   assert kinds == {'values', 'only in A'}
@@ -305,7 +305,7 @@ def test_diff_of_a_folder_and_a_file_names_what_differs_by_the_file_s_keys(
   changed[short] = changed[short].astype(np.float16).astype(np.float32)
   changed[short] = changed[short].astype(np.float16)
   changed['model.blocks.1.temporal_fc.bias'] = np.zeros(7, np.float32)
-  path = exporting.write(tmp_path / 'b.npz', changed, to='npz')
+  path = export.write(tmp_path / 'b.npz', changed, to='npz')
   rows = run(capsys, 'diff', out, path, '--tolerance=1e-3')['different']
   found = {row['key']: row for row in rows}
   assert {key: row['kind'] for key, row in found.items()} == {
@@ -323,6 +323,6 @@ def test_diff_of_a_folder_and_a_file_names_what_differs_by_the_file_s_keys(
   assert f'{short}: dtype float16 and float32' in said
   assert '[7] and [16], float32' in said
   assert '3 tensors differ (1 of them in dtype alone)' in said
-  other = exporting.write(tmp_path / 'hub.npz', hub_state(), to='npz')
+  other = export.write(tmp_path / 'hub.npz', hub_state(), to='npz')
   assert main(['weights', 'diff', str(out), str(other)]) == 2
   assert 'vit and the folder holds timesformer' in capsys.readouterr().err

@@ -8,7 +8,7 @@ import pytest
 from test_weights import FLAGS, state
 
 from vidmodels.cli import main
-from vidmodels.weights import exporting
+from vidmodels.weights import export
 
 
 @pytest.fixture(scope='module')
@@ -17,7 +17,7 @@ def release():
 
 
 def write(path: pathlib.Path, tensors) -> str:
-  return str(exporting.write(path, tensors, to='npz'))
+  return str(export.write(path, tensors, to='npz'))
 
 
 def refused(capsys, tmp_path, path: str, *more: str) -> str:
@@ -90,7 +90,7 @@ def test_a_config_beside_a_file_that_is_none_is_named(capsys, tmp_path, config):
 
 
 def test_classes_of_one_name_are_told_apart_by_their_numbers(tmp_path):
-  from vidmodels.weights import hub
+  from vidmodels.weights.formats import hub_config
 
   names = {'0': 'crane', '1': 'kite', '2': 'crane'}
   for config in (
@@ -98,7 +98,7 @@ def test_classes_of_one_name_are_told_apart_by_their_numbers(tmp_path):
     {'architecture': 'vit_base', 'label_names': list(names.values())},
   ):
     (tmp_path / 'config.json').write_text(json.dumps(config))
-    labels = hub.beside(tmp_path / 'w.bin').labels
+    labels = hub_config.beside(tmp_path / 'w.bin').labels
     assert labels == ('crane (0)', 'kite', 'crane (2)')
 
 

@@ -8,7 +8,7 @@ import pytest
 import tiny
 
 from vidmodels.cli import main
-from vidmodels.data.shards import RecordSet
+from vidmodels.data.records.record_set import RecordSet
 from vidmodels.train import loop
 
 

@@ -5,7 +5,7 @@ import pytest
 import scoring
 
 from vidmodels import config as cfg
-from vidmodels.data import clips, views
+from vidmodels.data.sampling import rules, views
 from vidmodels.evaluate import averaging
 from vidmodels.typing import InputError
 
@@ -94,8 +94,8 @@ def test_where_gaps_divide_the_frames_are_those_of_fewer_dense_views(
     times = np.arange(n) * 40_000
     for j, view in enumerate(averaging.chosen(count, wanted)):
       np.testing.assert_array_equal(
-        clips.view_indices(times, clip, view, count),
-        clips.view_indices(times, clip, j, wanted),
+        rules.view_indices(times, clip, view, count),
+        rules.view_indices(times, clip, j, wanted),
       )
 
 

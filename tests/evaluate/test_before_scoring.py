@@ -11,12 +11,13 @@ import pytest
 import scoring
 import tiny
 
+from vidmodels import files
 from vidmodels.cli import main
-from vidmodels.data import datasets
-from vidmodels.data.manifest import Manifest
-from vidmodels.evaluate import per_class, places, run
-from vidmodels.evaluate.extras import Extras
-from vidmodels.train import loop, trained
+from vidmodels.data.datasets import registry
+from vidmodels.data.records.manifest import Manifest
+from vidmodels.evaluate import per_class, score_split
+from vidmodels.evaluate.side_files import Extras
+from vidmodels.train import loop, restore
 from vidmodels.typing import InputError
 
 
@@ -53,7 +54,7 @@ def other(tmp_path_factory):
 def refused(monkeypatch, capsys):
   """Runs a command that must say all parts without having asked a model."""
   asked = []
-  monkeypatch.setattr(run, 'score', lambda *_, **__: asked.append(1))
+  monkeypatch.setattr(score_split, 'score', lambda *_, **__: asked.append(1))
 
   def say(*argv_and_parts, parts):
     argv = ['evaluate', *map(str, argv_and_parts)]
@@ -106,7 +107,7 @@ def test_models_that_do_not_belong_together(refused, workdir, other):
     '--workdir', workdir, other,
     parts=['disagree about classes', "class 1 is 'green' here and 'blue'"],
   )  # fmt: skip
-  records = trained.load(other).config.data.dir
+  records = restore.load(other).config.data.dir
   refused(
     '--workdir', other, workdir, '--data', records,
     parts=['the checkpoint and', "class 1 is 'green' here and 'blue'"],
@@ -128,7 +129,7 @@ def test_videos_that_one_model_would_lack(
   monkeypatch, refused, workdir, tmp_path
 ):
   """The recipes name splits of their own."""
-  load = trained.load
+  load = restore.load
 
   def of_more(folder, **options):
     model = load(workdir, **options)
@@ -137,7 +138,7 @@ def test_videos_that_one_model_would_lack(
       model, config=dataclasses.replace(model.config, data=data)
     )
 
-  monkeypatch.setattr(trained, 'load', of_more)
+  monkeypatch.setattr(restore, 'load', of_more)
   refused(
     '--workdir', 'test', 'more',
     parts=['more lacks 0 and has 1 other than the 4 videos of test'],
@@ -148,14 +149,14 @@ def test_videos_that_one_model_would_lack(
 def test_a_place_of_the_second_model_is_tried_before_the_first_is_asked(
   monkeypatch, refused, workdir, other, tmp_path
 ):
-  records = trained.load(workdir).config.data.dir
-  load = trained.load
+  records = restore.load(workdir).config.data.dir
+  load = restore.load
 
   def elsewhere(folder, **options):
     model = load(workdir, **options)
     return dataclasses.replace(model, workdir=tmp_path / folder)
 
-  monkeypatch.setattr(trained, 'load', elsewhere)
+  monkeypatch.setattr(restore, 'load', elsewhere)
   (tmp_path / 'b').mkdir()
   (tmp_path / 'b' / 'evaluation').write_text('mine')
   refused(
@@ -177,7 +178,7 @@ def test_a_place_of_the_second_model_is_tried_before_the_first_is_asked(
 def test_a_submission_is_checked_without_scores(
   tmp_path, official, name, levels, match
 ):
-  dataset = datasets.find(official)
+  dataset = registry.find(official)
   classes = dataset.classes()
   about = scoring.scored(
     np.zeros((1, len(classes))), [()], dataset.task,
@@ -223,11 +224,13 @@ def test_the_number_is_safe_when_a_file_beside_it_fails(
 def test_an_evaluation_in_python_tries_its_place_first(
   monkeypatch, tmp_path, workdir
 ):
-  monkeypatch.setattr(run, 'score', lambda *_, **__: pytest.fail('asked'))
+  monkeypatch.setattr(
+    score_split, 'score', lambda *_, **__: pytest.fail('asked')
+  )
   (tmp_path / 'taken').write_text('mine')
-  model = trained.load(workdir)
+  model = restore.load(workdir)
   with pytest.raises(InputError, match='taken came as the folder'):
-    run.evaluate(
+    score_split.evaluate(
       model, dir=model.config.data.dir, split='test',
       views=model.config.views, out=tmp_path / 'taken',
     )  # fmt: skip
@@ -241,7 +244,7 @@ def test_scores_of_another_model_are_not_written_over(
   assert main(argv) == main(argv) == 0  # its own are made anew
   (scores,) = tmp_path.glob('*.npz')
   before = scores.read_bytes()
-  config = trained.load(workdir).config
+  config = restore.load(workdir).config
   twin = tmp_path_factory.mktemp('twin')
   loop.train(dataclasses.replace(config, seed=7), twin)
   argv[2] = str(twin)
@@ -253,26 +256,28 @@ def test_scores_of_another_model_are_not_written_over(
 
 
 def test_a_place_is_made_and_left_empty(tmp_path):
-  assert places.file(tmp_path / 'a' / 'b' / 'c.csv').name == 'c.csv'
+  assert files.output_file(tmp_path / 'a' / 'b' / 'c.csv').name == 'c.csv'
   assert [p.name for p in tmp_path.rglob('*')] == ['a', 'b']
 
 
 def test_a_disk_without_room_for_the_scores(monkeypatch, refused, workdir):
   usage = collections.namedtuple('Usage', 'total used free')
-  monkeypatch.setattr(places.shutil, 'disk_usage', lambda _: usage(9, 9, 0))
+  monkeypatch.setattr(files.shutil, 'disk_usage', lambda _: usage(9, 9, 0))
   refused('--workdir', workdir, parts=['the scores take 0.00 MB', 'make some'])
-  monkeypatch.setattr(places.shutil, 'disk_usage', lambda _: usage(0, 0, 0))
-  places.room(workdir, 10**9)  # a file system that does not say
+  monkeypatch.setattr(files.shutil, 'disk_usage', lambda _: usage(0, 0, 0))
+  files.check_disk_space(workdir, 10**9)  # a file system that does not say
 
 
 def test_files_of_the_run_and_the_records_are_left_alone(refused, workdir):
-  records = pathlib.Path(trained.load(workdir).config.data.dir)
+  records = pathlib.Path(restore.load(workdir).config.data.dir)
   checkpoint = next((workdir / 'checkpoints').rglob('*metadata*'))
   names = [workdir / 'config.json', checkpoint, workdir / 'checkpoints/c.csv']
   names += [p for p in records.iterdir() if p.name.startswith('test')]
   names += [records / 'classes.txt']
-  model = trained.load(workdir)
-  plan = run.plan(model, dir=records, split='test', views=model.config.views)
+  model = restore.load(workdir)
+  plan = score_split.plan(
+    model, dir=records, split='test', views=model.config.views
+  )
   names += [workdir / f'evaluation/{plan.about.stem}.npz']
   assert len(names) > 6
   for name in names:

@@ -7,8 +7,8 @@ import pytest
 import scoring
 from scoring import ANY, MULTI, VERB_NOUN
 
-from vidmodels.data.classes import ClassList
-from vidmodels.data.task import SINGLE
+from vidmodels.data.records.class_list import ClassList
+from vidmodels.data.records.task import SINGLE
 from vidmodels.evaluate import averaging, ensemble, per_class, results
 from vidmodels.evaluate.bootstrap import Bootstrap
 from vidmodels.typing import InputError

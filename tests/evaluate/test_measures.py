@@ -10,7 +10,7 @@ import pytest
 import scoring
 from scoring import ANY, MULTI, VERB_NOUN
 
-from vidmodels.data.task import SINGLE, Task
+from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.evaluate import averaging, measures, ranks
 from vidmodels.train import average_precision, metrics
 

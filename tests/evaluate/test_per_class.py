@@ -7,7 +7,7 @@ import pytest
 import scoring
 from scoring import MULTI, VERB_NOUN
 
-from vidmodels.data.classes import ClassList
+from vidmodels.data.records.class_list import ClassList
 from vidmodels.evaluate import averaging, measures, per_class
 from vidmodels.typing import InputError
 

@@ -18,13 +18,14 @@ import pytest
 import scoring
 import tiny
 
+from vidmodels import files
 from vidmodels.cli import main
-from vidmodels.data import datasets, tfrecord
-from vidmodels.data.manifest import Manifest
-from vidmodels.data.task import Task
-from vidmodels.evaluate import averaging, run
-from vidmodels.evaluate.scored import Scored
-from vidmodels.train import loop, trained
+from vidmodels.data.datasets import registry
+from vidmodels.data.records.manifest import Manifest
+from vidmodels.data.records.task import Task
+from vidmodels.evaluate import averaging, score_split
+from vidmodels.evaluate.score_file import Scored
+from vidmodels.train import loop, restore
 from vidmodels.typing import InputError
 
 
@@ -198,7 +199,7 @@ def test_the_commands_of_the_page_work(
   for name, official, videos in (
     ('ssv2', 'ssv2', ('1', '2')), ('epic', 'epic100', ('P01_101_0', 'P02_1_7'))
   ):  # fmt: skip
-    dataset = datasets.find(official)
+    dataset = registry.find(official)
     scored = scoring.scored(
       np.random.default_rng(0).normal(size=(2, 3, len(dataset.classes()))),
       [()] * 2, dataset.task, classes=dataset.classes(), temporal=1, spatial=3,
@@ -227,7 +228,7 @@ def changed(records, split, **changes):
 
 
 def evaluate(model, folder, out, **views):
-  return run.evaluate(
+  return score_split.evaluate(
     model, dir=folder, split='test', out=out,
     views=tiny.views(model.config, temporal=1, spatial=1, **views),
   )  # fmt: skip
@@ -236,9 +237,9 @@ def evaluate(model, folder, out, **views):
 def test_an_average_that_the_labels_do_not_have_is_told_before_the_work(
   tmp_path, records, workdirs
 ):
-  model = trained.load(workdirs[0])
+  model = restore.load(workdirs[0])
   with pytest.raises(InputError, match='max came for single labels'):
-    run.evaluate(
+    score_split.evaluate(
       model, dir=records, split='test', out=tmp_path / 'out',
       views=tiny.views(model.config, average='max'),
       progress=lambda *_: pytest.fail('it was worked'),
@@ -251,7 +252,7 @@ def test_a_split_without_labels_is_scored_and_not_measured(
 ):
   folder = fake.write(tmp_path / 'records', 'test', videos=3)
   changed(folder, 'test', labelled=False, expected=9)
-  report = evaluate(trained.load(workdirs[0]), folder, tmp_path / 'out')
+  report = evaluate(restore.load(workdirs[0]), folder, tmp_path / 'out')
   assert report.metrics == {}
   assert '3 of the 9 clips of the official split' in report.notes[0]
   assert Scored.load(report.scores).label_Rx.tolist() == [0, 0, 0]
@@ -263,7 +264,7 @@ def test_a_split_without_labels_is_scored_and_not_measured(
 def test_labels_of_another_kind_than_the_models_are_refused(tmp_path, workdirs):
   folder = fake.write(tmp_path / 'records', 'test', videos=3)
   changed(folder, 'test', task=Task('any'))
-  model = trained.load(workdirs[0])
+  model = restore.load(workdirs[0])
   assert model.task == Task()
   with pytest.raises(InputError, match=r"kind='single'.*has .*kind='any'"):
     evaluate(model, folder, tmp_path / 'out')
@@ -281,7 +282,7 @@ def test_a_disk_that_is_full_by_then(capsys, monkeypatch, tmp_path, evaluated):
   def full(_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-  monkeypatch.setattr(tfrecord.os, 'fsync', full)
+  monkeypatch.setattr(files.os, 'fsync', full)
   argv = ['evaluate', '--scores', str(evaluated[0])]
   assert main([*argv, '--per-class', str(table)]) == 1
   said = capsys.readouterr()
@@ -297,7 +298,7 @@ def test_a_disk_that_is_full_by_then(capsys, monkeypatch, tmp_path, evaluated):
 def test_nothing_is_written_over_what_is_read(
   capsys, tmp_path, monkeypatch, flag, suffix
 ):
-  dataset = datasets.find('epic100')
+  dataset = registry.find('epic100')
   scored = scoring.scored(
     np.zeros((1, len(dataset.classes()))), [(0, 97)], dataset.task,
     classes=dataset.classes(), dataset='epic100',

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import scoring
 
-from vidmodels.data import datasets
+from vidmodels.data.datasets import registry
 from vidmodels.evaluate import averaging, submission
 from vidmodels.typing import InputError
 
-SSV2, EPIC = datasets.find('ssv2'), datasets.find('epic100')
+SSV2, EPIC = registry.find('ssv2'), registry.find('epic100')
 
 
 def ssv2(videos=('1420', '20bn/78687.webm'), **about):

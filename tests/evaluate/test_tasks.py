@@ -12,10 +12,10 @@ import scoring
 import tiny
 from scoring import ANY, MULTI, VERB_NOUN
 
-from vidmodels.data.manifest import Manifest
-from vidmodels.evaluate import predict, run
-from vidmodels.evaluate.scored import Scored
-from vidmodels.train import average_precision, loop, trained
+from vidmodels.data.records.manifest import Manifest
+from vidmodels.evaluate import predict_videos, score_split
+from vidmodels.evaluate.score_file import Scored
+from vidmodels.train import average_precision, loop, restore
 from vidmodels.train.build import make_model
 from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.train.mesh import make_mesh
@@ -50,7 +50,7 @@ def made(request, tmp_path_factory):
     leaf + jax.random.normal(jax.random.key(len(str(path))), leaf.shape)
   )
   params = jax.tree_util.tree_map_with_path(noise, variables.pop('params'))
-  return folder, trained.Trained(
+  return folder, restore.Trained(
     config=config,
     classes=names,
     step=3,
@@ -67,7 +67,7 @@ def made(request, tmp_path_factory):
 
 def test_measures_are_of_the_records_labels(made):
   folder, model = made
-  report = run.evaluate(
+  report = score_split.evaluate(
     model, dir=folder, split='test', views=model.config.views
   )
   scored = Scored.load(report.scores)
@@ -105,7 +105,7 @@ def test_predictions_are_of_the_task(made, tmp_path):
   _, model = made
   path = fake.video(tmp_path / 'a.mp4', frames=25)
   views = dataclasses.replace(model.config.views, average='probs')
-  predictor = predict.Predictor(model, views=views, top=99)
+  predictor = predict_videos.Predictor(model, views=views, top=99)
   (answer,) = predictor.file(path)
   chances = np.array(answer.probabilities)
   assert (np.diff(chances) <= 0).all()
@@ -127,7 +127,7 @@ def test_predictions_are_of_the_task(made, tmp_path):
     assert chances.sum() == pytest.approx(1)
     return
   highest = dataclasses.replace(views, average='max')
-  (most,) = predict.Predictor(model, views=highest, top=99).file(path)
+  (most,) = predict_videos.Predictor(model, views=highest, top=99).file(path)
   most = dict(zip(most.classes, most.probabilities, strict=True))
   for name, chance in zip(answer.classes, chances, strict=True):
     assert 0 < chance <= most[name] + 1e-9 < 1
@@ -138,10 +138,10 @@ def test_the_highest_view_is_for_questions_of_their_own(made):
   _, model = made
   views = dataclasses.replace(model.config.views, average='max')
   if model.task == MULTI:
-    predict.Predictor(model, views=views, top=1)
+    predict_videos.Predictor(model, views=views, top=1)
     return
   with pytest.raises(InputError, match='the average max came'):
-    predict.Predictor(model, views=views, top=1)
+    predict_videos.Predictor(model, views=views, top=1)
 
 
 def test_a_checkpoint_knows_its_task(tmp_path, monkeypatch):
@@ -159,9 +159,9 @@ def test_a_checkpoint_knows_its_task(tmp_path, monkeypatch):
     views__spatial=1,
   )
   loop.train(config, tmp_path / 'run')
-  model = trained.load(tmp_path / 'run')
+  model = restore.load(tmp_path / 'run')
   assert model.task == VERB_NOUN
-  report = run.evaluate(
+  report = score_split.evaluate(
     model, dir=tmp_path / 'records', split='test', views=config.views
   )
   assert 'test_2x1/action_top1' in report.as_json()
@@ -172,4 +172,4 @@ def test_a_checkpoint_knows_its_task(tmp_path, monkeypatch):
     'read_json',
     lambda *of: {k: v for k, v in read(*of).items() if k != 'task'},
   )
-  assert trained.load(tmp_path / 'run').task == scoring.SINGLE
+  assert restore.load(tmp_path / 'run').task == scoring.SINGLE

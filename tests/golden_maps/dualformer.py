@@ -9,7 +9,7 @@ from golden import Answers
 
 from vidmodels import models
 from vidmodels.models import dualformer
-from vidmodels.weights import dualformer as dualformer_weights
+from vidmodels.weights import dualformer_weights
 
 MODELS = ('dualformer',)
 TOLERANCE = 1e-5

@@ -8,7 +8,7 @@ from golden_maps import video_focalnet as video
 
 from vidmodels import models
 from vidmodels.models import focalnet
-from vidmodels.weights import focalnet as focalnet_weights
+from vidmodels.weights import focalnet_weights
 
 MODELS = ('focalnet_image',)
 TOLERANCE = video.TOLERANCE

@@ -8,7 +8,7 @@ from golden import Answers
 
 from vidmodels import models
 from vidmodels.models import i3d
-from vidmodels.weights import i3d as i3d_weights
+from vidmodels.weights import i3d_weights
 
 MODELS = ('i3d_resnet',)
 TOLERANCE = 1e-5

@@ -8,7 +8,7 @@ from golden import Answers
 
 from vidmodels import models
 from vidmodels.models import timesformer
-from vidmodels.weights import timesformer as timesformer_weights
+from vidmodels.weights import timesformer_weights
 
 MODELS = ('timesformer',)
 TOLERANCE = 1e-5

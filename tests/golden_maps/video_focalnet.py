@@ -8,7 +8,7 @@ from golden import Answers
 
 from vidmodels import models
 from vidmodels.models import video_focalnet
-from vidmodels.weights import video_focalnet as video_focalnet_weights
+from vidmodels.weights import video_focalnet_weights
 
 MODELS = ('video_focalnet',)
 TOLERANCE = 5e-5

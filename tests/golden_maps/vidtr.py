@@ -14,9 +14,10 @@ from golden import Answers
 from vidmodels import models
 from vidmodels.models import vidtr
 from vidmodels.nn.separable import SeparableAttention
-from vidmodels.nn.time_pool import Pool
-from vidmodels.weights import convert, parts
-from vidmodels.weights import vidtr as vidtr_weights
+from vidmodels.nn.time_pool import TimePool
+from vidmodels.weights import vidtr_weights
+from vidmodels.weights.mapping import apply
+from vidmodels.weights.mapping import layers as mapping_layers
 
 MODELS = ('vidtr', 'vidtr_attention_module')
 TOLERANCE = 1e-5
@@ -122,7 +123,7 @@ def attention_of(config: Mapping) -> tuple[SeparableAttention, int, int]:
   space = both or name.endswith('SpatioToken')
   drop = config['drop']
   assert bool(drop) == bool(theirs.get('pool', False))
-  pool = Pool('top_k', drop=drop) if drop else None
+  pool = TimePool('top_k', drop=drop) if drop else None
   layer = SeparableAttention(
     config['heads'],
     order='NT' if first else 'TN',
@@ -150,12 +151,12 @@ def _run_attention(
     'attn/out/bias': (D,),
   }
   used = {k: v for k, v in state.items() if not k.startswith('linear_temporal')}
-  made = convert.convert(
+  made = apply.convert(
     vidtr_weights.in_proj('self_attn', 'attn'),
     {f'self_attn.{key}': value for key, value in used.items()},
     {path: jax.ShapeDtypeStruct(s, 'float32') for path, s in shapes.items()},
   )
-  params = parts.unflat(made)['params']['attn']
+  params = mapping_layers.unflat(made)['params']['attn']
   (_, out), kept = jax.jit(
     lambda p, h: layer.apply(
       {'params': p}, h, h, False, mutable='intermediates'

@@ -9,7 +9,7 @@ from golden import Answers
 
 from vidmodels import models
 from vidmodels.models import vit
-from vidmodels.weights import vit as vit_weights
+from vidmodels.weights import vit_weights
 
 MODELS = ('vit', 'deit_distilled')
 TOLERANCE = 1e-5

@@ -8,7 +8,7 @@ from golden import Answers
 
 from vidmodels import models
 from vidmodels.models import xvit
-from vidmodels.weights import xvit as xvit_weights
+from vidmodels.weights import xvit_weights
 
 MODELS = ('xvit',)
 TOLERANCE = 1e-5

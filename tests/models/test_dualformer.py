@@ -13,8 +13,9 @@ from vidmodels import models
 from vidmodels.models import dualformer
 from vidmodels.nn.pyramid import Kernels
 from vidmodels.typing import InputError
-from vidmodels.weights import dualformer as weights
-from vidmodels.weights import dualformer_image, parts
+from vidmodels.weights import dualformer_image
+from vidmodels.weights import dualformer_weights as weights
+from vidmodels.weights.mapping import layers
 
 SMALL = dict(
   widths=(96, 192, 384, 768), layers=(2, 2, 18, 2), heads=(3, 6, 12, 24)
@@ -61,7 +62,7 @@ def drawn(model):
 
 
 def names(model, *sizes: int) -> dict[str, tuple[int, ...]]:
-  flat = parts.flat(abstract(model, *sizes))
+  flat = layers.flat(abstract(model, *sizes))
   return {path: x.shape for path, x in flat.items()}
 
 
@@ -84,7 +85,7 @@ def test_full_size_models_have_the_authors_number_of_parameters(fields, wanted):
 
 
 def test_only_two_places_have_batch_statistics():
-  stats = [p for p in names(full()) if p.startswith(parts.STATS)]
+  stats = [p for p in names(full()) if p.startswith(layers.STATS)]
   assert sorted(stats) == [
     f'batch_stats/stage_{s}/block_0/level_1/attn/pyramid/coarse_norm/{name}'
     for s in (0, 1)

@@ -22,7 +22,7 @@ from flax import linen as nn
 
 from vidmodels import config as cfg
 from vidmodels import models
-from vidmodels.analysis import cost
+from vidmodels.analysis import model_cost
 from vidmodels.cli import recipe
 from vidmodels.nn.batch_norm import BatchNorm
 
@@ -89,9 +89,9 @@ class Program:
 def walk(jaxpr, scope: str) -> Iterator[tuple[Any, Any, str]]:
   """Every equation of a program, those of inner programs too."""
   for eqn in jaxpr.eqns:
-    here = cost._join(scope, str(eqn.source_info.name_stack))
+    here = model_cost._join(scope, str(eqn.source_info.name_stack))
     yield eqn, jaxpr, here
-    for inner in cost._inside(eqn):
+    for inner in model_cost._inside(eqn):
       yield from walk(inner, here)
 
 
@@ -129,7 +129,7 @@ def traced(name: str, train: bool = False) -> Program:
 
   closed, out = jax.make_jaxpr(run, return_shape=True)(variables, video)
   found = tuple(
-    (eqn, home, cost._module(scope, type(model).__name__))
+    (eqn, home, model_cost._module(scope, type(model).__name__))
     for eqn, home, scope in walk(closed.jaxpr, '')
   )
   return Program(found, out, norms)

@@ -11,8 +11,8 @@ from flax import linen as nn
 from flax import traverse_util
 
 from vidmodels import models
-from vidmodels.analysis import cost
-from vidmodels.analysis.published import Part
+from vidmodels.analysis import model_cost
+from vidmodels.analysis.published import ComponentCost
 from vidmodels.models import focalnet, video_focalnet
 from vidmodels.nn import focal
 from vidmodels.nn.mlp import Mlp
@@ -251,7 +251,7 @@ def test_norms_come_before_or_after_what_they_are_for():
   h = np.random.default_rng(0).normal(size=(2, 2, 3, 3, 4))
   h = h.astype(np.float32)
   modulate = functools.partial(Modulation, levels=1, window=3)
-  block = focal.Block((('HW',),), modulate, hidden=8)
+  block = focal.FocalBlock((('HW',),), modulate, hidden=8)
   params = jax.jit(functools.partial(block.init, train=False))(
     jax.random.key(0), h
   )['params']
@@ -278,7 +278,7 @@ def test_norms_come_before_or_after_what_they_are_for():
 @pytest.mark.parametrize('unit', ['frame', 'clip'])
 @pytest.mark.parametrize('close', ['mod', 'mlp'])
 def test_drop_path_drops_frames_as_released_or_clips(unit, close):
-  block = focal.Block(
+  block = focal.FocalBlock(
     (('HW',),),
     functools.partial(Modulation, levels=1, window=3),
     hidden=8,
@@ -410,7 +410,9 @@ def test_designs_cost_what_their_formulas_say(
   design, temporal_conv, gmacs, millions
 ):
   fields = {**SMALL, 'design': design, 'temporal_conv': temporal_conv}
-  counted = cost.count(Part(family='video_focalnet', model=fields))
+  counted = model_cost.count(
+    ComponentCost(family='video_focalnet', model=fields)
+  )
   assert f'{counted.total_params() / 1e6:.1f}' == f'{millions}'
   assert counted.total_macs() / 1e9 == pytest.approx(gmacs, rel=2e-3)
 

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidmodels.nn.block import Block
+from vidmodels.nn.block import TransformerBlock
 
 constant = jax.nn.initializers.constant
 S_BLD = np.random.default_rng(0).normal(size=(2, 5, 6)).astype(np.float32)
 
 
-def start(block: Block, s_xLD=S_BLD, **more):
+def start(block: TransformerBlock, s_xLD=S_BLD, **more):
   """Parameters away from zero, so that no path is closed."""
   init = functools.partial(block.init, train=False, **more)
   abstract = jax.eval_shape(init, jax.random.key(0), s_xLD)['params']
@@ -22,7 +22,9 @@ def start(block: Block, s_xLD=S_BLD, **more):
   return {'params': jax.tree.map(draw, abstract)}
 
 
-def run(block: Block, variables, s_xLD=S_BLD, *, train=False, **more):
+def run(
+  block: TransformerBlock, variables, s_xLD=S_BLD, *, train=False, **more
+):
   apply = functools.partial(block.apply, train=train)
   return jax.jit(apply)(variables, s_xLD, **more)
 
@@ -73,7 +75,7 @@ def erf_gelu(x):
   ids=['as a ViT', 'epsilon', 'relu'],
 )
 def test_a_block_is_its_equation(fields, activation):
-  block = Block(heads=2, hidden=7, **fields)
+  block = TransformerBlock(heads=2, hidden=7, **fields)
   variables = start(block)
   out_BLD = run(block, variables)
   for b in range(2):
@@ -88,7 +90,7 @@ def test_a_block_is_its_equation(fields, activation):
 
 def test_memory_is_looked_at_as_it_comes_and_not_changed():
   # The caller normalises it; it gets no perceptron and no residual.
-  block = Block(heads=2, hidden=7)
+  block = TransformerBlock(heads=2, hidden=7)
   memory_BSD = 2 * S_BLD[:, :3] + 1
   variables = start(block)
   out_BLD = run(block, variables, memory_xSD=memory_BSD)
@@ -108,7 +110,7 @@ def test_fields_reach_the_attention():
     same = lambda x: jnp.broadcast_to(x.mean(-3, keepdims=True), x.shape)
     return same(k_xSAd), same(v_xSAd)
 
-  block = Block(heads=2, hidden=7, mix=mean_frame, qkv_bias=False)
+  block = TransformerBlock(heads=2, hidden=7, mix=mean_frame, qkv_bias=False)
   variables = start(block)
   assert set(variables['params']['attn']['qkv']) == {'kernel'}
   kept = block.apply(variables, S_BLD, False, mutable='intermediates')[1]
@@ -117,7 +119,7 @@ def test_fields_reach_the_attention():
 
 
 def test_weights_and_biases_are_drawn_as_told():
-  block = Block(
+  block = TransformerBlock(
     heads=2,
     hidden=7,
     kernel_init=constant(0.5),
@@ -133,7 +135,7 @@ def test_weights_and_biases_are_drawn_as_told():
 
 
 def test_both_branches_of_a_sequence_are_dropped_alone():
-  block = Block(heads=2, hidden=7, drop_path=0.5)
+  block = TransformerBlock(heads=2, hidden=7, drop_path=0.5)
   s_BLD = np.repeat(S_BLD[:1], 400, axis=0)
   variables = start(block)
   # A perceptron that adds its bias alone: the four cases are told apart.
@@ -153,7 +155,7 @@ def test_both_branches_of_a_sequence_are_dropped_alone():
 
 def test_norms_stay_exact_in_bfloat16():
   # Statistics in bfloat16 would be noise: 300 has a neighbour at 302.
-  block = Block(heads=2, hidden=7, dtype=jnp.bfloat16)
+  block = TransformerBlock(heads=2, hidden=7, dtype=jnp.bfloat16)
   variables = start(block)
   far = jnp.asarray(300 + S_BLD, jnp.bfloat16)
   _, kept = block.apply(

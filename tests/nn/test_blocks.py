@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidmodels.nn import init
-from vidmodels.nn.block import Block
+from vidmodels.nn import initializers
+from vidmodels.nn.block import TransformerBlock
 from vidmodels.nn.mlp import Mlp, gelu
 from vidmodels.nn.patch import PatchEmbed
 
@@ -144,7 +144,7 @@ def test_the_perceptron_is_up_gelu_down():
 
 
 def test_weights_start_normal_at_002_with_tails_left_on():
-  draw = np.asarray(init.normal_02(jax.random.key(0), (400, 400)))
+  draw = np.asarray(initializers.normal_02(jax.random.key(0), (400, 400)))
   assert abs(draw.std() - 0.02) < 1e-4
   # Cut at two sigma, as Flax's truncated normal, none would be beyond .04.
   assert abs((abs(draw) > 0.04).mean() - 0.0455) < 0.004
@@ -162,11 +162,11 @@ def test_the_patch_kernel_and_bias_start_uniform_in_the_fan_in():
 
 
 def test_a_block_left_to_torch_starts_uniform_in_every_layers_own_fan_in():
-  module = Block(
+  module = TransformerBlock(
     heads=2,
     hidden=256,
-    kernel_init=init.uniform_fan_in,
-    bias_init=init.uniform_bias,
+    kernel_init=initializers.uniform_fan_in,
+    bias_init=initializers.uniform_bias,
   )
   params = module.init(jax.random.key(0), normal(0, (1, 3, 64)), False)
   params = params['params']
@@ -179,7 +179,7 @@ def test_a_block_left_to_torch_starts_uniform_in_every_layers_own_fan_in():
     for value in layer.values():
       bound = fan_in**-0.5
       assert 0.85 * bound < float(abs(value).max()) <= bound
-  plain = Block(heads=2, hidden=8).init(
+  plain = TransformerBlock(heads=2, hidden=8).init(
     jax.random.key(0), normal(0, (1, 3, 4)), False
   )['params']
   assert not plain['attn']['qkv']['bias'].any()

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from vidmodels.nn.block import Block
+from vidmodels.nn.block import TransformerBlock
 from vidmodels.nn.consensus import (
   EPSILON,
   MlpHead,
@@ -31,7 +31,7 @@ def test_temporal_attention_gives_the_first_token_of_plain_blocks():
     {'params': params}, frames_BTD, False
   )
   token = np.broadcast_to(params['class_token'], (2, 1, 16))
-  block = Block(2, hidden=64, epsilon=1e-5, qkv_bias=False)
+  block = TransformerBlock(2, hidden=64, epsilon=1e-5, qkv_bias=False)
   s_BLD = jax.jit(block.apply, static_argnums=2)(
     {'params': params['block_0']},
     np.concatenate([token, frames_BTD], axis=1),

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vidmodels.nn import dual, pyramid
-from vidmodels.nn.pyramid import Kernels, Pool, Pyramid, PyramidAttention
+from vidmodels.nn.pyramid import Kernels, Pyramid, PyramidAttention, PyramidPool
 from vidmodels.typing import InputError
 
 TWO = Kernels((2, 2, 3), ((1, 2, 2), (2, 1, 2)))
@@ -82,7 +82,7 @@ def test_a_coarse_target_beyond_the_grid_is_refused():
 
 @pytest.mark.parametrize('dense', [False, True])
 def test_pooling_is_a_convolution_whose_stride_is_its_kernel(dense):
-  pool, h_BTHWD = Pool((2, 2, 3), dense=dense), normal(0, 2, 5, 4, 7, 6)
+  pool, h_BTHWD = PyramidPool((2, 2, 3), dense=dense), normal(0, 2, 5, 4, 7, 6)
   variables = start(pool, h_BTHWD)
   wanted = jax.lax.conv_general_dilated(
     h_BTHWD,
@@ -100,13 +100,13 @@ def test_pooling_is_a_convolution_whose_stride_is_its_kernel(dense):
 
 def test_a_grid_that_holds_no_kernel_is_refused():
   with pytest.raises(InputError, match=r'\(1, 4, 6\) tokens holds no kernel'):
-    Pool((2, 2, 3)).init(jax.random.key(0), normal(0, 1, 1, 4, 6, 2))
+    PyramidPool((2, 2, 3)).init(jax.random.key(0), normal(0, 1, 1, 4, 6, 2))
 
 
 def test_a_fresh_convolution_starts_as_torchs():
   h_BTHWD = jnp.zeros((1, 4, 4, 6, 16))
   for dense, fan_in in ((False, 12), (True, 12 * 16)):
-    pool = Pool((2, 2, 3), dense=dense)
+    pool = PyramidPool((2, 2, 3), dense=dense)
     params = pool.init(jax.random.key(0), h_BTHWD)['params']
     bound = fan_in**-0.5
     for value in params.values():
@@ -137,7 +137,9 @@ def test_the_coarse_scale_is_pool_batch_norm_relu_pool_after_the_fine_one():
   model, h_BTHWD = Pyramid(TWO), normal(0, 2, 4, 4, 8, 6)
   variables = start(model, h_BTHWD, False)
   params, stats = variables['params'], variables['batch_stats']['coarse_norm']
-  pool = lambda name, kernel, h: Pool(kernel).apply({'params': params[name]}, h)
+  pool = lambda name, kernel, h: PyramidPool(kernel).apply(
+    {'params': params[name]}, h
+  )
   fine = pool('fine', (2, 2, 3), h_BTHWD)
   mid = pool('coarse_space', (1, 2, 2), h_BTHWD)
   mid = (mid - stats['mean']) / np.sqrt(stats['var'] + 1e-5)
@@ -210,10 +212,10 @@ def test_what_is_left_over_when_pooling_is_seen_by_itself_alone():
 
 def test_a_position_encoding_reaches_the_27_neighbours():
   # Windows of one token: nothing else mixes.
-  plan = dual.Plan(2, 12, (1, 1, 1), Kernels())
+  plan = dual.BlockPlan(2, 12, (1, 1, 1), Kernels())
   answers = {}
   for peg in ((3, 3, 3), (3, 3), ()):
-    block = dual.Block(
+    block = dual.DualBlock(
       plan._replace(peg=peg), 'L', has_peg=bool(peg), drop_path=(0.0,)
     )
     h_BTHWD = normal(0, 1, 4, 5, 6, 8)

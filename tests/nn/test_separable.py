@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vidmodels.nn.separable import SeparableAttention
-from vidmodels.nn.time_pool import Pool
+from vidmodels.nn.time_pool import TimePool
 from vidmodels.typing import InputError
 
 B, T, N, A, D = 2, 5, 4, 2, 8
@@ -149,8 +149,8 @@ def test_values_may_be_made_of_something_else_than_queries_and_keys():
   assert abs(both - answer(h)[1]).max() > 1e-2
 
 
-def top_k(drop: int = 0, **more) -> Pool:
-  return Pool('top_k', drop=drop, **more)
+def top_k(drop: int = 0, **more) -> TimePool:
+  return TimePool('top_k', drop=drop, **more)
 
 
 def test_a_pool_that_drops_nothing_is_no_pool_but_for_the_second_softmax():
@@ -235,9 +235,9 @@ def test_the_second_softmax_lets_no_frame_have_much():
 @pytest.mark.parametrize('lead', [0, 1])
 def test_averaging_takes_means_of_weights_of_queries_keys_and_residuals(lead):
   h, rest = normal(0, B, 4 + lead, N, D), normal(6, B, 4 + lead, N, D)
-  pool = Pool('average')
+  pool = TimePool('average')
   made, out = answer(h, rest, lead=lead, pool=pool)
-  conv = Pool('conv')
+  conv = TimePool('conv')
   same = np.array([0, 0.5, 0.5])[:, None, None] * np.eye(D)
   p = {**params(), 'pool': {'kernel': np.float32(same), 'bias': np.zeros(D)}}
   again = answer(h, rest, p=p, lead=lead, pool=conv)
@@ -276,7 +276,7 @@ def test_weights_are_kept_on_request_and_their_rows_sum_to_1():
     ('T', None, True),
     ('N', None, True),
     ('T', top_k(1), False),
-    ('T', Pool('average'), True),
+    ('T', TimePool('average'), True),
   ],
 )
 def test_dropout_is_on_every_map_but_the_one_that_chooses(order, pool, drops):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from vidmodels.nn import grid, spacetime
-from vidmodels.nn.init import FRESH
-from vidmodels.nn.spacetime import Block, Look, Step
+from vidmodels.nn.initializers import FRESH
+from vidmodels.nn.spacetime import Look, SpaceTimeBlock, Step
 
 GRID = (2, 3, 4, 5, 16)  # B, T, H, W, D of patches
 FRAME, ROW, COLUMN = 2, 1, 3  # no corner: a reshape for a transpose keeps those
@@ -57,8 +57,8 @@ def step_of(look: Look, drop_path: float = 0.0, class_key: bool = False):
   )
 
 
-def block_of(scheme: str, drop_path: float = 0.0, **fields) -> Block:
-  return Block(
+def block_of(scheme: str, drop_path: float = 0.0, **fields) -> SpaceTimeBlock:
+  return SpaceTimeBlock(
     steps=spacetime.steps(scheme, **fields),
     parallel=scheme == 'parallel',
     class_key=False,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vidmodels.nn import time_pool
-from vidmodels.nn.time_pool import HalvingConv, Pool
+from vidmodels.nn.time_pool import HalvingConv, TimePool
 from vidmodels.typing import InputError
 
 
@@ -101,12 +101,12 @@ def test_a_convolution_is_window_3_stride_2_padded_in_front():
 @pytest.mark.parametrize(
   ('pool', 'frames', 'left'),
   [
-    (Pool('top_k', drop=2), 8, 6),
-    (Pool('top_k', drop=0), 8, 8),
-    (Pool('top_k', keep=2), 8, 2),
-    (Pool('top_k', keep=8), 8, 8),
-    (Pool('average'), 8, 4),
-    (Pool('conv'), 2, 1),
+    (TimePool('top_k', drop=2), 8, 6),
+    (TimePool('top_k', drop=0), 8, 8),
+    (TimePool('top_k', keep=2), 8, 2),
+    (TimePool('top_k', keep=8), 8, 8),
+    (TimePool('average'), 8, 4),
+    (TimePool('conv'), 2, 1),
   ],
 )
 def test_frames_that_leave_a_layer(pool, frames, left):
@@ -116,10 +116,10 @@ def test_frames_that_leave_a_layer(pool, frames, left):
 @pytest.mark.parametrize(
   ('pool', 'frames', 'says'),
   [
-    (Pool('top_k', drop=4), 4, 'drop 4 of the 4 frames'),
-    (Pool('top_k', keep=5), 4, 'keep 5 of the 4 frames'),
-    (Pool('average'), 3, '3 frames reach a layer'),
-    (Pool('conv'), 1, '1 frames reach a layer'),
+    (TimePool('top_k', drop=4), 4, 'drop 4 of the 4 frames'),
+    (TimePool('top_k', keep=5), 4, 'keep 5 of the 4 frames'),
+    (TimePool('average'), 3, '3 frames reach a layer'),
+    (TimePool('conv'), 1, '1 frames reach a layer'),
   ],
 )
 def test_frames_that_are_not_there_are_refused(pool, frames, says):

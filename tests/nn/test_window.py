@@ -28,7 +28,7 @@ def start(module, *args):
 
 
 def local(size, *, relative: bool = False, drop_path: float = 0.0):
-  plan = dual.Plan(2, 12, size, Kernels(), relative=relative)
+  plan = dual.BlockPlan(2, 12, size, Kernels(), relative=relative)
   return dual.Level(plan, 'L', drop_path)
 
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidmodels.data.task import SINGLE, Task
+from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.train import metrics
 
 HEADS = Task(heads=(('verb', 2), ('noun', 6)))

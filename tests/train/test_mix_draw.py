@@ -9,17 +9,17 @@ import pytest
 from scipy import stats
 
 from vidmodels import config as cfg
-from vidmodels.train import mixing
+from vidmodels.train import mixup
 from vidmodels.typing import InputError
 
 N, H, W = 3000, 8, 14
 
 
 @functools.cache
-def draws(**fields) -> mixing.Draw:
+def draws(**fields) -> mixup.Draw:
   """N independent draws."""
   mix = cfg.Mix(**fields)
-  one = lambda key: mixing.draw(key, jnp.ones(6), mix, height=H, width=W)
+  one = lambda key: mixup.draw(key, jnp.ones(6), mix, height=H, width=W)
   found = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), N))
   return jax.tree.map(np.asarray, found)
 
@@ -29,7 +29,7 @@ def near(rate: float, wanted: float) -> bool:
   return abs(rate - wanted) < 4 * np.sqrt(wanted * (1 - wanted) / N)
 
 
-def is_mixup(found: mixing.Draw) -> np.ndarray:
+def is_mixup(found: mixup.Draw) -> np.ndarray:
   weight = found.weight_HW.reshape(N, -1)
   return (weight.min(1) == weight.max(1)) & (found.share > 0)
 
@@ -74,7 +74,7 @@ def test_cutmixs_label_follows_the_true_area_of_its_box():
 
 @pytest.mark.parametrize('share', [0.1, 0.3, 0.9])
 def test_a_box_is_as_large_as_its_share_and_anywhere(share):
-  one = lambda key: mixing.box(key, jnp.float32(share), height=H, width=W)
+  one = lambda key: mixup.box(key, jnp.float32(share), height=H, width=W)
   keys = jax.random.split(jax.random.key(1), N)
   boxes = np.asarray(jax.jit(jax.vmap(one))(keys))
   for length, line in ((H, boxes.max(2)), (W, boxes.max(1))):
@@ -84,7 +84,7 @@ def test_a_box_is_as_large_as_its_share_and_anywhere(share):
 
 
 def test_rows_and_columns_are_drawn_apart():
-  one = lambda key: mixing.box(key, jnp.float32(0.05), height=16, width=16)
+  one = lambda key: mixup.box(key, jnp.float32(0.05), height=16, width=16)
   keys = jax.random.split(jax.random.key(2), N)
   boxes = np.asarray(jax.jit(jax.vmap(one))(keys))
   top, left = boxes.max(2).argmax(1), boxes.max(1).argmax(1)
@@ -130,7 +130,7 @@ def test_partners_are_a_permutation_and_every_one_as_likely():
 def test_padding_is_nobodys_partner_but_paddings():
   mask = jnp.array([1.0, 0, 1, 1, 0, 1])
   keys = jax.random.split(jax.random.key(3), N)
-  one = lambda key: mixing.partners(key, mask)
+  one = lambda key: mixup.partners(key, mask)
   found = np.asarray(jax.jit(jax.vmap(one))(keys))
   np.testing.assert_array_equal(np.sort(found), np.tile(np.arange(6), (N, 1)))
   real = [0, 2, 3, 5]
@@ -148,7 +148,7 @@ def test_a_box_holds_the_partners_pixels_in_every_frame():
   x, y = pixels(2, 3, 4, 6, 3), pixels(2, 3, 4, 6, 3, seed=1)
   weight = np.zeros((4, 6), np.float32)
   weight[1:3, 2:5] = 1
-  found = np.asarray(mixing.blend(x, y, weight))
+  found = np.asarray(mixup.blend(x, y, weight))
   np.testing.assert_array_equal(found[:, :, 1:3, 2:5], y[:, :, 1:3, 2:5])
   outside = np.broadcast_to(weight[..., None] == 0, x.shape)
   np.testing.assert_array_equal(found[outside], x[outside])
@@ -157,14 +157,14 @@ def test_a_box_holds_the_partners_pixels_in_every_frame():
 def test_blending_is_linear_and_exact_where_nothing_changes():
   x, y = pixels(1, 2, 4, 6, 3), pixels(1, 2, 4, 6, 3, seed=1)
   blend = lambda w: np.asarray(
-    mixing.blend(x, y, np.full((4, 6), w, np.float32))
+    mixup.blend(x, y, np.full((4, 6), w, np.float32))
   )
   np.testing.assert_allclose(
     blend(0.3), 0.7 * x.astype(float) + 0.3 * y, atol=1e-4
   )
   np.testing.assert_array_equal(blend(0.0), x)
   np.testing.assert_array_equal(blend(1.0), y)
-  same = mixing.blend(x, x, np.full((4, 6), 0.37, np.float32))
+  same = mixup.blend(x, x, np.full((4, 6), 0.37, np.float32))
   np.testing.assert_array_equal(same, x)
 
 
@@ -174,8 +174,8 @@ def test_the_label_of_the_greater_share_is_the_one_that_counts():
     'label': jnp.array([[1, 2], [3, 4]]),
   }
   for share, wanted in ((0.4, [[1, 2], [3, 4]]), (0.6, [[3, 4], [1, 2]])):
-    draw = mixing.Draw(jnp.array([1, 0]), jnp.ones((1, 1)), jnp.float32(share))
-    _, label = mixing.seen(mixing.pair(part, draw.partner_B), draw)
+    draw = mixup.Draw(jnp.array([1, 0]), jnp.ones((1, 1)), jnp.float32(share))
+    _, label = mixup.seen(mixup.pair(part, draw.partner_B), draw)
     np.testing.assert_array_equal(label, wanted)
 
 
@@ -203,6 +203,6 @@ def test_mixing_that_does_nothing_is_refused(mix, batch, message):
 
 
 def test_mixing_is_off_unless_an_alpha_says_otherwise():
-  assert not mixing.wanted(cfg.Mix())
-  assert mixing.wanted(cfg.Mix(mixup=0.1))
-  assert mixing.wanted(cfg.Mix(cutmix=0.1))
+  assert not mixup.wanted(cfg.Mix())
+  assert mixup.wanted(cfg.Mix(mixup=0.1))
+  assert mixup.wanted(cfg.Mix(cutmix=0.1))

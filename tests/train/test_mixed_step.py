@@ -13,8 +13,8 @@ import pytest
 from flax import linen as nn
 
 from vidmodels import config as cfg
-from vidmodels.data.task import SINGLE, Task
-from vidmodels.train import feed, mixing, objective, state, step
+from vidmodels.data.records.task import SINGLE, Task
+from vidmodels.train import feed, mixup, objective, state, step
 from vidmodels.train.mesh import batch_sharding, make_mesh, replicated
 
 B, CLIP, K = 16, (2, 8, 8, 3), 7
@@ -142,7 +142,7 @@ def test_the_mesh_does_not_change_what_is_mixed(task, devices, accumulate):
 def test_a_draw_is_the_same_bits_on_any_mesh():
   key = step.stream_key(jax.random.key_data(jax.random.key(0)), 5, 'mix')
   mask = jnp.asarray(batch(SINGLE)['mask'])
-  draw = lambda key, mask: mixing.draw(key, mask, BOTH, height=8, width=8)
+  draw = lambda key, mask: mixup.draw(key, mask, BOTH, height=8, width=8)
   wanted = jax.jit(draw)(key, mask)
   mesh = make_mesh(cfg.Mesh())
   spread = jax.jit(draw, in_shardings=(None, batch_sharding(mesh)))
@@ -151,8 +151,8 @@ def test_a_draw_is_the_same_bits_on_any_mesh():
 
 def alter(monkeypatch, change) -> None:
   """Every draw is changed before it is used."""
-  draw = mixing.draw
-  monkeypatch.setattr(mixing, 'draw', lambda *a, **o: change(draw(*a, **o)))
+  draw = mixup.draw
+  monkeypatch.setattr(mixup, 'draw', lambda *a, **o: change(draw(*a, **o)))
 
 
 def test_a_share_of_nothing_is_no_mixing_bit_for_bit(monkeypatch):
@@ -189,7 +189,7 @@ def test_padding_never_leaks_into_a_clip(task):
 def test_every_step_mixes_anew_and_as_in_every_other_run():
   key = jax.random.key_data(jax.random.key(0))
   draw = jax.jit(
-    lambda number: mixing.draw(
+    lambda number: mixup.draw(
       step.stream_key(key, number, 'mix'), jnp.ones(B), BOTH, height=8, width=8
     )
   )
@@ -207,7 +207,7 @@ def test_the_step_is_one_of_gradient_descent_on_the_mixed_loss(task):
   """By hand: pixels and losses mixed, the gradient of the mean of real rows."""
   data, now = batch(task), first()
   key = step.stream_key(now.key, STEP, 'mix')
-  draw = mixing.draw(key, data['mask'], BOTH, height=8, width=8)
+  draw = mixup.draw(key, data['mask'], BOTH, height=8, width=8)
   partner = np.asarray(draw.partner_B)
   weight = np.asarray(draw.weight_HW)[..., None]
   video = (1 - weight) * data['video'] + weight * data['video'][partner]
@@ -250,15 +250,15 @@ def test_a_teacher_is_shown_the_mixed_clip():
     return jnp.zeros((B, 1, 1, 1, K))
 
   data = {k: jnp.asarray(v) for k, v in batch(SINGLE).items()}
-  draw = mixing.Draw(
+  draw = mixup.Draw(
     jnp.roll(jnp.arange(B), 1), jnp.full((8, 8), 0.3), jnp.float32(0.3)
   )
   cost = objective.Objective(
     Student(), recipe(), teacher=objective.Teacher(score, {}, {})
   )
-  total, _ = cost({}, {}, mixing.pair(data, draw.partner_B), {}, {}, draw)
+  total, _ = cost({}, {}, mixup.pair(data, draw.partner_B), {}, {}, draw)
   assert float(total) == pytest.approx((B - 4) * np.log(K), rel=1e-5)
-  wanted = mixing.blend(
+  wanted = mixup.blend(
     data['video'], data['video'][draw.partner_B], draw.weight_HW
   )
   np.testing.assert_array_equal(shown[0], wanted)

@@ -16,7 +16,7 @@ import sixth
 
 from vidmodels import config as cfg
 from vidmodels.cli import main
-from vidmodels.data.task import Task
+from vidmodels.data.records.task import Task
 from vidmodels.train import build
 from vidmodels.train.mesh import batch_sharding
 

@@ -9,8 +9,8 @@ import pytest
 import tiny
 
 from vidmodels import config as cfg
-from vidmodels.data import pipeline
-from vidmodels.data.shards import RecordSet
+from vidmodels.data.records.record_set import RecordSet
+from vidmodels.data.stream import batch_stream
 from vidmodels.train import build, feed, state, step
 from vidmodels.train.mesh import local_rows
 
@@ -24,7 +24,7 @@ def run(config: cfg.Config, records, *, devices=None, steps: int = 3):
   """Losses, gradient norms and the last state of a few steps."""
   opened = RecordSet.open(records, 'train')
   made = build.build(config, classes=3, examples=len(opened), devices=devices)
-  batches = pipeline.train_batches(
+  batches = batch_stream.train_batches(
     opened,
     clip=config.clip,
     augment=config.augment,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from vidmodels.data.task import SINGLE, Task
-from vidmodels.train import losses, mixing, targets
+from vidmodels.data.records.task import SINGLE, Task
+from vidmodels.train import losses, mixup, targets
 
 HEADS = Task(heads=(('verb', 2), ('noun', 3)))
 MULTI, ANY = Task('multi'), Task('any')
@@ -33,10 +33,10 @@ def smoothing(task: Task) -> float:
 
 def paired(task: Task, share: float):
   """Two clips that are each other's partner, and the task's loss."""
-  draw = mixing.Draw(jnp.array([1, 0]), jnp.ones((1, 1)), jnp.float32(share))
+  draw = mixup.Draw(jnp.array([1, 0]), jnp.ones((1, 1)), jnp.float32(share))
   part = {'label': jnp.asarray(LABELS[task]), 'video': jnp.zeros(2)}
   of = functools.partial(losses.of, task=task, smoothing=smoothing(task))
-  return draw, mixing.pair(part, draw.partner_B), of
+  return draw, mixup.pair(part, draw.partner_B), of
 
 
 def nll(logits: np.ndarray) -> np.ndarray:
@@ -135,7 +135,7 @@ def test_losses_are_computed_in_float32_of_any_scores(task):
 @pytest.mark.parametrize('task', TASKS)
 def test_gradients_are_those_of_the_loss(task):
   draw, part, of = paired(task, 0.3)
-  mixed = lambda logits: mixing.mean_loss(
+  mixed = lambda logits: mixup.mean_loss(
     lambda label: of(logits, label), part, draw
   )
   check_grads(mixed, (normal(2, 5),), order=1, modes=['rev'], rtol=2e-3)
@@ -146,7 +146,7 @@ def test_gradients_are_those_of_the_loss(task):
 def test_the_mixed_loss_is_the_loss_against_mixed_targets(task, share):
   logits, label = normal(2, 5), jnp.asarray(LABELS[task])
   draw, part, of = paired(task, share)
-  found = mixing.mean_loss(lambda label: of(logits, label), part, draw)
+  found = mixup.mean_loss(lambda label: of(logits, label), part, draw)
   s = smoothing(task)
   own = targets.soft(label, task=task, classes=5, smoothing=s)
   target = (1 - share) * own + share * own[::-1]

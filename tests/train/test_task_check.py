@@ -5,7 +5,7 @@ import pytest
 import tiny
 
 from vidmodels import config as cfg
-from vidmodels.data.task import SINGLE, Task
+from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.models import i3d, xvit
 from vidmodels.train import build, task_check
 from vidmodels.typing import InputError

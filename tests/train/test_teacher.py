@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from vidmodels import config as cfg
-from vidmodels.data.shards import RecordSet
-from vidmodels.data.task import Task
+from vidmodels.data.records.record_set import RecordSet
+from vidmodels.data.records.task import Task
 from vidmodels.models import dualformer
 from vidmodels.train import (
   build,
   feed,
   loop,
   losses,
+  restore,
   step,
   teacher,
   token_label,
-  trained,
 )
 from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.train.state import create
@@ -194,9 +194,9 @@ def test_a_teacher_of_several_questions_is_refused(
   records, workdir, run, task, monkeypatch
 ):
   made, _ = run
-  load = trained.load
+  load = restore.load
   of_task = lambda *a, **k: dataclasses.replace(load(*a, **k), task=task)
-  monkeypatch.setattr(trained, 'load', of_task)
+  monkeypatch.setattr(restore, 'load', of_task)
   classes = RecordSet.open(records, 'train').classes
   with pytest.raises(InputError, match='more than one question'):
     teacher.load(made.config, made.model, classes, made.mesh)

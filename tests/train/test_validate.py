@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tiny
 
-from vidmodels.data import shards
-from vidmodels.data.task import Task
-from vidmodels.evaluate import run
-from vidmodels.train import build, loop, scores, trained, validate
+from vidmodels.data.records import record_set
+from vidmodels.data.records.task import Task
+from vidmodels.evaluate import score_split
+from vidmodels.train import build, loop, restore, validate, view_scores
 from vidmodels.typing import InputError
 
 
@@ -39,8 +39,8 @@ def test_validation_is_what_evaluation_says_of_one_view(tmp_path):
 
   losses = {}
   for weights in ('ema', 'params'):
-    model = trained.load(workdir, weights=weights)
-    report = run.evaluate(
+    model = restore.load(workdir, weights=weights)
+    report = score_split.evaluate(
       model,
       dir=records,
       split='test',
@@ -58,10 +58,10 @@ def test_validation_is_what_evaluation_says_of_one_view(tmp_path):
   assert abs(losses['ema'] - losses['params']) > 1e-3
 
 
-def views(logits, label) -> scores.ViewScores:
+def views(logits, label) -> view_scores.ViewScores:
   """One view of each video."""
   numbers = np.arange(len(logits))
-  return scores.ViewScores(
+  return view_scores.ViewScores(
     index_R=numbers,
     view_R=0 * numbers,
     label_Rx=np.array(label),
@@ -114,10 +114,10 @@ def test_heads_are_validated_apart_and_together():
 def test_a_split_of_other_labels_or_none_is_no_test(tmp_path, change, message):
   records = fake.write(tmp_path / 'records')
   fake.write(records, 'test', videos=5)
-  manifest = shards.RecordSet.open(records, 'test').manifest
+  manifest = record_set.RecordSet.open(records, 'test').manifest
   dataclasses.replace(manifest, **change).save(records)
   config = tiny.config(records, log__validate=2)
-  opened = shards.RecordSet.open(records, 'train')
+  opened = record_set.RecordSet.open(records, 'train')
   made = build.build(config, classes=3, examples=len(opened))
   with pytest.raises(InputError, match=message):
     validate.make(made, opened)

@@ -5,8 +5,8 @@ import pathlib
 
 import numpy as np
 
-from vidmodels.weights.read import File
-from vidmodels.weights.read.tensors import Tensors
+from vidmodels.weights.formats.open_file import File
+from vidmodels.weights.formats.tensors import Tensors
 
 DTYPES = {'int64': np.int64, 'torch.int64': np.int64}
 

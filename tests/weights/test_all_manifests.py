@@ -13,19 +13,20 @@ import numpy as np
 import pytest
 
 from vidmodels import models
-from vidmodels.weights import importing, naming, parts
+from vidmodels.weights import load_weights
+from vidmodels.weights.mapping import identify, layers
 
 FRAMES = 32  # of the video models that images start
 # Lists of names and not of tensors.
 NAMES = ('timesformer_key_pairs_original_to_hf', 'README')
 
 
-def families(found: naming.Found) -> dict[str, dict]:
+def families(found: identify.Found) -> dict[str, dict]:
   """The models that a file is for: their fields by family, its own first."""
   own, told = found.naming.family, found.guess.model
   wanted = {own: None}
   for family in models.families():
-    if own in naming.sources(family):
+    if own in identify.sources(family):
       fields = models.fields(family)
       wanted[family] = {k: v for k, v in told.items() if k in fields}
   return wanted
@@ -42,15 +43,15 @@ def test_every_published_file_enters_every_model_it_is_for(shared, capsys):
   started, busy = time.perf_counter(), time.process_time()
   for path in files:
     file = manifests.file(path)
-    found = naming.identify(file.tensors)
+    found = identify.identify(file.tensors)
     assert found, f'no naming fits {path.stem}'
     for family, fields in families(found[0]).items():
       clip = fields and (FRAMES, *found[0].guess.clip[1:3])
-      made = importing.take(file, family, model=fields, clip=clip)
+      made = load_weights.take(file, family, model=fields, clip=clip)
       said = f'{path.stem} into {family}'
-      books, target = made.books, parts.flat(made.target)
+      books, target = made.books, layers.flat(made.target)
       assert {*books.used, *books.dropped} == set(file.tensors), said
-      ours = parts.flat(made.variables)
+      ours = layers.flat(made.variables)
       assert {*ours, *books.random} == set(target), said
       assert not {*ours} & {*books.random}, said
       for name, array in ours.items():

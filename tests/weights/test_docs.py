@@ -6,13 +6,13 @@ import shlex
 
 import manifests
 import pytest
-import test_importing
+import test_load_weights
 
 from vidmodels.cli import recipe
-from vidmodels.weights import importing
+from vidmodels.weights import load_weights
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / 'docs' / 'weights.md'
-FILES = test_importing.SHARED / 'manifests'
+FILES = test_load_weights.SHARED / 'manifests'
 # Files whose keys and shapes are known, by the recipe that the page gives.
 RECIPES = {
   'timesformer_k400_8x32_224': 'timesformer',
@@ -103,7 +103,7 @@ def take(path: pathlib.Path, command: str, **options):
   name, *overrides = command.split()
   config = recipe.load(name, overrides)
   size = config.clip.size
-  return importing.take(
+  return load_weights.take(
     manifests.file(path),
     config.family,
     model=config.model,

@@ -11,8 +11,9 @@ import pytest
 
 from vidmodels import models
 from vidmodels.typing import InputError
-from vidmodels.weights import dualformer, dualformer_image, parts
-from vidmodels.weights.convert import Books
+from vidmodels.weights import dualformer_image, dualformer_weights
+from vidmodels.weights.mapping import layers
+from vidmodels.weights.mapping.apply import Books
 
 SIZES = {
   'tiny': {},
@@ -73,7 +74,7 @@ def start(model):
 
 
 def count(params, skip: tuple[str, ...] = ()) -> int:
-  flat = parts.flat({'params': params})
+  flat = layers.flat({'params': params})
   return sum(x.size for path, x in flat.items() if not path.startswith(skip))
 
 
@@ -93,7 +94,7 @@ def test_a_published_file_fills_the_full_size_model(shared, name):
     token_head=labelled,
     **SIZES[config['size']],
   )
-  variables = dualformer.load(state, model)
+  variables = dualformer_weights.load(state, model)
   assert shape_of(variables) == shape_of(start(model))
   assert count(variables['params']) == manifest['num_params']
   if 'backbone_params' in config:
@@ -105,7 +106,7 @@ def test_a_published_file_fills_the_full_size_model(shared, name):
       f'teacher.{key}': x for key, x in state.items() if 'token' not in key
     }
     scorer = model.clone(token_head=False)
-    plain = dualformer.load(state | teacher, scorer)
+    plain = dualformer_weights.load(state | teacher, scorer)
     assert shape_of(plain) == shape_of(start(scorer))
 
 
@@ -129,7 +130,7 @@ def test_loading_and_saving_gives_the_authors_file_again(path):
   config = golden.read_config(path)
   model = golden.maps()['dualformer'].model_of(config)
   state = golden.read_state(path)
-  again = dualformer.save(dualformer.load(state, model), model)
+  again = dualformer_weights.save(dualformer_weights.load(state, model), model)
   assert {k for k in state if not k.endswith('_tracked')} == set(again)
   for key in again:
     np.testing.assert_array_equal(again[key], state[key], err_msg=key)
@@ -140,7 +141,7 @@ def test_running_statistics_go_where_they_belong():
   config = golden.read_config(path)
   state = golden.read_state(path)
   model = golden.maps()['dualformer'].model_of(config)
-  stats = parts.flat(dualformer.load(state, model))
+  stats = layers.flat(dualformer_weights.load(state, model))
   for name in ('mean', 'var'):
     np.testing.assert_array_equal(
       stats[
@@ -189,7 +190,7 @@ def test_inflation_is_the_authors_to_the_last_bit(name):
   variables = dualformer_image.from_image(source, model)
   assert set(variables['params']) | {'head'} == set(start(model)['params'])
   # Rules that inflate as they read come to the same.
-  read = parts.load(
+  read = layers.load(
     dualformer_image.rules(model),
     {k: v for k, v in source.items() if not k.startswith('head.')},
     model,
@@ -209,7 +210,9 @@ def image_of(model):
   rng, body = np.random.default_rng(0), dict(start(model))
   body['params'] = {k: v for k, v in body['params'].items() if k != 'head'}
   state = {}
-  for key, x in parts.save(dualformer.backbone(model, ''), body).items():
+  for key, x in layers.save(
+    dualformer_weights.backbone(model, ''), body
+  ).items():
     shape = (*x.shape[:2], *x.shape[3:]) if x.ndim == 5 else x.shape
     state[key] = rng.normal(size=shape).astype(np.float32)
   return {k: v for k, v in state.items() if '.lr.3.' not in k}
@@ -265,7 +268,7 @@ def test_a_file_that_does_not_fit_is_refused_by_name(change, says):
   state = golden.read_state(path)
   change(state)
   with pytest.raises(InputError, match=says):
-    dualformer.load(state, model)
+    dualformer_weights.load(state, model)
 
 
 def test_kernels_built_for_another_clip_are_refused(shared):
@@ -274,4 +277,4 @@ def test_kernels_built_for_another_clip_are_refused(shared):
   _, state = read_manifest(shared, 'tiny_k400')
   model = models.build('dualformer', classes=400, built=(16, 224, 224))
   with pytest.raises(InputError, match=r'attn\.sr\.weight has shape'):
-    dualformer.load(state, model)
+    dualformer_weights.load(state, model)

@@ -10,9 +10,9 @@ import pytest
 
 from vidmodels import models
 from vidmodels.typing import InputError
-from vidmodels.weights import focalnet
-from vidmodels.weights.naming import identify
-from vidmodels.weights.read.tensors import Tensors
+from vidmodels.weights import focalnet_weights
+from vidmodels.weights.formats.tensors import Tensors
+from vidmodels.weights.mapping.identify import identify
 
 NAMINGS = ('microsoft', 'hf', 'timm')
 SIZES = {
@@ -75,9 +75,9 @@ def tensors(state) -> Tensors:
 def test_saving_and_loading_gives_the_same_numbers(naming, post_norm):
   model = build(post_norm=post_norm)
   variables = numbers(model)
-  state = focalnet.save(variables, model, naming=naming)
-  assert focalnet.naming_of(state) == naming
-  again = focalnet.load(state, model)
+  state = focalnet_weights.save(variables, model, naming=naming)
+  assert focalnet_weights.naming_of(state) == naming
+  again = focalnet_weights.load(state, model)
   jax.tree.map(np.testing.assert_array_equal, again, variables)
 
 
@@ -93,12 +93,14 @@ def test_the_same_weights_in_three_namings_are_the_same_model(stem):
   states = {n: golden.read_state(path) for n, path in found.items()}
   config = golden.read_config(found['hf'])
   model = golden.maps()['focalnet_image'].model_of(config)
-  loaded = {n: focalnet.load(state, model) for n, state in states.items()}
+  loaded = {
+    n: focalnet_weights.load(state, model) for n, state in states.items()
+  }
   for naming in NAMINGS:
     jax.tree.map(
       np.testing.assert_array_equal, loaded[naming], loaded['microsoft']
     )
-    saved = focalnet.save(loaded['hf'], model, naming=naming)
+    saved = focalnet_weights.save(loaded['hf'], model, naming=naming)
     assert set(saved) == set(states[naming])
     for key, array in states[naming].items():
       np.testing.assert_array_equal(saved[key], array, err_msg=key)
@@ -124,7 +126,7 @@ def test_a_published_file_fills_the_full_size_model(shared, name, naming):
   assert told['windows'] == tuple(config['focal_windows'])
   assert (told['width'], told['patch']) == (config['embed_dim'], 4)
   assert (told['overlap'], told['layer_scale']) == (False, False)
-  params = focalnet.load(state, model)['params']
+  params = focalnet_weights.load(state, model)['params']
   assert sum(x.size for x in jax.tree.leaves(params)) == PARAMS[name]
   assert PARAMS[name] == manifest['num_params']
 
@@ -141,7 +143,7 @@ def test_full_size_models_have_the_authors_number_of_parameters(name):
 @pytest.mark.parametrize('post_norm', [False, True])
 def test_a_file_tells_the_fields_of_its_model(naming, post_norm):
   model = build(post_norm=post_norm)
-  state = focalnet.save(numbers(model), model, naming=naming)
+  state = focalnet_weights.save(numbers(model), model, naming=naming)
   (found,) = identify(tensors(state))
   assert (found.naming.family, found.naming.name) == ('focalnet', naming)
   assert found.guess.classes == 6
@@ -166,9 +168,9 @@ def test_a_file_tells_the_fields_of_its_model(naming, post_norm):
   ],
 )
 def test_a_file_for_another_model_is_told_by_its_fields(more, says):
-  state = focalnet.save(numbers(build()), build())
+  state = focalnet_weights.save(numbers(build()), build())
   with pytest.raises(InputError, match=says):
-    focalnet.load(state, build(**more))
+    focalnet_weights.load(state, build(**more))
 
 
 @pytest.mark.parametrize(
@@ -189,16 +191,16 @@ def test_a_file_for_another_model_is_told_by_its_fields(more, says):
 )
 def test_a_file_that_does_not_fit_is_refused_by_name(change, says):
   model = build()
-  state = focalnet.save(numbers(model), model)
+  state = focalnet_weights.save(numbers(model), model)
   change(state)
   with pytest.raises(InputError, match=says):
-    focalnet.load(state, model)
+    focalnet_weights.load(state, model)
 
 
 def test_rows_of_the_first_projection_are_query_context_gates():
   model = build()
-  state = focalnet.save(numbers(model), model)
-  mod = focalnet.load(state, model)['params']['stage_1_block_0']['mod']
+  state = focalnet_weights.save(numbers(model), model)
+  mod = focalnet_weights.load(state, model)['params']['stage_1_block_0']['mod']
   rows, D = state['layers.1.blocks.0.modulation.f.weight'], 16
   assert rows.shape == (2 * D + 4, D)
   space = mod['space']

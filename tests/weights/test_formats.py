@@ -12,15 +12,15 @@ import vidmodels.weights
 from vidmodels import models
 from vidmodels.typing import InputError
 from vidmodels.weights import (
-  compare,
-  exporting,
-  importing,
-  naming,
-  parts,
-  report,
+  diff,
+  export,
+  import_report,
+  load_weights,
   same_names,
 )
-from vidmodels.weights.read import open_file
+from vidmodels.weights.formats.open_file import open_file
+from vidmodels.weights.mapping import identify
+from vidmodels.weights.mapping import layers as mapping_layers
 
 
 def drawn(family: str, **fields):
@@ -30,7 +30,7 @@ def drawn(family: str, **fields):
   rng = np.random.default_rng(0)
   variables = jax.tree.map(
     lambda x: rng.uniform(0.1, 1, x.shape).astype(np.float32),
-    dict(parts.shapes(model, (*clip_of(family), 3))),
+    dict(mapping_layers.shapes(model, (*clip_of(family), 3))),
   )
   return model, variables
 
@@ -38,12 +38,15 @@ def drawn(family: str, **fields):
 def saved(family: str, name: str = '', **fields):
   """The same as a published file's tensors."""
   model, variables = drawn(family, **fields)
-  _, state = exporting.state_of(family, model, variables, name=name)
+  _, state = export.state_of(family, model, variables, name=name)
   return model, variables, state
 
 
 def equal(made, variables):
-  got, wanted = parts.flat(made.variables), parts.flat(variables)
+  got, wanted = (
+    mapping_layers.flat(made.variables),
+    mapping_layers.flat(variables),
+  )
   assert set(got) == set(wanted)
   for path, array in wanted.items():
     np.testing.assert_array_equal(got[path], array, err_msg=path)
@@ -82,8 +85,8 @@ def test_an_archive_s_container_is_found(tmp_path, prefix, beside, name):
   wrapped = {prefix + key: array for key, array in state.items()}
   company = {key: np.ones(2, np.float32) for key in beside}
   path = tmp_path / 'weights.npz'
-  exporting.write(path, {**wrapped, **company}, to='npz')
-  made = importing.read(path, 'vit', model=fields_of(model, 'vit'))
+  export.write(path, {**wrapped, **company}, to='npz')
+  made = load_weights.read(path, 'vit', model=fields_of(model, 'vit'))
   equal(made, variables)
   assert set(made.books.used) == set(wrapped)
   assert set(made.books.dropped) == set(beside)
@@ -96,7 +99,7 @@ def test_company_that_nobody_knows_is_no_container():
   wrapped = {f'params/{key}': array for key, array in state.items()}
   wrapped['other/thing'] = np.ones(2, np.float32)
   with pytest.raises(InputError, match='of no family'):
-    importing.take(held(wrapped), 'vit', model=fields_of(model, 'vit'))
+    load_weights.take(held(wrapped), 'vit', model=fields_of(model, 'vit'))
 
 
 @pytest.mark.parametrize('prefix', ['', 'params/', 'opt/target/'])
@@ -113,7 +116,7 @@ def test_layers_that_were_scanned_are_taken_apart(prefix):
   for key, of in layers.items():
     scanned[prefix + key] = np.stack([of[i] for i in range(len(of))])
   assert len(layers) == 16
-  made = importing.take(held(scanned), 'vit', model=fields_of(model, 'vit'))
+  made = load_weights.take(held(scanned), 'vit', model=fields_of(model, 'vit'))
   equal(made, variables)
   assert made.found.guess.model['layers'] == model.layers
   assert set(made.books.used) == set(scanned)
@@ -129,7 +132,7 @@ def test_an_array_of_all_layers_is_read_once():
   file, reads = held(scanned), []
   load = file.tensors._read
   file.tensors._read = lambda key: reads.append(key) or load(key)
-  importing.take(file, 'vit', model={**models.find('vit').TINY, 'layers': 5,
+  load_weights.take(file, 'vit', model={**models.find('vit').TINY, 'layers': 5,
                                      'class_position': False})  # fmt: skip
   assert sorted(reads) == sorted(scanned)
 
@@ -139,7 +142,7 @@ def test_bfloat16_without_a_name_is_read(tmp_path):
   short = {k: v.astype(ml_dtypes.bfloat16) for k, v in state.items()}
   path = tmp_path / 'bf16.npz'
   np.savez(path, **{k: v.view('V2') for k, v in short.items()})
-  made = importing.read(path, 'vit', model=fields_of(model, 'vit'))
+  made = load_weights.read(path, 'vit', model=fields_of(model, 'vit'))
   kernel = variables['params']['head']['kernel']
   np.testing.assert_array_equal(
     made.variables['params']['head']['kernel'],
@@ -203,7 +206,7 @@ def test_a_checkpoint_s_wrappings_are_undone(
   path = torch_file(tmp_path / 'weights.pyth', wrap(own))
   file = open_file(path)
   assert file.under == under
-  made = importing.take(
+  made = load_weights.take(
     file, family, model=fields_of(model, family), clip=clip_of(family)
   )
   equal(made, variables)
@@ -245,8 +248,8 @@ def test_the_hub_s_files_are_read_in_both_spellings(
   if to == 'bin':
     torch_file(path, state)
   else:
-    exporting.write(path, state, to='safetensors')
-  made = importing.read(path, 'vit', model=fields_of(model, 'vit'))
+    export.write(path, state, to='safetensors')
+  made = load_weights.read(path, 'vit', model=fields_of(model, 'vit'))
   params = dict(variables['params'])
   if bare:
     del params['head']
@@ -275,55 +278,49 @@ def hub_config(path, **more):
 
 def test_what_lies_beside_a_file_travels_along(tmp_path):
   _, _, state = saved('vit', 'hf')
-  path = exporting.write(
-    tmp_path / 'model.safetensors', state, to='safetensors'
-  )
+  path = export.write(tmp_path / 'model.safetensors', state, to='safetensors')
   hub_config(path)
   (tmp_path / 'preprocessor_config.json').write_text(
     json.dumps({'image_mean': [0.1, 0.2, 0.3], 'image_std': [1, 1, 1]})
   )
-  made = importing.read(path, 'vit')
+  made = load_weights.read(path, 'vit')
   assert made.labels == ('ape', 'bee', 'cat')
   assert (made.model.epsilon, made.model.activation) == (1e-12, 'gelu_tanh')
   assert made.model.heads == models.find('vit').TINY['heads']
   assert made.pixels.mean == (0.1, 0.2, 0.3)
-  text = report.inspection(report.inspect(path))
+  text = import_report.inspection(import_report.inspect(path))
   assert 'config.json' in text
   assert 'epsilon 1e-12' in text
   # A recipe of other numbers is told so; other heads are no model at all.
   model = {**models.find('vit').TINY, 'epsilon': 1e-6}
-  notes = ' '.join(importing.read(path, 'vit', model=model).notes)
+  notes = ' '.join(load_weights.read(path, 'vit', model=model).notes)
   assert 'epsilon 1e-12 and the model has 1e-06' in notes
   with pytest.raises(InputError, match='heads'):
-    importing.read(path, 'vit', model={**model, 'heads': 8})
+    load_weights.read(path, 'vit', model={**model, 'heads': 8})
 
 
 def test_labels_are_left_out_where_the_head_is_not_theirs(tmp_path):
   _, _, state = saved('vit', 'hf')
-  path = exporting.write(
-    tmp_path / 'model.safetensors', state, to='safetensors'
-  )
+  path = export.write(tmp_path / 'model.safetensors', state, to='safetensors')
   hub_config(path)
-  assert importing.read(path, 'vit', head='new').labels == ()
-  assert importing.read(path, 'vit', classes=9).labels == ()
+  assert load_weights.read(path, 'vit', head='new').labels == ()
+  assert load_weights.read(path, 'vit', classes=9).labels == ()
   hub_config(path, id2label={'0': 'ape'})
-  made = importing.read(path, 'vit')
+  made = load_weights.read(path, 'vit')
   assert made.labels == ()
   assert any('names 1 classes' in note for note in made.notes)
   hub_config(path, id2label={str(i): f'LABEL_{i}' for i in range(3)})
-  assert importing.read(path, 'vit').labels == ()
+  assert load_weights.read(path, 'vit').labels == ()
 
 
 def test_a_config_of_another_model_is_not_asked(tmp_path):
   _, _, state = saved('vit', 'hf')
-  path = exporting.write(
-    tmp_path / 'model.safetensors', state, to='safetensors'
-  )
+  path = export.write(tmp_path / 'model.safetensors', state, to='safetensors')
   hub_config(path, model_type='timesformer')
-  assert importing.read(path, 'vit').labels == ()
+  assert load_weights.read(path, 'vit').labels == ()
   (tmp_path / 'config.json').write_text('{')
   with pytest.raises(InputError, match=r'config\.json.*no JSON'):
-    importing.read(path, 'vit')
+    load_weights.read(path, 'vit')
 
 
 # --- The families' own extras
@@ -335,7 +332,7 @@ def test_dualformer_s_token_head_is_kept_where_the_model_has_one(wanted):
   _, _, teacher = saved('dualformer')
   state |= {f'teacher.{key}': array for key, array in teacher.items()}
   fields = {**fields_of(model, 'dualformer'), 'token_head': wanted}
-  made = importing.take(
+  made = load_weights.take(
     held(state), 'dualformer', model=fields, clip=clip_of('dualformer')
   )
   dropped = {k for k in made.books.dropped if 'num_batches' not in k}
@@ -356,7 +353,7 @@ def test_dualformer_s_token_head_is_kept_where_the_model_has_one(wanted):
 def test_x_vit_s_tables_have_the_rows_that_the_file_has(rows):
   _, variables, state = saved('xvit', time_rows=rows)
   tiny = models.find('xvit').TINY
-  made = importing.take(held(state), 'xvit', model=tiny, clip=(16, 32, 32))
+  made = load_weights.take(held(state), 'xvit', model=tiny, clip=(16, 32, 32))
   assert made.model.time_rows == rows
   table = made.variables['params']['time_pos']['table']
   np.testing.assert_array_equal(table, variables['params']['time_pos']['table'])
@@ -365,7 +362,7 @@ def test_x_vit_s_tables_have_the_rows_that_the_file_has(rows):
 @pytest.mark.parametrize('name', ['release', 'hf'])
 def test_a_timesformer_of_other_classes_has_a_new_head(name):
   model, variables, state = saved('timesformer', name)
-  made = importing.take(
+  made = load_weights.take(
     held(state),
     'timesformer',
     model=fields_of(model, 'timesformer'),
@@ -388,13 +385,14 @@ def test_something_something_s_timesformer_says_that_it_takes_bgr():
   )
   video = (*clip_of('timesformer'), 3)
   zeros = jax.tree.map(
-    lambda x: np.zeros(x.shape, np.float32), dict(parts.shapes(model, video))
+    lambda x: np.zeros(x.shape, np.float32),
+    dict(mapping_layers.shapes(model, video)),
   )
-  _, state = exporting.state_of('timesformer', model, zeros)
-  made = importing.take(held(state), 'timesformer')
+  _, state = export.state_of('timesformer', model, zeros)
+  made = load_weights.take(held(state), 'timesformer')
   assert made.pixels.order == 'BGR'
   state = {k: v[:5] if '.head.' in k else v for k, v in state.items()}
-  assert importing.take(held(state), 'timesformer').pixels.order == 'RGB'
+  assert load_weights.take(held(state), 'timesformer').pixels.order == 'RGB'
 
 
 def test_focal_levels_that_differ_are_named():
@@ -403,7 +401,7 @@ def test_focal_levels_that_differ_are_named():
   more = tuple(n + 1 for n in model.levels)
   tiny = {**models.find('video_focalnet').TINY, 'levels': more[:stages]}
   with pytest.raises(InputError, match='levels'):
-    importing.take(held(state), 'video_focalnet', model=tiny)
+    load_weights.take(held(state), 'video_focalnet', model=tiny)
 
 
 def test_twins_starts_a_dualformer_and_the_books_say_how():
@@ -420,7 +418,7 @@ def test_twins_starts_a_dualformer_and_the_books_say_how():
     rates=(1,),
     built=(8, 32, 32),
   )
-  made = importing.take(
+  made = load_weights.take(
     held(state), 'dualformer', model=fields, classes=5, clip=(8, 32, 32)
   )
   assert {'head.weight', 'head.bias'} <= set(made.books.dropped)
@@ -429,8 +427,8 @@ def test_twins_starts_a_dualformer_and_the_books_say_how():
   used = {path for paths in made.books.used.values() for path in paths}
   assert used
   assert set(made.books.used) | set(made.books.dropped) == set(state)
-  filled = set(parts.flat(made.variables)) | set(made.books.random)
-  assert filled == set(parts.flat(made.target))
+  filled = set(mapping_layers.flat(made.variables)) | set(made.books.random)
+  assert filled == set(mapping_layers.flat(made.target))
 
 
 def test_vidtr_s_own_image_file_starts_every_scheme():
@@ -448,14 +446,14 @@ def test_vidtr_s_own_image_file_starts_every_scheme():
   rng = np.random.default_rng(0)
   variables = jax.tree.map(
     lambda x: rng.normal(size=x.shape).astype(np.float32),
-    dict(parts.shapes(vit, (1, side, side, 3))),
+    dict(mapping_layers.shapes(vit, (1, side, side, 3))),
   )
-  inflate = next(n for n in naming.namings('vit') if n.name == 'vidtr')
+  inflate = next(n for n in identify.namings('vit') if n.name == 'vidtr')
   del variables['params']['head']
-  state = parts.save(inflate.rules(vit), variables)
+  state = mapping_layers.save(inflate.rules(vit), variables)
   assert state['conv_stem.weight'].ndim == 5
   for scheme in ('separable', 'joint'):
-    made = importing.take(
+    made = load_weights.take(
       held({f'module.{k}': v for k, v in state.items()}),
       'vidtr',
       model={**tiny, 'attention': scheme},
@@ -472,7 +470,7 @@ def test_vidtr_s_own_image_file_starts_every_scheme():
 
 def test_load_gives_a_model_and_all_its_variables(tmp_path):
   model, variables, state = saved('vit', 'google')
-  path = exporting.write(tmp_path / 'vit.npz', state, to='npz')
+  path = export.write(tmp_path / 'vit.npz', state, to='npz')
   again, loaded = vidmodels.weights.load('vit', path)
   assert fields_of(again, 'vit') == fields_of(model, 'vit')
   video = np.ones((1, *clip_of('vit'), 3), np.float32)
@@ -486,7 +484,7 @@ def test_load_takes_a_recipe_and_warns_of_what_stays_random(tmp_path):
 
   _, _, state = saved('vit', 'timm')
   tiny = models.find('vit').TINY
-  path = exporting.write(tmp_path / 'vit.npz', state, to='npz')
+  path = export.write(tmp_path / 'vit.npz', state, to='npz')
   same = [f'--config.model.{k}={v}' for k, v in tiny.items()]
   config = recipe.load('timesformer', [s for s in same if 'patch' not in s]
                        + [f'--config.model.patch={tiny["patch"]}',
@@ -513,7 +511,7 @@ def test_big_endian_numbers_are_turned_where_the_file_says_so(tmp_path):
   model, variables, state = saved('vit')
   path = tmp_path / 'big.npz'
   np.savez(path, **{k: v.astype('>f4') for k, v in state.items()})
-  made = importing.read(path, 'vit', model=fields_of(model, 'vit'))
+  made = load_weights.read(path, 'vit', model=fields_of(model, 'vit'))
   equal(made, variables)
   assert made.variables['params']['norm']['scale'].dtype.isnative
 
@@ -529,16 +527,16 @@ def test_big_endian_numbers_where_nothing_says_so_are_told_for_what_they_are(
   fields = fields_of(model, 'vit')
   path = tmp_path / 'big.safetensors'
   turned = {k: v.byteswap() for k, v in state.items()}
-  exporting.write(path, turned, to='safetensors')
+  export.write(path, turned, to='safetensors')
   with pytest.raises(InputError, match='written big-endian; save it again'):
-    importing.read(path, 'vit', model=fields)
+    load_weights.read(path, 'vit', model=fields)
   key = next(iter(state))
   broken = {**state, key: np.full_like(state[key], np.nan)}
   for value in (np.nan, np.inf):
     broken[key] = np.where(np.arange(broken[key].size) == 0, value, 1.0)
     broken[key] = np.float32(broken[key]).reshape(state[key].shape)
     with pytest.raises(InputError, match='damaged or its training diverged'):
-      importing.take(held(broken), 'vit', model=fields)
+      load_weights.take(held(broken), 'vit', model=fields)
 
 
 # --- A model beside a file, by the file's names
@@ -558,7 +556,7 @@ def test_big_endian_numbers_where_nothing_says_so_are_told_for_what_they_are(
 def test_a_model_and_the_file_made_of_it_are_the_same(family, name, unread):
   model, variables, state = saved(family, name)
   both = same_names.by_names_of(held(state), family, model, variables)
-  assert compare.differences(both.ours, both.theirs) == []
+  assert diff.differences(both.ours, both.theirs) == []
   assert {*both.theirs, *both.unread} == set(state)
   # What published files have and nothing of ours fills is named with a reason.
   assert len(both.unread) == unread
@@ -566,7 +564,7 @@ def test_a_model_and_the_file_made_of_it_are_the_same(family, name, unread):
   key = next(k for k, x in both.theirs.items() if x.size)
   state = {**state, key: state[key] + 1}
   both = same_names.by_names_of(held(state), family, model, variables)
-  (found,) = compare.differences(both.ours, both.theirs)
+  (found,) = diff.differences(both.ours, both.theirs)
   assert (found.key, found.kind, round(found.largest, 4)) == (key, 'values', 1)
 
 
@@ -580,13 +578,13 @@ def test_layers_in_one_array_are_compared_one_by_one_and_company_is_named():
       layers = [state[key.replace('_0/', f'_{i}/', 1)] for i in range(2)]
       scanned[f'params/{key.replace("_0/", "/", 1)}'] = np.stack(layers)
   both = same_names.by_names_of(held(scanned), 'vit', model, variables)
-  assert compare.differences(both.ours, both.theirs) == []
+  assert diff.differences(both.ours, both.theirs) == []
   assert len(both.theirs) == len(state) > len(scanned)
   assert list(both.unread) == ['opt/0/count']
 
 
 def test_numbers_of_no_axis_are_compared():
   one, two = {'n': np.array(1.0)}, {'n': np.array(3.0, np.float32)}
-  (found,) = compare.differences(one, two)
+  (found,) = diff.differences(one, two)
   assert (found.largest, found.relative) == (2, 2)
   assert (found.a_dtype, found.b_dtype) == ('float64', 'float32')

@@ -17,8 +17,9 @@ from golden_maps import vidtr as vidtr_map
 
 from vidmodels import models
 from vidmodels.nn import position
-from vidmodels.weights import dualformer, importing, naming, parts
-from vidmodels.weights.read import open_file
+from vidmodels.weights import dualformer_weights, load_weights
+from vidmodels.weights.formats.open_file import open_file
+from vidmodels.weights.mapping import identify, layers
 
 
 def cases(wanted) -> dict[str, pathlib.Path]:
@@ -49,11 +50,11 @@ def near(got, wanted, atol: float = 1e-5):
 
 def whole(made, fresh=()):
   """All variables: the file's, and `fresh` or zeros where it has none."""
-  ours, all_of = parts.flat(made.variables), parts.flat(made.target)
+  ours, all_of = layers.flat(made.variables), layers.flat(made.target)
   fresh = dict(fresh)
   rest = {k: np.zeros(x.shape, np.float32) for k, x in all_of.items()}
   rest |= {k: fresh[k] for k in rest if k in fresh}
-  return parts.unflat({**rest, **ours})
+  return layers.unflat({**rest, **ours})
 
 
 def answers(made, video, variables=None):
@@ -89,7 +90,7 @@ def test_every_published_layout_of_a_vit_gives_its_answers(
   case, raw, activation
 ):
   config, file = golden.read_config(case), open_file(raw)
-  told = naming.identify(file.tensors)[0].guess
+  told = identify.identify(file.tensors)[0].guess
   model = {
     **told.model,
     'heads': config['heads'],
@@ -98,7 +99,7 @@ def test_every_published_layout_of_a_vit_gives_its_answers(
   }
   if 'heads' not in told.assumed:
     assert told.model['heads'] == config['heads']
-  made = importing.take(file, 'vit', model=model)
+  made = load_weights.take(file, 'vit', model=model)
   assert not made.books.random
   assert not made.books.dropped
   name = 'logits_prelogits_head' if model['pre_logits'] else 'logits'
@@ -124,14 +125,14 @@ def test_a_state_dict_of_a_vit_gives_its_answers(path, wrap):
   config, state = golden.read_config(path), golden.read_state(path)
   wrapped = {wrap + key: array for key, array in state.items()}
   file = manifests.held(wrapped)
-  told = naming.identify(file.tensors)[0].guess
+  told = identify.identify(file.tensors)[0].guess
   assert told.classes == config['num_classes']
   model = {
     **told.model,
     'heads': config['heads'],
     'epsilon': config['layernorm_eps'],
   }
-  made = importing.take(file, 'vit', model=model)
+  made = load_weights.take(file, 'vit', model=model)
   assert set(made.books.used) == set(wrapped)
   with np.load(path) as arrays:
     images, wanted = arrays['input'], arrays['logits']
@@ -169,7 +170,7 @@ def test_an_import_resizes_a_file_s_table_by_the_method_that_is_named(path):
   model = models.build('vit', classes=3, **fields)
   zeros = jax.tree.map(
     lambda x: np.zeros(x.shape, np.float32),
-    dict(parts.shapes(model, (1, 4 * side, 4 * side, 3))),
+    dict(layers.shapes(model, (1, 4 * side, 4 * side, 3))),
   )
   state = {**naming_state('vit', model, zeros), 'pos_embed': table}
   pairs = {
@@ -179,7 +180,7 @@ def test_an_import_resizes_a_file_s_table_by_the_method_that_is_named(path):
     'nearest': 'torch_nearest',
   }
   for ours, name in pairs.items():
-    made = importing.take(
+    made = load_weights.take(
       manifests.held(state),
       'vit',
       model=fields,
@@ -192,7 +193,7 @@ def test_an_import_resizes_a_file_s_table_by_the_method_that_is_named(path):
 
 
 def naming_state(family: str, model, variables) -> dict:
-  return parts.save(naming.namings(family)[0].rules(model), variables)
+  return layers.save(identify.namings(family)[0].rules(model), variables)
 
 
 # --- FocalNet, image and video
@@ -203,14 +204,14 @@ def test_every_naming_of_an_image_focalnet_gives_its_answers(path):
   config, state = golden.read_config(path), golden.read_state(path)
   file = manifests.held(state)
   wanted = focalnet_map.model_of(config)
-  told = naming.identify(file.tensors)[0]
+  told = identify.identify(file.tensors)[0]
   assert told.naming.name == config['naming']
   # What shapes tell is what the file's config says.
   for name, value in told.guess.model.items():
     if name not in told.guess.assumed:
       assert getattr(wanted, name) == value, name
   fields = {name: getattr(wanted, name) for name in models.fields('focalnet')}
-  made = importing.take(file, 'focalnet', model=fields)
+  made = load_weights.take(file, 'focalnet', model=fields)
   assert not made.books.random
   with np.load(path) as arrays:
     images, logits = arrays['input'], arrays['logits']
@@ -234,7 +235,7 @@ def test_an_image_focalnet_becomes_the_authors_video_model(path, rename):
   with np.load(path) as arrays:
     given, logits = arrays['input'], arrays['logits']
   video = video_map.video_of(config, given)
-  made = importing.take(
+  made = load_weights.take(
     held,
     'video_focalnet',
     model=fields,
@@ -254,13 +255,13 @@ def test_an_image_focalnet_becomes_the_authors_video_model(path, rename):
       'video_focalnet', made.model, whole(made)
     ).items()
   }
-  full = parts.load(
-    naming.namings('video_focalnet')[0].rules(made.model),
+  full = layers.load(
+    identify.namings('video_focalnet')[0].rules(made.model),
     zeros,
     made.model,
     video=made.video,
   )
-  flat = parts.flat(full)
+  flat = layers.flat(full)
   rest = {k: flat[k] for k in made.books.random}
   near(answers(made, video, whole(made, rest)), logits, 5e-5)
 
@@ -272,11 +273,11 @@ def renamed(source: dict, config: dict, name: str) -> dict:
   fields = video_map.fields_of(
     {**config, 'num_classes': config['image_num_classes']}
   )
-  parent = importing.take(
+  parent = load_weights.take(
     manifests.held(source), 'focalnet', model=without_classes(fields)
   )
-  known = {n.name: n for n in naming.namings('focalnet')}
-  return parts.save(known[name].rules(parent.model), parent.variables)
+  known = {n.name: n for n in identify.namings('focalnet')}
+  return layers.save(known[name].rules(parent.model), parent.variables)
 
 
 def without_classes(fields: dict) -> dict:
@@ -293,7 +294,7 @@ def test_an_image_vit_becomes_the_authors_vidtr(path):
   theirs = golden.read_state(path)
   wanted = vidtr_map.model_of(config)
   fields = {name: getattr(wanted, name) for name in models.fields('vidtr')}
-  made = importing.take(
+  made = load_weights.take(
     manifests.held(source),
     'vidtr',
     model=fields,
@@ -317,7 +318,7 @@ def test_an_image_model_becomes_the_authors_dualformer(path):
   constructor = golden.read_config(path)['original_constructor']
   fields = dualformer_fields(constructor)
   source, theirs = golden.read_state(path, 'source/'), golden.read_state(path)
-  made = importing.take(
+  made = load_weights.take(
     manifests.held(source), 'dualformer', model=fields, classes=3
   )
   assert set(made.books.random) == {'head/kernel', 'head/bias'}
@@ -325,7 +326,7 @@ def test_an_image_model_becomes_the_authors_dualformer(path):
     key.startswith('head.') or key.endswith('num_batches_tracked')
     for key in made.books.dropped
   )
-  state = parts.save(dualformer.backbone(made.model, ''), {
+  state = layers.save(dualformer_weights.backbone(made.model, ''), {
     name: {k: v for k, v in tree.items() if k != 'head'}
     for name, tree in made.variables.items()
   })  # fmt: skip
@@ -363,7 +364,7 @@ def dualformer_fields(theirs: dict) -> dict:
 def test_an_image_resnet_becomes_an_i3d(path):
   source = golden.read_state(path, 'resnet2d/')
   theirs = golden.read_state(path)
-  made = importing.take(manifests.held(source), 'i3d', classes=3)
+  made = load_weights.take(manifests.held(source), 'i3d', classes=3)
   assert set(made.books.random) == {'head/kernel', 'head/bias'}
   assert set(made.books.used) | set(made.books.dropped) == set(source)
   state = naming_state('i3d', made.model, whole(made))
@@ -400,7 +401,7 @@ def test_a_video_model_s_file_is_recognised(path):
   config, state = golden.read_config(path), golden.read_state(path)
   # A grid that is no square only a clip can tell.
   clip = None if square(config) else vidtr_map.clip_of(config)
-  found = naming.identify(manifests.held(state).tensors, clip=clip)
+  found = identify.identify(manifests.held(state).tensors, clip=clip)
   told = next(f for f in found if f.naming.family == config['model'])
   assert told.guess.classes == config['num_classes']
 
@@ -417,7 +418,9 @@ def test_a_vidtr_gives_its_answers_for_the_clip_that_is_asked_for(path):
   config, state = golden.read_config(path), golden.read_state(path)
   wanted, clip = vidtr_map.model_of(config), vidtr_map.clip_of(config)
   fields = {name: getattr(wanted, name) for name in models.fields('vidtr')}
-  made = importing.take(manifests.held(state), 'vidtr', model=fields, clip=clip)
+  made = load_weights.take(
+    manifests.held(state), 'vidtr', model=fields, clip=clip
+  )
   assert not made.books.random
   with np.load(path) as arrays:
     given, logits = arrays['input'], arrays['logits']

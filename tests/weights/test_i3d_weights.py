@@ -11,8 +11,9 @@ import pytest
 from vidmodels import models
 from vidmodels.models.i3d import HEAVY
 from vidmodels.typing import InputError
-from vidmodels.weights import i3d, parts
-from vidmodels.weights.convert import Books
+from vidmodels.weights import i3d_weights
+from vidmodels.weights.mapping import layers
+from vidmodels.weights.mapping.apply import Books
 
 KEEPS_FRAMES = {'stem_stride': 1, 'pool_stride': 1}
 # Fields, parameters and what each convolution over time adds up to.
@@ -54,7 +55,7 @@ def test_a_published_file_fills_the_full_size_model(shared, name):
     for key, shape, _ in manifest['entries']
   }
   books = Books()
-  variables = i3d.load(state, model, books=books)
+  variables = i3d_weights.load(state, model, books=books)
   video = jax.ShapeDtypeStruct((1, 32, 224, 224, 3), jnp.float32)
   abstract = jax.eval_shape(model.init, jax.random.key(0), video)
   assert jax.tree.map(np.shape, variables) == jax.tree.map(np.shape, abstract)
@@ -70,16 +71,16 @@ def test_a_published_file_fills_the_full_size_model(shared, name):
 def test_saving_and_loading_gives_the_same_variables(release):
   model = small()
   variables = drawn(model)
-  state = i3d.save(variables, model, release)
-  assert i3d.release_of(state) == release
-  again = i3d.load(state, model)
-  assert_equal(parts.flat(again), parts.flat(variables))
+  state = i3d_weights.save(variables, model, release)
+  assert i3d_weights.release_of(state) == release
+  again = i3d_weights.load(state, model)
+  assert_equal(layers.flat(again), layers.flat(variables))
 
 
 def test_releases_differ_in_names_alone():
   model = small()
   one, other = (
-    i3d.save(drawn(model), model, release)
+    i3d_weights.save(drawn(model), model, release)
     for release in ('mmaction2', 'slowfast')
   )
   project = 'backbone.layer1.0.downsample'
@@ -118,9 +119,9 @@ def image_of(state):
 
 def test_kernels_are_repeated_over_time_and_divided_by_their_frames():
   model = small()
-  image = image_of(i3d.save(drawn(model), model))
+  image = image_of(i3d_weights.save(drawn(model), model))
   books = Books()
-  made = i3d.inflate(image, model, books=books)
+  made = i3d_weights.inflate(image, model, books=books)
   kernel = made['params']['stage1_block0']['reduce']['conv']['kernel']
   assert kernel.shape == (3, 1, 1, 4, 4)
   for t in range(3):
@@ -134,22 +135,22 @@ def test_kernels_are_repeated_over_time_and_divided_by_their_frames():
 
 def test_classes_of_the_image_model_are_left_out_and_said():
   model, books = small(), Books()
-  image = image_of(i3d.save(drawn(model), model))
+  image = image_of(i3d_weights.save(drawn(model), model))
   image |= {'fc.weight': np.ones((9, 8)), 'fc.bias': np.ones(9)}
-  i3d.inflate(image, model, books=books)
+  i3d_weights.inflate(image, model, books=books)
   assert set(books.dropped) == {'fc.weight', 'fc.bias'}
 
 
 def test_a_still_clip_is_answered_as_its_image_is():
   # Away from the clip's ends, which look at zeros: on the first stage's middle.
   model = small(reach=((3,),), stem_stride=1, pool_stride=1, stem_reach=3)
-  image = image_of(i3d.save(drawn(model), model))
+  image = image_of(i3d_weights.save(drawn(model), model))
   clip = np.random.default_rng(0).normal(size=(1, 1, 16, 16, 3))
   still = np.repeat(np.float32(clip), 9, axis=1)
   flat = small(reach=((1,),), stem_stride=1, pool_stride=1, stem_reach=1)
   answers = []
   for each in (model, flat):
-    made = i3d.inflate(image, each)
+    made = i3d_weights.inflate(image, each)
     made['params']['head'] = drawn(model)['params']['head']
     _, kept = each.apply(made, still, mutable='intermediates')
     answers.append(kept['intermediates']['after_stage_1'][0])
@@ -168,8 +169,8 @@ def test_the_authors_inflation_is_ours(shared):
     wanted = golden.read_state(path)
     width = image['conv1.weight'].shape[0]
     model = models.build('i3d', classes=2, width=width, reach=reach_of(wanted))
-    made = parts.flat(i3d.inflate(image, model))
-    again = i3d.save(parts.unflat(made), model)
+    made = layers.flat(i3d_weights.inflate(image, model))
+    again = i3d_weights.save(layers.unflat(made), model)
     assert set(again) == {k for k in wanted if 'num_batches' not in k}
     for key, array in again.items():
       np.testing.assert_allclose(array, wanted[key], rtol=1e-6, err_msg=key)
@@ -250,7 +251,7 @@ def test_torch_answers_the_same(reach, strides):
   )
   clip = np.random.default_rng(1).normal(size=(2, 9, 39, 33, 3))
   clip = np.float32(clip)
-  wanted = Torch(i3d.save(variables, model), **names).answer(clip)
+  wanted = Torch(i3d_weights.save(variables, model), **names).answer(clip)
   found = jax.jit(model.apply)(variables, clip)
   np.testing.assert_allclose(found, wanted, atol=1e-5 * abs(wanted).max())
   assert abs(wanted[0] - wanted[1]).max() > 1e-3 * abs(wanted).max()
@@ -271,12 +272,12 @@ def test_torch_answers_the_same(reach, strides):
 )
 def test_a_file_that_does_not_fit_is_refused_by_name(change, says):
   model = small()
-  state = i3d.save(drawn(model), model)
+  state = i3d_weights.save(drawn(model), model)
   change(state)
   with pytest.raises(InputError, match=says):
-    i3d.load(state, model)
+    i3d_weights.load(state, model)
 
 
 def test_an_image_model_of_other_keys_is_refused():
   with pytest.raises(InputError, match=r'no conv1\.weight; its keys start'):
-    i3d.inflate({'stem.weight': np.ones(1)}, small())
+    i3d_weights.inflate({'stem.weight': np.ones(1)}, small())

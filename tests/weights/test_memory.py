@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from vidmodels import models
-from vidmodels.weights import exporting, naming, parts
+from vidmodels.weights import export
+from vidmodels.weights.mapping import identify, layers
 
 LARGE = dict(layers=24, width=1024, heads=16)
 MEASURED = r"""
@@ -37,10 +38,10 @@ def write(path: pathlib.Path, *, name: str, to: str, **fields) -> int:
   rng = np.random.default_rng(0)
   variables = jax.tree.map(
     lambda x: rng.random(x.shape, np.float32),
-    dict(parts.shapes(model, (1, 224, 224, 3))),
+    dict(layers.shapes(model, (1, 224, 224, 3))),
   )
-  chosen = next(n for n in naming.namings('vit') if n.name == name)
-  exporting.write(path, parts.save(chosen.rules(model), variables), to=to)
+  chosen = next(n for n in identify.namings('vit') if n.name == name)
+  export.write(path, layers.save(chosen.rules(model), variables), to=to)
   return path.stat().st_size
 
 

@@ -11,9 +11,9 @@ from vidmodels import models
 from vidmodels.models import timesformer as family
 from vidmodels.nn import position
 from vidmodels.typing import InputError
-from vidmodels.weights import parts
-from vidmodels.weights import timesformer as weights
-from vidmodels.weights.convert import Books
+from vidmodels.weights import timesformer_weights as weights
+from vidmodels.weights.mapping import layers
+from vidmodels.weights.mapping.apply import Books
 
 SIZE = (32, 48)  # 4 x 6 patches
 T = 4
@@ -65,7 +65,7 @@ def started(theirs, *, size=SIZE, frames: int = T, **fields):
   """A video model and its variables, drawn and then taken from the image's."""
   model, made, books = taken(theirs, size=size, frames=frames, **fields)
   fresh = drawn(model, (frames, *size, 3))
-  return model, parts.unflat(parts.flat(fresh) | parts.flat(made)), books
+  return model, layers.unflat(layers.flat(fresh) | layers.flat(made)), books
 
 
 def both(theirs, still: np.ndarray, frames: int = T, **fields):

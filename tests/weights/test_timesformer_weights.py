@@ -10,7 +10,7 @@ import pytest
 
 from vidmodels import models
 from vidmodels.typing import InputError
-from vidmodels.weights import timesformer
+from vidmodels.weights import timesformer_weights
 
 OWN = [
   path
@@ -33,7 +33,9 @@ def of(path):
 @pytest.mark.parametrize('path', OWN, ids=lambda path: path.stem)
 def test_loading_and_saving_gives_the_authors_file_again(path):
   state, model = of(path)
-  again = timesformer.save(timesformer.load(state, model), model)
+  again = timesformer_weights.save(
+    timesformer_weights.load(state, model), model
+  )
   assert set(again) == set(state)
   for key in state:
     np.testing.assert_array_equal(again[key], state[key], err_msg=key)
@@ -41,7 +43,7 @@ def test_loading_and_saving_gives_the_authors_file_again(path):
 
 def test_qkv_rows_are_query_key_value_each_head_by_head():
   state, model = of(OWN[0])
-  params = timesformer.load(state, model)['params']
+  params = timesformer_weights.load(state, model)['params']
   D, A = model.width, model.heads
   rows = state['blocks.1.attn.qkv.weight']
   step = model.steps()[-1].name
@@ -78,8 +80,8 @@ def test_every_published_file_fills_the_full_size_model(shared):
     frames, size = config['num_frames'], config['image_size']
     has_time = model.attention != 'space'
     wanted = (frames if has_time else 1, size, size)
-    assert timesformer.clip_of(state, model.patch) == wanted, name
-    params = timesformer.load(state, model)['params']
+    assert timesformer_weights.clip_of(state, model.patch) == wanted, name
+    params = timesformer_weights.load(state, model)['params']
     video = jax.ShapeDtypeStruct((2, frames, size, size, 3), jnp.float32)
     abstract = jax.eval_shape(model.init, jax.random.key(0), video)['params']
     assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, abstract)
@@ -91,19 +93,21 @@ def test_the_hubs_names_are_the_authors_renamed(shared):
   path = shared / 'manifests' / 'timesformer_key_pairs_original_to_hf.json'
   pairs = dict(json.loads(path.read_text())['pairs'])
   state, model = of(next(p for p in OWN if 'divided' in p.name))
-  variables = timesformer.load(state, model)
-  again = timesformer.save(variables, model, 'hf')
+  variables = timesformer_weights.load(state, model)
+  again = timesformer_weights.save(variables, model, 'hf')
   assert set(again) == {pairs[f'model.{key}'] for key in state}
   for key, array in state.items():
     np.testing.assert_array_equal(again[pairs[f'model.{key}']], array)
-  loaded = timesformer.load(again, model)
+  loaded = timesformer_weights.load(again, model)
   jax.tree.map(np.testing.assert_array_equal, loaded, variables)
 
 
-@pytest.mark.parametrize('fields', timesformer.timesformer.VARIANTS, ids=str)
+@pytest.mark.parametrize(
+  'fields', timesformer_weights.timesformer.VARIANTS, ids=str
+)
 @pytest.mark.parametrize('naming', ['release', 'hf'])
 def test_weights_of_every_variant_are_written_and_read(fields, naming):
-  own = timesformer.timesformer
+  own = timesformer_weights.timesformer
   model = models.build('timesformer', classes=3, **{**own.TINY, **fields})
   video = jax.ShapeDtypeStruct((1, *own.TINY_CLIP, 3), jnp.float32)
   rng = np.random.default_rng(0)
@@ -111,15 +115,15 @@ def test_weights_of_every_variant_are_written_and_read(fields, naming):
     lambda x: rng.normal(size=x.shape).astype(np.float32),
     jax.eval_shape(model.init, jax.random.key(0), video),
   )
-  state = timesformer.save(variables, model, naming)
+  state = timesformer_weights.save(variables, model, naming)
   assert len(state) == len(set(state)) >= 20
-  again = timesformer.load(state, model, clip=own.TINY_CLIP)
+  again = timesformer_weights.load(state, model, clip=own.TINY_CLIP)
   jax.tree.map(np.testing.assert_array_equal, again, variables)
 
 
 def test_the_last_step_over_space_has_the_plain_names():
   model = models.build('timesformer', classes=3, attention='axial')
-  rules = timesformer.rules(model.steps())
+  rules = timesformer_weights.rules(model.steps())
   names = {r.paths[0]: r.keys[0] for r in rules}
   attn = 'blocks.{i}.attn.qkv.weight'
   assert names['block_{i}/height/attn/qkv/kernel'] == attn
@@ -158,12 +162,12 @@ def test_a_file_that_does_not_fit_is_refused_by_name(change, says):
   state, model = of(OWN[0])
   change(state)
   with pytest.raises(InputError, match=says):
-    timesformer.load(state, model)
+    timesformer_weights.load(state, model)
 
 
 def test_weights_of_another_scheme_are_refused():
   state, model = of(next(p for p in OWN if 'joint' in p.name))
   with pytest.raises(InputError, match='time_embed'):
-    timesformer.load(state, model.clone(attention='space'))
+    timesformer_weights.load(state, model.clone(attention='space'))
   with pytest.raises(InputError, match=r'does not fill: .*block_0/time/'):
-    timesformer.load(state, model.clone(attention='divided'))
+    timesformer_weights.load(state, model.clone(attention='divided'))

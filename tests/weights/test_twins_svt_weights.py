@@ -10,8 +10,9 @@ import pytest
 
 from vidmodels import models
 from vidmodels.typing import InputError
-from vidmodels.weights import dualformer_twins, parts, twins_svt
-from vidmodels.weights.convert import Books
+from vidmodels.weights import dualformer_twins, twins_svt_weights
+from vidmodels.weights.mapping import layers
+from vidmodels.weights.mapping.apply import Books
 
 WIDE = dict(
   widths=(96, 192, 384, 768), layers=(2, 2, 18, 2), heads=(3, 6, 12, 24)
@@ -44,7 +45,7 @@ def test_a_public_file_fills_the_model_and_starts_a_video_model(shared, size):
     for key, shape, _ in manifest['entries']
   }
   image = models.build('twins_svt', classes=1000, **SIZES[size])
-  variables = twins_svt.load(state, image)
+  variables = twins_svt_weights.load(state, image)
   assert shapes(variables) == shapes(zeros(image, 1, 224, 224))
   total = sum(x.size for x in jax.tree.leaves(variables['params']))
   assert total == manifest['num_params']
@@ -94,12 +95,12 @@ def drawn(model, *clip: int):
 def test_loading_and_saving_gives_the_file_again():
   model = image_model()
   variables = drawn(model, 1, 32, 48)
-  state = twins_svt.save(variables, model)
+  state = twins_svt_weights.save(variables, model)
   assert state['blocks.0.1.attn.sr.weight'].shape == (8, 8, 4, 4)
   kernel = variables['params']['stage_0']['block_0']['level_1']['attn']
   kernel = kernel['pyramid']['fine']['kernel']
   assert state['blocks.0.1.attn.sr.weight'][3, 5, 1, 2] == kernel[0, 1, 2, 5, 3]
-  again = twins_svt.load(state, model)
+  again = twins_svt_weights.load(state, model)
   jax.tree.map(np.testing.assert_array_equal, variables, again)
 
 
@@ -121,7 +122,7 @@ def test_a_static_clip_is_answered_as_the_image_was_where_nothing_is_made_up():
   assert any('/peg/' in path for path in books.dropped)
   assert list(books.dropped) == sorted(books.dropped)  # in every run
   image = image_model()
-  for path in list(parts.flat(variables)):
+  for path in list(layers.flat(variables)):
     if '/peg/' in path:
       stage, block, *_ = path.split('/')
       tree = variables['params'][stage][block]['peg']

@@ -10,10 +10,11 @@ import pytest
 
 from vidmodels import models
 from vidmodels.typing import InputError
-from vidmodels.weights import focalnet, parts, video_focalnet
-from vidmodels.weights.convert import Books
-from vidmodels.weights.naming import identify
-from vidmodels.weights.read.tensors import Tensors
+from vidmodels.weights import focalnet_weights, video_focalnet_weights
+from vidmodels.weights.formats.tensors import Tensors
+from vidmodels.weights.mapping import layers
+from vidmodels.weights.mapping.apply import Books
+from vidmodels.weights.mapping.identify import identify
 
 SMALL = (2, 2, 18, 2)
 SIZES = {
@@ -54,7 +55,7 @@ def drawn(model, seed: int = 0) -> dict:
 
 def over(fresh: dict, made: dict) -> dict:
   """Fresh variables with those in `made` in their place."""
-  return parts.unflat({**parts.flat(fresh), **parts.flat(made)})
+  return layers.unflat({**layers.flat(fresh), **layers.flat(made)})
 
 
 def start(
@@ -62,7 +63,7 @@ def start(
 ) -> dict:
   """Variables of a video model from those of an image model."""
   books = Books() if books is None else books
-  return video_focalnet.from_image(image, parent, model, video, books)
+  return video_focalnet_weights.from_image(image, parent, model, video, books)
 
 
 def zeros(path) -> dict[str, np.ndarray]:
@@ -83,7 +84,7 @@ def test_a_published_file_fills_the_full_size_model(shared, name):
     **SIZES[name.split('_')[0]],
   )
   state, books = zeros(path), Books()
-  params = video_focalnet.load(state, model, books=books)['params']
+  params = video_focalnet_weights.load(state, model, books=books)['params']
   assert set(books.used) == set(state)
   assert not books.random
   total = sum(x.size for x in jax.tree.leaves(params))
@@ -103,15 +104,15 @@ def test_a_published_file_fills_the_full_size_model(shared, name):
 def test_saving_and_loading_gives_the_same_numbers(more):
   model = build(**more)
   variables = drawn(model)
-  state = video_focalnet.save(variables, model)
-  again = video_focalnet.load(state, model)
+  state = video_focalnet_weights.save(variables, model)
+  again = video_focalnet_weights.load(state, model)
   jax.tree.map(np.testing.assert_array_equal, again, variables)
 
 
 def test_temporal_keys_lie_as_torchs_do():
   model = build()
   variables = drawn(model)
-  state = video_focalnet.save(variables, model)
+  state = video_focalnet_weights.save(variables, model)
   mod = variables['params']['stage_1_block_0']['mod']['time']
   prefix = 'layers.1.blocks.0.modulation'
   rows = state[f'{prefix}.f_temporal.weight']
@@ -130,7 +131,7 @@ def test_temporal_keys_lie_as_torchs_do():
 def test_a_depthwise_convolution_over_time_lies_as_torchs_does():
   model = build(temporal_conv='depthwise')
   variables = drawn(model)
-  state = video_focalnet.save(variables, model)
+  state = video_focalnet_weights.save(variables, model)
   prefix = 'layers.0.blocks.1.modulation'
   conv = state[f'{prefix}.focal_layers_temporal.1.0.weight']  # [D, 1, k]
   assert conv.shape == (8, 1, 5)
@@ -152,17 +153,17 @@ def test_an_imported_image_model_answers_as_the_authors_does(path):
   model = ours.model_of({'fusion': 'multiplication', **config})
   fields = {**ours.fields_of(config), 'classes': config['image_num_classes']}
   parent = models.build('focalnet', **fields)
-  parents = focalnet.load(source, parent)
+  parents = focalnet_weights.load(source, parent)
   video = ours.video_of(config, given)
   made = start(parents, parent, model, video.shape[1:])
   # What stays as it was drawn is exactly what the file calls fresh.
-  whole = video_focalnet.save(over(drawn(model), made), model)
+  whole = video_focalnet_weights.save(over(drawn(model), made), model)
   assert not set(fresh) - set(whole)
   assert set(source) | set(fresh) == set(whole)
   for key, array in source.items():
     if key not in fresh and array.shape == whole[key].shape:
       np.testing.assert_array_equal(whole[key], array, err_msg=key)
-  variables = video_focalnet.load({**whole, **fresh}, model)
+  variables = video_focalnet_weights.load({**whole, **fresh}, model)
   got = ours.answer(model, variables, video)
   np.testing.assert_allclose(got.logits, logits_BK, rtol=0, atol=5e-5)
   for name, feature in golden.read_state(path, 'feature/').items():
@@ -214,8 +215,8 @@ def test_an_image_leaves_the_temporal_branch_and_the_head_random(
   assert set(books.dropped) == {'head/kernel', 'head/bias'}
   random = [path for path in books.random if not path.startswith('head/')]
   assert all('/mod/time/' in path for path in random)
-  target = parts.flat(shapes(model))
-  assert {*parts.flat(made), *books.random} == set(target)
+  target = layers.flat(shapes(model))
+  assert {*layers.flat(made), *books.random} == set(target)
   assert round(sum(target[p].size for p in random) / 1e6, 1) == millions
 
 
@@ -223,9 +224,9 @@ def test_an_image_leaves_the_temporal_branch_and_the_head_random(
 def test_other_designs_start_from_an_image_model_too(design):
   parent, model = build('focalnet'), build(design=design)
   image, books = drawn(parent), Books()
-  made = parts.flat(start(image, parent, model, books=books))
+  made = layers.flat(start(image, parent, model, books=books))
   stream = 'volume' if design == 'volume' else 'space'
-  given = parts.flat(image)
+  given = layers.flat(image)
   for path, array in made.items():
     source = path.replace(f'/mod/{stream}/', '/mod/space/')
     np.testing.assert_array_equal(array, given[source], err_msg=path)
@@ -279,7 +280,7 @@ def test_a_design_without_a_place_for_an_images_blocks_is_refused():
 )
 def test_a_file_tells_the_fields_of_its_model(more):
   model = build(**more)
-  state = video_focalnet.save(drawn(model), model)
+  state = video_focalnet_weights.save(drawn(model), model)
   specs = {key: (array.shape, array.dtype) for key, array in state.items()}
   (found,) = identify(Tensors(specs, state.__getitem__))
   assert (found.naming.family, found.guess.classes) == ('video_focalnet', 6)
@@ -290,12 +291,14 @@ def test_a_file_tells_the_fields_of_its_model(more):
 
 def test_files_for_another_model_are_refused():
   parent = build('focalnet')
-  state = focalnet.save(drawn(parent), parent)
+  state = focalnet_weights.save(drawn(parent), parent)
   with pytest.raises(InputError, match='space design, the model parallel'):
-    video_focalnet.load(state, build())
+    video_focalnet_weights.load(state, build())
   tubelets = build(tubelet=2)
-  state = video_focalnet.save(drawn(tubelets), tubelets)
+  state = video_focalnet_weights.save(drawn(tubelets), tubelets)
   with pytest.raises(InputError, match='2 tubelet, the model 1'):
-    video_focalnet.load(state, build())
+    video_focalnet_weights.load(state, build())
   with pytest.raises(InputError, match="'pair' was never released"):
-    video_focalnet.save(drawn(build(design='pair')), build(design='pair'))
+    video_focalnet_weights.save(
+      drawn(build(design='pair')), build(design='pair')
+    )

@@ -11,7 +11,8 @@ import pytest
 
 from vidmodels import models
 from vidmodels.typing import InputError
-from vidmodels.weights import convert, parts, vidtr, vidtr_image
+from vidmodels.weights import vidtr_image, vidtr_weights
+from vidmodels.weights.mapping import apply, layers
 
 FILES = golden.every('vidtr')
 INFLATED = {
@@ -119,13 +120,13 @@ ids = lambda fields: ' '.join(map(str, fields.values())) or 'separable'
 
 def started(fields, state=None, frames: int = 4):
   """A model and its variables: an image's, and the rest as it is drawn."""
-  model, books = model_of(**fields), convert.Books()
+  model, books = model_of(**fields), apply.Books()
   made = vidtr_image.from_state(
     image() if state is None else state, model, frames=frames, books=books
   )
   video = jax.ShapeDtypeStruct((1, frames, 12, 12, 3), jnp.float32)
-  shapes = parts.flat(jax.eval_shape(model.init, jax.random.key(0), video))
-  made, rng = parts.flat(made), np.random.default_rng(3)
+  shapes = layers.flat(jax.eval_shape(model.init, jax.random.key(0), video))
+  made, rng = layers.flat(made), np.random.default_rng(3)
   assert set(made) | set(books.random) == set(shapes)
   for path in books.random:
     if path.endswith('pool/kernel'):
@@ -135,7 +136,7 @@ def started(fields, state=None, frames: int = 4):
       made[path] = np.float32(rng.normal(size=shapes[path].shape))
     else:
       made[path] = np.full(shapes[path].shape, path.endswith('scale'), 'f4')
-  return model, parts.unflat(made)
+  return model, layers.unflat(made)
 
 
 # Orders of four frames that no fresh model tells apart, and orders that it
@@ -214,9 +215,9 @@ def test_starting_from_an_image_is_what_the_authors_do(name):
   state, model, clip = of(path)
   source = golden.read_state(path, 'vit_state_dict/')
   made = vidtr_image.from_state(source, model, frames=clip[0])
-  whole = vidtr.load(state, model, clip=clip)
+  whole = vidtr_weights.load(state, model, clip=clip)
   made['params']['head'] = whole['params']['head']  # theirs is random too
-  same(vidtr.save(made, model), state)
+  same(vidtr_weights.save(made, model), state)
 
 
 def test_files_of_such_a_start_are_here():
@@ -228,7 +229,7 @@ def test_both_namings_of_an_image_give_the_same_start(fields):
   timm = vidtr_image.from_state(image(), model_of(**fields), frames=4)
   own = own_names(image())
   again = vidtr_image.from_state(own, model_of(**fields), frames=4)
-  same(parts.flat(again), parts.flat(timm))
+  same(layers.flat(again), layers.flat(timm))
 
 
 def test_the_full_size_image_file_starts_every_released_model(shared):
@@ -236,7 +237,7 @@ def test_the_full_size_image_file_starts_every_released_model(shared):
   entries = json.loads(path.read_text())['entries']
   state = {k: np.broadcast_to(np.float32(0), shape) for k, shape, _ in entries}
   for fields in ({}, {'attention': 'joint'}):
-    model, books = models.build('vidtr', classes=400, **fields), convert.Books()
+    model, books = models.build('vidtr', classes=400, **fields), apply.Books()
     vidtr_image.from_state(state, model, frames=8, books=books)
     assert set(books.random) == {'head/kernel', 'head/bias'}
     assert set(books.used) == set(state)
@@ -310,7 +311,7 @@ def t2t_image() -> dict[str, np.ndarray]:
 
 
 def test_t2t_vit_starts_a_model_with_its_stem():
-  model, books = model_of(stem='t2t', patch=16), convert.Books()
+  model, books = model_of(stem='t2t', patch=16), apply.Books()
   state = t2t_image()
   made = vidtr_image.from_state(state, model, frames=4, books=books)
   assert {p for p in books.random if not p.startswith('head/')} == {
@@ -344,12 +345,12 @@ def test_an_image_vit_of_ours_starts_a_model_as_its_file_does(name):
   rng = np.random.default_rng(0)
   draw = lambda x: np.float32(rng.normal(size=x.shape))
   variables = jax.tree.map(draw, shapes)
-  books, model = convert.Books(), model_of()
+  books, model = apply.Books(), model_of()
   made = vidtr_image.from_image(variables, vit, model, video, books)
   assert set(books.random) == {'head/kernel', 'head/bias'}
-  ours, theirs = parts.flat(made), parts.flat(variables)
+  ours, theirs = layers.flat(made), layers.flat(variables)
   assert set(ours) | set(books.random) == set(
-    parts.flat(
+    layers.flat(
       jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *video)))
     )
   )
@@ -383,6 +384,6 @@ def test_an_image_vit_of_ours_starts_a_model_as_its_file_does(name):
 )
 def test_an_image_vit_that_does_not_fit_is_refused(image, fields, says):
   vit = models.build('vit', classes=5, **{**VIT, **image})
-  video, books = (4, 12, 12, 3), convert.Books()
+  video, books = (4, 12, 12, 3), apply.Books()
   with pytest.raises(InputError, match=says):
     vidtr_image.from_image({}, vit, model_of(**fields), video, books)

@@ -10,7 +10,7 @@ import pytest
 
 from vidmodels import models
 from vidmodels.typing import InputError
-from vidmodels.weights import vidtr
+from vidmodels.weights import vidtr_weights
 
 FILES = golden.every('vidtr')
 WHOLE = {n: p for n, p in FILES.items() if n in golden.files()}
@@ -32,7 +32,10 @@ def same(got, wanted) -> None:
 @pytest.mark.parametrize('name', WHOLE)
 def test_loading_and_saving_gives_the_authors_file_again(name):
   state, model, clip = of(WHOLE[name])
-  same(vidtr.save(vidtr.load(state, model, clip=clip), model), state)
+  same(
+    vidtr_weights.save(vidtr_weights.load(state, model, clip=clip), model),
+    state,
+  )
 
 
 @pytest.mark.parametrize('name', MANIFESTS)
@@ -62,11 +65,11 @@ def test_a_published_file_fills_the_full_size_model(shared, name):
     for key, shape, _ in manifest['entries']
   }
   clip = (theirs['temporal_size'], 224, 224)
-  assert vidtr.clip_of(state, model) == clip
-  params = vidtr.load(state, model)['params']
+  assert vidtr_weights.clip_of(state, model) == clip
+  params = vidtr_weights.load(state, model)['params']
   total = sum(x.size for x in jax.tree.leaves(params))
   assert total == manifest['num_params']
-  again = vidtr.save({'params': params}, model)
+  again = vidtr_weights.save({'params': params}, model)
   assert {k: v.shape for k, v in again.items()} == {
     k: v.shape for k, v in state.items()
   }
@@ -85,7 +88,7 @@ def test_a_published_file_fills_the_full_size_model(shared, name):
 )
 def test_what_was_never_released_has_no_names(fields, says):
   with pytest.raises(InputError, match=says):
-    vidtr.rules(models.build('vidtr', classes=6, **fields))
+    vidtr_weights.rules(models.build('vidtr', classes=6, **fields))
 
 
 CHANGES = {
@@ -114,10 +117,10 @@ def test_a_file_that_does_not_fit_is_refused_by_name(change):
   make(state)
   clip = None if change == 'no positions' else clip
   with pytest.raises(InputError, match=says):
-    vidtr.load(state, model, clip=clip)
+    vidtr_weights.load(state, model, clip=clip)
 
 
 def test_a_table_that_is_no_released_clip_asks_for_one():
   state, model, _ = joint_file()  # 4 frames of 4 x 4, for 28 x 28 of 8 pixels
   with pytest.raises(InputError, match=r'64 places.*28 x 28.*say which'):
-    vidtr.clip_of(state, model)
+    vidtr_weights.clip_of(state, model)

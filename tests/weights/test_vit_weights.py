@@ -15,8 +15,8 @@ from golden_maps import vit as golden_vit
 
 from vidmodels import models
 from vidmodels.typing import InputError
-from vidmodels.weights import vit
-from vidmodels.weights.read import open_file
+from vidmodels.weights import vit_weights
+from vidmodels.weights.formats.open_file import open_file
 
 # Answers to one image of one model, whose weights lie beside in many files: not
 # by `golden.every`, which leaves out a copy in a folder with more files.
@@ -134,8 +134,8 @@ def test_every_published_file_fills_the_full_size_model(shared):
       for key, shape in shapes.items()
       if block_of(key) < 2
     }
-    assert vit.image_of(state, model) == (224, 224, 3), name
-    params = vit.load(state, model)['params']
+    assert vit_weights.image_of(state, model) == (224, 224, 3), name
+    params = vit_weights.load(state, model)['params']
     assert jax.tree.map(np.shape, params) == shapes_of(model), name
     whole = shapes_of(models.build('vit', **fields))
     sizes = jax.tree.leaves(jax.tree.map(math.prod, whole, is_leaf=is_shape))
@@ -184,9 +184,9 @@ def small(**fields):
 )
 def test_weights_are_written_and_read_by_every_name(naming, fields):
   model, variables = small(**fields)
-  state = vit.save(variables, model, naming)
-  assert vit.naming_of(state)[0] == naming
-  again = vit.load(state, model)
+  state = vit_weights.save(variables, model, naming)
+  assert vit_weights.naming_of(state)[0] == naming
+  again = vit_weights.load(state, model)
   jax.tree.map(np.testing.assert_array_equal, again, variables)
 
 
@@ -201,7 +201,7 @@ def test_weights_are_written_and_read_by_every_name(naming, fields):
 def test_what_a_naming_has_no_name_for_is_not_written(naming, fields, says):
   model, variables = small(**fields)
   with pytest.raises(InputError, match=says):
-    vit.save(variables, model, naming)
+    vit_weights.save(variables, model, naming)
 
 
 NEW = (
@@ -223,37 +223,37 @@ def respelt(key: str) -> str:
 
 def test_the_hubs_newer_spelling_is_read_too():
   model, variables = small()
-  state = vit.save(variables, model, 'hf')
+  state = vit_weights.save(variables, model, 'hf')
   newer = {respelt(key): array for key, array in state.items()}
   assert len(set(newer) - set(state)) == 2 * 16  # all of two blocks
-  again = vit.load(newer, model)
+  again = vit_weights.load(newer, model)
   jax.tree.map(np.testing.assert_array_equal, again, variables)
 
 
 def test_a_pooled_feature_is_the_layer_before_the_head_or_dropped():
   model, variables = small(pre_logits=True)
-  state = vit.save(variables, model, 'hf')
+  state = vit_weights.save(variables, model, 'hf')
   assert 'vit.pooler.dense.weight' in state
   params = dict(variables['params'])
   del params['pre_logits']
-  again = vit.load(state, model.clone(pre_logits=False))['params']
+  again = vit_weights.load(state, model.clone(pre_logits=False))['params']
   jax.tree.map(np.testing.assert_array_equal, again, params)
 
 
 def test_a_file_without_the_models_prefix_is_read():
   model, variables = small()
-  state = vit.save(variables, model, 'hf')
+  state = vit_weights.save(variables, model, 'hf')
   bare = {key.removeprefix('vit.'): array for key, array in state.items()}
-  again = vit.load(bare, model)
+  again = vit_weights.load(bare, model)
   jax.tree.map(np.testing.assert_array_equal, again, variables)
 
 
 def test_the_oldest_files_keep_the_patches_flat():
   model, variables = small()
-  state = vit.save(variables, model)
+  state = vit_weights.save(variables, model)
   key = 'patch_embed.proj.weight'
   state[key] = state[key].reshape(16, -1)
-  again = vit.load(state, model)
+  again = vit_weights.load(state, model)
   jax.tree.map(np.testing.assert_array_equal, again, variables)
 
 
@@ -276,17 +276,17 @@ def test_the_oldest_files_keep_the_patches_flat():
 )
 def test_a_file_that_does_not_fit_is_refused_by_name(change, fields, says):
   model, variables = small()
-  state = vit.save(variables, model)
+  state = vit_weights.save(variables, model)
   change(state)
   with pytest.raises(InputError, match=says):
-    vit.load(state, model.clone(**fields))
+    vit_weights.load(state, model.clone(**fields))
 
 
 def test_queries_keys_and_values_are_not_mixed_up():
   model, variables = small()
   qkv = variables['params']['block_1']['attn']['qkv']
-  hub = vit.save(variables, model, 'hf')
-  google = vit.save(variables, model, 'google')
+  hub = vit_weights.save(variables, model, 'hf')
+  google = vit_weights.save(variables, model, 'google')
   for i, name in enumerate(('query', 'key', 'value')):
     key = f'vit.encoder.layer.1.attention.attention.{name}'
     kernel_DAd = qkv['kernel'][:, i]

@@ -11,8 +11,9 @@ from golden_maps import xvit as xvit_map
 
 from vidmodels import models
 from vidmodels.typing import InputError
-from vidmodels.weights import parts, xvit
-from vidmodels.weights.convert import Books
+from vidmodels.weights import xvit_weights
+from vidmodels.weights.mapping import layers
+from vidmodels.weights.mapping.apply import Books
 
 OWN = [
   path
@@ -33,7 +34,7 @@ def drawn(model, seed: int = 0) -> dict[str, np.ndarray]:
   shapes = jax.eval_shape(model.init, jax.random.key(0), video)
   rng = np.random.default_rng(seed)
   draw = lambda x: rng.normal(size=x.shape).astype(np.float32)
-  return xvit.save(jax.tree.map(draw, shapes), model)
+  return xvit_weights.save(jax.tree.map(draw, shapes), model)
 
 
 def tiny(**more):
@@ -45,7 +46,7 @@ def tiny(**more):
 @pytest.mark.parametrize('path', OWN, ids=lambda path: path.stem)
 def test_loading_and_saving_gives_the_authors_file_again(path):
   state, model = of(path)
-  again = xvit.save(xvit.load(state, model), model)
+  again = xvit_weights.save(xvit_weights.load(state, model), model)
   assert set(again) == set(state)
   for key in state:
     if key.startswith('new_fc'):  # nothing read it, so it is not kept
@@ -59,7 +60,7 @@ def test_an_averaging_model_keeps_its_classifier():
   state = drawn(tiny(ta_layers=0))
   assert state['new_fc.weight'].any()
   assert not any(key.startswith('consensus') for key in state)
-  params = xvit.load(state, tiny(ta_layers=0))['params']
+  params = xvit_weights.load(state, tiny(ta_layers=0))['params']
   np.testing.assert_array_equal(
     params['head']['kernel'], state['new_fc.weight'].T
   )
@@ -71,7 +72,7 @@ def test_without_dropout_the_classifier_has_the_image_models_name():
   assert 'new_fc.weight' not in state
   # Either name is read, whatever the rate.
   for model in (tiny(ta_layers=0), tiny(ta_layers=0, dropout=0)):
-    params = xvit.load(state, model)['params']
+    params = xvit_weights.load(state, model)['params']
     np.testing.assert_array_equal(
       params['head']['bias'], state['base_model.head.bias']
     )
@@ -82,7 +83,7 @@ def test_the_table_of_frames_keeps_the_rows_of_the_file(rows):
   state = drawn(tiny(time_rows=rows))
   assert state['base_model.temp_embed'].shape == (1, rows, 1, 16)
   model = tiny(segment=8)
-  variables = xvit.load(state, model)
+  variables = xvit_weights.load(state, model)
   table = variables['params']['time_pos']['table']
   np.testing.assert_array_equal(table, state['base_model.temp_embed'][0, :, 0])
   video = jnp.zeros((1, 16, 16, 16, 3))
@@ -110,7 +111,7 @@ def test_a_published_file_fills_the_full_size_model(shared, name):
     key: np.broadcast_to(np.float32(0), shape)
     for key, shape, _ in manifest['entries']
   }
-  params = xvit.load(state, model)['params']
+  params = xvit_weights.load(state, model)['params']
   size = config['image_size']
   clip = (2, config['num_frames'], size, size, 3)
   video = jax.ShapeDtypeStruct(clip, jnp.float32)
@@ -120,7 +121,7 @@ def test_a_published_file_fills_the_full_size_model(shared, name):
   unread = manifest['num_params_unused_new_fc']
   assert total == manifest['num_params'] - unread
   assert unread == config['num_classes'] * 769
-  again = xvit.save({'params': params}, model)
+  again = xvit_weights.save({'params': params}, model)
   assert {key: x.shape for key, x in again.items()} == {
     key: tuple(shape) for key, shape, _ in manifest['entries']
   }
@@ -147,16 +148,16 @@ def test_a_file_that_does_not_fit_is_refused_by_name(change, says):
   state = drawn(tiny())
   change(state)
   with pytest.raises(InputError, match=says):
-    xvit.load(state, tiny())
+    xvit_weights.load(state, tiny())
 
 
 def test_files_and_models_of_other_heads_are_refused():
   with pytest.raises(InputError, match=r'consensus\.mlp_head\.4'):
-    xvit.load(drawn(tiny(ta_layers=0)), tiny())
+    xvit_weights.load(drawn(tiny(ta_layers=0)), tiny())
   with pytest.raises(InputError, match=r'no place for: consensus\.'):
-    xvit.load(drawn(tiny()), tiny(ta_layers=0))
+    xvit_weights.load(drawn(tiny()), tiny(ta_layers=0))
   with pytest.raises(InputError, match='does not fill: head_0/'):
-    xvit.load(drawn(tiny()), tiny(groups=(2, 3)))
+    xvit_weights.load(drawn(tiny()), tiny(groups=(2, 3)))
   with pytest.raises(InputError, match='no key of the file stands for head_0/'):
     drawn(tiny(groups=(2, 3)))
 
@@ -170,10 +171,10 @@ def started(model, image):
   theirs = jax.tree.map(
     draw, jax.eval_shape(image.init, jax.random.key(0), clip)
   )
-  made = xvit.from_image(theirs, image, model, video, books)
+  made = xvit_weights.from_image(theirs, image, model, video, books)
   drawn = jax.jit(model.init)(jax.random.key(0), np.zeros((1, *video), 'f'))
-  flat = {**parts.flat(drawn), **parts.flat(made)}
-  return theirs, parts.unflat(flat), books
+  flat = {**layers.flat(drawn), **layers.flat(made)}
+  return theirs, layers.unflat(flat), books
 
 
 def small(family: str, **more):

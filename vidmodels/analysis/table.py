@@ -4,8 +4,8 @@ import dataclasses
 import re
 from collections.abc import Iterable
 
-from vidmodels.analysis import cost
-from vidmodels.analysis.published import Row
+from vidmodels.analysis import model_cost
+from vidmodels.analysis.published import PaperRow
 
 CLOSE = 0.01  # of multiply-adds: papers round, and some tools count norms too
 
@@ -50,9 +50,9 @@ class Line:
     return close and self.params_agree is not False
 
 
-def line(paper: str, row: Row) -> Line:
+def line(paper: str, row: PaperRow) -> Line:
   """Counts a row's models and sets them beside what was printed."""
-  counts = [cost.count(part) for part in row.parts]
+  counts = [model_cost.count(part) for part in row.parts]
   params = sum(c.total_params(row.params_without) for c in counts)
   gmacs = sum(c.total_macs(row.macs_without) for c in counts) / 1e9
   return Line(

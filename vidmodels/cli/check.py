@@ -37,10 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
   """Checks; 0 if all are fine, 1 if some are bad or missing."""
   from vidmodels.cli import DONE, FAILED, prepare, terminal
-  from vidmodels.data import check
+  from vidmodels.data.prepare import check_videos
 
   with terminal.Reporter('check') as report:
-    found = check.check(
+    found = check_videos.check(
       args.source,
       **prepare.source_of(args),
       decode=args.decode,

@@ -50,18 +50,18 @@ def run(args: argparse.Namespace) -> int:
 
 def _recipe(args: argparse.Namespace) -> None:
   """Prints what a recipe's model costs, by kind of layer."""
-  from vidmodels.analysis import cost
-  from vidmodels.analysis.published import Part
+  from vidmodels.analysis import model_cost
+  from vidmodels.analysis.published import ComponentCost
   from vidmodels.cli import recipe
 
   config = recipe.load(args.config, args.overrides)
-  part = Part(
+  part = ComponentCost(
     family=config.family,
     model=config.model,
     clip=(config.clip.frames, config.clip.size, config.clip.size),
     classes=400 if args.classes is None else args.classes,
   )
-  found = cost.count(part)
+  found = model_cost.count(part)
   if args.json:
     params = {'params': found.total_params(), 'by_parameter': found.params}
     macs = {'macs': found.total_macs(), 'by_module': found.macs}
@@ -73,7 +73,7 @@ def _recipe(args: argparse.Namespace) -> None:
     f'{width}: {found.total_params():,} parameters, '
     f'{found.total_macs() / 1e9:.3f} billion multiply-adds a view'
   )
-  macs = cost.by_kind(found.macs)
+  macs = model_cost.by_kind(found.macs)
   for kind, number in macs.items():
     share = number / found.total_macs()
     print(f'  {number / 1e9:10.3f} G  {share:6.1%}  {kind}')

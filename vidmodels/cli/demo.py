@@ -78,14 +78,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _make_videos(args: argparse.Namespace, videos: pathlib.Path) -> None:
   from vidmodels.cli import terminal
-  from vidmodels.data import synthetic
+  from vidmodels.data.synthetic import motion_videos
 
   with terminal.Reporter('make videos') as report:
-    synthetic.make_motion(
+    motion_videos.make_motion(
       videos,
       splits={'train': args.train_clips, 'test': args.test_clips},
       seed=args.seed,
-      motion=synthetic.Motion(background=args.background),
+      motion=motion_videos.Motion(background=args.background),
       progress=lambda done, total, _: report(done, total),
     )
 
@@ -93,15 +93,16 @@ def _make_videos(args: argparse.Namespace, videos: pathlib.Path) -> None:
 def _prepare(videos: pathlib.Path, records: pathlib.Path) -> pathlib.Path:
   """Both splits as records."""
   from vidmodels.cli import terminal
-  from vidmodels.data import prepare, synthetic
+  from vidmodels.data.prepare import prepare_records
+  from vidmodels.data.synthetic import motion_videos
 
   for split in ('train', 'test'):
     with terminal.Reporter(f'prepare {split}') as report:
-      prepare.prepare(
+      prepare_records.prepare(
         videos / split,
         records,
         split=split,
-        flip=synthetic.FLIP,
+        flip=motion_videos.FLIP,
         progress=terminal.only_lines(report, 'lost '),
       )
   return records
@@ -110,8 +111,8 @@ def _prepare(videos: pathlib.Path, records: pathlib.Path) -> pathlib.Path:
 def _train(args, name: str, out: pathlib.Path, records: pathlib.Path):
   """Trains and evaluates one kind of attention; None if it was preempted."""
   from vidmodels.cli import recipe, terminal
-  from vidmodels.evaluate import run as running
-  from vidmodels.train import loop, trained
+  from vidmodels.evaluate import score_split as running
+  from vidmodels.train import loop, restore
 
   overrides = [f'--config.data.dir={records}']
   if args.steps is not None:
@@ -124,7 +125,7 @@ def _train(args, name: str, out: pathlib.Path, records: pathlib.Path):
       return None
   with terminal.Reporter(f'evaluate {name}') as report:
     return running.evaluate(
-      trained.load(workdir),
+      restore.load(workdir),
       dir=records,
       split=config.data.test,
       views=config.views,
@@ -134,12 +135,12 @@ def _train(args, name: str, out: pathlib.Path, records: pathlib.Path):
 
 def _predict(out: pathlib.Path, videos: pathlib.Path):
   """What the divided model says of the first held-out clip."""
-  from vidmodels.evaluate import predict
-  from vidmodels.train import trained
+  from vidmodels.evaluate import predict_videos
+  from vidmodels.train import restore
 
-  model = trained.load(out / 'divided')
+  model = restore.load(out / 'divided')
   clip = min((videos / 'test').glob('*/*.mp4'))
-  predictor = predict.Predictor(model, views=model.config.views, top=3)
+  predictor = predict_videos.Predictor(model, views=model.config.views, top=3)
   return next(predictor.file(clip))
 
 

@@ -18,6 +18,8 @@ import math
 import pathlib
 import sys
 
+from vidmodels import files
+
 HELP = 'accuracy of videos over several views'
 # What only a model can be asked.
 _OF_MODELS = ('step', 'mesh', 'data', 'split', 'batch')
@@ -111,13 +113,13 @@ def load(args: argparse.Namespace, workdir: str | None = None):
     InputError: if there is none, or the mesh cannot be.
   """
   from vidmodels import config as cfg
-  from vidmodels.train import trained
+  from vidmodels.train import restore
 
   sizes = None
   if args.mesh:
     data, fsdp, tensor = _numbers('--mesh', args.mesh, 3, 'e.g. -1,4,1')
     sizes = cfg.Mesh(data=data, fsdp=fsdp, tensor=tensor)
-  return trained.load(
+  return restore.load(
     workdir or args.workdir, step=args.step, weights=args.weights, sizes=sizes
   )
 
@@ -145,7 +147,7 @@ def chosen_views(views, args: argparse.Namespace):
 def run(args: argparse.Namespace) -> int:
   """Evaluates and prints the line or the JSON."""
   from vidmodels.cli import DONE
-  from vidmodels.evaluate import ensemble, places, results
+  from vidmodels.evaluate import ensemble, results
 
   extras, shares = _extras(args), ()
   if args.shares is not None:
@@ -158,7 +160,7 @@ def run(args: argparse.Namespace) -> int:
   inputs = [path for one in members for path in one.inputs]
   extras.check(members[0].about, members[0].videos, inputs)
   if args.out is not None:
-    places.folder(args.out)
+    files.output_folder(args.out)
   scored = members if args.scores else _score(members, args)
   found = results.result(
     scored,
@@ -187,7 +189,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _extras(args: argparse.Namespace):
   """The files that are wanted beside the report."""
-  from vidmodels.evaluate.extras import Extras
+  from vidmodels.evaluate.side_files import Extras
 
   levels = ()
   if args.levels is not None:
@@ -207,7 +209,7 @@ def _saved(args: argparse.Namespace) -> list:
     InputError: if a file is none of ours, or a flag is for models.
   """
   from vidmodels.evaluate import score_files
-  from vidmodels.evaluate.scored import Scored
+  from vidmodels.evaluate.score_file import Scored
   from vidmodels.typing import InputError
 
   given = [
@@ -224,7 +226,7 @@ def _saved(args: argparse.Namespace) -> list:
 
 def _plans(args: argparse.Namespace) -> list:
   """Every model with its records, all opened before any is asked."""
-  from vidmodels.evaluate import run as running
+  from vidmodels.evaluate import score_split as running
 
   plans = []
   for workdir in args.workdir:
@@ -244,12 +246,11 @@ def _plans(args: argparse.Namespace) -> list:
 def _score(plans: list, args: argparse.Namespace) -> list:
   """Scores of each model, which are written; takes the plans away."""
   from vidmodels.cli import terminal
-  from vidmodels.evaluate import places
 
   # Results of several models stay apart: their names may be the same.
   alone = args.out if len(plans) == 1 else None
   outs = [
-    places.folder(alone or plan.trained.workdir / 'evaluation')
+    files.output_folder(alone or plan.trained.workdir / 'evaluation')
     for plan in plans
   ]
   scored = []

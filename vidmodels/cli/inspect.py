@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
   """Inspects; prints a page or the JSON."""
   from vidmodels.cli import DONE
-  from vidmodels.data import inspect
+  from vidmodels.data.records import inspect_records
   from vidmodels.typing import InputError
 
   if (args.sheet or args.verify or args.index) and not args.split:
@@ -44,11 +44,13 @@ def run(args: argparse.Namespace) -> int:
       raise InputError(f'--{flag} came without --index; it is for that only')
   if args.index:
     _index(args)
-  found = inspect.summary(args.dir, args.split)
+  found = inspect_records.summary(args.dir, args.split)
   if args.verify:
-    found['verified'] = {args.split: inspect.verify(args.dir, args.split)}
+    found['verified'] = {
+      args.split: inspect_records.verify(args.dir, args.split)
+    }
   if args.sheet:
-    sheet = inspect.contact_sheet(
+    sheet = inspect_records.contact_sheet(
       args.dir, args.split, args.sheet, count=args.count or 12
     )
     found['sheet'] = str(sheet)
@@ -61,14 +63,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _index(args: argparse.Namespace) -> None:
   """Makes the manifest of shards that another tool wrote."""
-  from vidmodels.data import datasets, foreign
-  from vidmodels.data.flip import FlipPolicy
-  from vidmodels.data.task import SINGLE, Task
+  from vidmodels.data.datasets import registry
+  from vidmodels.data.records import index_foreign
+  from vidmodels.data.records.flip_policy import FlipPolicy
+  from vidmodels.data.records.task import SINGLE, Task
 
   classes, task = None, SINGLE
   if args.classes:
-    classes, task = datasets.labels_of(args.classes)
-  foreign.index(
+    classes, task = registry.labels_of(args.classes)
+  index_foreign.index(
     args.dir,
     args.split,
     classes,

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
   """Predicts; prints a table, or a JSON document."""
   from vidmodels.cli import DONE, WRONG_INPUT, evaluate
-  from vidmodels.evaluate import predict
+  from vidmodels.evaluate import predict_videos
   from vidmodels.typing import InputError
 
   seconds = [s for s in (args.window, args.hop) if s != 0]
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
   if args.hop and not args.window:
     raise InputError('--hop needs --window, the length of a stretch')
   model = evaluate.load(args)
-  predictor = predict.Predictor(
+  predictor = predict_videos.Predictor(
     model,
     views=evaluate.chosen_views(model.config.views, args),
     top=args.top,

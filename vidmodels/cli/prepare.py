@@ -82,7 +82,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
 
 def source_of(args: argparse.Namespace) -> dict:
   """What the flags say of the source, as `prepare` and `check` take it."""
-  from vidmodels.data.classes import ClassList
+  from vidmodels.data.records.class_list import ClassList
 
   return dict(
     split=args.split,
@@ -98,8 +98,8 @@ def source_of(args: argparse.Namespace) -> dict:
 def run(args: argparse.Namespace) -> int:
   """Prepares and prints what was written and what was lost."""
   from vidmodels.cli import DONE, terminal
-  from vidmodels.data import prepare
-  from vidmodels.data.report import Report, report_path, some
+  from vidmodels.data.prepare import prepare_records
+  from vidmodels.data.prepare.split_report import SplitReport, report_path, some
   from vidmodels.typing import InputError
 
   if args.dry_run:
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     raise InputError('prepare came without --out; wanted --out DIR')
   engine = _engine(args)
   with terminal.Reporter('prepare') as report:
-    manifest = prepare.prepare(
+    manifest = prepare_records.prepare(
       args.source,
       args.out,
       **source_of(args),
@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
     f'{args.out}: {some(manifest.count, "record")} in '
     f'{some(len(manifest.shards), "shard")} of split {args.split}'
   )
-  print('\n'.join(Report.load(report_path(args.out, args.split)).lines()))
+  print('\n'.join(SplitReport.load(report_path(args.out, args.split)).lines()))
   if manifest.lost:
     print(f'the lost ones and why: {args.out}/{args.split}.lost.txt')
   return DONE
@@ -142,7 +142,7 @@ def _engine(args: argparse.Namespace):
   from vidmodels.typing import InputError
 
   if args.engine == 'beam':
-    from vidmodels.data import beam
+    from vidmodels.data.prepare import beam
 
     if args.workers:
       raise InputError(
@@ -162,12 +162,14 @@ def _engine(args: argparse.Namespace):
 def _dry_run(args: argparse.Namespace) -> int:
   """Prints what would be written; writes nothing."""
   from vidmodels.cli import DONE
-  from vidmodels.data import encode, estimate, prepare
+  from vidmodels.data.prepare import encode, estimate, prepare_records
   from vidmodels.typing import InputError
 
-  prepare.check_options(args.split, args.shards, args.max_lost, args.workers)
+  prepare_records.check_options(
+    args.split, args.shards, args.max_lost, args.workers
+  )
   if args.out is not None:
-    prepare.check_folder(pathlib.Path(args.out))
+    prepare_records.check_folder(pathlib.Path(args.out))
   for flag, given in (
     ('--overwrite', args.overwrite),
     ('--no-resume', not args.resume),

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
   """Trains; 0 when the last step is saved, 42 when preempted."""
   from vidmodels.cli import DONE, FAILED, PREEMPTED, recipe, terminal
-  from vidmodels.train import hooks, launch, loop, saving
+  from vidmodels.train import hooks, launch, loop, save_errors
 
   launch.start(
     auto=args.distributed,
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
   )
   config = recipe.load(args.config, args.overrides)
   try:
-    with terminal.Reporter('train') as report, saving.one_voice():
+    with terminal.Reporter('train') as report, save_errors.one_voice():
       outcome = loop.train(config, args.workdir, progress=report)
   except hooks.NonFiniteLossError as error:
     report(0, 0, str(error))

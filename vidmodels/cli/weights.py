@@ -17,6 +17,8 @@ under the file's names. To train from a file, give the recipe
 import argparse
 import json
 
+from vidmodels import files
+
 HELP = 'inspect, import, export and compare weight files'
 TAKES_CONFIG = True
 
@@ -100,25 +102,25 @@ def run(args: argparse.Namespace) -> int:
 def _inspect(args: argparse.Namespace) -> int:
   """What a file is."""
   from vidmodels.cli import DONE
-  from vidmodels.weights import report
+  from vidmodels.weights import import_report
 
-  found = report.inspect(args.file)
+  found = import_report.inspect(args.file)
   if args.json:
     print(json.dumps(found))
   else:
-    print(report.inspection(found, rows=args.tensors))
+    print(import_report.inspection(found, rows=args.tensors))
   return DONE
 
 
 def _import(args: argparse.Namespace) -> int:
   """A file into a folder that evaluate, predict and export take."""
   from vidmodels.cli import DONE, recipe
-  from vidmodels.train import imported
-  from vidmodels.weights import paths, report
+  from vidmodels.train import init_from
+  from vidmodels.weights import import_report
 
-  out = paths.free(args.out)
+  out = files.unused_path(args.out)
   config = recipe.load(args.config, args.overrides)
-  made = imported.write(
+  made = init_from.write(
     args.file,
     config,
     out,
@@ -127,11 +129,11 @@ def _import(args: argparse.Namespace) -> int:
     head=args.head,
     positions=args.positions,
   )
-  said = report.summary(made)
+  said = import_report.summary(made)
   if args.json:
     print(json.dumps({**said, 'out': args.out}))
   else:
-    print(report.lines(said))
+    print(import_report.lines(said))
     print(f'written to {args.out}')
   return DONE
 
@@ -139,19 +141,21 @@ def _import(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
   """A model's weights into a file of the authors' names."""
   from vidmodels.cli import DONE
-  from vidmodels.train import trained
-  from vidmodels.weights import exporting, paths
+  from vidmodels.train import restore
+  from vidmodels.weights import export
 
-  out = paths.free(args.out)  # before anything takes its time
-  folder = paths.found(args.dir, 'give what a training run or import wrote')
-  model = trained.load(folder, step=args.step, weights=args.weights)
-  names, state = exporting.state_of(
+  out = files.unused_path(args.out)  # before anything takes its time
+  folder = files.existing_path(
+    args.dir, 'give what a training run or import wrote'
+  )
+  model = restore.load(folder, step=args.step, weights=args.weights)
+  names, state = export.state_of(
     model.config.family,
     model.model,
     {'params': model.params, **model.model_state},
     name=args.names,
   )
-  path = exporting.write(out, state, to=args.to, under=names.under)
+  path = export.write(out, state, to=args.to, under=names.under)
   said = {
     'file': str(path),
     'names': f'{names.family} {names.name}',
@@ -174,17 +178,17 @@ def _diff(args: argparse.Namespace) -> int:
   import dataclasses
 
   from vidmodels.cli import DONE
-  from vidmodels.weights import compare, report
+  from vidmodels.weights import diff, import_report
 
   a, b, unread = _two(args.a, args.b)
-  found = compare.differences(a, b, tolerance=args.tolerance)
+  found = diff.differences(a, b, tolerance=args.tolerance)
   same = len(set(a) | set(b)) - len(found)
   if args.json:
     rows = [_finite(dataclasses.asdict(each)) for each in found]
     print(json.dumps({'same': same, 'different': rows, 'unread': dict(unread)}))
     return DONE
   for each in found:
-    print(report.difference(each))
+    print(import_report.difference(each))
   for key, why in unread.items():
     print(f'{key}: not compared: {why}')
   dtypes = sum(each.kind == 'dtype' for each in found)
@@ -201,15 +205,15 @@ def _two(a: str, b: str):
 
   A folder keeps our names: beside a file it takes the file's.
   """
-  from vidmodels.train import imported, trained
-  from vidmodels.weights import paths, same_names
-  from vidmodels.weights.read import WANTED, open_file
+  from vidmodels.train import init_from, restore
+  from vidmodels.weights import same_names
+  from vidmodels.weights.formats.open_file import WANTED, open_file
 
-  is_dir = [paths.found(each, WANTED).is_dir() for each in (a, b)]
+  is_dir = [files.existing_path(each, WANTED).is_dir() for each in (a, b)]
   if is_dir[0] == is_dir[1]:
-    return imported.tensors_of(a), imported.tensors_of(b), {}
+    return init_from.tensors_of(a), init_from.tensors_of(b), {}
   folder, path = (a, b) if is_dir[0] else (b, a)
-  file, made = open_file(path), trained.load(folder)
+  file, made = open_file(path), restore.load(folder)
   both = same_names.by_names_of(
     file,
     made.config.family,

@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from vidmodels.data.task import SINGLE, Task
-from vidmodels.evaluate.scored import About, Scored
+from vidmodels.data.records.task import SINGLE, Task
+from vidmodels.evaluate.score_file import About, Scored
 from vidmodels.typing import InputError
 
 Average = Literal['logits', 'probs', 'max']

@@ -14,7 +14,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from vidmodels.evaluate.averaging import Answers
-from vidmodels.evaluate.scored import About
+from vidmodels.evaluate.score_file import About
 from vidmodels.typing import InputError
 
 

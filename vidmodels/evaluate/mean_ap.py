@@ -10,7 +10,7 @@ import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
-class MeanAP:
+class MeanAPMeasure:
   """The mean over classes of average precision; classes there only.
 
   Average precision is that of `train/average_precision.py`, with videos that

@@ -26,7 +26,7 @@ import numpy as np
 
 from vidmodels.evaluate import ranks
 from vidmodels.evaluate.averaging import Answers
-from vidmodels.evaluate.mean_ap import MeanAP, divide
+from vidmodels.evaluate.mean_ap import MeanAPMeasure, divide
 from vidmodels.train import average_precision
 
 
@@ -145,7 +145,7 @@ def _many(
       right_R = (rank_R < k).astype(float)
       yield Share(f'{prefix}hit{k}', right_R, asked_R)
   if (right_RK[asked_R] > 0).any():
-    yield MeanAP(f'{prefix}map', answers.across(), right_RK, asked_R)
+    yield MeanAPMeasure(f'{prefix}map', answers.across(), right_RK, asked_R)
 
 
 def _labels(answers: Answers) -> dict[str, tuple[np.ndarray, int]]:

@@ -7,16 +7,17 @@ import pathlib
 
 import numpy as np
 
-from vidmodels.data.tfrecord import write_atomically
-from vidmodels.evaluate import places, ranks
+from vidmodels import files
+from vidmodels.evaluate import ranks
 from vidmodels.evaluate.averaging import Answers
-from vidmodels.evaluate.scored import About
+from vidmodels.evaluate.score_file import About
+from vidmodels.files import write_atomically
 from vidmodels.train import average_precision
 from vidmodels.typing import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class ClassRow:
   """What is known of one class.
 
   Attributes:
@@ -48,7 +49,7 @@ def check(about: About) -> None:
     )
 
 
-def table(answers: Answers) -> list[Row]:
+def table(answers: Answers) -> list[ClassRow]:
   """A row for every class, in the list's order.
 
   Raises:
@@ -72,7 +73,7 @@ def table(answers: Answers) -> list[Row]:
   return rows
 
 
-def confused(rows: list[Row], most: int = 5) -> list[str]:
+def confused(rows: list[ClassRow], most: int = 5) -> list[str]:
   """Which classes were most often taken for another, a line each."""
   worst = sorted(rows, key=lambda row: -row.times)[:most]
   return [
@@ -82,7 +83,7 @@ def confused(rows: list[Row], most: int = 5) -> list[str]:
   ]
 
 
-def write(rows: list[Row], path: str | pathlib.Path) -> None:
+def write(rows: list[ClassRow], path: str | pathlib.Path) -> None:
   """Writes the rows as csv with a header; whole or not at all.
 
   Raises:
@@ -90,9 +91,9 @@ def write(rows: list[Row], path: str | pathlib.Path) -> None:
   """
   buffer = io.StringIO()
   writer = csv.writer(buffer, lineterminator='\n')
-  writer.writerow([field.name for field in dataclasses.fields(Row)])
+  writer.writerow([field.name for field in dataclasses.fields(ClassRow)])
   writer.writerows(dataclasses.astuple(row) for row in rows)
-  write_atomically(places.file(path), buffer.getvalue().encode())
+  write_atomically(files.output_file(path), buffer.getvalue().encode())
 
 
 def _row(
@@ -101,13 +102,13 @@ def _row(
   right_R: np.ndarray,
   answer_R: np.ndarray,
   names: tuple[str, ...],
-) -> Row:
+) -> ClassRow:
   given_R = answer_R[own_R]
   if not len(given_R):
-    return Row(number=k, name=names[k], videos=0)
+    return ClassRow(number=k, name=names[k], videos=0)
   others, times = np.unique(given_R[given_R != k], return_counts=True)
   worst = int(times.argmax()) if len(times) else None
-  return Row(
+  return ClassRow(
     number=k,
     name=names[k],
     videos=len(given_R),
@@ -117,11 +118,11 @@ def _row(
   )
 
 
-def _ranked(answers: Answers) -> list[Row]:
+def _ranked(answers: Answers) -> list[ClassRow]:
   found = average_precision.mean_ap(answers.across(), answers.label_Rx)
   videos_K = (answers.label_Rx > 0).sum(0)
   return [
-    Row(
+    ClassRow(
       number=k,
       name=name,
       videos=int(videos_K[k]),

@@ -11,12 +11,13 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from vidmodels.data.tfrecord import write_atomically
-from vidmodels.evaluate import averaging, ensemble, places
+from vidmodels import files
+from vidmodels.evaluate import averaging, ensemble
+from vidmodels.evaluate.accuracy_report import AccuracyReport, report
 from vidmodels.evaluate.averaging import Answers
 from vidmodels.evaluate.bootstrap import Bootstrap
-from vidmodels.evaluate.report import Report, report
-from vidmodels.evaluate.scored import Scored
+from vidmodels.evaluate.score_file import Scored
+from vidmodels.files import write_atomically
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Result:
     answers: one row of scores a video, for submissions and tables.
   """
 
-  report: Report
+  report: AccuracyReport
   answers: Answers
 
   def write(
@@ -49,8 +50,8 @@ class Result:
       digest = hashlib.sha256(text.encode()).hexdigest()
       stem = f'{self.report.name}_ensemble_{digest[:8]}'
     text = json.dumps(self.report.as_json(), indent=1) + '\n'
-    path = places.folder(folder) / f'{stem}.json'
-    places.spare([path], inputs)
+    path = files.output_folder(folder) / f'{stem}.json'
+    files.check_no_overwrite([path], inputs)
     write_atomically(path, text.encode())
     return path
 

@@ -28,12 +28,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vidmodels.data import datasets
-from vidmodels.data.annotations.rows import VIDEO_SUFFIXES
-from vidmodels.data.tfrecord import write_atomically
-from vidmodels.evaluate import places
+from vidmodels import files
+from vidmodels.data.datasets import registry
+from vidmodels.data.listing.rows import VIDEO_SUFFIXES
 from vidmodels.evaluate.averaging import Answers
-from vidmodels.evaluate.scored import About
+from vidmodels.evaluate.score_file import About
+from vidmodels.files import write_atomically
 from vidmodels.typing import InputError
 
 FORMATS = ('ssv2', 'epic100')
@@ -67,7 +67,7 @@ def write(
   data = text.encode()
   if path.suffix == '.zip':
     data = _zipped(data)
-  write_atomically(places.file(path), data)
+  write_atomically(files.output_file(path), data)
   videos, wanted = len(answers.videos), about.expected or about.listed
   said = f'submission for {format}: {path}, {videos} of {wanted} clips'
   if videos < wanted:
@@ -108,7 +108,7 @@ def check(
   suffixes = {'ssv2': ('.csv',), 'epic100': ('.zip', '.json')}[format]
   if pathlib.Path(path).suffix not in suffixes:
     raise InputError(
-      f'the submission {path} came; {datasets.find(format).title} wants a file '
+      f'the submission {path} came; {registry.find(format).title} wants a file '
       f'that ends in {" or ".join(suffixes)}'
     )
   _check_levels(format, levels)
@@ -116,7 +116,7 @@ def check(
 
 
 def _same_classes(about: About, format: str) -> None:
-  official = datasets.find(format)
+  official = registry.find(format)
   different = official.classes().first_difference(about.classes)
   if not different and about.task != official.task:
     different = f'labels of {official.task} here and of {about.task} there'

@@ -5,20 +5,20 @@ import typing
 
 from vidmodels.nn import t2t
 from vidmodels.nn.attention import split_heads
-from vidmodels.nn.time_pool import Pool
+from vidmodels.nn.time_pool import TimePool
 from vidmodels.typing import InputError
 
 if typing.TYPE_CHECKING:
   from vidmodels.models.vidtr import Model
 
 
-def pools(model: 'Model') -> dict[int, Pool]:
+def pools(model: 'Model') -> dict[int, TimePool]:
   """The pools of a model by layer."""
   if model.pool == 'none':
     return {}
   numbers = {'drop': model.pool_drop, 'keep': model.pool_keep}
   return {
-    layer: Pool(
+    layer: TimePool(
       model.pool,
       **{name: of[n] for name, of in numbers.items() if of},
       softmax=model.pool_softmax,

@@ -6,10 +6,10 @@ from typing import Any, Literal
 import jax
 from flax import linen as nn
 
-from vidmodels.nn import init, mlp
+from vidmodels.nn import initializers, mlp
 from vidmodels.nn.class_grid import Tokens
 from vidmodels.nn.separable import WORDS, SeparableAttention
-from vidmodels.nn.time_pool import Pool
+from vidmodels.nn.time_pool import TimePool
 
 # Table 5b: letters of the grid of tokens, and those looked along, in order.
 SCHEMES = {
@@ -51,7 +51,7 @@ class Layer(nn.Module):
   grid: str
   order: str
   lead: int
-  pool: Pool | None
+  pool: TimePool | None
   separate: bool
   bare_values: bool
   both_norms: bool
@@ -117,7 +117,7 @@ class Layer(nn.Module):
       activation={'relu': nn.relu, 'gelu': mlp.gelu}[self.activation],
       dtype=self.dtype,
       kernel_init=nn.initializers.xavier_uniform(),
-      bias_init=init.uniform_bias,
+      bias_init=initializers.uniform_bias,
       dropout=self.dropout,
       name='mlp',
     )

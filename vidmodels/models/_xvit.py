@@ -2,7 +2,7 @@
 
 from flax import linen as nn
 
-from vidmodels.nn import mixing
+from vidmodels.nn import space_time_mixing
 from vidmodels.nn.attention import split_heads
 from vidmodels.typing import InputError
 
@@ -47,18 +47,20 @@ MIXING = (
 )
 
 
-def mixing_of(model: nn.Module) -> mixing.Mixing | None:
+def mixing_of(model: nn.Module) -> space_time_mixing.Mixing | None:
   """How the layers that mix do so."""
   if model.mix == 'none':
     return None
   _, d = split_heads(model.width, model.heads)
-  moved = mixing.moves(
+  moved = space_time_mixing.moves(
     d if model.mix_layout == 'per_head' else model.width,
     share=model.mix_share,
     window=model.mix_window,
     boundary=model.mix_boundary,
   )
-  return mixing.Mixing(moved, model.mix, model.mix_layout, model.segment)
+  return space_time_mixing.Mixing(
+    moved, model.mix, model.mix_layout, model.segment
+  )
 
 
 def refuse(model: nn.Module) -> None:
@@ -87,7 +89,7 @@ def refuse(model: nn.Module) -> None:
     )
   if model.mix != 'none':
     mixing_of(model)
-    mixing.layers_of(model.mix_layers, model.layers)
+    space_time_mixing.layers_of(model.mix_layers, model.layers)
 
 
 def refuse_groups(model: nn.Module) -> None:

@@ -260,7 +260,7 @@ class Model(nn.Module):
     first = (self.patch_frames, self.patch)
     return [first, *((rate, 2) for rate in self.rates)]
 
-  def plans(self) -> list[dual.Plan]:
+  def plans(self) -> list[dual.BlockPlan]:
     """What the levels of each stage have in common, kernels included."""
     made, grid = [], self.built
     for s, (frames, edge) in enumerate(self._patches):
@@ -274,7 +274,7 @@ class Model(nn.Module):
       if 'G' in self.patterns[s]:
         kernels = pyramid.kernels(grid, self.fine[s], self.coarse[s])
       made.append(
-        dual.Plan(
+        dual.BlockPlan(
           heads=self.heads[s],
           hidden=round(self.widths[s] * self.mlp_ratios[s]),
           window=self.windows[s],

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.nn import focal, init
+from vidmodels.nn import focal, initializers
 from vidmodels.nn.depthwise import Implementation
 from vidmodels.nn.modulation import LayerNorm
 from vidmodels.typing import Fraction, Positive, PositiveFloat
@@ -112,7 +112,7 @@ class Model(nn.Module):
     self.stages = stages
     self.norm = LayerNorm(dtype=jnp.float32)
     self.head = nn.Dense(
-      self.classes, dtype=jnp.float32, kernel_init=init.normal_02
+      self.classes, dtype=jnp.float32, kernel_init=initializers.normal_02
     )
 
   def __call__(

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.nn import init, position, spacetime, stack
+from vidmodels.nn import initializers, position, spacetime, stack
 from vidmodels.nn.attention import split_heads
 from vidmodels.nn.block import VIT_SHARDING
 from vidmodels.nn.patch import PatchEmbed
@@ -174,16 +174,20 @@ class Model(nn.Module):
 
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
-    block = spacetime.Block
+    block = spacetime.SpaceTimeBlock
     if self.remat:  # static argument 3 is `train`, counted from self
       block = nn.remat(block, static_argnums=(3,))
     self.patch_embed = PatchEmbed(
       self.width, self.patch, dtype=self.dtype, name='patch'
     )
-    fresh = init.FRESH[self.fresh]
-    self.class_token = self.param('class_token', init.normal_02, (self.width,))
+    fresh = initializers.FRESH[self.fresh]
+    self.class_token = self.param(
+      'class_token', initializers.normal_02, (self.width,)
+    )
     if self.positions != 'none':
-      self.class_pos = self.param('class_pos', init.normal_02, (self.width,))
+      self.class_pos = self.param(
+        'class_pos', initializers.normal_02, (self.width,)
+      )
       self.space_pos = position.Table(fresh.space_table)
       self.time_pos = position.Table(fresh.time_table)
     self.blocks = [

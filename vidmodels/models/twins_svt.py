@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.nn import dual, init
+from vidmodels.nn import dual, initializers
 from vidmodels.nn.attention import split_heads
 from vidmodels.nn.depthwise import Implementation
 from vidmodels.nn.pyramid import Kernels
@@ -111,7 +111,7 @@ class Model(nn.Module):
       for s, width in enumerate(self.widths)
     ]
     self.norm = nn.LayerNorm(EPSILON, use_fast_variance=False)
-    self.head = nn.Dense(self.classes, kernel_init=init.normal_02)
+    self.head = nn.Dense(self.classes, kernel_init=initializers.normal_02)
 
   def __call__(
     self, video_BTHWC: jax.Array, *, train: bool = False
@@ -150,9 +150,9 @@ class Model(nn.Module):
     h_BTHWD = self.norm(h_BTHWD.astype(jnp.float32))
     return h_BTHWD.reshape(B, -1, h_BTHWD.shape[-1]).mean(1)
 
-  def _plan(self, s: int) -> dual.Plan:
+  def _plan(self, s: int) -> dual.BlockPlan:
     edge = self.reductions[s]
-    return dual.Plan(
+    return dual.BlockPlan(
       heads=self.heads[s],
       hidden=round(self.widths[s] * self.mlp_ratio),
       window=(1, self.window, self.window),

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.nn import focal, init, stack
+from vidmodels.nn import focal, initializers, stack
 from vidmodels.nn.depthwise import Implementation
 from vidmodels.nn.modulation import Fusion, LayerNorm, TemporalConv
 from vidmodels.typing import Fraction, InputError, Positive, PositiveFloat
@@ -202,7 +202,7 @@ class Model(nn.Module):
     if time_layers:
       self.time_norm = LayerNorm(dtype=jnp.float32)
     self.head = nn.Dense(
-      self.classes, dtype=jnp.float32, kernel_init=init.normal_02
+      self.classes, dtype=jnp.float32, kernel_init=initializers.normal_02
     )
 
   def __call__(

@@ -27,7 +27,7 @@ from flax import linen as nn
 
 from vidmodels.models import _vidtr_fields
 from vidmodels.models._vidtr_layer import SCHEMES, Layer, LayerNorm
-from vidmodels.nn import init, position, stack
+from vidmodels.nn import initializers, position, stack
 from vidmodels.nn.class_grid import ClassGrid, Tokens, flatten
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.nn.t2t import T2T
@@ -202,8 +202,8 @@ class Model(nn.Module):
     self.head = nn.Dense(
       self.classes,
       dtype=jnp.float32,
-      kernel_init=init.uniform_fan_in,
-      bias_init=init.uniform_bias(self.width),
+      kernel_init=initializers.uniform_fan_in,
+      bias_init=initializers.uniform_bias(self.width),
     )
 
   def _fields(self, i: int) -> dict[str, Any]:

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.nn import init, mlp, position, stack
+from vidmodels.nn import initializers, mlp, position, stack
 from vidmodels.nn.attention import split_heads
-from vidmodels.nn.block import VIT_SHARDING, Block
+from vidmodels.nn.block import VIT_SHARDING, TransformerBlock
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.typing import (
   Count,
@@ -126,7 +126,11 @@ class Model(nn.Module):
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
     # Static argument 2 is `train`, counted from self.
-    block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+    block = (
+      nn.remat(TransformerBlock, static_argnums=(2,))
+      if self.remat
+      else TransformerBlock
+    )
     self.patch_embed = PatchEmbed(
       self.width, self.patch, dtype=self.dtype, name='patch'
     )
@@ -134,9 +138,10 @@ class Model(nn.Module):
     if self.class_position:
       rows += [f'{name}_pos' for name in self.tokens]
     self.rows = {
-      name: self.param(name, init.normal_02, (self.width,)) for name in rows
+      name: self.param(name, initializers.normal_02, (self.width,))
+      for name in rows
     }
-    self.space_pos = position.Table(init.normal_02)
+    self.space_pos = position.Table(initializers.normal_02)
     self.blocks = [
       block(
         self.heads,
@@ -226,5 +231,5 @@ class Model(nn.Module):
 
   def _dense(self, units: int, name: str) -> nn.Dense:
     return nn.Dense(
-      units, dtype=jnp.float32, kernel_init=init.normal_02, name=name
+      units, dtype=jnp.float32, kernel_init=initializers.normal_02, name=name
     )

@@ -24,15 +24,15 @@ import numpy as np
 from flax import linen as nn
 
 from vidmodels.models import _xvit
-from vidmodels.nn import init, mixing, position, stack
+from vidmodels.nn import initializers, position, space_time_mixing, stack
 from vidmodels.nn.block import VIT_SHARDING
 from vidmodels.nn.consensus import (
   MlpHead,
   TemporalAttention,
   mean_probabilities,
 )
-from vidmodels.nn.mixing import MixingBlock
 from vidmodels.nn.patch import PatchEmbed
+from vidmodels.nn.space_time_mixing import MixingBlock
 from vidmodels.typing import (
   BelowOne,
   Count,
@@ -128,7 +128,7 @@ class Model(nn.Module):
   mix_share: Fraction = 0.5
   mix_window: Count = 1
   mix_boundary: bool = False
-  mix_layout: mixing.Layout = 'flat'
+  mix_layout: space_time_mixing.Layout = 'flat'
   segment: Count = 0
   summary: bool = False
   ta_layers: Count = 1
@@ -153,12 +153,16 @@ class Model(nn.Module):
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
     _xvit.refuse_groups(self)
-    fresh = init.FRESH[self.fresh]
+    fresh = initializers.FRESH[self.fresh]
     self.patch_embed = PatchEmbed(
       self.width, self.patch, dtype=self.dtype, name='patch'
     )
-    self.class_token = self.param('class_token', init.normal_02, (self.width,))
-    self.class_pos = self.param('class_pos', init.normal_02, (self.width,))
+    self.class_token = self.param(
+      'class_token', initializers.normal_02, (self.width,)
+    )
+    self.class_pos = self.param(
+      'class_pos', initializers.normal_02, (self.width,)
+    )
     self.space_pos = position.Table(fresh.space_table)
     self.time_pos = position.Table(fresh.time_table)
     self.blocks = self._blocks(fresh)
@@ -176,14 +180,18 @@ class Model(nn.Module):
       )
     ]
 
-  def _blocks(self, fresh: init.Fresh) -> list[MixingBlock]:
+  def _blocks(self, fresh: initializers.Fresh) -> list[MixingBlock]:
     """The layers, those that mix with their mixing."""
     # Static argument 2 is `train`, counted from self.
     block = (
       nn.remat(MixingBlock, static_argnums=(2,)) if self.remat else MixingBlock
     )
     chosen = _xvit.mixing_of(self)
-    where = mixing.layers_of(self.mix_layers, self.layers) if chosen else ()
+    where = (
+      space_time_mixing.layers_of(self.mix_layers, self.layers)
+      if chosen
+      else ()
+    )
     return [
       block(
         heads=self.heads,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vidmodels.nn import init
+from vidmodels.nn import initializers
 from vidmodels.typing import InputError
 
 
@@ -91,8 +91,8 @@ class Attention(nn.Module):
   qkv_bias: bool = True
   mix: Callable[..., tuple[jax.Array, jax.Array]] | None = None
   dtype: Any = jnp.float32
-  kernel_init: Callable[..., jax.Array] = init.normal_02
-  bias_init: init.Bias = init.zero_bias
+  kernel_init: Callable[..., jax.Array] = initializers.normal_02
+  bias_init: initializers.Bias = initializers.zero_bias
 
   @nn.compact
   def __call__(

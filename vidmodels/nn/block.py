@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vidmodels.nn import init, mlp
+from vidmodels.nn import initializers, mlp
 from vidmodels.nn.attention import Attention
 from vidmodels.nn.drop import DropPath
 
@@ -27,7 +27,7 @@ VIT_SHARDING = (
 )
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
   """x + Attention(LN(x)), then x + MLP(LN(x)).
 
   Attributes:
@@ -51,8 +51,8 @@ class Block(nn.Module):
   activation: Callable[[jax.Array], jax.Array] = mlp.gelu
   drop_path: float = 0.0
   dtype: Any = jnp.float32
-  kernel_init: Callable[..., jax.Array] = init.normal_02
-  bias_init: init.Bias = init.zero_bias
+  kernel_init: Callable[..., jax.Array] = initializers.normal_02
+  bias_init: initializers.Bias = initializers.zero_bias
 
   @nn.compact
   def __call__(

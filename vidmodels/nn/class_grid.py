@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vidmodels.nn import init, position
+from vidmodels.nn import initializers, position
 from vidmodels.nn.position import Table, fit_axes
 
 
@@ -68,7 +68,9 @@ class ClassGrid(nn.Module):
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array) -> Tokens:
     """Takes patches as they are embedded."""
-    cls_D = self.param('class_token', init.normal_02, h_BTHWD.shape[-1:])
+    cls_D = self.param(
+      'class_token', initializers.normal_02, h_BTHWD.shape[-1:]
+    )
     make = getattr(self, f'_{self.scheme}')
     tokens = make(cls_D.astype(self.dtype), h_BTHWD)
     return jax.tree.map(lambda z: z.astype(self.dtype), tokens)
@@ -80,7 +82,7 @@ class ClassGrid(nn.Module):
     rows = [
       a + b for a, b in zip(sizes, lead or (0,) * len(sizes), strict=True)
     ]
-    table = Table(init.normal_02, name=name)(*rows, width)
+    table = Table(initializers.normal_02, name=name)(*rows, width)
     return fit_axes(table, sizes, self.resize, lead)
 
   def _separable(self, cls_D: jax.Array, h_BTHWD: jax.Array) -> Tokens:

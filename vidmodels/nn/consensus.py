@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vidmodels.nn import init
-from vidmodels.nn.block import Block
+from vidmodels.nn import initializers
+from vidmodels.nn.block import TransformerBlock
 from vidmodels.nn.mlp import gelu
 
 EPSILON = 1e-5  # torch's own
@@ -42,14 +42,14 @@ class TemporalAttention(nn.Module):
     token_B1D = jnp.broadcast_to(token_D.astype(frames_BTD.dtype), (B, 1, D))
     s_BLD = jnp.concatenate([token_B1D, frames_BTD], axis=1)
     for i in range(self.layers):
-      s_BLD = Block(
+      s_BLD = TransformerBlock(
         self.heads,
         hidden=4 * D,
         epsilon=EPSILON,
         qkv_bias=False,
         dtype=self.dtype,
-        kernel_init=init.uniform_fan_in,
-        bias_init=init.uniform_bias,
+        kernel_init=initializers.uniform_fan_in,
+        bias_init=initializers.uniform_bias,
         name=f'block_{i}',
       )(s_BLD, train)
     return s_BLD[:, 0]
@@ -75,14 +75,14 @@ class MlpHead(nn.Module):
     norm = nn.LayerNorm(EPSILON, use_fast_variance=False, name='norm')
     up = nn.Dense(
       F,
-      kernel_init=init.uniform_fan_in,
-      bias_init=init.uniform_bias(D),
+      kernel_init=initializers.uniform_fan_in,
+      bias_init=initializers.uniform_bias(D),
       name='up',
     )
     linear = nn.Dense(
       self.classes,
-      kernel_init=init.uniform_fan_in,
-      bias_init=init.uniform_bias(F),
+      kernel_init=initializers.uniform_fan_in,
+      bias_init=initializers.uniform_bias(F),
       name='linear',
     )
     y_BF = gelu(up(norm(y_BD)))

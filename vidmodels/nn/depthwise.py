@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vidmodels.nn import init
+from vidmodels.nn import initializers
 from vidmodels.typing import InputError
 
 Implementation = Literal['shift', 'conv']
@@ -48,7 +48,7 @@ class DepthwiseConv(nn.Module):
     run = _shift if self.implementation == 'shift' else _conv
     h_xD = run(h_xD.astype(self.dtype), kernel)
     if self.use_bias:
-      bias_D = self.param('bias', init.uniform_bias(taps), (D,))
+      bias_D = self.param('bias', initializers.uniform_bias(taps), (D,))
       h_xD = h_xD + bias_D.astype(self.dtype)
     return h_xD
 

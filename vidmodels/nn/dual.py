@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vidmodels.nn import init, position, stack, window
+from vidmodels.nn import initializers, position, stack, window
 from vidmodels.nn.attention import Attention
 from vidmodels.nn.depthwise import DepthwiseConv, Implementation
 from vidmodels.nn.drop import DropPath
@@ -34,7 +34,7 @@ SHARDING = (
 )
 
 
-class Plan(NamedTuple):
+class BlockPlan(NamedTuple):
   """What the levels of a stage have in common.
 
   Attributes:
@@ -76,7 +76,7 @@ class Level(nn.Module):
     drop_path: chance that a branch is dropped while training.
   """
 
-  plan: Plan
+  plan: BlockPlan
   kind: Literal['L', 'G']
   drop_path: float
 
@@ -137,7 +137,7 @@ class Level(nn.Module):
     return DropPath(self.drop_path, shared=4, name=name)
 
 
-class Block(nn.Module):
+class DualBlock(nn.Module):
   """One round of a pattern of levels.
 
   Attributes:
@@ -148,7 +148,7 @@ class Block(nn.Module):
     drop_path: a rate for each level.
   """
 
-  plan: Plan
+  plan: BlockPlan
   kinds: str
   has_peg: bool
   drop_path: tuple[float, ...]
@@ -189,7 +189,7 @@ class Stage(nn.Module):
     scan: whether blocks that are alike run as one scan.
   """
 
-  plan: Plan
+  plan: BlockPlan
   width: int
   patch: tuple[int, int]
   pattern: str
@@ -214,10 +214,10 @@ class Stage(nn.Module):
     # torch's default epsilon, whatever that of the levels.
     self.patch_norm = nn.LayerNorm(1e-5, use_fast_variance=False, dtype=dtype)
     if self.absolute:
-      self.space_pos = position.Table(init.normal_02)
+      self.space_pos = position.Table(initializers.normal_02)
       self.time_pos = position.Table(nn.initializers.zeros)
     self.blocks = [
-      Block(
+      DualBlock(
         self.plan,
         kinds,
         has_peg=bool(self.plan.peg) and i == 0,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vidmodels.nn import init, stack
+from vidmodels.nn import initializers, stack
 from vidmodels.nn.drop import DropPath
 from vidmodels.nn.mlp import Mlp
 from vidmodels.nn.modulation import LayerNorm, Modulation
@@ -53,9 +53,11 @@ class OverlapEmbed(PatchEmbed):
     self.refuse(video_BTHWC)
     P, window, C = self.patch, 2 * self.patch - 1, video_BTHWC.shape[-1]
     kernel = self.param(
-      'kernel', init.uniform_fan_in, (window, window, C, self.width)
+      'kernel', initializers.uniform_fan_in, (window, window, C, self.width)
     )
-    bias_D = self.param('bias', init.uniform_bias(window**2 * C), (self.width,))
+    bias_D = self.param(
+      'bias', initializers.uniform_bias(window**2 * C), (self.width,)
+    )
     B, T, *frame = video_BTHWC.shape
     out = jax.lax.conv_general_dilated(
       video_BTHWC.reshape(B * T, *frame).astype(self.dtype),
@@ -122,7 +124,7 @@ class Embed(nn.Module):
     return LayerNorm(dtype=self.dtype, name='norm')(h_BTHWD)
 
 
-class Block(nn.Module):
+class FocalBlock(nn.Module):
   """Modulations and a perceptron, each with its norm and its residual.
 
   x + gamma * Mod(LN(x)), or with `post_norm` x + gamma * LN(Mod(x)); then the
@@ -198,7 +200,7 @@ def embeds(model: nn.Module, *, frames: int = 1) -> list[Embed]:
 
 def stage_block(
   model: nn.Module, stage: int, **modulation: Any
-) -> Callable[..., Block]:
+) -> Callable[..., FocalBlock]:
   """What makes the blocks of a stage, given `steps`, `drop_path` and `name`.
 
   All have the same `modulate`, by which a scan knows them to be alike.
@@ -220,7 +222,7 @@ def stage_block(
   )
   return functools.partial(
     # Static argument 2 is `train`, counted from self.
-    nn.remat(Block, static_argnums=(2,)) if model.remat else Block,
+    nn.remat(FocalBlock, static_argnums=(2,)) if model.remat else FocalBlock,
     modulate=modulate,
     hidden=round((model.width << stage) * model.mlp_ratio),
     post_norm=model.post_norm,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vidmodels.nn import init
+from vidmodels.nn import initializers
 
 # torch's GELU. Flax's default is the tanh form, which moves the logits of the
 # authors' small models by 1e-4 to 3e-4.
@@ -31,8 +31,8 @@ class Mlp(nn.Module):
   hidden: int
   activation: Callable[[jax.Array], jax.Array] = gelu
   dtype: Any = jnp.float32
-  kernel_init: Callable[..., jax.Array] = init.normal_02
-  bias_init: init.Bias = init.zero_bias
+  kernel_init: Callable[..., jax.Array] = initializers.normal_02
+  bias_init: initializers.Bias = initializers.zero_bias
   dropout: float = 0.0
 
   @nn.compact

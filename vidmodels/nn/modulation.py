@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vidmodels.nn import init
+from vidmodels.nn import initializers
 from vidmodels.nn.depthwise import DepthwiseConv, Implementation
 from vidmodels.nn.mlp import gelu
 from vidmodels.typing import InputError
@@ -54,7 +54,7 @@ class TimeConv(nn.Module):
     """Returns a grid of the same shape."""
     T, D = h_BTHWD.shape[1], h_BTHWD.shape[-1]
     shape = (self.window, D, D)
-    kernel = self.param('kernel', init.uniform_fan_in, shape)
+    kernel = self.param('kernel', initializers.uniform_fan_in, shape)
     half = self.window // 2
     padded = jnp.pad(h_BTHWD, ((0, 0), (half, half), (0, 0), (0, 0), (0, 0)))
     total = jnp.zeros(h_BTHWD.shape, jnp.float32)
@@ -109,7 +109,7 @@ class Modulator(nn.Module):
     """Returns the modulator of every token, a grid of the same shape."""
     D = h_BTHWD.shape[-1]
     dense = functools.partial(
-      nn.Dense, dtype=self.dtype, kernel_init=init.normal_02
+      nn.Dense, dtype=self.dtype, kernel_init=initializers.normal_02
     )
     z_BTHWD = dense(D, name='context')(h_BTHWD)
     gates_BTHWG = dense(self.levels + 1, name='gate')(h_BTHWD)
@@ -128,8 +128,10 @@ class Modulator(nn.Module):
       # A 1 x 1 convolution in the release, so with torch's start for one.
       kernel_init=nn.initializers.zeros
       if self.neutral
-      else init.uniform_fan_in,
-      bias_init=nn.initializers.ones if self.neutral else init.uniform_bias(D),
+      else initializers.uniform_fan_in,
+      bias_init=nn.initializers.ones
+      if self.neutral
+      else initializers.uniform_bias(D),
       name='out',
     )(total_BTHWD)
     self.sow('intermediates', 'modulator', mixed_BTHWD)
@@ -202,7 +204,7 @@ class Modulation(nn.Module):
       raise InputError(f'focal window is {self.window}; wanted an odd number')
     D = h_BTHWD.shape[-1]
     dense = functools.partial(
-      nn.Dense, dtype=self.dtype, kernel_init=init.normal_02
+      nn.Dense, dtype=self.dtype, kernel_init=initializers.normal_02
     )
     query_BTHWD = dense(D, name='query')(h_BTHWD)
     found = [

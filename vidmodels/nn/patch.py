@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vidmodels.nn import init
+from vidmodels.nn import initializers
 from vidmodels.typing import InputError
 
 
@@ -37,7 +37,7 @@ class PatchEmbed(nn.Module):
   floor: bool = False
   tokens: bool = False
   dtype: Any = jnp.float32
-  kernel_init: Callable[..., jax.Array] = init.uniform_fan_in
+  kernel_init: Callable[..., jax.Array] = initializers.uniform_fan_in
 
   @nn.compact
   def __call__(self, video_BTHWC: jax.Array) -> jax.Array:
@@ -53,7 +53,9 @@ class PatchEmbed(nn.Module):
     kernel = self.param(
       'kernel', self.kernel_init, (*lead, P, P, C, self.width)
     )
-    bias_D = self.param('bias', init.uniform_bias(t * P * P * C), (self.width,))
+    bias_D = self.param(
+      'bias', initializers.uniform_bias(t * P * P * C), (self.width,)
+    )
     B, T, H, W = (
       size // part
       for size, part in zip(video_BTHWC.shape, (1, t, P, P), strict=False)

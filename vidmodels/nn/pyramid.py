@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.nn import attention, init
+from vidmodels.nn import attention, initializers
 from vidmodels.nn.batch_norm import BatchNorm
 from vidmodels.nn.window import Grid
 from vidmodels.typing import InputError
@@ -78,7 +78,7 @@ def _floor(grid: Grid, target: Grid) -> Grid:
   )
 
 
-class Pool(nn.Module):
+class PyramidPool(nn.Module):
   """A convolution whose stride is its kernel.
 
   Starts as torch's untouched convolution: weight and bias uniform.
@@ -100,7 +100,7 @@ class Pool(nn.Module):
     D = h_BTHWD.shape[-1]
     I = D if self.dense else 1
     fan_in = int(np.prod(self.kernel)) * I
-    draw = init.uniform_bias(fan_in)  # the same bounds as the weight's
+    draw = initializers.uniform_bias(fan_in)  # the same bounds as the weight's
     kernel = self.param('kernel', draw, (*self.kernel, I, D))
     bias_D = self.param('bias', draw, (D,))
     equation = 'BTtHhWwC,thwCD->BTHWD' if self.dense else 'BTtHhWwD,thwD->BTHWD'
@@ -178,7 +178,9 @@ class Pyramid(nn.Module):
       parts = cut(h_BTHWD.astype(jnp.float32), kernel)
       return parts.mean((2, 4, 6)).astype(self.dtype)
     dense = self.pooling == 'dense'
-    return Pool(kernel, dense=dense, dtype=self.dtype, name=name)(h_BTHWD)
+    return PyramidPool(kernel, dense=dense, dtype=self.dtype, name=name)(
+      h_BTHWD
+    )
 
 
 class PyramidAttention(nn.Module):
@@ -219,7 +221,7 @@ class PyramidAttention(nn.Module):
     out = nn.DenseGeneral(
       D,
       axis=(-2, -1),
-      kernel_init=init.normal_02,
+      kernel_init=initializers.normal_02,
       dtype=self.dtype,
       name='out',
     )
@@ -229,7 +231,7 @@ class PyramidAttention(nn.Module):
     return nn.DenseGeneral(
       shape,
       use_bias=self.qkv_bias,
-      kernel_init=init.normal_02,
+      kernel_init=initializers.normal_02,
       dtype=self.dtype,
       name=name,
     )

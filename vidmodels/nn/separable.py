@@ -13,7 +13,7 @@ from flax import linen as nn
 
 from vidmodels.nn import time_pool
 from vidmodels.nn.attention import split_heads, weights
-from vidmodels.nn.time_pool import Pool
+from vidmodels.nn.time_pool import TimePool
 
 # What attention along an axis is called: in parameters, in what is sown.
 WORDS = {'T': 'time', 'N': 'space', 'H': 'column', 'W': 'row', 'L': 'joint'}
@@ -97,7 +97,7 @@ class SeparableAttention(nn.Module):
   grid: str = 'TN'
   order: str = 'TN'
   lead: int = 0
-  pool: Pool | None = None
+  pool: TimePool | None = None
   dropout: float = 0.0
   dtype: Any = jnp.float32
 

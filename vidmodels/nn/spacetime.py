@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.nn import grid, init
+from vidmodels.nn import grid, initializers
 from vidmodels.nn.attention import Attention
 from vidmodels.nn.drop import DropPath
 from vidmodels.nn.mlp import Mlp
@@ -130,7 +130,7 @@ class Step(nn.Module):
 
   look: Look
   class_key: bool
-  fresh: init.Fresh
+  fresh: initializers.Fresh
   heads: int
   qkv_bias: bool
   drop_path: float
@@ -159,7 +159,7 @@ class Step(nn.Module):
     )(s_xLD, memory, _mask(shape, self.look))
     s_xLD = DropPath(self.drop_path, name='drop')(s_xLD, train)
     if self.look.fc:
-      starts = {'fresh': self.fresh.fc, 'identity': init.identity}
+      starts = {'fresh': self.fresh.fc, 'identity': initializers.identity}
       s_xLD = nn.Dense(
         s_xLD.shape[-1],
         dtype=self.dtype,
@@ -171,7 +171,7 @@ class Step(nn.Module):
     return _tokens(s_xLD, cls_BTD, h_BTHWD, self.look)
 
 
-class Block(nn.Module):
+class SpaceTimeBlock(nn.Module):
   """Fig. 1: the attention steps of one scheme, then Eq. 9's perceptron.
 
   The perceptron adds to what attention made of a token; Eq. 9 as printed adds
@@ -191,7 +191,7 @@ class Block(nn.Module):
   steps: tuple[Look, ...]
   parallel: bool
   class_key: bool
-  fresh: init.Fresh
+  fresh: initializers.Fresh
   heads: int
   hidden: int
   qkv_bias: bool

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.nn import init
+from vidmodels.nn import initializers
 from vidmodels.nn.mlp import gelu
 from vidmodels.nn.patch import check_channels, check_video
 from vidmodels.typing import InputError
@@ -94,7 +94,7 @@ class Mixer(nn.Module):
 
   def _dense(self, width: int, name: str) -> nn.Dense:
     return nn.Dense(
-      width, kernel_init=init.normal_02, dtype=self.dtype, name=name
+      width, kernel_init=initializers.normal_02, dtype=self.dtype, name=name
     )
 
 
@@ -133,7 +133,10 @@ class T2T(nn.Module):
         h = rows.reshape(*h.shape[:4], INSIDE)
       h = unfold(h, *split)
     return nn.Dense(
-      self.width, kernel_init=init.normal_02, dtype=self.dtype, name='fc'
+      self.width,
+      kernel_init=initializers.normal_02,
+      dtype=self.dtype,
+      name='fc',
     )(h)
 
   def _refuse(self, video: jax.Array) -> None:

@@ -18,7 +18,7 @@ Kind = Literal['top_k', 'average', 'conv']
 
 
 @dataclasses.dataclass(frozen=True)
-class Pool:
+class TimePool:
   """How many frames leave a layer, and how they are made.
 
   Attributes:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vidmodels.nn import init
+from vidmodels.nn import initializers
 
 
 class TokenHead(nn.Module):
@@ -35,7 +35,9 @@ class TokenHead(nn.Module):
     return self._dense(h_BTHWD, self.classes, jnp.float32, 'down')
 
   def _dense(self, h_xD: jax.Array, units: int, dtype: Any, name: str):
-    draw = init.uniform_bias(h_xD.shape[-1])  # the same bounds as the weight's
+    draw = initializers.uniform_bias(
+      h_xD.shape[-1]
+    )  # the same bounds as the weight's
     return nn.Dense(
       units, dtype=dtype, kernel_init=draw, bias_init=draw, name=name
     )(h_xD)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.nn import init
+from vidmodels.nn import initializers
 
 Grid = tuple[int, ...]  # tokens along time, height, width
 
@@ -86,7 +86,7 @@ class RelativeBias(nn.Module):
 
   heads: int
   window: Grid
-  initializer: Callable[..., jax.Array] = init.normal_02
+  initializer: Callable[..., jax.Array] = initializers.normal_02
 
   @nn.compact
   def __call__(self, window: Grid) -> Any:

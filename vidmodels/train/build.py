@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from vidmodels import config as cfg
 from vidmodels import models
-from vidmodels.data.task import SINGLE, Task
+from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.train import optim, sharding, state, step, task_check
 from vidmodels.train.mesh import (
   batch_sharding,
@@ -26,7 +26,7 @@ from vidmodels.train.mesh import (
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class TrainingRun:
   """The parts of a training run.
 
   Attributes:
@@ -50,7 +50,7 @@ class Run:
   total: int
   init: Any
   abstract: state.TrainState
-  report: sharding.Report
+  report: sharding.ShardingReport
   task: Task = SINGLE
 
   @property
@@ -97,7 +97,7 @@ def build(
   examples: int,
   task: Task = SINGLE,
   devices: list | None = None,
-) -> Run:
+) -> TrainingRun:
   """Puts a run together.
 
   Args:
@@ -132,7 +132,7 @@ def build(
   tx = tx_of(shapes.params)
   rules = models.find(config.family).SHARDING
   shardings, report = state.place(shapes, tx, rules=rules, mesh=mesh)
-  return Run(
+  return TrainingRun(
     config=config,
     mesh=mesh,
     model=model,

@@ -15,7 +15,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from vidmodels import config as cfg
-from vidmodels.train import saving
+from vidmodels.train import save_errors
 from vidmodels.train.sharding import path_of
 from vidmodels.train.state import TrainState
 from vidmodels.typing import InputError
@@ -194,7 +194,7 @@ class Checkpoints:
   def _told(self) -> contextlib.AbstractContextManager[None]:
     """Makes one SaveError of what a full disk raises in orbax."""
     what = f'checkpoint {self._saving} of {self.folder}'
-    return saving.told(what, self._whole)
+    return save_errors.told(what, self._whole)
 
   def _whole(self) -> list[int]:
     """The steps that are complete, by their folders' names.

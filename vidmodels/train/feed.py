@@ -1,7 +1,7 @@
 """Host batches to global device arrays, one batch ahead of the step.
 
 Each process supplies the rows that its own devices hold (`mesh.local_rows`).
-Before this: `data/pipeline.py`; after it: `step.py`.
+Before this: `data/stream/batch_stream.py`; after it: `step.py`.
 """
 
 import time

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from vidmodels.data.tfrecord import write_atomically
-from vidmodels.train import metrics, saving
+from vidmodels.files import write_atomically
+from vidmodels.train import metrics, save_errors
 from vidmodels.typing import InputError
 
 
@@ -150,7 +150,7 @@ class StepLog:
     Raises:
       SaveError: if the disk does not take them.
     """
-    with saving.told(f'the metrics of step {step}', self.saved):
+    with save_errors.told(f'the metrics of step {step}', self.saved):
       for writer in self.writers:
         writer.write_scalars(step, scalars)
 

@@ -15,10 +15,10 @@ from typing import Any
 import jax
 
 from vidmodels import config as cfg
-from vidmodels.data import pipeline
-from vidmodels.data.shards import RecordSet
-from vidmodels.train import hooks, imported, teacher, validate, workdirs
-from vidmodels.train.build import Run, build
+from vidmodels.data.records.record_set import RecordSet
+from vidmodels.data.stream import batch_stream
+from vidmodels.train import hooks, init_from, teacher, validate, workdirs
+from vidmodels.train.build import TrainingRun, build
 from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.train.feed import Feed
 from vidmodels.train.mesh import local_rows
@@ -79,7 +79,7 @@ def train(
     devices=devices,
   )
   taught = teacher.load(config, run.model, records.classes, run.mesh)
-  weights = imported.given(run, workdir)
+  weights = init_from.given(run, workdir)
   with contextlib.closing(Checkpoints(workdir, config.checkpoint)) as saved:
     meta, position = workdirs.describe(run, records, taught)
     workdirs.claim(workdir, saved, meta=meta, position=position)
@@ -89,7 +89,7 @@ def train(
     start = saved.latest()
     if start is None:
       start = 0
-      state, source = imported.first_state(run, weights, progress)
+      state, source = init_from.first_state(run, weights, progress)
     else:
       source = saved.read_json(start, 'meta').get('source')
       state = saved.restore(start, run.abstract)
@@ -104,7 +104,7 @@ def train(
 class Loop:
   """The parts that one pass over the steps needs."""
 
-  run: Run
+  run: TrainingRun
   records: RecordSet
   saved: Checkpoints
   workdir: pathlib.Path
@@ -149,7 +149,7 @@ class Loop:
 
   def _feed(self, start: int) -> Feed:
     config = self.run.config
-    batches = pipeline.train_batches(
+    batches = batch_stream.train_batches(
       self.records,
       clip=config.clip,
       augment=config.augment,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vidmodels.data.task import SINGLE, Task
+from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.train import targets
 
 

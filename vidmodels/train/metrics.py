@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from vidmodels.data.task import SINGLE, Task
+from vidmodels.data.records.task import SINGLE, Task
 
 Pairs = dict[str, tuple[jax.Array, jax.Array]]
 # Before the name of an accuracy on mixed clips; the right class is that of the

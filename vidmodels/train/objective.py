@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vidmodels import config as cfg
-from vidmodels.data.task import SINGLE, Task
-from vidmodels.train import losses, metrics, mixing, token_label
+from vidmodels.data.records.task import SINGLE, Task
+from vidmodels.train import losses, metrics, mixup, token_label
 
 Batch = Mapping[str, jax.Array]
 
@@ -72,7 +72,7 @@ class Objective:
     part: Batch,
     keys: Mapping[str, jax.Array],
     frozen: Any,
-    mixed: mixing.Draw | None,
+    mixed: mixup.Draw | None,
   ) -> tuple[jax.Array, tuple[metrics.Pairs, Any]]:
     """The summed loss of real rows, and (metrics, collections) as they become.
 
@@ -84,12 +84,12 @@ class Objective:
       frozen: the teacher's variables.
       mixed: what this step mixes.
     """
-    video_BTHWC, label_Bx = mixing.seen(part, mixed)
+    video_BTHWC, label_Bx = mixup.seen(part, mixed)
     variables = {'params': params, **model_state}
     answers, model_state = self._ask(variables, video_BTHWC, keys)
     logits_BK, *tokens = answers
     loss_of = functools.partial(self._loss_of, logits_BK)
-    loss_B = mixing.mean_loss(loss_of, part, mixed)
+    loss_B = mixup.mean_loss(loss_of, part, mixed)
     if self.teacher is not None:
       taught = self.teacher.score(frozen, video_BTHWC)
       share = self.config.loss.token_share

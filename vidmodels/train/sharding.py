@@ -21,7 +21,7 @@ Rules = Sequence[tuple[str, tuple[str | None, ...]]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class ShardingReport:
   """What the rules did to one parameter tree on one mesh."""
 
   unused: tuple[str, ...]  # rules that matched no parameter
@@ -59,7 +59,7 @@ def place(rules: Rules, params, mesh: Mesh):
     return NamedSharding(mesh, PartitionSpec(*spec))
 
   shardings = jax.tree_util.tree_map_with_path(one, params)
-  report = Report(
+  report = ShardingReport(
     unused=tuple(regex for regex, _ in rules if regex not in used),
     dropped=tuple(dropped),
     bytes_per_device=sum(size // split for size, split in sizes),

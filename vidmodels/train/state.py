@@ -82,7 +82,7 @@ def place(
   *,
   rules: sharding.Rules,
   mesh: Mesh,
-) -> tuple[TrainState, sharding.Report]:
+) -> tuple[TrainState, sharding.ShardingReport]:
   """The shardings of a whole state, shaped as the state itself.
 
   Args:

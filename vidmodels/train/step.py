@@ -2,7 +2,7 @@
 
 A step takes uint8 video, mixes clips where the recipe says so, takes the
 gradient of the mean loss over real rows and updates the weights. Before this:
-`feed.py`; after it: `mixing.py`, then `objective.py`.
+`feed.py`; after it: `mixup.py`, then `objective.py`.
 """
 
 import zlib
@@ -15,8 +15,8 @@ from flax import linen as nn
 from jax.sharding import PartitionSpec
 
 from vidmodels import config as cfg
-from vidmodels.data.task import SINGLE, Task
-from vidmodels.train import metrics, mixing, objective
+from vidmodels.data.records.task import SINGLE, Task
+from vidmodels.train import metrics, mixup, objective
 from vidmodels.train.objective import Batch, Teacher, normalise
 from vidmodels.train.state import TrainState
 
@@ -78,14 +78,14 @@ def make_train_step(
 
 def _paired(
   state: TrainState, batch: Batch, mix: cfg.Mix
-) -> tuple[Batch, mixing.Draw | None]:
+) -> tuple[Batch, mixup.Draw | None]:
   """The batch with each clip's partner, and what this step mixes, if any."""
-  if not mixing.wanted(mix):
+  if not mixup.wanted(mix):
     return batch, None
   H, W = batch['video'].shape[2:4]
   key = stream_key(state.key, state.step, 'mix')
-  mixed = mixing.draw(key, batch['mask'], mix, height=H, width=W)
-  return _over_devices(mixing.pair(batch, mixed.partner_B)), mixed
+  mixed = mixup.draw(key, batch['mask'], mix, height=H, width=W)
+  return _over_devices(mixup.pair(batch, mixed.partner_B)), mixed
 
 
 def _gradients(gradient, M: int, state: TrainState, batch: Batch, *rest):

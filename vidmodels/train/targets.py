@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidmodels.data.task import Task
+from vidmodels.data.records.task import Task
 
 
 def soft(

@@ -7,7 +7,7 @@ known.
 from flax import linen as nn
 
 from vidmodels import config as cfg
-from vidmodels.data.task import Task
+from vidmodels.data.records.task import Task
 from vidmodels.typing import InputError
 
 # Fields of models whose answers are then logarithms of probabilities.

@@ -5,8 +5,8 @@ from flax import linen as nn
 from jax.sharding import Mesh
 
 from vidmodels import config as cfg
-from vidmodels.data.classes import ClassList
-from vidmodels.train import trained
+from vidmodels.data.records.class_list import ClassList
+from vidmodels.train import restore
 from vidmodels.train.objective import Teacher, normalise
 from vidmodels.typing import InputError
 
@@ -33,7 +33,7 @@ def load(
       f'loss.teacher={config.loss.teacher} and the model has no token head; '
       'set model.token_head=True, of a family that has one'
     )
-  found = trained.load(config.loss.teacher, mesh=mesh)
+  found = restore.load(config.loss.teacher, mesh=mesh)
   if different := classes.first_difference(found.classes):
     raise InputError(f'the teacher has other classes: {different}')
   if found.task.kind == 'multi' or found.task.heads:
@@ -49,7 +49,7 @@ def load(
   return make(found)
 
 
-def make(found: trained.Trained) -> Teacher:
+def make(found: restore.Trained) -> Teacher:
   """A trained model as a teacher."""
   data, model = found.config.data, found.model
 

@@ -11,18 +11,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidmodels.data import clips, pipeline
-from vidmodels.data.shards import RecordSet
-from vidmodels.data.task import SINGLE, Task
-from vidmodels.train import average_precision, losses, metrics, scores, step
-from vidmodels.train.build import Run
+from vidmodels.data.records.record_set import RecordSet
+from vidmodels.data.records.task import SINGLE, Task
+from vidmodels.data.sampling import rules
+from vidmodels.data.stream import batch_stream
+from vidmodels.train import (
+  average_precision,
+  losses,
+  metrics,
+  step,
+  view_scores,
+)
+from vidmodels.train.build import TrainingRun
 from vidmodels.train.mesh import local_rows, whole_batch
 from vidmodels.train.state import TrainState
 from vidmodels.typing import InputError
 
 
 def make(
-  run: Run, trained_on: RecordSet
+  run: TrainingRun, trained_on: RecordSet
 ) -> Callable[[TrainState], dict[str, float]]:
   """Returns state -> {'val_clip/loss': ..., 'val_clip/top1': ...}.
 
@@ -44,19 +51,19 @@ def make(
     spatial=1,
     batch=whole_batch(config.views.batch, run.mesh),
   )
-  score = scores.make_score_step(
+  score = view_scores.make_score_step(
     step.make_eval_step(run.model, config.data), run.mesh
   )
 
   def validate(state: TrainState) -> dict[str, float]:
-    batches = pipeline.eval_batches(
+    batches = batch_stream.eval_batches(
       records,
       clip=config.clip,
       views=views,
       data=config.data,
       rows=local_rows(run.mesh, views.batch),
     )
-    found = scores.collect(
+    found = view_scores.collect(
       score,
       state.params if state.ema is None else state.ema,
       state.model_state,
@@ -69,7 +76,7 @@ def make(
   return validate
 
 
-def _test_split(run: Run, trained_on: RecordSet) -> RecordSet:
+def _test_split(run: TrainingRun, trained_on: RecordSet) -> RecordSet:
   """The records to validate on, if they are what the model is trained for."""
   config = run.config
   records = RecordSet.open(config.data.dir, config.data.test)
@@ -87,7 +94,7 @@ def _test_split(run: Run, trained_on: RecordSet) -> RecordSet:
   ours, other = (
     m.options.get('fps', 0.0) for m in (trained_on.manifest, theirs)
   )
-  if ours != other and not clips.by_time(config.clip):
+  if ours != other and not rules.by_time(config.clip):
     raise InputError(
       f'the test split was prepared with --fps {other:g}, the training split '
       f'with {ours:g}, and the recipe counts frames; prepare them alike'
@@ -96,7 +103,7 @@ def _test_split(run: Run, trained_on: RecordSet) -> RecordSet:
 
 
 def clip_scores(
-  found: scores.ViewScores, task: Task = SINGLE
+  found: view_scores.ViewScores, task: Task = SINGLE
 ) -> dict[str, float]:
   """Loss and accuracies over single clips; mAP where several classes are right.
 

@@ -13,10 +13,10 @@ from jax.experimental import multihost_utils
 
 import vidmodels
 from vidmodels import config as cfg
-from vidmodels.data.shards import RecordSet
-from vidmodels.data.tfrecord import write_atomically
+from vidmodels.data.records.record_set import RecordSet
+from vidmodels.files import write_atomically
 from vidmodels.train import optim
-from vidmodels.train.build import Run
+from vidmodels.train.build import TrainingRun
 from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.train.step import Teacher
 from vidmodels.typing import InputError
@@ -29,7 +29,7 @@ FREE = (
 
 
 def describe(
-  run: Run, records: RecordSet, teacher: Teacher | None = None
+  run: TrainingRun, records: RecordSet, teacher: Teacher | None = None
 ) -> tuple[dict, dict]:
   """What travels with every checkpoint: (meta, position in the data)."""
   meta = {
@@ -56,7 +56,7 @@ def describe(
   return meta, position
 
 
-def summary(run: Run, records: RecordSet) -> str:
+def summary(run: TrainingRun, records: RecordSet) -> str:
   """What is about to be trained, on one line, for the log."""
   config, mesh = run.config, run.mesh.shape
   leaves = jax.tree.leaves(run.abstract.params)
@@ -76,7 +76,7 @@ def summary(run: Run, records: RecordSet) -> str:
   return text
 
 
-def list_parameters(workdir: pathlib.Path, run: Run) -> None:
+def list_parameters(workdir: pathlib.Path, run: TrainingRun) -> None:
   """Writes parameters.txt: every tensor's name, shape and size."""
   from clu import parameter_overview
 

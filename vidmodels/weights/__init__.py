@@ -40,13 +40,13 @@ def load(
   """
   import jax
 
-  from vidmodels.weights import importing
+  from vidmodels.weights import load_weights
 
   seed = options.pop('seed', 0)
   if isinstance(family_or_config, str):
-    made = importing.read(path, family_or_config, **options)
+    made = load_weights.read(path, family_or_config, **options)
   else:
-    made = importing.for_recipe(family_or_config, path, **options)
+    made = load_weights.for_recipe(family_or_config, path, **options)
   if made.books.random:
     names = list(made.books.random)
     warnings.warn(

@@ -12,7 +12,7 @@ Naming = Literal['microsoft', 'hf', 'timm']
 
 
 @dataclasses.dataclass(frozen=True)
-class Names:
+class KeyNames:
   """What one naming calls each thing; {s} is a stage, {i} one of its blocks.
 
   Attributes:
@@ -50,9 +50,9 @@ class Names:
   ones: int = 0
 
 
-NAMES: dict[Naming, Names] = {
-  'microsoft': Names(),
-  'hf': Names(
+NAMES: dict[Naming, KeyNames] = {
+  'microsoft': KeyNames(),
+  'hf': KeyNames(
     patch='focalnet.embeddings.patch_embeddings.projection',
     patch_norm='focalnet.embeddings.norm',
     block='focalnet.encoder.stages.{s}.layers.{i}',
@@ -65,7 +65,7 @@ NAMES: dict[Naming, Names] = {
     norm='focalnet.layernorm',
     head='classifier',
   ),
-  'timm': Names(
+  'timm': KeyNames(
     patch='stem.proj',
     patch_norm='stem.norm',
     down='layers.{n}.downsample.proj',

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from vidmodels.weights.rules import Arrays, Layout, Shapes
+from vidmodels.weights.mapping.rules import Arrays, Layout, Shapes
 
 Cubic = Literal['mean', 'centre']
 

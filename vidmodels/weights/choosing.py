@@ -5,20 +5,21 @@ from typing import Any
 
 from vidmodels import models
 from vidmodels.typing import InputError
-from vidmodels.weights import hub, naming, wrapping
-from vidmodels.weights.naming import Found, Pixels
-from vidmodels.weights.places import Clip
-from vidmodels.weights.read import File
-from vidmodels.weights.read.tensors import Tensors
+from vidmodels.weights.formats import hub_config
+from vidmodels.weights.formats.open_file import File
+from vidmodels.weights.formats.tensors import Tensors
+from vidmodels.weights.mapping import identify, prefixes
+from vidmodels.weights.mapping.identify import Found, Pixels
+from vidmodels.weights.mapping.position_tables import Clip
 
 
-def told(file: File, found: Found) -> hub.Told:
+def told(file: File, found: Found) -> hub_config.Told:
   """What lies beside a file, if it is about the model in it."""
-  beside = hub.beside(file.path)
-  return beside if beside.family == found.naming.family else hub.Told()
+  beside = hub_config.beside(file.path)
+  return beside if beside.family == found.naming.family else hub_config.Told()
 
 
-def pixels(found: Found, beside: hub.Told) -> Pixels | None:
+def pixels(found: Found, beside: hub_config.Told) -> Pixels | None:
   """How frames were scaled: said beside the file, by its shapes or names."""
   if beside.mean and beside.std:
     return Pixels(mean=beside.mean, std=beside.std)
@@ -40,9 +41,9 @@ def choose(
   Raises:
     InputError: if the file is of nothing that the family can take.
   """
-  found = naming.identify(file.tensors, clip=clip)
+  found = identify.identify(file.tensors, clip=clip)
   own = [f for f in found if f.naming.family == family]
-  images = [f for f in found if f.naming.family in naming.sources(family)]
+  images = [f for f in found if f.naming.family in identify.sources(family)]
   fields = {} if model is None else {**models.fields(family), **model}
   agreeing = [f for f in own if not contradictions(f, fields)]
   if chosen := [*agreeing, *images, *own]:
@@ -62,12 +63,12 @@ def choose(
 
 def odd(tensors: Tensors) -> str:
   """What keeps a file from being known, if it is a few keys of no wrapper."""
-  for prefix, _ in sorted(wrapping.PREFIXES, key=lambda p: -len(p[0])):
+  for prefix, _ in sorted(prefixes.PREFIXES, key=lambda p: -len(p[0])):
     few = [key for key in tensors if not key.startswith(prefix)]
     if not prefix or not 0 < len(few) < len(tensors) / 2:
       continue
     rest = {k: s for k, s in tensors.specs.items() if k not in few}
-    if found := naming.identify(Tensors(rest, tensors.__getitem__)):
+    if found := identify.identify(Tensors(rest, tensors.__getitem__)):
       return (
         f', but would be {found[0].naming.family} ({found[0].naming.name}) '
         f'without {", ".join(few[:6])}'
@@ -76,7 +77,7 @@ def odd(tensors: Tensors) -> str:
 
 
 def _takes(family: str) -> str:
-  return ', '.join([family, *naming.sources(family)])
+  return ', '.join([family, *identify.sources(family)])
 
 
 def contradictions(found: Found, model: Mapping[str, Any]) -> list[str]:

@@ -14,11 +14,11 @@ import numpy as np
 
 from vidmodels.models import dualformer
 from vidmodels.typing import InputError
-from vidmodels.weights import parts
-from vidmodels.weights.convert import Books
-from vidmodels.weights.dualformer import backbone, channels, levels
-from vidmodels.weights.parts import dense
-from vidmodels.weights.rules import (
+from vidmodels.weights.dualformer_weights import backbone, channels, levels
+from vidmodels.weights.mapping import layers
+from vidmodels.weights.mapping.apply import Books
+from vidmodels.weights.mapping.layers import dense
+from vidmodels.weights.mapping.rules import (
   Arrays,
   Layout,
   Rule,
@@ -130,7 +130,7 @@ def from_image(
   state = inflate(source, model, coarse=coarse)
   state |= {key: source[key] for key in classes}
   drops = (drop(key, 'the classes of images') for key in classes)
-  return parts.load(
+  return layers.load(
     (*drops, *backbone(model, '')),
     state,
     model,

@@ -15,9 +15,9 @@ import numpy as np
 
 from vidmodels.models import dualformer, twins_svt
 from vidmodels.typing import InputError
-from vidmodels.weights import parts
-from vidmodels.weights.convert import Books
-from vidmodels.weights.image import LEFT_OUT, NOT_THERE, agree
+from vidmodels.weights.mapping import layers
+from vidmodels.weights.mapping.apply import Books
+from vidmodels.weights.mapping.from_image import LEFT_OUT, NOT_THERE, agree
 
 Fine = Literal['mean', 'diagonal']
 HEADS = ('head/', 'token_head/')
@@ -54,8 +54,8 @@ def from_twins(
     InputError: if the sizes of the two differ.
   """
   agree(image, model, ('widths', 'layers', 'heads', 'patch', 'qkv_bias'))
-  given, made = parts.flat(variables), {}
-  for path, leaf in parts.flat(parts.shapes(model, video)).items():
+  given, made = layers.flat(variables), {}
+  for path, leaf in layers.flat(layers.shapes(model, video)).items():
     if path.startswith(HEADS) or any(name in path for name in POSITIONS):
       books.random[path] = NOT_THERE
     elif '/coarse_' in path:
@@ -69,7 +69,7 @@ def from_twins(
       books.changed[path] = 'zeros: its kernel is a mean'
   for path in sorted(set(given) - set(made)):
     books.dropped[path] = LEFT_OUT
-  return parts.unflat(made)
+  return layers.unflat(made)
 
 
 def _coarse(path: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -11,12 +11,13 @@ from flax import linen as nn
 
 from vidmodels import models
 from vidmodels.typing import InputError
-from vidmodels.weights import choosing, naming, parts
-from vidmodels.weights.compare import Arrays
-from vidmodels.weights.convert import pairs
-from vidmodels.weights.naming import Found
-from vidmodels.weights.read import File
-from vidmodels.weights.read.tensors import Tensors
+from vidmodels.weights import choosing
+from vidmodels.weights.diff import Arrays
+from vidmodels.weights.formats.open_file import File
+from vidmodels.weights.formats.tensors import Tensors
+from vidmodels.weights.mapping import identify, layers
+from vidmodels.weights.mapping.apply import pairs
+from vidmodels.weights.mapping.identify import Found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ def by_names_of(
   """
   found = _reading(file, family, model)
   rules = found.naming.rules(model)
-  state, seen = parts.save(rules, variables), found.unwrapped
+  state, seen = layers.save(rules, variables), found.unwrapped
   drops = [rule for rule in rules if not rule.paths]
   unread = {
     seen.keys[key]: rule.why
@@ -77,7 +78,7 @@ def by_names_of(
 
 def _reading(file: File, family: str, model: nn.Module) -> Found:
   """The reading of a file as the model's family that contradicts it least."""
-  found = naming.identify(file.tensors)
+  found = identify.identify(file.tensors)
   own = [each for each in found if each.naming.family == family]
   if not own:
     known = ', '.join(dict.fromkeys(each.naming.family for each in found))

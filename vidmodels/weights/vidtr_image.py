@@ -13,8 +13,7 @@ import numpy as np
 from vidmodels.models import vidtr, vit
 from vidmodels.nn.separable import WORDS
 from vidmodels.typing import InputError
-from vidmodels.weights import parts
-from vidmodels.weights import vit as vit_weights
+from vidmodels.weights import vit_weights
 from vidmodels.weights._vidtr_layouts import (
   Cubic,
   bordered,
@@ -22,11 +21,12 @@ from vidmodels.weights._vidtr_layouts import (
   everywhere,
   inflated,
 )
-from vidmodels.weights.convert import Books
-from vidmodels.weights.image import IN_TOKEN, LEFT_OUT, VIT, agree
-from vidmodels.weights.parts import attention, dense, norm
-from vidmodels.weights.places import square
-from vidmodels.weights.rules import (
+from vidmodels.weights.mapping import layers
+from vidmodels.weights.mapping.apply import Books
+from vidmodels.weights.mapping.from_image import IN_TOKEN, LEFT_OUT, VIT, agree
+from vidmodels.weights.mapping.layers import attention, dense, norm
+from vidmodels.weights.mapping.position_tables import square
+from vidmodels.weights.mapping.rules import (
   Arrays,
   Layout,
   Rule,
@@ -36,7 +36,7 @@ from vidmodels.weights.rules import (
   rule,
   vector,
 )
-from vidmodels.weights.vidtr import channels, in_proj
+from vidmodels.weights.vidtr_weights import channels, in_proj
 
 RANDOM = (
   ('^head/', 'the classes of the videos are new'),
@@ -94,7 +94,7 @@ def from_state(
     stem, random = _patch_rules(own, cubic), RANDOM
     C = channels(state, stem[0].keys[0])
   H, W = grid or (square(state[pos].shape[1] - 1, pos),) * 2
-  return parts.load(
+  return layers.load(
     (*_token_rules(model, own), *stem, *_layer_rules(model, own)),
     state,
     model,
@@ -128,7 +128,7 @@ def from_image(
       square patches.
   """
   _refuse(image, model)
-  inner, ours = Books(), parts.flat(variables)
+  inner, ours = Books(), layers.flat(variables)
   made = from_state(
     _as_file(variables, image),
     model,
@@ -156,7 +156,7 @@ def _as_file(
 
   Its row of the table is zeros where the image model has none.
   """
-  state = parts.save(vit_weights.rules('timm'), variables)
+  state = layers.save(vit_weights.rules('timm'), variables)
   grid = state['pos_embed'][:, len(image.tokens) * image.class_position :]
   first = np.zeros_like(grid[:, :1])
   if image.class_position:

@@ -2,7 +2,7 @@
 
 A file here defines `ROWS`. Every row names a configuration, the models it is
 made of, what was printed, and what counting the authors' code gave where that
-is known. `analysis/cost.py` sets our own counts beside them.
+is known. `analysis/model_cost.py` sets our own counts beside them.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from typing import Any
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Part:
+class ComponentCost:
   """One model of a configuration, and the clip it is counted on.
 
   Attributes:
@@ -30,7 +30,7 @@ class Part:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Row:
+class PaperRow:
   """One configuration of a paper.
 
   Attributes:
@@ -54,7 +54,7 @@ class Row:
 
   config: str
   source: str
-  parts: tuple[Part, ...]
+  parts: tuple[ComponentCost, ...]
   params_m: str = ''
   gmacs: float | None = None
   reference_params: int | None = None
@@ -69,6 +69,6 @@ def papers() -> list[str]:
   return sorted(m.name for m in pkgutil.iter_modules(__path__))
 
 
-def rows(paper: str) -> tuple[Row, ...]:
+def rows(paper: str) -> tuple[PaperRow, ...]:
   """The rows of one paper, in the order of its tables."""
   return importlib.import_module(f'{__name__}.{paper}').ROWS

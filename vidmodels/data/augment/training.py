@@ -11,8 +11,8 @@ import numpy as np
 
 from vidmodels import config
 from vidmodels.data.augment import colour, crops, erase, frames, ops, policies
-from vidmodels.data.classes import ClassList
-from vidmodels.data.flip import FlipPolicy
+from vidmodels.data.records.class_list import ClassList
+from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.typing import InputError
 
 

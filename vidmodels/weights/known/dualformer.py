@@ -3,9 +3,10 @@
 import dataclasses
 from typing import Any
 
-from vidmodels.weights import dualformer, dualformer_image, parts
+from vidmodels.weights import dualformer_image, dualformer_weights
 from vidmodels.weights.dualformer_twins import from_twins
-from vidmodels.weights.naming import IMAGENET, Guess, Naming, Specs
+from vidmodels.weights.mapping import layers as mapping_layers
+from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
 
 SOURCES = {'twins_svt': from_twins}
 HEAD = '^(token_)?head/'
@@ -26,7 +27,7 @@ IMAGE_NOTE = (
 def guess(specs: Specs) -> Guess:
   """What keys and shapes tell of a model."""
   shapes = {
-    key.removeprefix(dualformer.BACKBONE): spec[0]
+    key.removeprefix(dualformer_weights.BACKBONE): spec[0]
     for key, spec in specs.items()
   }
   patches = stack(shapes, 'patch_embeds.{}.proj.weight')
@@ -51,14 +52,14 @@ def guess(specs: Specs) -> Guess:
     'patch': edge,
     'patch_frames': time,
     'rates': tuple(shape[2] for shape in patches[1:]),
-    'token_head': f'{dualformer.HEAD}token_linear.0.weight' in specs,
+    'token_head': f'{dualformer_weights.HEAD}token_linear.0.weight' in specs,
     'qkv_bias': 'blocks.0.0.attn.qkv.bias' in shapes,
   }
   return Guess(
     model=model,
     assumed=('heads', 'built', 'token_head'),
     clip=(frames, SIDE, SIDE, C),
-    classes=specs[f'{dualformer.HEAD}fc_cls.weight'][0][0],
+    classes=specs[f'{dualformer_weights.HEAD}fc_cls.weight'][0][0],
     size=SIZES.get((widths[0], sum(layers)), ''),
     notes=(NOTE,),
   )
@@ -81,8 +82,10 @@ def guess_image(specs: Specs) -> Guess:
     if len(shape) == 4:
       frames = 2 if '.sr.' in key or key.startswith('patch_embeds.0') else 1
       shapes[key] = (*shape[:2], frames, *shape[2:])
-  video = {f'{dualformer.BACKBONE}{k}': (v, None) for k, v in shapes.items()}
-  head = f'{dualformer.HEAD}fc_cls.weight'
+  video = {
+    f'{dualformer_weights.BACKBONE}{k}': (v, None) for k, v in shapes.items()
+  }
+  head = f'{dualformer_weights.HEAD}fc_cls.weight'
   found = guess(video | {head: (shapes.get('head.weight', (0,)), None)})
   assumed = (*found.assumed, 'patch_frames', 'rates')
   return dataclasses.replace(found, assumed=assumed, notes=(NOTE, IMAGE_NOTE))
@@ -113,7 +116,7 @@ def _naming(name: str, has: tuple[str, ...], **more: Any) -> Naming:
     has=has,
     pixels=IMAGENET,
     trained={'activation': 'gelu', 'epsilon': 1e-5},
-    extras=parts.batch_counters,
+    extras=mapping_layers.batch_counters,
     **more,
   )
 
@@ -123,7 +126,7 @@ NAMINGS = (
     'release',
     ('backbone.patch_embeds.0.proj.weight', 'cls_head.fc_cls.weight'),
     guess=guess,
-    rules=dualformer.rules,
+    rules=dualformer_weights.rules,
     under='state_dict',
   ),
   _naming(

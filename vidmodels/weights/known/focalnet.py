@@ -2,11 +2,11 @@
 
 import functools
 
-from vidmodels.weights import focalnet
+from vidmodels.weights import focalnet_weights
 from vidmodels.weights._focal_fields import agree, fields_of, shape
 from vidmodels.weights._focal_names import NAMES, Naming
-from vidmodels.weights.naming import IMAGENET, Guess, Specs
-from vidmodels.weights.naming import Naming as Known
+from vidmodels.weights.mapping.identify import IMAGENET, Guess, Specs
+from vidmodels.weights.mapping.identify import Naming as Known
 
 # Published sizes by blocks and width.
 PUBLISHED = {
@@ -48,7 +48,9 @@ def adapt(model, found: Guess):
 
 
 def _rules(naming: Naming, model):
-  return focalnet.rules(model.levels, naming=naming, post_norm=model.post_norm)
+  return focalnet_weights.rules(
+    model.levels, naming=naming, post_norm=model.post_norm
+  )
 
 
 def _known(

@@ -4,8 +4,9 @@ import functools
 import re
 
 from vidmodels.models import i3d as models
-from vidmodels.weights import i3d, naming, parts
-from vidmodels.weights.naming import (
+from vidmodels.weights import i3d_weights
+from vidmodels.weights.mapping import identify, layers
+from vidmodels.weights.mapping.identify import (
   IMAGENET,
   Guess,
   Naming,
@@ -22,14 +23,16 @@ STRIDES = (
 IMAGE = 'an image model: its kernels are spread over the frames of ours'
 
 
-def guess(specs: Specs, release: i3d.Release) -> Guess:
+def guess(specs: Specs, release: i3d_weights.Release) -> Guess:
   """What a file's keys and shapes say of its model."""
-  paths = naming.by_path(i3d.rules(release, _stages(specs, release)), specs)
-  width, C, stem, _, _ = naming.shape(paths, 'stem/conv/kernel')
+  paths = identify.by_path(
+    i3d_weights.rules(release, _stages(specs, release)), specs
+  )
+  width, C, stem, _, _ = identify.shape(paths, 'stem/conv/kernel')
   reach = tuple(
     tuple(
-      naming.shape(paths, f'stage{s}_block{i}/reduce/conv/kernel')[2]
-      for i in range(naming.layers(paths, f'stage{s}_block{{i}}/'))
+      identify.shape(paths, f'stage{s}_block{i}/reduce/conv/kernel')[2]
+      for i in range(identify.layers(paths, f'stage{s}_block{{i}}/'))
     )
     for s in range(1, _stages(specs, release) + 1)
   )
@@ -51,7 +54,7 @@ def guess(specs: Specs, release: i3d.Release) -> Guess:
   )
 
 
-def _stages(specs: Specs, release: i3d.Release) -> int:
+def _stages(specs: Specs, release: i3d_weights.Release) -> int:
   """Stages of blocks, which both releases number, from 1 or from 2."""
   pattern, first = {
     'mmaction2': (r'backbone\.layer(\d+)\.', 1),
@@ -68,9 +71,9 @@ def image_guess(specs: Specs) -> Guess:
     default=0,
   )
   depths = [
-    naming.layers(specs, f'layer{s}.{{i}}.') for s in range(1, stages + 1)
+    identify.layers(specs, f'layer{s}.{{i}}.') for s in range(1, stages + 1)
   ]
-  width, C, _, _ = naming.shape(
+  width, C, _, _ = identify.shape(
     {k: shape for k, (shape, _) in specs.items()}, 'conv1.weight'
   )
   published = tuple(map(len, models.LIGHT)) == tuple(depths)
@@ -87,16 +90,19 @@ def image_guess(specs: Specs) -> Guess:
   )
 
 
-def _naming(release: i3d.Release, under: str, pixels: Pixels) -> Naming:
+def _naming(release: i3d_weights.Release, under: str, pixels: Pixels) -> Naming:
   return Naming(
     family='i3d',
     name=release,
-    has=(f'{i3d.STEMS[release]}.conv.weight', f'{i3d.HEADS[release]}.weight'),
+    has=(
+      f'{i3d_weights.STEMS[release]}.conv.weight',
+      f'{i3d_weights.HEADS[release]}.weight',
+    ),
     guess=functools.partial(guess, release=release),
-    rules=lambda model: i3d.rules(release, len(model.reach)),
+    rules=lambda model: i3d_weights.rules(release, len(model.reach)),
     pixels=pixels,
     trained=TRAINED,
-    extras=parts.batch_counters,
+    extras=layers.batch_counters,
     under=under,
   )
 
@@ -109,7 +115,7 @@ NAMINGS = (
     name='torchvision',
     has=('conv1.weight', 'layer1.{i}.conv3.weight', 'bn1.running_var'),
     guess=image_guess,
-    rules=lambda model: i3d.image_rules(len(model.reach)),
+    rules=lambda model: i3d_weights.image_rules(len(model.reach)),
     pixels=IMAGENET,
     trained=TRAINED,
   ),

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidmodels.nn import spacetime
-from vidmodels.weights import naming, places, timesformer
-from vidmodels.weights.naming import Guess, Naming, Pixels, Specs
-from vidmodels.weights.rules import Rule
+from vidmodels.weights import timesformer_weights
+from vidmodels.weights.mapping import identify, position_tables
+from vidmodels.weights.mapping.identify import Guess, Naming, Pixels, Specs
+from vidmodels.weights.mapping.rules import Rule
 
-SOURCES = timesformer.SOURCES
+SOURCES = timesformer_weights.SOURCES
 AMBIGUOUS = {'divided': ('attention',), 'space': ('positions',)}
 RGB = Pixels(mean=(0.45,) * 3, std=(0.225,) * 3)
 SSV2 = 174  # classes of Something-Something V2, whose readers gave BGR
@@ -21,23 +22,23 @@ NOTE = (
 )
 
 
-def guess(specs: Specs, spelling: timesformer.Naming) -> Guess:
+def guess(specs: Specs, spelling: timesformer_weights.Naming) -> Guess:
   """What a file's keys and shapes say of its model."""
-  paths = naming.by_path(_rules(spelling), specs)
-  width = naming.shape(paths, 'patch/bias')[0]
-  _, C, _, P = naming.shape(paths, 'patch/kernel')
-  layers = naming.layers(paths)
+  paths = identify.by_path(_rules(spelling), specs)
+  width = identify.shape(paths, 'patch/bias')[0]
+  _, C, _, P = identify.shape(paths, 'patch/kernel')
+  layers = identify.layers(paths)
   scheme = _scheme(paths)
   has_time = 'time_pos/table' in paths
-  rows = naming.shape(paths, 'space_pos/table')[1]
+  rows = identify.shape(paths, 'space_pos/table')[1]
   frames = paths['time_pos/table'][1] if has_time else 1
-  hidden = naming.shape(paths, 'block_0/mlp/up/bias')[0]
+  hidden = identify.shape(paths, 'block_0/mlp/up/bias')[0]
   classes = paths['head/bias'][0] if 'head/bias' in paths else 0
   return Guess(
     model={
       'layers': layers,
       'width': width,
-      'heads': naming.heads(width),
+      'heads': identify.heads(width),
       'mlp_ratio': hidden / width,
       'patch': P,
       'attention': scheme,
@@ -46,10 +47,10 @@ def guess(specs: Specs, spelling: timesformer.Naming) -> Guess:
     },
     # Orders of time and space look alike, and so do space's positions.
     assumed=('heads', *AMBIGUOUS.get(scheme, ())),
-    clip=(frames, *places.size(rows - 1, P), C),
+    clip=(frames, *position_tables.size(rows - 1, P), C),
     places=rows - 1,
     classes=classes,
-    size=naming.vit_size(width, layers, P),
+    size=identify.vit_size(width, layers, P),
     notes=(NOTE,),
     pixels=dataclasses.replace(RGB, order='BGR' if classes == SSV2 else 'RGB'),
   )
@@ -68,24 +69,26 @@ def _scheme(paths: Mapping[str, tuple[int, ...]]) -> str:
   return 'joint' if 'time_pos/table' in paths else 'space'
 
 
-def _rules(spelling: timesformer.Naming) -> tuple[Rule, ...]:
+def _rules(spelling: timesformer_weights.Naming) -> tuple[Rule, ...]:
   """Rules of every scheme: the plain step's keys are in all of them."""
   schemes = ('divided', 'joint', 'local_global', 'axial')
   steps = dict.fromkeys(s for name in schemes for s in spacetime.steps(name))
   steps |= dict.fromkeys(spacetime.steps('axial', axial_order='thw'))
-  return timesformer.rules(tuple(steps), spelling)
+  return timesformer_weights.rules(tuple(steps), spelling)
 
 
-def _naming(name: str, spelling: timesformer.Naming, **more: Any) -> Naming:
+def _naming(
+  name: str, spelling: timesformer_weights.Naming, **more: Any
+) -> Naming:
   """The naming of one spelling; the last key tells it from image models."""
-  table = timesformer.rules((), spelling)[1].keys[0]
-  token = timesformer.rules((), spelling)[0].keys[0]
+  table = timesformer_weights.rules((), spelling)[1].keys[0]
+  token = timesformer_weights.rules((), spelling)[0].keys[0]
   return Naming(
     family='timesformer',
     name=name,
     has=(token, table),
     guess=functools.partial(guess, spelling=spelling),
-    rules=lambda model: timesformer.rules(model.steps(), spelling),
+    rules=lambda model: timesformer_weights.rules(model.steps(), spelling),
     trained={'activation': 'gelu', 'epsilon': 1e-6},
     **more,
   )

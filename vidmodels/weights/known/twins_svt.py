@@ -1,8 +1,8 @@
 """Twins-SVT's files: timm's."""
 
-from vidmodels.weights import twins_svt
+from vidmodels.weights import twins_svt_weights
 from vidmodels.weights.known.dualformer import HEAD_WIDTH, SIDE, stack
-from vidmodels.weights.naming import IMAGENET, Guess, Naming, Specs
+from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
 
 SIZES = {(64, 18): 'S', (96, 24): 'B', (128, 24): 'L'}
 
@@ -48,7 +48,7 @@ NAMINGS = (
     # DualFormer's own image parent has these and is none of ours.
     lacks=('blocks.0.1.attn.lr.0.weight',),
     guess=guess,
-    rules=twins_svt.rules,
+    rules=twins_svt_weights.rules,
     pixels=IMAGENET,
     trained={'activation': 'gelu', 'epsilon': 1e-6},
   ),

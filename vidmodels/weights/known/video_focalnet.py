@@ -2,18 +2,18 @@
 
 import dataclasses
 
-from vidmodels.weights import video_focalnet
+from vidmodels.weights import video_focalnet_weights
 from vidmodels.weights.known import focalnet
-from vidmodels.weights.naming import IMAGENET, Guess, Naming, Specs
+from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
 
-SOURCES = video_focalnet.SOURCES
+SOURCES = video_focalnet_weights.SOURCES
 FRAMES = 8  # tokens over time of every published model
 
 
 def guess(specs: Specs) -> Guess:
   """What keys and shapes tell of a model."""
   found = focalnet.guess('microsoft', specs)
-  model = {**found.model, **video_focalnet.fields_of(specs)}
+  model = {**found.model, **video_focalnet_weights.fields_of(specs)}
   return dataclasses.replace(
     found,
     model=model,
@@ -28,7 +28,7 @@ NAMINGS = (
     name='release',
     has=('patch_embed.proj.weight', focalnet.F, focalnet.F_TEMPORAL),
     guess=guess,
-    rules=video_focalnet.rules,
+    rules=video_focalnet_weights.rules,
     pixels=IMAGENET,
     trained={'activation': 'gelu', 'epsilon': 1e-5},
     adapt=focalnet.adapt,

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidmodels.models import vidtr as models
-from vidmodels.weights import naming, places, vidtr, vidtr_image
-from vidmodels.weights.naming import IMAGENET, Guess, Naming, Specs
-from vidmodels.weights.parts import dense, norm
-from vidmodels.weights.rules import (
+from vidmodels.weights import vidtr_image, vidtr_weights
+from vidmodels.weights.mapping import identify, position_tables
+from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
+from vidmodels.weights.mapping.layers import dense, norm
+from vidmodels.weights.mapping.rules import (
   Rule,
   class_and_grid,
   convolution,
@@ -41,21 +42,21 @@ def lead(model: models.Model, path: str) -> tuple[int, ...]:
 def guess(specs: Specs, attention: str) -> Guess:
   """What a file's keys and shapes say of its model."""
   like = models.Model(classes=1, attention=attention, patch_frames=2)
-  paths = naming.by_path(vidtr.rules(like), specs)
-  width, C, t, P, _ = naming.shape(paths, 'patch/kernel')
-  layers = naming.layers(paths, 'layer_{i}/')
+  paths = identify.by_path(vidtr_weights.rules(like), specs)
+  width, C, t, P, _ = identify.shape(paths, 'patch/kernel')
+  layers = identify.layers(paths, 'layer_{i}/')
   fields: dict[str, Any] = {
     'layers': layers,
     'width': width,
-    'heads': naming.heads(width),
-    'mlp_ratio': naming.shape(paths, 'layer_0/mlp/up/bias')[0] / width,
+    'heads': identify.heads(width),
+    'mlp_ratio': identify.shape(paths, 'layer_0/mlp/up/bias')[0] / width,
     'patch': P,
     'patch_frames': t,
   }
   frames, H, W = _clip(paths, attention, P)
   rows = 0  # of one frame: a table of all frames does not tell them
   if attention == 'separable':
-    rows = naming.shape(paths, 'tokens/time_class/table')[1] - 1
+    rows = identify.shape(paths, 'tokens/time_class/table')[1] - 1
     # The release adds positions in every layer where there are 16 frames.
     fields |= {'attention': attention, 'positions': 'first'}
     fields['positions'] = 'every' if frames == 16 else 'first'
@@ -72,7 +73,7 @@ def guess(specs: Specs, attention: str) -> Guess:
     clip=(frames * t, H, W, C),
     places=rows,
     classes=paths['head/bias'][0] if 'head/bias' in paths else 0,
-    size=naming.vit_size(width, layers, P),
+    size=identify.vit_size(width, layers, P),
     notes=() if attention == 'separable' else (NOTE,),
   )
 
@@ -82,12 +83,15 @@ def _clip(
 ) -> tuple[int, int, int]:
   """Frames of tokens that tables are for, height and width of their pixels."""
   if attention == 'separable':
-    rows = naming.shape(paths, 'tokens/time_class/table')[1]
-    frames = naming.shape(paths, 'tokens/space_class/table')[0]
-    return frames, *places.size(rows - 1, patch)
-  rows = naming.shape(paths, 'tokens/patch_pos/table')[1] - 1
+    rows = identify.shape(paths, 'tokens/time_class/table')[1]
+    frames = identify.shape(paths, 'tokens/space_class/table')[0]
+    return frames, *position_tables.size(rows - 1, patch)
+  rows = identify.shape(paths, 'tokens/patch_pos/table')[1] - 1
   # Frames of 224 pixels as published, or of whatever square there is.
-  sides = (vidtr.PIXELS // patch, *range(math.isqrt(max(rows, 0)), 0, -1))
+  sides = (
+    vidtr_weights.PIXELS // patch,
+    *range(math.isqrt(max(rows, 0)), 0, -1),
+  )
   side = next((s for s in sides if s and rows % s**2 == 0), 1)
   return rows // side**2, side * patch, side * patch
 
@@ -108,7 +112,7 @@ def image_rules(model: Any = None) -> tuple[Rule, ...]:
     rule('pos_embedding', 'class_pos space_pos/table', class_and_grid()),
     rule('conv_stem.weight', 'patch/kernel', convolution(1)),
     rule('conv_stem.bias', 'patch/bias', vector()),
-    *vidtr.in_proj(f'{layer}.self_attn', f'{block}/attn'),
+    *vidtr_weights.in_proj(f'{layer}.self_attn', f'{block}/attn'),
     *norm(f'{layer}.norm1', f'{block}/attn_norm'),
     *norm(f'{layer}.norm2', f'{block}/mlp_norm'),
     *dense(f'{layer}.linear1', f'{block}/mlp/up'),
@@ -119,23 +123,23 @@ def image_rules(model: Any = None) -> tuple[Rule, ...]:
 
 def guess_image(specs: Specs) -> Guess:
   """What the image ViT's keys and shapes say; it has no classes."""
-  paths = naming.by_path(image_rules(), specs)
-  width, C, _, P, _ = naming.shape(paths, 'patch/kernel')
-  rows = naming.shape(paths, 'space_pos/table')[1]
-  layers = naming.layers(paths)
+  paths = identify.by_path(image_rules(), specs)
+  width, C, _, P, _ = identify.shape(paths, 'patch/kernel')
+  rows = identify.shape(paths, 'space_pos/table')[1]
+  layers = identify.layers(paths)
   return Guess(
     model={
       'layers': layers,
       'width': width,
-      'heads': naming.heads(width),
-      'mlp_ratio': naming.shape(paths, 'block_0/mlp/up/bias')[0] / width,
+      'heads': identify.heads(width),
+      'mlp_ratio': identify.shape(paths, 'block_0/mlp/up/bias')[0] / width,
       'patch': P,
     },
     assumed=('heads',),
-    clip=(1, *places.size(rows - 1, P), C),
+    clip=(1, *position_tables.size(rows - 1, P), C),
     places=rows - 1,
     classes=0,
-    size=naming.vit_size(width, layers, P),
+    size=identify.vit_size(width, layers, P),
   )
 
 
@@ -147,7 +151,7 @@ def _released(name: str, attention: str, *has: str, lacks=()) -> Naming:
     lacks=lacks,
     guess=functools.partial(guess, attention=attention),
     **({'made_for': _made_for} if attention == 'joint' else {}),
-    rules=vidtr.rules,
+    rules=vidtr_weights.rules,
     pixels=IMAGENET,
     trained={'activation': 'relu', 'epsilon': 1e-5},
     under='model',

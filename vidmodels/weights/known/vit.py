@@ -4,8 +4,15 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from vidmodels.weights import naming, places, vit
-from vidmodels.weights.naming import HALF, IMAGENET, Guess, Naming, Specs
+from vidmodels.weights import vit_weights
+from vidmodels.weights.mapping import identify, position_tables
+from vidmodels.weights.mapping.identify import (
+  HALF,
+  IMAGENET,
+  Guess,
+  Naming,
+  Specs,
+)
 
 HEAD = '^head'
 NOTES = {
@@ -24,26 +31,29 @@ NOTES = {
 }
 
 
-def guess(specs: Specs, spelling: vit.Naming) -> Guess:
+def guess(specs: Specs, spelling: vit_weights.Naming) -> Guess:
   """What a file's keys and shapes say of its model."""
-  paths = naming.by_path(vit.rules(spelling), specs)
-  width = naming.shape(paths, 'patch/bias')[0]
-  kernel = naming.shape(paths, 'patch/kernel')
+  paths = identify.by_path(vit_weights.rules(spelling), specs)
+  width = identify.shape(paths, 'patch/bias')[0]
+  kernel = identify.shape(paths, 'patch/kernel')
   if spelling in ('google', 'big_vision'):
     P, _, C, _ = kernel
   elif len(kernel) == 2:  # the oldest of timm: [D, C P P]
-    C, P = 3, places.square(kernel[1] // 3, 'the kernel of the patches')
+    C, P = (
+      3,
+      position_tables.square(kernel[1] // 3, 'the kernel of the patches'),
+    )
   else:
     _, C, _, P = kernel
-  layers = naming.layers(paths)
+  layers = identify.layers(paths)
   distilled = 'distilled_token' in paths
   tokens = 0 if spelling == 'big_vision' else 1 + distilled
-  rows = naming.shape(paths, 'space_pos/table')[1]
+  rows = identify.shape(paths, 'space_pos/table')[1]
   fields = {
     'layers': layers,
     'width': width,
     'heads': _heads(paths, width, spelling),
-    'mlp_ratio': naming.shape(paths, 'block_0/mlp/up/bias')[0] / width,
+    'mlp_ratio': identify.shape(paths, 'block_0/mlp/up/bias')[0] / width,
     'patch': P,
     'distilled': distilled,
     'pre_logits': _pre_logits(paths, spelling),
@@ -53,33 +63,35 @@ def guess(specs: Specs, spelling: vit.Naming) -> Guess:
   return Guess(
     model=fields,
     assumed=() if spelling in ('google', 'big_vision') else ('heads',),
-    clip=(1, *places.size(rows - tokens, P), C),
+    clip=(1, *position_tables.size(rows - tokens, P), C),
     places=rows - tokens,
     classes=paths['head/bias'][0] if 'head/bias' in paths else 0,
-    size=naming.vit_size(width, layers, P),
+    size=identify.vit_size(width, layers, P),
     notes=NOTES.get(spelling, ()) if not distilled else (),
     pixels=IMAGENET if distilled else None,
   )
 
 
-def _heads(paths: Mapping[str, Any], width: int, spelling: vit.Naming) -> int:
+def _heads(
+  paths: Mapping[str, Any], width: int, spelling: vit_weights.Naming
+) -> int:
   """Google's kernels are [D, A, d]; others do not tell."""
   if spelling in ('google', 'big_vision'):
-    return naming.shape(paths, 'block_0/attn/qkv/kernel')[1]
-  return naming.heads(width)
+    return identify.shape(paths, 'block_0/attn/qkv/kernel')[1]
+  return identify.heads(width)
 
 
-def _pre_logits(paths: Mapping[str, Any], spelling: vit.Naming) -> bool:
+def _pre_logits(paths: Mapping[str, Any], spelling: vit_weights.Naming) -> bool:
   """Whether there is such a layer; the hub's pooler belongs to no head."""
   return spelling != 'hf' and 'pre_logits/kernel' in paths
 
 
-def _naming(spelling: vit.Naming, **more: Any) -> Naming:
+def _naming(spelling: vit_weights.Naming, **more: Any) -> Naming:
   return Naming(
     family='vit',
     name=spelling,
     guess=functools.partial(guess, spelling=spelling),
-    rules=lambda model: vit.rules(spelling),
+    rules=lambda model: vit_weights.rules(spelling),
     **more,
   )
 
@@ -100,7 +112,7 @@ NAMINGS = (
   _naming('hf', has=(PATCHES.removeprefix('vit.'),), pixels=HALF, trained=HUB),
   _naming(
     'google',
-    has=('cls', 'embedding/kernel', vit.TABLES['google']),
+    has=('cls', 'embedding/kernel', vit_weights.TABLES['google']),
     pixels=HALF,
     trained=TANH,
   ),

@@ -3,10 +3,11 @@
 import dataclasses
 
 from vidmodels.models import xvit as models
-from vidmodels.weights import naming, places, xvit
-from vidmodels.weights.naming import HALF, Guess, Naming, Specs
+from vidmodels.weights import xvit_weights
+from vidmodels.weights.mapping import identify, position_tables
+from vidmodels.weights.mapping.identify import HALF, Guess, Naming, Specs
 
-SOURCES = xvit.SOURCES
+SOURCES = xvit_weights.SOURCES
 HEAD = r'^head(_\d+)?/'
 FRAMES = 16  # every published model takes so many, whatever its table has
 NOTE = (
@@ -17,20 +18,20 @@ NOTE = (
 
 def guess(specs: Specs) -> Guess:
   """What a file's keys and shapes say of its model."""
-  rules = (*xvit.rules(models.Model(classes=1)), *_averaged())
-  paths = naming.by_path(rules, specs)
-  width = naming.shape(paths, 'patch/bias')[0]
-  _, C, _, P = naming.shape(paths, 'patch/kernel')
-  rows = naming.shape(paths, 'space_pos/table')[1]
-  layers = naming.layers(paths)
-  ta_layers = naming.layers(paths, 'temporal/block_{i}/')
+  rules = (*xvit_weights.rules(models.Model(classes=1)), *_averaged())
+  paths = identify.by_path(rules, specs)
+  width = identify.shape(paths, 'patch/bias')[0]
+  _, C, _, P = identify.shape(paths, 'patch/kernel')
+  rows = identify.shape(paths, 'space_pos/table')[1]
+  layers = identify.layers(paths)
+  ta_layers = identify.layers(paths, 'temporal/block_{i}/')
   fields = {
     'layers': layers,
     'width': width,
-    'heads': naming.heads(width),
-    'mlp_ratio': naming.shape(paths, 'block_0/mlp/up/bias')[0] / width,
+    'heads': identify.heads(width),
+    'mlp_ratio': identify.shape(paths, 'block_0/mlp/up/bias')[0] / width,
     'patch': P,
-    'time_rows': naming.shape(paths, 'time_pos/table')[1],
+    'time_rows': identify.shape(paths, 'time_pos/table')[1],
     'ta_layers': ta_layers,
     'qkv_bias': 'block_0/attn/qkv/bias' in paths,
   }
@@ -41,17 +42,17 @@ def guess(specs: Specs) -> Guess:
     model=fields,
     # The file's rows are taken as they are, whatever the recipe starts with.
     assumed=('heads', 'time_rows'),
-    clip=(FRAMES, *places.size(rows - 1, P), C),
+    clip=(FRAMES, *position_tables.size(rows - 1, P), C),
     places=rows - 1,
-    classes=naming.shape(paths, answer)[0] if answer in paths else 0,
-    size=naming.vit_size(width, layers, P),
+    classes=identify.shape(paths, answer)[0] if answer in paths else 0,
+    size=identify.vit_size(width, layers, P),
     notes=(NOTE,),
   )
 
 
 def _averaged():
   """Rules of a model that averages frames, whose head has other names."""
-  return xvit.rules(models.Model(classes=1, ta_layers=0))
+  return xvit_weights.rules(models.Model(classes=1, ta_layers=0))
 
 
 def _adapt(model: models.Model, guess: Guess) -> models.Model:
@@ -65,11 +66,11 @@ NAMINGS = (
     name='release',
     has=('base_model.temp_embed', 'base_model.pos_embed'),
     guess=guess,
-    rules=xvit.rules,
+    rules=xvit_weights.rules,
     pixels=HALF,
     trained={'activation': 'gelu', 'epsilon': 1e-6},
     adapt=_adapt,
-    extras=xvit.unread,
+    extras=xvit_weights.unread,
     under='model_state',
   ),
 )

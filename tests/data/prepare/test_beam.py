@@ -1,0 +1,110 @@
+"""Beam: the same bytes as this machine's processes; a clear word without it."""
+
+import sys
+
+import pytest
+import videos
+
+from vidmodels.cli import main
+from vidmodels.data.prepare import beam, prepare_records
+from vidmodels.typing import InputError
+
+
+@pytest.fixture(scope='module')
+def source(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('source')
+  for i in range(8):
+    path = folder / 'ab'[i % 2] / f'{i}.mp4'
+    path.parent.mkdir(exist_ok=True)
+    videos.write(path, videos.moving(4, level=20 + 9 * i))
+  (folder / 'a' / 'bad.mp4').write_bytes(b'')
+  return folder
+
+
+def content(folder):
+  return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_bytes_are_those_of_the_local_engine(source, tmp_path, monkeypatch):
+  pytest.importorskip('apache_beam')
+  monkeypatch.chdir(tmp_path)
+  prepare_records.prepare(source, 'local', shards=3, workers=1)
+  engine = beam.engine(runner='DirectRunner')
+  manifest = prepare_records.prepare(source, 'beam', shards=3, engine=engine)
+  assert len(manifest.lost) == 1
+  assert content(tmp_path / 'local') == content(tmp_path / 'beam')
+
+
+def test_a_run_that_was_begun_here_is_ended_by_beam(source, tmp_path):
+  pytest.importorskip('apache_beam')
+
+  class Killed(BaseException):
+    pass
+
+  def kill(done, total, note):
+    if done == 5:
+      raise Killed
+
+  prepare_records.prepare(source, tmp_path / 'whole', shards=3, workers=1)
+  out = tmp_path / 'out'
+  with pytest.raises(Killed):
+    prepare_records.prepare(source, out, shards=3, workers=1, progress=kill)
+  shard = out / 'train-00000-of-00003.tfrecord'
+  before = shard.stat().st_mtime_ns
+  prepare_records.prepare(source, out, shards=3, engine=beam.engine())
+  assert shard.stat().st_mtime_ns == before
+  assert content(out) == content(tmp_path / 'whole')
+
+
+@pytest.mark.parametrize(
+  ('options', 'runner', 'says'),
+  [
+    (['direct_num_workers=2'], None, 'wanted --name=value'),
+    ([], 'NoSuchRunner', 'NoSuchRunner'),
+  ],
+)
+def test_options_that_cannot_be(options, runner, says):
+  pytest.importorskip('apache_beam')
+  with pytest.raises(InputError, match=says):
+    beam.engine(options, runner=runner)
+
+
+def test_without_beam_the_command_says_what_to_install(
+  source, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setitem(sys.modules, 'apache_beam', None)
+  out = str(tmp_path / 'out')
+  assert main(['prepare', str(source), '--out', out, '--engine=beam']) == 2
+  assert 'pip install "vidmodels[beam]"' in capsys.readouterr().err
+  assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(
+  'flags',
+  [
+    ['--beam-runner=DirectRunner'],
+    ['--beam-options=--x=1'],
+    ['--engine=beam', '--workers=2'],
+  ],
+)
+def test_flags_of_another_engine_are_refused(source, tmp_path, flags, capsys):
+  out = str(tmp_path / 'out')
+  assert main(['prepare', str(source), '--out', out, *flags]) == 2
+  assert flags[-1].split('=')[0] in capsys.readouterr().err
+
+
+def test_jobs_carry_whole_paths(source, tmp_path, monkeypatch):
+  """A worker elsewhere is not started where we were."""
+  monkeypatch.chdir(source)
+  seen = []
+
+  def engine(jobs):
+    seen.extend(beam.absolute(job) for job in jobs)
+    for job in seen:
+      prepare_records.shard_jobs.write(job)
+
+  prepare_records.prepare('.', '../out', shards=2, engine=engine)
+  for job in seen:
+    for path in (job.shard, job.note, job.marker):
+      assert path.is_absolute()
+    assert all(row.path.is_absolute() for g in job.part.groups for _, row in g)

@@ -1,0 +1,259 @@
+"""Motion clips: the direction is in the order of frames and nowhere else."""
+
+import collections
+import dataclasses
+
+import numpy as np
+import pytest
+
+from vidmodels.data.listing.read_source import read_source
+from vidmodels.data.synthetic import motion_videos, scenes
+from vidmodels.data.synthetic.scenes import AXES, CLASSES, Motion
+from vidmodels.data.video import decode
+from vidmodels.typing import InputError
+
+SMALL = Motion(short_side=(16, 24), frames=(8, 12))
+PAIRS = sorted(AXES.values())
+
+
+def scene(number, motion=SMALL):
+  return scenes.draw_scene(scenes.generator(0, 0, number), motion)
+
+
+def centre_of_light(video_THWC):
+  """Where the light of each frame lies on the circle of columns, in turns."""
+  light_TW = video_THWC.astype(float).mean((1, 3))
+  light_TW = light_TW - light_TW.min(1, keepdims=True)
+  W = light_TW.shape[1]
+  angle_W = 2 * np.pi * np.arange(W) / W
+  return np.angle((light_TW * np.exp(1j * angle_W)).sum(1)) / (2 * np.pi)
+
+
+@pytest.mark.parametrize(('forward', 'backward'), PAIRS)
+def test_a_backward_clip_is_a_forward_clip_played_backwards(forward, backward):
+  for number in range(4):
+    clip = scene(number)
+    video_THWC = scenes.render(clip, forward)
+    assert np.array_equal(scenes.render(clip, backward), video_THWC[::-1])
+    assert not np.array_equal(video_THWC, video_THWC[::-1])
+
+
+@pytest.mark.parametrize('axis', AXES)
+def test_a_frame_knows_no_more_of_time_than_its_phase(axis):
+  """With uniform first phases, all frames then have one distribution."""
+  clip = scene(3)
+  for t in (1, 4):
+    later = scenes.frame_at(clip, axis, t)
+    moved = dataclasses.replace(clip, phase=(clip.phase + t * clip.speed) % 1)
+    assert np.allclose(scenes.frame_at(moved, axis, 0), later, atol=1e-5)
+    whole = dataclasses.replace(moved, phase=moved.phase + 1)
+    assert np.allclose(scenes.frame_at(whole, axis, 0), later, atol=1e-5)
+
+
+def test_first_phases_are_uniform_and_the_same_for_both_directions():
+  phases = np.sort([scene(number).phase for number in range(800)])
+  # Kolmogorov-Smirnov: 1.95 / sqrt(n) is passed once in a thousand times.
+  grid = (np.arange(800) + 0.5) / 800
+  assert abs(phases - grid).max() < 1.95 / np.sqrt(800)
+
+
+@pytest.mark.parametrize(('forward', 'backward'), PAIRS)
+@pytest.mark.parametrize('at', ['first', 'middle', 'last'])
+def test_no_single_frame_tells_the_direction(forward, backward, at):
+  """No statistic of a frame has means that differ between the directions."""
+  motion = Motion(short_side=(16, 16), frames=(8, 8))
+  rows = []
+  for number in range(240):
+    label = (forward, backward)[number % 2]
+    video_THWC = scenes.render(scene(number, motion), label)
+    frame_HWC = video_THWC[{'first': 0, 'middle': 4, 'last': -1}[at]]
+    light_HW = frame_HWC.mean(-1) / 255
+    H, W = light_HW.shape
+    half = [light_HW[: H // 2], light_HW[H // 2 :]]
+    half += [light_HW[:, : W // 2], light_HW[:, W // 2 :]]
+    histogram = np.histogram(light_HW, 4, (0, 1))[0] / light_HW.size
+    rows.append([*(h.mean() for h in half), light_HW.std(), *histogram])
+  one, other = np.array(rows[::2]), np.array(rows[1::2])
+  error = np.sqrt(one.var(0) / len(one) + other.var(0) / len(other))
+  z = abs(one.mean(0) - other.mean(0)) / np.maximum(error, 1e-9)
+  # 9 statistics, 12 tests: above 4.5 once in 1,000 runs if nothing is there.
+  assert z.max() < 4.5
+
+
+def test_the_order_of_the_frames_does_tell_the_direction():
+  motion = Motion(short_side=(32, 32), frames=(12, 12))
+  for number in range(20):
+    clip = scene(number, motion)
+    if clip.width != clip.height:
+      continue
+    for label, sign in (('right', 1), ('left', -1)):
+      moves = np.diff(centre_of_light(scenes.render(clip, label)))
+      moves = (moves + 0.5) % 1 - 0.5
+      assert np.sign(np.median(moves)) == sign, (number, label)
+
+
+def test_names_mean_what_a_viewer_sees():
+  """One clip of each kind, its first frames compared with a known motion."""
+  clip = dataclasses.replace(
+    scene(5, Motion(short_side=(48, 48), noise=0.0)), phase=0.3, speed=0.05
+  )
+  frames = {
+    axis: [scenes.frame_at(clip, axis, t) for t in (0, 1)] for axis in AXES
+  }
+  short = min(clip.height, clip.width)
+  tile = {
+    axis: [f[:short, :short] for f in pair] for axis, pair in frames.items()
+  }
+  shift = 0.05 * short
+  for axis, (y, x) in {'horizontal': (0, 1), 'vertical': (1, 0)}.items():
+    before, after = tile[axis]
+    best = min(
+      range(-5, 6),
+      key=lambda s: abs(np.roll(before, (s * y, s * x), (0, 1)) - after).sum(),
+    )
+    assert abs(best - shift) <= 1  # rows grow downwards, columns to the right
+  small, large = tile['depth']
+  ground = clip.back_HWC[0, 0]
+  covered = [(abs(f - ground).sum(-1) > 0.1).sum() for f in (small, large)]
+  assert covered[1] > covered[0]
+
+
+def test_turns_are_clockwise_for_a_viewer():
+  shape_HWC = np.zeros((64, 64, 4), np.float32)
+  shape_HWC[28:36, 32:62] = 1  # an arm to the right
+  quarter = scenes._tile(shape_HWC, 32, 0.0, 0.0, 0.25, 1.0)
+  rows, _ = np.nonzero(quarter[..., 3] > 0.5)
+  assert rows.mean() > 20  # a quarter turn clockwise: it points down
+
+
+def test_classes_and_flips_go_together():
+  assert list(CLASSES.names) == sorted(CLASSES.names)
+  swapped = scenes.FLIP.label_map(CLASSES)
+  for name, mirror in (
+    ('left', 'right'),
+    ('clockwise', 'anticlockwise'),
+    ('up', 'up'),
+    ('receding', 'receding'),
+  ):
+    assert swapped[CLASSES.index(name)] == CLASSES.index(mirror)
+
+
+def test_clips_vary_in_length_rate_and_shape():
+  drawn = [scene(number, Motion()) for number in range(200)]
+  assert len({s.frames for s in drawn}) > 20
+  assert {s.fps for s in drawn} == set(Motion().fps)
+  assert any(s.height > s.width for s in drawn)
+  assert any(s.height < s.width for s in drawn)
+  assert all(s.height % 2 == 0 == s.width % 2 for s in drawn)
+  assert {min(s.height, s.width) for s in drawn} == set(range(36, 65, 2))
+
+
+@pytest.mark.parametrize(
+  'motion',
+  [
+    Motion(background='textured', short_side=(16, 16)),
+    Motion(contrast='any', short_side=(16, 16)),
+  ],
+)
+def test_difficulty_changes_the_pictures_and_not_the_motion(motion):
+  hard, plain = scene(1, motion), scene(1, Motion(short_side=(16, 16)))
+  assert (hard.phase, hard.speed, hard.frames) == (
+    plain.phase,
+    plain.speed,
+    plain.frames,
+  )
+  one, other = (scenes.render(s, 'left') for s in (hard, plain))
+  assert abs(one.astype(int) - other).mean() > 5
+
+
+def test_unknown_kinds_are_refused():
+  with pytest.raises(InputError, match='stripes'):
+    scene(0, Motion(background='stripes'))
+  with pytest.raises(InputError, match='some'):
+    scene(0, Motion(contrast='some'))
+  with pytest.raises(InputError, match='lefft'):
+    scenes.render(scene(0), 'lefft')
+
+
+def test_the_files_are_h264_and_show_the_frames(tmp_path):
+  clip = scene(2, Motion(short_side=(32, 32)))
+  video_THWC = scenes.render(clip, 'up')
+  path = tmp_path / 'a.mp4'
+  motion_videos.write_clip(path, video_THWC, fps=clip.fps)
+  info = decode.probe(path)
+  assert (info.codec, info.pix_fmt) == ('h264', 'yuv420p')
+  assert (info.width, info.height) == (clip.width, clip.height)
+  assert info.fps == pytest.approx(clip.fps)
+  frames, times_us = zip(*decode.read_video(path), strict=True)
+  assert len(frames) == clip.frames
+  assert abs(np.stack(frames).astype(int) - video_THWC).mean() < 8
+  want_us = np.arange(clip.frames) * 1e6 / clip.fps
+  assert np.allclose(times_us, want_us, atol=1)
+
+
+def test_a_frame_is_coded_without_its_neighbours(tmp_path):
+  """A trail that one frame leaves in the next would tell the direction."""
+  clip = scene(2, Motion(short_side=(32, 32)))
+  video_THWC = scenes.render(clip, 'left')
+  decoded = {}
+  for name, shown in (('on', video_THWC), ('back', video_THWC[::-1])):
+    motion_videos.write_clip(tmp_path / 'a.mp4', shown, fps=25)
+    frames = [f for f, _ in decode.read_video(tmp_path / 'a.mp4')]
+    decoded[name] = np.stack(frames)
+  assert np.array_equal(decoded['on'], decoded['back'][::-1])
+
+
+def test_a_set_is_the_same_however_it_is_made(tmp_path):
+  counts = {'train': 40, 'test': 9}
+  made = {}
+  for name, workers in (('one', 1), ('two', 2)):
+    result = motion_videos.make_motion(
+      tmp_path / name, splits=counts, motion=SMALL, workers=workers
+    )
+    assert result.as_json() == {'dir': str(tmp_path / name), 'counts': counts}
+    made[name] = {
+      path.relative_to(tmp_path / name): path.read_bytes()
+      for path in (tmp_path / name).rglob('*.mp4')
+    }
+  assert made['one'] == made['two']
+  assert len(set(made['one'].values())) == 49  # no clip twice, in no split
+  small = tmp_path / 'small'
+  motion_videos.make_motion(
+    small, splits={'test': 9, 'train': 8}, motion=SMALL, workers=1
+  )
+  for path in small.rglob('*.mp4'):
+    assert path.read_bytes() == made['one'][path.relative_to(small)]
+
+
+def test_a_set_is_a_balanced_source_for_prepare(tmp_path):
+  motion_videos.make_motion(
+    tmp_path / 'm', splits={'train': 16}, motion=SMALL, workers=1
+  )
+  found = read_source(tmp_path / 'm' / 'train')
+  assert found.classes == CLASSES
+  counts = collections.Counter(row.labels[0] for row in found.rows)
+  assert counts == dict.fromkeys(range(8), 2)
+
+
+def test_a_killed_run_continues_and_other_options_are_refused(tmp_path):
+  make = lambda **more: motion_videos.make_motion(
+    tmp_path / 'm', splits={'train': 8}, workers=1, **{'motion': SMALL, **more}
+  )
+  make()
+  paths = sorted((tmp_path / 'm').rglob('*.mp4'))
+  before = {path: path.read_bytes() for path in paths}
+  paths[3].unlink()
+  stamps = {path: path.stat().st_mtime_ns for path in paths if path.exists()}
+  seen = []
+  make(progress=lambda done, total, note: seen.append((done, total)))
+  assert {path: path.read_bytes() for path in paths} == before
+  assert all(path.stat().st_mtime_ns == ns for path, ns in stamps.items())
+  assert seen[-1] == (8, 8)
+  with pytest.raises(InputError, match='other options'):
+    make(seed=1)
+  with pytest.raises(InputError, match='other options'):
+    make(motion=Motion())
+  (tmp_path / 'full').mkdir()
+  (tmp_path / 'full' / 'thesis.txt').touch()
+  with pytest.raises(InputError, match='other files'):
+    motion_videos.make_motion(tmp_path / 'full', workers=1)

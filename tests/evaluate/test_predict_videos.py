@@ -1,0 +1,90 @@
+"""Prediction on files: windows and their times, errors that name the file."""
+
+import fake
+import numpy as np
+import pytest
+import tiny
+
+from vidmodels.evaluate import predict_videos
+from vidmodels.train import loop, restore
+from vidmodels.typing import InputError
+
+
+@pytest.fixture(scope='module')
+def predictor(tmp_path_factory):
+  records = fake.write(tmp_path_factory.mktemp('records'))
+  workdir = tmp_path_factory.mktemp('run')
+  loop.train(tiny.config(records, optim__steps=1, optim__warmup=0.0), workdir)
+  model = restore.load(workdir)
+  return predict_videos.Predictor(model, views=model.config.views, top=2)
+
+
+def cut(path, **windows):
+  found = predict_videos.stretches(path, keep=lambda frame: frame, **windows)
+  return [(s.start_s, s.end_s, len(s.frames)) for s in found]
+
+
+def test_a_whole_file_is_one_stretch_of_the_frames_asked_for(tmp_path):
+  path = fake.video(tmp_path / 'a.mp4', frames=25)
+  asked = []
+  stretch = predict_videos.whole(
+    path, choose=lambda t: asked.append(t) or [3, 20], keep=lambda f: f
+  )
+  assert (stretch.start_s, stretch.end_s) == (0.0, 2.4)
+  np.testing.assert_array_equal(asked[0], np.arange(25) * 100_000)
+  means = {i: frame.mean() for i, frame in stretch.frames.items()}
+  assert means == pytest.approx({3: 6, 20: 40}, abs=3)  # they grow brighter
+
+
+@pytest.mark.parametrize(
+  ('window', 'hop', 'stretches'),
+  [
+    (1.0, 1.0, [(0.0, 0.9, 10), (1.0, 1.9, 10), (2.0, 2.4, 5)]),
+    (1.0, 0.5,
+     [(0.0, 0.9, 10), (0.5, 1.4, 10), (1.0, 1.9, 10), (1.5, 2.4, 10)]),
+    (0.5, 1.0, [(0.0, 0.4, 5), (1.0, 1.4, 5), (2.0, 2.4, 5)]),
+    (9.0, 9.0, [(0.0, 2.4, 25)]),
+  ],
+)  # fmt: skip
+def test_windows_cover_the_file_at_the_times_they_say(
+  tmp_path, window, hop, stretches
+):
+  path = fake.video(tmp_path / 'a.mp4', frames=25)
+  found = cut(path, window_s=window, hop_s=hop)
+  assert [f[2] for f in found] == [s[2] for s in stretches]
+  np.testing.assert_allclose(found, stretches, atol=1e-6)
+
+
+def test_files_are_brought_to_the_rate_of_the_records(tmp_path):
+  path = fake.video(tmp_path / 'a.mp4', frames=25)
+  stretch = predict_videos.whole(
+    path, choose=lambda t: [0, 1, 12], keep=lambda f: f, fps=5.0
+  )
+  np.testing.assert_array_equal(stretch.times_us, np.arange(13) * 200_000)
+  means = [stretch.frames[i].mean() for i in (0, 1, 12)]
+  assert means == pytest.approx([0, 4, 48], abs=3)  # every second frame
+  found = predict_videos.stretches(
+    path, window_s=1.0, hop_s=1.0, keep=lambda f: f, fps=5.0
+  )
+  assert [len(s.frames) for s in found] == [5, 5, 3]
+
+
+def test_answers_name_classes_with_probabilities_best_first(
+  tmp_path, predictor
+):
+  path = fake.video(tmp_path / 'ä b.mkv', frames=25)
+  answers = list(predictor.file(path, window_s=1.0))
+  assert [a.start_s for a in answers] == [0, 1, 2]
+  for answer in answers:
+    assert len(set(answer.classes)) == 2
+    assert set(answer.classes) < set(fake.CLASSES)
+    first, second = answer.probabilities
+    assert 1 > first >= second > 0
+    assert first + second <= 1
+
+
+def test_a_file_that_is_no_video_is_named_with_the_reason(tmp_path, predictor):
+  path = tmp_path / 'page.mp4'
+  path.write_text('<html>404</html>')
+  with pytest.raises(InputError, match=r'page.mp4: .*nothing was predicted'):
+    list(predictor.file(path))

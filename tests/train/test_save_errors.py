@@ -1,0 +1,193 @@
+"""A save that fails is told once, with what is on disk and the next move."""
+
+import errno
+import json
+import logging
+import os
+import pathlib
+import subprocess
+import sys
+
+import fake
+import pytest
+import tiny
+
+from vidmodels.cli import main
+from vidmodels.train import checkpoint, hooks, loop, save_errors
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+FULL = OSError(errno.ENOSPC, 'No space left on device')
+# As tensorstore says it.
+STATUS = ValueError(
+  'RESOURCE_EXHAUSTED: Error writing "key/0" in OCDBT database: Failed to '
+  "write 641 bytes to file 19: No space left on device [os_error_code='28'] "
+  "[tensorstore_spec='{}']"
+)
+
+# As on a full disk: no file may grow beyond so many bytes.
+SMALL = """
+import resource, signal, sys
+from vidmodels.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+sys.exit(main())
+"""
+
+
+@pytest.fixture(scope='module')
+def records(tmp_path_factory):
+  return fake.write(tmp_path_factory.mktemp('records'))
+
+
+@pytest.fixture
+def hooked():
+  """Puts back what `one_voice` leaves for the rest of a process."""
+  before = sys.unraisablehook
+  names = ('absl', 'asyncio')
+  filters = {name: [*logging.getLogger(name).filters] for name in names}
+  yield
+  sys.unraisablehook = before
+  for name in names:
+    logging.getLogger(name).filters[:] = filters[name]
+
+
+def fails(monkeypatch, error, step):
+  """From `step` on the disk is full."""
+  save = checkpoint.Checkpoints.save
+
+  def full(self, state, *, step: int, **more):
+    manager = self._manager
+    if step >= fails_from:
+      monkeypatch.setattr(manager, 'save', raises)
+    save(self, state, step=step, **more)
+
+  def raises(*args, **more):
+    logging.getLogger('absl').error('a thread failed', exc_info=error)
+    raise error
+
+  fails_from = step
+  monkeypatch.setattr(checkpoint.Checkpoints, 'save', full)
+
+
+def test_a_full_disk_is_one_message_and_the_run_goes_on_from_the_last_save(
+  records, tmp_path, capsys, monkeypatch, hooked
+):
+  argv = ['train', '--config=demo', f'--workdir={tmp_path}', '--json']
+  argv += tiny.flags(records, model__layers=1)
+  with monkeypatch.context() as patch:
+    fails(patch, STATUS, 4)
+    assert main(argv) == 1
+  out, err = capsys.readouterr()
+  said = json.loads(out)
+  assert said['exit_code'] == 1
+  assert said['error'] == (
+    f'checkpoint 4 of {tmp_path}/checkpoints could not be saved: the disk is '
+    'full (No space left on device); checkpoint 2 is the last whole one; make '
+    'room and give the same command again, it goes on from there'
+  )
+  assert err.endswith(f'\nvidmodels train: {said["error"]}\n')
+  assert 'Traceback' not in err
+  assert 'a thread failed' not in err
+  assert main(argv) == 0
+  assert 'resumed from checkpoint 2' in capsys.readouterr().err
+
+
+def test_what_orbax_and_its_threads_say_of_a_real_failure_is_held_back(
+  records, tmp_path
+):
+  run = subprocess.run(
+    [
+      sys.executable,
+      *('-B', '-c', SMALL, 'train', '--config=demo'),
+      f'--workdir={tmp_path}',
+      *tiny.flags(records, model__layers=1),
+    ],
+    cwd=REPO,
+    env=os.environ | {'PYTHONPATH': str(REPO)},
+    capture_output=True,
+    text=True,
+  )
+  assert run.returncode == 1
+  lines = run.stderr.splitlines()
+  assert all(line.startswith('train: ') for line in lines[:-1]), run.stderr
+  assert lines[-1] == (
+    f'vidmodels train: checkpoint 2 of {tmp_path}/checkpoints could not be '
+    'saved: File too large; there is no whole checkpoint yet; mend that and '
+    'give the same command again, it starts anew'
+  )
+
+
+def test_other_errors_are_neither_renamed_nor_held_back(
+  records, tmp_path, monkeypatch, caplog, hooked
+):
+  broken = ValueError('a bug, not a disk')
+  fails(monkeypatch, broken, 2)
+  with (
+    pytest.raises(ValueError, match='a bug') as error,
+    save_errors.one_voice(),
+  ):
+    loop.train(tiny.config(records, model__layers=1), tmp_path)
+  assert error.value is broken
+  assert 'a thread failed' in caplog.text
+
+
+def test_what_was_held_back_is_shown_unless_a_save_error_tells_of_it(
+  caplog, capsys, hooked
+):
+  class Unraisable:
+    exc_type, exc_value, exc_traceback = RuntimeError, None, None
+    err_msg = object = None
+
+  def speak():
+    for name in ('absl', 'asyncio'):
+      logging.getLogger(name).error('of %s', name, exc_info=FULL)
+    logging.getLogger('absl').error('another')
+    for text in ('Event loop is closed', 'of another kind'):
+      Unraisable.exc_value = RuntimeError(text)
+      sys.unraisablehook(Unraisable)
+
+  seen = []
+  sys.unraisablehook = lambda unraisable: seen.append(str(unraisable.exc_value))
+  mine = sys.unraisablehook
+  for ends in (None, KeyError('other')):
+    caplog.clear()
+    seen.clear()
+    try:
+      with save_errors.one_voice():
+        speak()
+        assert caplog.messages == ['another']
+        assert seen == ['of another kind']
+        if ends:
+          raise ends
+    except KeyError:
+      pass
+    assert caplog.messages == ['another', 'of absl', 'of asyncio']
+    assert len(seen) == 2
+    assert sys.unraisablehook is mine
+  caplog.clear()
+
+  @save_errors.one_voice()
+  def told():
+    speak()
+    raise save_errors.SaveError('told')
+
+  with pytest.raises(save_errors.SaveError):
+    told()
+  speak()  # threads are late
+  assert caplog.messages == ['another', 'another']
+
+
+def test_metrics_that_cannot_be_written_are_told_too(tmp_path):
+  class Full:
+    def write_scalars(self, step, scalars):
+      raise FULL
+
+  log = hooks.StepLog(
+    writers=[Full()], every=1, total=4, batch=1, learning_rate=float,
+    waited=float, saved=lambda: [2], report=loop.silent,
+  )  # fmt: skip
+  says = 'the metrics of step 3 could not be saved: the disk is full .*; '
+  with pytest.raises(
+    save_errors.SaveError, match=f'{says}checkpoint 2 is the last'
+  ):
+    log.write(3, {'loss': 1.0})

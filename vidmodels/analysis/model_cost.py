@@ -1,0 +1,174 @@
+"""Parameters and multiply-adds of a model, counted and not estimated.
+
+Nothing is allocated and nothing is run: parameters come from the shapes that
+`init` would make, multiply-adds from walking the program that JAX traces for
+one view. One multiply-add counts as one; products of matrices and convolutions
+count, at padded places too; sums, norms, softmax and activations do not.
+"""
+
+import collections
+import functools
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vidmodels import models
+from vidmodels.analysis.published import ComponentCost
+from vidmodels.typing import InputError
+
+# Layers must be unrolled to be counted one by one, and a depthwise convolution
+# must be one: as shifted sums it has no product of matrices.
+COUNTED = {'scan': False, 'remat': False, 'depthwise': 'conv'}
+
+
+class Count(NamedTuple):
+  """What one model costs.
+
+  Attributes:
+    params: numbers in each parameter, by path ('block_0/mlp/up/kernel').
+    macs: multiply-adds of one view, by module ('block_0/mlp/up').
+  """
+
+  params: Mapping[str, int]
+  macs: Mapping[str, int]
+
+  def total_params(self, without: str = '') -> int:
+    """All parameters but those whose path the regex `without` finds."""
+    return _total(self.params, without)
+
+  def total_macs(self, without: str = '') -> int:
+    """All multiply-adds but those of modules that `without` finds."""
+    return _total(self.macs, without)
+
+
+def count(part: ComponentCost) -> Count:
+  """Counts one model on one view.
+
+  Raises:
+    InputError: if the family, a field or the clip does not fit.
+  """
+  fields = tuple((name, _frozen(v)) for name, v in sorted(part.model.items()))
+  return _count(part.family, fields, tuple(part.clip), part.classes)
+
+
+@functools.lru_cache(maxsize=256)
+def _count(family: str, fields: tuple, clip: tuple, classes: int) -> Count:
+  """`count`, once for each different model and clip."""
+  known = models.fields(family)
+  fixed = {name: v for name, v in COUNTED.items() if name in known}
+  model = models.build(family, classes=classes, **{**dict(fields), **fixed})
+  return count_model(model, clip)
+
+
+def count_model(model: nn.Module, clip: tuple[int, int, int]) -> Count:
+  """Counts a module on one view of `clip` frames, height and width.
+
+  Raises:
+    InputError: if it multiplies inside a loop or a branch whose runs nobody
+      knows before it runs.
+  """
+  video = jax.ShapeDtypeStruct((1, *clip, 3), jnp.float32)
+  variables = dict(jax.eval_shape(model.init, jax.random.key(0), video))
+  variables.pop('intermediates', None)
+  tree = variables.get('params', {})
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  name = functools.partial(jax.tree_util.keystr, simple=True, separator='/')
+  params = {name(path): math.prod(leaf.shape) for path, leaf in leaves}
+  program = jax.make_jaxpr(model.apply)(variables, video)
+  macs = collections.Counter()
+  for scope, number in _walk(program.jaxpr, '', 1):
+    macs[_module(scope, type(model).__name__)] += number
+  return Count(params, dict(macs))
+
+
+def by_kind(numbers: Mapping[str, int]) -> dict[str, int]:
+  """Adds up what differs only in its number: block_0, block_1, ..."""
+  kinds = collections.Counter()
+  for path, number in numbers.items():
+    kinds[re.sub(r'\d+', '*', path)] += number
+  return dict(kinds.most_common())
+
+
+def _frozen(value: Any) -> Any:
+  """Lists as tuples, so that a cache can tell fields apart."""
+  return (
+    tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+  )
+
+
+def _walk(jaxpr: Any, scope: str, times: int) -> Iterator[tuple[str, int]]:
+  """Yields (where, multiply-adds) of every product in a program."""
+  for eqn in jaxpr.eqns:
+    here = _join(scope, str(eqn.source_info.name_stack))
+    kind = eqn.primitive.name
+    if kind == 'dot_general':
+      yield here, times * _dot(eqn)
+    elif kind == 'conv_general_dilated':
+      yield here, times * _convolution(eqn)
+    elif kind == 'scan':
+      body = eqn.params['jaxpr'].jaxpr
+      yield from _walk(body, here, times * eqn.params['length'])
+    elif kind in ('while', 'cond'):
+      inside = [n for sub in _inside(eqn) for _, n in _walk(sub, here, 1)]
+      if any(inside):
+        raise InputError(
+          f'{here or "the model"} multiplies inside a {kind}, which says '
+          'nowhere how often it runs; wanted a program of known length: write '
+          'the loop as jax.lax.scan, and choose with Python or jnp.where'
+        )
+    else:
+      for sub in _inside(eqn):
+        yield from _walk(sub, here, times)
+
+
+def _inside(eqn: Any) -> Iterator[Any]:
+  """The programs that an equation calls: jit, remat, custom derivatives."""
+  for value in eqn.params.values():
+    for each in value if isinstance(value, (tuple, list)) else (value,):
+      if hasattr(each, 'jaxpr'):
+        yield each.jaxpr
+      elif hasattr(each, 'eqns'):
+        yield each
+
+
+def _dot(eqn: Any) -> int:
+  """Every number of the result is a sum over the contracted axes."""
+  (contracted, _), _ = eqn.params['dimension_numbers']
+  left = eqn.invars[0].aval.shape
+  terms = math.prod(left[axis] for axis in contracted)
+  return math.prod(eqn.outvars[0].aval.shape) * terms
+
+
+def _convolution(eqn: Any) -> int:
+  """Every number of the result is a sum over one filter."""
+  kernel = eqn.invars[1].aval.shape
+  filters = kernel[eqn.params['dimension_numbers'].rhs_spec[0]]
+  terms = math.prod(kernel) // filters
+  return math.prod(eqn.outvars[0].aval.shape) * terms
+
+
+def _join(outer: str, inner: str) -> str:
+  return '/'.join(filter(None, (outer, inner)))
+
+
+def _module(scope: str, model: str) -> str:
+  """A trace's scope as the path of a module, without the name of the model.
+
+  Linen puts the names of methods in, as 'Model.features'; a jitted function is
+  'jit(softmax)', an einsum its letters.
+  """
+  names = [n for n in scope.split('/') if n and not re.search(r'[.(,]', n)]
+  return '/'.join(names[1:] if names[:1] == [model] else names)
+
+
+def _total(numbers: Mapping[str, int], without: str) -> int:
+  return sum(
+    number
+    for path, number in numbers.items()
+    if not (without and re.search(without, path))
+  )

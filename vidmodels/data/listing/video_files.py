@@ -1,0 +1,165 @@
+"""Where the videos of a data set are, whatever folders they were put in."""
+
+import os
+import pathlib
+import re
+import shlex
+
+from vidmodels.data.listing.rows import VIDEO_SUFFIXES, utf8
+
+_IMAGES = frozenset({'.jpg', '.jpeg', '.png'})
+
+
+class VideoFiles:
+  """The video files below a folder, found by name.
+
+  A name is a file's own or ends its path below the folder, with or without the
+  suffix: 'a', 'a.mp4' and 'run/a' all find 'train/run/a.mp4'. Where a name fits
+  several files the first in the order of their paths is taken, and `ambiguous`
+  says so: copies of a data set hold a video under several class folders.
+  Links to folders are followed, but no folder is looked into twice.
+
+  Attributes:
+    folder: where they are; None to find nothing: every path is a mere name.
+    images: image files seen: where there is no video, extracted frames.
+    image: the path of the first of them below the folder.
+  """
+
+  def __init__(self, folder: pathlib.Path | None):
+    self.folder = folder
+    self.images = 0
+    self.image = ''
+    self._stems: dict[str, list[str]] = {}  # paths below the folder
+    self._used: set[str] = set()
+    self._known: set[str] = set()
+    self._ambiguous: set[str] = set()
+    if folder is not None:
+      self._walk(folder)
+
+  def _walk(self, folder: pathlib.Path) -> None:
+    """Every folder once, by its own name rather than by that of a link.
+
+    Two links to folders above give twice as many paths with every level.
+    """
+    seen, pending = set(), [os.fspath(folder)]
+    for top in pending:  # which grows: what links lead to comes last
+      for root, folders, names in os.walk(top):
+        place = _identity(root)
+        if place in seen:
+          folders.clear()
+          continue
+        seen.add(place)
+        folders[:] = sorted(f for f in folders if not f.startswith('.'))
+        below = (os.path.join(root, name) for name in folders)
+        pending += filter(os.path.islink, below)
+        self._add(pathlib.Path(root).relative_to(folder), sorted(names))
+
+  def _add(self, below: pathlib.Path, names: list[str]) -> None:
+    """Notes the videos, and counts the images, of a folder."""
+    start = '' if below == pathlib.Path() else f'{below.as_posix()}/'
+    for name in names:
+      stem, suffix = os.path.splitext(name)
+      path = f'{start}{name}'
+      if suffix.lower() in VIDEO_SUFFIXES:
+        self._stems.setdefault(stem, []).append(path)
+      if is_image(name):
+        self.images += 1
+        self.image = self.image or path
+
+  def __len__(self) -> int:
+    return sum(map(len, self._stems.values()))
+
+  @property
+  def used(self) -> int:
+    """Files that were found."""
+    return len(self._used)
+
+  def find(self, *names: str) -> pathlib.Path:
+    """The file of the first name that there is.
+
+    Args:
+      *names: with or without folders and suffix, the best one first.
+
+    Returns:
+      Its path; if there is none, that which the first name would have, so that
+      the video is reported as missing.
+    """
+    for name in names if self._stems else ():
+      found = self._matches(name)
+      if found:
+        self._used.add(found[0])
+        self._known.update(found)
+        if len(found) > 1:
+          self._ambiguous.add(name)
+        return self.folder / found[0]
+    return (self.folder or pathlib.Path()) / names[0]
+
+  def has(self, *names: str) -> bool:
+    """Whether `find` would find a file."""
+    return bool(self._stems) and any(map(self._matches, names))
+
+  def know(self, *names: str) -> None:
+    """Says that these belong to another split: no longer `unused`."""
+    for name in names:
+      self._known.update(self._matches(name))
+
+  def _matches(self, name: str) -> list[str]:
+    """Paths that a name fits: the whole path before a mere end of it."""
+    base = name.rsplit('/', 1)[-1]
+    paths = self._stems.get(base, [])
+    stem, dot, suffix = base.rpartition('.')
+    if f'{dot}{suffix}'.lower() in VIDEO_SUFFIXES:
+      paths = paths + self._stems.get(stem, [])
+    if not paths:  # of most names that are asked for
+      return []
+    fit = [
+      path
+      for path in paths
+      if f'/{path}'.endswith(f'/{name}')
+      or f'/{os.path.splitext(path)[0]}'.endswith(f'/{name}')
+    ]
+    whole = [p for p in fit if name in (p, os.path.splitext(p)[0])]
+    return sorted(whole or fit)
+
+  @property
+  def ambiguous(self) -> tuple[str, ...]:
+    """Names that were asked for and that several files have."""
+    return tuple(sorted(self._ambiguous))
+
+  def unused(self) -> tuple[str, ...]:
+    """Files that nobody asked for, by their path below the folder."""
+    every = {path for paths in self._stems.values() for path in paths}
+    return tuple(sorted(utf8(below) for below in every - self._known))
+
+
+def _identity(folder: str) -> tuple[int, int] | None:
+  """What a folder is, by whatever path; None if it went away."""
+  try:
+    stat = os.stat(folder)
+  except OSError:
+    return None
+  return stat.st_dev, stat.st_ino
+
+
+def is_image(name: str) -> bool:
+  """Whether a file is an image by its name."""
+  return os.path.splitext(name)[1].lower() in _IMAGES
+
+
+def video_of_frames(folder: str, image: str) -> str:
+  """The command that makes a video of extracted frames, and codes none anew.
+
+  Args:
+    folder: with the frames of one video.
+    image: the file name of the first of them; '' if nobody knows.
+  """
+  match = re.fullmatch(r'(.*?)([0-9]+)(\.\w+)', image)
+  prefix, digits, suffix = match.groups() if match else ('', '00001', '.jpg')
+  pattern = f'{prefix.replace("%", "%%")}%0{len(digits)}d{suffix}'
+  # ffmpeg looks for the first frame from 0 to 4.
+  start = f'-start_number {int(digits)} ' if int(digits) > 4 else ''
+  return (
+    f'ffmpeg -framerate 30 {start}-i {shlex.quote(f"{folder}/{pattern}")} '
+    f'-c copy {shlex.quote(f"{folder}.mkv")} (30 being the frames a second '
+    'that they were extracted at)'
+  )

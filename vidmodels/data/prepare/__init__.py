@@ -1,0 +1,1 @@
+"""Rows to records: shard jobs, resuming, processes, Beam, TFDS, reports."""

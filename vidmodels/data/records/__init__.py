@@ -1,0 +1,1 @@
+"""Records on disk: SequenceExamples in TFRecord shards, with a manifest."""

@@ -1,0 +1,136 @@
+"""The classes of a data set, in order.
+
+Their order is what a label means, so it is a file of its own (`classes.txt`, a
+name a line) and its hash travels with records, checkpoints and results.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Self
+
+from vidmodels.files import write_atomically
+from vidmodels.typing import InputError
+
+CLASSES_FILE = 'classes.txt'
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassList:
+  """Class names; a name's position is its label.
+
+  Attributes:
+    names: K names, all different, none empty.
+
+  Raises:
+    InputError: if a name is empty, doubled or spans lines, or there is none.
+  """
+
+  names: tuple[str, ...]
+
+  def __post_init__(self):
+    if not self.names:
+      raise InputError(
+        'a class list came without a class; wanted at least one name; give a '
+        'file with one name a line'
+      )
+    first: dict[str, int] = {}
+    for i, name in enumerate(self.names):
+      if not name.strip() or len(name.splitlines()) != 1:
+        raise InputError(
+          f'class {i} came as {name!r}; wanted a name of one line that is not '
+          'empty; correct the class list'
+        )
+      if name in first:
+        raise InputError(
+          f'class {name!r} came twice, as {first[name]} and as {i}; wanted '
+          'every name once; correct the class list'
+        )
+      first[name] = i
+
+  @classmethod
+  def from_names(cls, names: Sequence[str]) -> Self:
+    """A class list in the order given."""
+    return cls(tuple(names))
+
+  @classmethod
+  def load(cls, path: str | os.PathLike[str]) -> Self:
+    """Reads a file with one class name a line.
+
+    Raises:
+      InputError: if the file cannot be read or its names are unfit.
+    """
+    path = pathlib.Path(path)
+    try:
+      text = path.read_text(encoding='utf-8-sig')
+    except (OSError, UnicodeDecodeError) as e:
+      raise InputError(
+        f'class list {path} cannot be read ({e}); wanted a UTF-8 text file '
+        'with one class name a line'
+      ) from e
+    try:
+      return cls(tuple(line.strip() for line in text.rstrip().split('\n')))
+    except InputError as e:
+      raise InputError(f'{path}: {e}') from e
+
+  def save(self, path: str | os.PathLike[str]) -> None:
+    """Writes the names, one a line; the file appears whole or not at all."""
+    path = pathlib.Path(path)
+    write_atomically(path, self._text().encode())
+
+  @property
+  def sha256(self) -> str:
+    """Hex digest of the names in order: two sets agree on labels iff equal."""
+    return hashlib.sha256(self._text().encode()).hexdigest()
+
+  def __len__(self) -> int:
+    return len(self.names)
+
+  def index(self, label: str | int) -> int:
+    """The label of a class given by name or by decimal index.
+
+    A string is looked up as a name first, so a class may be called '7'.
+
+    Raises:
+      InputError: if no class has this name, or the index is out of range.
+    """
+    if isinstance(label, str):
+      label = label.strip()
+      if label in self.names:
+        return self.names.index(label)
+      # No class list has 10**18 names, and Python reads no 5000 digits.
+      if not label.removeprefix('-').isdecimal() or len(label) > 18:
+        label = label[:200]
+        near = difflib.get_close_matches(label, self.names, 1, 0.5)
+        hint = (
+          f'did you mean {near[0]!r}?'
+          if near
+          else (f'the classes run from {self.names[0]!r} to {self.names[-1]!r}')
+        )
+        raise InputError(
+          f'label {label!r} came; wanted one of {len(self)} class names; {hint}'
+        )
+    index = int(label)
+    if not 0 <= index < len(self):
+      raise InputError(
+        f'label {index} came; wanted 0 to {len(self) - 1} ({len(self)} '
+        'classes, counted from 0); correct the label or the class list'
+      )
+    return index
+
+  def first_difference(self, other: 'ClassList') -> str | None:
+    """Where two lists part, in words; None if they are the same."""
+    for i, (ours, theirs) in enumerate(
+      zip(self.names, other.names, strict=False)
+    ):
+      if ours != theirs:
+        return f'class {i} is {ours!r} here and {theirs!r} there'
+    if len(self) != len(other):
+      return f'{len(self)} classes here and {len(other)} there'
+    return None
+
+  def _text(self) -> str:
+    return '\n'.join(self.names) + '\n'

@@ -1,0 +1,48 @@
+"""'dmvr': DMVR's three rules, which scenic's video models are trained with.
+
+Random, in training: a start from 0 to n - (T - 1) * stride - 1, or 0. Middle,
+for one test view: max(0, (n - T * stride) // 2). Linspace, for V views: the
+whole parts of V points spread evenly from 0 to max(0, n - T * stride). Frames
+are start + k * stride, always modulo n.
+
+Odd: training counts (T - 1) * stride + 1 frames a clip and tests T * stride, so
+that the middle is stride / 2 early and the last view ends stride - 1 frames
+early. Points are reckoned in single precision and cut, not rounded: of 15 views
+of 126 frames at 32 x 2 the eighth starts at 30, which is 62 / 14 * 7 = 31.
+Views differ if n - T * stride is at least V - 1.
+
+A short video has one start, frame 0, and goes round.
+"""
+
+import numpy as np
+
+from vidmodels import config
+from vidmodels.data.sampling import clock
+
+
+def train(
+  times_n: np.ndarray, clip: config.Clip, rng: np.random.Generator
+) -> np.ndarray:
+  """Draws a start; every one at which the clip fits is equally likely."""
+  span = (clip.frames - 1) * clock.whole_stride(clip)
+  start = int(rng.integers(max(len(times_n) - span, 1)))
+  return _frames(len(times_n), clip, start)
+
+
+def view(
+  times_n: np.ndarray, clip: config.Clip, view: int, views: int
+) -> np.ndarray:
+  """The frames of test view `view` of `views`."""
+  n = len(times_n)
+  last = max(0, n - clip.frames * clock.whole_stride(clip))
+  if views == 1:
+    return _frames(n, clip, last // 2)
+  if view == views - 1:
+    return _frames(n, clip, last)  # not a product that may fall short of it
+  step = np.float32(last) / np.float32(views - 1)
+  return _frames(n, clip, int(step * np.float32(view)))
+
+
+def _frames(n: int, clip: config.Clip, start: int) -> np.ndarray:
+  steps_T = np.arange(clip.frames, dtype=np.int64) * clock.whole_stride(clip)
+  return (start + steps_T) % n

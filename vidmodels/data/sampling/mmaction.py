@@ -1,0 +1,47 @@
+"""'mmaction': T frames at a stride, past the end from the beginning again.
+
+As released with DualFormer, and mmaction2's rule for I3D and most others. With
+L = T * stride, training draws a start from 0 to n - L, whole and evenly. View v
+of V starts at floor(v * a + a / 2) with a = (n - L + 1) / V: in the middle of
+its part of the starts, so that neither the first start nor the last is among
+them when there are many. Frames are start + k * stride, modulo n. Views differ
+if n - L + 1 is at least V.
+
+Odd: a clip's last frame is start + L - stride, and L counts `stride` frames for
+it; so the last stride - 1 frames of a video are never seen, and a video with
+room for a clip, but not for L frames, is taken for short.
+
+A short video (n < L) has one start, frame 0, and goes round: T = 4, stride 2,
+n = 5 gives 0 2 4 1.
+"""
+
+import numpy as np
+
+from vidmodels import config
+from vidmodels.data.sampling import clock
+
+
+def train(
+  times_n: np.ndarray, clip: config.Clip, rng: np.random.Generator
+) -> np.ndarray:
+  """Draws a start; every one with L frames after it is equally likely."""
+  free = _free(len(times_n), clip)
+  return _frames(len(times_n), clip, int(rng.integers(max(free, 1))))
+
+
+def view(
+  times_n: np.ndarray, clip: config.Clip, view: int, views: int
+) -> np.ndarray:
+  """The frames of test view `view` of `views`."""
+  part = max(_free(len(times_n), clip), 0) / views
+  return _frames(len(times_n), clip, int(view * part + part / 2))
+
+
+def _free(n: int, clip: config.Clip) -> int:
+  """How many starts have L frames after them."""
+  return n - clip.frames * clock.whole_stride(clip) + 1
+
+
+def _frames(n: int, clip: config.Clip, start: int) -> np.ndarray:
+  steps_T = np.arange(clip.frames, dtype=np.int64) * clock.whole_stride(clip)
+  return (start + steps_T) % n

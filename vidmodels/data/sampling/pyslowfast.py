@@ -1,0 +1,68 @@
+"""'pyslowfast': T frames spread over a window, both its ends included.
+
+As released with TimeSformer (Kinetics, at 30 frames a second), X-ViT (Kinetics,
+in the video's own frames) and SlowFast. The window is
+
+  L = T * stride                            if clip.fps is 0
+  L = T * stride * (video's fps) / clip.fps  else
+
+source frames long, and need not be whole. Frames are the floors of T points
+spread evenly from start to start + L - 1, so that with 8 x 32 they are 255 / 7
+= 36.4 apart and not 32. Training draws the start evenly from 0 to n - L, not
+rounded.
+
+Odd: view k of K starts at (n - L) * k / K, so that the first view is the
+video's beginning, a single view too, where papers say the middle; and no view
+reaches the video's end. Views differ if n - L is at least K frames. Where a
+point is a whole number, the release's single precision may fall short of it and
+take the frame before (68 of 331,776 frames compared); here it does not.
+
+A video shorter than the window has one start, frame 0, and repeats its last
+frame; all its views are the same.
+"""
+
+import numpy as np
+
+from vidmodels import config
+from vidmodels.data.sampling import clock
+
+
+def train(
+  times_n: np.ndarray, clip: config.Clip, rng: np.random.Generator
+) -> np.ndarray:
+  """Draws a window of those that fit, with a fraction of a frame."""
+  length = window(times_n, clip)
+  return spread(times_n, clip, rng.uniform(0, max(len(times_n) - length, 0.0)))
+
+
+def view(
+  times_n: np.ndarray, clip: config.Clip, view: int, views: int
+) -> np.ndarray:
+  """The frames of test view `view` of `views`."""
+  free = max(len(times_n) - window(times_n, clip), 0.0)
+  return spread(times_n, clip, free * view / views)
+
+
+def window(times_n: np.ndarray, clip: config.Clip) -> float:
+  """How many source frames a clip spans, at least 1; need not be whole.
+
+  Raises:
+    InputError: if `clip.fps` is set and the stamps do not tell time.
+  """
+  length = clip.frames * clip.stride
+  if clip.fps:
+    field = f'clip.fps={clip.fps:g}'
+    length *= clock.rate(times_n, field, 'clip.fps=0') / clip.fps
+  return max(length, 1.0)
+
+
+def spread(times_n: np.ndarray, clip: config.Clip, start: float) -> np.ndarray:
+  """T frames from `start` to the window's end, int64 [T]."""
+  n = len(times_n)
+  last = start + window(times_n, clip) - 1
+  at_T = np.linspace(start, last, clip.frames) + clock.TOLERANCE_FRAMES
+  if clip.fps and n > 1:
+    # The rate is as exact as the stamps: 300 frames at 30 fps last 9.966667 s,
+    # which makes a window of 256 frames 255.99999.
+    at_T += clock.TOLERANCE_US * (n - 1) / (times_n[-1] - times_n[0])
+  return np.clip(np.floor(at_T), 0, n - 1).astype(np.int64)

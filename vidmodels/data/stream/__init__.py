@@ -1,0 +1,1 @@
+"""Records to batches: (seed, step) decides every example and every draw."""

@@ -1,0 +1,1 @@
+"""Made-up motion videos whose label no single frame shows."""

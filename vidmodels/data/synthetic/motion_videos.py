@@ -1,0 +1,154 @@
+"""Motion clips as real video files; `scenes` says what they show.
+
+Each frame is coded alone at a constant quantiser: a coder that predicts from
+earlier frames leaves trails behind a moving edge, and those would tell what no
+single frame is to tell.
+"""
+
+import dataclasses
+import fractions
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import av
+import numpy as np
+
+from vidmodels.data.prepare import process_pool
+from vidmodels.data.synthetic.scenes import (
+  CLASSES,
+  FLIP,
+  Motion,
+  draw_scene,
+  generator,
+  render,
+)
+from vidmodels.files import write_atomically
+from vidmodels.typing import InputError
+
+__all__ = [
+  'CLASSES',
+  'FLIP',
+  'Motion',
+  'MotionSet',
+  'make_motion',
+  'render',
+  'write_clip',
+]
+
+_MOTION_FILE = 'motion.json'
+
+
+@dataclasses.dataclass(frozen=True)
+class MotionSet:
+  """What `make_motion` wrote: the folder and the clips of each split."""
+
+  dir: str
+  counts: Mapping[str, int]
+
+  def as_json(self) -> dict[str, Any]:
+    """For JSON."""
+    return {'dir': self.dir, 'counts': dict(self.counts)}
+
+
+def write_clip(
+  path: pathlib.Path, video_THWC: np.ndarray, *, fps: float, qp: int = 20
+) -> None:
+  """Writes an H.264 .mp4; the same frames give the same bytes.
+
+  Args:
+    path: appears only when it is whole.
+    video_THWC: uint8, RGB; height and width even.
+    fps: frames a second.
+    qp: the quantiser; 0 is lossless but for the colours' coarser grid.
+  """
+  part = path.with_name(f'{path.name}.part')
+  options = {'preset': 'veryfast', 'qp': str(qp), 'g': '1'}
+  rate = fractions.Fraction(fps).limit_denominator(1001)
+  with av.open(str(part), 'w', format='mp4') as container:
+    stream = container.add_stream('libx264', rate=rate, options=options)
+    stream.height, stream.width = video_THWC.shape[1:3]
+    stream.pix_fmt = 'yuv420p'
+    stream.codec_context.thread_count = 1  # more threads, other bytes
+    for frame_HWC in video_THWC:
+      frame = av.VideoFrame.from_ndarray(frame_HWC, format='rgb24')
+      container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+  part.replace(path)
+
+
+def make_motion(
+  out: str | pathlib.Path,
+  *,
+  splits: Mapping[str, int] | None = None,
+  seed: int = 0,
+  motion: Motion | None = None,
+  workers: int = 0,
+  progress: process_pool.Progress | None = None,
+) -> MotionSet:
+  """Writes a motion data set as `out/<split>/<class>/<number>.mp4`.
+
+  Clip `number` of a split is the same whatever else is made beside it, in
+  however many workers. A run that was killed continues; a finished one is
+  left alone.
+
+  Args:
+    out: the folder.
+    splits: clips of each split; 4,000 to train and 640 to test by default.
+    seed: of everything random.
+    motion: what the clips look like.
+    workers: processes; 0 for one a CPU.
+    progress: called with clips done, clips in all, a file's name.
+
+  Raises:
+    InputError: if the folder holds a set with other options.
+  """
+  splits = dict(splits or {'train': 4000, 'test': 640})
+  motion = motion or Motion()
+  out = pathlib.Path(out)
+  _claim(out, splits=splits, seed=seed, motion=motion)
+  jobs = []
+  for k, (split, clips) in enumerate(sorted(splits.items())):
+    for name in CLASSES.names:
+      (out / split / name).mkdir(parents=True, exist_ok=True)
+    for start in range(0, clips, 32):
+      numbers = range(start, min(start + 32, clips))
+      jobs.append((out / split, k, numbers, seed, motion))
+  total = sum(splits.values())
+  for _ in process_pool.run(
+    _make_clips, jobs, workers=workers, total=total, progress=progress
+  ):
+    pass
+  return MotionSet(str(out), splits)
+
+
+def _make_clips(job: tuple[pathlib.Path, int, range, int, Motion]) -> None:
+  folder, split, numbers, seed, motion = job
+  for number in numbers:
+    label = CLASSES.names[number % len(CLASSES)]
+    path = folder / label / f'{number:06d}.mp4'
+    if not path.exists():
+      scene = draw_scene(generator(seed, split, number), motion)
+      write_clip(path, render(scene, label), fps=scene.fps, qp=motion.qp)
+    process_pool.tick(path.name)
+
+
+def _claim(
+  out: pathlib.Path, *, splits: Mapping[str, int], seed: int, motion: Motion
+) -> None:
+  """Notes the options in the folder, or checks that they are the same."""
+  options = {'splits': splits, 'seed': seed, **dataclasses.asdict(motion)}
+  text = json.dumps(options, indent=1, sort_keys=True) + '\n'
+  path = out / _MOTION_FILE
+  if path.exists() and path.read_text() != text:
+    raise InputError(
+      f'{out} holds motion clips made with other options (see {path}); give '
+      'another folder, or delete this one'
+    )
+  if not path.exists() and out.exists() and any(out.iterdir()):
+    raise InputError(
+      f'{out} holds other files; wanted a new or empty folder; give another'
+    )
+  out.mkdir(parents=True, exist_ok=True)
+  write_atomically(path, text.encode())

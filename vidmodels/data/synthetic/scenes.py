@@ -1,0 +1,265 @@
+"""The pictures of the motion clips: a label is the direction of time alone.
+
+A clip shows one textured disc, half bright and half dim, repeated every short
+side so that any square crop holds one. It travels, turns or changes size at a
+steady speed. What moves is a phase on a circle: position, angle and log size
+wrap around. The phase of the first frame is uniform, so every frame of every
+clip of an axis has the same distribution; and the clips of a backward class are
+clips of the forward class played backwards. So no frame, and nothing counted
+over frames without their order, tells 'left' from 'right'.
+"""
+
+import dataclasses
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from vidmodels.data.records.class_list import ClassList
+from vidmodels.data.records.flip_policy import FlipPolicy
+from vidmodels.typing import InputError
+
+# Forward class and backward class of each axis.
+AXES = {
+  'horizontal': ('right', 'left'),
+  'vertical': ('down', 'up'),
+  'turn': ('clockwise', 'anticlockwise'),
+  'depth': ('approaching', 'receding'),
+}
+# Sorted, as a folder per class is read.
+CLASSES = ClassList(tuple(sorted(sum(AXES.values(), ()))))
+FLIP = FlipPolicy('swap', (('left', 'right'), ('clockwise', 'anticlockwise')))
+
+# Height to width; the short side is drawn apart.
+ASPECTS = ((1, 1), (3, 4), (9, 16), (4, 3), (16, 9), (9, 11))
+_CANVAS = 64  # the shape is drawn once at this size and warped from there
+_SMALL, _LARGE = 0.25, 0.9  # diameter of the shape, in short sides
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Motion:
+  """What a set of motion clips looks like, and how hard it is.
+
+  Attributes:
+    short_side: of the frames, pixels; drawn even, both ends included.
+    frames: length of a clip, both ends included.
+    fps: frame rates.
+    speed: turns of the phase a frame, both ends included; a model that takes
+      every s-th frame sees the direction while s * speed stays below 1/2.
+    contrast: 'bright' is a bright disc on a dark ground; 'any' draws both
+      from all colours, and is much harder to learn.
+    background: 'plain', or 'textured', which is harder too.
+    noise: standard deviation of the pixels' noise, of a range of 1.
+    qp: the coder's quantiser, 0 (lossless) to 51.
+  """
+
+  short_side: tuple[int, int] = (36, 64)
+  frames: tuple[int, int] = (16, 40)
+  fps: tuple[float, ...] = (12.5, 24.0, 25.0, 30.0)
+  speed: tuple[float, float] = (0.02, 0.05)
+  contrast: Literal['bright', 'any'] = 'bright'
+  background: Literal['plain', 'textured'] = 'plain'
+  noise: float = 0.02
+  qp: int = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+  """Everything random about a clip but its direction.
+
+  Attributes:
+    height: of the frames, pixels.
+    width: of the frames, pixels.
+    frames: their number.
+    fps: their rate.
+    phase: of the first frame, 0 to 1.
+    speed: of the phase, turns a frame.
+    centre: of the shape, in short sides, (down, right).
+    angle: of the shape, turns.
+    size: diameter of the shape, in short sides.
+    shape_HWC: colour and opacity of the shape, float32 [64, 64, 4].
+    back_HWC: the background, float32 [H, W, 3].
+    noise_HWC: noise to take windows from, float32, 32 pixels larger.
+    windows: where the window of each frame starts, [frames, 2].
+  """
+
+  height: int
+  width: int
+  frames: int
+  fps: float
+  phase: float
+  speed: float
+  centre: tuple[float, float]
+  angle: float
+  size: float
+  shape_HWC: np.ndarray
+  back_HWC: np.ndarray
+  noise_HWC: np.ndarray
+  windows: np.ndarray
+
+
+def generator(seed: int, split: int, number: int) -> np.random.Generator:
+  """The random stream of one clip; no other clip has any part of it."""
+  return np.random.Generator(
+    np.random.Philox(key=[seed, (split << 32) + number])
+  )
+
+
+def draw_scene(rng: np.random.Generator, motion: Motion) -> Scene:
+  """Draws all of a clip but its direction."""
+  low, high = motion.short_side
+  short = 2 * int(rng.integers((low + 1) // 2, high // 2 + 1))
+  rows, columns = ASPECTS[rng.integers(len(ASPECTS))]
+  scale = short / min(rows, columns)
+  height, width = (2 * round(scale * side / 2) for side in (rows, columns))
+  frames = int(rng.integers(motion.frames[0], motion.frames[1] + 1))
+  back = rng.uniform(0, _ground(motion), 3)
+  return Scene(
+    height=height,
+    width=width,
+    frames=frames,
+    fps=motion.fps[rng.integers(len(motion.fps))],
+    phase=float(rng.uniform()),
+    speed=float(rng.uniform(*motion.speed)),
+    centre=(float(rng.uniform()), float(rng.uniform())),
+    angle=float(rng.uniform()),
+    size=float(rng.uniform(0.4, 0.6)),
+    shape_HWC=_disc(rng, motion, back),
+    back_HWC=_back(rng, motion, height, width, back),
+    noise_HWC=np.float32(motion.noise)
+    * rng.standard_normal((height + 32, width + 32, 3), np.float32),
+    windows=rng.integers(0, 33, (frames, 2)),
+  )
+
+
+def frame_at(scene: Scene, axis: str, t: int) -> np.ndarray:
+  """Frame `t` of the axis's forward class, without noise.
+
+  Depends on time only through the phase, `scene.phase + t * scene.speed`.
+
+  Returns:
+    float32 [H, W, 3] in 0 to 1.
+  """
+  short = min(scene.height, scene.width)
+  phase = (scene.phase + t * scene.speed) % 1
+  down, right = scene.centre
+  angle, size = scene.angle, scene.size
+  if axis == 'horizontal':
+    right = phase
+  elif axis == 'vertical':
+    down = phase
+  elif axis == 'turn':
+    angle = phase
+  else:
+    size = _SMALL * (_LARGE / _SMALL) ** phase
+  tile_HWC = _tile(scene.shape_HWC, short, down, right, angle, size)
+  more = (0, scene.height - short, 0, scene.width - short)
+  tile_HWC = cv2.copyMakeBorder(tile_HWC, *more, cv2.BORDER_WRAP)
+  colour_HWC, cover_HWC = tile_HWC[..., :3], tile_HWC[..., 3:]
+  return colour_HWC + scene.back_HWC * (1 - cover_HWC)
+
+
+def render(scene: Scene, label: str) -> np.ndarray:
+  """The clip of a scene for one class, uint8 [T, H, W, 3], RGB.
+
+  A backward class is its forward class with the frames in reverse.
+
+  Raises:
+    InputError: if there is no such class.
+  """
+  CLASSES.index(label)
+  axis = next(axis for axis, pair in AXES.items() if label in pair)
+  video_THWC = np.empty((scene.frames, scene.height, scene.width, 3), np.uint8)
+  for t, (top, left) in enumerate(scene.windows):
+    window = np.s_[top : top + scene.height, left : left + scene.width]
+    frame_HWC = frame_at(scene, axis, t) + scene.noise_HWC[window]
+    video_THWC[t] = np.clip(frame_HWC * 255 + 0.5, 0, 255)
+  return video_THWC if label == AXES[axis][0] else video_THWC[::-1]
+
+
+def _ground(motion: Motion) -> float:
+  """The brightest that a channel of the background may be."""
+  if motion.contrast not in ('bright', 'any'):
+    raise InputError(f'contrast {motion.contrast!r} came; wanted bright or any')
+  return 0.35 if motion.contrast == 'bright' else 1.0
+
+
+def _disc(
+  rng: np.random.Generator, motion: Motion, back: np.ndarray
+) -> np.ndarray:
+  """A disc of two halves, which no turn short of a full one maps to itself.
+
+  Returns:
+    Colour times opacity, and opacity: float32 [64, 64, 4], the disc just
+    inside the circle that touches the edges.
+  """
+  middle = (_CANVAS - 1) / 2
+  y_HW, x_HW = (np.mgrid[:_CANVAS, :_CANVAS] - middle) / (_CANVAS / 2)
+  # Edges about a tenth of the radius wide, so that the warp does not alias.
+  cover_HWC = np.clip((0.95 - np.hypot(y_HW, x_HW)) * 8, 0, 1)[..., None]
+  turn = rng.uniform(0, 2 * np.pi)
+  side_HW = x_HW * np.cos(turn) + y_HW * np.sin(turn)
+  half_HWC = np.clip(side_HW * 4 + 0.5, 0, 1)[..., None]
+  if motion.contrast == 'bright':
+    bright, dim = rng.uniform(0.65, 1, 3), rng.uniform(0.3, 0.5, 3)
+  else:  # half a turn of the colour circle away, give or take
+    bright, dim = (back + 0.5 + rng.uniform(-0.2, 0.2, (2, 3))) % 1
+  grain_HWC = 0.85 + 0.15 * _texture(rng, _CANVAS, _CANVAS, 6)[..., None]
+  colour_HWC = bright * half_HWC + dim * (1 - half_HWC)
+  colour_HWC = colour_HWC * grain_HWC * cover_HWC
+  return np.concatenate([colour_HWC, cover_HWC], -1).astype(np.float32)
+
+
+def _back(
+  rng: np.random.Generator,
+  motion: Motion,
+  height: int,
+  width: int,
+  colour: np.ndarray,
+) -> np.ndarray:
+  if motion.background == 'plain':
+    return np.broadcast_to(colour.astype(np.float32), (height, width, 3))
+  if motion.background != 'textured':
+    raise InputError(
+      f'background {motion.background!r} came; wanted plain or textured'
+    )
+  other = rng.uniform(0, _ground(motion), 3)
+  mix_HWC = _texture(rng, height, width, 8)[..., None]
+  return (colour * mix_HWC + other * (1 - mix_HWC)).astype(np.float32)
+
+
+def _texture(
+  rng: np.random.Generator, height: int, width: int, cells: int
+) -> np.ndarray:
+  """Smooth noise in 0 to 1, float32 [height, width]."""
+  grid = rng.uniform(0, 1, (cells, cells)).astype(np.float32)
+  texture_HW = cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
+  return np.clip(texture_HW, 0, 1)
+
+
+def _tile(
+  shape_HWC: np.ndarray,
+  short: int,
+  down: float,
+  right: float,
+  angle: float,
+  size: float,
+) -> np.ndarray:
+  """The shape on a torus of `short` by `short` pixels, [short, short, 4]."""
+  # Whole pixels by a roll, which wraps; the rest by the warp, which does not.
+  (down, y), (right, x) = (divmod(v * short, 1) for v in (down, right))
+  scale, turn = size * short / _CANVAS, 2 * np.pi * angle
+  # Image rows run down, so a growing angle turns clockwise.
+  cos, sin = scale * np.cos(turn), scale * np.sin(turn)
+  half = (_CANVAS - 1) / 2
+  middle = (short - 1) / 2
+  matrix = np.array(
+    [
+      [cos, -sin, middle + x - cos * half + sin * half],
+      [sin, cos, middle + y - sin * half - cos * half],
+    ]
+  )
+  tile_HWC = cv2.warpAffine(
+    shape_HWC, matrix, (short, short), flags=cv2.INTER_LINEAR
+  )
+  return np.roll(tile_HWC, (int(down), int(right)), (0, 1))

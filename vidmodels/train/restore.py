@@ -1,0 +1,131 @@
+"""A trained model as a checkpoint describes it: weights, classes, recipe.
+
+Preprocessing and class names come from the checkpoint, never from the command
+line, so that a model is always shown what it was trained on.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.sharding import Mesh
+
+from vidmodels import config as cfg
+from vidmodels import models
+from vidmodels.data.records.class_list import ClassList
+from vidmodels.data.records.task import SINGLE, Task
+from vidmodels.train import sharding, step
+from vidmodels.train.build import make_model
+from vidmodels.train.checkpoint import Checkpoints
+from vidmodels.train.mesh import make_mesh, replicated
+
+Weights = Literal['auto', 'params', 'ema']
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """A model ready to answer.
+
+  Attributes:
+    config: the recipe it was trained with.
+    classes: what its answers mean.
+    step: updates behind the weights.
+    weights: 'params' or 'ema', whichever was taken.
+    workdir: of its run.
+    model: the linen module.
+    params: its weights, on the mesh.
+    model_state: its other collections.
+    fps: frames a second that its records were resampled to; 0 if they keep
+      the videos' own.
+    mesh: where its weights are and batches go.
+    task: what the labels were that it was trained on.
+  """
+
+  config: cfg.Config
+  classes: ClassList
+  step: int
+  weights: str
+  workdir: pathlib.Path
+  model: nn.Module
+  params: Any
+  model_state: Any
+  fps: float
+  mesh: Mesh
+  task: Task = SINGLE
+
+  def eval_step(self):
+    """(params, model_state, uint8 video) -> logits, to be jitted."""
+    return step.make_eval_step(self.model, self.config.data)
+
+
+def load(
+  workdir: str | pathlib.Path,
+  *,
+  step: int | None = None,
+  weights: Weights = 'auto',
+  sizes: cfg.Mesh | None = None,
+  mesh: Mesh | None = None,
+) -> Trained:
+  """Opens a checkpoint of a training run.
+
+  Args:
+    workdir: of the run.
+    step: which checkpoint; default the newest.
+    weights: 'ema' for the averaged weights, 'params' for the raw ones, 'auto'
+      for the averaged ones if the run kept them.
+    sizes: of the mesh; all devices along data by default.
+    mesh: one that is there already, instead of `sizes`.
+
+  Raises:
+    InputError: if there is no such checkpoint or item, or the tensors do not
+      fit the recipe beside them.
+  """
+  with contextlib.closing(Checkpoints(workdir)) as saved:
+    step = saved.pick(step)
+    meta = saved.read_json(step, 'meta')
+    config = cfg.check(meta['config'])
+    classes = ClassList.from_names(meta['classes'])
+    if weights == 'auto':
+      weights = 'ema' if saved.has(step, 'ema') else 'params'
+    model = make_model(config, classes=len(classes))
+    mesh = mesh or make_mesh(sizes or cfg.Mesh())
+    params, model_state = _abstract(config, model, mesh)
+    return Trained(
+      config=config,
+      classes=classes,
+      step=step,
+      weights=weights,
+      workdir=pathlib.Path(workdir),
+      model=model,
+      params=saved.restore_item(step, weights, params),
+      model_state=saved.restore_item(step, 'model_state', model_state)
+      if jax.tree.leaves(model_state)
+      else model_state,
+      fps=meta['fps'],
+      mesh=mesh,
+      # Checkpoints of the first release had one class a video, and say nothing.
+      task=Task.from_json(meta.get('task', SINGLE.to_json())),
+    )
+
+
+def _abstract(config: cfg.Config, model: nn.Module, mesh: Mesh):
+  """Shapes and places of the parameters and of the other collections."""
+  clip = config.clip
+  video_BTHWC = jnp.zeros((1, clip.frames, clip.size, clip.size, 3))
+  variables = dict(
+    jax.eval_shape(lambda: model.init(jax.random.key(0), video_BTHWC))
+  )
+  variables.pop('intermediates', None)
+  params = variables.pop('params')
+  rules = models.find(config.family).SHARDING
+  where, _ = sharding.place(rules, params, mesh)
+
+  def one(leaf, at):
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at)
+
+  whole = jax.tree.map(lambda leaf: one(leaf, replicated(mesh)), variables)
+  return jax.tree.map(one, params, where), whole

@@ -1,0 +1,98 @@
+"""NumPy archives, as Google's ViT releases and our own exports are."""
+
+import lzma
+import math
+import pathlib
+import zipfile
+import zlib
+
+import numpy as np
+
+from vidmodels.typing import InputError
+from vidmodels.weights.formats.tensors import BFLOAT16, Spec, Tensors
+
+BOMB = 1 << 28  # bytes of an array that may come from any few
+# What a damaged or encrypted archive makes zipfile and NumPy raise.
+UNZIP = (
+  zipfile.BadZipFile,
+  zlib.error,
+  lzma.LZMAError,
+  ValueError,
+  OverflowError,
+  RuntimeError,
+  EOFError,
+  OSError,
+)
+
+
+def read(path: pathlib.Path) -> Tensors:
+  """The arrays of an archive.
+
+  A bfloat16 array is stored as two bytes of no type; it comes back as bfloat16.
+
+  Raises:
+    InputError: for an array of objects, which only a pickle could hold, or
+      one whose size is not what the archive says.
+  """
+  with zipfile.ZipFile(path) as archive:
+    infos = {
+      info.filename.removesuffix('.npy'): info
+      for info in archive.infolist()
+      if info.filename.endswith('.npy')
+    }
+    specs = {key: _spec(path, archive, info) for key, info in infos.items()}
+
+  def load(key: str) -> np.ndarray:
+    shape, dtype = specs[key]
+    info = infos[key]
+    if info.file_size > max(BOMB, 100 * info.compress_size):
+      raise InputError(
+        f'{key} of {path} would unpack from {info.compress_size} bytes to '
+        f'{info.file_size}, as no trained weights do; use another file'
+      )
+    try:
+      with zipfile.ZipFile(path) as archive, archive.open(info) as file:
+        array = np.lib.format.read_array(file, allow_pickle=False)
+    except UNZIP as error:
+      raise InputError(
+        f'{key} of {path} cannot be read ({error}); fetch the file again'
+      ) from error
+    return array.view(dtype).reshape(shape)
+
+  return Tensors(specs, load)
+
+
+def _spec(
+  path: pathlib.Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo
+) -> Spec:
+  """Shape and dtype from an array's header; nothing of its data is read."""
+  try:
+    with archive.open(info) as file:
+      version = np.lib.format.read_magic(file)
+      if version == (1, 0):
+        header = np.lib.format.read_array_header_1_0(file)
+      else:
+        header = np.lib.format.read_array_header_2_0(file)
+      before = file.tell()
+  except UNZIP as error:
+    raise InputError(
+      f'{info.filename} of {path} is no array ({error}); fetch the file again'
+    ) from error
+  shape, _, dtype = header
+  if dtype.hasobject:
+    raise InputError(
+      f'{info.filename} of {path} holds Python objects, which could run code; '
+      'only arrays of numbers are read'
+    )
+  if dtype.kind not in 'biufc' and dtype != np.dtype('V2'):
+    raise InputError(
+      f'{info.filename} of {path} holds {dtype}; only arrays of numbers are '
+      'read: save the file without it'
+    )
+  wanted = before + math.prod(shape) * dtype.itemsize
+  if info.file_size != wanted:
+    raise InputError(
+      f'{info.filename} of {path} has {info.file_size} bytes and its header '
+      f'says {wanted}; the file is damaged: fetch it again'
+    )
+  return shape, BFLOAT16 if dtype == np.dtype('V2') else dtype

@@ -1,0 +1,1 @@
+"""From a file's keys to our parameters: rules, applying them, recognising."""
