@@ -232,6 +232,7 @@ DATASETS = (
       split: 0 for split, subset in _SUBSETS.items() if subset != 'testing'
     },
     metric='top1',
+    reported_split='val',
     flip=FlipPolicy('free'),
     read=read_trimmed,
     lists=('activitynet_200',),
@@ -242,6 +243,7 @@ DATASETS = (
     title='ActivityNet 1.3 (untrimmed)',
     splits={split: _VIDEOS[subset] for split, subset in _SUBSETS.items()},
     metric='map',
+    reported_split='val',
     flip=FlipPolicy('free'),
     read=read_untrimmed,
     task=Task('any'),

@@ -45,6 +45,8 @@ class Dataset:
     title: what people call it.
     splits: clips of each official split; 0 where nobody says.
     metric: the one its papers print: 'top1', 'map', 'action_top1', ...
+    reported_split: the split that papers report on: 'val' where the labels of
+      the test split are not published.
     flip: what a mirror does to its labels.
     mirror: pairs of labels that trade places in a mirror, as decimals: what
       `swap` without pairs means (`FlipPolicy.parse(text, mirror)`).
@@ -63,6 +65,7 @@ class Dataset:
   flip: FlipPolicy
   read: Callable[['Dataset', Request], Listing]
   task: Task = SINGLE
+  reported_split: str = 'test'
   lists: tuple[str, ...] = ()
   aliases: tuple[str, ...] = ()
   mirror: tuple[tuple[str, str], ...] = ()

@@ -272,6 +272,7 @@ DATASETS = (
     title='EPIC-KITCHENS-100',
     splits={'train': 67217, 'validation': 9668, 'val': 9668, 'test': 13092},
     metric='action_top1',
+    reported_split='val',
     flip=FlipPolicy('free'),
     read=read,
     task=Task(heads=(('verb', _VERBS), ('noun', _NOUNS))),

@@ -171,6 +171,7 @@ def _dataset(name: str, title: str, classes: str, **splits: int) -> Dataset:
     title=title,
     splits=splits,
     metric='top1',
+    reported_split='val',
     flip=FlipPolicy('free'),
     read=read,
     lists=(classes,),

@@ -190,6 +190,7 @@ DATASETS = (
       'test': 27_157,
     },
     metric='top1',
+    reported_split='val',
     flip=FlipPolicy('forbid'),
     mirror=(('86', '87'), ('93', '94'), ('166', '167')),
     read=read,
