@@ -50,7 +50,7 @@ def made(request, tmp_path_factory):
     leaf + jax.random.normal(jax.random.key(len(str(path))), leaf.shape)
   )
   params = jax.tree_util.tree_map_with_path(noise, variables.pop('params'))
-  return folder, restore.Trained(
+  return folder, restore.TrainedModel(
     config=config,
     classes=names,
     step=3,

@@ -11,12 +11,12 @@ from vidmodels.typing import InputError
 
 def test_lines_past_the_restored_step_are_dropped(tmp_path):
   path = tmp_path / 'metrics.jsonl'
-  first = hooks.JsonLines(path, start_step=0)
+  first = hooks.JsonLinesWriter(path, start_step=0)
   for step in (2, 4, 6):
     first.write_scalars(step, {'loss': step / 2})
   with path.open('a') as file:
     file.write('{"step": 8, "lo')  # cut short by a kill
-  again = hooks.JsonLines(path, start_step=4)
+  again = hooks.JsonLinesWriter(path, start_step=4)
   again.write_scalars(6, {'loss': 0.5})
   lines = [json.loads(line) for line in path.read_text().splitlines()]
   assert [(v['step'], v['loss']) for v in lines] == [(2, 1), (4, 2), (6, 0.5)]
@@ -34,11 +34,11 @@ def test_metrics_of_a_step_are_read_one_step_late_and_averaged(tmp_path):
     saved=lambda: [],
     report=lambda done, total, line: seen.append((done, line)),
   )
-  log.after(1, {'loss': (8.0, 8.0), 'top1': (4.0, 8.0)})
+  log.add_step(1, {'loss': (8.0, 8.0), 'top1': (4.0, 8.0)})
   assert seen == []
-  log.after(2, {'loss': (24.0, 8.0), 'top1': (8.0, 8.0)})
+  log.add_step(2, {'loss': (24.0, 8.0), 'top1': (8.0, 8.0)})
   assert seen == [(1, '')]
-  log.after(3, {'loss': (8.0, 8.0), 'top1': (0.0, 8.0)})
+  log.add_step(3, {'loss': (8.0, 8.0), 'top1': (0.0, 8.0)})
   assert seen[1][0] == 2
   assert 'loss 2.0000  clip top-1 75.0%' in seen[1][1]
   log.finish(3)
@@ -50,7 +50,7 @@ def test_tensorboard_gets_the_scalars_when_tensorflow_is_there(tmp_path):
   accumulator = pytest.importorskip(
     'tensorboard.backend.event_processing.event_accumulator'
   )
-  _, board = hooks.writers(tmp_path, tensorboard=True, start_step=0)
+  _, board = hooks.make_writers(tmp_path, tensorboard=True, start_step=0)
   board.write_scalars(3, {'train_clip/loss': 1.5})
   board.flush()
   events = accumulator.EventAccumulator(
@@ -68,7 +68,7 @@ def test_tensorboard_without_tensorflow_says_what_to_install(
   monkeypatch.setitem(sys.modules, 'clu.metric_writers', None)
   monkeypatch.delattr('clu.metric_writers', raising=False)
   with pytest.raises(InputError, match=r"pip install 'vidmodels\[tf\]'"):
-    hooks.writers(tmp_path, tensorboard=True, start_step=0)
+    hooks.make_writers(tmp_path, tensorboard=True, start_step=0)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,6 @@ def test_a_line_shows_the_accuracy_that_the_labels_have(metrics, said):
     saved=lambda: [],
     report=lambda done, total, line: seen.append(line),
   )
-  log.after(1, {k: (v, 1.0) for k, v in {'loss': 1.0, **metrics}.items()})
+  log.add_step(1, {k: (v, 1.0) for k, v in {'loss': 1.0, **metrics}.items()})
   log.flush()
   assert seen == [f'step 1/1  {said}']

@@ -23,7 +23,7 @@ def test_step_schedule_drops_by_its_factors_of_the_peak():
     milestones=(11.0, 14.0),
     factors=(0.1, 0.01),
   )
-  rate = optim.schedule(recipe, **SIZES)
+  rate = optim.make_schedule(recipe, **SIZES)
   found = [float(rate(s)) for s in (0, 109, 110, 139, 140, 149)]
   assert found == pytest.approx([0.5, 0.5, 0.05, 0.05, 0.005, 0.005])
   assert optim.total_steps(recipe, **SIZES) == 150
@@ -31,7 +31,7 @@ def test_step_schedule_drops_by_its_factors_of_the_peak():
 
 def test_cosine_does_not_restart_after_the_warm_up():
   recipe = cfg.Optim(lr=1.0, steps=100, warmup=20.0, warmup_lr=0.1)
-  rate = optim.schedule(recipe, **SIZES)
+  rate = optim.make_schedule(recipe, **SIZES)
   joint = 0.5 * (1 + np.cos(np.pi * 0.2))
   assert float(rate(0)) == pytest.approx(0.1)
   assert float(rate(10)) == pytest.approx((0.1 + joint) / 2)
@@ -44,7 +44,7 @@ def test_a_factor_of_zero_freezes_and_does_not_end_the_run():
   recipe = cfg.Optim(
     lr=0.5, steps=9, schedule='step', milestones=(3.0, 6.0), factors=(0.0, 0.5)
   )
-  rate = optim.schedule(recipe, **SIZES)
+  rate = optim.make_schedule(recipe, **SIZES)
   found = [float(rate(s)) for s in (2, 3, 5, 6)]
   assert found == pytest.approx([0.5, 0, 0, 0.25])
 
@@ -53,7 +53,7 @@ def test_every_rate_scales_with_the_batch():
   recipe = cfg.Optim(
     lr=0.4, lr_batch=256, steps=10, warmup=2.0, warmup_lr=0.04, final_lr=0.08
   )
-  rate = optim.schedule(recipe, **SIZES)  # a quarter of the batch
+  rate = optim.make_schedule(recipe, **SIZES)  # a quarter of the batch
   assert float(rate(0)) == pytest.approx(0.01)
   assert float(rate(10)) == pytest.approx(0.02)
 
@@ -76,13 +76,13 @@ def test_the_peak_scales_with_the_batch_only_when_asked():
 )
 def test_a_schedule_that_does_not_fit_the_run_is_refused(wrong):
   with pytest.raises(InputError, match='run of'):
-    optim.schedule(cfg.Optim(**wrong), **SIZES)
+    optim.make_schedule(cfg.Optim(**wrong), **SIZES)
 
 
 def test_sgd_couples_decay_to_the_gradient_before_nesterov_momentum():
   recipe = cfg.Optim(name='sgd', steps=9, weight_decay=0.1, momentum=0.9)
   params = {'kernel': jnp.array([2.0])}
-  tx = optim.optimizer(recipe, lambda step: 0.5, params)
+  tx = optim.make_optimizer(recipe, lambda step: 0.5, params)
   state, p, m = tx.init(params), 2.0, 0.0
   for gradient in (1.0, -3.0, 0.5):
     updates, state = tx.update({'kernel': jnp.array([gradient])}, state, params)
@@ -105,7 +105,7 @@ def test_gradients_are_clipped_by_their_global_norm():
   recipe = cfg.Optim(name='sgd', steps=9, momentum=0.0, nesterov=False)
   recipe = dataclasses.replace(recipe, clip_norm=1.0)
   params = {'a': jnp.zeros(1), 'b': jnp.zeros(1)}
-  tx = optim.optimizer(recipe, lambda step: 1.0, params)
+  tx = optim.make_optimizer(recipe, lambda step: 1.0, params)
   grads = {'a': jnp.array([3.0]), 'b': jnp.array([4.0])}
   updates, _ = tx.update(grads, tx.init(params), params)
   np.testing.assert_allclose([updates['a'][0], updates['b'][0]], [-0.6, -0.8])

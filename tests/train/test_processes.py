@@ -13,7 +13,7 @@ import pytest
 import tiny
 
 from vidmodels.cli import main
-from vidmodels.train import launch, loop
+from vidmodels.train import distributed, loop
 from vidmodels.typing import InputError
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -95,6 +95,6 @@ def test_two_processes_train_as_one_and_go_on_as_one(tmp_path):
 
 def test_half_of_an_address_is_refused():
   with pytest.raises(InputError, match='number from 0 to count - 1'):
-    launch.start(coordinator='localhost:1', count=2, number=2)
+    distributed.connect(coordinator='localhost:1', count=2, number=2)
   with pytest.raises(InputError, match='2 processes and number -1'):
-    launch.start(count=2)
+    distributed.connect(count=2)

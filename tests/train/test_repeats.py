@@ -24,5 +24,5 @@ def test_an_epoch_has_as_many_times_the_steps(tmp_path, repeats, total):
   recipe = tiny.config(tmp_path, **changes)
   run = build(recipe, classes=3, examples=len(Records()))  # in batches of 8
   assert run.total == total
-  said = workdirs.summary(run, Records())
+  said = workdirs.run_summary(run, Records())
   assert f'{total} steps = 2.00 epochs' in said

@@ -124,7 +124,7 @@ def test_other_errors_are_neither_renamed_nor_held_back(
   fails(monkeypatch, broken, 2)
   with (
     pytest.raises(ValueError, match='a bug') as error,
-    save_errors.one_voice(),
+    save_errors.hold_back_tracebacks(),
   ):
     loop.train(tiny.config(records, model__layers=1), tmp_path)
   assert error.value is broken
@@ -153,7 +153,7 @@ def test_what_was_held_back_is_shown_unless_a_save_error_tells_of_it(
     caplog.clear()
     seen.clear()
     try:
-      with save_errors.one_voice():
+      with save_errors.hold_back_tracebacks():
         speak()
         assert caplog.messages == ['another']
         assert seen == ['of another kind']
@@ -166,7 +166,7 @@ def test_what_was_held_back_is_shown_unless_a_save_error_tells_of_it(
     assert sys.unraisablehook is mine
   caplog.clear()
 
-  @save_errors.one_voice()
+  @save_errors.hold_back_tracebacks()
   def told():
     speak()
     raise save_errors.SaveError('told')
@@ -184,7 +184,7 @@ def test_metrics_that_cannot_be_written_are_told_too(tmp_path):
 
   log = hooks.StepLog(
     writers=[Full()], every=1, total=4, batch=1, learning_rate=float,
-    waited=float, saved=lambda: [2], report=loop.silent,
+    waited=float, saved=lambda: [2], report=loop.no_progress,
   )  # fmt: skip
   says = 'the metrics of step 3 could not be saved: the disk is full .*; '
   with pytest.raises(

@@ -20,7 +20,7 @@ def mesh():
 
 
 def test_the_first_rule_that_matches_places_a_parameter(mesh):
-  placed, report = sharding.place(RULES, PARAMS, mesh)
+  placed, report = sharding.place_parameters(RULES, PARAMS, mesh)
   assert placed['up']['kernel'].spec == P('fsdp', 'tensor')
   assert placed['up']['bias'].spec == P()
   assert report.unused == ('never',)
@@ -29,19 +29,19 @@ def test_the_first_rule_that_matches_places_a_parameter(mesh):
 
 def test_a_dimension_that_does_not_divide_is_whole_everywhere(mesh):
   odd = {'up': {'kernel': jnp.ones((6, 7)), 'bias': jnp.ones(7)}}
-  placed, report = sharding.place(RULES, odd, mesh)
+  placed, report = sharding.place_parameters(RULES, odd, mesh)
   assert placed['up']['kernel'].spec == P('fsdp', None)
   assert report.dropped == ('up/kernel dim 1 of 7 over tensor',)
 
 
 def test_a_parameter_without_a_rule_stops_the_run(mesh):
   with pytest.raises(InputError, match=r'up/scale of shape \(3,\)'):
-    sharding.place(RULES, {'up': {'scale': jnp.ones(3)}}, mesh)
+    sharding.place_parameters(RULES, {'up': {'scale': jnp.ones(3)}}, mesh)
 
 
 def test_a_rule_with_more_axes_than_the_parameter_is_refused(mesh):
   with pytest.raises(InputError, match='names 2 axes'):
-    sharding.place(RULES, {'kernel': jnp.ones(4)}, mesh)
+    sharding.place_parameters(RULES, {'kernel': jnp.ones(4)}, mesh)
 
 
 @pytest.mark.parametrize(

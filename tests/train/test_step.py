@@ -36,7 +36,7 @@ def run(config: cfg.Config, records, *, devices=None, steps: int = 3):
     steps=steps,
   )
   fed = feed.Feed(batches, rows=config.batch, mesh=made.mesh)
-  now = state.create(made.init, made.shardings)
+  now = state.create_state(made.init, made.shardings)
   update = made.train_step()
   losses = []
   with jax.set_mesh(made.mesh):

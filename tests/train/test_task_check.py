@@ -7,7 +7,7 @@ import tiny
 from vidmodels import config as cfg
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.models import i3d, xvit
-from vidmodels.train import build, task_check
+from vidmodels.train import build
 from vidmodels.typing import InputError
 
 HEADS = Task(heads=(('verb', 2), ('noun', 3)))
@@ -17,7 +17,7 @@ GROUPS = {**xvit.TINY, 'groups': (2, 3)}
 def check(family: str, fields: dict, task: Task, *, classes=5, **loss) -> None:
   config = cfg.Config(family=family, model=fields, loss=cfg.Loss(**loss))
   model = build.make_model(config, classes=classes)
-  task_check.check(config, model, task, classes=classes)
+  build.check_task(config, model, task, classes=classes)
 
 
 def test_what_suits_is_let_through():
@@ -51,17 +51,15 @@ def test_a_head_has_not_the_name_of_all_together():
 
 def test_questions_of_their_own_are_not_smoothed_and_no_shares_of_one():
   multi = Task('multi')
-  with pytest.raises(
-    InputError, match=r'label_smoothing is 0.1 .* set it to 0'
-  ):
+  with pytest.raises(InputError, match=r'label_smoothing=0.1 .* set it to 0'):
     check('xvit', xvit.TINY, multi, label_smoothing=0.1)
   shares = {**xvit.TINY, 'ta_layers': 0, 'average': 'probs'}
   for task in (multi, HEADS):
-    with pytest.raises(InputError, match=r"model\.average is 'probs'"):
+    with pytest.raises(InputError, match=r"model\.average='probs'"):
       check('xvit', shares, task)
-    with pytest.raises(InputError, match=r'model\.head_window is 2'):
+    with pytest.raises(InputError, match=r'model\.head_window=2'):
       check('i3d', {**i3d.TINY, 'head_window': 2}, task)
-  with pytest.raises(InputError, match=r'model\.head_window is 7'):
+  with pytest.raises(InputError, match=r'model\.head_window=7'):
     check('i3d', {**i3d.TINY, 'head_window': 7}, multi)
 
 

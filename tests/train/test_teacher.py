@@ -22,7 +22,7 @@ from vidmodels.train import (
   token_label,
 )
 from vidmodels.train.checkpoint import Checkpoints
-from vidmodels.train.state import create
+from vidmodels.train.state import create_state
 from vidmodels.typing import InputError
 
 SIZE = dualformer.TINY_CLIP[2]
@@ -89,14 +89,14 @@ def batch():
 def first(made, taught, batch):
   """Metrics and the state after one step from the first state."""
   (fed,) = feed.Feed(iter([batch]), rows=4, mesh=made.mesh)
-  now = create(made.init, made.shardings)
+  now = create_state(made.init, made.shardings)
   with jax.set_mesh(made.mesh):
     return made.train_step(taught)(now, fed)
 
 
 def test_the_loss_is_of_the_clip_and_of_the_teacher_s_tokens(run, batch):
   made, known = run
-  state = create(made.init, made.shardings)
+  state = create_state(made.init, made.shardings)
   still = made.model.clone(dropout=0.0, drop_path=0.0)
   data = made.config.data
   (logits_BK, tokens_BTHWK), _ = still.apply(
@@ -126,7 +126,7 @@ def test_the_teacher_is_in_evaluation_mode_and_never_learns(run, batch):
   jax.tree.map(np.testing.assert_array_equal, before, dict(known.variables))
   assert 'teacher' not in str(jax.tree.structure(state.params))
   # The token head is trained by it.
-  head = create(made.init, made.shardings).params['token_head']
+  head = create_state(made.init, made.shardings).params['token_head']
   for name in head:
     moved = head[name]['kernel'] - state.params['token_head'][name]['kernel']
     assert abs(moved).max() > 0, name
@@ -135,7 +135,7 @@ def test_the_teacher_is_in_evaluation_mode_and_never_learns(run, batch):
 def test_its_weights_are_no_part_of_the_program(run, batch):
   made, known = run
   update = step.make_train_step(made.model, made.tx, made.config, known)
-  state = create(made.init, made.shardings)
+  state = create_state(made.init, made.shardings)
   frozen = dict(known.variables)
   program = jax.make_jaxpr(update)(state, batch, frozen)
   largest = max(leaf.size for leaf in jax.tree.leaves(frozen))

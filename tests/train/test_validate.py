@@ -75,7 +75,7 @@ RIGHT = np.array([[0, 1, 0], [0, 1, 0], [1, 0, 0]], np.float32)
 
 
 def test_questions_of_their_own_are_validated_by_their_ranking():
-  found = validate.clip_scores(views(LOGITS, RIGHT), Task('multi'))
+  found = validate.validation_metrics(views(LOGITS, RIGHT), Task('multi'))
   assert set(found) == {'val_clip/loss', 'val_clip/map'}
   # Class 0: the right one is the second; class 1: the first two of three.
   assert found['val_clip/map'] == pytest.approx((1 / 2 + 1) / 2)
@@ -85,18 +85,20 @@ def test_questions_of_their_own_are_validated_by_their_ranking():
 
 
 def test_several_right_classes_are_validated_by_hits_and_ranking():
-  found = validate.clip_scores(views(LOGITS, RIGHT), Task('any'))
+  found = validate.validation_metrics(views(LOGITS, RIGHT), Task('any'))
   assert found['val_clip/hit1'] == pytest.approx(1 / 3)
   assert found['val_clip/hit5'] == 1
   # A constant on all logits of a clip changes no probability, and no rank.
   moved = np.array(LOGITS) + np.array([[40.0], [0.0], [-40.0]])
-  again = validate.clip_scores(views(moved, RIGHT), Task('any'))
+  again = validate.validation_metrics(views(moved, RIGHT), Task('any'))
   assert again['val_clip/map'] == pytest.approx(found['val_clip/map'])
 
 
 def test_heads_are_validated_apart_and_together():
   task = Task(heads=(('verb', 2), ('noun', 1)))
-  found = validate.clip_scores(views(LOGITS, [[0, 2], [0, 2], [1, 2]]), task)
+  found = validate.validation_metrics(
+    views(LOGITS, [[0, 2], [0, 2], [1, 2]]), task
+  )
   assert found['val_clip/verb_top1'] == pytest.approx(1 / 3)
   assert found['val_clip/noun_top1'] == 1
   assert found['val_clip/action_top1'] == pytest.approx(1 / 3)
@@ -120,4 +122,4 @@ def test_a_split_of_other_labels_or_none_is_no_test(tmp_path, change, message):
   opened = record_set.RecordSet.open(records, 'train')
   made = build.build(config, classes=3, examples=len(opened))
   with pytest.raises(InputError, match=message):
-    validate.make(made, opened)
+    validate.make_validation(made, opened)

@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
   """Trains; 0 when the last step is saved, 42 when preempted."""
   from vidmodels.cli import DONE, FAILED, PREEMPTED, recipe, terminal
-  from vidmodels.train import hooks, launch, loop, save_errors
+  from vidmodels.train import distributed, hooks, loop, save_errors
 
-  launch.start(
+  distributed.connect(
     auto=args.distributed,
     coordinator=args.coordinator,
     count=args.processes,
@@ -47,7 +47,10 @@ def run(args: argparse.Namespace) -> int:
   )
   config = recipe.load(args.config, args.overrides)
   try:
-    with terminal.Reporter('train') as report, save_errors.one_voice():
+    with (
+      terminal.Reporter('train') as report,
+      save_errors.hold_back_tracebacks(),
+    ):
       outcome = loop.train(config, args.workdir, progress=report)
   except hooks.NonFiniteLossError as error:
     report(0, 0, str(error))

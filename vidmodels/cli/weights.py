@@ -120,7 +120,7 @@ def _import(args: argparse.Namespace) -> int:
 
   out = files.unused_path(args.out)
   config = recipe.load(args.config, args.overrides)
-  made = init_from.write(
+  made = init_from.write_checkpoint(
     args.file,
     config,
     out,
@@ -211,7 +211,7 @@ def _two(a: str, b: str):
 
   is_dir = [files.existing_path(each, WANTED).is_dir() for each in (a, b)]
   if is_dir[0] == is_dir[1]:
-    return init_from.tensors_of(a), init_from.tensors_of(b), {}
+    return init_from.read_tensors(a), init_from.read_tensors(b), {}
   folder, path = (a, b) if is_dir[0] else (b, a)
   file, made = open_file(path), restore.load(folder)
   both = same_names.by_names_of(

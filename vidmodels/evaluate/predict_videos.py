@@ -24,8 +24,8 @@ from vidmodels.data.video import decode
 from vidmodels.evaluate import averaging
 from vidmodels.evaluate.top_classes import best
 from vidmodels.train.feed import to_device
-from vidmodels.train.mesh import whole_batch
-from vidmodels.train.restore import Trained
+from vidmodels.train.mesh import round_up_batch
+from vidmodels.train.restore import TrainedModel
 from vidmodels.typing import InputError
 
 
@@ -81,7 +81,9 @@ class Answer:
 class Predictor:
   """A trained model that answers for files; compiled once."""
 
-  def __init__(self, trained: Trained, *, views: cfg.Views, top: int) -> None:
+  def __init__(
+    self, trained: TrainedModel, *, views: cfg.Views, top: int
+  ) -> None:
     """Prepares the model.
 
     Args:
@@ -190,7 +192,7 @@ class Predictor:
   def _scores(self, video_VTHWC: np.ndarray) -> np.ndarray:
     """Logits of each view, in batches of one shape, padding cut off."""
     batch = min(self.views.batch, len(video_VTHWC))
-    rows = whole_batch(batch, self.trained.mesh)
+    rows = round_up_batch(batch, self.trained.mesh)
     found = []
     for first in range(0, len(video_VTHWC), rows):
       part = video_VTHWC[first : first + rows]

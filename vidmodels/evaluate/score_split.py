@@ -16,8 +16,8 @@ from vidmodels.evaluate import averaging, results
 from vidmodels.evaluate.accuracy_report import AccuracyReport
 from vidmodels.evaluate.score_file import About, Scored
 from vidmodels.train import view_scores
-from vidmodels.train.mesh import local_rows, whole_batch
-from vidmodels.train.restore import Trained
+from vidmodels.train.mesh import local_rows, round_up_batch
+from vidmodels.train.restore import TrainedModel
 from vidmodels.typing import InputError
 
 
@@ -32,7 +32,7 @@ class ScoringPlan:
     about: what its scores will be of.
   """
 
-  trained: Trained
+  trained: TrainedModel
   records: RecordSet
   views: cfg.Views
   about: About
@@ -101,7 +101,7 @@ class ScoringPlan:
 
 
 def plan(
-  trained: Trained,
+  trained: TrainedModel,
   *,
   dir: str | pathlib.Path,
   split: str,
@@ -126,7 +126,7 @@ def plan(
 
 
 def evaluate(
-  trained: Trained,
+  trained: TrainedModel,
   *,
   dir: str | pathlib.Path,
   split: str,
@@ -188,7 +188,7 @@ def by_video(
 
 
 def score(
-  trained: Trained,
+  trained: TrainedModel,
   records: RecordSet,
   *,
   views: cfg.Views,
@@ -196,7 +196,7 @@ def score(
 ) -> view_scores.ViewScores:
   """Scores of all views, padded rows left out."""
   config = trained.config
-  batch = whole_batch(views.batch, trained.mesh)
+  batch = round_up_batch(views.batch, trained.mesh)
   views = dataclasses.replace(views, batch=batch)
   batches = batch_stream.eval_batches(
     records,
@@ -217,7 +217,7 @@ def score(
   )
 
 
-def _same_labels(trained: Trained, records: RecordSet) -> None:
+def _same_labels(trained: TrainedModel, records: RecordSet) -> None:
   """Refuses records whose classes, or kind of labels, are other ones."""
   different = trained.classes.first_difference(records.classes)
   if different:
@@ -234,7 +234,7 @@ def _same_labels(trained: Trained, records: RecordSet) -> None:
     )
 
 
-def _same_rate(trained: Trained, records: RecordSet) -> None:
+def _same_rate(trained: TrainedModel, records: RecordSet) -> None:
   """Refuses records of another rate where frames are what is counted."""
   fps = records.manifest.options.get('fps', 0.0)
   if fps != trained.fps and not rules.by_time(trained.config.clip):

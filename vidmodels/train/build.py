@@ -1,12 +1,16 @@
-"""From a checked recipe and a record set to everything a run is made of.
+"""Puts a training run together from a checked recipe and a record set.
 
-Nothing is allocated here: parameters exist as shapes until `state.create` or a
+  run = build(config, classes=400, examples=240_000)
+  train_step = run.train_step()
+  state = create_state(run.init, run.shardings)
+
+Building allocates nothing: parameters exist as shapes until `create_state` or a
 checkpoint fills them.
 """
 
 import dataclasses
 import functools
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import optax
@@ -16,13 +20,18 @@ from jax.sharding import Mesh
 from vidmodels import config as cfg
 from vidmodels import models
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.train import optim, sharding, state, step, task_check
+from vidmodels.train import optim, sharding, state, step
 from vidmodels.train.mesh import (
   batch_sharding,
   check_batch,
   make_mesh,
   replicated,
 )
+from vidmodels.typing import InputError
+
+# Model fields with which a model answers in log probabilities: the field's
+# name, and the value that switches it on (None: any value but 0).
+LOG_PROBABILITY_FIELDS = (('average', 'probs'), ('head_window', None))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,13 +42,13 @@ class TrainingRun:
     config: the recipe.
     mesh: the device mesh.
     model: the family's module.
-    tx: optimiser.
-    learning_rate: of a step.
+    tx: the optimiser.
+    learning_rate: the learning rate of a step.
     total: steps of the whole run.
-    init: makes the first TrainState, no arguments.
+    init: makes the first TrainState; takes no arguments.
     abstract: that state as shapes with shardings.
     report: what the sharding rules did.
-    task: what the labels are.
+    task: the kind of labels.
   """
 
   config: cfg.Config
@@ -48,24 +57,25 @@ class TrainingRun:
   tx: optax.GradientTransformation
   learning_rate: optax.Schedule
   total: int
-  init: Any
+  init: Callable[[], state.TrainState]
   abstract: state.TrainState
   report: sharding.ShardingReport
   task: Task = SINGLE
 
   @property
   def shardings(self) -> state.TrainState:
-    """Where each array of the state lives."""
+    """The sharding of each array of the state."""
     return jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
 
   def train_step(self, teacher: step.Teacher | None = None):
-    """(state, batch) -> (state, metrics), jitted; the old state is given up.
+    """Returns the jitted (state, batch) -> (state, metrics).
 
-    Placed on both sides: left to the compiler, a state may come back laid out
-    otherwise, which costs a second compilation and the donation.
+    The step donates its old state. Shardings are given for inputs and outputs:
+    if the compiler chose them, a state could come back in another layout, which
+    costs a second compilation and the donation.
 
     Args:
-      teacher: that scores the tokens, where the recipe names one.
+      teacher: scores the tokens, if the recipe names a teacher.
     """
     frozen = dict(teacher.variables) if teacher else {}
     update = jax.jit(
@@ -84,7 +94,7 @@ class TrainingRun:
 
 
 def make_model(config: cfg.Config, *, classes: int) -> nn.Module:
-  """The family's module with the recipe's fields and compute dtype."""
+  """Builds the family's module with the recipe's fields and compute dtype."""
   return models.build(
     config.family, classes=classes, dtype=config.dtype, **config.model
   )
@@ -102,10 +112,10 @@ def build(
 
   Args:
     config: a checked recipe.
-    classes: K of the data set.
+    classes: classes K of the data set.
     examples: clips of its training split.
-    task: what its labels are.
-    devices: default all.
+    task: the kind of its labels.
+    devices: the devices to use; default all.
 
   Raises:
     InputError: if batch, mesh, schedule, model, task or sharding rules do not
@@ -114,24 +124,24 @@ def build(
   mesh = make_mesh(config.mesh, devices=devices)
   check_batch(config.batch, accumulate=config.accumulate, mesh=mesh)
   model = make_model(config, classes=classes)
-  task_check.check(config, model, task, classes=classes)
+  check_task(config, model, task, classes=classes)
   # An epoch shows every example as often as it is repeated.
   clips = examples * config.augment.repeats
   sizes = dict(examples=clips, batch=config.batch)
-  learning_rate = optim.schedule(config.optim, **sizes)
-  tx_of = functools.partial(optim.optimizer, config.optim, learning_rate)
+  learning_rate = optim.make_schedule(config.optim, **sizes)
+  make_tx = functools.partial(optim.make_optimizer, config.optim, learning_rate)
   clip = config.clip
   init = state.make_init(
     model,
-    tx_of,
+    make_tx,
     clip_shape=(clip.frames, clip.size, clip.size, 3),
     seed=config.seed,
     ema=bool(config.optim.ema),
   )
   shapes = jax.eval_shape(init)
-  tx = tx_of(shapes.params)
+  tx = make_tx(shapes.params)
   rules = models.find(config.family).SHARDING
-  shardings, report = state.place(shapes, tx, rules=rules, mesh=mesh)
+  shardings, report = state.place_state(shapes, tx, rules=rules, mesh=mesh)
   return TrainingRun(
     config=config,
     mesh=mesh,
@@ -140,12 +150,73 @@ def build(
     learning_rate=learning_rate,
     total=optim.total_steps(config.optim, **sizes),
     init=init,
-    abstract=jax.tree.map(_with_sharding, shapes, shardings),
+    abstract=jax.tree.map(sharding.shape_on_devices, shapes, shardings),
     report=report,
     task=task,
   )
 
 
-def _with_sharding(leaf, where) -> jax.ShapeDtypeStruct:
-  """A shape that knows where it lives."""
-  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
+def check_task(
+  config: cfg.Config, model: nn.Module, task: Task, *, classes: int
+) -> None:
+  """Refuses a loss or a model that does not suit the labels of the data set.
+
+  This runs when a run is built: a recipe is checked before its data is known.
+
+  Raises:
+    InputError: for heads that do not add up to the classes or differ from the
+      model's groups; for label smoothing, or a model that answers in
+      probabilities, if each class is a question of its own; for a teacher if
+      the labels are more than one question.
+  """
+  task.parts(classes)  # raises if the heads do not add up to the classes
+  _check_heads(model, task)
+  smoothing, teacher = config.loss.label_smoothing, config.loss.teacher
+  if task.kind == 'multi' and smoothing:
+    raise InputError(
+      f'got loss.label_smoothing={smoothing} and a data set with any number of '
+      'classes per video, each a yes or no of its own; expected no smoothing; '
+      'set it to 0'
+    )
+  if teacher and (task.kind == 'multi' or task.heads):
+    raise InputError(
+      f'got loss.teacher={teacher} and a data set with more than one question '
+      f'per video ({task.kind}, heads {list(dict(task.heads))}); a teacher '
+      'answers only one; leave loss.teacher out'
+    )
+  if task.kind == 'multi' or (task.heads and not getattr(model, 'groups', ())):
+    _check_answers(model, task)
+
+
+def _check_answers(model: nn.Module, task: Task) -> None:
+  """Refuses one softmax over all classes if the labels are several questions.
+
+  If probabilities were averaged over windows or frames, the weight of a head
+  would depend on its share of the sum: a window that is sure of its noun would
+  count more for the verbs .9 and .1.
+  """
+  questions = ', '.join(dict(task.heads)) or 'any number of classes per video'
+  for name, value in LOG_PROBABILITY_FIELDS:
+    ours = getattr(model, name, 0)
+    if ours and value in (ours, None):
+      raise InputError(
+        f'got model.{name}={ours!r}, which makes the answers probabilities '
+        f'that add up to 1, and a data set with {questions}; leave '
+        f'model.{name} at its default'
+      )
+
+
+def _check_heads(model: nn.Module, task: Task) -> None:
+  """Refuses a model whose heads are not the data set's, in the same order."""
+  groups = tuple(getattr(model, 'groups', ()))
+  if groups and groups != task.sizes:
+    heads = dict(task.heads) or 'none'
+    raise InputError(
+      f'model.groups is {groups} and the heads of the data set are {heads}; '
+      f'set model.groups to {task.sizes}'
+    )
+  if 'action' in dict(task.heads):
+    raise InputError(
+      "got a head called 'action', the name for all heads together; give the "
+      'head another name'
+    )

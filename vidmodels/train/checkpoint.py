@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 
 from vidmodels import config as cfg
 from vidmodels.train import save_errors
-from vidmodels.train.sharding import path_of
+from vidmodels.train.sharding import parameter_path
 from vidmodels.train.state import TrainState
 from vidmodels.typing import InputError
 
@@ -194,7 +194,7 @@ class Checkpoints:
   def _told(self) -> contextlib.AbstractContextManager[None]:
     """Makes one SaveError of what a full disk raises in orbax."""
     what = f'checkpoint {self._saving} of {self.folder}'
-    return save_errors.told(what, self._whole)
+    return save_errors.explain_save_errors(what, self._whole)
 
   def _whole(self) -> list[int]:
     """The steps that are complete, by their folders' names.
@@ -249,7 +249,7 @@ def _leaves(tree) -> dict[str, tuple]:
   """Path -> (shape, dtype name); optax's tuples and orbax's lists alike."""
   flat = jax.tree_util.tree_leaves_with_path(tree)
   return {
-    path_of(path): (tuple(leaf.shape), str(leaf.dtype))
+    parameter_path(path): (tuple(leaf.shape), str(leaf.dtype))
     for path, leaf in flat
     if hasattr(leaf, 'shape')
   }

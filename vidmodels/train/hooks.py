@@ -31,7 +31,7 @@ class Writer(Protocol):
     """Puts everything on disk."""
 
 
-class JsonLines:
+class JsonLinesWriter:
   """`metrics.jsonl`: one object per line, {"step": ..., name: value, ...}.
 
   On resume the lines past the restored step are dropped, so no step is there
@@ -62,7 +62,7 @@ def _step_of(line: str) -> float:
     return math.inf
 
 
-def writers(
+def make_writers(
   workdir: pathlib.Path, *, tensorboard: bool, start_step: int
 ) -> list[Writer]:
   """JSON lines always; TensorBoard through clu when the recipe asks for it.
@@ -71,7 +71,7 @@ def writers(
     InputError: if TensorBoard is asked for and TensorFlow is not installed.
   """
   found: list[Writer] = [
-    JsonLines(workdir / 'metrics.jsonl', start_step=start_step)
+    JsonLinesWriter(workdir / 'metrics.jsonl', start_step=start_step)
   ]
   if tensorboard:
     try:
@@ -119,7 +119,7 @@ class StepLog:
     self._timed = 0  # steps of the window whose time is known
     self._since: float | None = None
 
-  def after(self, step: int, pairs: metrics.Pairs) -> None:
+  def add_step(self, step: int, pairs: metrics.Pairs) -> None:
     """Takes the metrics of the `step`-th update; reads those of the last."""
     now = time.perf_counter()
     before, self._pending = self._pending, (step, pairs, now)
@@ -150,7 +150,9 @@ class StepLog:
     Raises:
       SaveError: if the disk does not take them.
     """
-    with save_errors.told(f'the metrics of step {step}', self.saved):
+    with save_errors.explain_save_errors(
+      f'the metrics of step {step}', self.saved
+    ):
       for writer in self.writers:
         writer.write_scalars(step, scalars)
 

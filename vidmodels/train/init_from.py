@@ -23,7 +23,7 @@ from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.train import restore
 from vidmodels.train.build import TrainingRun
 from vidmodels.train.checkpoint import Checkpoints
-from vidmodels.train.state import TrainState, create
+from vidmodels.train.state import TrainState, create_state
 from vidmodels.typing import InputError
 from vidmodels.weights import import_report, load_weights
 from vidmodels.weights.formats.open_file import open_file
@@ -41,7 +41,7 @@ def read(
   return load_weights.for_recipe(config, path, **options)
 
 
-def write(
+def write_checkpoint(
   path: str | pathlib.Path,
   config: cfg.Config,
   out: pathlib.Path,
@@ -102,7 +102,7 @@ def write(
     'clips': 0,
     'fps': 0.0,
     'versions': {'vidmodels': vidmodels.__version__, 'jax': jax.__version__},
-    'source': source(made),
+    'source': source_metadata(made),
   }
   _save(variables, meta, config, out)
   return made
@@ -143,7 +143,9 @@ def _on_device(arrays: dict[str, np.ndarray]) -> dict[str, jax.Array]:
   }
 
 
-def given(run: TrainingRun, workdir: pathlib.Path) -> Imported | None:
+def read_init_weights(
+  run: TrainingRun, workdir: pathlib.Path
+) -> Imported | None:
   """What the recipe's file gives a run that has no checkpoint yet.
 
   Before anything is written to the workdir, so that a wrong file leaves none.
@@ -165,7 +167,7 @@ def given(run: TrainingRun, workdir: pathlib.Path) -> Imported | None:
   return made
 
 
-def first_state(
+def initial_state(
   run: TrainingRun,
   made: Imported | None,
   progress: Callable[[int, int, str], None],
@@ -175,7 +177,7 @@ def first_state(
   Returns:
     The state, and what is to be known of the file; None without one.
   """
-  state, config = create(run.init, run.shardings), run.config
+  state, config = create_state(run.init, run.shardings), run.config
   if made is None:
     return state, None
   said = import_report.lines(import_report.summary(made)).splitlines()
@@ -190,7 +192,7 @@ def first_state(
     ema=jax.tree.map(jnp.copy, params) if config.optim.ema else None,
     model_state=variables,
   )
-  return state, source(made)
+  return state, source_metadata(made)
 
 
 def _same_model(config: cfg.Config, made: Imported) -> None:
@@ -236,7 +238,7 @@ def _otherwise(config: cfg.Config, made: Imported) -> list[str]:
   return found
 
 
-def source(made: Imported) -> dict[str, Any]:
+def source_metadata(made: Imported) -> dict[str, Any]:
   """Where weights are from, for the checkpoint that begins with them."""
   pixels = made.pixels
   return {
@@ -254,7 +256,7 @@ def source(made: Imported) -> dict[str, Any]:
   }
 
 
-def tensors_of(path: str | pathlib.Path) -> Mapping[str, np.ndarray]:
+def read_tensors(path: str | pathlib.Path) -> Mapping[str, np.ndarray]:
   """The tensors of a weight file, or of a folder's newest checkpoint.
 
   Raises:

@@ -1,16 +1,21 @@
 """The training loop: batch, step, hooks, preemption check, save.
 
+  outcome = train(config, 'runs/first')  # the same call again resumes the run
+  outcome.step, outcome.preempted
+
 `train` opens the records, restores or creates the state and runs to the last
-step. The step number is the whole position in the data: after a kill the next
-batch is the one that the unbroken run would have seen.
+step. The step number is the whole position in the data: after a kill, the next
+batch is the one that the unbroken run would have used.
 """
 
 import contextlib
 import dataclasses
 import functools
 import pathlib
+import signal
+import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import jax
 
@@ -22,14 +27,13 @@ from vidmodels.train.build import TrainingRun, build
 from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.train.feed import Feed
 from vidmodels.train.mesh import local_rows
-from vidmodels.train.preempt import Preemption
 from vidmodels.train.state import TrainState
 from vidmodels.train.step import Teacher
 
 Progress = Callable[[int, int, str], None]
 
 
-def silent(done: int, total: int, line: str) -> None:
+def no_progress(done: int, total: int, line: str) -> None:
   """Reports nothing."""
 
 
@@ -39,8 +43,8 @@ class Outcome:
 
   Attributes:
     step: updates made.
-    preempted: saved early because of SIGTERM.
-    workdir: where everything is.
+    preempted: whether it saved and stopped early because of SIGTERM.
+    workdir: folder of the run.
   """
 
   step: int
@@ -52,14 +56,14 @@ def train(
   config: cfg.Config,
   workdir: str | pathlib.Path,
   *,
-  progress: Progress = silent,
+  progress: Progress = no_progress,
   devices: list | None = None,
 ) -> Outcome:
-  """Trains to the recipe's last step, resuming from `workdir` if it can.
+  """Trains to the recipe's last step; resumes if `workdir` has a checkpoint.
 
   Args:
     config: a checked recipe.
-    workdir: holds config.json, metrics.jsonl and checkpoints/.
+    workdir: gets config.json, metrics.jsonl and checkpoints/.
     progress: called with (steps done, total, line or '').
     devices: default all.
 
@@ -68,8 +72,8 @@ def train(
     hooks.NonFiniteLossError: if the loss stops being a number.
   """
   workdir = pathlib.Path(workdir).absolute()
-  if jax.process_index():  # one process speaks, or every line comes twice
-    progress = silent
+  if jax.process_index():  # only one process reports, or lines would repeat
+    progress = no_progress
   records = RecordSet.open(config.data.dir, config.data.train)
   run = build(
     config,
@@ -78,76 +82,79 @@ def train(
     task=records.manifest.task,
     devices=devices,
   )
-  taught = teacher.load(config, run.model, records.classes, run.mesh)
-  weights = init_from.given(run, workdir)
-  with contextlib.closing(Checkpoints(workdir, config.checkpoint)) as saved:
-    meta, position = workdirs.describe(run, records, taught)
-    workdirs.claim(workdir, saved, meta=meta, position=position)
-    progress(0, run.total, workdirs.summary(run, records))
+  scorer = teacher.load(config, run.model, records.classes, run.mesh)
+  weights = init_from.read_init_weights(run, workdir)
+  with contextlib.closing(
+    Checkpoints(workdir, config.checkpoint)
+  ) as checkpoints:
+    meta, position = workdirs.checkpoint_metadata(run, records, scorer)
+    workdirs.claim_workdir(workdir, checkpoints, meta=meta, position=position)
+    progress(0, run.total, workdirs.run_summary(run, records))
     if jax.process_index() == 0:
-      workdirs.list_parameters(workdir, run)
-    start = saved.latest()
+      workdirs.write_parameter_table(workdir, run)
+    start = checkpoints.latest()
     if start is None:
       start = 0
-      state, source = init_from.first_state(run, weights, progress)
+      state, source = init_from.initial_state(run, weights, progress)
     else:
-      source = saved.read_json(start, 'meta').get('source')
-      state = saved.restore(start, run.abstract)
+      source = checkpoints.read_json(start, 'meta').get('source')
+      state = checkpoints.restore(start, run.abstract)
       progress(start, run.total, f'resumed from checkpoint {start}')
     if source:
       meta['source'] = source
-    loop = Loop(run, records, saved, workdir, meta, position, progress, taught)
-    return loop.go(state, start)
+    loop = Loop(
+      run, records, checkpoints, workdir, meta, position, progress, scorer
+    )
+    return loop.run_from(state, start)
 
 
 @dataclasses.dataclass
 class Loop:
-  """The parts that one pass over the steps needs."""
+  """The parts that one pass over the steps needs; see `train`."""
 
   run: TrainingRun
   records: RecordSet
-  saved: Checkpoints
+  checkpoints: Checkpoints
   workdir: pathlib.Path
   meta: Mapping[str, Any]
   position: Mapping[str, Any]
   progress: Progress
   teacher: Teacher | None
 
-  def go(self, state: TrainState, start: int) -> Outcome:
+  def run_from(self, state: TrainState, start: int) -> Outcome:
     """Runs from step `start` to the end, a preemption or an error."""
     run, config = self.run, self.run.config
     train_step = run.train_step(self.teacher)
-    feed = self._feed(start)
-    log = self._log(feed, start)
-    validation = validate.make(run, self.records)
+    feed = self._open_feed(start)
+    log = self._open_log(feed, start)
+    validation = validate.make_validation(run, self.records)
     with (
       contextlib.closing(feed),
       jax.set_mesh(run.mesh),
-      Preemption(self.saved) as preemption,
+      Preemption(self.checkpoints) as preemption,
     ):
       for done in range(start + 1, run.total + 1):
         state, pairs = train_step(state, next(feed))
-        log.after(done, pairs)
+        log.add_step(done, pairs)
         stop = preemption.reached(done)
-        if self._validates(done) and not stop:
+        every = config.log.validate
+        if every and done % every == 0 and not stop:
           log.validate(done, functools.partial(validation, state))
         if stop or done % config.checkpoint.every == 0 or done == run.total:
           log.flush()  # a state is only worth saving when its loss is finite
-          self._save(state, done)
+          data = {**self.position, 'next_step': done}
+          self.checkpoints.save(state, step=done, data=data, meta=self.meta)
         if stop:
           break
       else:
         done = run.total
       log.finish(done)
-      self.saved.wait()  # still guarded: a second SIGTERM must not cut it off
+      # Inside the context: a second SIGTERM must not interrupt the save.
+      self.checkpoints.wait()
     preempted = done < run.total
     return Outcome(done, preempted=preempted, workdir=self.workdir)
 
-  def _validates(self, done: int) -> bool:
-    every = self.run.config.log.validate
-    return bool(every) and done % every == 0
-
-  def _feed(self, start: int) -> Feed:
+  def _open_feed(self, start: int) -> Feed:
     config = self.run.config
     batches = batch_stream.train_batches(
       self.records,
@@ -162,10 +169,10 @@ class Loop:
     )
     return Feed(batches, rows=config.batch, mesh=self.run.mesh)
 
-  def _log(self, feed: Feed, start: int) -> hooks.StepLog:
+  def _open_log(self, feed: Feed, start: int) -> hooks.StepLog:
     config = self.run.config
     return hooks.StepLog(
-      writers=hooks.writers(
+      writers=hooks.make_writers(
         self.workdir, tensorboard=config.log.tensorboard, start_step=start
       )
       if jax.process_index() == 0
@@ -175,10 +182,39 @@ class Loop:
       batch=config.batch,
       learning_rate=self.run.learning_rate,
       waited=feed.reset,
-      saved=self.saved.steps,
+      saved=self.checkpoints.steps,
       report=self.progress,
     )
 
-  def _save(self, state: TrainState, done: int) -> None:
-    data = {**self.position, 'next_step': done}
-    self.saved.save(state, step=done, data=data, meta=self.meta)
+
+class Preemption:
+  """A context that notes SIGTERM; the loop asks `reached` after every step.
+
+  After SIGTERM the loop finishes the step and saves; the command exits with
+  code 42. With several processes, orbax and the coordination service agree on
+  the step at which all of them stop. A single process sets a flag here, because
+  without `jax.distributed` the signal would kill it before it saves.
+  """
+
+  def __init__(self, checkpoints: Checkpoints) -> None:
+    self._checkpoints = checkpoints
+    self._flag = threading.Event()
+    self._old_handler: Any = None
+
+  def __enter__(self) -> Self:
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main and not jax.distributed.is_initialized():
+      self._old_handler = signal.signal(
+        signal.SIGTERM, lambda *_: self._flag.set()
+      )
+    return self
+
+  def __exit__(self, *_) -> None:
+    if self._old_handler is not None:
+      signal.signal(signal.SIGTERM, self._old_handler)
+
+  def reached(self, step: int) -> bool:
+    """Whether to save and stop after `step`; every process must ask."""
+    if jax.distributed.is_initialized():
+      return self._checkpoints.reached_preemption(step)
+    return self._flag.is_set()

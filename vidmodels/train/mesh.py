@@ -79,7 +79,7 @@ def local_rows(mesh: Mesh, batch: int) -> list[int]:
   return sorted(rows)
 
 
-def whole_batch(batch: int, mesh: Mesh) -> int:
+def round_up_batch(batch: int, mesh: Mesh) -> int:
   """`batch` rounded up to a multiple of the devices that split it."""
   shards = mesh.shape['data'] * mesh.shape['fsdp']
   return -(-batch // shards) * shards

@@ -10,7 +10,7 @@ import jax
 import optax
 
 from vidmodels import config as cfg
-from vidmodels.train.sharding import path_of
+from vidmodels.train.sharding import parameter_path
 from vidmodels.typing import InputError
 
 
@@ -19,17 +19,19 @@ def total_steps(optim: cfg.Optim, *, examples: int, batch: int) -> int:
   return optim.steps or max(round(optim.epochs * examples / batch), 1)
 
 
-def scale(optim: cfg.Optim, *, batch: int) -> float:
+def lr_scale(optim: cfg.Optim, *, batch: int) -> float:
   """What all learning rates are multiplied with, by the linear rule."""
   return batch / optim.lr_batch if optim.lr_batch else 1.0
 
 
 def peak_lr(optim: cfg.Optim, *, batch: int) -> float:
   """The peak learning rate, scaled to our batch when the recipe asks for it."""
-  return optim.lr * scale(optim, batch=batch)
+  return optim.lr * lr_scale(optim, batch=batch)
 
 
-def schedule(optim: cfg.Optim, *, examples: int, batch: int) -> optax.Schedule:
+def make_schedule(
+  optim: cfg.Optim, *, examples: int, batch: int
+) -> optax.Schedule:
   """Learning rate as a function of the step.
 
   Warm-up is linear from `warmup_lr` to where the main schedule stands at its
@@ -56,7 +58,7 @@ def schedule(optim: cfg.Optim, *, examples: int, batch: int) -> optax.Schedule:
     main = optax.constant_schedule(peak)
   if not warm:
     return main
-  start = optim.warmup_lr * scale(optim, batch=batch)
+  start = optim.warmup_lr * lr_scale(optim, batch=batch)
   ramp = optax.linear_schedule(start, float(main(warm)), warm)
   return lambda step: jax.numpy.where(step < warm, ramp(step), main(step))
 
@@ -80,17 +82,17 @@ def decay_mask(params, skip: str):
     InputError: if the regex matches no parameter at all.
   """
   mask = jax.tree_util.tree_map_with_path(
-    lambda path, _: not (skip and re.search(skip, path_of(path))), params
+    lambda path, _: not (skip and re.search(skip, parameter_path(path))), params
   )
   if skip and all(jax.tree.leaves(mask)):
     raise InputError(
       f'optim.decay_skip {skip!r} matches no parameter; paths look like '
-      f'{path_of(jax.tree_util.tree_leaves_with_path(params)[0][0])!r}'
+      f'{parameter_path(jax.tree_util.tree_leaves_with_path(params)[0][0])!r}'
     )
   return mask
 
 
-def optimizer(
+def make_optimizer(
   optim: cfg.Optim, learning_rate: optax.Schedule, params
 ) -> optax.GradientTransformation:
   """Clipping by global norm, then SGD or AdamW.

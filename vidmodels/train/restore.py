@@ -27,7 +27,7 @@ Weights = Literal['auto', 'params', 'ema']
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class TrainedModel:
   """A model ready to answer.
 
   Attributes:
@@ -69,7 +69,7 @@ def load(
   weights: Weights = 'auto',
   sizes: cfg.Mesh | None = None,
   mesh: Mesh | None = None,
-) -> Trained:
+) -> TrainedModel:
   """Opens a checkpoint of a training run.
 
   Args:
@@ -94,7 +94,7 @@ def load(
     model = make_model(config, classes=len(classes))
     mesh = mesh or make_mesh(sizes or cfg.Mesh())
     params, model_state = _abstract(config, model, mesh)
-    return Trained(
+    return TrainedModel(
       config=config,
       classes=classes,
       step=step,
@@ -122,7 +122,7 @@ def _abstract(config: cfg.Config, model: nn.Module, mesh: Mesh):
   variables.pop('intermediates', None)
   params = variables.pop('params')
   rules = models.find(config.family).SHARDING
-  where, _ = sharding.place(rules, params, mesh)
+  where, _ = sharding.place_parameters(rules, params, mesh)
 
   def one(leaf, at):
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at)

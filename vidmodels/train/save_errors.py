@@ -25,7 +25,7 @@ class SaveError(OSError):
   """What the run had to save is not on disk; the run has stopped."""
 
 
-def of_disk(error: BaseException | None) -> bool:
+def is_disk_error(error: BaseException | None) -> bool:
   """Whether saving failed for want of space, rights or the disk itself."""
   if isinstance(error, SaveError):
     return False  # it was told
@@ -35,7 +35,9 @@ def of_disk(error: BaseException | None) -> bool:
 
 
 @contextlib.contextmanager
-def told(what: str, whole: Callable[[], Sequence[int]]) -> Iterator[None]:
+def explain_save_errors(
+  what: str, whole: Callable[[], Sequence[int]]
+) -> Iterator[None]:
   """Tells of a save that fails in this context.
 
   Args:
@@ -48,7 +50,7 @@ def told(what: str, whole: Callable[[], Sequence[int]]) -> Iterator[None]:
   try:
     yield
   except Exception as error:
-    if not of_disk(error):
+    if not is_disk_error(error):
       raise
     raise SaveError(_message(what, error, whole())) from error
 
@@ -82,7 +84,7 @@ def _reason(error: Exception) -> tuple[int, str]:
 
 
 @contextlib.contextmanager
-def one_voice() -> Iterator[None]:
+def hold_back_tracebacks() -> Iterator[None]:
   """Leaves it to a SaveError, should one come, to tell of a failed save.
 
   After a SaveError it lasts until the process ends, since threads go on and
@@ -119,7 +121,7 @@ class _Held(logging.Filter):
 
   def filter(self, record: logging.LogRecord) -> bool:
     """False for a failed save."""
-    if not (record.exc_info and of_disk(record.exc_info[1])):
+    if not (record.exc_info and is_disk_error(record.exc_info[1])):
       return True
     logger = logging.getLogger(record.name)
     self._said.append(lambda: logger.handle(record))

@@ -29,12 +29,12 @@ class ShardingReport:
   bytes_per_device: int
 
 
-def path_of(key_path: tuple) -> str:
+def parameter_path(key_path: tuple) -> str:
   """A pytree key path as 'block_0/time_attn/qkv/kernel'."""
   return jax.tree_util.keystr(key_path, simple=True, separator='/')
 
 
-def place(rules: Rules, params, mesh: Mesh):
+def place_parameters(rules: Rules, params, mesh: Mesh):
   """Assigns a NamedSharding to every parameter.
 
   Args:
@@ -52,7 +52,7 @@ def place(rules: Rules, params, mesh: Mesh):
   used, dropped, sizes = set(), [], []
 
   def one(key_path, leaf):
-    path = path_of(key_path)
+    path = parameter_path(key_path)
     spec = _spec(rules, path, leaf.shape, mesh, used=used, dropped=dropped)
     split = math.prod(mesh.shape[a] for a in spec if a is not None)
     sizes.append((leaf.size * leaf.dtype.itemsize, split))
@@ -88,6 +88,11 @@ def _spec(rules, path, shape, mesh, *, used, dropped) -> list[str | None]:
     f'parameter {path} of shape {tuple(shape)} matches no sharding rule; add '
     "one to the family's SHARDING, () to replicate it"
   )
+
+
+def shape_on_devices(leaf, placement) -> jax.ShapeDtypeStruct:
+  """The shape and dtype of `leaf`, with a sharding."""
+  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placement)
 
 
 def place_optimizer(tx: optax.GradientTransformation, opt_state, params, mesh):

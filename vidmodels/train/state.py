@@ -76,7 +76,7 @@ def make_init(
   return init
 
 
-def place(
+def place_state(
   abstract: TrainState,
   tx: optax.GradientTransformation,
   *,
@@ -91,7 +91,7 @@ def place(
     rules: the family's SHARDING.
     mesh: the device mesh.
   """
-  params, report = sharding.place(rules, abstract.params, mesh)
+  params, report = sharding.place_parameters(rules, abstract.params, mesh)
   whole = replicated(mesh)
   return TrainState(
     step=whole,
@@ -103,6 +103,6 @@ def place(
   ), report
 
 
-def create(init, shardings: TrainState) -> TrainState:
+def create_state(init, shardings: TrainState) -> TrainState:
   """Runs `init` with every array born on its own devices."""
   return jax.jit(init, out_shardings=shardings)()

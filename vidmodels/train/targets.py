@@ -20,7 +20,7 @@ def soft(
   classes ('any') have equal shares of the 1. With s = smoothing a part of n
   classes keeps 1 - s of that, and s / n goes to each of its classes, the right
   ones included. Each part adds up to 1. Classes that are questions of their own
-  ('multi') stay 0 or 1, and nothing smooths them (`task_check.py` refuses it).
+  ('multi') stay 0 or 1, and nothing smooths them (`build.py` refuses it).
 
   Args:
     label_Bx: int32 [B], int32 [B, heads] (numbers in the whole list) or float32

@@ -49,7 +49,7 @@ def load(
   return make(found)
 
 
-def make(found: restore.Trained) -> Teacher:
+def make(found: restore.TrainedModel) -> Teacher:
   """A trained model as a teacher."""
   data, model = found.config.data, found.model
 

@@ -23,12 +23,12 @@ from vidmodels.train import (
   view_scores,
 )
 from vidmodels.train.build import TrainingRun
-from vidmodels.train.mesh import local_rows, whole_batch
+from vidmodels.train.mesh import local_rows, round_up_batch
 from vidmodels.train.state import TrainState
 from vidmodels.typing import InputError
 
 
-def make(
+def make_validation(
   run: TrainingRun, trained_on: RecordSet
 ) -> Callable[[TrainState], dict[str, float]]:
   """Returns state -> {'val_clip/loss': ..., 'val_clip/top1': ...}.
@@ -49,7 +49,7 @@ def make(
     config.views,
     temporal=1,
     spatial=1,
-    batch=whole_batch(config.views.batch, run.mesh),
+    batch=round_up_batch(config.views.batch, run.mesh),
   )
   score = view_scores.make_score_step(
     step.make_eval_step(run.model, config.data), run.mesh
@@ -71,7 +71,7 @@ def make(
       rows=views.batch,
       mesh=run.mesh,
     )
-    return clip_scores(found, run.task)
+    return validation_metrics(found, run.task)
 
   return validate
 
@@ -102,7 +102,7 @@ def _test_split(run: TrainingRun, trained_on: RecordSet) -> RecordSet:
   return records
 
 
-def clip_scores(
+def validation_metrics(
   found: view_scores.ViewScores, task: Task = SINGLE
 ) -> dict[str, float]:
   """Loss and accuracies over single clips; mAP where several classes are right.

@@ -22,13 +22,13 @@ from vidmodels.train.step import Teacher
 from vidmodels.typing import InputError
 
 # Sections and fields that change speed, place or output, never the numbers.
-FREE = (
+FREE_FIELDS = (
   'log', 'checkpoint', 'mesh', 'views',
   'data.dir', 'data.threads', 'data.prefetch', 'data.test',
 )  # fmt: skip
 
 
-def describe(
+def checkpoint_metadata(
   run: TrainingRun, records: RecordSet, teacher: Teacher | None = None
 ) -> tuple[dict, dict]:
   """What travels with every checkpoint: (meta, position in the data)."""
@@ -56,7 +56,7 @@ def describe(
   return meta, position
 
 
-def summary(run: TrainingRun, records: RecordSet) -> str:
+def run_summary(run: TrainingRun, records: RecordSet) -> str:
   """What is about to be trained, on one line, for the log."""
   config, mesh = run.config, run.mesh.shape
   leaves = jax.tree.leaves(run.abstract.params)
@@ -76,7 +76,7 @@ def summary(run: TrainingRun, records: RecordSet) -> str:
   return text
 
 
-def list_parameters(workdir: pathlib.Path, run: TrainingRun) -> None:
+def write_parameter_table(workdir: pathlib.Path, run: TrainingRun) -> None:
   """Writes parameters.txt: every tensor's name, shape and size."""
   from clu import parameter_overview
 
@@ -86,7 +86,7 @@ def list_parameters(workdir: pathlib.Path, run: TrainingRun) -> None:
   write_atomically(workdir / 'parameters.txt', f'{table}\n'.encode())
 
 
-def claim(
+def claim_workdir(
   workdir: pathlib.Path,
   saved: Checkpoints,
   *,
@@ -138,7 +138,7 @@ def _filled(config: Mapping[str, Any]) -> Mapping[str, Any]:
 def differences(theirs: Mapping, ours: Mapping) -> list[str]:
   """'field: theirs -> ours' for every field that changes the numbers."""
   old, new = cfg.flat(theirs), cfg.flat(ours)
-  free = tuple(f'config.{name}' for name in FREE)
+  free = tuple(f'config.{name}' for name in FREE_FIELDS)
   # The position repeats batch and seed for whoever reads it alone.
   free += ('data.batch', 'data.seed')
   return [

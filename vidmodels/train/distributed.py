@@ -1,30 +1,32 @@
-"""Several processes as one run: who they are and where they meet.
+"""Connects the processes of one training run.
 
-On a TPU pod or under SLURM, Open MPI or GKE, JAX finds out by itself; anywhere
-else the coordinator's address, the number of processes and one's own number
-are given. Every process runs the same command.
+  distributed.connect(coordinator='host0:1234', count=4, number=0)
+
+On a TPU pod or under SLURM, Open MPI or GKE, JAX finds the other processes by
+itself. Anywhere else, the user gives the coordinator's address, the number of
+processes and the number of this process. Every process runs the same command.
 """
 
 import jax
 
 from vidmodels.typing import InputError
 
-CONNECT_SECONDS = 60  # until a process that does not come is an error
-HEARTBEAT_SECONDS = 60  # until a process that fell silent ends the others
+CONNECT_SECONDS = 60  # a process that has not joined by then is an error
+HEARTBEAT_SECONDS = 60  # a process that is silent for longer ends the others
 
 
-def start(
+def connect(
   *, auto: bool = False, coordinator: str = '', count: int = 0, number: int = -1
 ) -> None:
-  """Joins the other processes; does nothing if there are none to join.
+  """Joins the other processes; does nothing without any argument.
 
   Call it before anything touches a device.
 
   Args:
     auto: ask the cluster's environment.
     coordinator: 'host:port' of process 0.
-    count: processes in all.
-    number: of this process, from 0.
+    count: the number of processes.
+    number: the number of this process, from 0.
 
   Raises:
     InputError: if only some of the three are given, or nobody answers.
@@ -33,10 +35,11 @@ def start(
     return
   if not auto and not (coordinator and 0 <= number < count):
     raise InputError(
-      f'coordinator {coordinator!r}, {count} processes and number {number} '
-      'came; wanted host:port, a count, and a number from 0 to count - 1'
+      f'got coordinator {coordinator!r}, {count} processes and number '
+      f'{number}; expected host:port, a count, and a number from 0 to '
+      'count - 1; try --coordinator host0:1234 --processes 2 --process 0'
     )
-  given = (
+  addresses = (
     {}
     if auto
     else dict(
@@ -45,7 +48,7 @@ def start(
   )
   try:
     jax.distributed.initialize(
-      **given,
+      **addresses,
       initialization_timeout=CONNECT_SECONDS,
       heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
     )
