@@ -13,7 +13,6 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from vidmodels import agreement
 from vidmodels.fields import (
   Augment,
   Checkpoint,
@@ -25,6 +24,7 @@ from vidmodels.fields import (
   Mix,
   Optim,
   Views,
+  plugins,
 )
 from vidmodels.typing import InputError, Positive, Seed, typed
 
@@ -47,13 +47,6 @@ __all__ = [
   'skeleton',
   'unknown',
 ]
-
-
-# The labels of their test splits are not published.
-_REPORTED_ON_VAL = (
-  *('k400', 'k600', 'k700', 'k700_2020', 'ssv2', 'epic100'),
-  *('activitynet', 'activitynet_untrimmed'),
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,6 +73,46 @@ class Config:
   accumulate: Positive = 1  # microbatches a step
   dtype: Literal['float32', 'bfloat16'] = 'bfloat16'  # of the computation
   seed: Seed = 0
+
+  def check(self) -> None:
+    """Refuses sections that contradict each other.
+
+    Raises:
+      InputError: names the fields, their values and what was expected.
+    """
+    clip, batch = self.clip, self.batch
+    plugins('data.sampling.rules').check(clip, self.views.temporal)
+    plugins('data.augment').check(self.augment, clip.size)
+    if not self.init_from and (self.init_head != 'auto' or self.init_positions):
+      raise InputError(
+        f'got init_head={self.init_head!r} and init_positions='
+        f'{self.init_positions!r} without init_from; expected a file that they '
+        'are about; try --config.init_from=FILE, or leave both at their '
+        'defaults'
+      )
+    if batch % self.accumulate:
+      raise InputError(
+        f'got batch {batch}, which does not divide into accumulate='
+        f'{self.accumulate} equal microbatches; expected a multiple of it'
+      )
+    if batch % self.augment.repeats:
+      raise InputError(
+        f'got batch {batch}, which does not divide into examples of '
+        f'augment.repeats={self.augment.repeats} clips each; expected a '
+        'multiple of it'
+      )
+    if batch == 1 and (self.mix.mixup or self.mix.cutmix):
+      raise InputError(
+        f'got batch 1 with mix.mixup={self.mix.mixup} and mix.cutmix='
+        f'{self.mix.cutmix}: a clip has no other to be mixed with; expected a '
+        'batch of at least 2; try 0 for both alphas to mix nothing'
+      )
+    if self.views.short_side and self.views.short_side < clip.size:
+      raise InputError(
+        f'got views.short_side={self.views.short_side}, which is under the '
+        f'crop of {clip.size} pixels; expected at least that; try 0 for the '
+        'crop itself'
+      )
 
 
 def skeleton(family: str, **model: Any):
@@ -114,8 +147,12 @@ def of_data_set(name: str) -> dict[str, str]:
 
   Returns:
     `records/NAME`, its training split, and the one that papers report on.
+
+  Raises:
+    InputError: for a data set that nobody added, with the nearest name.
   """
-  test = 'val' if name in _REPORTED_ON_VAL else 'test'
+  dataset = plugins('data.datasets.registry').find(name)
+  test = dataset.reported_split
   return {'dir': f'records/{name}', 'train': 'train', 'test': test}
 
 
@@ -145,7 +182,7 @@ def check(recipe: Mapping[str, Any]) -> Config:
   if 'family' not in tree or 'model' not in tree:
     raise InputError('a recipe needs family and model; start from skeleton()')
   config = _fill(Config, tree, path='')
-  agreement.check(config)
+  config.check()
   return config
 
 
@@ -181,4 +218,7 @@ def _fill(cls: type, tree: Mapping[str, Any], *, path: str):
       values[name] = _fill(hint, value, path=prefix + name)
     else:
       values[name] = typed(value, hint, path=prefix + name)
-  return cls(**values)
+  section = cls(**values)
+  if path and hasattr(section, 'check'):
+    section.check()
+  return section

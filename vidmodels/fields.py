@@ -1,17 +1,28 @@
 """The sections of a recipe: every field, its type, its range, its default.
 
-`config.py` puts them together and checks them; `agreement.py` says which of
-them contradict each other. A field that is not here does not exist.
+A field that is not here does not exist. `config.py` puts the sections together
+and checks each field by its type and range, then each section by its `check`,
+then what concerns several sections.
+
+Three sections are open to plug-ins. Their package knows the names that exist
+and which fields each of them reads:
+
+  clip     vidmodels.data.sampling.rules   check(clip, temporal views)
+  augment  vidmodels.data.augment          check(augment, crop size)
+  optim    vidmodels.train.optim           check(optim)
 """
 
 import dataclasses
-from typing import Literal
+import importlib
+import types
+from typing import Any, Literal
 
 from vidmodels.typing import (
   BelowOne,
   Count,
   Fraction,
   Half,
+  InputError,
   Level,
   NotNegative,
   Positive,
@@ -20,6 +31,37 @@ from vidmodels.typing import (
   Share,
   Shares,
 )
+
+
+def plugins(name: str) -> types.ModuleType:
+  """The package that checks a section whose names are plug-ins.
+
+  Imported when it is asked: recipes lie below data and train in the import
+  order, and the module of every plug-in is only needed for a check.
+  """
+  return importlib.import_module(f'vidmodels.{name}')
+
+
+def refuse_unread(section: Any, names: str, condition: str) -> None:
+  """Refuses fields without effect: whoever set them expects an effect.
+
+  Args:
+    section: a section of a recipe, e.g. an `Optim`.
+    names: its fields that nothing reads, separated by spaces.
+    condition: what would have to be set for them to be read.
+
+  Raises:
+    InputError: for the first of them that is not at its default.
+  """
+  defaults = type(section)()
+  for name in names.split():
+    value, default = getattr(section, name), getattr(defaults, name)
+    if value != default:
+      raise InputError(
+        f'got {type(section).__name__.lower()}.{name}={value!r}; expected the '
+        f'default {default!r}, as nothing reads it without {condition}; try '
+        'leaving it out'
+      )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,24 +76,26 @@ class Data:
   threads: Positive = 4  # clips decoded at once
   prefetch: Positive = 2  # batches made ahead
 
+  def check(self) -> None:
+    """Raises InputError without a folder, or without three colours."""
+    if not self.dir:
+      raise InputError(
+        "got data.dir=''; expected the folder that `vidmodels prepare` wrote; "
+        'try --config.data.dir=FOLDER'
+      )
+    if not len(self.mean) == len(self.std) == 3 or min(self.std) <= 0:
+      raise InputError(
+        f'got data.mean={self.mean} and data.std={self.std}; expected three '
+        'values each, std above 0'
+      )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Clip:
   """Which frames make a clip, and how large the model sees them."""
 
   frames: Positive = 8
-  # Rules of data/samplers, each with the fields that it reads.
-  sampling: Literal[
-    'dense',  # stride, unit, short
-    'segment',
-    'pyslowfast',  # stride, fps
-    'pyslowfast_segment',
-    'mmaction',  # stride
-    'mmaction_segment',  # stride
-    'vidtr',  # stride
-    'dmvr',  # stride
-    'uniform',  # stride, fps
-  ] = 'dense'
+  sampling: str = 'dense'  # a rule of data/sampling
   stride: PositiveFloat = 1.0  # between sampled frames
   unit: Literal['frame', 'second'] = 'frame'  # of the stride
   fps: NotNegative = 0.0  # rate the stride counts at; 0: the video's own
@@ -125,12 +169,12 @@ class Optim:
   `warmup` and `milestones` count in whichever of the two is given.
   """
 
-  name: Literal['sgd', 'adamw'] = 'sgd'
+  name: str = 'sgd'  # an optimiser of train/optim.py
   lr: PositiveFloat = 0.005  # peak
   lr_batch: Count = 0  # the rates are for this batch; 0: used as they are
   epochs: NotNegative = 0.0
   steps: Count = 0
-  schedule: Literal['step', 'cosine', 'constant'] = 'cosine'
+  schedule: str = 'cosine'  # a schedule of train/optim.py
   warmup: NotNegative = 0.0
   warmup_lr: NotNegative = 0.0  # where the warm-up starts
   final_lr: NotNegative = 0.0  # where the cosine ends
@@ -148,6 +192,10 @@ class Optim:
   clip_norm: NotNegative = 0.0  # global gradient norm; 0: off
   ema: BelowOne = 0.0  # decay of the averaged weights a step; 0: off
 
+  def check(self) -> None:
+    """Raises InputError for an unknown name or fields that disagree."""
+    plugins('train.optim').check(self)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Loss:
@@ -157,6 +205,11 @@ class Loss:
   # Workdir of a trained model whose answer for every token is a label too.
   teacher: str = ''
   token_share: Fraction = 0.5  # of the loss, for the teacher's labels
+
+  def check(self) -> None:
+    """Raises InputError for a share that no teacher uses."""
+    if not self.teacher:
+      refuse_unread(self, 'token_share', 'loss.teacher')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -171,6 +224,24 @@ class Mix:
   prob: Fraction = 1.0  # chance that a batch is mixed
   switch: Fraction = 0.5  # chance of cutmix, where both are on
 
+  def check(self) -> None:
+    """Raises InputError for an alpha or a chance that is never drawn with."""
+    alphas = f'mix.mixup={self.mixup} and mix.cutmix={self.cutmix}'
+    if not self.mixup and not self.cutmix:
+      refuse_unread(self, 'prob', 'mix.mixup or mix.cutmix')
+    elif not self.prob:
+      raise InputError(
+        f'got mix.prob=0 with {alphas}: nothing is ever mixed; expected a '
+        'chance above 0; try 0 for both alphas to mix nothing'
+      )
+    if not self.mixup or not self.cutmix:
+      refuse_unread(self, 'switch', 'both alphas above 0')
+    elif not 0 < self.switch < 1:
+      raise InputError(
+        f'got mix.switch={self.switch} with {alphas}: one of them is never '
+        'drawn; expected a chance between 0 and 1; try 0 for that alpha'
+      )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mesh:
@@ -179,6 +250,15 @@ class Mesh:
   data: int = -1
   fsdp: int = 1
   tensor: int = 1
+
+  def check(self) -> None:
+    """Raises InputError for a size below 1, or for two that are -1."""
+    sizes = dataclasses.astuple(self)
+    if any(n != -1 and n < 1 for n in sizes) or sizes.count(-1) > 1:
+      raise InputError(
+        f'got mesh {sizes}; expected sizes of at least 1, at most one of them '
+        '-1, which takes the devices that are left'
+      )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

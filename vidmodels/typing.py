@@ -3,8 +3,10 @@
 Nothing here imports anything of ours; everything else may import this.
 """
 
+import difflib
 import sys
 import typing
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 # A tensor's name ends in its axes (`h_BTND`); these are the letters in use.
@@ -38,6 +40,14 @@ class InputError(ValueError):
 
   The message says what came, what was wanted, and the next move.
   """
+
+
+def unknown_name(field: str, name: object, known: Iterable[str]) -> str:
+  """The message for a name that is not in `known`, with the nearest that is."""
+  names = list(known)
+  near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+  hint = f'; try {near[0]!r}' if near else ''
+  return f'got {name!r} for {field}; expected one of {", ".join(names)}{hint}'
 
 
 # Ranges that `config.check` enforces; the string is what the user reads.

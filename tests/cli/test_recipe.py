@@ -68,7 +68,7 @@ def test_an_error_inside_a_recipe_names_its_line(write, text, says):
     ('--config.mix.mixup=inf', r'mix.mixup is inf; wanted a finite number'),
     ('--config.log.tensorboard=maybe', r'and a bool, now False'),
     ('--config.augment.short_side=(240,a)', r'augment.short_side'),
-    ('--config.optim.decay_skip=[', r"'\[' is no regular expression"),
+    ('--config.optim.decay_skip=[', r"'\[', which is no regular expression"),
   ],
 )
 def test_an_override_that_does_not_fit_names_field_and_type(

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tiny
 
-from vidmodels import agreement
 from vidmodels.data.augment import decode
 from vidmodels.data.records.record_set import RecordSet
 from vidmodels.data.sampling import rules
@@ -140,7 +139,7 @@ def test_predict_cuts_the_views_that_evaluate_cuts(model, records, rule):
   views = dataclasses.replace(
     views_of(model, 2, 3, 6), short_side=17, centre='floor'
   )
-  fps = 20.0 if 'fps' in agreement.SAMPLING[rule] else 0.0
+  fps = 20.0 if 'fps' in rules.READS[rule] else 0.0
   clip = dataclasses.replace(model.config.clip, sampling=rule, fps=fps)
   config = dataclasses.replace(model.config, clip=clip)
   model = dataclasses.replace(model, config=config)

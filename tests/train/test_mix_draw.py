@@ -187,7 +187,7 @@ def test_the_label_of_the_greater_share_is_the_one_that_counts():
     ({'cutmix': 1.0, 'prob': 0.0}, 8, 'nothing is ever mixed'),
     ({'mixup': 1.0, 'cutmix': 1.0, 'switch': 0.0}, 8, 'one of them is never'),
     ({'mixup': 1.0, 'cutmix': 1.0, 'switch': 1.0}, 8, 'one of them is never'),
-    ({'mixup': 1.0}, 1, 'batch is 1'),
+    ({'mixup': 1.0}, 1, 'got batch 1 with'),
     ({'mixup': -0.1}, 8, 'mix.mixup is -0.1; wanted at least 0'),
     ({'prob': 1.5}, 8, 'from 0 to 1'),
   ],

@@ -10,8 +10,59 @@ import jax
 import optax
 
 from vidmodels import config as cfg
+from vidmodels.fields import refuse_unread
 from vidmodels.train.sharding import parameter_path
-from vidmodels.typing import InputError
+from vidmodels.typing import InputError, unknown_name
+
+# The fields of `optim` that each optimiser and each schedule reads.
+OPTIMISERS = {'sgd': 'momentum nesterov', 'adamw': 'b1 b2 eps'}
+SCHEDULES = {'step': 'milestones factors', 'cosine': 'final_lr', 'constant': ''}
+
+
+def check(optim: cfg.Optim) -> None:
+  """Refuses unknown names, fields that disagree and fields without effect.
+
+  Raises:
+    InputError: names the field, its value and what was expected.
+  """
+  for field, known in (('name', OPTIMISERS), ('schedule', SCHEDULES)):
+    if getattr(optim, field) not in known:
+      raise InputError(
+        unknown_name(f'optim.{field}', getattr(optim, field), known)
+      )
+  if bool(optim.epochs) == bool(optim.steps):
+    raise InputError(
+      f'got optim.epochs={optim.epochs} and steps={optim.steps}; expected one '
+      'of them above 0; set one'
+    )
+  if (optim.schedule == 'step') != bool(optim.milestones or optim.factors):
+    raise InputError(
+      f'got optim.schedule={optim.schedule!r} with milestones '
+      f'{optim.milestones} and factors {optim.factors}; expected both with '
+      '"step" and neither without, as they belong to "step" alone'
+    )
+  if len(optim.milestones) != len(optim.factors):
+    raise InputError(
+      f'got {len(optim.milestones)} optim.milestones and {len(optim.factors)} '
+      'optim.factors; expected one value each per drop'
+    )
+  try:
+    re.compile(optim.decay_skip)
+  except re.error as error:
+    raise InputError(
+      f'got optim.decay_skip={optim.decay_skip!r}, which is no regular '
+      f'expression: {error}; expected one over the paths of parameters; try '
+      "'bias|scale'"
+    ) from error
+  for name, fields in OPTIMISERS.items():
+    if name != optim.name:
+      refuse_unread(optim, fields, f'optim.name={name}')
+  if optim.schedule != 'cosine':
+    refuse_unread(optim, 'final_lr', 'optim.schedule=cosine')
+  if not optim.warmup:
+    refuse_unread(optim, 'warmup_lr', 'optim.warmup above 0')
+  if not optim.weight_decay:
+    refuse_unread(optim, 'decay_skip', 'optim.weight_decay above 0')
 
 
 def total_steps(optim: cfg.Optim, *, examples: int, batch: int) -> int:

@@ -41,14 +41,14 @@ WRONG = [
   (dict(short_side=(320, 256)), 'with crops of 224 pixels'),
   (dict(short_side=(0, 0)), 'with crops of 224 pixels'),
   (dict(crop='area', short_side=(0, 320)), '(0, 0) for frames as they are'),
-  (dict(crop='area', short_side=(320, 256)), 'wanted 1 <= low <= high'),
+  (dict(crop='area', short_side=(320, 256)), 'expected 1 <= low <= high'),
   (dict(zoom=(0.8, 1.25)), 'factors of at least 1'),
   (dict(zoom=(1.25, 1.0)), 'two numbers above 0, the lower first'),
   (dict(crop='area', area=(0.5, 1.5)), 'at most 1, the lower first'),
   (dict(crop='area', area=(0.0, 1.0)), 'above 0 and at most 1'),
   (dict(crop='area', aspect=(2.0, 1.0)), 'the lower first'),
   (dict(crop='multi_scale', scales=(1.0, 1.2)), 'above 0 and at most 1'),
-  (dict(crop='multi_scale', scales=()), 'augment.scales is empty'),
+  (dict(crop='multi_scale', scales=()), 'augment.scales=(), which is empty'),
   (dict(crop='multi_scale', places=9), 'augment.places is 9'),
   (dict(crop='round'), 'augment.crop is'),
   (dict(auto='v0', rand_n=2), 'two policies'),
@@ -63,7 +63,7 @@ WRONG = [
   (dict(erase=0.5, erase_count=0), 'at least 1'),
   (dict(erase=0.5, erase_area=(0.5, 0.1)), 'the lower first'),
   (dict(repeats=0), 'at least 1'),
-  (dict(repeats=3), 'batch 64 does not divide into examples of'),
+  (dict(repeats=3), 'batch 64, which does not divide into examples of'),
 ]
 
 

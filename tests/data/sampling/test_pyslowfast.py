@@ -120,7 +120,7 @@ def test_pyslowfast_segments_draw_from_both_ends():
 
 def test_pyslowfast_segments_have_no_fourth_view():
   clip = Clip(frames=8, sampling='pyslowfast_segment')
-  with pytest.raises(InputError, match=r'4 views .* at most 3'):
+  with pytest.raises(InputError, match=r'views.temporal=4 .* at most 3'):
     rules.view_indices(stamps(99), clip, 0, 4)
 
 

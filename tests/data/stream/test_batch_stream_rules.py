@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from streams import BATCH, CLIP, VIDEOS, evaluate, record, train, write
 
-from vidmodels import agreement
 from vidmodels.config import Augment, Views
 from vidmodels.data.sampling import rules
 from vidmodels.data.stream.example_order import ExampleOrder
@@ -21,7 +20,7 @@ def videos(tmp_path_factory):
 
 def clip_of(rule):
   """Records are of 25 frames a second; at 50, a clip has half as many."""
-  fps = 50.0 if 'fps' in agreement.SAMPLING[rule] else 0.0
+  fps = 50.0 if 'fps' in rules.READS[rule] else 0.0
   return dataclasses.replace(CLIP, sampling=rule, stride=3.0, fps=fps)
 
 

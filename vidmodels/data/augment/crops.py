@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from vidmodels import config
+from vidmodels.fields import refuse_unread
 from vidmodels.typing import InputError
 
 TRIES = 10  # of an area and a shape that fit the frame
@@ -45,20 +46,81 @@ class Crop:
 
 
 def check(augment: config.Augment, size: int) -> None:
-  """Raises InputError if the crop of `size` pixels does not always fit."""
+  """Refuses fields that disagree and fields without effect.
+
+  Args:
+    augment: the section of the recipe.
+    size: height and width of the crop, pixels.
+
+  Raises:
+    InputError: names the field, its value and what was expected; also if the
+      crop does not always fit the frame.
+  """
   low, high = augment.short_side
   if augment.crop == 'square' and not size <= low <= high:
     raise InputError(
-      f'augment.short_side=({low}, {high}) came with clip.size={size}; wanted '
-      f'lowest and highest short side, both at least the crop; set them to '
-      f'{size} or more, the lower first'
+      f'got augment.short_side=({low}, {high}) with crops of {size} pixels: '
+      'the crop is larger than the frame; expected clip.size <= low <= high; '
+      f'try ({size}, {size}) or more'
     )
   if augment.crop != 'square' and not (high == low == 0 or 1 <= low <= high):
     raise InputError(
-      f'augment.short_side=({low}, {high}) came with augment.crop='
-      f'{augment.crop}; wanted lowest and highest short side, pixels, or (0, '
-      '0), which leaves frames as they are stored'
+      f'got augment.short_side=({low}, {high}) with augment.crop='
+      f'{augment.crop}; expected 1 <= low <= high; try (0, 0) for frames as '
+      'they are stored'
     )
+  if augment.zoom[0] < 1:
+    raise InputError(
+      f'got augment.zoom={augment.zoom}: the crop is larger than the frame; '
+      'expected factors of at least 1; try a lower augment.short_side instead'
+    )
+  if not augment.scales:
+    raise InputError(
+      'got augment.scales=(), which is empty; expected shares of the short '
+      'side, largest first'
+    )
+  if augment.auto and augment.rand_n:
+    raise InputError(
+      f'got two policies, augment.auto={augment.auto!r} and augment.rand_n='
+      f'{augment.rand_n}; expected one at most; leave one of them out'
+    )
+  colours = 'brightness contrast saturation hue'
+  if augment.jitter and not any(
+    getattr(augment, name) for name in colours.split()
+  ):
+    raise InputError(
+      f'got augment.jitter={augment.jitter}, and brightness, contrast, '
+      'saturation and hue are all 0; expected one of them above 0; try '
+      'augment.jitter=0 for none'
+    )
+  for names, read, condition in (
+    ('short_draw', low < high, 'two ends of augment.short_side'),
+    ('zoom', augment.crop == 'square', 'augment.crop=square'),
+    ('area aspect', augment.crop == 'area', 'augment.crop=area'),
+    (
+      'scales scale_gap places',
+      augment.crop == 'multi_scale',
+      'augment.crop=multi_scale',
+    ),
+    (
+      'rand_m rand_mstd rand_inc rand_p',
+      augment.rand_n,
+      'augment.rand_n above 0',
+    ),
+    (
+      'policy_on',
+      augment.auto or augment.rand_n,
+      'augment.auto or augment.rand_n',
+    ),
+    (f'jitter_each {colours}', augment.jitter, 'augment.jitter above 0'),
+    (
+      'erase_area erase_aspect erase_count erase_with',
+      augment.erase,
+      'augment.erase above 0',
+    ),
+  ):
+    if not read:
+      refuse_unread(augment, names, condition)
 
 
 def draw(

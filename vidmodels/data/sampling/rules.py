@@ -9,7 +9,7 @@ import types
 
 import numpy as np
 
-from vidmodels import agreement, config
+from vidmodels import config
 from vidmodels.data.sampling import (
   dense,
   dmvr,
@@ -21,7 +21,8 @@ from vidmodels.data.sampling import (
   uniform,
   vidtr,
 )
-from vidmodels.typing import InputError
+from vidmodels.fields import refuse_unread
+from vidmodels.typing import InputError, unknown_name
 
 SAMPLERS: dict[str, types.ModuleType] = {
   'dense': dense,
@@ -34,6 +35,46 @@ SAMPLERS: dict[str, types.ModuleType] = {
   'dmvr': dmvr,
   'uniform': uniform,
 }
+# The fields of `clip` that each rule reads besides `frames`.
+READS = {
+  'dense': ('stride', 'unit', 'short'),
+  'segment': (),
+  'pyslowfast': ('stride', 'fps'),
+  'pyslowfast_segment': (),
+  'mmaction': ('stride',),
+  'mmaction_segment': ('stride',),
+  'vidtr': ('stride',),
+  'dmvr': ('stride',),
+  'uniform': ('stride', 'fps'),
+}
+# Rules whose stride counts whole frames.
+WHOLE_STRIDES = ('mmaction', 'mmaction_segment', 'vidtr', 'dmvr')
+# Rules that have only so many views over time.
+MOST_VIEWS = {'pyslowfast_segment': 3}
+
+
+def check(clip: config.Clip, views: int) -> None:
+  """Refuses an unknown rule, what it cannot do and fields it does not read.
+
+  Args:
+    clip: the section of the recipe.
+    views: its `views.temporal`.
+
+  Raises:
+    InputError: names the field, its value and what was expected.
+  """
+  if clip.sampling not in SAMPLERS:
+    raise InputError(unknown_name('clip.sampling', clip.sampling, SAMPLERS))
+  if clip.sampling in WHOLE_STRIDES and clip.stride != int(clip.stride):
+    raise InputError(
+      f'got clip.stride={clip.stride} with clip.sampling={clip.sampling}; '
+      'expected whole frames; round it, or try clip.sampling=dense'
+    )
+  check_views(clip, views)
+  for field in ('stride', 'unit', 'fps', 'short'):
+    rules = [rule for rule, fields in READS.items() if field in fields]
+    if clip.sampling not in rules:
+      refuse_unread(clip, field, f'clip.sampling={" or ".join(rules)}')
 
 
 def train_indices(
@@ -88,11 +129,12 @@ def view_indices(
 
 def check_views(clip: config.Clip, views: int) -> None:
   """Raises InputError if the rule has fewer than `views` views over time."""
-  most = agreement.MOST_VIEWS.get(clip.sampling, views)
+  most = MOST_VIEWS.get(clip.sampling, views)
   if views > most:
     raise InputError(
-      f'{views} views over time came with clip.sampling={clip.sampling}, which '
-      f'has {most}; give at most {most}, or set clip.sampling=segment'
+      f'got views.temporal={views} with clip.sampling={clip.sampling}, which '
+      f'has {most} views over time; expected at most {most}; try '
+      'clip.sampling=segment'
     )
 
 
