@@ -1,6 +1,6 @@
 """The demo's recipe: a tiny TimeSformer on eight synthetic motions.
 
-  --config=demo:divided (default), demo:joint or demo:space
+  --config=demo:divided (default), demo:joint, demo:space or another attention
 
 A minute or two a model on two CPU cores. Divided attention learns to tell the
 direction; space-only attention cannot, by construction of the data: it sees no
@@ -9,13 +9,18 @@ order, so at best it names the axis and guesses one of two directions.
 
 from vidmodels import config
 
+ATTENTIONS = (
+  *('divided', 'joint', 'space', 'local_global', 'axial'),
+  *('space_time', 'parallel'),
+)
 PUBLISHED = ('', 'joint', 'space')
 
 
-def get_config(arg: str = 'divided'):
+def get_config(arg: str = ''):
+  (attention,) = config.choose(arg, attention=ATTENTIONS)
   c = config.skeleton(
     family='timesformer',
-    attention=arg,
+    attention=attention,
     layers=3,
     width=64,
     heads=4,

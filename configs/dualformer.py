@@ -31,7 +31,6 @@ there.
 """
 
 from vidmodels import config
-from vidmodels.typing import InputError
 
 SIZES = {
   'tiny': {},
@@ -69,13 +68,13 @@ ON_DIVING = {size: (*ON_KINETICS[size][:2], 1.0) for size in SIZES}
 
 
 def get_config(arg: str = ''):
-  size, dataset = choose(arg)
+  size, dataset = config.choose(arg, size=SIZES, set=SETS)
   kinetics = dataset in KINETICS
   long = kinetics or dataset == 'diving48'
   table = ON_KINETICS if kinetics else ON_DIVING if long else FINE_TUNED
   drop_path, weight_decay, warmup = table[size]
   c = config.skeleton(family='dualformer', drop_path=drop_path, **SIZES[size])
-  c.data.update(config.of_data_set(dataset))
+  c.data.update(config.dataset_fields(dataset))
   if kinetics:
     c.data.update(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
   else:
@@ -109,18 +108,3 @@ def get_config(arg: str = ''):
   )
   c.batch = 64 if long else 128
   return c
-
-
-def choose(arg: str) -> tuple[str, str]:
-  """The size and set that `arg` names, in any order."""
-  chosen = {'size': 'tiny', 'set': 'k400'}
-  kinds = {'size': SIZES, 'set': SETS}
-  for word in filter(None, arg.split(',')):
-    kind = next((k for k, names in kinds.items() if word in names), None)
-    if kind is None:
-      raise InputError(
-        f'dualformer has no variant {word!r}; give some of '
-        f'{", ".join((*SIZES, *SETS))}'
-      )
-    chosen[kind] = word
-  return tuple(chosen.values())

@@ -10,7 +10,6 @@ configuration was released.
 """
 
 from vidmodels import config
-from vidmodels.typing import InputError
 
 SIZES = {
   'tiny': dict(layers=(2, 2, 6, 2), width=96, drop_path=0.2),
@@ -22,9 +21,9 @@ PUBLISHED = ('', 'small', 'base', 'base,lrf')
 
 
 def get_config(arg: str = ''):
-  size, field = choose(arg)
+  size, field = config.choose(arg, size=SIZES, field=LEVELS)
   c = config.skeleton(family='focalnet', levels=LEVELS[field], **SIZES[size])
-  c.data.update(config.of_data_set('k400'))
+  c.data.update(config.dataset_fields('k400'))
   c.data.update(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
   c.clip.update(frames=8, sampling='mmaction_segment', stride=4.0, size=224)
   c.augment.update(
@@ -58,18 +57,3 @@ def get_config(arg: str = ''):
   c.loss.label_smoothing = 0.1
   c.mix.update(mixup=0.8, cutmix=1.0, switch=0.5)
   return c
-
-
-def choose(arg: str) -> tuple[str, str]:
-  """The size and field that `arg` names, in any order."""
-  chosen = {'size': 'tiny', 'field': 'srf'}
-  kinds = {'size': SIZES, 'field': LEVELS}
-  for word in filter(None, arg.split(',')):
-    kind = next((k for k, names in kinds.items() if word in names), None)
-    if kind is None:
-      raise InputError(
-        f'focalnet has no variant {word!r}; give some of '
-        f'{", ".join((*SIZES, *LEVELS))}'
-      )
-    chosen[kind] = word
-  return tuple(chosen.values())

@@ -17,7 +17,6 @@ mmaction2 prints 73.47 (light) and 76.21 (heavy) top-1 on Kinetics-400 with
 """
 
 from vidmodels import config
-from vidmodels.typing import InputError
 
 KEEPS_FRAMES = dict(stem_stride=1, pool_stride=1)
 # Frames that the first convolution of each block sees; light is the default.
@@ -32,9 +31,9 @@ PUBLISHED = ('', 'heavy', 'slowfast', 'heavy,k600')
 
 
 def get_config(arg: str = ''):
-  variant, dataset = choose(arg)
+  variant, dataset = config.choose(arg, variant=VARIANTS, set=SETS)
   c = config.skeleton(family='i3d', **VARIANTS[variant])
-  c.data.update(config.of_data_set(dataset))
+  c.data.update(config.dataset_fields(dataset))
   c.views.update(temporal=10, spatial=3, short_side=256, average='probs')
   c.optim.update(name='sgd', weight_decay=1e-4)
   c.batch = 64
@@ -71,18 +70,3 @@ def get_config(arg: str = ''):
       clip_norm=40.0,
     )
   return c
-
-
-def choose(arg: str) -> tuple[str, str]:
-  """The variant and set that `arg` names, in any order."""
-  chosen = {'variant': 'light', 'set': 'k400'}
-  kinds = {'variant': VARIANTS, 'set': SETS}
-  for word in filter(None, arg.split(',')):
-    kind = next((k for k, names in kinds.items() if word in names), None)
-    if kind is None:
-      raise InputError(
-        f'i3d has no variant {word!r}; give some of '
-        f'{", ".join((*VARIANTS, *SETS))}'
-      )
-    chosen[kind] = word
-  return tuple(chosen.values())

@@ -80,14 +80,21 @@ PUBLISHED = (
 
 
 def get_config(arg: str = ''):
-  clip, dataset, attention, size, positions = choose(arg)
+  clip, dataset, attention, size, positions = config.choose(
+    arg,
+    clip=CLIPS,
+    set=SETS,
+    attention=ATTENTIONS,
+    size=SIZES,
+    positions=POSITIONS,
+  )
   c = config.skeleton(
     family='timesformer',
     attention=attention,
     positions=POSITIONS[positions],
     **SIZES[size],
   )
-  c.data.update(config.of_data_set(dataset))
+  c.data.update(config.dataset_fields(dataset))
   T, rate, c.clip.size = CLIPS[clip].values()
   if dataset == 'ssv2':
     c.clip.update(frames=_segments(clip), sampling='pyslowfast_segment')
@@ -117,28 +124,7 @@ def _segments(clip: str) -> int:
   """Frames of a clip of SSv2."""
   if clip not in SSV2_FRAMES:
     raise InputError(
-      f'timesformer has no clip {clip} for ssv2, which is sampled in segments; '
-      f'give one of {", ".join(SSV2_FRAMES)}'
+      f'got clip {clip!r} for ssv2, which is sampled in segments; expected one '
+      f'of {", ".join(SSV2_FRAMES)}'
     )
   return SSV2_FRAMES[clip]
-
-
-def choose(arg: str) -> tuple[str, str, str, str, str]:
-  """The clip, set, attention, size and positions of `arg`, in any order."""
-  kinds = {
-    'base': CLIPS,
-    'k400': SETS,
-    'divided': ATTENTIONS,
-    'b16': SIZES,
-    'all_pos': POSITIONS,
-  }
-  chosen = {default: default for default in kinds}
-  for word in filter(None, arg.split(',')):
-    default = next((d for d, names in kinds.items() if word in names), None)
-    if default is None:
-      known = ', '.join(name for names in kinds.values() for name in names)
-      raise InputError(
-        f'timesformer has no variant {word!r}; give some of {known}'
-      )
-    chosen[default] = word
-  return tuple(chosen.values())

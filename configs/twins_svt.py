@@ -11,7 +11,6 @@ twins_svt_small, _base or _large.
 """
 
 from vidmodels import config
-from vidmodels.typing import InputError
 
 SIZES = {
   'small': dict(drop_path=0.1),
@@ -33,9 +32,9 @@ PUBLISHED = ('', 'base,ucf101')
 
 
 def get_config(arg: str = ''):
-  size, dataset = choose(arg)
+  size, dataset = config.choose(arg, size=SIZES, set=SETS)
   c = config.skeleton(family='twins_svt', **SIZES[size])
-  c.data.update(config.of_data_set(dataset))
+  c.data.update(config.dataset_fields(dataset))
   c.data.update(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
   c.clip.update(frames=8, sampling='mmaction', stride=8.0)
   c.augment.update(crop='area', short_side=(256, 256))
@@ -54,18 +53,3 @@ def get_config(arg: str = ''):
   )
   c.batch = 64
   return c
-
-
-def choose(arg: str) -> tuple[str, str]:
-  """The size and set that `arg` names, in any order."""
-  chosen = {'size': 'small', 'set': 'k400'}
-  kinds = {'size': SIZES, 'set': SETS}
-  for word in filter(None, arg.split(',')):
-    kind = next((k for k, names in kinds.items() if word in names), None)
-    if kind is None:
-      raise InputError(
-        f'twins_svt has no variant {word!r}; give some of '
-        f'{", ".join((*SIZES, *SETS))}'
-      )
-    chosen[kind] = word
-  return tuple(chosen.values())

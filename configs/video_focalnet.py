@@ -29,7 +29,6 @@ small and base; base on K600 86.7, SSv2 71.1, Diving48 90.8, ActivityNet 89.8.
 """
 
 from vidmodels import config
-from vidmodels.typing import InputError
 
 SIZES = {
   'tiny': dict(layers=(2, 2, 6, 2), width=96, drop_path=0.2),
@@ -53,9 +52,9 @@ RATES = {32: (0.00625, 6.25e-5), 64: (0.0125, 1.25e-4), 128: (0.025, 2.5e-4)}
 
 
 def get_config(arg: str = ''):
-  size, dataset = choose(arg)
+  size, dataset = config.choose(arg, size=SIZES, set=SETS)
   c = config.skeleton(family='video_focalnet', **SIZES[size])
-  c.data.update(config.of_data_set(dataset))
+  c.data.update(config.dataset_fields(dataset))
   c.data.update(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
   c.clip.update(frames=8, sampling='mmaction_segment', stride=4.0, size=224)
   # Three pairs of SSv2's classes tell left from right.
@@ -95,18 +94,3 @@ def get_config(arg: str = ''):
   c.loss.label_smoothing = 0.1
   c.mix.update(mixup=0.8, cutmix=1.0, switch=0.5)
   return c
-
-
-def choose(arg: str) -> tuple[str, str]:
-  """The size and set that `arg` names, in any order."""
-  chosen = {'size': 'tiny', 'set': 'k400'}
-  kinds = {'size': SIZES, 'set': SETS}
-  for word in filter(None, arg.split(',')):
-    kind = next((k for k, names in kinds.items() if word in names), None)
-    if kind is None:
-      raise InputError(
-        f'video_focalnet has no variant {word!r}; give some of '
-        f'{", ".join((*SIZES, *SETS))}'
-      )
-    chosen[kind] = word
-  return tuple(chosen.values())

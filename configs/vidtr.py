@@ -99,7 +99,12 @@ SPAN, CHARADES_SPAN = 64, 128
 
 
 def get_config(arg: str = ''):
-  size, dataset, model = choose(arg)
+  size, dataset, model = config.choose(arg, size=SIZES, set=SETS, model=MODELS)
+  if model in ABLATIONS and size != 's':
+    raise InputError(
+      f'got {model!r} and {size!r}; expected {model!r} alone, as it takes the '
+      'place of size s in Table 5; leave one of them out'
+    )
   T, released, table, batch = SIZES[size]
   fields = released
   if model == 'written':
@@ -109,7 +114,7 @@ def get_config(arg: str = ''):
     fields = ABLATIONS[model]
   c = config.skeleton(family='vidtr', **fields)
   c.data.update(
-    **config.of_data_set(dataset),
+    **config.dataset_fields(dataset),
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
   )
@@ -138,24 +143,3 @@ def get_config(arg: str = ''):
   )
   c.batch = batch
   return c
-
-
-def choose(arg: str) -> tuple[str, str, str]:
-  """The size, set and model that `arg` names, in any order."""
-  chosen = {'size': 's', 'set': 'k400', 'model': 'released'}
-  kinds = {'size': SIZES, 'set': SETS, 'model': MODELS}
-  for word in filter(None, arg.split(',')):
-    kind = next((k for k, names in kinds.items() if word in names), None)
-    if kind is None:
-      raise InputError(
-        f'vidtr has no variant {word!r}; give some of '
-        f'{", ".join((*SIZES, *SETS, *MODELS))}'
-      )
-    chosen[kind] = word
-  size, _, model = chosen.values()
-  if model in ABLATIONS and size != 's':
-    raise InputError(
-      f'{model} takes the place of size s in Table 5, and {size} came too; '
-      'leave one of them out'
-    )
-  return tuple(chosen.values())

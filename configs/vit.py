@@ -13,7 +13,6 @@ DeiT's were trained with ImageNet's mean and deviation.
 """
 
 from vidmodels import config
-from vidmodels.typing import InputError
 
 S = dict(width=384, heads=6)
 SIZES = {
@@ -32,9 +31,9 @@ PUBLISHED = ('', 's16,ssv2', 'l16', 'deit_b16')
 
 
 def get_config(arg: str = ''):
-  size, dataset = choose(arg)
+  size, dataset = config.choose(arg, size=SIZES, set=SETS)
   c = config.skeleton(family='vit', **SIZES[size])
-  c.data.update(config.of_data_set(dataset))
+  c.data.update(config.dataset_fields(dataset))
   c.data.update(**IMAGENET if size.startswith('deit') else HALF)
   if dataset == 'ssv2':
     c.clip.update(frames=8, sampling='pyslowfast_segment')
@@ -56,18 +55,3 @@ def get_config(arg: str = ''):
   )
   c.batch = 64
   return c
-
-
-def choose(arg: str) -> tuple[str, str]:
-  """The size and set that `arg` names, in any order."""
-  chosen = {'size': 'b16', 'set': 'k400'}
-  kinds = {'size': SIZES, 'set': SETS}
-  for word in filter(None, arg.split(',')):
-    kind = next((k for k, names in kinds.items() if word in names), None)
-    if kind is None:
-      raise InputError(
-        f'vit has no variant {word!r}; give some of '
-        f'{", ".join((*SIZES, *SETS))}'
-      )
-    chosen[kind] = word
-  return tuple(chosen.values())

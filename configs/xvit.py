@@ -26,14 +26,13 @@ these recipes do not get there.
 """
 
 from vidmodels import config
-from vidmodels.typing import InputError
 
 SIZES = {
   'b16': {},
   'b32': dict(patch=32),
   'l32': dict(patch=32, layers=24, width=1024, heads=16),  # ViT-L
 }
-FRAMES = {'8': 8, '16': 16, '32': 32}
+FRAMES = {'16': 16, '8': 8, '32': 32}
 # The two released files: Kinetics mixes a quarter of the channels, among eight
 # frames; SSv2 half of them, among all.
 KINETICS = dict(mix_share=0.25, segment=8)
@@ -61,12 +60,19 @@ PUBLISHED = (
 
 
 def get_config(arg: str = ''):
-  dataset, size, frames, switches = choose(arg)
+  dataset, size, frames, *switches = config.choose(
+    arg,
+    set=SETS,
+    size=SIZES,
+    frames=FRAMES,
+    attention=('', 'average'),
+    summary=('', 'summary'),
+  )
   fields = {**SIZES[size], **SETS[dataset]}
-  for switch in switches:
+  for switch in filter(None, switches):
     fields |= SWITCHES[switch]
   c = config.skeleton(family='xvit', **fields)
-  c.data.update(config.of_data_set(dataset), mean=(0.5,) * 3, std=(0.5,) * 3)
+  c.data.update(config.dataset_fields(dataset), mean=(0.5,) * 3, std=(0.5,) * 3)
   kinetics = dataset in ('k400', 'k600')
   T = c.clip.frames = FRAMES[frames]
   if kinetics:
@@ -93,21 +99,3 @@ def get_config(arg: str = ''):
   c.mix.mixup = 0.4 if kinetics else 0.0
   c.batch = 64
   return c
-
-
-def choose(arg: str) -> tuple[str, str, str, set[str]]:
-  """The set, size, frames and switches that `arg` names, in any order."""
-  chosen = {'set': 'k400', 'size': 'b16', 'frames': '16'}
-  kinds = {'set': SETS, 'size': SIZES, 'frames': FRAMES}
-  words = list(filter(None, arg.split(',')))
-  switches = {word for word in words if word in SWITCHES}
-  for word in words:
-    kind = next((k for k, names in kinds.items() if word in names), None)
-    if kind is None and word not in SWITCHES:
-      raise InputError(
-        f'xvit has no variant {word!r}; give some of '
-        f'{", ".join((*SETS, *SIZES, *FRAMES, *SWITCHES))}'
-      )
-    if kind:
-      chosen[kind] = word
-  return (*chosen.values(), switches)

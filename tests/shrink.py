@@ -117,6 +117,6 @@ def program(config: cfg.Config) -> str:
     del tree['optim'][name]
   rounded = {
     name: bool(value) if isinstance(value, float) else value
-    for name, value in cfg.flat(tree).items()
+    for name, value in cfg.flatten(tree).items()
   }
   return json.dumps(rounded, sort_keys=True)

@@ -100,6 +100,21 @@ def test_importing_the_package_loads_no_tensorflow_and_no_torch():
   subprocess.run([sys.executable, '-c', code], check=True, cwd=REPO)
 
 
+def test_parts_of_the_package_load_when_they_are_first_used():
+  heavy = ('jax', 'tensorflow', 'torch', 'numpy')
+  code = (
+    'import sys, vidmodels; '
+    f'assert not set({heavy}) & set(sys.modules), sys.modules; '
+    "model = vidmodels.models.build('vit', classes=3, layers=1); "
+    'assert model.classes == 3; '
+    'vidmodels.config.skeleton, vidmodels.weights, vidmodels.analysis; '
+    'vidmodels.data, vidmodels.train, vidmodels.evaluate, vidmodels.nn; '
+    "bad = {'tensorflow', 'torch'} & set(sys.modules); assert not bad, bad; "
+    "assert not hasattr(vidmodels, 'nothing') and 'models' in dir(vidmodels)"
+  )
+  subprocess.run([sys.executable, '-c', code], check=True, cwd=REPO)
+
+
 def test_models_and_the_step_import_without_input_and_logging_libraries():
   # Accelerator machines often have JAX and little else.
   blocked = ('clu', 'grain', 'ml_collections', 'tensorflow', 'av')

@@ -50,33 +50,48 @@ def test_a_misspelt_field_fails_on_its_own_line():
 @pytest.mark.parametrize(
   ('change', 'message'),
   [
-    ({'clip': {'frames': 0}}, 'clip.frames is 0; wanted at least 1'),
-    ({'clip': {'frames': 8.0}}, 'clip.frames is 8.0; wanted int'),
-    ({'clip': {'unit': 'hour'}}, "clip.unit is 'hour'"),
+    ({'clip': {'frames': 0}}, 'got 0 for clip.frames; expected at least 1'),
+    (
+      {'clip': {'frames': 8.0}},
+      'got float 8.0 for clip.frames; expected an',
+    ),
+    ({'clip': {'unit': 'hour'}}, "got 'hour' for clip.unit"),
     ({'clip': {'sampling': 'segment', 'stride': 4.0}}, 'clip.stride=4.0'),
-    ({'clip': 8}, 'clip is 8; wanted the fields'),
+    ({'clip': 8}, 'got int 8 for clip; expected the fields'),
     ({'data': {'dir': ''}}, "got data.dir=''"),
     ({'data': {'std': [1.0, 0.0, 1.0]}}, 'std above 0'),
-    ({'views': {'spatial': 2}}, 'views.spatial is 2'),
+    ({'views': {'spatial': 2}}, 'got 2 for views.spatial'),
     ({'views': {'short_side': 100}}, 'under the crop of 224'),
-    ({'augment': {'short_side': [256]}}, 'wanted 2 values'),
+    ({'augment': {'short_side': [256]}}, 'expected 2 values'),
     ({'optim': {'steps': 5}}, 'epochs=15.0 and steps=5; expected one'),
     ({'optim': {'schedule': 'cosine'}}, 'belong to "step" alone'),
     ({'optim': {'factors': [0.1]}}, 'one value each'),
     ({'mesh': {'data': -1, 'fsdp': -1}}, 'at most one of them -1'),
     ({'accumulate': 3}, 'which does not divide into accumulate=3'),
-    ({'dtype': 'float16'}, "dtype is 'float16'"),
+    ({'dtype': 'float16'}, "got 'float16' for dtype"),
     ({'seed': 2**32}, 'from 0 to 2**32 - 1'),
-    ({'optim': {'lr': math.inf}}, 'optim.lr is inf; wanted a finite number'),
-    ({'optim': {'lr': math.nan}}, 'optim.lr is nan; wanted a finite number'),
-    ({'optim': {'lr': 10**400}}, '0; wanted a finite number'),
-    ({'mix': {'mixup': math.inf}}, 'mix.mixup is inf; wanted a finite'),
-    ({'data': {'std': [1.0, math.inf, 1.0]}}, 'std is inf; wanted a finite'),
-    ({'optim': {'lr': True}}, 'optim.lr is True; wanted float'),
-    ({'optim': {'ema': 1.0}}, 'optim.ema is 1.0; wanted from 0 to below 1'),
+    (
+      {'optim': {'lr': math.inf}},
+      'got inf for optim.lr; expected a finite',
+    ),
+    (
+      {'optim': {'lr': math.nan}},
+      'got nan for optim.lr; expected a finite',
+    ),
+    ({'optim': {'lr': 10**400}}, '0 for optim.lr; expected a finite number'),
+    ({'mix': {'mixup': math.inf}}, 'got inf for mix.mixup; expected a finite'),
+    (
+      {'data': {'std': [1.0, math.inf, 1.0]}},
+      'got inf for data.std; ',
+    ),
+    ({'optim': {'lr': True}}, 'got bool True for optim.lr; expected a float'),
+    (
+      {'optim': {'ema': 1.0}},
+      'got 1.0 for optim.ema; expected from 0 to b',
+    ),
     ({'optim': {'final_lr': 1e-5}}, 'nothing reads it without optim.schedule'),
     ({'optim': {'b1': 0.5}}, 'nothing reads it without optim.name=adamw'),
-    ({'sead': 1}, "no field 'sead'; did you mean 'seed'"),
+    ({'sead': 1}, "got unknown field 'sead'; expected one of "),
   ],
 )
 def test_fields_that_are_wrong_or_disagree_are_named(change, message):
@@ -89,6 +104,43 @@ def test_fields_that_are_wrong_or_disagree_are_named(change, message):
   with pytest.raises(InputError) as error:
     cfg.check(tree)
   assert message in str(error.value)
+
+
+TWO_OF_A_KIND = {
+  'demo': 'joint,space',
+  'dualformer': 'tiny,base',
+  'focalnet': 'srf,lrf',
+  'i3d': 'light,heavy',
+  'timesformer': 'base,high',
+  'twins_svt': 'base,large',
+  'video_focalnet': 'k400,ssv2',
+  'vidtr': 'written,axial',
+  'vit': 'b16,l16',
+  'xvit': '8,32',
+}
+
+
+@pytest.mark.parametrize('name', recipe.names())
+def test_two_words_of_one_kind_are_refused_by_both_names(name):
+  one, other = TWO_OF_A_KIND[name].split(',')
+  for arg in (f'{one},{other}', f'{other},{one}', f'{one},{one}'):
+    first, second = arg.split(',')
+    with pytest.raises(InputError, match=f"got '{first}' and '{second}'; "):
+      recipe.load(f'{name}:{arg}')
+
+
+@pytest.mark.parametrize('name', recipe.names())
+def test_a_misspelt_word_of_a_recipe_is_answered_with_the_nearest(name):
+  word = TWO_OF_A_KIND[name].split(',')[0]
+  with pytest.raises(InputError, match=f"got '{word}x'; .*try '{word}'"):
+    recipe.load(f'{name}:{word}x')
+
+
+def test_words_of_a_recipe_come_in_any_order_with_defaults():
+  kinds = dict(size=('s', 'l'), set=('k400', 'ssv2'), extra=('', 'plus'))
+  assert cfg.choose('', **kinds) == ('s', 'k400', '')
+  assert cfg.choose('plus,ssv2,l', **kinds) == ('l', 'ssv2', 'plus')
+  assert cfg.choose(' ssv2 , l', **kinds) == ('l', 'ssv2', '')
 
 
 def test_recipes_name_data_sets_and_splits_that_prepare_knows():

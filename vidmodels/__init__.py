@@ -1,7 +1,30 @@
 """Video transformers in JAX: five papers, one trainer.
 
+  import vidmodels
+
+  model = vidmodels.models.build('timesformer', classes=400)
+  config = vidmodels.config.check(recipe)
+
 Importing the package is cheap: it loads neither JAX nor TensorFlow nor torch.
-Start with `vidmodels.models.build` or with `vidmodels --help`.
+Its parts load when they are first used. The command line is `vidmodels --help`.
 """
 
+import importlib
+import types
+
 __version__ = '0.1.0'
+_PARTS = (
+  *('analysis', 'config', 'data', 'evaluate', 'models', 'nn', 'train'),
+  'weights',
+)
+
+
+def __getattr__(name: str) -> types.ModuleType:
+  """Imports a part of the package at its first use (PEP 562)."""
+  if name in _PARTS:
+    return importlib.import_module(f'{__name__}.{name}')
+  raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+  return sorted({*globals(), *_PARTS})

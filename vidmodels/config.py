@@ -1,16 +1,19 @@
-"""Recipes: from a ConfigDict to the checked `Config` that all else takes.
+"""Recipes: from a ConfigDict to the checked `Config` that the rest takes.
 
-A recipe file starts from `skeleton(family=...)`, a locked ConfigDict with every
-field of `fields.py`, and changes what its paper says. `check` turns it into the
-frozen `Config`, or says which field is wrong.
+  c = config.skeleton(family='timesformer', attention='joint')
+  c.data.update(config.dataset_fields('k400'))
+  c.optim.epochs = 15.0
+  checked = config.check(c)  # a frozen Config, or an InputError
+
+A recipe file starts from `skeleton`, a locked ConfigDict with every field of
+`fields.py`, and changes what its paper says. `check` turns it into the frozen
+`Config`, or says which field is wrong.
 """
 
 import dataclasses
-import difflib
-import importlib
 import json
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from vidmodels.fields import (
@@ -26,7 +29,13 @@ from vidmodels.fields import (
   Views,
   plugins,
 )
-from vidmodels.typing import InputError, Positive, Seed, typed
+from vidmodels.typing import (
+  InputError,
+  Positive,
+  Seed,
+  check_value,
+  expected_one_of,
+)
 
 __all__ = [
   'Augment',
@@ -42,10 +51,11 @@ __all__ = [
   'Views',
   'as_dict',
   'check',
-  'flat',
-  'of_data_set',
+  'choose',
+  'dataset_fields',
+  'flatten',
   'skeleton',
-  'unknown',
+  'unknown_field',
 ]
 
 
@@ -56,9 +66,11 @@ class Config:
   family: str
   model: dict[str, Any]  # the fields of the family's module
   init_from: str = ''  # weight file that a new run starts from
-  # Whether it gives the classifier too: if it has as many classes, if it must.
+  # Whether the file also gives the classifier: 'auto' takes it if it has as
+  # many classes, 'keep' refuses a file that has not, 'new' never takes it.
   init_head: Literal['auto', 'keep', 'new'] = 'auto'
-  init_positions: str = ''  # how its tables are resized; the model's own way
+  # How its position tables are resized; '': the family's own way.
+  init_positions: str = ''
   data: Data = Data()
   clip: Clip = Clip()
   augment: Augment = Augment()
@@ -71,7 +83,7 @@ class Config:
   log: Log = Log()
   batch: Positive = 64  # clips a step, over all devices
   accumulate: Positive = 1  # microbatches a step
-  dtype: Literal['float32', 'bfloat16'] = 'bfloat16'  # of the computation
+  dtype: Literal['float32', 'bfloat16'] = 'bfloat16'  # the computation's
   seed: Seed = 0
 
   def check(self) -> None:
@@ -115,7 +127,7 @@ class Config:
       )
 
 
-def skeleton(family: str, **model: Any):
+def skeleton(family: str, **model: Any) -> Any:
   """Every field of a recipe at its default, locked and typed.
 
   Args:
@@ -130,16 +142,17 @@ def skeleton(family: str, **model: Any):
   """
   import ml_collections  # here, so that models and steps import without it
 
-  # The one look upwards: families are found by file name, as plugins are.
-  fields = importlib.import_module('vidmodels.models').fields(family)
+  fields = plugins('models').fields(family)
   for name in model:
     if name not in fields:
-      raise InputError(unknown(f'model.{name}', [f'model.{f}' for f in fields]))
+      raise InputError(
+        unknown_field(f'model.{name}', [f'model.{f}' for f in fields])
+      )
   tree = dataclasses.asdict(Config(family=family, model={**fields, **model}))
   return ml_collections.ConfigDict(tree).lock()
 
 
-def of_data_set(name: str) -> dict[str, str]:
+def dataset_fields(name: str) -> dict[str, str]:
   """The fields of `data` that say where a data set's records are.
 
   Args:
@@ -156,16 +169,47 @@ def of_data_set(name: str) -> dict[str, str]:
   return {'dir': f'records/{name}', 'train': 'train', 'test': test}
 
 
-def unknown(name: str, known: Sequence[str]) -> str:
-  """The message for a field that does not exist, with the nearest that does."""
-  near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-  sections = sorted({k.partition('.')[0] for k in known})
-  hint = (
-    f'did you mean {near[0]!r}?'
-    if near
-    else f'known: {", ".join(sections if len(known) > 20 else known)}'
+def choose(arg: str, /, **kinds: Collection[str]) -> tuple[str, ...]:
+  """The word of each kind that a recipe's argument names, in any order.
+
+    size, dataset = choose('ssv2,base', size=SIZES, dataset=('k400', 'ssv2'))
+
+  Args:
+    arg: words with commas between them; '' for all defaults.
+    **kinds: the words of each kind; the first of them is its default.
+
+  Returns:
+    One word a kind, in the order of `kinds`.
+
+  Raises:
+    InputError: for a word of no kind, with the nearest, and for two words of
+      one kind.
+  """
+  chosen: dict[str, str] = {}
+  for word in filter(None, (part.strip() for part in arg.split(','))):
+    kind = next((k for k, words in kinds.items() if word in words), None)
+    if kind is None:
+      known = [w for words in kinds.values() for w in words if w]
+      raise InputError(f'got {word!r}; {expected_one_of(word, known)}')
+    if kind in chosen:
+      raise InputError(
+        f'got {chosen[kind]!r} and {word!r}; expected one {kind}; leave one '
+        'of them out'
+      )
+    chosen[kind] = word
+  return tuple(
+    chosen.get(kind) or next(iter(words)) for kind, words in kinds.items()
   )
-  return f'the recipe has no field {name!r}; {hint}'
+
+
+def unknown_field(name: str, known: Sequence[str]) -> str:
+  """The message for a field that does not exist, with the nearest that does."""
+  tail = expected_one_of(name, known)
+  if len(known) > 20:  # name the sections instead
+    sections = sorted({k.partition('.')[0] for k in known})
+    _, try_, near = tail.partition('; try ')
+    tail = f'expected one in {", ".join(sections)}{try_}{near}'
+  return f'got unknown field {name!r}; {tail}'
 
 
 def check(recipe: Mapping[str, Any]) -> Config:
@@ -180,7 +224,10 @@ def check(recipe: Mapping[str, Any]) -> Config:
   """
   tree = recipe.to_dict() if hasattr(recipe, 'to_dict') else dict(recipe)
   if 'family' not in tree or 'model' not in tree:
-    raise InputError('a recipe needs family and model; start from skeleton()')
+    raise InputError(
+      f'got a recipe with {", ".join(tree) or "no field"}; expected family and '
+      'model too; try config.skeleton(family=...), which has every field'
+    )
   config = _fill(Config, tree, path='')
   config.check()
   return config
@@ -191,33 +238,36 @@ def as_dict(config: Config) -> dict[str, Any]:
   return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
   """Nested dicts as {'section.field': value}."""
-  found = {}
+  fields = {}
   for name, value in tree.items():
     if isinstance(value, Mapping):
-      found |= flat(value, f'{prefix}{name}.')
+      fields |= flatten(value, f'{prefix}{name}.')
     else:
-      found[prefix + name] = value
-  return found
+      fields[prefix + name] = value
+  return fields
 
 
-def _fill(cls: type, tree: Mapping[str, Any], *, path: str):
+def _fill(cls: type, tree: Mapping[str, Any], *, path: str) -> Any:
   """Builds dataclass `cls` from `tree`, checking names, types and ranges."""
   if not isinstance(tree, Mapping):
-    raise InputError(f'{path} is {tree!r}; wanted the fields of a section')
+    raise InputError(
+      f'got {type(tree).__name__} {tree!r} for {path}; expected the fields of '
+      f'a section; try one of {", ".join(typing.get_type_hints(cls))}'
+    )
   hints = typing.get_type_hints(cls, include_extras=True)
   prefix = f'{path}.' if path else ''
-  for name in tree:
-    if name not in hints:
-      raise InputError(unknown(prefix + name, [prefix + h for h in hints]))
   values = {}
   for name, value in tree.items():
-    hint = hints[name]
-    if dataclasses.is_dataclass(hint):
-      values[name] = _fill(hint, value, path=prefix + name)
+    if name not in hints:
+      raise InputError(
+        unknown_field(prefix + name, [prefix + h for h in hints])
+      )
+    if dataclasses.is_dataclass(hints[name]):
+      values[name] = _fill(hints[name], value, path=prefix + name)
     else:
-      values[name] = typed(value, hint, path=prefix + name)
+      values[name] = check_value(value, hints[name], path=prefix + name)
   section = cls(**values)
   if path and hasattr(section, 'check'):
     section.check()

@@ -34,10 +34,10 @@ from vidmodels.typing import (
 
 
 def plugins(name: str) -> types.ModuleType:
-  """The package that checks a section whose names are plug-ins.
+  """A module of ours that knows plug-ins by name.
 
-  Imported when it is asked: recipes lie below data and train in the import
-  order, and the module of every plug-in is only needed for a check.
+  Imported when it is asked: recipes come before data, models and train in the
+  import order, and only a check needs the modules of all plug-ins.
   """
   return importlib.import_module(f'vidmodels.{name}')
 

@@ -36,18 +36,23 @@ AXES = {
 
 
 class InputError(ValueError):
-  """What the user gave cannot be used; the command line exits with code 2.
+  """The user's input cannot be used; the command line exits with code 2.
 
-  The message says what came, what was wanted, and the next move.
+  The message says what it got, what it expected, and what to try next.
   """
 
 
-def unknown_name(field: str, name: object, known: Iterable[str]) -> str:
-  """The message for a name that is not in `known`, with the nearest that is."""
-  names = list(known)
+def expected_one_of(name: object, known: Iterable[object]) -> str:
+  """'expected one of A, B, C; try B': the end of a message about a name."""
+  names = [str(k) for k in known]
   near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
   hint = f'; try {near[0]!r}' if near else ''
-  return f'got {name!r} for {field}; expected one of {", ".join(names)}{hint}'
+  return f'expected one of {", ".join(names)}{hint}'
+
+
+def unknown_name(field: str, name: object, known: Iterable[object]) -> str:
+  """The message for a name that is not in `known`, with the nearest that is."""
+  return f'got {name!r} for {field}; {expected_one_of(name, known)}'
 
 
 # Ranges that `config.check` enforces; the string is what the user reads.
@@ -73,17 +78,28 @@ Shares = Annotated[
 Seed = Annotated[int, 'from 0 to 2**32 - 1', lambda v: 0 <= v < 2**32]
 
 
-def typed(value: Any, hint: Any, *, path: str) -> Any:
-  """`value` as an annotated field wants it.
+# What a value of a type looks like, for messages.
+_EXAMPLES = {
+  bool: 'True or False',
+  int: 'an int such as 8',
+  float: 'a float such as 3e-4',
+  str: "a str such as 'x'",
+  tuple: 'a tuple such as (1, 2)',
+  dict: 'a dict of fields',
+}
+
+
+def check_value(value: Any, hint: Any, *, path: str) -> Any:
+  """Checks a value against the annotation of its field, and converts it.
 
   Args:
-    value: what came.
+    value: what the user gave.
     hint: a type, a Literal, a tuple of types, or one of the ranges above.
     path: what to call the field in errors.
 
   Returns:
-    The value; a whole number as a float where that is wanted, a list as a
-    tuple.
+    The value; a whole number becomes a float where the field is a float, and a
+    list becomes a tuple where the field is a tuple.
 
   Raises:
     InputError: for another type, choice or range, and for a float that is not
@@ -91,43 +107,51 @@ def typed(value: Any, hint: Any, *, path: str) -> Any:
   """
   origin = typing.get_origin(hint)
   if origin is typing.Annotated:
-    base, wanted, holds = typing.get_args(hint)
-    value = typed(value, base, path=path)
+    base, expected, holds = typing.get_args(hint)
+    value = check_value(value, base, path=path)
     if not holds(value):
-      raise InputError(f'{path} is {value!r}; wanted {wanted}')
+      raise InputError(f'got {value!r} for {path}; expected {expected}')
     return value
   if origin is Literal:
     choices = typing.get_args(hint)
     # By type too: True would pass for 1.
     if not any(type(value) is type(c) and value == c for c in choices):
-      raise InputError(f'{path} is {value!r}; wanted one of {choices}')
+      # An empty text is a choice of some fields.
+      raise InputError(unknown_name(path, value, (c or "''" for c in choices)))
     return value
   if origin is tuple:
     kinds = typing.get_args(hint)
     if not isinstance(value, (list, tuple)):
-      raise InputError(f'{path} is {value!r}; wanted a tuple')
+      raise _wrong_type(value, tuple, path)
     if kinds[-1] is Ellipsis:
       kinds = kinds[:1] * len(value)
     if len(kinds) != len(value):
-      raise InputError(f'{path} is {value!r}; wanted {len(kinds)} values')
+      raise InputError(
+        f'got {value!r} for {path}; expected {len(kinds)} values'
+      )
     return tuple(
-      typed(v, k, path=path) for v, k in zip(value, kinds, strict=True)
+      check_value(v, k, path=path) for v, k in zip(value, kinds, strict=True)
     )
   if hint is float:
-    return _finite(value, path)
+    return _check_float(value, path)
   hint = origin or hint  # dict[str, Any] is a dict
-  if hint is Any:
-    return value
-  if type(value) is not hint:
-    raise InputError(f'{path} is {value!r}; wanted {hint.__name__}')
+  if hint is not Any and type(value) is not hint:
+    raise _wrong_type(value, hint, path)
   return value
 
 
-def _finite(value: Any, path: str) -> float:
-  """A float, or a whole number as one; infinity passes most ranges."""
+def _check_float(value: Any, path: str) -> float:
+  """A finite float, or a whole number as one; infinity passes most ranges."""
   if type(value) not in (int, float):
-    raise InputError(f'{path} is {value!r}; wanted float')
-  # Compared before it is converted: `float(10**400)` is no infinity but raises.
+    raise _wrong_type(value, float, path)
+  # Compared before it is converted: `float(10**400)` raises OverflowError.
   if not abs(value) <= sys.float_info.max:
-    raise InputError(f'{path} is {value!r}; wanted a finite number')
+    raise InputError(f'got {value!r} for {path}; expected a finite number')
   return float(value)
+
+
+def _wrong_type(value: Any, hint: type, path: str) -> InputError:
+  expected = _EXAMPLES.get(hint, hint.__name__)
+  return InputError(
+    f'got {type(value).__name__} {value!r} for {path}; expected {expected}'
+  )

@@ -45,10 +45,16 @@ def test_a_recipe_of_ones_own_takes_arguments_and_overrides(write):
     ('def get_config(:\n', r'line 2: SyntaxError'),
     ('def get_config():\n  return 1 / 0\n', r'line 3: ZeroDivisionError'),
     ('def get_config():\n  open("gone")\n', r'line 3: FileNotFoundError'),
-    ('def get_config():\n  pass\n', r'returned NoneType; wanted the Config'),
+    (
+      'def get_config():\n  pass\n',
+      r'got NoneType from .*; expected the Config',
+    ),
     ('', r"AttributeError: .*no attribute 'get_config'"),
     (GOOD.replace('steps', 'stepz'), r'line 5: .*[Ss]tepz.*steps'),
-    (GOOD.replace("'divided'", "'dividet'"), r"'dividet'; wanted one of"),
+    (
+      GOOD.replace("'divided'", "'dividet'"),
+      r"'dividet'.*; try 'divided'",
+    ),
   ],
 )
 def test_an_error_inside_a_recipe_names_its_line(write, text, says):
@@ -59,14 +65,23 @@ def test_an_error_inside_a_recipe_names_its_line(write, text, says):
 @pytest.mark.parametrize(
   ('override', 'says'),
   [
-    ('--config.optim=3', r'optim is a section; set optim.b1, '),
-    ('--config.foo=1', r"no field 'foo'; known: accumulate, augment, "),
-    ('--config.optim.foo=1', r"no field 'optim.foo'; did you mean 'optim\."),
-    ('--config.batch=x', r'--config.batch=x came; wanted .* int, now 64'),
-    ('--config.optim.lr=x', r'wanted --config.optim.lr= and a float'),
-    ('--config.optim.lr=inf', r'optim.lr is inf; wanted a finite number'),
-    ('--config.mix.mixup=inf', r'mix.mixup is inf; wanted a finite number'),
-    ('--config.log.tensorboard=maybe', r'and a bool, now False'),
+    ('--config.optim=3', r'optim is a section; .*; try optim.b1, '),
+    (
+      '--config.foo=1',
+      r"field 'foo'; expected one in accumulate, aug",
+    ),
+    ('--config.optim.foo=1', r"unknown field 'optim.foo'; .*; try 'optim\."),
+    ('--config.batch=x', r'got --config.batch=x; expected .* int, such as 64'),
+    ('--config.optim.lr=x', r'expected --config.optim.lr= and a float'),
+    (
+      '--config.optim.lr=inf',
+      r'got inf for optim.lr; expected a finite',
+    ),
+    (
+      '--config.mix.mixup=inf',
+      r'got inf for mix.mixup; expected a finite',
+    ),
+    ('--config.log.tensorboard=maybe', r'and a bool, such as False'),
     ('--config.augment.short_side=(240,a)', r'augment.short_side'),
     ('--config.optim.decay_skip=[', r"'\[', which is no regular expression"),
   ],
@@ -82,7 +97,7 @@ def test_an_override_that_does_not_fit_names_field_and_type(
 def test_a_name_without_py_is_pointed_at_the_file(write, tmp_path, monkeypatch):
   write(GOOD)
   monkeypatch.chdir(tmp_path)
-  with pytest.raises(InputError, match=r'did you mean mine.py'):
+  with pytest.raises(InputError, match=r', or mine.py'):
     recipe.load('mine')
 
 

@@ -48,15 +48,15 @@ def train(records, workdir, **changes) -> list[str]:
 @pytest.mark.parametrize(
   ('changes', 'parts'),
   [
-    ({'optim__stepz': 3}, ["no field 'optim.stepz'", "'optim.steps'"]),
-    ({'model__widht': 3}, ["no field 'model.widht'", "'model.width'"]),
+    ({'optim__stepz': 3}, ["unknown field 'optim.stepz'", "'optim.steps'"]),
+    ({'model__widht': 3}, ["unknown field 'model.widht'", "'model.width'"]),
     ({'model__attention': 'divide'}, ["'divide'", "'divided'"]),
     ({'batch': 12}, ['batch of 12', 'multiple of 8']),
     ({'mesh__data': 3}, ['3 devices', '8 are here']),
     ({'clip__size': 40}, ['(16, 18)', 'crop is larger than the frame']),
     ({'clip__size': 20, 'augment__short_side': (20, 20)}, ['20', 'patch']),
     ({'model__heads': 3}, ['width 16', '3 heads']),
-    ({'augment__flip': 1.5}, ['augment.flip is 1.5', 'from 0 to 1']),
+    ({'augment__flip': 1.5}, ['got 1.5 for augment.flip', 'from 0 to 1']),
     ({'data__train': 'tarin'}, ["no split 'tarin'", 'test, train']),
     ({'data__dir': '/nowhere'}, ['/nowhere', 'vidmodels prepare']),
     ({'log__tensorboard': 'perhaps'}, ['tensorboard']),

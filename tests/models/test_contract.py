@@ -334,5 +334,5 @@ def test_a_sixth_family_is_one_new_file(tmp_path, monkeypatch):
   assert models.fields('sixth') == {'width': 8}
   test_every_variant_answers_float32_from_float32_parameters('sixth')
   test_every_parameter_of_every_variant_has_a_sharding_rule('sixth')
-  with pytest.raises(ValueError, match="did you mean 'sixth'"):
+  with pytest.raises(ValueError, match="try 'sixth'"):
     models.find('sixht')

@@ -188,7 +188,7 @@ def test_the_label_of_the_greater_share_is_the_one_that_counts():
     ({'mixup': 1.0, 'cutmix': 1.0, 'switch': 0.0}, 8, 'one of them is never'),
     ({'mixup': 1.0, 'cutmix': 1.0, 'switch': 1.0}, 8, 'one of them is never'),
     ({'mixup': 1.0}, 1, 'got batch 1 with'),
-    ({'mixup': -0.1}, 8, 'mix.mixup is -0.1; wanted at least 0'),
+    ({'mixup': -0.1}, 8, 'got -0.1 for mix.mixup; expected at least 0'),
     ({'prob': 1.5}, 8, 'from 0 to 1'),
   ],
 )

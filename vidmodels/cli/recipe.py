@@ -1,5 +1,7 @@
 """Finds a recipe, runs it, applies the command line's overrides.
 
+  config = recipe.load('timesformer:long,ssv2', ['--config.batch=32'])
+
 `--config=PATH[:ARG]` or `--config=NAME[:ARG]`: a path wins; a bare name is
 looked up among the recipes that come with the package. ARG goes to the
 recipe's `get_config`, as with ml_collections.
@@ -9,11 +11,13 @@ import contextlib
 import importlib.util
 import pathlib
 import traceback
-from collections.abc import Sequence
+import types
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from vidmodels import config as cfg
 from vidmodels import models
-from vidmodels.typing import InputError
+from vidmodels.typing import InputError, expected_one_of
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 # In a wheel recipes lie inside the package, in a checkout beside it; not both:
@@ -38,9 +42,10 @@ def find(name: str) -> pathlib.Path:
     if path.is_file():
       return path
   here = pathlib.Path(f'{name}.py')
-  hint = f'; did you mean {here}?' if here.is_file() else ''
+  hint = f', or {here}' if here.is_file() else ''
   raise InputError(
-    f'no recipe {name!r}: neither a file nor one of {", ".join(names())}{hint}'
+    f'got {name!r} for the recipe, which is no file; '
+    f'{expected_one_of(name, names())}{hint}'
   )
 
 
@@ -50,7 +55,7 @@ def published(name: str) -> list[str]:
   Raises:
     InputError: as `load` does.
   """
-  args = getattr(_module(find(name)), 'PUBLISHED', ('',))
+  args = getattr(_import_recipe(find(name)), 'PUBLISHED', ('',))
   return [f'{name}:{arg}' if arg else name for arg in args]
 
 
@@ -74,69 +79,74 @@ def load(where: str, overrides: Sequence[str] = ()) -> cfg.Config:
   return config
 
 
-def _module(path: pathlib.Path):
-  """The file as a module."""
+def _import_recipe(path: pathlib.Path) -> types.ModuleType:
+  """Imports the file as a module."""
   spec = importlib.util.spec_from_file_location('vidmodels_recipe', path)
-  module = importlib.util.module_from_spec(spec) if spec else None
-  if module is None:
-    raise InputError(f'{path} is no Python file; wanted a recipe, NAME.py')
-  with _named(path):
+  if spec is None or spec.loader is None:
+    raise InputError(
+      f'got {path}, which is no Python file; expected a recipe, NAME.py'
+    )
+  module = importlib.util.module_from_spec(spec)
+  with _errors_name_the_recipe(path):
     spec.loader.exec_module(module)
   return module
 
 
-def _run(path: pathlib.Path, args: list[str]):
-  """What the file's get_config returns."""
+def _run(path: pathlib.Path, args: list[str]) -> Any:
+  """Calls the file's get_config; returns its ConfigDict."""
   from ml_collections import ConfigDict
 
-  module = _module(path)
-  with _named(path):
+  module = _import_recipe(path)
+  with _errors_name_the_recipe(path):
     recipe = module.get_config(*args)
   if not isinstance(recipe, ConfigDict):
     raise InputError(
-      f'get_config of {path} returned {type(recipe).__name__}; wanted the '
-      'ConfigDict that config.skeleton() starts'
+      f'got {type(recipe).__name__} from get_config of {path}; expected the '
+      'ConfigDict that config.skeleton() starts; try `return c` at its end'
     )
   return recipe
 
 
 @contextlib.contextmanager
-def _named(path: pathlib.Path):
+def _errors_name_the_recipe(path: pathlib.Path) -> Iterator[None]:
   """Turns whatever a recipe raises into an InputError that names it."""
   try:
     yield
   except InputError as error:
     raise InputError(f'recipe {path}: {error}') from error
-  except Exception as error:  # whatever a file of the user's may raise
-    raise InputError(_at(path, error)) from error
+  except Exception as error:  # a user's file may raise anything
+    raise InputError(_locate(path, error)) from error
 
 
-def _at(path: pathlib.Path, error: Exception) -> str:
+def _locate(path: pathlib.Path, error: Exception) -> str:
   """An error inside a recipe: file, line, kind and message."""
   frames = traceback.extract_tb(error.__traceback__)
   lines = [f.lineno for f in frames if f.filename == str(path)]
   if isinstance(error, SyntaxError):
     lines = [error.lineno]
   line = f' line {lines[-1]}' if lines else ''
-  said = ' '.join(str(error).split())
-  return f'recipe {path}{line}: {type(error).__name__}: {said}'
+  message = ' '.join(str(error).split())
+  return f'recipe {path}{line}: {type(error).__name__}: {message}'
 
 
-def _apply(recipe, override: str) -> None:
+def _apply(recipe: Any, override: str) -> None:
   """Sets one field, parsed by absl's flags according to its type."""
   from absl import flags
   from ml_collections import config_flags
 
   field = override.removeprefix('--config.').partition('=')[0]
-  fields = cfg.flat(recipe.to_dict())
+  fields = cfg.flatten(recipe.to_dict())
   if field not in fields:
     sections = sorted({f.partition('.')[0] for f in fields})
     if field in sections:
       inside = [f for f in fields if f.startswith(f'{field}.')]
-      raise InputError(f'{field} is a section; set {", ".join(inside)}')
+      raise InputError(
+        f'got {override}, but {field} is a section; expected one of its '
+        f'fields; try {", ".join(inside)}'
+      )
     near = [f for f in fields if f.split('.')[0] == field.split('.')[0]]
-    raise InputError(cfg.unknown(field, near or list(fields)))
-  wanted = type(fields[field]).__name__
+    raise InputError(cfg.unknown_field(field, near or list(fields)))
+  kind = type(fields[field]).__name__
   argv, values = ['vidmodels', override], flags.FlagValues()
   config_flags.DEFINE_config_dict(
     'config', recipe, flag_values=values, sys_argv=argv
@@ -145,6 +155,6 @@ def _apply(recipe, override: str) -> None:
     values(argv)
   except (TypeError, ValueError, flags.Error) as error:
     raise InputError(
-      f'{override} came; wanted --config.{field}= and a {wanted}, now '
-      f'{fields[field]!r}'
+      f'got {override}; expected --config.{field}= and a {kind}, such as '
+      f'{fields[field]!r}, which it is now'
     ) from error

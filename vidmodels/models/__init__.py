@@ -1,5 +1,9 @@
 """The families of video models, one file each, found by file name.
 
+  model = models.build('timesformer', classes=400, attention='joint')
+  variables = model.init(jax.random.key(0), video_BTHWC)
+  logits_BK = model.apply(variables, video_BTHWC)
+
 A new file in this package is a new family; nothing else has to know of it. It
 defines
 
@@ -15,14 +19,17 @@ defines
 """
 
 import dataclasses
-import difflib
 import importlib
 import pkgutil
 import types
-import typing
 from typing import Any
 
-from vidmodels.typing import InputError, typed
+from vidmodels.typing import (
+  InputError,
+  check_value,
+  expected_one_of,
+  unknown_name,
+)
 
 # Set by `build` and by linen, never by a recipe's model section.
 RESERVED = ('parent', 'name', 'classes', 'dtype')
@@ -42,7 +49,7 @@ def find(family: str) -> types.ModuleType:
   """
   if family in _files() and hasattr(module := _load(family), 'Model'):
     return module
-  raise InputError(_unknown('family', family, families()))
+  raise InputError(unknown_name('the family', family, families()))
 
 
 def fields(family: str) -> dict[str, Any]:
@@ -77,13 +84,16 @@ def build(
   known = _fields(family)
   for name in model:
     if name not in known:
-      raise InputError(_unknown(f'field of {family}', name, known))
+      raise InputError(
+        f'got unknown field {name!r} for {family}; '
+        f'{expected_one_of(name, known)}'
+      )
   if dtype not in DTYPES:
-    raise InputError(f'dtype is {dtype!r}; wanted one of {DTYPES}')
+    raise InputError(unknown_name('dtype', dtype, DTYPES))
   if type(classes) is not int or classes < 1:
-    raise InputError(f'classes is {classes!r}; wanted a number of at least 1')
+    raise InputError(f'got {classes!r} for classes; expected at least 1')
   values = {
-    name: typed(value, known[name].type, path=f'{family} field {name}')
+    name: check_value(value, known[name].type, path=f'{family} field {name}')
     for name, value in model.items()
   }
   module = find(family)
@@ -104,10 +114,3 @@ def _fields(family: str) -> dict[str, dataclasses.Field]:
   """The dataclass fields of a family's module that a recipe may set."""
   fields = dataclasses.fields(find(family).Model)
   return {f.name: f for f in fields if f.init and f.name not in RESERVED}
-
-
-def _unknown(kind: str, name: str, known: typing.Iterable[str]) -> str:
-  """A message for a name that does not exist, with the nearest that does."""
-  near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-  hint = f'did you mean {near[0]!r}?' if near else f'known: {", ".join(known)}'
-  return f'there is no {kind} {name!r}; {hint}'

@@ -137,7 +137,7 @@ def _filled(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def differences(theirs: Mapping, ours: Mapping) -> list[str]:
   """'field: theirs -> ours' for every field that changes the numbers."""
-  old, new = cfg.flat(theirs), cfg.flat(ours)
+  old, new = cfg.flatten(theirs), cfg.flatten(ours)
   free = tuple(f'config.{name}' for name in FREE_FIELDS)
   # The position repeats batch and seed for whoever reads it alone.
   free += ('data.batch', 'data.seed')
