@@ -11,16 +11,16 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # optimisations a test file takes about half the CPU time. In the environment,
 # for commands that tests start: their bits are compared with ours.
 os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
-FLAGS = [os.environ.get('XLA_FLAGS', '')]
-FLAGS += ['--xla_force_host_platform_device_count=8']
+os.environ['XLA_FLAGS'] = (
+  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
+)
 if os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] == '1' and (
   importlib.metadata.version('jaxlib').startswith('0.10.')
 ):
-  # The emitters before today's compile in a third of the time (the gradient of
-  # a tiny VidTr: 0.9 s instead of 2.7 s). JAX 0.12 has them no more, and its
-  # XLA ends the process at a flag that it does not know.
-  FLAGS += ['--xla_cpu_use_fusion_emitters=false']
-os.environ['XLA_FLAGS'] = ' '.join(FLAGS)
+  # The older emitters compile in a third of the time (the gradient of a tiny
+  # VidTr: 0.9 s instead of 2.7 s). JAX 0.12 no longer has them, and XLA ends
+  # the process at a flag that it does not know.
+  os.environ['XLA_FLAGS'] += ' --xla_cpu_use_fusion_emitters=false'
 
 import jax
 import psutil

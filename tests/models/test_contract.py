@@ -87,13 +87,29 @@ def rngs() -> dict[str, jax.Array]:
   return {'drop_path': jax.random.key(3), 'dropout': jax.random.key(4)}
 
 
+def some_variants(family: str) -> list[dict]:
+  """The defaults and every fourth variant: the slow lane takes them all."""
+  first, *others = variants(family)
+  return [first, *others[::4]]
+
+
+some_or_all = pytest.mark.parametrize(
+  'choose',
+  [
+    pytest.param(some_variants, id='some'),
+    pytest.param(variants, id='all', marks=pytest.mark.slow),
+  ],
+)
+
+
 @functools.cache
 def shapes(model):
-  """A clip for a model, and its variables, without a number of either."""
+  """A clip, the logits and the variables of a model, as shapes alone."""
   family = type(model).__module__.rpartition('.')[2]
   T, H, W = models.find(family).TINY_CLIP
   video = jax.ShapeDtypeStruct((2, T, H, W, 3), jnp.float32)
-  return video, jax.eval_shape(model.init, jax.random.key(0), video)
+  key = jax.random.key(0)
+  return video, *jax.eval_shape(model.init_with_output, key, video)
 
 
 def paths(params) -> dict[str, tuple[int, ...]]:
@@ -119,13 +135,15 @@ def uncovered(sharding, params) -> list[str]:
 
 
 @every_family
-def test_every_variant_answers_float32_from_float32_parameters(family):
-  for more in variants(family):
+@some_or_all
+def test_every_variant_answers_float32_from_float32_parameters(family, choose):
+  for more in choose(family):
     # In float32 the defaults alone: it is bfloat16 that has to be turned back.
     for dtype in ['bfloat16'] if more else models.DTYPES:
       model = tiny(family, dtype=dtype, **more)
-      video, variables = shapes(model)
-      logits_BK = jax.eval_shape(model.apply, variables, video)
+      video, logits_BK, variables = shapes(model)
+      if not more:
+        logits_BK = jax.eval_shape(model.apply, variables, video)
       assert (logits_BK.shape, logits_BK.dtype) == ((2, CLASSES), jnp.float32)
       if not more:
         features = functools.partial(model.apply, method='features')
@@ -136,14 +154,16 @@ def test_every_variant_answers_float32_from_float32_parameters(family):
 
 
 @every_family
-def test_every_parameter_of_every_variant_has_a_sharding_rule(family):
+@some_or_all
+def test_every_parameter_of_every_variant_has_a_sharding_rule(family, choose):
   sharding, used = models.find(family).SHARDING, set()
-  for more in variants(family):
-    _, variables = shapes(tiny(family, dtype='bfloat16', **more))
+  for more in choose(family):
+    *_, variables = shapes(tiny(family, dtype='bfloat16', **more))
     assert uncovered(sharding, variables['params']) == [], more
     for path in paths(variables['params']):
       used.add(next(rule for rule, _ in sharding if re.search(rule, path)))
-  assert {rule for rule, _ in sharding} == used, 'rules that nothing needs'
+  if choose is variants:
+    assert {rule for rule, _ in sharding} == used, 'rules that nothing needs'
 
 
 @every_family
@@ -332,7 +352,7 @@ def test_a_sixth_family_is_one_new_file(tmp_path, monkeypatch):
   sixth.add(tmp_path, monkeypatch)
   assert models.families() == sorted([*FAMILIES, 'sixth'])
   assert models.fields('sixth') == {'width': 8}
-  test_every_variant_answers_float32_from_float32_parameters('sixth')
-  test_every_parameter_of_every_variant_has_a_sharding_rule('sixth')
+  test_every_variant_answers_float32_from_float32_parameters('sixth', variants)
+  test_every_parameter_of_every_variant_has_a_sharding_rule('sixth', variants)
   with pytest.raises(ValueError, match="try 'sixth'"):
     models.find('sixht')
