@@ -199,7 +199,7 @@ def test_positions_are_added_where_the_field_says(fields, positions):
     tokens = class_grid.Tokens(grid, cls, pos)
     for i, layer in enumerate(model.all_layers):
       if i == {'merged': 2, 'joint': 0}.get(model.attention):
-        tokens = class_grid.flatten(tokens)
+        tokens = class_grid.flatten_tokens(tokens)
       if i and positions == 'first':
         tokens = tokens._replace(pos=None)
       tokens = layer(*tokens, False)

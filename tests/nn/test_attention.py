@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidmodels.nn.attention import Attention, attend, weights
-from vidmodels.nn.grid import along, back, join, part
+from vidmodels.nn.attention import Attention, attend, attention_weights
+from vidmodels.nn.grid import sequences_along, grid_from_sequences, lead_with_class, split_class
 
 # B, T, H, W, D all different, so that swapped axes cannot pass.
 GRID = (2, 3, 4, 5, 6)
@@ -31,34 +31,34 @@ def normal(seed: int, shape: tuple[int, ...]) -> jax.Array:
 )
 def test_sequences_hold_the_named_axes_and_go_back(axes, einsum, shape):
   h_BTHWD = normal(0, GRID)
-  s_xLD = along(h_BTHWD, axes)
+  s_xLD = sequences_along(h_BTHWD, axes)
   assert s_xLD.shape == shape
   wanted = jnp.einsum(einsum, h_BTHWD).reshape(shape)
   np.testing.assert_array_equal(s_xLD, wanted)
-  np.testing.assert_array_equal(back(s_xLD, GRID, axes), h_BTHWD)
+  np.testing.assert_array_equal(grid_from_sequences(s_xLD, GRID, axes), h_BTHWD)
 
 
 @pytest.mark.parametrize('axes', ['HW', 'THW', 'W', 'H'])
 def test_every_sequence_is_led_by_the_class_token_of_its_clip(axes):
   cls_BTD, h_BTHWD = normal(1, (2, 1, 6)), normal(0, GRID)
-  s_xLD = join(cls_BTD, h_BTHWD, axes)
+  s_xLD = lead_with_class(cls_BTD, h_BTHWD, axes)
   heads = s_xLD[..., 0, :].reshape(2, -1, 6)
   np.testing.assert_array_equal(heads, jnp.broadcast_to(cls_BTD, heads.shape))
-  np.testing.assert_array_equal(s_xLD[..., 1:, :], along(h_BTHWD, axes))
+  np.testing.assert_array_equal(s_xLD[..., 1:, :], sequences_along(h_BTHWD, axes))
 
 
 def test_a_class_token_a_frame_leads_its_own_frame():
   cls_BTD, h_BTHWD = normal(1, (2, 3, 6)), normal(0, GRID)
-  s_BTLD = join(cls_BTD, h_BTHWD, 'HW')
+  s_BTLD = lead_with_class(cls_BTD, h_BTHWD, 'HW')
   np.testing.assert_array_equal(s_BTLD[:, :, 0], cls_BTD)
-  again_BTD, _ = part(s_BTLD, cls_BTD, h_BTHWD, 'HW')
+  again_BTD, _ = split_class(s_BTLD, cls_BTD, h_BTHWD, 'HW')
   np.testing.assert_array_equal(again_BTD, cls_BTD)
 
 
 def test_copies_of_a_class_token_are_averaged_over_the_frames_of_their_clip():
   cls_BTD, h_BTHWD = jnp.zeros((2, 1, 6)), normal(0, GRID)
   s_BTLD = normal(2, (2, 3, 21, 6))
-  mean_BTD, h_back = part(s_BTLD, cls_BTD, h_BTHWD, 'HW')
+  mean_BTD, h_back = split_class(s_BTLD, cls_BTD, h_BTHWD, 'HW')
   np.testing.assert_allclose(mean_BTD[:, 0], s_BTLD[:, :, 0].mean(1), rtol=1e-6)
   np.testing.assert_array_equal(h_back.reshape(2, 3, 20, 6), s_BTLD[:, :, 1:])
 
@@ -78,7 +78,7 @@ def test_attention_is_the_papers_sum_over_heads_and_keys():
 
 def test_softmax_is_float32_in_a_bfloat16_computation():
   q, k = (normal(i, (2, 7, 2, 4)).astype(jnp.bfloat16) for i in range(2))
-  p_xAQS = weights(q, k)
+  p_xAQS = attention_weights(q, k)
   assert p_xAQS.dtype == jnp.float32
   # Not rounded to bfloat16 on the way: sums of 7 would be off by 1e-3.
   np.testing.assert_allclose(p_xAQS.sum(-1), 1, atol=1e-6)
@@ -132,9 +132,9 @@ def test_a_masked_key_is_not_seen_and_the_others_share_its_weight():
   q, k, v = (normal(i, (3, n, 2, 4)) for i, n in enumerate((4, 5, 5)))
   mask_QS = np.random.default_rng(0).random((3, 4, 5)) < 0.6
   mask_QS[..., 0] = True  # a query that may look at nothing has no answer
-  p_xAQS = np.asarray(weights(q, k, mask_QS))
+  p_xAQS = np.asarray(attention_weights(q, k, mask_QS))
   assert p_xAQS.shape == (3, 2, 4, 5)
-  full = np.asarray(weights(q, k)) * mask_QS[:, None]
+  full = np.asarray(attention_weights(q, k)) * mask_QS[:, None]
   np.testing.assert_allclose(
     p_xAQS, full / full.sum(-1, keepdims=True), atol=1e-6
   )
@@ -150,7 +150,7 @@ def test_a_masked_key_is_not_seen_and_the_others_share_its_weight():
 def test_one_mask_serves_every_sequence_in_front_of_it():
   q, k = (normal(i, (2, 3, 4, 2, 5)) for i in range(2))
   mask_QS = np.tril(np.ones((4, 4), bool))
-  p_xAQS = weights(q, k, mask_QS)
+  p_xAQS = attention_weights(q, k, mask_QS)
   assert p_xAQS.shape == (2, 3, 2, 4, 4)
   np.testing.assert_array_equal(
     p_xAQS > 0, np.broadcast_to(mask_QS, p_xAQS.shape)
@@ -228,12 +228,12 @@ def test_a_bias_is_added_to_the_scaled_scores_of_each_head():
   scores = jnp.einsum('xqad,xsad->xaqs', q, k) / np.sqrt(5) + bias_AQS
   shares = np.exp(scores)
   np.testing.assert_allclose(
-    weights(q, k, None, bias_AQS),
+    attention_weights(q, k, None, bias_AQS),
     shares / shares.sum(-1, keepdims=True),
     atol=1e-6,
   )
   mask_QS = np.tril(np.ones((4, 4), bool))
-  assert not np.asarray(weights(q, k, mask_QS, bias_AQS))[..., ~mask_QS].any()
+  assert not np.asarray(attention_weights(q, k, mask_QS, bias_AQS))[..., ~mask_QS].any()
 
 
 def test_one_memory_serves_every_sequence_of_its_clip():

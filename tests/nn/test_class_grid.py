@@ -61,7 +61,7 @@ def test_an_axial_grid_has_one_class_token_on_all_its_borders():
 
 def test_one_sequence_of_a_class_token_and_patches_keeps_their_positions():
   h, p, run = grid_of('merged')
-  grid, cls, pos = class_grid.flatten(run(h))
+  grid, cls, pos = class_grid.flatten_tokens(run(h))
   assert cls is None
   np.testing.assert_array_equal(grid[:, 1:], h.reshape(2, 24, 8))
   assert (np.asarray(grid)[:, 0] == p['class_token']).all()

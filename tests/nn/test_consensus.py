@@ -4,12 +4,7 @@ import jax
 import numpy as np
 
 from vidmodels.nn.block import TransformerBlock
-from vidmodels.nn.consensus import (
-  EPSILON,
-  MlpHead,
-  TemporalAttention,
-  mean_probabilities,
-)
+from vidmodels.nn.consensus import HEAD_EPSILON, MlpHead, TemporalAttention, mean_probabilities
 
 
 def normal(seed: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -45,7 +40,7 @@ def test_the_perceptron_answers_from_norm_up_gelu_down():
   head = MlpHead(classes=5, hidden=8, dropout=0.5)
   p = started(head, y_BD)
   n = (y_BD - y_BD.mean(1, keepdims=True)) / np.sqrt(
-    y_BD.var(1, keepdims=True) + EPSILON
+    y_BD.var(1, keepdims=True) + HEAD_EPSILON
   )
   up = jax.nn.gelu(n @ p['up']['kernel'] + p['up']['bias'], approximate=False)
   wanted = up @ p['linear']['kernel'] + p['linear']['bias']

@@ -8,13 +8,7 @@ import numpy as np
 import pytest
 
 from vidmodels.nn.block import TransformerBlock
-from vidmodels.nn.space_time_mixing import (
-  Mixing,
-  MixingBlock,
-  layers_of,
-  mix,
-  moves,
-)
+from vidmodels.nn.space_time_mixing import Mixing, MixingBlock, mixing_layers, mix_channels, channel_moves
 from vidmodels.typing import InputError
 
 TOKENS = (2, 6, 4, 16)  # B, T, 1 + N, D
@@ -44,7 +38,7 @@ def normal(seed: int, shape: tuple[int, ...]) -> np.ndarray:
 def test_a_share_is_divided_evenly_over_the_frames_of_the_window(
   channels, fields, wanted
 ):
-  assert moves(channels, **fields) == wanted
+  assert channel_moves(channels, **fields) == wanted
 
 
 @pytest.mark.parametrize(
@@ -60,7 +54,7 @@ def test_a_share_that_is_no_whole_channel_is_refused_with_those_that_are(
   channels, share, window, says
 ):
   with pytest.raises(InputError, match=says):
-    moves(channels, share=share, window=window)
+    channel_moves(channels, share=share, window=window)
 
 
 def by_hand(h, moved, segment):
@@ -85,24 +79,24 @@ def test_frame_t_gets_what_frame_t_plus_offset_has_within_its_segment(
   segment, moved
 ):
   h = normal(0, TOKENS)
-  got = mix(jnp.asarray(h), moved, segment)
+  got = mix_channels(jnp.asarray(h), moved, segment)
   np.testing.assert_array_equal(got, by_hand(h, moved, segment or TOKENS[1]))
 
 
 def test_frames_that_do_not_divide_into_segments_are_refused():
   with pytest.raises(InputError, match=r'6 frames .* segments of 4'):
-    mix(jnp.ones(TOKENS), ((1, 4),), 4)
+    mix_channels(jnp.ones(TOKENS), ((1, 4),), 4)
 
 
 def test_flat_moves_whole_heads_and_per_head_a_part_of_every_head():
   k = normal(0, (*TOKENS[:3], 4, 4))  # 4 heads of 4 channels
-  flat = Mixing(moves(16, share=0.5, window=1), layout='flat')
+  flat = Mixing(channel_moves(16, share=0.5, window=1), layout='flat')
   mixed, _ = flat(k, k)
   ahead, behind = by_hand(k, ((1, 4),), 6), by_hand(k, ((-1, 4),), 6)
   np.testing.assert_array_equal(mixed[..., 0, :], ahead[..., 0, :])
   np.testing.assert_array_equal(mixed[..., 1, :], behind[..., 1, :])
   np.testing.assert_array_equal(mixed[..., 2:, :], k[..., 2:, :])
-  each = Mixing(moves(4, share=0.5, window=1), layout='per_head')
+  each = Mixing(channel_moves(4, share=0.5, window=1), layout='per_head')
   mixed, _ = each(k, k)
   np.testing.assert_array_equal(mixed[..., 0], ahead[..., 0])
   np.testing.assert_array_equal(mixed[..., 1], behind[..., 1])
@@ -139,7 +133,7 @@ def test_only_what_is_named_is_mixed(what, key, value, tokens):
   ],
 )
 def test_layers_are_named_or_listed(where, layers, wanted):
-  assert layers_of(where, layers) == wanted
+  assert mixing_layers(where, layers) == wanted
 
 
 @pytest.mark.parametrize(
@@ -153,9 +147,9 @@ def test_layers_are_named_or_listed(where, layers, wanted):
 )
 def test_layers_that_are_not_there_are_refused(where, says):
   with pytest.raises(InputError, match=says):
-    layers_of(where, 4)
+    mixing_layers(where, 4)
   with pytest.raises(InputError, match='in none'):
-    layers_of('odd', 1)
+    mixing_layers('odd', 1)
 
 
 def block_of(mixing=None, *, summary: bool = False, drop_path: float = 0.0):
@@ -182,7 +176,7 @@ def params():
 
 def mixing_of(window=1, boundary=False, share=0.5, **more):
   return Mixing(
-    moves(16, share=share, window=window, boundary=boundary), **more
+    channel_moves(16, share=share, window=window, boundary=boundary), **more
   )
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from vidmodels.nn import grid, spacetime
 from vidmodels.nn.initializers import FRESH
-from vidmodels.nn.spacetime import Look, SpaceTimeBlock, Step
+from vidmodels.nn.spacetime import StepSpec, SpaceTimeBlock, AttentionStep
 
 GRID = (2, 3, 4, 5, 16)  # B, T, H, W, D of patches
 FRAME, ROW, COLUMN = 2, 1, 3  # no corner: a reshape for a transpose keeps those
@@ -45,8 +45,8 @@ def apply(module, params, cls_BTD, h_BTHWD):
   return module.apply({'params': params}, cls_BTD, h_BTHWD, False)
 
 
-def step_of(look: Look, drop_path: float = 0.0, class_key: bool = False):
-  return Step(
+def step_of(look: StepSpec, drop_path: float = 0.0, class_key: bool = False):
+  return AttentionStep(
     look=look,
     class_key=class_key,
     fresh=FRESH['image'],
@@ -59,7 +59,7 @@ def step_of(look: Look, drop_path: float = 0.0, class_key: bool = False):
 
 def block_of(scheme: str, drop_path: float = 0.0, **fields) -> SpaceTimeBlock:
   return SpaceTimeBlock(
-    steps=spacetime.steps(scheme, **fields),
+    steps=spacetime.attention_steps(scheme, **fields),
     parallel=scheme == 'parallel',
     class_key=False,
     fresh=FRESH['image'],
@@ -112,7 +112,7 @@ def seen_by_class(module, shape=GRID) -> np.ndarray:
   return abs(np.asarray(jax.jit(jax.grad(out))(h_BTHWD)[0])).max(-1)
 
 
-TIME, SPACE, JOINT = spacetime.TIME, spacetime.SPACE, Look('joint', 'THW')
+TIME, SPACE, JOINT = spacetime.TIME, spacetime.SPACE, StepSpec('joint', 'THW')
 
 
 def test_time_attention_follows_one_patch_through_the_clip():
@@ -164,7 +164,7 @@ def test_joint_attention_sees_the_whole_clip_and_its_class_token():
 
 @pytest.mark.parametrize('axis', ['W', 'H'])
 def test_axial_attention_sees_its_row_or_its_column_of_its_frame(axis):
-  step = step_of(Look('width', axis, 'fresh'))
+  step = step_of(StepSpec('width', axis, 'fresh'))
   h_THW, cls_T = seen(step)
   line = np.zeros(GRID[1:4], bool)
   line[(FRAME, ROW) if axis == 'W' else (FRAME, slice(None), COLUMN)] = True
@@ -197,7 +197,7 @@ PLACES = [(2, 1, 3), (1, 3, 4), (0, 0, 0), (3, 5, 7)]
 @pytest.mark.parametrize('kind', SPARSE)
 def test_a_sparse_step_sees_whom_its_definition_says(kind, shape):
   for place in PLACES:
-    h_THW, cls_T = seen(step_of(Look('s', 'THW', '', kind)), shape, place)
+    h_THW, cls_T = seen(step_of(StepSpec('s', 'THW', '', kind)), shape, place)
     wanted = near(kind, shape, place)
     assert (h_THW[wanted] > 1e-5).all(), place
     # A lattice leaves the queries to everyone: a patch depends on itself.
@@ -219,7 +219,7 @@ def test_the_window_of_the_papers_grid_is_half_of_it():
 
 @pytest.mark.parametrize('kind', SPARSE)
 def test_the_class_token_sees_all_that_a_sparse_step_has_keys_of(kind):
-  h_THW = seen_by_class(step_of(Look('s', 'THW', '', kind)), ODD)
+  h_THW = seen_by_class(step_of(StepSpec('s', 'THW', '', kind)), ODD)
   keys = near(kind, ODD, (0, 0, 0)) if kind == 'lattice' else h_THW >= 0
   assert (h_THW[keys] > 1e-6).all()
   assert (h_THW[~keys] == 0).all()
@@ -229,7 +229,7 @@ def test_the_class_token_sees_all_that_a_sparse_step_has_keys_of(kind):
 @pytest.mark.parametrize('kind', SPARSE)
 def test_a_sparse_step_is_joint_attention_with_a_mask(kind, shape):
   cls_BTD, h_BTHWD = normal(1, (2, 1, 16)), normal(0, shape)
-  step = step_of(Look('s', 'THW', '', kind))
+  step = step_of(StepSpec('s', 'THW', '', kind))
   params = start(step, cls_BTD, h_BTHWD)
   cls, h = apply(step, params, cls_BTD, h_BTHWD)
   N = np.prod(shape[1:4])
@@ -240,7 +240,7 @@ def test_a_sparse_step_is_joint_attention_with_a_mask(kind, shape):
     mask[0, 1:] = mask[1, 1:]
   norm, attn = spacetime.LayerNorm(), spacetime.Attention(2)
   s_BLD = norm.apply(
-    {'params': params['norm']}, grid.join(cls_BTD, h_BTHWD, 'THW')
+    {'params': params['norm']}, grid.lead_with_class(cls_BTD, h_BTHWD, 'THW')
   )
   run = functools.partial(jax.jit(attn.apply), {'params': params['attn']})
   dense = run(s_BLD, None, mask)
@@ -257,7 +257,7 @@ def test_a_sparse_step_is_joint_attention_with_a_mask(kind, shape):
 def test_on_frames_of_one_patch_and_one_frame_a_sparse_step_is_joint(kind):
   shape = (2, 5, 1, 1, 16) if kind != 'phase' else (2, 1, 1, 1, 16)
   cls_BTD, h_BTHWD = normal(1, (2, 1, 16)), normal(0, shape)
-  sparse, joint = step_of(Look('s', 'THW', '', kind)), step_of(JOINT)
+  sparse, joint = step_of(StepSpec('s', 'THW', '', kind)), step_of(JOINT)
   params = start(joint, cls_BTD, h_BTHWD)
   wanted = apply(joint, params, cls_BTD, h_BTHWD)
   got = apply(sparse, params, cls_BTD, h_BTHWD)
@@ -271,11 +271,11 @@ def test_on_frames_of_one_patch_and_one_frame_a_sparse_step_is_joint(kind):
 @pytest.mark.parametrize('shape', [ODD, EVEN, (2, 1, 3, 1, 4)])
 def test_cutting_a_grid_is_undone(shape, axes, strided):
   h_BTHWD, cls_BTD = normal(0, shape), normal(1, (2, 1, shape[-1]))
-  s_BxLD = grid.join_cut(cls_BTD, h_BTHWD, axes, strided)
-  cls, h = grid.part_cut(s_BxLD, shape, axes, strided)
+  s_BxLD = grid.groups_with_class(cls_BTD, h_BTHWD, axes, strided)
+  cls, h = grid.split_groups(s_BxLD, shape, axes, strided)
   np.testing.assert_array_equal(h, h_BTHWD)
   np.testing.assert_allclose(cls, cls_BTD, atol=1e-6)
-  real = np.asarray(grid.looked_at(shape, axes, strided))[:, 0]
+  real = np.asarray(grid.real_keys(shape, axes, strided))[:, 0]
   assert real[:, 0].all()
   assert real[:, 1:].sum() == np.prod(shape[1:4])
   assert real[:, 1:].any(1).all()  # no group is empty
@@ -343,7 +343,7 @@ def test_steps_side_by_side_read_the_same_and_are_added():
   [('twh', 'h'), ('thw', 'w'), ('wht', 'h'), ('hwt', 'w'), ('wth', 'h')],
 )
 def test_the_last_axis_of_space_alone_has_no_second_projection(order, plain):
-  looks = spacetime.steps('axial', axial_order=order, axial_identity=True)
+  looks = spacetime.attention_steps('axial', axial_order=order, axial_identity=True)
   assert [look.axes.lower() for look in looks] == list(order)
   kinds = {look.axes.lower(): look.fc for look in looks}
   other = 'w' if plain == 'h' else 'h'
@@ -390,7 +390,7 @@ def test_space_drops_frames_and_their_share_of_the_class_token():
 
 
 def test_a_sparse_step_drops_whole_groups():
-  look = Look('s', 'THW', '', 'quadrant')
+  look = StepSpec('s', 'THW', '', 'quadrant')
   _, _, more = dropped(step_of(look, drop_path=0.5))
   gone = np.isclose(more, 0, atol=1e-6).all(-1)
   for rows in (slice(0, 2), slice(2, 4)):

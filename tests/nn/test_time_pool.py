@@ -61,7 +61,7 @@ def test_heads_and_places_take_frames_of_their_own():
   kept_BNAT = np.sort(
     np.argsort(rng.normal(size=(B, N, A, T)), axis=-1)[..., :2], axis=-1
   )
-  out = np.asarray(time_pool.take(z_BTNAd, kept_BNAT))
+  out = np.asarray(time_pool.take_frames(z_BTNAd, kept_BNAT))
   assert out.shape == (B, 2, N, A, d)
   for b, n, a, t in np.ndindex(B, N, A, 2):
     wanted = z_BTNAd[b, kept_BNAT[b, n, a, t], n, a]
@@ -71,7 +71,7 @@ def test_heads_and_places_take_frames_of_their_own():
 @pytest.mark.parametrize('lead', [0, 1])
 def test_halving_is_the_mean_of_neighbours_behind_the_class_row(lead):
   z_BTND = normal(0, 2, lead + 4, 3, 5)
-  out = np.asarray(time_pool.halve(z_BTND, lead))
+  out = np.asarray(time_pool.halve_frames(z_BTND, lead))
   np.testing.assert_array_equal(out[:, :lead], z_BTND[:, :lead])
   frames = z_BTND[:, lead:]
   np.testing.assert_allclose(out[:, lead], (frames[:, 0] + frames[:, 1]) / 2)
@@ -84,7 +84,7 @@ def test_halving_is_the_mean_of_neighbours_behind_the_class_row(lead):
 def test_a_fresh_convolution_is_the_mean_of_pairs(lead):
   z_BTND, conv = normal(0, 2, lead + 6, 3, 5), HalvingConv(lead)
   out, _ = conv.init_with_output(jax.random.key(0), z_BTND)
-  np.testing.assert_allclose(out, time_pool.halve(z_BTND, lead), atol=1e-6)
+  np.testing.assert_allclose(out, time_pool.halve_frames(z_BTND, lead), atol=1e-6)
 
 
 def test_a_convolution_is_window_3_stride_2_padded_in_front():

@@ -126,8 +126,8 @@ def test_a_bias_of_relative_positions_depends_on_the_offset_alone():
 def test_a_bias_is_added_to_scores_before_the_softmax():
   q, k, v = (normal(i, 3, 5, 2, 4) for i in range(3))
   bias_AQS = normal(4, 2, 5, 5)
-  plain = attention.weights(q, k)
-  biased = attention.weights(q, k, bias_AQS=bias_AQS)
+  plain = attention.attention_weights(q, k)
+  biased = attention.attention_weights(q, k, bias_AQS=bias_AQS)
   wanted = plain * np.exp(bias_AQS)
   wanted /= wanted.sum(-1, keepdims=True)
   np.testing.assert_allclose(biased, wanted, atol=1e-6)

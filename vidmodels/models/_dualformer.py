@@ -25,7 +25,7 @@ UNREAD = {
 }
 
 
-def refuse(model: nn.Module) -> None:
+def check_fields(model: nn.Module) -> None:
   """Raises InputError for fields of a model that cannot all be meant."""
   stages = len(model.widths)
   wanted = dict.fromkeys(PER_STAGE, stages) | {'rates': stages - 1}

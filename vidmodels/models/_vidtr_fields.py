@@ -12,7 +12,7 @@ if typing.TYPE_CHECKING:
   from vidmodels.models.vidtr import Model
 
 
-def pools(model: 'Model') -> dict[int, TimePool]:
+def make_pools(model: 'Model') -> dict[int, TimePool]:
   """The pools of a model by layer."""
   if model.pool == 'none':
     return {}
@@ -27,7 +27,7 @@ def pools(model: 'Model') -> dict[int, TimePool]:
   }
 
 
-def check(model: 'Model') -> None:
+def check_fields(model: 'Model') -> None:
   """Refuses fields that contradict each other or that nothing would read.
 
   Raises:

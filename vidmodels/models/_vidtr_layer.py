@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from vidmodels.nn import initializers, mlp
 from vidmodels.nn.class_grid import Tokens
-from vidmodels.nn.separable import WORDS, SeparableAttention
+from vidmodels.nn.separable import AXIS_NAMES, SeparableAttention
 from vidmodels.nn.time_pool import TimePool
 
 # Table 5b: letters of the grid of tokens, and those looked along, in order.
@@ -26,7 +26,7 @@ LayerNorm = functools.partial(
 )
 
 
-class Layer(nn.Module):
+class SeparableLayer(nn.Module):
   """Fig. 1: separable attention and a perceptron, each with its residual.
 
   A class token apart from the grid takes no part in attention: what its branch
@@ -103,7 +103,7 @@ class Layer(nn.Module):
       attn = make(order=self.order, name='attn')
       return attn(s_xD, rest_xD, train, v_xD=v_xD)
     for letter in self.order:
-      attn = make(order=letter, name=f'{WORDS[letter]}_attn')
+      attn = make(order=letter, name=f'{AXIS_NAMES[letter]}_attn')
       rest_xD, s_xD = attn(s_xD, rest_xD, train)
     return rest_xD, s_xD
 

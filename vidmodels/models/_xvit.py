@@ -47,12 +47,12 @@ MIXING = (
 )
 
 
-def mixing_of(model: nn.Module) -> space_time_mixing.Mixing | None:
+def make_mixing(model: nn.Module) -> space_time_mixing.Mixing | None:
   """How the layers that mix do so."""
   if model.mix == 'none':
     return None
   _, d = split_heads(model.width, model.heads)
-  moved = space_time_mixing.moves(
+  moved = space_time_mixing.channel_moves(
     d if model.mix_layout == 'per_head' else model.width,
     share=model.mix_share,
     window=model.mix_window,
@@ -63,7 +63,7 @@ def mixing_of(model: nn.Module) -> space_time_mixing.Mixing | None:
   )
 
 
-def refuse(model: nn.Module) -> None:
+def check_fields(model: nn.Module) -> None:
   """Raises InputError for fields that contradict each other or are idle."""
   split_heads(model.width, model.heads)
   if model.mix == 'none':
@@ -88,11 +88,11 @@ def refuse(model: nn.Module) -> None:
       'means nothing there; leave it at "flat"'
     )
   if model.mix != 'none':
-    mixing_of(model)
-    space_time_mixing.layers_of(model.mix_layers, model.layers)
+    make_mixing(model)
+    space_time_mixing.mixing_layers(model.mix_layers, model.layers)
 
 
-def refuse_groups(model: nn.Module) -> None:
+def check_groups(model: nn.Module) -> None:
   """Raises InputError for groups that are not the classes of the data.
 
   Apart from other contradictions: a recipe is checked before its data is known.

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.models._dualformer import refuse
+from vidmodels.models._dualformer import check_fields
 from vidmodels.nn import dual, pyramid
 from vidmodels.nn.depthwise import Implementation
 from vidmodels.nn.token_head import TokenHead
@@ -158,7 +158,7 @@ class Model(nn.Module):
   def __post_init__(self):
     """Refuses fields that contradict each other."""
     super().__post_init__()
-    refuse(self)
+    check_fields(self)
     self.plans()  # kernels that cannot be built
 
   def setup(self):

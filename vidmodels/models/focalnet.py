@@ -94,11 +94,11 @@ class Model(nn.Module):
   def __post_init__(self):
     """Refuses stages that disagree, and even windows."""
     super().__post_init__()
-    focal.refuse_stages(self.layers, self.levels, self.windows)
+    focal.check_stages(self.layers, self.levels, self.windows)
 
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
-    self.embeds = focal.embeds(self)
+    self.embeds = focal.make_embeds(self)
     rates = iter(np.linspace(0, self.drop_path, sum(self.layers)).tolist())
     stages = []
     for i, count in enumerate(self.layers):

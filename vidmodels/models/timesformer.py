@@ -162,9 +162,9 @@ class Model(nn.Module):
       )
 
   @nn.nowrap
-  def steps(self) -> tuple[spacetime.Look, ...]:
+  def steps(self) -> tuple[spacetime.StepSpec, ...]:
     """What each attention step of a block looks at."""
-    return spacetime.steps(
+    return spacetime.attention_steps(
       self.attention,
       local=self.local,
       sparse=self.sparse,

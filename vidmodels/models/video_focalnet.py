@@ -177,7 +177,7 @@ class Model(nn.Module):
 
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
-    self.embeds = focal.embeds(self, frames=self.tubelet)
+    self.embeds = focal.make_embeds(self, frames=self.tubelet)
     time_layers = self.time_layers if self.design == 'encoder' else 0
     depth = sum(self.layers) + time_layers
     rates = iter(np.linspace(0, self.drop_path, depth).tolist())
@@ -259,7 +259,7 @@ class Model(nn.Module):
 
   def _refuse(self) -> None:
     """Raises InputError for fields that contradict each other."""
-    focal.refuse_stages(self.layers, self.levels, self.windows)
+    focal.check_stages(self.layers, self.levels, self.windows)
     for name, designs in READERS.items():
       value, default = getattr(self, name), getattr(type(self), name)
       if value != default and self.design not in designs:

@@ -26,9 +26,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vidmodels.models import _vidtr_fields
-from vidmodels.models._vidtr_layer import SCHEMES, Layer, LayerNorm
+from vidmodels.models._vidtr_layer import SCHEMES, SeparableLayer, LayerNorm
 from vidmodels.nn import initializers, position, stack
-from vidmodels.nn.class_grid import ClassGrid, Tokens, flatten
+from vidmodels.nn.class_grid import ClassGrid, Tokens, flatten_tokens
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.nn.t2t import T2T
 from vidmodels.typing import BelowOne, Count, Positive, PositiveFloat
@@ -167,7 +167,7 @@ class Model(nn.Module):
 
   def __post_init__(self) -> None:
     """Refuses fields that contradict each other."""
-    _vidtr_fields.check(self)
+    _vidtr_fields.check_fields(self)
     super().__post_init__()
 
   def setup(self) -> None:
@@ -189,9 +189,9 @@ class Model(nn.Module):
       dtype=self.dtype,
       name='tokens',
     )
-    pools = _vidtr_fields.pools(self)
+    pools = _vidtr_fields.make_pools(self)
     # Static argument 4 is `train`, counted from self.
-    layer = nn.remat(Layer, static_argnums=(4,)) if self.remat else Layer
+    layer = nn.remat(SeparableLayer, static_argnums=(4,)) if self.remat else SeparableLayer
     self.all_layers = [
       layer(**self._fields(i), pool=pools.get(i), name=f'layer_{i}')
       for i in range(self.layers)
@@ -258,7 +258,7 @@ class Model(nn.Module):
       if start == 1 and self.positions == 'first':
         tokens = tokens._replace(pos=None)
       if start == self._joint_from():
-        tokens = flatten(tokens)
+        tokens = flatten_tokens(tokens)
       tokens = stack.run(
         self.all_layers[start:end], tokens, train=train, scan=self.scan
       )

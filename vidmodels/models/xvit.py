@@ -128,7 +128,7 @@ class Model(nn.Module):
   mix_share: Fraction = 0.5
   mix_window: Count = 1
   mix_boundary: bool = False
-  mix_layout: space_time_mixing.Layout = 'flat'
+  mix_layout: space_time_mixing.MixLayout = 'flat'
   segment: Count = 0
   summary: bool = False
   ta_layers: Count = 1
@@ -148,11 +148,11 @@ class Model(nn.Module):
   def __post_init__(self):
     """Refuses fields that contradict each other."""
     super().__post_init__()
-    _xvit.refuse(self)
+    _xvit.check_fields(self)
 
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
-    _xvit.refuse_groups(self)
+    _xvit.check_groups(self)
     fresh = initializers.FRESH[self.fresh]
     self.patch_embed = PatchEmbed(
       self.width, self.patch, dtype=self.dtype, name='patch'
@@ -186,9 +186,9 @@ class Model(nn.Module):
     block = (
       nn.remat(MixingBlock, static_argnums=(2,)) if self.remat else MixingBlock
     )
-    chosen = _xvit.mixing_of(self)
+    chosen = _xvit.make_mixing(self)
     where = (
-      space_time_mixing.layers_of(self.mix_layers, self.layers)
+      space_time_mixing.mixing_layers(self.mix_layers, self.layers)
       if chosen
       else ()
     )

@@ -11,7 +11,7 @@ from vidmodels.nn import initializers
 from vidmodels.typing import InputError
 
 
-def weights(
+def attention_weights(
   q_xQAd: jax.Array,
   k_xSAd: jax.Array,
   mask_xQS: jax.Array | None = None,
@@ -49,7 +49,7 @@ def attend(
   bias_AQS: jax.Array | None = None,
 ) -> jax.Array:
   """Eq. 7: the values [..., Q, A, d] that each query sees, in `v`'s dtype."""
-  p_xAQS = weights(q_xQAd, k_xSAd, mask_xQS, bias_AQS).astype(v_xSAd.dtype)
+  p_xAQS = attention_weights(q_xQAd, k_xSAd, mask_xQS, bias_AQS).astype(v_xSAd.dtype)
   return jnp.einsum('...AQS,...SAd->...QAd', p_xAQS, v_xSAd)
 
 
@@ -131,7 +131,7 @@ class Attention(nn.Module):
       k_xSAd = jnp.concatenate([k_xSAd, more_k], axis=-3)
       v_xSAd = jnp.concatenate([v_xSAd, more_v], axis=-3)
     if self.is_mutable_collection('intermediates'):
-      p_xAQS = weights(q_xQAd, k_xSAd, mask_xQS, bias_AQS)
+      p_xAQS = attention_weights(q_xQAd, k_xSAd, mask_xQS, bias_AQS)
       self.sow('intermediates', 'weights', p_xAQS)
     return nn.DenseGeneral(
       D,

@@ -31,7 +31,7 @@ class Tokens(NamedTuple):
   pos: tuple[jax.Array, jax.Array | None] | None
 
 
-def flatten(tokens: Tokens) -> Tokens:
+def flatten_tokens(tokens: Tokens) -> Tokens:
   """One sequence 'L' of a class token and a grid 'TN', frames outermost."""
   grid, cls, pos = tokens
   B, _, _, D = grid.shape

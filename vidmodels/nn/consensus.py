@@ -14,7 +14,7 @@ from vidmodels.nn import initializers
 from vidmodels.nn.block import TransformerBlock
 from vidmodels.nn.mlp import gelu
 
-EPSILON = 1e-5  # torch's own
+HEAD_EPSILON = 1e-5  # torch's own
 
 
 class TemporalAttention(nn.Module):
@@ -45,7 +45,7 @@ class TemporalAttention(nn.Module):
       s_BLD = TransformerBlock(
         self.heads,
         hidden=4 * D,
-        epsilon=EPSILON,
+        epsilon=HEAD_EPSILON,
         qkv_bias=False,
         dtype=self.dtype,
         kernel_init=initializers.uniform_fan_in,
@@ -72,7 +72,7 @@ class MlpHead(nn.Module):
   def __call__(self, y_BD: jax.Array, train: bool) -> jax.Array:
     """Returns logits_BK; needs the rng 'dropout' while training."""
     D, F = y_BD.shape[-1], self.hidden
-    norm = nn.LayerNorm(EPSILON, use_fast_variance=False, name='norm')
+    norm = nn.LayerNorm(HEAD_EPSILON, use_fast_variance=False, name='norm')
     up = nn.Dense(
       F,
       kernel_init=initializers.uniform_fan_in,

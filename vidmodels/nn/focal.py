@@ -180,7 +180,7 @@ class FocalBlock(nn.Module):
     return h_BTHWD + drop(more_BTHWD, train)
 
 
-def embeds(model: nn.Module, *, frames: int = 1) -> list[Embed]:
+def make_embeds(model: nn.Module, *, frames: int = 1) -> list[Embed]:
   """What makes the tokens of each stage: of pixels, then of the stage before.
 
   Args:
@@ -255,7 +255,7 @@ def run_stages(
   return h_BTHWD
 
 
-def refuse_stages(
+def check_stages(
   layers: Sequence[int], levels: Sequence[int], windows: Sequence[int]
 ) -> None:
   """Raises InputError unless every stage has blocks, levels and a window."""

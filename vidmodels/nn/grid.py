@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 
-def along(h_BTHWD: jax.Array, axes: str) -> jax.Array:
+def sequences_along(h_BTHWD: jax.Array, axes: str) -> jax.Array:
   """Lays a grid of tokens out as sequences along some of its axes.
 
   Args:
@@ -28,7 +28,7 @@ def along(h_BTHWD: jax.Array, axes: str) -> jax.Array:
   return h.reshape(*h.shape[: 4 - len(axes)], -1, h.shape[-1])
 
 
-def back(s_xLD: jax.Array, grid: tuple[int, ...], axes: str) -> jax.Array:
+def grid_from_sequences(s_xLD: jax.Array, grid: tuple[int, ...], axes: str) -> jax.Array:
   """Undoes `along`.
 
   Args:
@@ -41,20 +41,20 @@ def back(s_xLD: jax.Array, grid: tuple[int, ...], axes: str) -> jax.Array:
   return h.transpose([order.index(i) for i in range(5)])
 
 
-def join(cls_BTD: jax.Array, h_BTHWD: jax.Array, axes: str) -> jax.Array:
+def lead_with_class(cls_BTD: jax.Array, h_BTHWD: jax.Array, axes: str) -> jax.Array:
   """Sequences along `axes`, each led by a copy of its class token.
 
   Returns:
     [B, other axes..., 1 + L, D].
   """
-  s_xLD = along(h_BTHWD, axes)
+  s_xLD = sequences_along(h_BTHWD, axes)
   lead, (B, T, D) = s_xLD.shape[:-2], cls_BTD.shape
   cls = cls_BTD.reshape(B, T, *(1,) * (len(lead) - 1), D)
   cls = jnp.broadcast_to(cls, (*lead, 1, D))
   return jnp.concatenate([cls, s_xLD], axis=-2)
 
 
-def part(
+def split_class(
   s_xLD: jax.Array, cls_BTD: jax.Array, h_BTHWD: jax.Array, axes: str
 ) -> tuple[jax.Array, jax.Array]:
   """Undoes `join`: copies of a class token are averaged into one.
@@ -67,10 +67,10 @@ def part(
   """
   B, T, D = cls_BTD.shape
   copies = s_xLD[..., 0, :].reshape(B, T, -1, D)
-  return copies.mean(2), back(s_xLD[..., 1:, :], h_BTHWD.shape, axes)
+  return copies.mean(2), grid_from_sequences(s_xLD[..., 1:, :], h_BTHWD.shape, axes)
 
 
-def cut(h_BTHWD: jax.Array, axes: str, strided: bool) -> jax.Array:
+def cut_groups(h_BTHWD: jax.Array, axes: str, strided: bool) -> jax.Array:
   """Cuts some axes of a grid in two each, and so its tokens into groups.
 
   Halves are neighbours, as quadrants are, or take turns: even places and odd
@@ -98,7 +98,7 @@ def cut(h_BTHWD: jax.Array, axes: str, strided: bool) -> jax.Array:
   return h.reshape(B, math.prod(parts), -1, D)
 
 
-def uncut(
+def join_groups(
   s_BxLD: jax.Array, grid: tuple[int, ...], axes: str, strided: bool
 ) -> jax.Array:
   """Undoes `cut`; `grid` is the shape [B, T, H, W, D] that it was given."""
@@ -111,7 +111,7 @@ def uncut(
   return h[tuple(slice(n) for n in grid)]
 
 
-def join_cut(
+def groups_with_class(
   cls_BTD: jax.Array, h_BTHWD: jax.Array, axes: str, strided: bool
 ) -> jax.Array:
   """The groups of `cut`, each led by a copy of the clip's class token.
@@ -119,21 +119,21 @@ def join_cut(
   Returns:
     [B, groups, 1 + tokens, D].
   """
-  s_BxLD = cut(h_BTHWD, axes, strided)
+  s_BxLD = cut_groups(h_BTHWD, axes, strided)
   B, groups, _, D = s_BxLD.shape
   cls = jnp.broadcast_to(cls_BTD[:, None], (B, groups, 1, D))
   return jnp.concatenate([cls, s_BxLD], axis=2)
 
 
-def part_cut(
+def split_groups(
   s_BxLD: jax.Array, grid: tuple[int, ...], axes: str, strided: bool
 ) -> tuple[jax.Array, jax.Array]:
   """Undoes `join_cut`: copies of the class token are averaged into one."""
-  h_BTHWD = uncut(s_BxLD[:, :, 1:], grid, axes, strided)
+  h_BTHWD = join_groups(s_BxLD[:, :, 1:], grid, axes, strided)
   return s_BxLD[:, :, 0].mean(1, keepdims=True), h_BTHWD
 
 
-def looked_at(grid: tuple[int, ...], axes: str, strided: bool) -> jax.Array:
+def real_keys(grid: tuple[int, ...], axes: str, strided: bool) -> jax.Array:
   """What in the sequences of `join_cut` is no filling, as a mask of keys.
 
   Returns:
@@ -141,7 +141,7 @@ def looked_at(grid: tuple[int, ...], axes: str, strided: bool) -> jax.Array:
   """
   ones = jnp.ones((1, *grid[1:4], 1), bool)
   cls = jnp.ones((1, 1, 1), bool)
-  return join_cut(cls, ones, axes, strided)[0, ..., 0][:, None]
+  return groups_with_class(cls, ones, axes, strided)[0, ..., 0][:, None]
 
 
 def _parts(grid: tuple[int, ...], axes: str) -> list[int]:

@@ -216,7 +216,7 @@ class PyramidAttention(nn.Module):
     q_BQAd = self._project((A, d), 'q')(s_BQD)
     k_BSAd, v_BSAd = jnp.moveaxis(self._project((2, A, d), 'kv')(s_BSD), -3, 0)
     if self.is_mutable_collection('intermediates'):
-      p_BAQS = attention.weights(q_BQAd, k_BSAd)
+      p_BAQS = attention.attention_weights(q_BQAd, k_BSAd)
       self.sow('intermediates', 'weights', p_BAQS)
     out = nn.DenseGeneral(
       D,

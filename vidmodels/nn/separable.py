@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vidmodels.nn import time_pool
-from vidmodels.nn.attention import split_heads, weights
+from vidmodels.nn.attention import split_heads, attention_weights
 from vidmodels.nn.time_pool import TimePool
 
 # What attention along an axis is called: in parameters, in what is sown.
-WORDS = {'T': 'time', 'N': 'space', 'H': 'column', 'W': 'row', 'L': 'joint'}
+AXIS_NAMES = {'T': 'time', 'N': 'space', 'H': 'column', 'W': 'row', 'L': 'joint'}
 
 # torch's xavier_uniform_ on a packed [3 D, D], which counts 3 D outputs.
 _glorot_qkv = nn.initializers.variance_scaling(
@@ -161,10 +161,10 @@ class SeparableAttention(nn.Module):
   ) -> jax.Array:
     """Attention weights along one axis, float32, sown."""
     axis = 1 + self.grid.index(letter)
-    p_xAQS = weights(
+    p_xAQS = attention_weights(
       jnp.moveaxis(q_xAd, axis, -3), jnp.moveaxis(k_xAd, axis, -3)
     )
-    self.sow('intermediates', f'{WORDS[letter]}_weights', p_xAQS)
+    self.sow('intermediates', f'{AXIS_NAMES[letter]}_weights', p_xAQS)
     return p_xAQS
 
   def _mean(
@@ -196,11 +196,11 @@ class SeparableAttention(nn.Module):
       return self._choose(frames, q_BTNAd, k_BTNAd, v_BTNAd, rest_BTND)
     z_BTNAd = self._look('T', q_BTNAd, k_BTNAd, v_BTNAd, train)
     fewer = [
-      time_pool.halve(z, self.lead) for z in (q_BTNAd, k_BTNAd, rest_BTND)
+      time_pool.halve_frames(z, self.lead) for z in (q_BTNAd, k_BTNAd, rest_BTND)
     ]
     if self.pool.kind == 'average':
       # The mean of two rows of weights is the mean of what they see.
-      z_BTNAd = time_pool.halve(z_BTNAd, self.lead)
+      z_BTNAd = time_pool.halve_frames(z_BTNAd, self.lead)
     else:
       flat_BTND = z_BTNAd.reshape(rest_BTND.shape)
       conv = time_pool.HalvingConv(self.lead, dtype=self.dtype, name='pool')
@@ -228,7 +228,7 @@ class SeparableAttention(nn.Module):
     z_BTNAd = self._mean('T', p_BNAQS, v_BTNAd)
     rest_BTNAd = rest_BTND.reshape(q_BTNAd.shape)
     q_BTNAd, k_BTNAd, rest_BTNAd = (
-      time_pool.take(z, kept_BNAT) for z in (q_BTNAd, k_BTNAd, rest_BTNAd)
+      time_pool.take_frames(z, kept_BNAT) for z in (q_BTNAd, k_BTNAd, rest_BTNAd)
     )
     rest_BTND = rest_BTNAd.reshape(*rest_BTNAd.shape[:3], -1)
     return q_BTNAd, k_BTNAd, z_BTNAd, rest_BTND

@@ -19,11 +19,11 @@ from vidmodels.nn.drop import DropPath
 from vidmodels.nn.mlp import Mlp
 from vidmodels.typing import InputError
 
-Layout = Literal['flat', 'per_head']
+MixLayout = Literal['flat', 'per_head']
 Moves = tuple[tuple[int, int], ...]  # (frames ahead, channels), in order
 
 
-def moves(
+def channel_moves(
   channels: int, *, share: float, window: int, boundary: bool = False
 ) -> Moves:
   """Which channels come from which frame: d_h^t' of Eq. 9.
@@ -62,7 +62,7 @@ def moves(
   return tuple((offset, round(each)) for offset in offsets)
 
 
-def mix(h_BTxD: jax.Array, moved: Moves, segment: int = 0) -> jax.Array:
+def mix_channels(h_BTxD: jax.Array, moved: Moves, segment: int = 0) -> jax.Array:
   """Takes groups of channels over from other frames.
 
   Args:
@@ -116,12 +116,12 @@ class Mixing:
 
   moved: Moves
   what: Literal['key_value', 'key', 'value', 'x'] = 'key_value'
-  layout: Layout = 'flat'
+  layout: MixLayout = 'flat'
   segment: int = 0
 
   def tokens(self, n_BTLD: jax.Array) -> jax.Array:
     """Tokens before their projection to queries, keys and values."""
-    return mix(n_BTLD, self.moved, self.segment) if self.what == 'x' else n_BTLD
+    return mix_channels(n_BTLD, self.moved, self.segment) if self.what == 'x' else n_BTLD
 
   def __call__(
     self, k_BTSAd: jax.Array, v_BTSAd: jax.Array
@@ -134,13 +134,13 @@ class Mixing:
 
   def _heads(self, h_BTSAd: jax.Array) -> jax.Array:
     if self.layout == 'per_head':
-      return mix(h_BTSAd, self.moved, self.segment)
+      return mix_channels(h_BTSAd, self.moved, self.segment)
     B, T, S, A, d = h_BTSAd.shape
     h_BTSD = h_BTSAd.reshape(B, T, S, A * d)
-    return mix(h_BTSD, self.moved, self.segment).reshape(h_BTSAd.shape)
+    return mix_channels(h_BTSD, self.moved, self.segment).reshape(h_BTSAd.shape)
 
 
-def layers_of(where: str, layers: int) -> tuple[int, ...]:
+def mixing_layers(where: str, layers: int) -> tuple[int, ...]:
   """The layers that mix: the rows of Table 2a, or a list.
 
   Args:

@@ -48,7 +48,7 @@ LayerNorm = functools.partial(
 )
 
 
-class Look(NamedTuple):
+class StepSpec(NamedTuple):
   """One attention step of a block.
 
   Attributes:
@@ -71,18 +71,18 @@ class Look(NamedTuple):
   near: str = ''
 
 
-TIME, SPACE = Look('time', 'T', 'fresh'), Look('space', 'HW')
+TIME, SPACE = StepSpec('time', 'T', 'fresh'), StepSpec('space', 'HW')
 AXES = {'t': ('time', 'T'), 'w': ('width', 'W'), 'h': ('height', 'H')}
 
 
-def steps(
+def attention_steps(
   scheme: Scheme,
   *,
   local: Local = 'window',
   sparse: Sparse = 'phase',
   axial_order: AxialOrder = 'twh',
   axial_identity: bool = False,
-) -> tuple[Look, ...]:
+) -> tuple[StepSpec, ...]:
   """The attention steps of a block, in order.
 
   Args:
@@ -97,21 +97,21 @@ def steps(
     plain = axial_order.replace('t', '')[-1]
     first = 'identity' if axial_identity else 'fresh'
     kinds = {'t': 'fresh', 'w': first, 'h': first, plain: ''}
-    return tuple(Look(*AXES[axis], kinds[axis]) for axis in axial_order)
+    return tuple(StepSpec(*AXES[axis], kinds[axis]) for axis in axial_order)
   return {
     'divided': (TIME, SPACE),
     'space_time': (SPACE, TIME),
     'parallel': (TIME, SPACE),
-    'joint': (Look('joint', 'THW'),),
+    'joint': (StepSpec('joint', 'THW'),),
     'space': (SPACE,),
     'local_global': (
-      Look('local', 'THW', 'fresh', local),
-      Look('global', 'THW', '', sparse),
+      StepSpec('local', 'THW', 'fresh', local),
+      StepSpec('global', 'THW', '', sparse),
     ),
   }[scheme]
 
 
-class Step(nn.Module):
+class AttentionStep(nn.Module):
   """Eqs. 2-8: what attention adds, its residual being the caller's.
 
   Along 'THW' it is Eq. 5, along 'HW' Eq. 6, along 'T' Eq. 11, where the release
@@ -128,7 +128,7 @@ class Step(nn.Module):
     dtype: of the computation.
   """
 
-  look: Look
+  look: StepSpec
   class_key: bool
   fresh: initializers.Fresh
   heads: int
@@ -144,7 +144,7 @@ class Step(nn.Module):
     shape, only_time = h_BTHWD.shape, self.look.axes == 'T'
     norm = LayerNorm(dtype=self.dtype, name='norm')
     if only_time:
-      s_xLD, memory = norm(grid.along(h_BTHWD, 'T')), None
+      s_xLD, memory = norm(grid.sequences_along(h_BTHWD, 'T')), None
       if self.class_key:
         memory = norm(cls_BTD)[:, None, None]
     else:
@@ -167,7 +167,7 @@ class Step(nn.Module):
         name='fc',
       )(s_xLD)
     if only_time:
-      return jnp.zeros_like(cls_BTD), grid.back(s_xLD, shape, 'T')
+      return jnp.zeros_like(cls_BTD), grid.grid_from_sequences(s_xLD, shape, 'T')
     return _tokens(s_xLD, cls_BTD, h_BTHWD, self.look)
 
 
@@ -188,7 +188,7 @@ class SpaceTimeBlock(nn.Module):
     class_key, fresh, heads, qkv_bias, dtype: as of a `Step`.
   """
 
-  steps: tuple[Look, ...]
+  steps: tuple[StepSpec, ...]
   parallel: bool
   class_key: bool
   fresh: initializers.Fresh
@@ -206,7 +206,7 @@ class SpaceTimeBlock(nn.Module):
     given = cls_BTD, h_BTHWD
     for look in self.steps:
       read = given if self.parallel else (cls_BTD, h_BTHWD)
-      more_BTD, more_BTHWD = Step(
+      more_BTD, more_BTHWD = AttentionStep(
         look=look,
         class_key=self.class_key,
         fresh=self.fresh,
@@ -229,7 +229,7 @@ class SpaceTimeBlock(nn.Module):
     """What the perceptron adds to either."""
     # Drop path keeps or drops a class token with all the patches it is for.
     axes = 'HW' if cls_BTD.shape[1] == h_BTHWD.shape[1] else 'THW'
-    s_xLD = grid.join(cls_BTD, h_BTHWD, axes)
+    s_xLD = grid.lead_with_class(cls_BTD, h_BTHWD, axes)
     s_xLD = LayerNorm(dtype=self.dtype, name='mlp_norm')(s_xLD)
     s_xLD = Mlp(
       self.hidden,
@@ -238,26 +238,26 @@ class SpaceTimeBlock(nn.Module):
       name='mlp',
     )(s_xLD)
     s_xLD = DropPath(self.drop_path, name='mlp_drop')(s_xLD, train)
-    return grid.part(s_xLD, cls_BTD, h_BTHWD, axes)
+    return grid.split_class(s_xLD, cls_BTD, h_BTHWD, axes)
 
 
-def _sequences(cls_BTD: jax.Array, h_BTHWD: jax.Array, look: Look) -> jax.Array:
+def _sequences(cls_BTD: jax.Array, h_BTHWD: jax.Array, look: StepSpec) -> jax.Array:
   """Lays tokens out so that attention within a sequence is the step's."""
   if look.near in CUTS:
-    return grid.join_cut(cls_BTD, h_BTHWD, *CUTS[look.near])
-  return grid.join(cls_BTD, h_BTHWD, look.axes)
+    return grid.groups_with_class(cls_BTD, h_BTHWD, *CUTS[look.near])
+  return grid.lead_with_class(cls_BTD, h_BTHWD, look.axes)
 
 
 def _tokens(
-  s_xLD: jax.Array, cls_BTD: jax.Array, h_BTHWD: jax.Array, look: Look
+  s_xLD: jax.Array, cls_BTD: jax.Array, h_BTHWD: jax.Array, look: StepSpec
 ) -> tuple[jax.Array, jax.Array]:
   """Undoes `_sequences`."""
   if look.near in CUTS:
-    return grid.part_cut(s_xLD, h_BTHWD.shape, *CUTS[look.near])
-  return grid.part(s_xLD, cls_BTD, h_BTHWD, look.axes)
+    return grid.split_groups(s_xLD, h_BTHWD.shape, *CUTS[look.near])
+  return grid.split_class(s_xLD, cls_BTD, h_BTHWD, look.axes)
 
 
-def _mask(shape: tuple[int, ...], look: Look) -> jax.Array | None:
+def _mask(shape: tuple[int, ...], look: StepSpec) -> jax.Array | None:
   """Which tokens of a sequence a token may look at; None for all."""
   _, T, H, W, _ = shape
   if look.near == 'window':
@@ -267,7 +267,7 @@ def _mask(shape: tuple[int, ...], look: Look) -> jax.Array | None:
     sizes = dict(zip('THW', (T, H, W), strict=True))
     # Only a cut axis of odd size has filling, which nobody may look at.
     if any(sizes[axis] % 2 and sizes[axis] > 1 for axis in axes):
-      return grid.looked_at(shape, *CUTS[look.near])
+      return grid.real_keys(shape, *CUTS[look.near])
   return None
 
 

@@ -14,7 +14,7 @@ from flax import linen as nn
 
 from vidmodels.typing import InputError
 
-Kind = Literal['top_k', 'average', 'conv']
+PoolKind = Literal['top_k', 'average', 'conv']
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class TimePool:
     softmax: whether the rows that 'top_k' keeps go through a softmax again.
   """
 
-  kind: Kind
+  kind: PoolKind
   drop: int = 0
   keep: int = 0
   softmax: bool = True
@@ -78,13 +78,13 @@ def most_varied(p_xQS: jax.Array, keep: int) -> jax.Array:
   return jnp.sort(jax.lax.top_k(jnp.sqrt(variance), keep)[1])
 
 
-def take(z_BTNAd: jax.Array, kept_BNAT: jax.Array) -> jax.Array:
+def take_frames(z_BTNAd: jax.Array, kept_BNAT: jax.Array) -> jax.Array:
   """Every head's own frames, at every place: [B, keep, N, A, d]."""
   index = jnp.moveaxis(kept_BNAT, -1, 1)[..., None]
   return jnp.take_along_axis(z_BTNAd, index, axis=1)
 
 
-def halve(z_BTx: jax.Array, lead: int) -> jax.Array:
+def halve_frames(z_BTx: jax.Array, lead: int) -> jax.Array:
   """The mean of every two neighbours in time; the first `lead` rows stay."""
   class_rows, rows = z_BTx[:, :lead], z_BTx[:, lead:]
   B, T = rows.shape[:2]

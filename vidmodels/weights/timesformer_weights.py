@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vidmodels.models import timesformer, vit
-from vidmodels.nn.spacetime import Look
+from vidmodels.nn.spacetime import StepSpec
 from vidmodels.typing import InputError
 from vidmodels.weights.mapping import layers
 from vidmodels.weights.mapping.apply import Books
@@ -54,7 +54,7 @@ _HF = {
 
 
 def rules(
-  steps: Sequence[Look], naming: Naming = 'release'
+  steps: Sequence[StepSpec], naming: Naming = 'release'
 ) -> tuple[Rule, ...]:
   """The key rules of a model with these attention steps.
 
@@ -80,7 +80,7 @@ def rules(
 
 
 def _step(
-  look: Look, block: str, say: Callable[[str], str]
+  look: StepSpec, block: str, say: Callable[[str], str]
 ) -> tuple[Rule, ...]:
   """The rules of one attention step."""
   path = f'block_{{i}}/{look.name}'
@@ -231,7 +231,7 @@ def from_image(
   )
 
 
-def _source(path: str, *, steps: Sequence[Look]) -> str:
+def _source(path: str, *, steps: Sequence[StepSpec]) -> str:
   """The image model's path of what starts a parameter of the video model."""
   for look in steps:
     path = re.sub(rf'^(block_\d+)/{look.name}/attn/', r'\1/attn/', path)

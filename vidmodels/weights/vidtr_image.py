@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vidmodels.models import vidtr, vit
-from vidmodels.nn.separable import WORDS
+from vidmodels.nn.separable import AXIS_NAMES
 from vidmodels.typing import InputError
 from vidmodels.weights import vit_weights
 from vidmodels.weights._vidtr_layouts import (
@@ -257,7 +257,7 @@ def copied(each: Rule, order: str) -> Rule:
   Each of them starts as the image's attention; the paper does not say.
   """
   (path,), layout = each.paths, each.layout
-  own = [path.replace('/attn/', f'/{WORDS[axis]}_attn/') for axis in order]
+  own = [path.replace('/attn/', f'/{AXIS_NAMES[axis]}_attn/') for axis in order]
 
   def load(arrays: Arrays, shapes: Shapes) -> Arrays:
     return layout.load(arrays, shapes[:1]) * len(own)

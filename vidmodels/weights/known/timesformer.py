@@ -72,8 +72,8 @@ def _scheme(paths: Mapping[str, tuple[int, ...]]) -> str:
 def _rules(spelling: timesformer_weights.Naming) -> tuple[Rule, ...]:
   """Rules of every scheme: the plain step's keys are in all of them."""
   schemes = ('divided', 'joint', 'local_global', 'axial')
-  steps = dict.fromkeys(s for name in schemes for s in spacetime.steps(name))
-  steps |= dict.fromkeys(spacetime.steps('axial', axial_order='thw'))
+  steps = dict.fromkeys(s for name in schemes for s in spacetime.attention_steps(name))
+  steps |= dict.fromkeys(spacetime.attention_steps('axial', axial_order='thw'))
   return timesformer_weights.rules(tuple(steps), spelling)
 
 
