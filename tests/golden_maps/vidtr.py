@@ -13,8 +13,7 @@ from golden import Answers
 
 from vidmodels import models
 from vidmodels.models import vidtr
-from vidmodels.nn.separable import SeparableAttention
-from vidmodels.nn.time_pool import TimePool
+from vidmodels.models.vidtr import SeparableAttention, TimePool
 from vidmodels.weights import vidtr_weights
 from vidmodels.weights.mapping import apply
 from vidmodels.weights.mapping import layers as mapping_layers

@@ -9,7 +9,6 @@ import pytest
 
 from vidmodels import models
 from vidmodels.models import timesformer
-from vidmodels.nn import spacetime
 from vidmodels.typing import InputError
 
 
@@ -62,7 +61,7 @@ def features(model, variables, video):
   )
 
 
-SCHEMES = spacetime.Scheme.__args__
+SCHEMES = timesformer.Scheme.__args__
 
 
 @pytest.mark.parametrize('attention', SCHEMES)

@@ -15,8 +15,8 @@ from vidmodels.analysis import model_cost
 from vidmodels.analysis.published import ComponentCost
 from vidmodels.models import focalnet, video_focalnet
 from vidmodels.nn import focal
-from vidmodels.nn.mlp import Mlp
-from vidmodels.nn.modulation import LayerNorm, Modulation, TimeConv
+from vidmodels.nn.focal import LayerNorm, Modulation, TimeConv
+from vidmodels.nn.transformer import Mlp
 from vidmodels.typing import InputError
 
 SMALL = {'layers': (2, 2, 18, 2)}

@@ -10,7 +10,6 @@ from flax import linen as nn
 
 from vidmodels import models
 from vidmodels.models import vidtr
-from vidmodels.nn import class_grid
 from vidmodels.typing import InputError
 
 MERGED = {'attention': 'merged', 'joint_from': 2}
@@ -196,10 +195,10 @@ def test_positions_are_added_where_the_field_says(fields, positions):
     if positions == 'tokens':
       grid, cls = grid + pos[0], cls if cls is None else cls + pos[1]
       pos = None
-    tokens = class_grid.Tokens(grid, cls, pos)
+    tokens = vidtr.Tokens(grid, cls, pos)
     for i, layer in enumerate(model.all_layers):
       if i == {'merged': 2, 'joint': 0}.get(model.attention):
-        tokens = class_grid.flatten_tokens(tokens)
+        tokens = vidtr.flatten_tokens(tokens)
       if i and positions == 'first':
         tokens = tokens._replace(pos=None)
       tokens = layer(*tokens, False)

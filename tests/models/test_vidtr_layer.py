@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from vidmodels import models
 from vidmodels.models import vidtr
-from vidmodels.nn.separable import SeparableAttention
+from vidmodels.models.vidtr import SeparableAttention
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:

@@ -9,8 +9,8 @@ import pytest
 
 from vidmodels import models
 from vidmodels.models import xvit
+from vidmodels.models.xvit import MlpHead
 from vidmodels.nn import position
-from vidmodels.nn.consensus import MlpHead
 from vidmodels.typing import InputError
 
 NONE = {'mix': 'none'}

@@ -7,8 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidmodels.nn.attention import Attention, attend, attention_weights
-from vidmodels.nn.grid import sequences_along, grid_from_sequences, lead_with_class, split_class
+from vidmodels.models.timesformer import (
+  grid_from_sequences,
+  lead_with_class,
+  sequences_along,
+  split_class,
+)
+from vidmodels.nn.transformer import Attention, attend, attention_weights
 
 # B, T, H, W, D all different, so that swapped axes cannot pass.
 GRID = (2, 3, 4, 5, 6)
@@ -44,7 +49,9 @@ def test_every_sequence_is_led_by_the_class_token_of_its_clip(axes):
   s_xLD = lead_with_class(cls_BTD, h_BTHWD, axes)
   heads = s_xLD[..., 0, :].reshape(2, -1, 6)
   np.testing.assert_array_equal(heads, jnp.broadcast_to(cls_BTD, heads.shape))
-  np.testing.assert_array_equal(s_xLD[..., 1:, :], sequences_along(h_BTHWD, axes))
+  np.testing.assert_array_equal(
+    s_xLD[..., 1:, :], sequences_along(h_BTHWD, axes)
+  )
 
 
 def test_a_class_token_a_frame_leads_its_own_frame():
@@ -233,7 +240,9 @@ def test_a_bias_is_added_to_the_scaled_scores_of_each_head():
     atol=1e-6,
   )
   mask_QS = np.tril(np.ones((4, 4), bool))
-  assert not np.asarray(attention_weights(q, k, mask_QS, bias_AQS))[..., ~mask_QS].any()
+  assert not np.asarray(attention_weights(q, k, mask_QS, bias_AQS))[
+    ..., ~mask_QS
+  ].any()
 
 
 def test_one_memory_serves_every_sequence_of_its_clip():

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidmodels.nn.block import TransformerBlock
+from vidmodels.nn.transformer import TransformerBlock
 
 constant = jax.nn.initializers.constant
 S_BLD = np.random.default_rng(0).normal(size=(2, 5, 6)).astype(np.float32)

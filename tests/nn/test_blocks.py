@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from vidmodels.nn import initializers
-from vidmodels.nn.block import TransformerBlock
-from vidmodels.nn.mlp import Mlp, gelu
 from vidmodels.nn.patch import PatchEmbed
+from vidmodels.nn.transformer import Mlp, TransformerBlock, gelu
 
 
 def normal(seed: int, shape: tuple[int, ...]) -> jax.Array:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidmodels.nn.drop import DropPath
+from vidmodels.nn.transformer import DropPath
 
 
 def drop(h, rate=0.3, seed=0, train=True):

@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from vidmodels.nn import stack
 from vidmodels.nn.batch_norm import BatchNorm
-from vidmodels.nn.drop import DropPath
+from vidmodels.nn.transformer import DropPath
 
 H_BLD = np.random.default_rng(0).normal(size=(64, 3, 4)).astype(np.float32)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidmodels.nn import attention, dual, window
+from vidmodels.nn import dual, transformer, window
 from vidmodels.nn.pyramid import Kernels
 
 GRID = (3, 5, 7)
@@ -126,12 +126,12 @@ def test_a_bias_of_relative_positions_depends_on_the_offset_alone():
 def test_a_bias_is_added_to_scores_before_the_softmax():
   q, k, v = (normal(i, 3, 5, 2, 4) for i in range(3))
   bias_AQS = normal(4, 2, 5, 5)
-  plain = attention.attention_weights(q, k)
-  biased = attention.attention_weights(q, k, bias_AQS=bias_AQS)
+  plain = transformer.attention_weights(q, k)
+  biased = transformer.attention_weights(q, k, bias_AQS=bias_AQS)
   wanted = plain * np.exp(bias_AQS)
   wanted /= wanted.sum(-1, keepdims=True)
   np.testing.assert_allclose(biased, wanted, atol=1e-6)
-  seen = attention.attend(q, k, v, bias_AQS=bias_AQS)
+  seen = transformer.attend(q, k, v, bias_AQS=bias_AQS)
   wanted = jnp.einsum('xaqs,xsad->xqad', biased, v)
   np.testing.assert_allclose(seen, wanted, atol=1e-6)
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidmodels.nn.token_head import TokenHead
+from vidmodels.models.dualformer import TokenHead
 from vidmodels.train import losses, token_label
 from vidmodels.typing import InputError
 

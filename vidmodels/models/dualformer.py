@@ -14,6 +14,7 @@ otherwise:
 Tokens live on a grid `h_BTHWD` throughout.
 """
 
+import dataclasses
 from typing import Any, Literal
 
 import jax
@@ -21,10 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.models._dualformer import check_fields
-from vidmodels.nn import dual, pyramid
+from vidmodels.nn import dual, initializers, pyramid
 from vidmodels.nn.depthwise import Implementation
-from vidmodels.nn.token_head import TokenHead
+from vidmodels.nn.transformer import split_heads
 from vidmodels.typing import (
   BelowOne,
   Fraction,
@@ -34,8 +34,13 @@ from vidmodels.typing import (
 )
 
 Grid = tuple[Positive, Positive, Positive]  # along time, height, width
+
+
 PEG = (3, 3, 3)  # Eq. 4's taps
+
+
 FOUR = 4  # stages of the published models
+
 
 # The first regex found in a parameter's path says how its axes are split.
 SHARDING = (
@@ -50,8 +55,11 @@ SHARDING = (
   (r'^token_head/(up_again|down)/kernel$', ('fsdp', None)),
 )
 
+
 # A model and a clip (frames, height, width) small enough to try things on.
 TINY_CLIP = (4, 32, 48)
+
+
 TINY = {
   'widths': (8, 16),
   'layers': (2, 3),
@@ -64,6 +72,8 @@ TINY = {
   'rates': (1,),
   'built': TINY_CLIP,
 }
+
+
 VARIANTS = (
   {'patterns': ('LL', 'LL'), 'fine': ((), ()), 'coarse': ((), ())},
   {'patterns': ('GG', 'LL'), 'windows': ((1, 1, 1), (2, 3, 4))},
@@ -80,6 +90,116 @@ VARIANTS = (
   {'qkv_bias': False},
   {'depthwise': 'conv'},
 )
+
+
+class TokenHead(nn.Module):
+  """Scores every token by itself: up, up again, and down to the classes.
+
+  Starts as torch's untouched linear layers.
+
+  Attributes:
+    classes: K.
+    dropout: chance that a hidden unit is dropped while training, before ReLU.
+    dtype: of the hidden layers; logits are float32.
+  """
+
+  classes: int
+  dropout: float
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:
+    """Returns token_logits_BTHWK."""
+    D = h_BTHWD.shape[-1]
+    for name, units in (('up', 2 * D), ('up_again', 4 * D)):
+      h_BTHWD = self._dense(h_BTHWD, units, self.dtype, name)
+      h_BTHWD = nn.Dropout(self.dropout, deterministic=not train)(h_BTHWD)
+      h_BTHWD = nn.relu(h_BTHWD)
+    return self._dense(h_BTHWD, self.classes, jnp.float32, 'down')
+
+  def _dense(self, h_xD: jax.Array, units: int, dtype: Any, name: str):
+    draw = initializers.uniform_bias(
+      h_xD.shape[-1]
+    )  # the same bounds as the weight's
+    return nn.Dense(
+      units, dtype=dtype, kernel_init=draw, bias_init=draw, name=name
+    )(h_xD)
+
+
+PER_STAGE = (
+  'layers',
+  'heads',
+  'mlp_ratios',
+  'patterns',
+  'windows',
+  'fine',
+  'coarse',
+)
+
+
+# Fields that one kind of level alone reads, and what says the same as leaving
+# them alone, stage by stage.
+UNREAD = {
+  'L': {'windows': (1, 1, 1)},
+  'G': {'fine': (), 'coarse': (), 'pooling': None},
+}
+
+
+def check_fields(model: nn.Module) -> None:
+  """Raises InputError for fields of a model that cannot all be meant."""
+  stages = len(model.widths)
+  wanted = dict.fromkeys(PER_STAGE, stages) | {'rates': stages - 1}
+  for name, size in wanted.items():
+    if len(getattr(model, name)) != size:
+      raise InputError(
+        f'{name}={getattr(model, name)} and widths={model.widths} disagree; '
+        f'wanted {size} values for {stages} stages'
+      )
+  for width, heads in zip(model.widths, model.heads, strict=True):
+    split_heads(width, heads)
+  for pattern, window in zip(model.patterns, model.windows, strict=True):
+    _refuse_pattern(pattern, window)
+  for target in (*model.fine, *model.coarse):
+    if len(target) not in (0, 3):
+      raise InputError(
+        f'a scale aims at {target}; wanted (frames, rows, columns), or () for '
+        'no such scale'
+      )
+  _refuse_unread(model)
+
+
+def _refuse_pattern(pattern: str, window: tuple[int, ...]) -> None:
+  if not pattern or set(pattern) - {'L', 'G'}:
+    raise InputError(
+      f"a stage's pattern is {pattern!r}; wanted letters L and G, e.g. 'LG'"
+    )
+  if 'L' in pattern and np.prod(window) == 1:
+    raise InputError(
+      f'pattern {pattern!r} looks at windows of a single token; say G for '
+      'levels that look at the whole clip'
+    )
+
+
+def _refuse_unread(model: nn.Module) -> None:
+  """Raises InputError for a field that is set and that nothing reads."""
+  kinds = set(''.join(model.patterns))
+  defaults = {f.name: f.default for f in dataclasses.fields(model)}
+  unread = {}
+  for kind in UNREAD.keys() - kinds:
+    unread |= UNREAD[kind]
+  for name, empty in unread.items():
+    value = getattr(model, name)
+    plain = empty is not None and all(part == empty for part in value)
+    if value != defaults[name] and not plain:
+      raise InputError(
+        f'{name}={value} is read by no level of patterns={model.patterns}; '
+        'leave it out or change the patterns'
+      )
+  if model.position == 'relative' and 'L' not in kinds:
+    raise InputError(
+      "position='relative' is a bias of local levels and there are none; "
+      'choose another or change the patterns'
+    )
 
 
 class Model(nn.Module):

@@ -16,7 +16,7 @@ from flax import linen as nn
 
 from vidmodels.nn import focal, initializers
 from vidmodels.nn.depthwise import Implementation
-from vidmodels.nn.modulation import LayerNorm
+from vidmodels.nn.focal import LayerNorm
 from vidmodels.typing import Fraction, Positive, PositiveFloat
 
 # The first regex found in a parameter's path says how its axes are split.

@@ -14,17 +14,24 @@ on a grid `h_BTHWD`, apart from the class token `cls_BTD`: one for the clip
 (T = 1), or one a frame in space attention.
 """
 
-from typing import Any, Literal
+import functools
+import math
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.nn import initializers, position, spacetime, stack
-from vidmodels.nn.attention import split_heads
-from vidmodels.nn.block import VIT_SHARDING
+from vidmodels.nn import initializers, position, stack
 from vidmodels.nn.patch import PatchEmbed
+from vidmodels.nn.transformer import (
+  VIT_SHARDING,
+  Attention,
+  DropPath,
+  Mlp,
+  split_heads,
+)
 from vidmodels.typing import (
   Count,
   Fraction,
@@ -32,6 +39,26 @@ from vidmodels.typing import (
   Positive,
   PositiveFloat,
 )
+
+Scheme = Literal[
+  'divided',
+  'space_time',
+  'parallel',
+  'joint',
+  'space',
+  'local_global',
+  'axial',
+]
+
+
+Local = Literal['window', 'quadrant']
+
+
+Sparse = Literal['phase', 'lattice']
+
+
+AxialOrder = Literal['twh', 'thw', 'wth', 'htw', 'wht', 'hwt']
+
 
 # The first regex found in a parameter's path says how its axes are split.
 SHARDING = (
@@ -42,9 +69,14 @@ SHARDING = (
   (r'^class_(token|pos)$', ()),
 )
 
+
 # A model and a clip (frames, height, width) small enough to try things on.
 TINY = {'layers': 2, 'width': 16, 'heads': 2, 'patch': 8}
+
+
 TINY_CLIP = (4, 16, 24)
+
+
 # Fields of some schemes are refused in others.
 VARIANTS = (
   *(
@@ -67,6 +99,421 @@ VARIANTS = (
   {'fresh': 'scratch'},
   {'qkv_bias': False},
 )
+
+
+def sequences_along(h_BTHWD: jax.Array, axes: str) -> jax.Array:
+  """Lays a grid of tokens out as sequences along some of its axes.
+
+  Args:
+    h_BTHWD: one token a patch.
+    axes: those a token looks along, of 'THW' and in that order; the other axes
+      join the batch. 'T' gives [B, H, W, T, D], 'HW' gives [B, T, H * W, D],
+      'THW' gives [B, T * H * W, D].
+
+  Returns:
+    [B, other axes..., L, D].
+  """
+  h = h_BTHWD.transpose(_order(axes))
+  return h.reshape(*h.shape[: 4 - len(axes)], -1, h.shape[-1])
+
+
+def grid_from_sequences(
+  s_xLD: jax.Array, grid: tuple[int, ...], axes: str
+) -> jax.Array:
+  """Undoes `along`.
+
+  Args:
+    s_xLD: what `along` returned, or something of its shape.
+    grid: shape [B, T, H, W, D] that it came from.
+    axes: as given to `along`.
+  """
+  order = _order(axes)
+  h = s_xLD.reshape([grid[i] for i in order])
+  return h.transpose([order.index(i) for i in range(5)])
+
+
+def lead_with_class(
+  cls_BTD: jax.Array, h_BTHWD: jax.Array, axes: str
+) -> jax.Array:
+  """Sequences along `axes`, each led by a copy of its class token.
+
+  Returns:
+    [B, other axes..., 1 + L, D].
+  """
+  s_xLD = sequences_along(h_BTHWD, axes)
+  lead, (B, T, D) = s_xLD.shape[:-2], cls_BTD.shape
+  cls = cls_BTD.reshape(B, T, *(1,) * (len(lead) - 1), D)
+  cls = jnp.broadcast_to(cls, (*lead, 1, D))
+  return jnp.concatenate([cls, s_xLD], axis=-2)
+
+
+def split_class(
+  s_xLD: jax.Array, cls_BTD: jax.Array, h_BTHWD: jax.Array, axes: str
+) -> tuple[jax.Array, jax.Array]:
+  """Undoes `join`: copies of a class token are averaged into one.
+
+  Args:
+    s_xLD: sequences as `join` made them.
+    cls_BTD: gives the class tokens' shape.
+    h_BTHWD: gives the grid's shape.
+    axes: as given to `join`.
+  """
+  B, T, D = cls_BTD.shape
+  copies = s_xLD[..., 0, :].reshape(B, T, -1, D)
+  return copies.mean(2), grid_from_sequences(
+    s_xLD[..., 1:, :], h_BTHWD.shape, axes
+  )
+
+
+def cut_groups(h_BTHWD: jax.Array, axes: str, strided: bool) -> jax.Array:
+  """Cuts some axes of a grid in two each, and so its tokens into groups.
+
+  Halves are neighbours, as quadrants are, or take turns: even places and odd
+  ones. An axis of odd size is filled with a place that is no token, at its end;
+  an axis of size 1 stays whole, so that no group is empty.
+
+  Args:
+    h_BTHWD: one token a patch.
+    axes: those that are cut, of 'THW'.
+    strided: whether halves take turns.
+
+  Returns:
+    [B, groups, tokens of a group, D].
+  """
+  h = jnp.pad(h_BTHWD, [(0, fill) for fill in _fill(h_BTHWD.shape, axes)])
+  B, *sizes, D = h.shape
+  parts = _parts(h_BTHWD.shape, axes)
+  pairs = [
+    (n // p, p) if strided else (p, n // p)
+    for n, p in zip(sizes, parts, strict=True)
+  ]
+  h = h.reshape(B, *(n for pair in pairs for n in pair), D)
+  order = (2, 4, 6, 1, 3, 5) if strided else (1, 3, 5, 2, 4, 6)
+  h = h.transpose(0, *order, 7)
+  return h.reshape(B, math.prod(parts), -1, D)
+
+
+def join_groups(
+  s_BxLD: jax.Array, grid: tuple[int, ...], axes: str, strided: bool
+) -> jax.Array:
+  """Undoes `cut`; `grid` is the shape [B, T, H, W, D] that it was given."""
+  fill, parts = _fill(grid, axes), _parts(grid, axes)
+  B, *sizes, D = (n + more for n, more in zip(grid, fill, strict=True))
+  rest = [n // p for n, p in zip(sizes, parts, strict=True)]
+  h = s_BxLD.reshape(B, *parts, *rest, D)
+  order = (4, 1, 5, 2, 6, 3) if strided else (1, 4, 2, 5, 3, 6)
+  h = h.transpose(0, *order, 7).reshape(B, *sizes, D)
+  return h[tuple(slice(n) for n in grid)]
+
+
+def groups_with_class(
+  cls_BTD: jax.Array, h_BTHWD: jax.Array, axes: str, strided: bool
+) -> jax.Array:
+  """The groups of `cut`, each led by a copy of the clip's class token.
+
+  Returns:
+    [B, groups, 1 + tokens, D].
+  """
+  s_BxLD = cut_groups(h_BTHWD, axes, strided)
+  B, groups, _, D = s_BxLD.shape
+  cls = jnp.broadcast_to(cls_BTD[:, None], (B, groups, 1, D))
+  return jnp.concatenate([cls, s_BxLD], axis=2)
+
+
+def split_groups(
+  s_BxLD: jax.Array, grid: tuple[int, ...], axes: str, strided: bool
+) -> tuple[jax.Array, jax.Array]:
+  """Undoes `join_cut`: copies of the class token are averaged into one."""
+  h_BTHWD = join_groups(s_BxLD[:, :, 1:], grid, axes, strided)
+  return s_BxLD[:, :, 0].mean(1, keepdims=True), h_BTHWD
+
+
+def real_keys(grid: tuple[int, ...], axes: str, strided: bool) -> jax.Array:
+  """What in the sequences of `join_cut` is no filling, as a mask of keys.
+
+  Returns:
+    bool [groups, 1, 1 + tokens].
+  """
+  ones = jnp.ones((1, *grid[1:4], 1), bool)
+  cls = jnp.ones((1, 1, 1), bool)
+  return groups_with_class(cls, ones, axes, strided)[0, ..., 0][:, None]
+
+
+def _parts(grid: tuple[int, ...], axes: str) -> list[int]:
+  """Into how many each of T, H and W is cut."""
+  names = zip('THW', grid[1:4], strict=True)
+  return [2 if name in axes and size > 1 else 1 for name, size in names]
+
+
+def _fill(grid: tuple[int, ...], axes: str) -> list[int]:
+  """Places that each axis of BTHWD lacks to be cut evenly."""
+  parts = [1, *_parts(grid, axes), 1]
+  return [-size % part for size, part in zip(grid, parts, strict=True)]
+
+
+def _order(axes: str) -> list[int]:
+  """The axes of BTHWD with those in `axes` moved before the last."""
+  rest = [i for i, name in enumerate('BTHW') if name not in axes]
+  return [*rest, *('BTHW'.index(name) for name in axes), 4]
+
+
+# How a step's patches are parted into groups: axes, and whether by turns.
+CUTS = {'quadrant': ('HW', False), 'phase': ('THW', True)}
+
+
+# The release's epsilon (Flax has the same, torch 1e-5), and a variance taken
+# around the mean as torch does, not as E[x^2] - E[x]^2.
+LayerNorm = functools.partial(
+  nn.LayerNorm, epsilon=1e-6, use_fast_variance=False
+)
+
+
+class StepSpec(NamedTuple):
+  """One attention step of a block.
+
+  Attributes:
+    name: of its submodule.
+    axes: those that a patch looks along, of 'THW'.
+    fc: whether a projection follows, and how it starts: '' none, 'fresh' as
+      the model says, 'identity' as what it is given.
+    near: which of the patches along the axes it looks at; '' all of them. In a
+      clip of frames of H x W patches:
+      'window': the |dy| <= H // 4 and |dx| <= W // 4 around it in all frames,
+        fewer at a border: 7 x 7 of 14 x 14. By mask, at the price of all.
+      'quadrant': the quarter of the frame it lies in, in all frames.
+      'phase': every second along T, H and W, starting from itself.
+      'lattice': those at even t, y and x, whatever its own place.
+  """
+
+  name: str
+  axes: str
+  fc: str = ''
+  near: str = ''
+
+
+TIME, SPACE = StepSpec('time', 'T', 'fresh'), StepSpec('space', 'HW')
+
+
+AXES = {'t': ('time', 'T'), 'w': ('width', 'W'), 'h': ('height', 'H')}
+
+
+def attention_steps(
+  scheme: Scheme,
+  *,
+  local: Local = 'window',
+  sparse: Sparse = 'phase',
+  axial_order: AxialOrder = 'twh',
+  axial_identity: bool = False,
+) -> tuple[StepSpec, ...]:
+  """The attention steps of a block, in order.
+
+  Args:
+    scheme: 'parallel' has the steps of 'divided', side by side.
+    local: what 'local_global' looks at first, a `Look.near`.
+    sparse: what 'local_global' looks at second.
+    axial_order: of the steps of 'axial'.
+    axial_identity: whether the `fc` after the first axis of space starts as
+      the identity: then a fresh model looks along both.
+  """
+  if scheme == 'axial':
+    plain = axial_order.replace('t', '')[-1]
+    first = 'identity' if axial_identity else 'fresh'
+    kinds = {'t': 'fresh', 'w': first, 'h': first, plain: ''}
+    return tuple(StepSpec(*AXES[axis], kinds[axis]) for axis in axial_order)
+  return {
+    'divided': (TIME, SPACE),
+    'space_time': (SPACE, TIME),
+    'parallel': (TIME, SPACE),
+    'joint': (StepSpec('joint', 'THW'),),
+    'space': (SPACE,),
+    'local_global': (
+      StepSpec('local', 'THW', 'fresh', local),
+      StepSpec('global', 'THW', '', sparse),
+    ),
+  }[scheme]
+
+
+class AttentionStep(nn.Module):
+  """Eqs. 2-8: what attention adds, its residual being the caller's.
+
+  Along 'THW' it is Eq. 5, along 'HW' Eq. 6, along 'T' Eq. 11, where the release
+  leaves the class token out of the keys.
+
+  Attributes:
+    look: at which patches.
+    class_key: whether patches look at the class token in time, as in Eq. 11.
+    fresh: how weights are drawn.
+    heads: attention heads.
+    qkv_bias: whether queries, keys and values have biases.
+    drop_path: chance that a sequence gets nothing. The `fc` comes after it, so
+      a dropped sequence still gets its bias, as released.
+    dtype: of the computation.
+  """
+
+  look: StepSpec
+  class_key: bool
+  fresh: initializers.Fresh
+  heads: int
+  qkv_bias: bool
+  drop_path: float
+  dtype: Any
+
+  @nn.compact
+  def __call__(
+    self, cls_BTD: jax.Array, h_BTHWD: jax.Array, train: bool
+  ) -> tuple[jax.Array, jax.Array]:
+    """Returns what the class token gains and what the grid gains."""
+    shape, only_time = h_BTHWD.shape, self.look.axes == 'T'
+    norm = LayerNorm(dtype=self.dtype, name='norm')
+    if only_time:
+      s_xLD, memory = norm(sequences_along(h_BTHWD, 'T')), None
+      if self.class_key:
+        memory = norm(cls_BTD)[:, None, None]
+    else:
+      s_xLD, memory = norm(_sequences(cls_BTD, h_BTHWD, self.look)), None
+    s_xLD = Attention(
+      self.heads,
+      qkv_bias=self.qkv_bias,
+      mix=_lattice(shape) if self.look.near == 'lattice' else None,
+      dtype=self.dtype,
+      kernel_init=self.fresh.kernel,
+      name='attn',
+    )(s_xLD, memory, _mask(shape, self.look))
+    s_xLD = DropPath(self.drop_path, name='drop')(s_xLD, train)
+    if self.look.fc:
+      starts = {'fresh': self.fresh.fc, 'identity': initializers.identity}
+      s_xLD = nn.Dense(
+        s_xLD.shape[-1],
+        dtype=self.dtype,
+        kernel_init=starts[self.look.fc],
+        name='fc',
+      )(s_xLD)
+    if only_time:
+      return jnp.zeros_like(cls_BTD), grid_from_sequences(s_xLD, shape, 'T')
+    return _tokens(s_xLD, cls_BTD, h_BTHWD, self.look)
+
+
+class SpaceTimeBlock(nn.Module):
+  """Fig. 1: the attention steps of one scheme, then Eq. 9's perceptron.
+
+  The perceptron adds to what attention made of a token; Eq. 9 as printed adds
+  to itself.
+
+  On request (collection 'intermediates') it sows {'cls', 'patches'} as 'after'.
+
+  Attributes:
+    steps: what each step looks at; submodules have the steps' names.
+    parallel: whether all steps read what the block was given, and not each
+      what the one before made.
+    hidden: units of the perceptron.
+    drop_path: chance of this block's depth, for every branch.
+    class_key, fresh, heads, qkv_bias, dtype: as of a `Step`.
+  """
+
+  steps: tuple[StepSpec, ...]
+  parallel: bool
+  class_key: bool
+  fresh: initializers.Fresh
+  heads: int
+  hidden: int
+  qkv_bias: bool
+  drop_path: float
+  dtype: Any
+
+  @nn.compact
+  def __call__(
+    self, cls_BTD: jax.Array, h_BTHWD: jax.Array, train: bool
+  ) -> tuple[jax.Array, jax.Array]:
+    """Returns the class token and the grid, both updated."""
+    given = cls_BTD, h_BTHWD
+    for look in self.steps:
+      read = given if self.parallel else (cls_BTD, h_BTHWD)
+      more_BTD, more_BTHWD = AttentionStep(
+        look=look,
+        class_key=self.class_key,
+        fresh=self.fresh,
+        heads=self.heads,
+        qkv_bias=self.qkv_bias,
+        drop_path=self.drop_path,
+        dtype=self.dtype,
+        name=look.name,
+      )(*read, train)
+      cls_BTD, h_BTHWD = cls_BTD + more_BTD, h_BTHWD + more_BTHWD
+    more_BTD, more_BTHWD = self._perceptron(cls_BTD, h_BTHWD, train)
+    cls_BTD, h_BTHWD = cls_BTD + more_BTD, h_BTHWD + more_BTHWD
+    tokens = {'cls': cls_BTD, 'patches': h_BTHWD}
+    self.sow('intermediates', 'after', tokens)
+    return cls_BTD, h_BTHWD
+
+  def _perceptron(
+    self, cls_BTD: jax.Array, h_BTHWD: jax.Array, train: bool
+  ) -> tuple[jax.Array, jax.Array]:
+    """What the perceptron adds to either."""
+    # Drop path keeps or drops a class token with all the patches it is for.
+    axes = 'HW' if cls_BTD.shape[1] == h_BTHWD.shape[1] else 'THW'
+    s_xLD = lead_with_class(cls_BTD, h_BTHWD, axes)
+    s_xLD = LayerNorm(dtype=self.dtype, name='mlp_norm')(s_xLD)
+    s_xLD = Mlp(
+      self.hidden,
+      dtype=self.dtype,
+      kernel_init=self.fresh.kernel,
+      name='mlp',
+    )(s_xLD)
+    s_xLD = DropPath(self.drop_path, name='mlp_drop')(s_xLD, train)
+    return split_class(s_xLD, cls_BTD, h_BTHWD, axes)
+
+
+def _sequences(
+  cls_BTD: jax.Array, h_BTHWD: jax.Array, look: StepSpec
+) -> jax.Array:
+  """Lays tokens out so that attention within a sequence is the step's."""
+  if look.near in CUTS:
+    return groups_with_class(cls_BTD, h_BTHWD, *CUTS[look.near])
+  return lead_with_class(cls_BTD, h_BTHWD, look.axes)
+
+
+def _tokens(
+  s_xLD: jax.Array, cls_BTD: jax.Array, h_BTHWD: jax.Array, look: StepSpec
+) -> tuple[jax.Array, jax.Array]:
+  """Undoes `_sequences`."""
+  if look.near in CUTS:
+    return split_groups(s_xLD, h_BTHWD.shape, *CUTS[look.near])
+  return split_class(s_xLD, cls_BTD, h_BTHWD, look.axes)
+
+
+def _mask(shape: tuple[int, ...], look: StepSpec) -> jax.Array | None:
+  """Which tokens of a sequence a token may look at; None for all."""
+  _, T, H, W, _ = shape
+  if look.near == 'window':
+    return _window(T, H, W)
+  if look.near in CUTS:
+    axes = CUTS[look.near][0]
+    sizes = dict(zip('THW', (T, H, W), strict=True))
+    # Only a cut axis of odd size has filling, which nobody may look at.
+    if any(sizes[axis] % 2 and sizes[axis] > 1 for axis in axes):
+      return real_keys(shape, *CUTS[look.near])
+  return None
+
+
+def _window(T: int, H: int, W: int) -> jax.Array:
+  """[1 + T H W, 1 + T H W]: near each other in the frame, or a class token.
+
+  Made while running: as a constant it would be 150 MB at 16 frames of 448.
+  """
+  place = jnp.arange(T * H * W)
+  y, x = place // W % H, place % W
+  near = abs(y[:, None] - y) <= H // 4
+  near &= abs(x[:, None] - x) <= W // 4
+  return jnp.pad(near, ((1, 0), (1, 0)), constant_values=True)
+
+
+def _lattice(shape: tuple[int, ...]):
+  """Leaves the keys and values of the class token and of even places."""
+  _, T, H, W, _ = shape
+  t, y, x = np.indices((T, H, W)).reshape(3, -1)
+  even = np.flatnonzero((t % 2 == 0) & (y % 2 == 0) & (x % 2 == 0))
+  kept = np.concatenate([[0], 1 + even])
+  return lambda k, v: (k[..., kept, :, :], v[..., kept, :, :])
 
 
 class Model(nn.Module):
@@ -124,10 +571,10 @@ class Model(nn.Module):
   heads: Positive = 12
   mlp_ratio: PositiveFloat = 4.0
   patch: Positive = 16
-  attention: spacetime.Scheme = 'divided'
-  local: spacetime.Local = 'window'
-  sparse: spacetime.Sparse = 'phase'
-  axial_order: spacetime.AxialOrder = 'twh'
+  attention: Scheme = 'divided'
+  local: Local = 'window'
+  sparse: Sparse = 'phase'
+  axial_order: AxialOrder = 'twh'
   axial_identity: bool = False
   temporal_class_key: bool = False
   positions: Literal['space_time', 'space', 'none'] = 'space_time'
@@ -162,9 +609,9 @@ class Model(nn.Module):
       )
 
   @nn.nowrap
-  def steps(self) -> tuple[spacetime.StepSpec, ...]:
+  def steps(self) -> tuple[StepSpec, ...]:
     """What each attention step of a block looks at."""
-    return spacetime.attention_steps(
+    return attention_steps(
       self.attention,
       local=self.local,
       sparse=self.sparse,
@@ -174,7 +621,7 @@ class Model(nn.Module):
 
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
-    block = spacetime.SpaceTimeBlock
+    block = SpaceTimeBlock
     if self.remat:  # static argument 3 is `train`, counted from self
       block = nn.remat(block, static_argnums=(3,))
     self.patch_embed = PatchEmbed(
@@ -205,7 +652,7 @@ class Model(nn.Module):
       )
       for i, rate in enumerate(np.linspace(0, self.drop_path, self.layers))
     ]
-    self.norm = spacetime.LayerNorm(dtype=jnp.float32)
+    self.norm = LayerNorm(dtype=jnp.float32)
     self.head = nn.Dense(
       self.classes, dtype=jnp.float32, kernel_init=fresh.kernel
     )

@@ -18,9 +18,9 @@ import numpy as np
 from flax import linen as nn
 
 from vidmodels.nn import dual, initializers
-from vidmodels.nn.attention import split_heads
 from vidmodels.nn.depthwise import Implementation
 from vidmodels.nn.pyramid import Kernels
+from vidmodels.nn.transformer import split_heads
 from vidmodels.typing import Fraction, InputError, Positive, PositiveFloat
 
 PEG = (3, 3)

@@ -32,7 +32,7 @@ from flax import linen as nn
 
 from vidmodels.nn import focal, initializers, stack
 from vidmodels.nn.depthwise import Implementation
-from vidmodels.nn.modulation import Fusion, LayerNorm, TemporalConv
+from vidmodels.nn.focal import Fusion, LayerNorm, TemporalConv
 from vidmodels.typing import Fraction, InputError, Positive, PositiveFloat
 
 # Fig. 4: the modulations of a block, each with its streams. 'alternate' has

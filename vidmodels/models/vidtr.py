@@ -18,20 +18,51 @@ says otherwise both are here, and the defaults are the release's:
 `AS_WRITTEN` are the fields of the paper's reading.
 """
 
+import dataclasses
+import functools
 import itertools
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vidmodels.models import _vidtr_fields
-from vidmodels.models._vidtr_layer import SCHEMES, SeparableLayer, LayerNorm
-from vidmodels.nn import initializers, position, stack
-from vidmodels.nn.class_grid import ClassGrid, Tokens, flatten_tokens
+from vidmodels.nn import initializers, position, stack, t2t, transformer
 from vidmodels.nn.patch import PatchEmbed
+from vidmodels.nn.position import Table, fit_axes
 from vidmodels.nn.t2t import T2T
-from vidmodels.typing import BelowOne, Count, Positive, PositiveFloat
+from vidmodels.nn.transformer import attention_weights, split_heads
+from vidmodels.typing import (
+  BelowOne,
+  Count,
+  InputError,
+  Positive,
+  PositiveFloat,
+)
+
+PoolKind = Literal['top_k', 'average', 'conv']
+
+
+# What attention along an axis is called: in parameters, in what is sown.
+AXIS_NAMES = {
+  'T': 'time',
+  'N': 'space',
+  'H': 'column',
+  'W': 'row',
+  'L': 'joint',
+}
+
+
+# Table 5b: letters of the grid of tokens, and those looked along, in order.
+SCHEMES = {
+  'separable': ('TN', 'TN'),  # WH + T: VidTr
+  'merged': ('TN', 'TN'),  # the same, and 'joint' in later layers
+  'joint': ('L', 'L'),  # WHT: the vanilla transformer
+  'space': ('TN', 'N'),  # WH: every frame by itself
+  'axial': ('THW', 'TWH'),  # W + H + T
+}
+
 
 # The paper's reading; C-VidTr then pools in 'separable' attention, with
 # pool_softmax=False.
@@ -42,6 +73,7 @@ AS_WRITTEN = {
   'positions': 'tokens',
   'norms': 'both',
 }
+
 
 # The first regex found in a parameter's path says how its axes are split.
 SHARDING = (
@@ -57,12 +89,23 @@ SHARDING = (
   (r'/(bias|scale)$', ()),
 )
 
+
 # A model and a clip small enough to try things on, and fields to try.
 TINY = {'layers': 3, 'width': 16, 'heads': 2, 'patch': 8}
+
+
 TINY_CLIP = (4, 16, 32)
+
+
 _MERGED = {'attention': 'merged', 'joint_from': 1}
+
+
 _TOP_K = {'pool': 'top_k', 'pool_layers': (0,), 'pool_drop': (2,)}
+
+
 _HALF = {'pool_layers': (0, 1)}
+
+
 VARIANTS = (
   *({'attention': scheme} for scheme in ('joint', 'space', 'axial')),
   _MERGED,
@@ -85,6 +128,664 @@ VARIANTS = (
   {'pool': 'conv', **_HALF},
   {'pool': 'conv', **_HALF, 'projections': 'separate'},
 )
+
+
+class Tokens(NamedTuple):
+  """What goes from layer to layer.
+
+  Attributes:
+    grid: tokens [B, *axes, D], with class tokens inside as rows 0 if the
+      scheme has them there.
+    cls: a class token apart from the grid, [B, 1, D]; None if there is none.
+    pos: (positions of the grid, of the class token), broadcast over B; None
+      where no layer is to add them.
+  """
+
+  grid: jax.Array
+  cls: jax.Array | None
+  pos: tuple[jax.Array, jax.Array | None] | None
+
+
+def flatten_tokens(tokens: Tokens) -> Tokens:
+  """One sequence 'L' of a class token and a grid 'TN', frames outermost."""
+  grid, cls, pos = tokens
+  B, _, _, D = grid.shape
+  grid = jnp.concatenate([cls, grid.reshape(B, -1, D)], axis=1)
+  if pos is not None:
+    pos = (jnp.concatenate([pos[1], pos[0].reshape(-1, D)]), None)
+  return Tokens(grid, None, pos)
+
+
+class ClassGrid(nn.Module):
+  """Puts class tokens to patches and gives everything a position.
+
+  Schemes, and what their tokens are:
+
+  * 'separable': [B, 1 + T, 1 + N, D]. Row 0 in time holds a temporal class
+    token for every place, column 0 in space a spatial one for every frame,
+    and where they cross is what answers (section 3.2.1).
+  * 'merged': patches [B, T, N, D] and one class token apart.
+  * 'space': [B, T, 1 + N, D], the same class token for every frame.
+  * 'axial': [B, 1 + T, 1 + H, 1 + W, D]; index 0 of each axis is a class
+    token. The paper says no more than the name: here one learned token stands
+    at all of them, told apart by positions.
+
+  Attributes:
+    scheme: one of these.
+    resize: how tables fit another clip.
+    dtype: of what comes out; parameters are float32.
+  """
+
+  scheme: str
+  resize: position.Resize
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, h_BTHWD: jax.Array) -> Tokens:
+    """Takes patches as they are embedded."""
+    cls_D = self.param(
+      'class_token', initializers.normal_02, h_BTHWD.shape[-1:]
+    )
+    make = getattr(self, f'_{self.scheme}')
+    tokens = make(cls_D.astype(self.dtype), h_BTHWD)
+    return jax.tree.map(lambda z: z.astype(self.dtype), tokens)
+
+  def _table(
+    self, name: str, *sizes: int, width: int, lead: tuple[int, ...] = ()
+  ) -> jax.Array:
+    """A learned table of `sizes` and `lead`, fitted: [*(lead + sizes), D]."""
+    rows = [
+      a + b for a, b in zip(sizes, lead or (0,) * len(sizes), strict=True)
+    ]
+    table = Table(initializers.normal_02, name=name)(*rows, width)
+    return fit_axes(table, sizes, self.resize, lead)
+
+  def _separable(self, cls_D: jax.Array, h_BTHWD: jax.Array) -> Tokens:
+    B, T, H, W, D = h_BTHWD.shape
+    # As in the release: a token a place, a token a frame, one where they cross.
+    place_ND = self._table('time_class', H, W, width=D).reshape(-1, D)
+    frame_TD = self._table('space_class', T, width=D)
+    row_ND = jnp.concatenate([cls_D[None], place_ND.astype(self.dtype)])
+    column_TND = frame_TD[:, None].astype(self.dtype)
+    h_BTND = _behind(column_TND, h_BTHWD.reshape(B, T, -1, D), axis=2)
+    h_BTND = _behind(row_ND[None], h_BTND, axis=1)
+    class_TD = self._table('class_pos', T, width=D, lead=(1,))
+    pos_THWD = self._table('patch_pos', T, H, W, width=D, lead=(1, 0, 0))
+    pos_TND = pos_THWD.reshape(1 + T, -1, D)
+    pos_TND = jnp.concatenate([class_TD[:, None], pos_TND], axis=1)
+    return Tokens(h_BTND, None, (pos_TND, None))
+
+  def _merged(self, cls_D: jax.Array, h_BTHWD: jax.Array) -> Tokens:
+    B, T, H, W, D = h_BTHWD.shape
+    class_D = self._table('class_pos', width=D)
+    pos_THWD = self._table('patch_pos', T, H, W, width=D)
+    return Tokens(
+      h_BTHWD.reshape(B, T, -1, D),
+      jnp.broadcast_to(cls_D, (B, 1, D)),
+      (pos_THWD.reshape(T, -1, D), class_D[None]),
+    )
+
+  def _space(self, cls_D: jax.Array, h_BTHWD: jax.Array) -> Tokens:
+    B, T, H, W, D = h_BTHWD.shape
+    class_D = self._table('class_pos', width=D)
+    pos_HWD = self._table('space_pos', H, W, width=D)
+    pos_ND = jnp.concatenate([class_D[None], pos_HWD.reshape(-1, D)])
+    h_BTND = _behind(cls_D[None, None], h_BTHWD.reshape(B, T, -1, D), axis=2)
+    return Tokens(h_BTND, None, (pos_ND, None))
+
+  def _axial(self, cls_D: jax.Array, h_BTHWD: jax.Array) -> Tokens:
+    B, T, H, W, D = h_BTHWD.shape
+    pos_THWD = self._table('patch_pos', T, H, W, width=D, lead=(1, 1, 1))
+    everywhere = jnp.broadcast_to(cls_D, (B, 1 + T, 1 + H, 1 + W, D))
+    h_BTHWD = jax.lax.dynamic_update_slice(everywhere, h_BTHWD, (0, 1, 1, 1, 0))
+    return Tokens(h_BTHWD, None, (pos_THWD, None))
+
+
+def _behind(first: jax.Array, grid: jax.Array, axis: int) -> jax.Array:
+  """A grid with the same rows in front of it in every clip."""
+  sizes = list(grid.shape)
+  sizes[axis] = 1
+  return jnp.concatenate([jnp.broadcast_to(first, sizes), grid], axis=axis)
+
+
+@dataclasses.dataclass(frozen=True)
+class TimePool:
+  """How many frames leave a layer, and how they are made.
+
+  Attributes:
+    kind: 'top_k' keeps those whose attention rows vary most; 'average' takes
+      the mean of every two neighbours; 'conv' a convolution of stride 2.
+    drop: frames that 'top_k' leaves out.
+    keep: frames that 'top_k' keeps, if that is what is given; 0: `drop` is.
+    softmax: whether the rows that 'top_k' keeps go through a softmax again.
+  """
+
+  kind: PoolKind
+  drop: int = 0
+  keep: int = 0
+  softmax: bool = True
+
+  def frames(self, frames: int) -> int:
+    """Frames that leave, of so many that come.
+
+    Raises:
+      InputError: if that many are not there, or do not go in pairs.
+    """
+    if self.kind == 'top_k':
+      left = self.keep or frames - self.drop
+      if not 1 <= left <= frames:
+        asked = f'keep {self.keep}' if self.keep else f'drop {self.drop}'
+        raise InputError(
+          f'a layer is to {asked} of the {frames} frames that reach it; give a '
+          'longer clip, or change pool_layers, pool_drop or pool_keep'
+        )
+      return left
+    if frames % 2:
+      raise InputError(
+        f'{frames} frames reach a layer that makes one of every two; give a '
+        'clip whose frames go on dividing by 2, or pool in fewer layers'
+      )
+    return frames // 2
+
+
+def most_varied(p_xQS: jax.Array, keep: int) -> jax.Array:
+  """Eq. 9: the rows of attention with the largest standard deviation.
+
+  A row that looks at few frames varies; one that looks at all alike does not.
+  Eqs. 10 and 11 print another scale than the unbiased deviation taken here;
+  rows all sum to 1 over as many keys, so that the order is the same.
+
+  Args:
+    p_xQS: attention weights, rows over the keys S.
+    keep: rows wanted.
+
+  Returns:
+    int [..., keep], ascending: rows stay in the order of time. No gradient
+    passes through the choice.
+  """
+  p_xQS = jax.lax.stop_gradient(p_xQS.astype(jnp.float32))
+  off_xQS = p_xQS - p_xQS.mean(-1, keepdims=True)
+  variance = jnp.square(off_xQS).sum(-1) / max(p_xQS.shape[-1] - 1, 1)
+  return jnp.sort(jax.lax.top_k(jnp.sqrt(variance), keep)[1])
+
+
+def take_frames(z_BTNAd: jax.Array, kept_BNAT: jax.Array) -> jax.Array:
+  """Every head's own frames, at every place: [B, keep, N, A, d]."""
+  index = jnp.moveaxis(kept_BNAT, -1, 1)[..., None]
+  return jnp.take_along_axis(z_BTNAd, index, axis=1)
+
+
+def halve_frames(z_BTx: jax.Array, lead: int) -> jax.Array:
+  """The mean of every two neighbours in time; the first `lead` rows stay."""
+  class_rows, rows = z_BTx[:, :lead], z_BTx[:, lead:]
+  B, T = rows.shape[:2]
+  pairs = rows.reshape(B, T // 2, 2, *rows.shape[2:])
+  return jnp.concatenate([class_rows, pairs.mean(2)], axis=1)
+
+
+def _pair_mean(key, shape, dtype=jnp.float32) -> jax.Array:
+  """Half the identity at the two taps that meet a pair."""
+  del key
+  taps = jnp.asarray([0, 0.5, 0.5], dtype)
+  return taps[:, None, None] * jnp.eye(shape[1], shape[2], dtype=dtype)
+
+
+class HalvingConv(nn.Module):
+  """A convolution over time, window 3, stride 2, from all channels to all.
+
+  Starts as the mean of pairs, so that weights of an image model meet frames
+  they know.
+
+  Attributes:
+    lead: class rows in front, which pass by.
+    dtype: of the computation; parameters stay float32.
+    kernel_init: draws a fresh kernel [3, D, D].
+  """
+
+  lead: int
+  dtype: Any = jnp.float32
+  kernel_init: Callable[..., jax.Array] = _pair_mean
+
+  @nn.compact
+  def __call__(self, z_BTND: jax.Array) -> jax.Array:
+    """Maps [B, lead + T, N, D] to [B, lead + T / 2, N, D]."""
+    D = z_BTND.shape[-1]
+    kernel = self.param('kernel', self.kernel_init, (3, D, D))
+    bias_D = self.param('bias', nn.initializers.zeros, (D,))
+    rows = jnp.pad(
+      z_BTND[:, self.lead :], [(0, 0), (1, 0), (0, 0), (0, 0)]
+    )  # tap 2 of the last pair is the last frame: nothing is missing behind
+    taps = [rows[:, i : rows.shape[1] - 2 + i : 2] for i in range(3)]
+    made = jnp.einsum(
+      'rBTND,rDE->BTNE', jnp.stack(taps), kernel.astype(self.dtype)
+    )
+    made = made + bias_D.astype(self.dtype)
+    return jnp.concatenate([z_BTND[:, : self.lead], made], axis=1)
+
+
+# torch's xavier_uniform_ on a packed [3 D, D], which counts 3 D outputs.
+_glorot_qkv = nn.initializers.variance_scaling(
+  1, 'fan_avg', 'uniform', in_axis=0, out_axis=(1, 2, 3)
+)
+
+
+class Qkv(nn.Module):
+  """Queries, keys and values of all heads, from one kernel [D, 3, A, d].
+
+  Attributes:
+    heads: A; must divide the width D.
+    dtype: of the computation; parameters stay float32.
+  """
+
+  heads: int
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, s_xD: jax.Array, v_xD: jax.Array | None = None
+  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Queries and keys [..., A, d] of `s_xD`; values of `v_xD` if it differs.
+
+    Raises:
+      InputError: if the width does not divide into the heads.
+    """
+    D, (A, d) = s_xD.shape[-1], split_heads(s_xD.shape[-1], self.heads)
+    kernel = self.param('kernel', _glorot_qkv, (D, 3, A, d))
+    bias = self.param('bias', nn.initializers.zeros, (3, A, d))
+    kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
+    if v_xD is None:
+      return tuple(self._project(s_xD, kernel, bias))
+    q_xAd, k_xAd = self._project(s_xD, kernel[:, :2], bias[:2])
+    (v_xAd,) = self._project(v_xD, kernel[:, 2:], bias[2:])
+    return q_xAd, k_xAd, v_xAd
+
+  def _project(self, s_xD: jax.Array, kernel: jax.Array, bias: jax.Array):
+    """The parts of the kernel, each [..., A, d]."""
+    made = jnp.einsum('...D,DpAd->...pAd', s_xD.astype(self.dtype), kernel)
+    return jnp.moveaxis(made + bias, -3, 0)
+
+
+class SeparableAttention(nn.Module):
+  """Attention along one axis after another, with one projection for all.
+
+  As released: q, k and v are made once, and what attention along one axis
+  gives is the value of the next, with the same queries and keys. For the order
+  'TN', heads apart, T joined with its class row and N with its class column,
+
+    Z[:, n] = softmax(q[:, n] k[:, n]^T / sqrt(d)) v[:, n]   for every place n,
+    Y[t] = softmax(q[t] k[t]^T / sqrt(d)) Z[t]   for every frame t,
+
+  and Y W_o + b_o comes out. One axis alone is ordinary attention. Eqs. 2-8 give
+  time and space projections of their own: that is two of these, one after the
+  other.
+
+  With `pool`, only some frames come out. The kind 'top_k' chooses them for
+  every head and place alone, so that one place in time may hold a different
+  frame in each: the residual has to be gathered with the same choice, and is
+  returned beside the answer. Its rows see no dropout, as released.
+
+  On request (collection 'intermediates') the weights along each axis are sown
+  as 'time_weights', 'space_weights', ... [..., A, Q, S], and as 'kept' the
+  frames chosen, [B, N, A, frames], not counting class rows.
+
+  Attributes:
+    heads: A; must divide the width D.
+    grid: letters of the grid's axes.
+    order: letters of those looked along, in order.
+    lead: class rows in front of T.
+    pool: how frames get fewer; `order` must then start with T.
+    dropout: chance that an attention weight is left out while training.
+    dtype: of the computation; softmax and parameters are float32.
+  """
+
+  heads: int
+  grid: str = 'TN'
+  order: str = 'TN'
+  lead: int = 0
+  pool: TimePool | None = None
+  dropout: float = 0.0
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    s_xD: jax.Array,
+    rest_xD: jax.Array,
+    train: bool,
+    *,
+    v_xD: jax.Array | None = None,
+  ) -> tuple[jax.Array, jax.Array]:
+    """Looks along the axes of `order`.
+
+    Args:
+      s_xD: tokens on the grid, normalised.
+      rest_xD: the residual that the answer will be added to.
+      train: dropout on.
+      v_xD: what values are made of, if not of `s_xD`.
+
+    Returns:
+      The residual, with fewer frames if there is a pool, and the answer.
+
+    Raises:
+      InputError: if the pool does not find the frames it needs.
+    """
+    q_xAd, k_xAd, z_xAd = Qkv(self.heads, dtype=self.dtype, name='qkv')(
+      s_xD, v_xD
+    )
+    for letter in self.order:
+      if letter == 'T' and self.pool:
+        q_xAd, k_xAd, z_xAd, rest_xD = self._fewer(
+          q_xAd, k_xAd, z_xAd, rest_xD, train
+        )
+      else:
+        z_xAd = self._look(letter, q_xAd, k_xAd, z_xAd, train)
+    answer_xD = nn.DenseGeneral(
+      s_xD.shape[-1],
+      axis=(-2, -1),
+      kernel_init=nn.initializers.xavier_uniform(),
+      dtype=self.dtype,
+      name='out',
+    )(z_xAd)
+    return rest_xD, answer_xD
+
+  def _look(
+    self,
+    letter: str,
+    q_xAd: jax.Array,
+    k_xAd: jax.Array,
+    v_xAd: jax.Array,
+    train: bool,
+  ) -> jax.Array:
+    """Attention along one axis, all others in the batch."""
+    p_xAQS = self._weights(letter, q_xAd, k_xAd)
+    p_xAQS = nn.Dropout(self.dropout)(p_xAQS, deterministic=not train)
+    return self._mean(letter, p_xAQS, v_xAd)
+
+  def _weights(
+    self, letter: str, q_xAd: jax.Array, k_xAd: jax.Array
+  ) -> jax.Array:
+    """Attention weights along one axis, float32, sown."""
+    axis = 1 + self.grid.index(letter)
+    p_xAQS = attention_weights(
+      jnp.moveaxis(q_xAd, axis, -3), jnp.moveaxis(k_xAd, axis, -3)
+    )
+    self.sow('intermediates', f'{AXIS_NAMES[letter]}_weights', p_xAQS)
+    return p_xAQS
+
+  def _mean(
+    self, letter: str, p_xAQS: jax.Array, v_xAd: jax.Array
+  ) -> jax.Array:
+    """What each query sees of the values along one axis."""
+    axis = 1 + self.grid.index(letter)
+    z_xQAd = jnp.einsum(
+      '...AQS,...SAd->...QAd',
+      p_xAQS.astype(v_xAd.dtype),
+      jnp.moveaxis(v_xAd, axis, -3),
+    )
+    return jnp.moveaxis(z_xQAd, -3, axis)
+
+  def _fewer(
+    self,
+    q_BTNAd: jax.Array,
+    k_BTNAd: jax.Array,
+    v_BTNAd: jax.Array,
+    rest_BTND: jax.Array,
+    train: bool,
+  ) -> tuple[jax.Array, ...]:
+    """Eq. 3: attention over time and its pooling, all four with fewer frames.
+
+    The queries and keys are for the attention over space that follows.
+    """
+    frames = self.pool.frames(q_BTNAd.shape[1] - self.lead)
+    if self.pool.kind == 'top_k':
+      return self._choose(frames, q_BTNAd, k_BTNAd, v_BTNAd, rest_BTND)
+    z_BTNAd = self._look('T', q_BTNAd, k_BTNAd, v_BTNAd, train)
+    fewer = [halve_frames(z, self.lead) for z in (q_BTNAd, k_BTNAd, rest_BTND)]
+    if self.pool.kind == 'average':
+      # The mean of two rows of weights is the mean of what they see.
+      z_BTNAd = halve_frames(z_BTNAd, self.lead)
+    else:
+      flat_BTND = z_BTNAd.reshape(rest_BTND.shape)
+      conv = HalvingConv(self.lead, dtype=self.dtype, name='pool')
+      z_BTND = conv(flat_BTND)
+      z_BTNAd = z_BTND.reshape(*z_BTND.shape[:3], *z_BTNAd.shape[3:])
+    return fewer[0], fewer[1], z_BTNAd, fewer[2]
+
+  def _choose(
+    self,
+    frames: int,
+    q_BTNAd: jax.Array,
+    k_BTNAd: jax.Array,
+    v_BTNAd: jax.Array,
+    rest_BTND: jax.Array,
+  ) -> tuple[jax.Array, ...]:
+    """Eq. 9: the frames whose attention varies most, head by head."""
+    p_BNAQS = self._weights('T', q_BTNAd, k_BTNAd)
+    kept_BNAT = most_varied(p_BNAQS[..., self.lead :, :], frames)
+    self.sow('intermediates', 'kept', kept_BNAT)
+    first = jnp.zeros((*kept_BNAT.shape[:3], self.lead), kept_BNAT.dtype)
+    kept_BNAT = jnp.concatenate([first, kept_BNAT + self.lead], axis=-1)
+    p_BNAQS = jnp.take_along_axis(p_BNAQS, kept_BNAT[..., None], axis=-2)
+    if self.pool.softmax:
+      p_BNAQS = jax.nn.softmax(p_BNAQS)
+    z_BTNAd = self._mean('T', p_BNAQS, v_BTNAd)
+    rest_BTNAd = rest_BTND.reshape(q_BTNAd.shape)
+    q_BTNAd, k_BTNAd, rest_BTNAd = (
+      take_frames(z, kept_BNAT) for z in (q_BTNAd, k_BTNAd, rest_BTNAd)
+    )
+    rest_BTND = rest_BTNAd.reshape(*rest_BTNAd.shape[:3], -1)
+    return q_BTNAd, k_BTNAd, z_BTNAd, rest_BTND
+
+
+# torch's epsilon, and a variance taken around the mean.
+LayerNorm = functools.partial(
+  nn.LayerNorm, epsilon=1e-5, use_fast_variance=False
+)
+
+
+class SeparableLayer(nn.Module):
+  """Fig. 1: separable attention and a perceptron, each with its residual.
+
+  A class token apart from the grid takes no part in attention: what its branch
+  adds is its own norm (and position), as released, so that it sees no patch.
+
+  Attributes:
+    grid: letters of the grid's axes.
+    order: letters of those looked along, in order.
+    lead: class rows in front of T.
+    pool: how frames get fewer here, if they do.
+    separate: whether each axis has projections of its own.
+    bare_values: whether positions reach queries and keys only, as in the joint
+      layers of the release.
+    both_norms: whether a norm follows each residual too.
+    heads: A.
+    hidden: units of the perceptron.
+    activation: its name.
+    dropout: of attention weights, of branches, within the perceptron.
+    dtype: of the computation.
+  """
+
+  grid: str
+  order: str
+  lead: int
+  pool: TimePool | None
+  separate: bool
+  bare_values: bool
+  both_norms: bool
+  heads: int
+  hidden: int
+  activation: Literal['relu', 'gelu']
+  dropout: float
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, grid: jax.Array, cls_BLD, pos, train: bool) -> Tokens:
+    """Takes the parts of `Tokens`, returns `Tokens`."""
+    drop = nn.Dropout(self.dropout, deterministic=not train)
+    norm = self._norm('attn_norm')
+    rest, more = self._attend(grid, norm(grid), pos and pos[0], train)
+    self.sow('intermediates', 'attention', more)
+    parts = [rest + drop(more)]
+    if cls_BLD is not None:
+      own_BLD = norm(cls_BLD)
+      own_BLD = own_BLD if pos is None else own_BLD + pos[1]
+      parts += [cls_BLD + drop(own_BLD)]
+    if self.both_norms:
+      parts = list(map(self._norm('attn_norm_after'), parts))
+    norm, perceptron = self._norm('mlp_norm'), self._perceptron()
+    parts = [part + perceptron(norm(part), train) for part in parts]
+    if self.both_norms:
+      parts = list(map(self._norm('mlp_norm_after'), parts))
+    tokens = Tokens(parts[0], *(parts[1:] or [None]), pos)
+    self.sow('intermediates', 'tokens', tokens[:2])
+    return tokens
+
+  def _attend(
+    self, rest_xD: jax.Array, s_xD: jax.Array, pos_xD, train: bool
+  ) -> tuple[jax.Array, jax.Array]:
+    """Eq. 1: the residual, pooled where this layer pools, and what it gets."""
+    v_xD = s_xD if self.bare_values and pos_xD is not None else None
+    if pos_xD is not None:
+      s_xD = s_xD + pos_xD
+    make = functools.partial(
+      SeparableAttention,
+      self.heads,
+      grid=self.grid,
+      lead=self.lead,
+      pool=self.pool,
+      dropout=self.dropout,
+      dtype=self.dtype,
+    )
+    if not self.separate:
+      attn = make(order=self.order, name='attn')
+      return attn(s_xD, rest_xD, train, v_xD=v_xD)
+    for letter in self.order:
+      attn = make(order=letter, name=f'{AXIS_NAMES[letter]}_attn')
+      rest_xD, s_xD = attn(s_xD, rest_xD, train)
+    return rest_xD, s_xD
+
+  def _norm(self, name: str) -> nn.LayerNorm:
+    return LayerNorm(dtype=self.dtype, name=name)
+
+  def _perceptron(self) -> transformer.Mlp:
+    """With its dropout, and weights and biases drawn as the release does."""
+    return transformer.Mlp(
+      self.hidden,
+      activation={'relu': nn.relu, 'gelu': transformer.gelu}[self.activation],
+      dtype=self.dtype,
+      kernel_init=nn.initializers.xavier_uniform(),
+      bias_init=initializers.uniform_bias,
+      dropout=self.dropout,
+      name='mlp',
+    )
+
+
+def make_pools(model: 'Model') -> dict[int, TimePool]:
+  """The pools of a model by layer."""
+  if model.pool == 'none':
+    return {}
+  numbers = {'drop': model.pool_drop, 'keep': model.pool_keep}
+  return {
+    layer: TimePool(
+      model.pool,
+      **{name: of[n] for name, of in numbers.items() if of},
+      softmax=model.pool_softmax,
+    )
+    for n, layer in enumerate(model.pool_layers)
+  }
+
+
+def check_fields(model: 'Model') -> None:
+  """Refuses fields that contradict each other or that nothing would read.
+
+  Raises:
+    InputError: naming the fields, what they are and what was wanted.
+  """
+  split_heads(model.width, model.heads)
+  for holds, message in (*_attention(model), *_pool(model)):
+    if not holds:
+      raise InputError(message)
+
+
+def _attention(m: 'Model') -> tuple[tuple[bool, str], ...]:
+  """What must hold of stem and attention, each with what to say if not."""
+  merged = m.attention == 'merged'
+  return (
+    (
+      m.stem == 'patch' or (m.patch, m.patch_frames) == (t2t.PATCH, 1),
+      f"stem='t2t' makes tokens of 1 x {t2t.PATCH} x {t2t.PATCH} pixels; patch="
+      f'{m.patch} and patch_frames={m.patch_frames} came; leave both alone',
+    ),
+    (
+      not merged or 1 <= m.joint_from < m.layers,
+      f"attention='merged' has joint_from={m.joint_from} of {m.layers} layers; "
+      'wanted from 1 to one below the layers, so that some are joint and the '
+      "class token sees patches; if all are to be, say attention='joint'",
+    ),
+    (
+      merged or not m.joint_from,
+      f'joint_from is {m.joint_from} and attention={m.attention!r} does not '
+      "read it; say attention='merged' or leave it at 0",
+    ),
+    (
+      m.projections == 'shared' or m.attention not in ('joint', 'space'),
+      f'attention={m.attention!r} looks along one axis, so that there is '
+      "nothing to share; leave projections at 'shared'",
+    ),
+  )
+
+
+def _pool(m: 'Model') -> tuple[tuple[bool, str], ...]:
+  """What must hold of the fields of pooling."""
+  numbers = len(m.pool_drop) + len(m.pool_keep)
+  top_k, layers = m.pool == 'top_k', m.pool_layers
+  return (
+    *_pool_layers(m),
+    (
+      not (m.pool_drop and m.pool_keep),
+      f'pool_drop {m.pool_drop} and pool_keep {m.pool_keep} say the same of '
+      'each layer; give one of them',
+    ),
+    (
+      numbers == (len(layers) if top_k else 0),
+      f'pool is {m.pool!r} in layers {layers} with pool_drop {m.pool_drop} and '
+      f"pool_keep {m.pool_keep}; 'top_k' wants one number a layer in one of "
+      'them, other pools take every second frame and want none',
+    ),
+    (
+      top_k or m.pool_softmax,
+      f'pool is {m.pool!r} and has no second softmax; leave pool_softmax',
+    ),
+    (
+      m.pool == 'none' or m.attention in ('separable', 'merged'),
+      f'pool is {m.pool!r} and attention={m.attention!r}; frames get fewer '
+      "where attention over time is apart: 'separable' or 'merged'",
+    ),
+    (
+      m.pool == 'none' or m.positions != 'every',
+      "positions='every' would meet tokens of other frames after a pool; say "
+      "'first' or 'tokens'",
+    ),
+  )
+
+
+def _pool_layers(m: 'Model') -> tuple[tuple[bool, str], ...]:
+  """What must hold of the numbers of the layers that pool."""
+  layers, merged = m.pool_layers, m.attention == 'merged'
+  # The last separable layer only makes the token that answers, out of tokens
+  # that no pool touches; the last before joint ones makes what they see.
+  last = m.joint_from if merged else m.layers - 1
+  return (
+    (
+      bool(layers) == (m.pool != 'none'),
+      f'pool is {m.pool!r} with pool_layers {layers}; give both or neither',
+    ),
+    (
+      all(a < b for a, b in itertools.pairwise((-1, *layers, last))),
+      f'pool_layers is {layers}; wanted rising numbers below {last}, '
+      + ('joint_from' if merged else 'the last layer'),
+    ),
+  )
 
 
 class Model(nn.Module):
@@ -167,7 +868,7 @@ class Model(nn.Module):
 
   def __post_init__(self) -> None:
     """Refuses fields that contradict each other."""
-    _vidtr_fields.check_fields(self)
+    check_fields(self)
     super().__post_init__()
 
   def setup(self) -> None:
@@ -189,9 +890,13 @@ class Model(nn.Module):
       dtype=self.dtype,
       name='tokens',
     )
-    pools = _vidtr_fields.make_pools(self)
+    pools = make_pools(self)
     # Static argument 4 is `train`, counted from self.
-    layer = nn.remat(SeparableLayer, static_argnums=(4,)) if self.remat else SeparableLayer
+    layer = (
+      nn.remat(SeparableLayer, static_argnums=(4,))
+      if self.remat
+      else SeparableLayer
+    )
     self.all_layers = [
       layer(**self._fields(i), pool=pools.get(i), name=f'layer_{i}')
       for i in range(self.layers)

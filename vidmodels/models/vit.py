@@ -14,10 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.nn import initializers, mlp, position, stack
-from vidmodels.nn.attention import split_heads
-from vidmodels.nn.block import VIT_SHARDING, TransformerBlock
+from vidmodels.nn import initializers, position, stack, transformer
 from vidmodels.nn.patch import PatchEmbed
+from vidmodels.nn.transformer import VIT_SHARDING, TransformerBlock, split_heads
 from vidmodels.typing import (
   Count,
   Fraction,
@@ -49,7 +48,7 @@ VARIANTS = (
   *({'pos_resize': method} for method in position.Resize.__args__),
 )
 
-ACTIVATIONS = {'gelu': mlp.gelu, 'gelu_tanh': nn.gelu}
+ACTIVATIONS = {'gelu': transformer.gelu, 'gelu_tanh': nn.gelu}
 
 
 class Model(nn.Module):

@@ -16,6 +16,8 @@ What the release has not, and the paper only names, is built by its words: the
 windows of Table 1, layers of 2a, kinds of 2c, and the summary token.
 """
 
+import dataclasses
+import functools
 from typing import Any, Literal
 
 import jax
@@ -23,23 +25,74 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.models import _xvit
-from vidmodels.nn import initializers, position, space_time_mixing, stack
-from vidmodels.nn.block import VIT_SHARDING
-from vidmodels.nn.consensus import (
-  MlpHead,
-  TemporalAttention,
-  mean_probabilities,
-)
+from vidmodels.nn import initializers, position, stack
 from vidmodels.nn.patch import PatchEmbed
-from vidmodels.nn.space_time_mixing import MixingBlock
+from vidmodels.nn.transformer import (
+  VIT_SHARDING,
+  Attention,
+  DropPath,
+  Mlp,
+  TransformerBlock,
+  gelu,
+  split_heads,
+)
 from vidmodels.typing import (
   BelowOne,
   Count,
   Fraction,
+  InputError,
   Positive,
   PositiveFloat,
 )
+
+MixLayout = Literal['flat', 'per_head']
+
+
+Moves = tuple[tuple[int, int], ...]  # (frames ahead, channels), in order
+
+
+# One dict of fields for each thing that a field may say, for tests.
+VARIANTS = (
+  {'mix': 'none'},
+  {'mix': 'x'},
+  {'mix': 'key'},
+  {'mix': 'value'},
+  {'mix_window': 0},
+  {'mix_window': 2},
+  {'mix_window': 2, 'mix_boundary': True},
+  {'mix_share': 0.0},
+  {'mix_share': 0.25},
+  {'mix_share': 1.0},
+  {'mix_layout': 'per_head'},
+  {'mix_layers': 'first_half'},
+  {'mix_layers': 'second_half'},
+  {'mix_layers': 'odd'},
+  {'mix_layers': '1,0'},
+  {'segment': 2},
+  {'summary': True},
+  {'mix': 'none', 'summary': True, 'ta_layers': 0},
+  {'ta_layers': 0},
+  {'ta_layers': 3, 'ta_heads': 4, 'ta_hidden': 8},
+  {'ta_layers': 0, 'average': 'probs', 'groups': (2, 3)},
+  {'groups': (2, 3)},
+  {'time_rows': 0},
+  {'pos_resize': 'nearest'},
+  {'pos_resize': 'bilinear'},
+  {'fresh': 'scratch'},
+  {'qkv_bias': False},
+)
+
+
+# What nothing reads where nothing is mixed.
+MIXING = (
+  'mix_layers',
+  'mix_share',
+  'mix_window',
+  'mix_boundary',
+  'mix_layout',
+  'segment',
+)
+
 
 # The first regex found in a parameter's path says how its axes are split.
 SHARDING = (
@@ -51,10 +104,370 @@ SHARDING = (
   (r'class_(token|pos)$', ()),
 )
 
+
 # A model and a clip (frames, height, width) small enough to try things on.
 TINY = {'layers': 2, 'width': 16, 'heads': 2, 'patch': 8, 'drop_path': 0.1}
+
+
 TINY_CLIP = (4, 16, 24)
-VARIANTS = _xvit.VARIANTS
+
+
+def channel_moves(
+  channels: int, *, share: float, window: int, boundary: bool = False
+) -> Moves:
+  """Which channels come from which frame: d_h^t' of Eq. 9.
+
+  The first group comes from the next frame, the second from the previous one,
+  then from two frames ahead, and so on; what is left is the own frame's.
+
+  Args:
+    channels: that there are: the width, or that of one head.
+    share: of the channels that come from other frames, rho; each frame of the
+      window gives as many.
+    window: frames on either side, t_w; 0 moves nothing.
+    boundary: whether only the two frames at the window's ends give any.
+
+  Returns:
+    (offset, number of channels) of each group.
+
+  Raises:
+    InputError: if that is no whole number of channels a frame.
+  """
+  distances = range(1, window + 1)[-1 if boundary else 0 :]
+  offsets = [offset for far in distances for offset in (far, -far)]
+  if not offsets:
+    return ()
+  each = share * channels / len(offsets)
+  # A share typed with four digits will do: .05 of a channel is no channel.
+  if abs(each - round(each)) > 0.05 or (share > 0 and round(each) < 1):
+    step = len(offsets) / channels
+    below, above = (step * (int(each) + up) for up in (0, 1))
+    near = [f'{s:.6g}' for s in (below, above) if s <= 1]
+    raise InputError(
+      f'a mixed share of {share} is {share * channels:g} of {channels} '
+      f'channels, which do not divide over {len(offsets)} frames; wanted a '
+      f'multiple of {len(offsets)}/{channels}, e.g. {" or ".join(near)}'
+    )
+  return tuple((offset, round(each)) for offset in offsets)
+
+
+def mix_channels(
+  h_BTxD: jax.Array, moved: Moves, segment: int = 0
+) -> jax.Array:
+  """Takes groups of channels over from other frames.
+
+  Args:
+    h_BTxD: tokens; the last axis is cut into groups.
+    moved: (offset, channels) from the first channel on, as `moves` gives them:
+      frame t gets what frame t + offset has.
+    segment: frames that exchange channels with each other, 0 for all; nothing
+      crosses from one segment to the next.
+
+  Raises:
+    InputError: if the frames do not divide into segments.
+  """
+  B, T, *rest = h_BTxD.shape
+  n = segment or T
+  if T % n:
+    raise InputError(
+      f'the clip has {T} frames and mixing runs in segments of {segment}; '
+      'wanted a multiple of that; change the frames, or the segment (0: all '
+      'frames mix)'
+    )
+  h = h_BTxD.reshape(B, T // n, n, *rest)
+  groups, first = [], 0
+  for offset, channels in moved:
+    groups.append(_from(h[..., first : first + channels], offset))
+    first += channels
+  return jnp.concatenate([*groups, h[..., first:]], -1).reshape(h_BTxD.shape)
+
+
+def _from(h: jax.Array, offset: int) -> jax.Array:
+  """Frame t of axis 2 gets frame t + offset, or zeros if there is none."""
+  if abs(offset) >= h.shape[2]:
+    return jnp.zeros_like(h)
+  edges = [(0, 0, 0)] * h.ndim
+  edges[2] = (-offset, offset, 0)  # a negative edge is cut off
+  return jax.lax.pad(h, jnp.zeros((), h.dtype), edges)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixing:
+  """What an attention layer takes over from other frames.
+
+  Attributes:
+    moved: as `moves` gives it, for the channels that the layout has.
+    what: is mixed: keys, values, both, or what queries, keys and values are
+      made of.
+    layout: 'flat' counts channels through all heads, head by head, so that
+      whole heads move, as released; 'per_head' moves the same channels of
+      every head, as Eq. 9 says. These are different models.
+    segment: as in `mix`.
+  """
+
+  moved: Moves
+  what: Literal['key_value', 'key', 'value', 'x'] = 'key_value'
+  layout: MixLayout = 'flat'
+  segment: int = 0
+
+  def tokens(self, n_BTLD: jax.Array) -> jax.Array:
+    """Tokens before their projection to queries, keys and values."""
+    return (
+      mix_channels(n_BTLD, self.moved, self.segment)
+      if self.what == 'x'
+      else n_BTLD
+    )
+
+  def __call__(
+    self, k_BTSAd: jax.Array, v_BTSAd: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
+    """Keys and values after it."""
+    return (
+      self._heads(k_BTSAd) if 'key' in self.what else k_BTSAd,
+      self._heads(v_BTSAd) if 'value' in self.what else v_BTSAd,
+    )
+
+  def _heads(self, h_BTSAd: jax.Array) -> jax.Array:
+    if self.layout == 'per_head':
+      return mix_channels(h_BTSAd, self.moved, self.segment)
+    B, T, S, A, d = h_BTSAd.shape
+    h_BTSD = h_BTSAd.reshape(B, T, S, A * d)
+    return mix_channels(h_BTSD, self.moved, self.segment).reshape(h_BTSAd.shape)
+
+
+def mixing_layers(where: str, layers: int) -> tuple[int, ...]:
+  """The layers that mix: the rows of Table 2a, or a list.
+
+  Args:
+    where: 'all', 'first_half', 'second_half', 'odd' (1, 3, 5, ...), or layer
+      numbers, the first being 0: '0,3,5'.
+    layers: that there are.
+
+  Raises:
+    InputError: for anything else, and if no layer is left.
+  """
+  named = {
+    'all': range(layers),
+    'first_half': range(layers // 2),
+    'second_half': range(layers // 2, layers),
+    'odd': range(1, layers, 2),
+  }
+  words = where.split(',')
+  listed = all(w.isdecimal() and int(w) < layers for w in words)
+  if where not in named and not listed:
+    raise InputError(
+      f'mixing in layers {where!r} of {layers}; wanted one of '
+      f'{", ".join(named)}, or numbers from 0 to {layers - 1}, e.g. "0,2"'
+    )
+  found = named[where] if where in named else sorted({int(w) for w in words})
+  if not found:
+    raise InputError(
+      f'mixing in layers {where!r} of {layers} is in none; name other layers '
+      'or turn mixing off'
+    )
+  return tuple(found)
+
+
+class MixingBlock(nn.Module):
+  """Eqs. 2 and 3, with the attention of Eq. 10, on the tokens of all frames.
+
+  Attributes:
+    mixing: between frames; None for attention within a frame, Eq. 5.
+    summary: whether every frame also looks at one token a frame of the clip:
+      the mean of its patches, after the norm. They come from this layer's own
+      projections, are not mixed, and are gone after the layer.
+    drop_path: chance of this block's depth, for both branches of a frame.
+    kernel_init: draws fresh kernels.
+  """
+
+  heads: int
+  hidden: int
+  mixing: Mixing | None
+  summary: bool
+  qkv_bias: bool
+  drop_path: float
+  dtype: Any
+  kernel_init: Any
+
+  @nn.compact
+  def __call__(self, s_BTLD: jax.Array, train: bool) -> jax.Array:
+    """Returns the tokens updated; the first of each frame is its class's."""
+    # The release's epsilon, and a variance taken around the mean as torch does.
+    norm = functools.partial(
+      nn.LayerNorm, 1e-6, use_fast_variance=False, dtype=self.dtype
+    )
+    n_BTLD = norm(name='attn_norm')(s_BTLD)
+    # [B, 1, T, D]: the same T tokens for all frames.
+    memory = n_BTLD[:, None, :, 1:].mean(3) if self.summary else None
+    if self.mixing:
+      n_BTLD = self.mixing.tokens(n_BTLD)
+    more_BTLD = Attention(
+      self.heads,
+      qkv_bias=self.qkv_bias,
+      mix=self.mixing,
+      dtype=self.dtype,
+      kernel_init=self.kernel_init,
+      name='attn',
+    )(n_BTLD, memory)
+    drop = functools.partial(DropPath, self.drop_path)
+    s_BTLD = s_BTLD + drop(name='attn_drop')(more_BTLD, train)
+    n_BTLD = norm(name='mlp_norm')(s_BTLD)
+    more_BTLD = Mlp(
+      self.hidden,
+      dtype=self.dtype,
+      kernel_init=self.kernel_init,
+      name='mlp',
+    )(n_BTLD)
+    s_BTLD = s_BTLD + drop(name='mlp_drop')(more_BTLD, train)
+    self.sow('intermediates', 'tokens', s_BTLD)
+    return s_BTLD
+
+
+HEAD_EPSILON = 1e-5  # torch's own
+
+
+class TemporalAttention(nn.Module):
+  """z_final attends the frames' class tokens; a few layers, nearly free.
+
+  In the paper one query looks at the frames; in the release all of them look at
+  each other. There are no positions: only what the frames' features tell of
+  their time tells the frames apart.
+
+  Attributes:
+    layers: of attention.
+    heads: A; must divide the width.
+    dtype: of the computation.
+  """
+
+  layers: int
+  heads: int
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, frames_BTD: jax.Array, train: bool) -> jax.Array:
+    """Returns z_final, [B, D]."""
+    B, _, D = frames_BTD.shape
+    token_D = self.param('class_token', nn.initializers.zeros, (D,))
+    token_B1D = jnp.broadcast_to(token_D.astype(frames_BTD.dtype), (B, 1, D))
+    s_BLD = jnp.concatenate([token_B1D, frames_BTD], axis=1)
+    for i in range(self.layers):
+      s_BLD = TransformerBlock(
+        self.heads,
+        hidden=4 * D,
+        epsilon=HEAD_EPSILON,
+        qkv_bias=False,
+        dtype=self.dtype,
+        kernel_init=initializers.uniform_fan_in,
+        bias_init=initializers.uniform_bias,
+        name=f'block_{i}',
+      )(s_BLD, train)
+    return s_BLD[:, 0]
+
+
+class MlpHead(nn.Module):
+  """Norm, up, GELU, dropout, linear: float32 throughout.
+
+  Attributes:
+    classes: answers, K.
+    hidden: units in the middle.
+    dropout: chance that a unit in the middle is left out while training.
+  """
+
+  classes: int
+  hidden: int
+  dropout: float
+
+  @nn.compact
+  def __call__(self, y_BD: jax.Array, train: bool) -> jax.Array:
+    """Returns logits_BK; needs the rng 'dropout' while training."""
+    D, F = y_BD.shape[-1], self.hidden
+    norm = nn.LayerNorm(HEAD_EPSILON, use_fast_variance=False, name='norm')
+    up = nn.Dense(
+      F,
+      kernel_init=initializers.uniform_fan_in,
+      bias_init=initializers.uniform_bias(D),
+      name='up',
+    )
+    linear = nn.Dense(
+      self.classes,
+      kernel_init=initializers.uniform_fan_in,
+      bias_init=initializers.uniform_bias(F),
+      name='linear',
+    )
+    y_BF = gelu(up(norm(y_BD)))
+    return linear(nn.Dropout(self.dropout)(y_BF, deterministic=not train))
+
+
+def mean_probabilities(logits_BTK: jax.Array) -> jax.Array:
+  """The logarithm of the mean over frames of the softmax, [B, K]."""
+  logp_BTK = jax.nn.log_softmax(logits_BTK)
+  return jax.nn.logsumexp(logp_BTK, axis=1) - jnp.log(logits_BTK.shape[1])
+
+
+def make_mixing(model: nn.Module) -> Mixing | None:
+  """How the layers that mix do so."""
+  if model.mix == 'none':
+    return None
+  _, d = split_heads(model.width, model.heads)
+  moved = channel_moves(
+    d if model.mix_layout == 'per_head' else model.width,
+    share=model.mix_share,
+    window=model.mix_window,
+    boundary=model.mix_boundary,
+  )
+  return Mixing(moved, model.mix, model.mix_layout, model.segment)
+
+
+def check_fields(model: nn.Module) -> None:
+  """Raises InputError for fields that contradict each other or are idle."""
+  split_heads(model.width, model.heads)
+  if model.mix == 'none':
+    _idle(model, MIXING, 'mix="none"')
+  for name in ('mix_share', 'mix_window'):  # nothing of a frame, of no frame
+    if not getattr(model, name):
+      others = tuple(field for field in ('mix', *MIXING) if field != name)
+      _idle(model, others, f'{name}=0')
+  if model.ta_layers:
+    split_heads(model.width, model.ta_heads or model.heads)
+    _idle(model, ('average',), f'ta_layers={model.ta_layers}')
+  else:
+    _idle(model, ('ta_heads', 'ta_hidden'), 'ta_layers=0')
+  if model.mix_boundary and model.mix_window < 2:
+    raise InputError(
+      f'mix_boundary leaves out what lies inside the window, and mix_window is '
+      f'{model.mix_window}; give a window of at least 2'
+    )
+  if model.mix == 'x' and model.mix_layout == 'per_head':
+    raise InputError(
+      'mix="x" mixes tokens before they have heads; mix_layout="per_head" '
+      'means nothing there; leave it at "flat"'
+    )
+  if model.mix != 'none':
+    make_mixing(model)
+    mixing_layers(model.mix_layers, model.layers)
+
+
+def check_groups(model: nn.Module) -> None:
+  """Raises InputError for groups that are not the classes of the data.
+
+  Apart from other contradictions: a recipe is checked before its data is known.
+  """
+  groups = model.groups
+  if groups and (sum(groups) != model.classes or min(groups) < 1):
+    raise InputError(
+      f'groups {groups} are {sum(groups)} answers of {model.classes} classes; '
+      'wanted the classes of each head, which add up to those of the data'
+    )
+
+
+def _idle(model: nn.Module, fields: tuple[str, ...], reason: str) -> None:
+  for name in fields:
+    value, default = getattr(model, name), getattr(type(model), name)
+    if value != default:
+      raise InputError(
+        f'{name} is {value!r} and nothing reads it with {reason}; leave it at '
+        f'{default!r}'
+      )
 
 
 class Model(nn.Module):
@@ -128,7 +541,7 @@ class Model(nn.Module):
   mix_share: Fraction = 0.5
   mix_window: Count = 1
   mix_boundary: bool = False
-  mix_layout: space_time_mixing.MixLayout = 'flat'
+  mix_layout: MixLayout = 'flat'
   segment: Count = 0
   summary: bool = False
   ta_layers: Count = 1
@@ -148,11 +561,11 @@ class Model(nn.Module):
   def __post_init__(self):
     """Refuses fields that contradict each other."""
     super().__post_init__()
-    _xvit.check_fields(self)
+    check_fields(self)
 
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
-    _xvit.check_groups(self)
+    check_groups(self)
     fresh = initializers.FRESH[self.fresh]
     self.patch_embed = PatchEmbed(
       self.width, self.patch, dtype=self.dtype, name='patch'
@@ -186,12 +599,8 @@ class Model(nn.Module):
     block = (
       nn.remat(MixingBlock, static_argnums=(2,)) if self.remat else MixingBlock
     )
-    chosen = _xvit.make_mixing(self)
-    where = (
-      space_time_mixing.mixing_layers(self.mix_layers, self.layers)
-      if chosen
-      else ()
-    )
+    chosen = make_mixing(self)
+    where = mixing_layers(self.mix_layers, self.layers) if chosen else ()
     return [
       block(
         heads=self.heads,

@@ -13,12 +13,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vidmodels.nn import initializers, position, stack, window
-from vidmodels.nn.attention import Attention
 from vidmodels.nn.depthwise import DepthwiseConv, Implementation
-from vidmodels.nn.drop import DropPath
-from vidmodels.nn.mlp import Mlp
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.nn.pyramid import Kernels, Pooling, PyramidAttention
+from vidmodels.nn.transformer import Attention, DropPath, Mlp
 from vidmodels.nn.window import Grid
 
 # How parameters are split that both models share: heads and MLP units over

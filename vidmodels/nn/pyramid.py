@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.nn import attention, initializers
+from vidmodels.nn import initializers, transformer
 from vidmodels.nn.batch_norm import BatchNorm
 from vidmodels.nn.window import Grid
 from vidmodels.typing import InputError
@@ -207,7 +207,7 @@ class PyramidAttention(nn.Module):
   def __call__(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:
     """Maps a normalised grid to a grid."""
     B, *_, D = h_BTHWD.shape
-    A, d = attention.split_heads(D, self.heads)
+    A, d = transformer.split_heads(D, self.heads)
     s_BSD = s_BQD = h_BTHWD.reshape(B, -1, D)
     if self.kernels.fine or self.kernels.coarse:
       s_BSD = Pyramid(
@@ -216,7 +216,7 @@ class PyramidAttention(nn.Module):
     q_BQAd = self._project((A, d), 'q')(s_BQD)
     k_BSAd, v_BSAd = jnp.moveaxis(self._project((2, A, d), 'kv')(s_BSD), -3, 0)
     if self.is_mutable_collection('intermediates'):
-      p_BAQS = attention.attention_weights(q_BQAd, k_BSAd)
+      p_BAQS = transformer.attention_weights(q_BQAd, k_BSAd)
       self.sow('intermediates', 'weights', p_BAQS)
     out = nn.DenseGeneral(
       D,
@@ -225,7 +225,9 @@ class PyramidAttention(nn.Module):
       dtype=self.dtype,
       name='out',
     )
-    return out(attention.attend(q_BQAd, k_BSAd, v_BSAd)).reshape(h_BTHWD.shape)
+    return out(transformer.attend(q_BQAd, k_BSAd, v_BSAd)).reshape(
+      h_BTHWD.shape
+    )
 
   def _project(self, shape: tuple[int, ...], name: str) -> nn.DenseGeneral:
     return nn.DenseGeneral(

@@ -15,8 +15,8 @@ import numpy as np
 from flax import linen as nn
 
 from vidmodels.nn import initializers
-from vidmodels.nn.mlp import gelu
 from vidmodels.nn.patch import check_channels, check_video
+from vidmodels.nn.transformer import gelu
 from vidmodels.typing import InputError
 
 SPLITS = ((7, 4, 2), (3, 2, 1), (3, 2, 1))  # window, stride, padding

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vidmodels.models import timesformer, vit
-from vidmodels.nn.spacetime import StepSpec
+from vidmodels.models.timesformer import StepSpec
 from vidmodels.typing import InputError
 from vidmodels.weights.mapping import layers
 from vidmodels.weights.mapping.apply import Books

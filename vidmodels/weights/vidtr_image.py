@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vidmodels.models import vidtr, vit
-from vidmodels.nn.separable import AXIS_NAMES
+from vidmodels.models.vidtr import AXIS_NAMES
 from vidmodels.typing import InputError
 from vidmodels.weights import vit_weights
 from vidmodels.weights._vidtr_layouts import (

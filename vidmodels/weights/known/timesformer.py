@@ -5,7 +5,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from vidmodels.nn import spacetime
+from vidmodels.models import timesformer
 from vidmodels.weights import timesformer_weights
 from vidmodels.weights.mapping import identify, position_tables
 from vidmodels.weights.mapping.identify import Guess, Naming, Pixels, Specs
@@ -72,8 +72,12 @@ def _scheme(paths: Mapping[str, tuple[int, ...]]) -> str:
 def _rules(spelling: timesformer_weights.Naming) -> tuple[Rule, ...]:
   """Rules of every scheme: the plain step's keys are in all of them."""
   schemes = ('divided', 'joint', 'local_global', 'axial')
-  steps = dict.fromkeys(s for name in schemes for s in spacetime.attention_steps(name))
-  steps |= dict.fromkeys(spacetime.attention_steps('axial', axial_order='thw'))
+  steps = dict.fromkeys(
+    s for name in schemes for s in timesformer.attention_steps(name)
+  )
+  steps |= dict.fromkeys(
+    timesformer.attention_steps('axial', axial_order='thw')
+  )
   return timesformer_weights.rules(tuple(steps), spelling)
 
 

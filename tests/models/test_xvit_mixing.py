@@ -7,8 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidmodels.nn.block import TransformerBlock
-from vidmodels.nn.space_time_mixing import Mixing, MixingBlock, mixing_layers, mix_channels, channel_moves
+from vidmodels.models.xvit import (
+  Mixing,
+  MixingBlock,
+  channel_moves,
+  mix_channels,
+  mixing_layers,
+)
+from vidmodels.nn.transformer import TransformerBlock
 from vidmodels.typing import InputError
 
 TOKENS = (2, 6, 4, 16)  # B, T, 1 + N, D

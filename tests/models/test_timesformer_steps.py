@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidmodels.nn import grid, spacetime
+from vidmodels.models import timesformer
+from vidmodels.models.timesformer import AttentionStep, SpaceTimeBlock, StepSpec
 from vidmodels.nn.initializers import FRESH
-from vidmodels.nn.spacetime import StepSpec, SpaceTimeBlock, AttentionStep
 
 GRID = (2, 3, 4, 5, 16)  # B, T, H, W, D of patches
 FRAME, ROW, COLUMN = 2, 1, 3  # no corner: a reshape for a transpose keeps those
@@ -59,7 +59,7 @@ def step_of(look: StepSpec, drop_path: float = 0.0, class_key: bool = False):
 
 def block_of(scheme: str, drop_path: float = 0.0, **fields) -> SpaceTimeBlock:
   return SpaceTimeBlock(
-    steps=spacetime.attention_steps(scheme, **fields),
+    steps=timesformer.attention_steps(scheme, **fields),
     parallel=scheme == 'parallel',
     class_key=False,
     fresh=FRESH['image'],
@@ -112,7 +112,11 @@ def seen_by_class(module, shape=GRID) -> np.ndarray:
   return abs(np.asarray(jax.jit(jax.grad(out))(h_BTHWD)[0])).max(-1)
 
 
-TIME, SPACE, JOINT = spacetime.TIME, spacetime.SPACE, StepSpec('joint', 'THW')
+TIME, SPACE, JOINT = (
+  timesformer.TIME,
+  timesformer.SPACE,
+  StepSpec('joint', 'THW'),
+)
 
 
 def test_time_attention_follows_one_patch_through_the_clip():
@@ -207,7 +211,7 @@ def test_a_sparse_step_sees_whom_its_definition_says(kind, shape):
 
 
 def test_the_window_of_the_papers_grid_is_half_of_it():
-  counts = np.asarray(spacetime._window(1, 14, 14)[1:, 1:]).sum(-1)
+  counts = np.asarray(timesformer._window(1, 14, 14)[1:, 1:]).sum(-1)
   assert counts.reshape(14, 14)[7, 6] == 49
   assert counts.reshape(14, 14)[0, 0] == 16  # cut off at the corner
   halves = [2 * (size // 4) + 1 for size in range(2, 40)]
@@ -238,16 +242,17 @@ def test_a_sparse_step_is_joint_attention_with_a_mask(kind, shape):
     mask[1 + i, 1:] = near(kind, shape, place).ravel()
   if kind == 'lattice':
     mask[0, 1:] = mask[1, 1:]
-  norm, attn = spacetime.LayerNorm(), spacetime.Attention(2)
+  norm, attn = timesformer.LayerNorm(), timesformer.Attention(2)
   s_BLD = norm.apply(
-    {'params': params['norm']}, grid.lead_with_class(cls_BTD, h_BTHWD, 'THW')
+    {'params': params['norm']},
+    timesformer.lead_with_class(cls_BTD, h_BTHWD, 'THW'),
   )
   run = functools.partial(jax.jit(attn.apply), {'params': params['attn']})
   dense = run(s_BLD, None, mask)
   np.testing.assert_allclose(h, dense[:, 1:].reshape(h_BTHWD.shape), atol=2e-5)
   # The class token has a copy a group, and takes the copies' mean.
   groups = [mask[0]]
-  if kind in spacetime.CUTS:
+  if kind in timesformer.CUTS:
     groups = [np.r_[True, row] for row in np.unique(mask[1:, 1:], axis=0)]
   means = np.mean([run(s_BLD, None, row[None])[:, 0] for row in groups], axis=0)
   np.testing.assert_allclose(cls[:, 0], means, atol=2e-5)
@@ -271,11 +276,11 @@ def test_on_frames_of_one_patch_and_one_frame_a_sparse_step_is_joint(kind):
 @pytest.mark.parametrize('shape', [ODD, EVEN, (2, 1, 3, 1, 4)])
 def test_cutting_a_grid_is_undone(shape, axes, strided):
   h_BTHWD, cls_BTD = normal(0, shape), normal(1, (2, 1, shape[-1]))
-  s_BxLD = grid.groups_with_class(cls_BTD, h_BTHWD, axes, strided)
-  cls, h = grid.split_groups(s_BxLD, shape, axes, strided)
+  s_BxLD = timesformer.groups_with_class(cls_BTD, h_BTHWD, axes, strided)
+  cls, h = timesformer.split_groups(s_BxLD, shape, axes, strided)
   np.testing.assert_array_equal(h, h_BTHWD)
   np.testing.assert_allclose(cls, cls_BTD, atol=1e-6)
-  real = np.asarray(grid.real_keys(shape, axes, strided))[:, 0]
+  real = np.asarray(timesformer.real_keys(shape, axes, strided))[:, 0]
   assert real[:, 0].all()
   assert real[:, 1:].sum() == np.prod(shape[1:4])
   assert real[:, 1:].any(1).all()  # no group is empty
@@ -343,7 +348,9 @@ def test_steps_side_by_side_read_the_same_and_are_added():
   [('twh', 'h'), ('thw', 'w'), ('wht', 'h'), ('hwt', 'w'), ('wth', 'h')],
 )
 def test_the_last_axis_of_space_alone_has_no_second_projection(order, plain):
-  looks = spacetime.attention_steps('axial', axial_order=order, axial_identity=True)
+  looks = timesformer.attention_steps(
+    'axial', axial_order=order, axial_identity=True
+  )
   assert [look.axes.lower() for look in looks] == list(order)
   kinds = {look.axes.lower(): look.fc for look in looks}
   other = 'w' if plain == 'h' else 'h'

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidmodels.nn.separable import SeparableAttention
-from vidmodels.nn.time_pool import TimePool
+from vidmodels.models.vidtr import SeparableAttention, TimePool
 from vidmodels.typing import InputError
 
 B, T, N, A, D = 2, 5, 4, 2, 8

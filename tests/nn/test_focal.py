@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidmodels.nn.modulation import Modulation, Modulator, TimeConv
+from vidmodels.nn.focal import Modulation, Modulator, TimeConv
 from vidmodels.typing import InputError
 
 GRID = (2, 6, 8, 9, 4)  # B, T, H, W, D

@@ -5,6 +5,7 @@ import functools
 import jax
 import numpy as np
 
+from vidmodels.models import vidtr
 from vidmodels.nn import class_grid
 
 
@@ -15,7 +16,7 @@ def normal(seed: int, *shape: int) -> np.ndarray:
 @functools.cache
 def grid_of(scheme: str):
   """A scheme's tokens, parameters, and what makes tokens of patches."""
-  module = class_grid.ClassGrid(scheme, 'bilinear')
+  module = vidtr.ClassGrid(scheme, 'bilinear')
   h = normal(0, 2, 3, 2, 4, 8)  # B, T, H, W, D
   shapes = jax.eval_shape(module.init, jax.random.key(0), h)
   rng = np.random.default_rng(1)
@@ -61,7 +62,7 @@ def test_an_axial_grid_has_one_class_token_on_all_its_borders():
 
 def test_one_sequence_of_a_class_token_and_patches_keeps_their_positions():
   h, p, run = grid_of('merged')
-  grid, cls, pos = class_grid.flatten_tokens(run(h))
+  grid, cls, pos = vidtr.flatten_tokens(run(h))
   assert cls is None
   np.testing.assert_array_equal(grid[:, 1:], h.reshape(2, 24, 8))
   assert (np.asarray(grid)[:, 0] == p['class_token']).all()

@@ -3,8 +3,13 @@
 import jax
 import numpy as np
 
-from vidmodels.nn.block import TransformerBlock
-from vidmodels.nn.consensus import HEAD_EPSILON, MlpHead, TemporalAttention, mean_probabilities
+from vidmodels.models.xvit import (
+  HEAD_EPSILON,
+  MlpHead,
+  TemporalAttention,
+  mean_probabilities,
+)
+from vidmodels.nn.transformer import TransformerBlock
 
 
 def normal(seed: int, shape: tuple[int, ...]) -> np.ndarray:

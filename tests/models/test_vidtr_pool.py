@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidmodels.nn import time_pool
-from vidmodels.nn.time_pool import HalvingConv, TimePool
+from vidmodels.models import vidtr
+from vidmodels.models.vidtr import HalvingConv, TimePool
 from vidmodels.typing import InputError
 
 
@@ -24,14 +24,14 @@ def rows(sharp: tuple[float, ...], keys: int = 6) -> np.ndarray:
 
 def test_rows_that_vary_most_are_kept_in_the_order_of_time():
   p_QS = rows((0.1, 3.0, 0.0, 2.0, 1.0))
-  assert time_pool.most_varied(p_QS, 3).tolist() == [1, 3, 4]
-  assert time_pool.most_varied(p_QS, 1).tolist() == [1]
-  assert time_pool.most_varied(p_QS, 5).tolist() == [0, 1, 2, 3, 4]
+  assert vidtr.most_varied(p_QS, 3).tolist() == [1, 3, 4]
+  assert vidtr.most_varied(p_QS, 1).tolist() == [1]
+  assert vidtr.most_varied(p_QS, 5).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_every_sequence_of_rows_is_judged_alone():
   p_xQS = np.stack([rows((3.0, 2.0, 0.0)), rows((0.0, 2.0, 3.0))])
-  kept = time_pool.most_varied(p_xQS, 2)
+  kept = vidtr.most_varied(p_xQS, 2)
   assert kept.tolist() == [[0, 1], [1, 2]]
 
 
@@ -40,18 +40,18 @@ def test_the_order_is_that_of_the_standard_deviation_of_eq_10():
   p_xQS = np.float32(rng.dirichlet(np.full(7, 0.3), size=(50, 8)))
   deviation = p_xQS.std(-1, ddof=1)
   wanted = np.sort(np.argsort(-deviation, axis=-1)[:, :3], axis=-1)
-  np.testing.assert_array_equal(time_pool.most_varied(p_xQS, 3), wanted)
+  np.testing.assert_array_equal(vidtr.most_varied(p_xQS, 3), wanted)
 
 
 def test_a_single_row_of_a_single_key_is_kept():
   with jax.debug_nans(True):
-    assert time_pool.most_varied(np.ones((1, 1), np.float32), 1).tolist() == [0]
+    assert vidtr.most_varied(np.ones((1, 1), np.float32), 1).tolist() == [0]
 
 
 def test_no_gradient_passes_through_the_choice():
-  grad = jax.grad(
-    lambda p: time_pool.most_varied(p, 2).astype(jnp.float32).sum()
-  )(jnp.asarray(rows((0.1, 3.0, 2.0))))
+  grad = jax.grad(lambda p: vidtr.most_varied(p, 2).astype(jnp.float32).sum())(
+    jnp.asarray(rows((0.1, 3.0, 2.0)))
+  )
   assert not grad.any()
 
 
@@ -61,7 +61,7 @@ def test_heads_and_places_take_frames_of_their_own():
   kept_BNAT = np.sort(
     np.argsort(rng.normal(size=(B, N, A, T)), axis=-1)[..., :2], axis=-1
   )
-  out = np.asarray(time_pool.take_frames(z_BTNAd, kept_BNAT))
+  out = np.asarray(vidtr.take_frames(z_BTNAd, kept_BNAT))
   assert out.shape == (B, 2, N, A, d)
   for b, n, a, t in np.ndindex(B, N, A, 2):
     wanted = z_BTNAd[b, kept_BNAT[b, n, a, t], n, a]
@@ -71,7 +71,7 @@ def test_heads_and_places_take_frames_of_their_own():
 @pytest.mark.parametrize('lead', [0, 1])
 def test_halving_is_the_mean_of_neighbours_behind_the_class_row(lead):
   z_BTND = normal(0, 2, lead + 4, 3, 5)
-  out = np.asarray(time_pool.halve_frames(z_BTND, lead))
+  out = np.asarray(vidtr.halve_frames(z_BTND, lead))
   np.testing.assert_array_equal(out[:, :lead], z_BTND[:, :lead])
   frames = z_BTND[:, lead:]
   np.testing.assert_allclose(out[:, lead], (frames[:, 0] + frames[:, 1]) / 2)
@@ -84,7 +84,7 @@ def test_halving_is_the_mean_of_neighbours_behind_the_class_row(lead):
 def test_a_fresh_convolution_is_the_mean_of_pairs(lead):
   z_BTND, conv = normal(0, 2, lead + 6, 3, 5), HalvingConv(lead)
   out, _ = conv.init_with_output(jax.random.key(0), z_BTND)
-  np.testing.assert_allclose(out, time_pool.halve_frames(z_BTND, lead), atol=1e-6)
+  np.testing.assert_allclose(out, vidtr.halve_frames(z_BTND, lead), atol=1e-6)
 
 
 def test_a_convolution_is_window_3_stride_2_padded_in_front():

@@ -1,0 +1,295 @@
+"""The pre-norm transformer block and its parts: attention, MLP, drop path."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vidmodels.nn import initializers
+from vidmodels.typing import InputError
+
+
+def attention_weights(
+  q_xQAd: jax.Array,
+  k_xSAd: jax.Array,
+  mask_xQS: jax.Array | None = None,
+  bias_AQS: jax.Array | None = None,
+) -> jax.Array:
+  """Eq. 5: how much each query looks at each key.
+
+  Args:
+    q_xQAd: queries.
+    k_xSAd: keys.
+    mask_xQS: which keys a query may look at, bool, broadcast over what lies in
+      front of it; None for all.
+    bias_AQS: added to the scores before the softmax, e.g. by how far a key
+      lies from its query; None for none.
+
+  Returns:
+    [..., A, Q, S] in float32 whatever comes in; rows sum to 1.
+  """
+  scores_xAQS = jnp.einsum(
+    '...QAd,...SAd->...AQS', q_xQAd, k_xSAd, preferred_element_type=jnp.float32
+  )
+  scores_xAQS *= q_xQAd.shape[-1] ** -0.5
+  if bias_AQS is not None:
+    scores_xAQS += bias_AQS.astype(jnp.float32)
+  if mask_xQS is not None:
+    scores_xAQS = jnp.where(mask_xQS[..., None, :, :], scores_xAQS, -jnp.inf)
+  return jax.nn.softmax(scores_xAQS)
+
+
+def attend(
+  q_xQAd: jax.Array,
+  k_xSAd: jax.Array,
+  v_xSAd: jax.Array,
+  mask_xQS: jax.Array | None = None,
+  bias_AQS: jax.Array | None = None,
+) -> jax.Array:
+  """Eq. 7: the values [..., Q, A, d] that each query sees, in `v`'s dtype."""
+  p_xAQS = attention_weights(q_xQAd, k_xSAd, mask_xQS, bias_AQS).astype(
+    v_xSAd.dtype
+  )
+  return jnp.einsum('...AQS,...SAd->...QAd', p_xAQS, v_xSAd)
+
+
+def split_heads(width: int, heads: int) -> tuple[int, int]:
+  """(A, d) of a width.
+
+  Raises:
+    InputError: if the width does not divide into the heads.
+  """
+  if heads < 1 or width % heads:
+    raise InputError(
+      f'width {width} does not divide into {heads} heads; change either'
+    )
+  return heads, width // heads
+
+
+class Attention(nn.Module):
+  """Eqs. 2-8: project, look, project back; the residual is the caller's.
+
+  Queries, keys and values come from one kernel [D, 3, A, d], as in the
+  releases' single `qkv` layer. With the heads on an axis of their own, a mesh
+  axis can split A and every device holds q, k and v of its own heads; split
+  over a flat 3 D it would hold all of q and none of v.
+
+  On request (collection 'intermediates') the float32 weights [..., A, Q, S] are
+  sown as 'weights'; nothing is computed for them otherwise.
+
+  Attributes:
+    heads: A; must divide the width D.
+    qkv_bias: whether the projections to q, k and v have biases.
+    mix: turns the keys and values [..., S, A, d] into those that are looked
+      at, e.g. with channels of other frames; None leaves them.
+    dtype: of the computation; softmax and parameters are float32.
+    kernel_init: draws fresh kernels.
+    bias_init: what draws fresh biases, by the layer's fan-in.
+  """
+
+  heads: int
+  qkv_bias: bool = True
+  mix: Callable[..., tuple[jax.Array, jax.Array]] | None = None
+  dtype: Any = jnp.float32
+  kernel_init: Callable[..., jax.Array] = initializers.normal_02
+  bias_init: initializers.Bias = initializers.zero_bias
+
+  @nn.compact
+  def __call__(
+    self,
+    s_xLD: jax.Array,
+    memory_xSD: jax.Array | None = None,
+    mask_xQS: jax.Array | None = None,
+    bias_AQS: jax.Array | None = None,
+  ) -> jax.Array:
+    """Every token of a sequence looks at all tokens of that sequence.
+
+    Args:
+      s_xLD: the sequences.
+      memory_xSD: tokens that are looked at too and do not look: keys and
+        values only, after those of the sequence and never mixed. Leading axes
+        of size 1 are the same memory for all sequences along them.
+      mask_xQS: which tokens a token may look at, bool; None for all.
+      bias_AQS: added to the scores; None for none.
+    """
+    D, (A, d) = s_xLD.shape[-1], split_heads(s_xLD.shape[-1], self.heads)
+    qkv = nn.DenseGeneral(
+      (3, A, d),
+      use_bias=self.qkv_bias,
+      kernel_init=self.kernel_init,
+      bias_init=self.bias_init(D),
+      dtype=self.dtype,
+      name='qkv',
+    )
+    q_xQAd, k_xSAd, v_xSAd = jnp.moveaxis(qkv(s_xLD), -3, 0)
+    if self.mix:
+      k_xSAd, v_xSAd = self.mix(k_xSAd, v_xSAd)
+    if memory_xSD is not None:
+      _, more_k, more_v = jnp.moveaxis(qkv(memory_xSD), -3, 0)
+      shape = (*s_xLD.shape[:-2], *more_k.shape[-3:])
+      more_k, more_v = (jnp.broadcast_to(m, shape) for m in (more_k, more_v))
+      k_xSAd = jnp.concatenate([k_xSAd, more_k], axis=-3)
+      v_xSAd = jnp.concatenate([v_xSAd, more_v], axis=-3)
+    if self.is_mutable_collection('intermediates'):
+      p_xAQS = attention_weights(q_xQAd, k_xSAd, mask_xQS, bias_AQS)
+      self.sow('intermediates', 'weights', p_xAQS)
+    return nn.DenseGeneral(
+      D,
+      axis=(-2, -1),
+      kernel_init=self.kernel_init,
+      bias_init=self.bias_init(D),
+      dtype=self.dtype,
+      name='out',
+    )(attend(q_xQAd, k_xSAd, v_xSAd, mask_xQS, bias_AQS))
+
+
+# torch's GELU. Flax's default is the tanh form, which moves the logits of the
+# authors' small models by 1e-4 to 3e-4.
+gelu = functools.partial(nn.gelu, approximate=False)
+
+
+class Mlp(nn.Module):
+  """Up to `hidden` units, through `activation`, and down again.
+
+  Attributes:
+    hidden: units in the middle.
+    activation: exact GELU unless the family says otherwise.
+    dtype: of the computation; parameters stay float32.
+    kernel_init: draws fresh kernels.
+    bias_init: what draws fresh biases, by the layer's fan-in.
+    dropout: chance that a hidden unit, or a number of the answer, is left out
+      while training; draws from the rng 'dropout'.
+  """
+
+  hidden: int
+  activation: Callable[[jax.Array], jax.Array] = gelu
+  dtype: Any = jnp.float32
+  kernel_init: Callable[..., jax.Array] = initializers.normal_02
+  bias_init: initializers.Bias = initializers.zero_bias
+  dropout: float = 0.0
+
+  @nn.compact
+  def __call__(self, h_xD: jax.Array, train: bool = False) -> jax.Array:
+    """Maps every token by itself, [..., D] to [..., D]."""
+    D, F = h_xD.shape[-1], self.hidden
+    dense = functools.partial(
+      nn.Dense, dtype=self.dtype, kernel_init=self.kernel_init
+    )
+    up = dense(F, bias_init=self.bias_init(D), name='up')
+    down = dense(D, bias_init=self.bias_init(F), name='down')
+    drop = nn.Dropout(self.dropout, deterministic=not train)
+    return drop(down(drop(self.activation(up(h_xD)))))
+
+
+class DropPath(nn.Module):
+  """Zeroes whole sequences of a residual branch and scales up the others.
+
+  Each sequence [L, D] of the leading axes is kept or dropped alone: time
+  attention on [B, H, W, T, D] drops patch tubes, space attention on
+  [B, T, L, D] drops frames, an MLP on [B, L, D] drops clips.
+
+  Attributes:
+    rate: chance that a sequence is dropped; the rest is divided by 1 - rate.
+      An array where a scan over layers gives each its own.
+    shared: last axes that share one draw; 2 for [L, D]. On [B, T, H, W, D], 3
+      drops frames and 4 drops clips.
+  """
+
+  rate: float
+  shared: int = 2
+
+  @nn.compact
+  def __call__(self, h_xLD: jax.Array, train: bool) -> jax.Array:
+    """Returns `h_xLD` unless training, which needs the rng 'drop_path'."""
+    fixed = not isinstance(self.rate, jax.Array)
+    if fixed and not 0 <= self.rate < 1:
+      raise InputError(f'drop path rate is {self.rate}; wanted 0 to below 1')
+    if not train or (fixed and self.rate == 0):
+      return h_xLD
+    rows = (*h_xLD.shape[: -self.shared], *(1,) * self.shared)
+    kept = jax.random.bernoulli(self.make_rng('drop_path'), 1 - self.rate, rows)
+    return jnp.where(kept, h_xLD / (1 - self.rate), 0).astype(h_xLD.dtype)
+
+
+# How parameters are split that an image ViT shares with video models of its
+# blocks: heads and MLP units over 'tensor', the width over 'fsdp', () nothing.
+VIT_SHARDING = (
+  (r'/qkv/kernel$', ('fsdp', None, 'tensor', None)),  # [D, 3, A, d]
+  (r'/out/kernel$', ('tensor', None, 'fsdp')),  # [A, d, D]
+  (r'/mlp/up/kernel$', ('fsdp', 'tensor')),
+  (r'/mlp/down/kernel$', ('tensor', 'fsdp')),
+  (r'^patch/kernel$', (None, None, None, 'fsdp')),  # [P, P, C, D]
+  (r'^space_pos/table$', (None, None, 'fsdp')),  # [H, W, D]
+  (r'/(bias|scale)$', ()),
+)
+
+
+class TransformerBlock(nn.Module):
+  """x + Attention(LN(x)), then x + MLP(LN(x)).
+
+  Attributes:
+    heads: attention heads, A.
+    hidden: units of the perceptron.
+    epsilon: of both norms.
+    qkv_bias: whether queries, keys and values have biases.
+    mix: given to the attention.
+    activation: of the perceptron.
+    drop_path: chance that a branch of a sequence is dropped while training.
+    dtype: of the computation.
+    kernel_init: draws fresh kernels.
+    bias_init: what draws fresh biases, by a layer's fan-in.
+  """
+
+  heads: int
+  hidden: int
+  epsilon: float = 1e-6
+  qkv_bias: bool = True
+  mix: Callable[..., tuple[jax.Array, jax.Array]] | None = None
+  activation: Callable[[jax.Array], jax.Array] = gelu
+  drop_path: float = 0.0
+  dtype: Any = jnp.float32
+  kernel_init: Callable[..., jax.Array] = initializers.normal_02
+  bias_init: initializers.Bias = initializers.zero_bias
+
+  @nn.compact
+  def __call__(
+    self,
+    s_xLD: jax.Array,
+    train: bool,
+    memory_xSD: jax.Array | None = None,
+  ) -> jax.Array:
+    """Returns sequences [..., L, D] updated.
+
+    Args:
+      s_xLD: the sequences.
+      train: whether drop path is on.
+      memory_xSD: normalised tokens that are looked at and do not look.
+    """
+    more_xLD = Attention(
+      self.heads,
+      qkv_bias=self.qkv_bias,
+      mix=self.mix,
+      dtype=self.dtype,
+      kernel_init=self.kernel_init,
+      bias_init=self.bias_init,
+      name='attn',
+    )(self._norm('attn_norm')(s_xLD), memory_xSD)
+    s_xLD = s_xLD + DropPath(self.drop_path, name='attn_drop')(more_xLD, train)
+    more_xLD = Mlp(
+      self.hidden,
+      activation=self.activation,
+      dtype=self.dtype,
+      kernel_init=self.kernel_init,
+      bias_init=self.bias_init,
+      name='mlp',
+    )(self._norm('mlp_norm')(s_xLD))
+    return s_xLD + DropPath(self.drop_path, name='mlp_drop')(more_xLD, train)
+
+  def _norm(self, name: str) -> nn.LayerNorm:
+    """A norm whose variance is taken around the mean, as torch's is."""
+    return nn.LayerNorm(
+      self.epsilon, use_fast_variance=False, dtype=self.dtype, name=name
+    )
