@@ -6,7 +6,6 @@ import jax
 import numpy as np
 
 from vidmodels.models import vidtr
-from vidmodels.nn import class_grid
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -79,7 +78,7 @@ def test_class_rows_of_a_table_stay_when_the_clip_is_another():
   np.testing.assert_array_equal(other[0, 0], pos[0, 0])
   # Row 0 is stretched over places and not over frames, column 0 over frames.
   table = p['patch_pos']['table']
-  places = class_grid.position.fit_grid(table[0], 2, 8, 'bilinear')
+  places = vidtr.position.fit_grid(table[0], 2, 8, 'bilinear')
   np.testing.assert_allclose(other[0, 1:], places.reshape(16, 8), atol=1e-6)
-  frames = class_grid.position.fit_time(pos[1:, 0], 6, 'bilinear')
+  frames = vidtr.position.fit_time(pos[1:, 0], 6, 'bilinear')
   np.testing.assert_allclose(other[1:, 0], frames, atol=1e-6)
