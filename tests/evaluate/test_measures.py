@@ -330,7 +330,9 @@ def test_average_precision_needs_no_pairs_of_videos():
   rng = np.random.default_rng(8)
   score_RK = rng.normal(size=(20_000, 1))
   right_RK = rng.random((20_000, 1)) < 0.2
-  measure = measures.MeanAP('map', score_RK, right_RK, np.ones(20_000, bool))
+  measure = measures.MeanAPMeasure(
+    'map', score_RK, right_RK, np.ones(20_000, bool)
+  )
   tracemalloc.start()
   measure(np.ones((2, 20_000)))
   most = tracemalloc.get_traced_memory()[1]

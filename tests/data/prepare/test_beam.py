@@ -101,7 +101,7 @@ def test_jobs_carry_whole_paths(source, tmp_path, monkeypatch):
   def engine(jobs):
     seen.extend(beam.absolute(job) for job in jobs)
     for job in seen:
-      prepare_records.shard_jobs.write(job)
+      prepare_records.shard_job.write(job)
 
   prepare_records.prepare('.', '../out', shards=2, engine=engine)
   for job in seen:

@@ -238,12 +238,12 @@ def test_a_file_is_decoded_once_and_its_shared_frames_encoded_once(
   lines = [f'c{i},P1,0,0,{0.1 * i},{0.1 * i + 1.1}' for i in range(10)]
   (tmp_path / 'a.csv').write_text('\n'.join(lines))
   opened, encoded = [], []
-  packets, jpeg = clip_reader.Packets, encode.pictures.jpeg
+  packets, jpeg = clip_reader.Packets, encode.video_picture.jpeg
   monkeypatch.setattr(
     clip_reader, 'Packets', lambda *a, **k: opened.append(1) or packets(*a, **k)
   )
   monkeypatch.setattr(
-    encode.pictures, 'jpeg', lambda *a: encoded.append(1) or jpeg(*a)
+    encode.video_picture, 'jpeg', lambda *a: encoded.append(1) or jpeg(*a)
   )
   make(tmp_path / 'a.csv', folder, tmp_path / 'out', workers=1, shards=4)
   assert len(opened) == 1
