@@ -1,8 +1,8 @@
-"""Whether seeded draws come as often as they should.
+"""Checks that seeded draws occur as often as they should.
 
-The bounds are five standard deviations, or as rare: the draws are the same in
-every run, so a test that passes once always does; a rate that is off by a few
-per cent is not passed at the counts used here.
+The bounds are five standard deviations, or equally rare. The draws are the same
+in every run, so a test that passes once always passes. At the counts used here,
+a rate that is wrong by a few per cent fails.
 """
 
 import collections
@@ -10,22 +10,26 @@ import collections
 import numpy as np
 
 
-def rate(hits, wanted):
-  """Asserts that a share `wanted` of the booleans is true."""
-  bound = 5 * np.sqrt(wanted * (1 - wanted) / len(hits))
-  assert abs(np.mean(hits) - wanted) <= bound, (np.mean(hits), wanted, bound)
+def rate(hits, expected):
+  """Asserts that the share `expected` of the booleans is true."""
+  bound = 5 * np.sqrt(expected * (1 - expected) / len(hits))
+  assert abs(np.mean(hits) - expected) <= bound, (
+    np.mean(hits),
+    expected,
+    bound,
+  )
 
 
-def shares(values, wanted):
-  """Asserts that each key of `wanted` comes at its share, and nothing else."""
+def shares(values, expected):
+  """Asserts that each key of `expected` occurs at its share, and no other."""
   count = collections.Counter(values)
-  assert set(count) == set(wanted)
-  for key, share in wanted.items():
+  assert set(count) == set(expected)
+  for key, share in expected.items():
     rate(np.arange(len(values)) < count[key], share)
 
 
 def even(values, options):
-  """Asserts that all options come equally often, and nothing else."""
+  """Asserts that all options occur equally often, and nothing else."""
   options = set(options)
   shares(values, {option: 1 / len(options) for option in options})
 

@@ -1,11 +1,11 @@
-"""Scores of views as an evaluation would have kept them, made by hand."""
+"""Hand-made scores of views, as an evaluation keeps them."""
 
 import numpy as np
 
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.evaluate.averaging import Answers, answers
-from vidmodels.evaluate.score_file import About, Scored
+from vidmodels.evaluate.averaging import VideoScores, average_views
+from vidmodels.evaluate.score_file import ScoreInfo, SplitScores
 
 VERB_NOUN = Task(heads=(('verb', 3), ('noun', 4)))
 MULTI, ANY = Task('multi'), Task('any')
@@ -20,45 +20,45 @@ def names(classes: int, task: Task = SINGLE) -> ClassList:
   )
 
 
-def scored(logits, labels, task: Task = SINGLE, **about) -> Scored:
-  """Scores of logits [R, V, K] or [R, K] and a tuple of classes a video."""
+def split_scores(logits, labels, task: Task = SINGLE, **info) -> SplitScores:
+  """Scores of logits [R, V, K] or [R, K] and a tuple of classes per video."""
   logits = np.asarray(logits, np.float32)
   if logits.ndim == 2:
     logits = logits[:, None]
   R, V, K = logits.shape
-  about = {'temporal': V, 'spatial': 1, 'classes': names(K, task)} | about
-  about = {'split': 'test', 'average': 'logits', 'listed': R} | about
-  about = {'step': 7, 'weights': 'ema', 'fingerprint': 'f' * 64} | about
-  videos = about.pop('videos', tuple(f'v{i}.mp4' for i in range(R)))
-  file = about.pop('file', 'here.npz')
-  labelled = about.get('labelled', True)
+  info = {'temporal': V, 'spatial': 1, 'classes': names(K, task)} | info
+  info = {'split': 'test', 'average': 'logits', 'listed': R} | info
+  info = {'step': 7, 'weights': 'ema', 'fingerprint': 'f' * 64} | info
+  videos = info.pop('videos', tuple(f'v{i}.mp4' for i in range(R)))
+  file = info.pop('file', 'here.npz')
+  labelled = info.get('labelled', True)
   rows = [task.row(own, K) if labelled else task.blank(K) for own in labels]
-  return Scored(
+  return SplitScores(
     logits_RVK=logits,
     label_Rx=np.stack(rows),
     videos=videos,
-    about=About(task=task, **about),
+    info=ScoreInfo(task=task, **info),
     file=file,
   )
 
 
-def answered(scores, labels, task: Task = SINGLE, **about) -> Answers:
-  """The answers of one view a video."""
-  return answers(scored(scores, labels, task, **about))
+def video_scores(scores, labels, task: Task = SINGLE, **info) -> VideoScores:
+  """One row of scores per video."""
+  return average_views(split_scores(scores, labels, task, **info))
 
 
-def drawn(rng, count: int, classes: int, task: Task = SINGLE, **about):
-  """Random scores with labels that they know something of."""
-  views = about.pop('views', 1)
+def random_scores(rng, count: int, classes: int, task: Task = SINGLE, **info):
+  """Random scores that are a little higher for the labels."""
+  views = info.pop('views', 1)
   labels = [label(rng, classes, task) for _ in range(count)]
   logits = rng.normal(size=(count, views, classes))
   for i, own in enumerate(labels):
     logits[i, :, list(own)] += 1
-  return scored(logits, labels, task, **about)
+  return split_scores(logits, labels, task, **info)
 
 
 def label(rng, classes: int, task: Task) -> tuple[int, ...]:
-  """Classes of a video, as its task has them."""
+  """Random classes of a video, as its task has them."""
   if task.kind == 'single':
     parts = task.parts(classes).values()
     return tuple(int(rng.integers(p.start, p.stop)) for p in parts)

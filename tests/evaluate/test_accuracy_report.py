@@ -13,19 +13,21 @@ from scoring import MULTI, VERB_NOUN
 from vidmodels.data.datasets import registry
 from vidmodels.data.records.manifest import Manifest
 from vidmodels.data.records.task import SINGLE
-from vidmodels.evaluate import averaging, results
+from vidmodels.evaluate import accuracy_report, averaging
 from vidmodels.evaluate.bootstrap import Bootstrap
-from vidmodels.evaluate.score_file import About
+from vidmodels.evaluate.score_file import ScoreInfo
 
 FEW = Bootstrap(draws=20)
 
 
 def of(scored, **options):
-  return results.result([scored], bootstrap=FEW, **options).report
+  return accuracy_report.evaluate_scores(
+    [scored], bootstrap=FEW, **options
+  ).report
 
 
 def test_numbers_have_their_full_names_and_intervals():
-  found = of(scoring.scored(np.eye(3)[[0, 1, 1]], [(0,), (1,), (2,)]))
+  found = of(scoring.split_scores(np.eye(3)[[0, 1, 1]], [(0,), (1,), (2,)]))
   tree = json.loads(json.dumps(found.as_json()))
   assert tree['test_1x1/top1'] == pytest.approx(2 / 3)
   assert tree['test_1x1/top5'] == 1
@@ -41,7 +43,7 @@ def test_numbers_have_their_full_names_and_intervals():
 
 
 def test_what_is_missing_is_told():
-  scored = scoring.scored(
+  scored = scoring.split_scores(
     np.eye(3)[[0, 1]], [(0,), (1,)],
     listed=4, expected=100_000, lost=2, damaged=1, limit=4,
   )  # fmt: skip
@@ -64,10 +66,10 @@ def test_what_is_missing_is_told():
 
 
 def test_less_than_all_is_never_called_100_percent():
-  scored = scoring.scored(
+  scored = scoring.split_scores(
     np.zeros((1, 2)), [(0,)], expected=100_000, listed=100_000
   )
-  almost = scoring.scored(
+  almost = scoring.split_scores(
     np.zeros((99_999, 2)), [(0,)] * 99_999, expected=100_000
   )
   assert '(under 0.01 %)' in '\n'.join(of(scored).notes)
@@ -75,12 +77,12 @@ def test_less_than_all_is_never_called_100_percent():
 
 
 def test_a_whole_split_needs_no_notes():
-  scored = scoring.scored(np.eye(2), [(0,), (1,)], expected=2)
+  scored = scoring.split_scores(np.eye(2), [(0,), (1,)], expected=2)
   assert of(scored).notes == ()
 
 
 def test_labels_that_are_not_published_give_no_accuracy():
-  scored = scoring.scored(np.eye(3), [()] * 3, labelled=False)
+  scored = scoring.split_scores(np.eye(3), [()] * 3, labelled=False)
   found = of(scored)
   assert found.metrics == found.intervals == {}
   assert 'no labels, scores only of 3 of 3' in found.line()
@@ -91,25 +93,29 @@ def test_labels_that_are_not_published_give_no_accuracy():
 
 def test_the_line_leads_with_what_a_task_is_known_for():
   rng = np.random.default_rng(0)
-  heads = of(scoring.drawn(rng, 20, 7, VERB_NOUN))
+  heads = of(scoring.random_scores(rng, 20, 7, VERB_NOUN))
   assert re.match(
     r'test_1x1: action top-1 \S+, verb top-1 \S+, noun top-1 \S+ of 20 of',
     heads.line(),
   )
-  many = of(scoring.drawn(rng, 20, 7, MULTI))
+  many = of(scoring.random_scores(rng, 20, 7, MULTI))
   assert many.line().startswith('test_1x1: mAP ')
   assert list(many.metrics) == ['map']
   none = [s for s in many.notes if 'no class' in s]
   assert none
-  either = of(scoring.drawn(rng, 20, 7, scoring.ANY, views=4, average='probs'))
+  either = of(
+    scoring.random_scores(rng, 20, 7, scoring.ANY, views=4, average='probs')
+  )
   assert either.line().startswith('test_4x1: hit@1 ')
   assert '4 views (mean of probs, ' in either.line()
 
 
 def test_a_chosen_average_and_chosen_views_are_in_the_names(tmp_path):
   rng = np.random.default_rng(1)
-  scored = scoring.drawn(rng, 9, 5, MULTI, views=4)
-  result = results.result([scored], views=(2, 1), average='max', bootstrap=FEW)
+  scored = scoring.random_scores(rng, 9, 5, MULTI, views=4)
+  result = accuracy_report.evaluate_scores(
+    [scored], views=(2, 1), average='max', bootstrap=FEW
+  )
   assert result.report.name == 'test_2x1of4x1'
   assert '2 views (highest logit, step 7, ema)' in result.report.line()
   assert 'test_2x1of4x1/map' in result.report.as_json()
@@ -123,22 +129,24 @@ def test_a_chosen_average_and_chosen_views_are_in_the_names(tmp_path):
 
 def test_a_report_is_of_the_average_that_it_names():
   """Softmaxes and logits rank these classes differently."""
-  scored = scoring.scored([[[8, 0], [0, 1], [0, 1]]], [(1,)])
+  scored = scoring.split_scores([[[8, 0], [0, 1], [0, 1]]], [(1,)])
   assert of(scored).metrics['top1'] == 0
   other = of(
-    scoring.scored([[[3, 0], [0, 2], [0, 2]]], [(1,)], average='probs')
+    scoring.split_scores([[[3, 0], [0, 2], [0, 2]]], [(1,)], average='probs')
   )
   assert other.metrics['top1'] == 1
   assert other.average == 'probs'
 
 
 def test_views_average_to_one_row_a_video():
-  scored = scoring.scored([[[1, 0], [5, 0]], [[0, 1], [0, 3]]], [(0,), (1,)])
-  assert averaging.answers(scored).score_RK.tolist() == [[3, 0], [0, 2]]
+  scored = scoring.split_scores(
+    [[[1, 0], [5, 0]], [[0, 1], [0, 3]]], [(0,), (1,)]
+  )
+  assert averaging.average_views(scored).score_RK.tolist() == [[3, 0], [0, 2]]
 
 
 def test_labels_without_any_class_are_no_missing_labels():
-  found = of(scoring.scored(np.eye(3), [()] * 3, MULTI))
+  found = of(scoring.split_scores(np.eye(3), [()] * 3, MULTI))
   assert found.metrics == {}
   assert 'no video has any class, scores only of 3 of 3' in found.line()
   tree = found.as_json()
@@ -160,16 +168,16 @@ def test_the_headline_is_what_the_data_set_is_known_by(source, metric, said):
   """As records say where they come from."""
   tasks = {'charades': MULTI, 'epic100': VERB_NOUN, 'k400': SINGLE}
   task = tasks.get(source, scoring.ANY)
-  scored = scoring.drawn(np.random.default_rng(0), 20, 7, task)
+  scored = scoring.random_scores(np.random.default_rng(0), 20, 7, task)
   manifest = Manifest(
     split='test', shards=(), classes_sha256='', flip=fake.FREE, listed=20,
     task=task, options={'source': source},
   )  # fmt: skip
-  about = About.of_records(
-    manifest, scored.about.classes, temporal=1, spatial=1, average='logits',
+  info = ScoreInfo.of_records(
+    manifest, scored.info.classes, temporal=1, spatial=1, average='logits',
     step=7, weights='ema',
   )  # fmt: skip
-  found = of(dataclasses.replace(scored, about=about))
+  found = of(dataclasses.replace(scored, info=info))
   assert found.headline == metric
   assert found.as_json()['headline'] == f'test_1x1/{metric}'
   assert f'test_1x1/{metric}' in found.as_json()
@@ -179,7 +187,7 @@ def test_the_headline_is_what_the_data_set_is_known_by(source, metric, said):
 def test_a_metric_that_is_not_there_leads_nothing():
   """A data set's name on records of other labels."""
   rng = np.random.default_rng(0)
-  found = of(scoring.drawn(rng, 20, 7, dataset='charades'))
+  found = of(scoring.random_scores(rng, 20, 7, dataset='charades'))
   assert found.headline == 'top1'
   assert found.line().startswith('test_1x1: top-1 ')
 
@@ -189,7 +197,7 @@ def test_a_metric_that_is_not_there_leads_nothing():
 )
 def test_every_data_set_is_known_by_a_metric_of_its_labels(dataset):
   task = VERB_NOUN if dataset.task.heads else dataset.task
-  scored = scoring.drawn(
+  scored = scoring.random_scores(
     np.random.default_rng(0), 20, 7, task, dataset=dataset.name
   )
   assert of(scored).headline == dataset.metric

@@ -15,8 +15,8 @@ from vidmodels import files
 from vidmodels.cli import main
 from vidmodels.data.datasets import registry
 from vidmodels.data.records.manifest import Manifest
-from vidmodels.evaluate import per_class, score_split
-from vidmodels.evaluate.side_files import Extras
+from vidmodels.evaluate import score_split, side_files
+from vidmodels.evaluate.side_files import SideFiles
 from vidmodels.train import loop, restore
 from vidmodels.typing import InputError
 
@@ -54,7 +54,9 @@ def other(tmp_path_factory):
 def refused(monkeypatch, capsys):
   """Runs a command that must say all parts without having asked a model."""
   asked = []
-  monkeypatch.setattr(score_split, 'score', lambda *_, **__: asked.append(1))
+  monkeypatch.setattr(
+    score_split, 'score_views', lambda *_, **__: asked.append(1)
+  )
 
   def say(*argv_and_parts, parts):
     argv = ['evaluate', *map(str, argv_and_parts)]
@@ -73,16 +75,16 @@ def refused(monkeypatch, capsys):
   [
     ('--submission s.csv', ['no known data set', '--submission-format']),
     ('--submission s.csv --submission-format ssv2', ['class 0 is']),
-    ('--submission s.zip --levels 2,3', ['--levels 2,3 came', '3 numbers']),
-    ('--levels 2,3,3', ['--levels came without --submission', 'leave']),
-    ('--submission-format ssv2', ['--submission-format came without']),
+    ('--submission s.zip --levels 2,3', ['got --levels 2,3;', '3 numbers']),
+    ('--levels 2,3,3', ['got --levels without --submission', 'leave']),
+    ('--submission-format ssv2', ['got --submission-format without']),
     ('--per-class c.csv --split secret', ['leave out --per-class']),
     ('--per-class /proc/x/y.csv', ['/proc/x', 'wanted a folder', 'choose']),
     ('--per-class .', ['. is a folder; wanted the name of a file']),
     ('--out taken', ['taken came as the folder', 'File exists', 'choose']),
     ('--out taken/deeper', ['taken/deeper came as', 'Not a directory']),
-    ('--shares 1,2', ['shares 1, 2 came for one model']),
-    ('--shares nan', ['--shares nan came', 'finite numbers above 0']),
+    ('--shares 1,2', ['got shares 1, 2 for one model']),
+    ('--shares nan', ['got --shares nan;', 'finite numbers above 0']),
   ],
 )
 def test_flags_that_would_fail_at_the_end(
@@ -98,7 +100,7 @@ def test_flags_that_would_fail_at_the_end(
 def test_shares_that_are_no_shares(refused, workdir, shares):
   refused(
     '--workdir', workdir, workdir, f'--shares={shares}',
-    parts=[f'--shares {shares} came', 'finite numbers above 0'],
+    parts=[f'got --shares {shares};', 'finite numbers above 0'],
   )  # fmt: skip
 
 
@@ -114,14 +116,14 @@ def test_models_that_do_not_belong_together(refused, workdir, other):
   )  # fmt: skip
   refused(
     '--workdir', workdir, workdir, '--shares', '1,2,3',
-    parts=['shares 1, 2, 3 came for 2 models'],
+    parts=['got shares 1, 2, 3 for 2 models'],
   )  # fmt: skip
 
 
 def test_a_model_that_comes_twice(refused, workdir, other):
   refused(
     '--workdir', workdir, f'{workdir}/../{workdir.name}',
-    parts=['are of one model', 'step 1', 'wanted each model once', 'leave one'],
+    parts=['are of one model', 'step 1', 'expected each model once'],
   )  # fmt: skip
 
 
@@ -171,8 +173,8 @@ def test_a_place_of_the_second_model_is_tried_before_the_first_is_asked(
     ('ssv2', 's.zip', (), 'ends in .csv'),
     ('ssv2', 's.csv', (1, 1, 1), 'leave them out'),
     ('epic100', 's.csv', (2, 3, 3), 'ends in .zip or .json'),
-    ('epic100', 's.zip', (), 'levels none came'),
-    ('epic100', 's.zip', (2, 3, 6), 'levels 2,3,6 came'),
+    ('epic100', 's.zip', (), 'levels none; expected'),
+    ('epic100', 's.zip', (2, 3, 6), 'levels 2,3,6; expected'),
   ],
 )
 def test_a_submission_is_checked_without_scores(
@@ -180,20 +182,20 @@ def test_a_submission_is_checked_without_scores(
 ):
   dataset = registry.find(official)
   classes = dataset.classes()
-  about = scoring.scored(
+  info = scoring.split_scores(
     np.zeros((1, len(classes))), [()], dataset.task,
     classes=classes, labelled=False, dataset=official,
-  ).about  # fmt: skip
-  extras = Extras(submission=str(tmp_path / 'new' / name), levels=levels)
+  ).info  # fmt: skip
+  extras = SideFiles(submission=str(tmp_path / 'new' / name), levels=levels)
   with pytest.raises(InputError, match=match):
-    extras.check(about, ['1', '2'])
+    extras.check(info, ['1', '2'])
   assert not list(tmp_path.iterdir())
   good = {'ssv2': ('s.csv', ()), 'epic100': ('s.zip', (2, 3, 3))}[official]
-  right = Extras(submission=str(tmp_path / 'new' / good[0]), levels=good[1])
-  right.check(about, ['1', '2'])
+  right = SideFiles(submission=str(tmp_path / 'new' / good[0]), levels=good[1])
+  right.check(info, ['1', '2'])
   assert [p.name for p in tmp_path.rglob('*')] == ['new']
   with pytest.raises(InputError, match='have one id'):
-    right.check(about, ['a/1.webm', 'b/1.webm'])
+    right.check(info, ['a/1.webm', 'b/1.webm'])
 
 
 @pytest.mark.parametrize('json_too', [False, True])
@@ -205,7 +207,7 @@ def test_the_number_is_safe_when_a_file_beside_it_fails(
   def fail(*_):
     raise OSError('no space')
 
-  monkeypatch.setattr(per_class, 'write', fail)
+  monkeypatch.setattr(side_files, 'write_class_table', fail)
   out = tmp_path / 'out'
   argv = ['evaluate', '--workdir', str(workdir), '--views', '1x1']
   argv += ['--out', str(out), '--per-class', str(tmp_path / 'c.csv')]
@@ -225,7 +227,7 @@ def test_an_evaluation_in_python_tries_its_place_first(
   monkeypatch, tmp_path, workdir
 ):
   monkeypatch.setattr(
-    score_split, 'score', lambda *_, **__: pytest.fail('asked')
+    score_split, 'score_views', lambda *_, **__: pytest.fail('asked')
   )
   (tmp_path / 'taken').write_text('mine')
   model = restore.load(workdir)
@@ -275,10 +277,10 @@ def test_files_of_the_run_and_the_records_are_left_alone(refused, workdir):
   names += [p for p in records.iterdir() if p.name.startswith('test')]
   names += [records / 'classes.txt']
   model = restore.load(workdir)
-  plan = score_split.plan(
+  plan = score_split.plan_scoring(
     model, dir=records, split='test', views=model.config.views
   )
-  names += [workdir / f'evaluation/{plan.about.stem}.npz']
+  names += [workdir / f'evaluation/{plan.info.stem}.npz']
   assert len(names) > 6
   for name in names:
     refused(
@@ -287,5 +289,5 @@ def test_files_of_the_run_and_the_records_are_left_alone(refused, workdir):
     )  # fmt: skip
   # A table of before may be written again, wherever it is.
   (workdir / 'c.csv').write_text('before')
-  extras = Extras(per_class=str(workdir / 'c.csv'))
-  extras.check(plan.about, plan.videos, plan.inputs)
+  extras = SideFiles(per_class=str(workdir / 'c.csv'))
+  extras.check(plan.info, plan.videos, plan.inputs)

@@ -1,25 +1,23 @@
 """Intervals: the middle 95 % of what drawn videos give, the same every time."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import scoring
 from scoring import MULTI, VERB_NOUN
 
-from vidmodels.evaluate import averaging, bootstrap, measures
+from vidmodels.evaluate import averaging, bootstrap, metrics
 from vidmodels.evaluate.bootstrap import Bootstrap
 
 
-def everything(answers, made=None):
-  made = made or Bootstrap()
-  return made.intervals(measures.measures(answers), len(answers.videos))
+def intervals(answers, bootstrap=None):
+  return (bootstrap or Bootstrap()).intervals(
+    metrics.prepare_metrics(answers), len(answers.videos)
+  )
 
 
-def share(right, asked=None) -> measures.Share:
-  right = np.asarray(right, float)
-  asked = np.ones(len(right), bool) if asked is None else asked
-  return measures.Share('top1', right, asked)
+def share(right, member=None, name='top1') -> metrics.Metric:
+  metric = metrics.Metric(name=name, function=metrics.share_right(right))
+  return metric if member is None else metric.restricted('few', member)
 
 
 def test_the_interval_of_a_share_is_that_of_coins():
@@ -33,56 +31,58 @@ def test_the_interval_of_a_share_is_that_of_coins():
 
 
 def test_a_seed_gives_the_same_interval_and_another_one_another(monkeypatch):
-  answers = averaging.answers(
-    scoring.drawn(np.random.default_rng(0), 50, 7, VERB_NOUN)
+  answers = averaging.average_views(
+    scoring.random_scores(np.random.default_rng(0), 50, 7, VERB_NOUN)
   )
-  first = everything(answers)
+  first = intervals(answers)
   monkeypatch.setattr(bootstrap, '_BLOCK', 1000)  # 20 draws at once
-  assert everything(answers) == first
-  other = everything(answers, Bootstrap(seed=1))
+  assert intervals(answers) == first
+  other = intervals(answers, Bootstrap(seed=1))
   assert other.keys() == first.keys()
   assert other != first
 
 
 def test_certain_answers_have_no_interval_and_small_subsets_a_wide_one():
-  answers = scoring.answered(np.eye(3)[[0, 1, 2] * 20], [(0,), (1,), (2,)] * 20)
-  assert set(everything(answers).values()) == {(1.0, 1.0)}
+  answers = scoring.video_scores(
+    np.eye(3)[[0, 1, 2] * 20], [(0,), (1,), (2,)] * 20
+  )
+  assert set(intervals(answers).values()) == {(1.0, 1.0)}
   right = np.arange(400) % 2
   few = np.arange(400) < 10
   found = Bootstrap().intervals(
-    [dataclasses.replace(share(right), name='all'), share(right, few)], 400
+    [share(right, name='all'), share(right, few)], 400
   )
   assert found['all'][1] - found['all'][0] < 0.11
-  assert found['top1'][1] - found['top1'][0] > 0.4
+  assert found['few/top1'][1] - found['few/top1'][0] > 0.4
 
 
 def test_draws_without_a_video_of_the_subset_do_not_count():
   one = np.arange(30) == 3
   found = Bootstrap().intervals([share(one, one)], 30)
-  assert found['top1'] == (1.0, 1.0)
+  assert found['few/top1'] == (1.0, 1.0)
 
 
 def test_average_precision_lies_in_its_interval_though_copies_raise_it():
   rng = np.random.default_rng(1)
-  answers = averaging.answers(scoring.drawn(rng, 120, 30, MULTI))
-  (found,) = measures.measures(answers)
-  value = float(found(np.ones(120)))
-  counts = np.stack([bootstrap._count(rng, 120) for _ in range(300)])
+  answers = averaging.average_views(scoring.random_scores(rng, 120, 30, MULTI))
+  (metric,) = metrics.prepare_metrics(answers)
+  value = float(metric(np.ones(120)))
+  counts = np.stack([bootstrap._draw_counts(rng, 120) for _ in range(300)])
   # Plain percentiles would be off by this much.
-  assert found(counts).mean() - value > 0.02
-  low, high = everything(answers)['map']
+  assert metric(counts).mean() - value > 0.02
+  low, high = intervals(answers)['map']
   assert low < value < high
   assert (low + high) / 2 == pytest.approx(value, abs=0.01)
-  plain = np.percentile(found(counts), [2.5, 97.5])
+  plain = np.percentile(metric(counts), [2.5, 97.5])
   assert high - low == pytest.approx(plain[1] - plain[0], rel=0.25)
 
 
 def test_every_measure_has_an_interval():
-  answers = averaging.answers(
-    scoring.drawn(np.random.default_rng(2), 60, 7, VERB_NOUN)
+  answers = averaging.average_views(
+    scoring.random_scores(np.random.default_rng(2), 60, 7, VERB_NOUN)
   )
-  values = measures.values(measures.measures(answers), 60)
-  found = everything(answers)
+  values = metrics.metric_values(metrics.prepare_metrics(answers), 60)
+  found = intervals(answers)
   assert found.keys() == values.keys()
   for name, (low, high) in found.items():
     assert 0 <= low <= values[name] <= high <= 1, name

@@ -9,7 +9,12 @@ from scoring import ANY, MULTI, VERB_NOUN
 
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.task import SINGLE
-from vidmodels.evaluate import averaging, ensemble, per_class, results
+from vidmodels.evaluate import (
+  accuracy_report,
+  averaging,
+  ensemble,
+  side_files,
+)
 from vidmodels.evaluate.bootstrap import Bootstrap
 from vidmodels.typing import InputError
 
@@ -17,7 +22,7 @@ FEW = Bootstrap(draws=20)
 
 
 def together(*scored, **options):
-  return results.result(scored, bootstrap=FEW, **options)
+  return accuracy_report.evaluate_scores(scored, bootstrap=FEW, **options)
 
 
 def permuted(scored, order):
@@ -31,15 +36,15 @@ def permuted(scored, order):
 
 
 def test_probabilities_are_averaged_and_not_logits():
-  sure = scoring.scored([[50.0, 0]], [(1,)])
-  mild = scoring.scored([[0.0, 2]], [(1,)])
-  found = together(sure, mild, mild).answers
+  sure = scoring.split_scores([[50.0, 0]], [(1,)])
+  mild = scoring.split_scores([[0.0, 2]], [(1,)])
+  found = together(sure, mild, mild).scores
   p = 1 / (1 + np.exp(-2))
   np.testing.assert_allclose(
     found.score_RK, [[(1 + 2 * (1 - p)) / 3, 2 * p / 3]]
   )
   assert together(sure, mild, mild).report.metrics['top1'] == 1
-  shared = together(sure, mild, shares=(3, 1)).answers.score_RK
+  shared = together(sure, mild, shares=(3, 1)).scores.score_RK
   np.testing.assert_allclose(shared, [[(3 + 1 - p) / 4, p / 4]])
 
 
@@ -48,23 +53,25 @@ def test_probabilities_are_averaged_and_not_logits():
 )
 def test_videos_are_matched_by_name_in_any_order(task):
   rng = np.random.default_rng(0)
-  one = scoring.drawn(rng, 30, 7, task, views=2, temporal=2)
+  one = scoring.random_scores(rng, 30, 7, task, views=2, temporal=2)
   other = dataclasses.replace(
     one, logits_RVK=rng.normal(size=(30, 2, 7)).astype(np.float32)
   )
   straight = together(one, other)
   crossed = together(one, permuted(other, rng.permutation(30)))
   np.testing.assert_array_equal(
-    crossed.answers.score_RK, straight.answers.score_RK
+    crossed.scores.score_RK, straight.scores.score_RK
   )
   assert crossed.report.metrics == straight.report.metrics
   assert crossed.report.intervals == straight.report.intervals
-  wrong = averaging.answers(other).probabilities()
-  assert not np.allclose(straight.answers.score_RK, wrong)
+  wrong = averaging.average_views(other).probabilities()
+  assert not np.allclose(straight.scores.score_RK, wrong)
 
 
 def test_a_model_with_itself_answers_as_before():
-  one = scoring.drawn(np.random.default_rng(1), 30, 7, VERB_NOUN, views=3)
+  one = scoring.random_scores(
+    np.random.default_rng(1), 30, 7, VERB_NOUN, views=3
+  )
   alone, twice = together(one), together(one, one)
   assert twice.report.metrics == pytest.approx(alone.report.metrics)
   assert twice.report.line() != alone.report.line()
@@ -72,9 +79,13 @@ def test_a_model_with_itself_answers_as_before():
 
 def test_the_name_and_the_report_tell_of_every_model(tmp_path):
   rng = np.random.default_rng(2)
-  one = scoring.drawn(rng, 8, 4, views=6, temporal=2, spatial=3, file='a.npz')
+  one = scoring.random_scores(
+    rng, 8, 4, views=6, temporal=2, spatial=3, file='a.npz'
+  )
   other = dataclasses.replace(
-    scoring.scored(one.logits_RVK[:, :1], [(0,)] * 8, average='probs', step=9),
+    scoring.split_scores(
+      one.logits_RVK[:, :1], [(0,)] * 8, average='probs', step=9
+    ),
     label_Rx=one.label_Rx,
     file='b.npz',
   )
@@ -110,22 +121,24 @@ def test_a_model_is_known_again(change, same):
   """By all that its file says of it but the views, and by its scores."""
   rng = np.random.default_rng(7)
   config = {'clip': {'frames': 4}, 'views': {'batch': 8}}
-  one = scoring.drawn(
+  one = scoring.random_scores(
     rng, 9, 4, views=6, temporal=2, spatial=3, file='a.npz', config=config
   )
-  about = dataclasses.replace(one.about, **change)
-  again = dataclasses.replace(one, about=about, file='b.npz')
+  info = dataclasses.replace(one.info, **change)
+  again = dataclasses.replace(one, info=info, file='b.npz')
   rounded = dataclasses.replace(again, logits_RVK=one.logits_RVK * 1.005)
-  for other in (again, rounded, averaging.fewer(again, 1, 1)):
+  for other in (again, rounded, averaging.select_views(again, 1, 1)):
     assert one.same_model(other) == other.same_model(one) == same
   # Two imports of other weights: nothing but what they say differs.
   elsewhere = rng.normal(size=one.logits_RVK.shape).astype(np.float32)
   stranger = dataclasses.replace(again, logits_RVK=elsewhere)
   assert not one.same_model(stranger)
-  ensemble.check_distinct([one, stranger], ['a.npz', 'b.npz'])
+  ensemble.check_distinct_models([one, stranger], ['a.npz', 'b.npz'])
   if same:
     with pytest.raises(InputError, match=r'c.npz and b.npz are of one model'):
-      ensemble.check_distinct([stranger, one, again], ['a', 'c.npz', 'b.npz'])
+      ensemble.check_distinct_models(
+        [stranger, one, again], ['a', 'c.npz', 'b.npz']
+      )
 
 
 def refused(one, other, match, **options):
@@ -135,10 +148,10 @@ def refused(one, other, match, **options):
 
 def test_what_does_not_belong_together_is_refused():
   rng = np.random.default_rng(3)
-  one = scoring.drawn(rng, 6, 4)
+  one = scoring.random_scores(rng, 6, 4)
   less = permuted(one, [0, 1, 2, 5])
   refused(
-    one, less, r"there.npz lacks 2 and has 0 other .* as 'v3.mp4'; wanted"
+    one, less, r"there.npz lacks 2 and has 0 other .* as 'v3.mp4'; expected"
   )
   refused(less, one, r"here.npz lacks 0 and has 2 other .* as 'v3.mp4'")
   renamed = dataclasses.replace(one, videos=('w', *one.videos[1:]))
@@ -146,18 +159,18 @@ def test_what_does_not_belong_together_is_refused():
   other_label = dataclasses.replace(one, label_Rx=one.label_Rx.copy())
   other_label.label_Rx[4] = (one.label_Rx[4] + 1) % 4
   refused(one, other_label, r"labels of 1 videos, as 'v4.mp4'")
-  about = dataclasses.replace(one.about, labelled=False)
-  blank = dataclasses.replace(one, about=about)
+  info = dataclasses.replace(one.info, labelled=False)
+  blank = dataclasses.replace(one, info=info)
   refused(one, blank, 'disagree about the labels')
   classes = ClassList.from_names(['c0', 'c2', 'c1', 'c3'])
-  about = dataclasses.replace(one.about, classes=classes)
+  info = dataclasses.replace(one.info, classes=classes)
   refused(
-    one, dataclasses.replace(one, about=about), "class 1 is 'c1' here and 'c2'"
+    one, dataclasses.replace(one, info=info), "class 1 is 'c1' here and 'c2'"
   )
   twice = dataclasses.replace(one, videos=(*one.videos[:5], 'v0.mp4'))
   refused(twice, twice, "'v0.mp4' more than once")
   multi = dataclasses.replace(
-    scoring.drawn(rng, 6, 4, MULTI), videos=one.videos
+    scoring.random_scores(rng, 6, 4, MULTI), videos=one.videos
   )
   refused(one, multi, r"kind='single'.* here and .*kind='multi'")
 
@@ -167,29 +180,29 @@ def test_what_does_not_belong_together_is_refused():
   [(1, 2, 3), (1, 0), (1, -1), (1,), (np.nan, 1), (1, np.inf), (1e308, 1e308)],
 )
 def test_every_model_has_a_share(shares):
-  one = scoring.drawn(np.random.default_rng(4), 3, 4)
-  refused(one, one, r'came for 2 models; wanted one above 0', shares=shares)
+  one = scoring.random_scores(np.random.default_rng(4), 3, 4)
+  refused(one, one, r'for 2 models; expected one above 0', shares=shares)
 
 
 def test_one_model_has_no_shares():
-  one = scoring.drawn(np.random.default_rng(4), 3, 4)
-  with pytest.raises(InputError, match='shares 2 came for one model'):
+  one = scoring.random_scores(np.random.default_rng(4), 3, 4)
+  with pytest.raises(InputError, match='got shares 2 for one model'):
     together(one, shares=(2,))
 
 
 def test_labels_of_multi_sets_are_compared_class_by_class():
-  one = scoring.scored(np.zeros((2, 3)), [(0, 1), ()], MULTI)
-  other = scoring.scored(np.zeros((2, 3)), [(0, 1), (2,)], MULTI)
+  one = scoring.split_scores(np.zeros((2, 3)), [(0, 1), ()], MULTI)
+  other = scoring.split_scores(np.zeros((2, 3)), [(0, 1), (2,)], MULTI)
   with pytest.raises(InputError, match=r"labels of 1 videos, as 'v1.mp4'"):
-    ensemble.combine(
-      [averaging.answers(one), averaging.answers(other)], ['a', 'b']
+    ensemble.combine_members(
+      [averaging.average_views(one), averaging.average_views(other)], ['a', 'b']
     )
 
 
 def test_an_offset_of_a_videos_logits_is_nothing_to_a_softmax():
   """Nor does a model beside itself rank videos another way."""
   rng = np.random.default_rng(6)
-  one = scoring.drawn(rng, 40, 6, ANY, views=2)
+  one = scoring.random_scores(rng, 40, 6, ANY, views=2)
   offset_R11 = rng.integers(-9, 10, (40, 1, 1)) * np.float32(4)
   moved = dataclasses.replace(one, logits_RVK=one.logits_RVK + offset_R11)
   found = [together(one), together(moved), together(one, one)]
@@ -197,13 +210,13 @@ def test_an_offset_of_a_videos_logits_is_nothing_to_a_softmax():
   assert maps == pytest.approx([maps[0]] * 3)
   assert 0.3 < maps[0] < 0.99
   tables = [
-    [row.average_precision for row in per_class.table(result.answers)]
+    [row.average_precision for row in side_files.class_table(result.scores)]
     for result in found
   ]
   assert tables[1] == pytest.approx(tables[0])
   assert tables[2] == pytest.approx(tables[0])
   questions = [
-    dataclasses.replace(s, about=dataclasses.replace(s.about, task=MULTI))
+    dataclasses.replace(s, info=dataclasses.replace(s.info, task=MULTI))
     for s in (one, moved)
   ]
   ours, theirs = (together(s).report.metrics['map'] for s in questions)

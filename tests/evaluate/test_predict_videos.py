@@ -3,9 +3,12 @@
 import fake
 import numpy as np
 import pytest
+import scoring
 import tiny
+from scoring import MULTI, VERB_NOUN
 
 from vidmodels.evaluate import predict_videos
+from vidmodels.evaluate.predict_videos import top_classes
 from vidmodels.train import loop, restore
 from vidmodels.typing import InputError
 
@@ -20,14 +23,14 @@ def predictor(tmp_path_factory):
 
 
 def cut(path, **windows):
-  found = predict_videos.stretches(path, keep=lambda frame: frame, **windows)
+  found = predict_videos.cut_windows(path, keep=lambda frame: frame, **windows)
   return [(s.start_s, s.end_s, len(s.frames)) for s in found]
 
 
 def test_a_whole_file_is_one_stretch_of_the_frames_asked_for(tmp_path):
   path = fake.video(tmp_path / 'a.mp4', frames=25)
   asked = []
-  stretch = predict_videos.whole(
+  stretch = predict_videos.read_whole_file(
     path, choose=lambda t: asked.append(t) or [3, 20], keep=lambda f: f
   )
   assert (stretch.start_s, stretch.end_s) == (0.0, 2.4)
@@ -57,13 +60,13 @@ def test_windows_cover_the_file_at_the_times_they_say(
 
 def test_files_are_brought_to_the_rate_of_the_records(tmp_path):
   path = fake.video(tmp_path / 'a.mp4', frames=25)
-  stretch = predict_videos.whole(
+  stretch = predict_videos.read_whole_file(
     path, choose=lambda t: [0, 1, 12], keep=lambda f: f, fps=5.0
   )
   np.testing.assert_array_equal(stretch.times_us, np.arange(13) * 200_000)
   means = [stretch.frames[i].mean() for i in (0, 1, 12)]
   assert means == pytest.approx([0, 4, 48], abs=3)  # every second frame
-  found = predict_videos.stretches(
+  found = predict_videos.cut_windows(
     path, window_s=1.0, hop_s=1.0, keep=lambda f: f, fps=5.0
   )
   assert [len(s.frames) for s in found] == [5, 5, 3]
@@ -73,7 +76,7 @@ def test_answers_name_classes_with_probabilities_best_first(
   tmp_path, predictor
 ):
   path = fake.video(tmp_path / 'ä b.mkv', frames=25)
-  answers = list(predictor.file(path, window_s=1.0))
+  answers = list(predictor.predict_file(path, window_s=1.0))
   assert [a.start_s for a in answers] == [0, 1, 2]
   for answer in answers:
     assert len(set(answer.classes)) == 2
@@ -87,4 +90,34 @@ def test_a_file_that_is_no_video_is_named_with_the_reason(tmp_path, predictor):
   path = tmp_path / 'page.mp4'
   path.write_text('<html>404</html>')
   with pytest.raises(InputError, match=r'page.mp4: .*nothing was predicted'):
-    list(predictor.file(path))
+    list(predictor.predict_file(path))
+
+
+def test_classes_come_best_first_and_equals_in_the_lists_order():
+  prob = np.array([0.1, 0.3, 0.3, 0.2, 0.1])
+  found = top_classes(prob, scoring.SINGLE, scoring.names(5), 3)
+  assert found.classes == ('c1', 'c2', 'c3')
+  assert found.probabilities == (0.3, 0.3, 0.2)
+  assert found.heads == {}
+  assert len(top_classes(prob, MULTI, scoring.names(5), 99).classes) == 5
+
+
+def test_heads_are_told_alone_and_by_their_products():
+  prob = np.array([0.5, 0.3, 0.2, 0.05, 0.6, 0.15, 0.2])
+  found = top_classes(prob, VERB_NOUN, scoring.names(7, VERB_NOUN), 3)
+  assert found.classes == ('c0 c1', 'c1 c1', 'c2 c1')
+  assert found.probabilities == pytest.approx((0.3, 0.18, 0.12))
+  assert found.heads == {
+    'verb': (('c0', 0.5), ('c1', 0.3), ('c2', 0.2)),
+    'noun': (('c1', 0.6), ('c3', 0.2), ('c2', 0.15)),
+  }
+
+
+def test_no_better_product_is_left_out():
+  rng = np.random.default_rng(0)
+  for _ in range(50):
+    prob = rng.random(7)
+    every = np.sort(np.outer(prob[:3], prob[3:]).ravel())[::-1]
+    for top in (1, 2, 3, 5, 12):
+      found = top_classes(prob, VERB_NOUN, scoring.names(7, VERB_NOUN), top)
+      np.testing.assert_allclose(found.probabilities, every[:top])

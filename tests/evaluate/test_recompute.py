@@ -24,7 +24,7 @@ from vidmodels.data.datasets import registry
 from vidmodels.data.records.manifest import Manifest
 from vidmodels.data.records.task import Task
 from vidmodels.evaluate import averaging, score_split
-from vidmodels.evaluate.score_file import Scored
+from vidmodels.evaluate.score_file import SplitScores
 from vidmodels.train import loop, restore
 from vidmodels.typing import InputError
 
@@ -88,7 +88,7 @@ def test_fewer_views_are_what_the_model_says_of_them(
     assert saved[ours] == asked[theirs]
     assert saved['intervals'][ours] == asked['intervals'][theirs]
   kept, alone = (
-    Scored.load(path)
+    SplitScores.load(path)
     for path in (evaluated[0], *tmp_path.glob('test_2x1_*.npz'))
   )
   np.testing.assert_allclose(
@@ -144,12 +144,12 @@ def test_models_together_are_their_files_together(capsys, workdirs, tmp_path):
     (['--split', 'val', '--batch', '3'], '--split, --batch came with --scores'),
     (['--weights', 'ema'], '--weights came with --scores'),
     (['--views', '5x3'], 'the scores hold 4x3'),
-    (['--views', 'all'], '--views all came'),
-    (['--average', 'max'], 'max came for single labels'),
-    (['--shares', '1,2'], 'shares 1, 2 came for one model'),
-    (['--shares', 'half'], '--shares half came'),
+    (['--views', 'all'], 'got --views all'),
+    (['--average', 'max'], 'the average max for single labels'),
+    (['--shares', '1,2'], 'got shares 1, 2 for one model'),
+    (['--shares', 'half'], 'got --shares half'),
     (['--submission', 's.csv'], 'records of no known data set'),
-    (['--submission', 's.csv', '--levels', '1,2'], '--levels 1,2 came'),
+    (['--submission', 's.csv', '--levels', '1,2'], 'got --levels 1,2'),
   ],
 )
 def test_flags_that_saved_scores_cannot_answer(capsys, evaluated, flags, part):
@@ -163,15 +163,15 @@ def test_scores_or_a_model_must_be_given(capsys, evaluated, workdirs):
       main(['evaluate', *argv])
     assert stopped.value.code == 2
   assert main(['evaluate', '--scores', 'nowhere.npz']) == 2
-  assert 'nowhere.npz cannot be used' in capsys.readouterr().err
+  assert 'cannot use nowhere.npz' in capsys.readouterr().err
 
 
 def test_several_files_of_one_model_are_no_ensemble(
   capsys, tmp_path, evaluated
 ):
   """What `DIR/*.npz` finds after evaluations of other views, or averages."""
-  scored = Scored.load(evaluated[0])
-  averaging.fewer(scored, 2, 1).save(tmp_path / 'a.npz')
+  scored = SplitScores.load(evaluated[0])
+  averaging.select_views(scored, 2, 1).save(tmp_path / 'a.npz')
   scored.save(tmp_path / 'b.npz')
   files = sorted(map(str, tmp_path.glob('*.npz')))
   assert main(['evaluate', '--scores', *files]) == 2
@@ -179,7 +179,7 @@ def test_several_files_of_one_model_are_no_ensemble(
   assert f'{files[0]} and {files[1]} are of one model' in said
   assert 'leave one of them out' in said
   assert main(['evaluate', '--scores', str(tmp_path)]) == 2
-  assert 'holds a.npz, b.npz; wanted one' in capsys.readouterr().err
+  assert 'holds a.npz, b.npz; expected one' in capsys.readouterr().err
 
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / 'docs/evaluation.md'
@@ -200,14 +200,14 @@ def test_the_commands_of_the_page_work(
     ('ssv2', 'ssv2', ('1', '2')), ('epic', 'epic100', ('P01_101_0', 'P02_1_7'))
   ):  # fmt: skip
     dataset = registry.find(official)
-    scored = scoring.scored(
+    scored = scoring.split_scores(
       np.random.default_rng(0).normal(size=(2, 3, len(dataset.classes()))),
       [()] * 2, dataset.task, classes=dataset.classes(), temporal=1, spatial=3,
       labelled=False, dataset=official, videos=videos,
     )  # fmt: skip
     out = tmp_path / 'runs' / name / 'evaluation'
     out.mkdir(parents=True)
-    scored.save(out / f'{scored.about.stem}.npz')
+    scored.save(out / f'{scored.info.stem}.npz')
   blocks = re.findall(r'```\n(vidmodels.*?)```', PAGE.read_text(), re.S)
   lines = [line for block in blocks for line in block.splitlines()]
   assert len(lines) == 7
@@ -238,7 +238,7 @@ def test_an_average_that_the_labels_do_not_have_is_told_before_the_work(
   tmp_path, records, workdirs
 ):
   model = restore.load(workdirs[0])
-  with pytest.raises(InputError, match='max came for single labels'):
+  with pytest.raises(InputError, match='the average max for single labels'):
     score_split.evaluate(
       model, dir=records, split='test', out=tmp_path / 'out',
       views=tiny.views(model.config, average='max'),
@@ -255,7 +255,7 @@ def test_a_split_without_labels_is_scored_and_not_measured(
   report = evaluate(restore.load(workdirs[0]), folder, tmp_path / 'out')
   assert report.metrics == {}
   assert '3 of the 9 clips of the official split' in report.notes[0]
-  assert Scored.load(report.scores).label_Rx.tolist() == [0, 0, 0]
+  assert SplitScores.load(report.scores).label_Rx.tolist() == [0, 0, 0]
   argv = ['evaluate', '--scores', report.scores]
   assert main([*argv, '--per-class', str(tmp_path / 'c.csv')]) == 2
   assert 'leave out --per-class' in capsys.readouterr().err
@@ -299,7 +299,7 @@ def test_nothing_is_written_over_what_is_read(
   capsys, tmp_path, monkeypatch, flag, suffix
 ):
   dataset = registry.find('epic100')
-  scored = scoring.scored(
+  scored = scoring.split_scores(
     np.zeros((1, len(dataset.classes()))), [(0, 97)], dataset.task,
     classes=dataset.classes(), dataset='epic100',
   )  # fmt: skip
@@ -325,8 +325,8 @@ def test_nothing_is_written_over_what_is_read(
 
 def test_a_report_is_not_written_over_the_scores(capsys, tmp_path, evaluated):
   """Scores under the very name that their report gets."""
-  scored = Scored.load(evaluated[0])
-  path = tmp_path / f'{scored.about.stem}.json'
+  scored = SplitScores.load(evaluated[0])
+  path = tmp_path / f'{scored.info.stem}.json'
   scored.save(path)
   before = path.read_bytes()
   argv = ['evaluate', '--scores', str(path), '--out', str(tmp_path)]

@@ -13,8 +13,11 @@ from scoring import ANY, MULTI, VERB_NOUN
 from vidmodels.data.records.manifest import Manifest
 from vidmodels.data.records.record_set import RecordSet
 from vidmodels.data.records.task import SINGLE
-from vidmodels.evaluate.score_file import About, Scored
-from vidmodels.evaluate.score_files import find
+from vidmodels.evaluate.score_file import (
+  ScoreInfo,
+  SplitScores,
+  find_score_file,
+)
 from vidmodels.typing import InputError
 
 
@@ -22,7 +25,7 @@ from vidmodels.typing import InputError
   'task', [SINGLE, VERB_NOUN, ANY, MULTI], ids=['single', 'heads', 'any', 'map']
 )
 def test_what_is_saved_is_what_is_loaded(tmp_path, task):
-  scored = scoring.drawn(
+  scored = scoring.random_scores(
     np.random.default_rng(0), 5, 7, task, views=6, temporal=2, spatial=3,
     subsets={'unseen': ('v1.mp4',)}, class_subsets={'tail': (1, 2)},
     videos=('-a.mp4', 'b c.mp4', 'ä#&.webm', 'd', "e'[1].avi"),
@@ -31,17 +34,17 @@ def test_what_is_saved_is_what_is_loaded(tmp_path, task):
   )  # fmt: skip
   path = tmp_path / 's.npz'
   scored.save(path)
-  found = Scored.load(path)
+  found = SplitScores.load(path)
   np.testing.assert_array_equal(found.logits_RVK, scored.logits_RVK)
   np.testing.assert_array_equal(found.label_Rx, scored.label_Rx)
   assert found.videos == scored.videos
-  assert found.about == scored.about
+  assert found.info == scored.info
   assert found.file == str(path)
   assert [p.name for p in tmp_path.iterdir()] == ['s.npz']
 
 
 def test_any_reader_of_npz_finds_all_that_it_needs(tmp_path):
-  scored = scoring.drawn(
+  scored = scoring.random_scores(
     np.random.default_rng(0), 3, 4, views=6, temporal=2, spatial=3
   )
   scored.save(tmp_path / 's.npz')
@@ -50,11 +53,11 @@ def test_any_reader_of_npz_finds_all_that_it_needs(tmp_path):
     assert file['logits'].shape == (3, 6, 4)
     about = json.loads(str(file['about']))
   assert about['classes'] == ['c0', 'c1', 'c2', 'c3']
-  assert about['classes_sha256'] == scored.about.classes.sha256
+  assert about['classes_sha256'] == scored.info.classes.sha256
   assert about['crops'] == ['first', 'centre', 'last']
   assert about['task'] == {'kind': 'single', 'heads': []}
   for name in ('split', 'temporal', 'spatial', 'average', 'fingerprint'):
-    assert about[name] == getattr(scored.about, name)
+    assert about[name] == getattr(scored.info, name)
 
 
 def change(path, **arrays):
@@ -77,36 +80,36 @@ def about(path, **changes):
     (lambda p: p.write_text('<html>'), 'it is no .npz'),
     (lambda p: p.write_bytes(p.read_bytes()[:-40]), 'is cut short'),
     (lambda p: change(p, about=None), 'KeyError'),  # of the first release
-    (lambda p: change(p, logits=np.zeros((3, 4), np.float32)), 'wanted float'),
+    (lambda p: change(p, logits=np.zeros((3, 4), np.float32)), 'expected f'),
     (lambda p: change(p, logits=np.zeros((3, 1, 4))), 'logits float64'),
-    (lambda p: change(p, video=np.array(['a', 'b'])), 'wanted float32'),
-    (lambda p: change(p, label=np.zeros((3, 4), np.int32)), 'wanted int32'),
+    (lambda p: change(p, video=np.array(['a', 'b'])), 'expected float32'),
+    (lambda p: change(p, label=np.zeros((3, 4), np.int32)), 'expected int32'),
     (lambda p: change(p, label=np.array([0, 1, 4], np.int32)), '0 to 4'),
     (lambda p: change(p, label=np.array([0, -1, 1], np.int32)), 'from -1'),
     (lambda p: change(p, about=np.array('[]')), 'TypeError'),
     (lambda p: change(p, about=np.array('{')), 'JSONDecodeError'),
     (lambda p: change(p, about=about(p, format='other')), "'other'"),
     (lambda p: change(p, about=about(p, classes=['a'] * 4)), 'InputError'),
-    (lambda p: change(p, about=about(p, temporal=3)), 'wanted float32'),
+    (lambda p: change(p, about=about(p, temporal=3)), 'expected float32'),
     (lambda p: change(p, logits=np.full((3, 1, 4), np.nan, np.float32)),
      'not finite'),
   ],
 )  # fmt: skip
 def test_a_file_that_is_none_of_ours_is_refused(tmp_path, spoil, part):
   path = tmp_path / 's.npz'
-  scoring.drawn(np.random.default_rng(0), 3, 4).save(path)
+  scoring.random_scores(np.random.default_rng(0), 3, 4).save(path)
   spoil(path)
   with pytest.raises(InputError) as error:
-    Scored.load(path)
+    SplitScores.load(path)
   assert part in str(error.value)
 
 
 def test_nothing_in_a_file_is_executed(tmp_path):
   path = tmp_path / 's.npz'
-  scoring.drawn(np.random.default_rng(0), 3, 4).save(path)
+  scoring.random_scores(np.random.default_rng(0), 3, 4).save(path)
   change(path, video=np.array([object(), 1, 2], object))
   with pytest.raises(InputError, match='holds Python objects') as error:
-    Scored.load(path)
+    SplitScores.load(path)
   assert 'allow_pickle' not in str(error.value)
 
 
@@ -123,28 +126,34 @@ def test_another_kind_of_file_is_told_in_our_words(tmp_path, name, data):
   path = tmp_path / name
   path.write_bytes(data)
   with pytest.raises(InputError) as error:
-    Scored.load(path)
+    SplitScores.load(path)
   said = str(error.value)
-  assert f'{path} cannot be used: it is no .npz file; wanted an .npz' in said
+  assert f'cannot use {path}: it is no .npz file; expected an .npz' in said
   assert '`vidmodels evaluate` wrote' in said
   for word in ('allow_pickle', 'pickled', 'unsafe', 'Error'):
     assert word not in said
 
 
 def test_a_folder_stands_for_the_one_file_in_it(tmp_path):
-  with pytest.raises(InputError, match=r'holds no .npz; .*evaluate the model'):
-    find(tmp_path)
+  with pytest.raises(
+    InputError, match=r'holds no .npz; .*evaluating the model'
+  ):
+    find_score_file(tmp_path)
   (tmp_path / 'a.json').write_text('{}')
   (tmp_path / 'a.npz').write_text('')
-  assert find(tmp_path) == find(tmp_path / 'a.npz') == tmp_path / 'a.npz'
+  assert (
+    find_score_file(tmp_path)
+    == find_score_file(tmp_path / 'a.npz')
+    == tmp_path / 'a.npz'
+  )
   (tmp_path / 'b.npz').write_text('')
-  with pytest.raises(InputError, match=r'holds a.npz, b.npz; .*name one of'):
-    find(tmp_path)
+  with pytest.raises(InputError, match=r'holds a.npz, b.npz; .*naming one of'):
+    find_score_file(tmp_path)
 
 
 def test_truncated_and_flipped_files_are_refused_or_whole(tmp_path):
   path = tmp_path / 's.npz'
-  scored = scoring.drawn(np.random.default_rng(0), 3, 4)
+  scored = scoring.random_scores(np.random.default_rng(0), 3, 4)
   scored.save(path)
   data = path.read_bytes()
   rng = np.random.default_rng(1)
@@ -157,12 +166,12 @@ def test_truncated_and_flipped_files_are_refused_or_whole(tmp_path):
       broken[rng.integers(len(data))] ^= 1 << rng.integers(8)
     path.write_bytes(broken)
     try:
-      found = Scored.load(path)
+      found = SplitScores.load(path)
     except InputError:
       refused += 1
     else:  # a bit that means nothing: of a time, say
       np.testing.assert_array_equal(found.logits_RVK, scored.logits_RVK)
-      assert found.about == scored.about
+      assert found.info == scored.info
   assert refused > 90
   assert zipfile.is_zipfile(path) or refused
 
@@ -172,11 +181,11 @@ def test_records_say_where_they_come_from(tmp_path):
   opened = RecordSet.open(tmp_path, 'test')
   rest = dict(temporal=1, spatial=1, average='logits', step=1, weights='params')
 
-  def of(**changes) -> About:
+  def of(**changes) -> ScoreInfo:
     manifest = opened.manifest
     fields = {f: getattr(manifest, f) for f in manifest.__dataclass_fields__}
     changed = Manifest(**fields | changes)
-    return About.of_records(changed, opened.classes, **rest)
+    return ScoreInfo.of_records(changed, opened.classes, **rest)
 
   found = of()
   assert (found.listed, found.lost, found.dataset, found.limit) == (5, 1, '', 0)

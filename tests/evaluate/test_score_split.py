@@ -13,7 +13,7 @@ from vidmodels.data.records.record_set import RecordSet
 from vidmodels.data.sampling import rules
 from vidmodels.data.stream import batch_stream
 from vidmodels.evaluate import predict_videos, score_split
-from vidmodels.evaluate.score_file import About
+from vidmodels.evaluate.score_file import ScoreInfo
 from vidmodels.train import loop, restore
 from vidmodels.train.view_scores import ViewScores
 from vidmodels.typing import InputError
@@ -103,7 +103,7 @@ def test_records_of_another_rate_are_refused_where_frames_count(
   tmp_path, model
 ):
   fake.write(tmp_path, 'test', videos=3, fps=5.0)
-  with pytest.raises(InputError, match=r'--fps 5, those of .* with 0'):
+  with pytest.raises(InputError, match=r'--fps 5; expected --fps 0 as'):
     score_split.evaluate(
       model, dir=tmp_path, split='test', views=views_of(model, 1, 1, 8)
     )
@@ -111,7 +111,7 @@ def test_records_of_another_rate_are_refused_where_frames_count(
 
 def test_a_view_that_is_missing_or_doubled_is_an_error(records):
   opened = RecordSet.open(records, 'test')
-  about = About.of_records(
+  info = ScoreInfo.of_records(
     opened.manifest, opened.classes, temporal=2, spatial=1, average='logits',
     step=1, weights='params',
   )  # fmt: skip
@@ -122,15 +122,15 @@ def test_a_view_that_is_missing_or_doubled_is_an_error(records):
     label_Rx=order // 2 % 3,
     logits_RK=np.stack([order, -order, order * 0], -1).astype(np.float32),
   )
-  scored = score_split.by_video(good, records=opened, about=about, file='')
+  scored = score_split.group_by_video(good, records=opened, info=info, file='')
   assert scored.label_Rx.tolist() == [0, 1, 2, 0, 1]
   np.testing.assert_array_equal(
     scored.logits_RVK[..., 0], np.arange(10).reshape(5, 2)
   )
   assert scored.videos[3] == opened.record(3).video
   twice = dataclasses.replace(good, view_R=np.zeros(10, int))
-  with pytest.raises(ValueError, match='5 different; wanted each of 5 x 2'):
-    score_split.by_video(twice, records=opened, about=about, file='')
+  with pytest.raises(ValueError, match='5 different; expected each of 5 x 2'):
+    score_split.group_by_video(twice, records=opened, info=info, file='')
 
 
 @pytest.mark.parametrize('rule', rules.SAMPLERS)
@@ -149,7 +149,7 @@ def test_predict_cuts_the_views_that_evaluate_cuts(model, records, rule):
   )
   for i, batch in enumerate(batches):
     record = opened.record(i)
-    stretch = predict_videos.Stretch(
+    stretch = predict_videos.Segment(
       start_s=0.0,
       end_s=1.0,
       times_us=record.timestamps_us,

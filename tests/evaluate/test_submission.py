@@ -14,24 +14,24 @@ from vidmodels.typing import InputError
 SSV2, EPIC = registry.find('ssv2'), registry.find('epic100')
 
 
-def ssv2(videos=('1420', '20bn/78687.webm'), **about):
+def ssv2(videos=('1420', '20bn/78687.webm'), **info):
   scores = np.zeros((len(videos), 174))
   scores[0, [12, 4, 171, 0, 33]] = [9, 8, 7, 6, 5]
   scores[1, 173] = 1  # the others tie: in the list's order
-  return scoring.answered(
+  return scoring.video_scores(
     scores, [()] * len(videos),
-    classes=SSV2.classes(), labelled=False, videos=videos, **about,
+    classes=SSV2.classes(), labelled=False, videos=videos, **info,
   )  # fmt: skip
 
 
-def epic(how='logits', views=2, **about):
+def epic(how='logits', views=2, **info):
   rng = np.random.default_rng(0)
-  scored = scoring.scored(
+  scored = scoring.split_scores(
     rng.normal(size=(2, views, 397)), [()] * 2, EPIC.task,
     classes=EPIC.classes(), labelled=False,
-    videos=('P01_101_0', 'P37_103_69'), dataset='epic100', **about,
+    videos=('P01_101_0', 'P37_103_69'), dataset='epic100', **info,
   )  # fmt: skip
-  return scored, averaging.answers(scored, how)
+  return scored, averaging.average_views(scored, how)
 
 
 def test_ssv2_is_the_id_and_the_five_best_numbers(tmp_path):
@@ -80,8 +80,8 @@ def test_the_softmax_that_epic_takes_gives_back_mean_probabilities(tmp_path):
 def test_json_has_no_infinity(tmp_path):
   scores = np.zeros((1, 397))
   scores[0, 1] = -5000
-  answers = averaging.answers(
-    scoring.scored(
+  answers = averaging.average_views(
+    scoring.split_scores(
       scores, [()], EPIC.task, classes=EPIC.classes(), labelled=False
     ),
     'probs',
@@ -96,12 +96,12 @@ def test_json_has_no_infinity(tmp_path):
   ('answers', 'name', 'options', 'match'),
   [
     (lambda: ssv2(), 's.csv', {}, 'records of no known data set'),
-    (lambda: ssv2(dataset='k400'), 's.csv', {}, 'records of k400; wanted one'),
+    (lambda: ssv2(dataset='k400'), 's.csv', {}, 'of k400; expected one'),
     (lambda: ssv2(), 's.zip', {'format': 'ssv2'}, r'ends in .csv'),
     (lambda: epic()[1], 's.csv', {'levels': (2, 3, 3)}, r'.zip or .json'),
-    (lambda: epic()[1], 's.zip', {}, 'levels none came'),
-    (lambda: epic()[1], 's.zip', {'levels': (2, 3)}, 'levels 2,3 came'),
-    (lambda: epic()[1], 's.zip', {'levels': (2, 3, 6)}, 'levels 2,3,6 came'),
+    (lambda: epic()[1], 's.zip', {}, 'levels none; expected'),
+    (lambda: epic()[1], 's.zip', {'levels': (2, 3)}, 'levels 2,3; expected'),
+    (lambda: epic()[1], 's.zip', {'levels': (2, 3, 6)}, 'levels 2,3,6;'),
     (lambda: epic()[1], 's.csv', {'format': 'ssv2'}, 'class 0 is'),
     (lambda: ssv2(), 's.csv', {'format': 'ssv2', 'levels': (1, 1, 1)},
      'leave them out'),
@@ -118,7 +118,9 @@ def test_what_would_be_misread_is_not_written(
 
 
 def test_heads_of_another_kind_are_not_epics(tmp_path):
-  answers = scoring.answered(np.zeros((1, 397)), [(3,)], classes=EPIC.classes())
+  answers = scoring.video_scores(
+    np.zeros((1, 397)), [(3,)], classes=EPIC.classes()
+  )
   with pytest.raises(InputError, match=r"labels of Task\(kind='single', heads"):
     submission.write(
       answers, tmp_path / 's.zip', format='epic100', levels=(0, 0, 0)

@@ -14,7 +14,7 @@ from scoring import ANY, MULTI, VERB_NOUN
 
 from vidmodels.data.records.manifest import Manifest
 from vidmodels.evaluate import predict_videos, score_split
-from vidmodels.evaluate.score_file import Scored
+from vidmodels.evaluate.score_file import SplitScores
 from vidmodels.train import average_precision, loop, restore
 from vidmodels.train.build import make_model
 from vidmodels.train.checkpoint import Checkpoints
@@ -70,8 +70,8 @@ def test_measures_are_of_the_records_labels(made):
   report = score_split.evaluate(
     model, dir=folder, split='test', views=model.config.views
   )
-  scored = Scored.load(report.scores)
-  assert scored.about.task == model.task
+  scored = SplitScores.load(report.scores)
+  assert scored.info.task == model.task
   names = Manifest.load(folder, 'test').shards
   order = [v for shard in names for v in shard.videos]
   assert list(scored.videos) == order
@@ -106,7 +106,7 @@ def test_predictions_are_of_the_task(made, tmp_path):
   path = fake.video(tmp_path / 'a.mp4', frames=25)
   views = dataclasses.replace(model.config.views, average='probs')
   predictor = predict_videos.Predictor(model, views=views, top=99)
-  (answer,) = predictor.file(path)
+  (answer,) = predictor.predict_file(path)
   chances = np.array(answer.probabilities)
   assert (np.diff(chances) <= 0).all()
   tree = answer.as_json()
@@ -127,7 +127,9 @@ def test_predictions_are_of_the_task(made, tmp_path):
     assert chances.sum() == pytest.approx(1)
     return
   highest = dataclasses.replace(views, average='max')
-  (most,) = predict_videos.Predictor(model, views=highest, top=99).file(path)
+  (most,) = predict_videos.Predictor(model, views=highest, top=99).predict_file(
+    path
+  )
   most = dict(zip(most.classes, most.probabilities, strict=True))
   for name, chance in zip(answer.classes, chances, strict=True):
     assert 0 < chance <= most[name] + 1e-9 < 1
@@ -140,7 +142,7 @@ def test_the_highest_view_is_for_questions_of_their_own(made):
   if model.task == MULTI:
     predict_videos.Predictor(model, views=views, top=1)
     return
-  with pytest.raises(InputError, match='the average max came'):
+  with pytest.raises(InputError, match='the average max for'):
     predict_videos.Predictor(model, views=views, top=1)
 
 

@@ -82,5 +82,5 @@ def test_broken_scores_and_empty_sets_have_no_value():
   nothing = mean_ap(np.zeros((2, 2)), np.zeros((2, 2)))
   assert np.isnan(nothing.value)
   assert nothing.missing == (0, 1)
-  with pytest.raises(ValueError, match=r'\(2, 2\) came with labels of \(2,\)'):
+  with pytest.raises(ValueError, match=r'\(2, 2\) and labels of shape \(2,\)'):
     mean_ap(np.zeros((2, 2)), np.zeros(2))

@@ -141,7 +141,7 @@ def _predict(out: pathlib.Path, videos: pathlib.Path):
   model = restore.load(out / 'divided')
   clip = min((videos / 'test').glob('*/*.mp4'))
   predictor = predict_videos.Predictor(model, views=model.config.views, top=3)
-  return next(predictor.file(clip))
+  return next(predictor.predict_file(clip))
 
 
 def _bound(clips: int) -> float:

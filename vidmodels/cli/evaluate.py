@@ -1,14 +1,14 @@
-"""Measures the accuracy of videos with several views of each.
+"""Measures the accuracy on videos, with several views of each.
 
   vidmodels evaluate --workdir runs/first --views 4x3
   vidmodels evaluate --scores runs/first/evaluation --views 2x1
   vidmodels evaluate --workdir runs/vidtr runs/i3d
 
-Recipe, preprocessing and classes come from the checkpoint. Writes a .json with
-the numbers and an .npz with every view's scores to WORKDIR/evaluation. From
-such .npz files numbers are counted again, with fewer views or another average,
-without the model. Several models, or several files, are an ensemble: the mean
-of their probabilities.
+Recipe, preprocessing and classes come from the checkpoint. The command writes a
+.json with the numbers and an .npz with every view's scores to
+WORKDIR/evaluation. Numbers can be counted again from such .npz files, with
+fewer views or another average, without the model. Several models, or several
+files, are an ensemble: the mean of their probabilities.
 """
 
 import argparse
@@ -19,23 +19,24 @@ import pathlib
 import sys
 
 from vidmodels import files
+from vidmodels.evaluate import accuracy_report
 
 HELP = 'accuracy of videos over several views'
-# What only a model can be asked.
-_OF_MODELS = ('step', 'mesh', 'data', 'split', 'batch')
+# Flags that need a model.
+_MODEL_FLAGS = ('step', 'mesh', 'data', 'split', 'batch')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
   source = parser.add_mutually_exclusive_group(required=True)
   source.add_argument(
-    '--workdir', nargs='+', help='of a training run, or of several'
+    '--workdir', nargs='+', help='workdir of a training run, or several'
   )
   source.add_argument(
     '--scores',
     nargs='+',
     metavar='NPZ',
-    help='what evaluations wrote: a file, or a folder with one of them',
+    help='.npz file of an evaluation, or a folder with one such file',
   )
   add_weights_arguments(parser)
   add_view_arguments(parser)
@@ -43,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--split', help="default the recipe's test split")
   parser.add_argument(
     '--out',
-    help='folder; default WORKDIR/evaluation, nowhere for --scores and for '
-    'the numbers of several models',
+    help='folder; default WORKDIR/evaluation; with --scores or several models '
+    'the numbers are only written if it is given',
   )
   parser.add_argument(
     '--shares',
@@ -52,12 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help="each model's share of the mean (default equal)",
   )
   parser.add_argument(
-    '--per-class', metavar='CSV', help='also write a row a class'
+    '--per-class', metavar='CSV', help='also write a table with a row per class'
   )
   parser.add_argument(
-    '--submission', metavar='FILE', help='also write what the official test '
-    'of ssv2 (.csv) or epic100 (.zip) reads',
-  )  # fmt: skip
+    '--submission',
+    metavar='FILE',
+    help='also write the file that the official test of ssv2 (.csv) or '
+    'epic100 (.zip) reads',
+  )
   parser.add_argument(
     '--submission-format',
     choices=('ssv2', 'epic100'),
@@ -71,14 +74,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
-  """Flags that say which weights of which run."""
-  parser.add_argument('--workdir', required=True, help='of a training run')
+  """Adds the flags that select a run and its weights."""
+  parser.add_argument(
+    '--workdir', required=True, help='workdir of a training run'
+  )
   add_weights_arguments(parser)
 
 
 def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
-  """Flags that say which weights of a run, and where they go."""
-  parser.add_argument('--step', type=int, help='default the newest checkpoint')
+  """Adds the flags that select the weights of a run and their devices."""
+  parser.add_argument('--step', type=int, help='default: newest checkpoint')
   parser.add_argument(
     '--weights',
     choices=('auto', 'params', 'ema'),
@@ -93,53 +98,57 @@ def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_view_arguments(parser: argparse.ArgumentParser) -> None:
-  """Flags that say which views; each defaults to the recipe's."""
+  """Adds the flags that select views; each defaults to the recipe's."""
   parser.add_argument(
     '--views', metavar='TxS', help='views over time x crops, e.g. 4x3 or 1x1'
   )
   parser.add_argument(
     '--average',
     choices=('logits', 'probs', 'max'),
-    help='what views average; max: their highest logit, where a video may '
-    'have any number of classes',
+    help='what is averaged over views; max: the highest logit, for videos '
+    'with any number of classes',
   )
-  parser.add_argument('--batch', type=int, help='views a step')
+  parser.add_argument('--batch', type=int, help='views per step')
 
 
-def load(args: argparse.Namespace, workdir: str | None = None):
-  """The trained model that the flags name.
+def load_model(args: argparse.Namespace, workdir: str | None = None):
+  """Loads the trained model that the flags name.
 
   Raises:
-    InputError: if there is none, or the mesh cannot be.
+    InputError: if there is none, or the mesh does not fit the devices.
   """
   from vidmodels import config as cfg
   from vidmodels.train import restore
 
   sizes = None
   if args.mesh:
-    data, fsdp, tensor = _numbers('--mesh', args.mesh, 3, 'e.g. -1,4,1')
+    data, fsdp, tensor = _parse_integers('--mesh', args.mesh, '-1,4,1')
     sizes = cfg.Mesh(data=data, fsdp=fsdp, tensor=tensor)
   return restore.load(
     workdir or args.workdir, step=args.step, weights=args.weights, sizes=sizes
   )
 
 
-def chosen_views(views, args: argparse.Namespace):
-  """The recipe's views with what the flags change.
+def apply_view_flags(views, args: argparse.Namespace):
+  """Returns the recipe's views with the changes of the flags.
 
   Raises:
-    InputError: for a number of views that does not exist.
+    InputError: for a number of views that is not possible.
   """
   from vidmodels.typing import InputError
 
   changes = {}
   if args.views:
-    changes |= dict(zip(('temporal', 'spatial'), _counts(args), strict=True))
+    changes |= dict(
+      zip(('temporal', 'spatial'), _parse_views(args), strict=True)
+    )
   if args.average:
     changes['average'] = args.average
   if args.batch is not None:
     if args.batch < 1:
-      raise InputError(f'--batch {args.batch} came; wanted at least 1')
+      raise InputError(
+        f'got --batch {args.batch}; expected at least 1; try --batch 8'
+      )
     changes['batch'] = args.batch
   return dataclasses.replace(views, **changes)
 
@@ -147,54 +156,55 @@ def chosen_views(views, args: argparse.Namespace):
 def run(args: argparse.Namespace) -> int:
   """Evaluates and prints the line or the JSON."""
   from vidmodels.cli import DONE
-  from vidmodels.evaluate import ensemble, results
+  from vidmodels.evaluate import ensemble
 
-  extras, shares = _extras(args), ()
+  side_files, shares = _side_files(args), ()
   if args.shares is not None:
-    shares = _numbers('--shares', args.shares, 0, 'e.g. 0.6,0.4')
-  members = _saved(args) if args.scores else _plans(args)
-  # What can fail does so here, before hours of scoring.
-  names = [one.file for one in members] if args.scores else args.workdir
-  ensemble.check(members, names, shares)
-  ensemble.check_distinct(members, names)
-  inputs = [path for one in members for path in one.inputs]
-  extras.check(members[0].about, members[0].videos, inputs)
+    shares = _parse_shares(args.shares)
+  members = _saved_scores(args) if args.scores else _scoring_plans(args)
+  # Check all that can fail here, before hours of scoring.
+  names = [member.file for member in members] if args.scores else args.workdir
+  ensemble.check_members(members, names, shares)
+  ensemble.check_distinct_models(members, names)
+  inputs = [path for member in members for path in member.inputs]
+  side_files.check(members[0].info, members[0].videos, inputs)
   if args.out is not None:
     files.output_folder(args.out)
-  scored = members if args.scores else _score(members, args)
-  found = results.result(
-    scored,
-    views=_counts(args) if args.scores and args.views else None,
+  scores = members if args.scores else _score_all(members, args)
+  evaluation = accuracy_report.evaluate_scores(
+    scores,
+    views=_parse_views(args) if args.scores and args.views else None,
     average=(args.scores and args.average) or '',
     shares=shares,
   )
-  said = [found.report.line(), *found.report.details()]
-  if len(scored) == 1 and not args.scores:
-    found.write(pathlib.Path(scored[0].file).parent)
+  report = evaluation.report
+  lines = [report.line(), *report.details()]
+  if len(scores) == 1 and not args.scores:
+    evaluation.write(pathlib.Path(scores[0].file).parent)
   elif args.out:
-    report = found.write(pathlib.Path(args.out), [one.file for one in scored])
-    said.append(f'report: {report}')
+    path = evaluation.write(pathlib.Path(args.out), [s.file for s in scores])
+    lines.append(f'report: {path}')
   if not args.json:
-    said.append(f'scores of every view: {found.report.scores}')
-  # What was measured is always said, beside the JSON too, and before anything
+    lines.append(f'scores of every view: {report.scores}')
+  # The numbers are always printed, also beside the JSON, and before anything
   # else can fail.
-  to = sys.stderr if args.json else sys.stdout
-  print('\n'.join(said), file=to)
-  for line in extras.write(found.answers):
-    print(line, file=to)
+  stream = sys.stderr if args.json else sys.stdout
+  print('\n'.join(lines), file=stream)
+  for line in side_files.write(evaluation.scores):
+    print(line, file=stream)
   if args.json:
-    print(json.dumps(found.report.as_json()))
+    print(json.dumps(report.as_json()))
   return DONE
 
 
-def _extras(args: argparse.Namespace):
-  """The files that are wanted beside the report."""
-  from vidmodels.evaluate.side_files import Extras
+def _side_files(args: argparse.Namespace):
+  """The files that the flags ask for besides the report."""
+  from vidmodels.evaluate.side_files import SideFiles
 
   levels = ()
   if args.levels is not None:
-    levels = _numbers('--levels', args.levels, 3, 'e.g. 2,3,3')
-  return Extras(
+    levels = _parse_integers('--levels', args.levels, '2,3,3')
+  return SideFiles(
     per_class=args.per_class,
     submission=args.submission,
     format=args.submission_format,
@@ -202,99 +212,104 @@ def _extras(args: argparse.Namespace):
   )
 
 
-def _saved(args: argparse.Namespace) -> list:
-  """What the files hold; no model is asked, and JAX is not loaded.
+def _saved_scores(args: argparse.Namespace) -> list:
+  """Loads the score files; uses no model and does not load JAX.
 
   Raises:
-    InputError: if a file is none of ours, or a flag is for models.
+    InputError: if a file is no score file, or a flag needs a model.
   """
-  from vidmodels.evaluate import score_files
-  from vidmodels.evaluate.score_file import Scored
+  from vidmodels.evaluate.score_file import SplitScores, find_score_file
   from vidmodels.typing import InputError
 
-  given = [
-    f'--{name}' for name in _OF_MODELS if getattr(args, name) is not None
+  flags = [
+    f'--{name}' for name in _MODEL_FLAGS if getattr(args, name) is not None
   ]
-  given += ['--weights'] if args.weights != 'auto' else []
-  if given:
+  flags += ['--weights'] if args.weights != 'auto' else []
+  if flags:
     raise InputError(
-      f'{", ".join(given)} came with --scores; wanted none of them, since the '
-      'scores are there already; give --workdir to ask the model'
+      f'got {", ".join(flags)} with --scores; expected none of them, since the '
+      'scores are already computed; try --workdir to run the model'
     )
-  return [Scored.load(score_files.find(path)) for path in args.scores]
+  return [SplitScores.load(find_score_file(path)) for path in args.scores]
 
 
-def _plans(args: argparse.Namespace) -> list:
-  """Every model with its records, all opened before any is asked."""
-  from vidmodels.evaluate import score_split as running
+def _scoring_plans(args: argparse.Namespace) -> list:
+  """Opens every model with its records, before any model runs."""
+  from vidmodels.evaluate import score_split
 
   plans = []
   for workdir in args.workdir:
-    model = load(args, workdir)
+    model = load_model(args, workdir)
     data = model.config.data
     plans.append(
-      running.plan(
+      score_split.plan_scoring(
         model,
         dir=args.data or data.dir,
         split=args.split or data.test,
-        views=chosen_views(model.config.views, args),
+        views=apply_view_flags(model.config.views, args),
       )
     )
   return plans
 
 
-def _score(plans: list, args: argparse.Namespace) -> list:
-  """Scores of each model, which are written; takes the plans away."""
+def _score_all(plans: list, args: argparse.Namespace) -> list:
+  """Runs each model and writes its scores; empties `plans`."""
   from vidmodels.cli import terminal
 
-  # Results of several models stay apart: their names may be the same.
+  # Results of several models go to separate folders: names may be the same.
   alone = args.out if len(plans) == 1 else None
-  outs = [
-    files.output_folder(alone or plan.trained.workdir / 'evaluation')
+  folders = [
+    files.output_folder(alone or plan.model.workdir / 'evaluation')
     for plan in plans
   ]
-  scored = []
-  for out in outs:
-    plan = plans.pop(0)  # its weights are free once it has spoken
+  scores = []
+  for folder in folders:
+    plan = plans.pop(0)  # so that its weights are freed after scoring
     with terminal.Reporter('evaluate') as report:
-      scored.append(plan.score(out, report))
-  return scored
+      scores.append(plan.score(folder, report))
+  return scores
 
 
-def _counts(args: argparse.Namespace) -> tuple[int, int]:
+def _parse_views(args: argparse.Namespace) -> tuple[int, int]:
   from vidmodels.typing import InputError
 
   temporal, _, spatial = args.views.partition('x')
   if not (temporal.isdecimal() and spatial in ('1', '3') and int(temporal)):
     raise InputError(
-      f'--views {args.views} came; wanted TxS with T at least 1 and S 1 or '
-      '3, e.g. 4x3'
+      f'got --views {args.views}; expected TxS with T at least 1 and S 1 or 3; '
+      'try --views 4x3'
     )
   return int(temporal), int(spatial)
 
 
-def _numbers(flag: str, text: str, count: int, example: str) -> list:
-  """Numbers between commas.
-
-  Args:
-    flag: that they are of.
-    text: what came.
-    count: of whole numbers; 0 for any count of shares, finite and above 0.
-    example: of what was wanted.
-  """
+def _parse_integers(flag: str, text: str, example: str) -> list[int]:
+  """Parses whole numbers between commas, as many as in the example."""
   from vidmodels.typing import InputError
 
   try:
-    found = [(int if count else float)(part) for part in text.split(',')]
+    numbers = [int(part) for part in text.split(',')]
   except ValueError:
-    found = []
-  if count:
-    good, wanted = len(found) == count, f'{count} numbers'
-  else:
-    good = all(math.isfinite(number) and number > 0 for number in found)
-    wanted = 'finite numbers above 0'
-  if not found or not good:
+    numbers = []
+  count = len(example.split(','))
+  if len(numbers) != count:
     raise InputError(
-      f'{flag} {text} came; wanted {wanted} with commas between, {example}'
+      f'got {flag} {text}; expected {count} numbers with commas between; try '
+      f'{flag}={example}'
     )
-  return found
+  return numbers
+
+
+def _parse_shares(text: str) -> list[float]:
+  """Parses finite numbers above 0 between commas."""
+  from vidmodels.typing import InputError
+
+  try:
+    shares = [float(part) for part in text.split(',')]
+  except ValueError:
+    shares = [math.nan]
+  if not all(math.isfinite(share) and share > 0 for share in shares):
+    raise InputError(
+      f'got --shares {text}; expected finite numbers above 0 with commas '
+      'between; try --shares 0.6,0.4'
+    )
+  return shares

@@ -1,10 +1,10 @@
-"""Names what is in video files.
+"""Predicts the classes of video files.
 
   vidmodels predict clip.mp4 other.webm --workdir runs/first
   vidmodels predict long.mkv --workdir runs/first --window 2 --hop 1
 
 Preprocessing and class names come from the checkpoint. A file that does not
-decode is reported, the others are still answered, and the exit code is 2.
+decode is reported, the other files are still predicted, and the exit code is 2.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   evaluate.add_checkpoint_arguments(parser)
   evaluate.add_view_arguments(parser)
   parser.add_argument(
-    '--top', type=int, default=5, help='classes named (default 5)'
+    '--top', type=int, default=5, help='classes to name (default 5)'
   )
   parser.add_argument(
     '--window', type=float, default=0.0, help='seconds; default the whole file'
@@ -36,46 +36,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
   """Predicts; prints a table, or a JSON document."""
   from vidmodels.cli import DONE, WRONG_INPUT, evaluate
-  from vidmodels.evaluate import predict_videos
+  from vidmodels.evaluate.predict_videos import Predictor
   from vidmodels.typing import InputError
 
   seconds = [s for s in (args.window, args.hop) if s != 0]
   if args.top < 1 or not all(1e-3 <= s < math.inf for s in seconds):
     raise InputError(
-      f'--top {args.top}, --window {args.window:g}, --hop {args.hop:g} came; '
-      'wanted at least 1 class, and at least 0.001 s for each of the others'
+      f'got --top {args.top}, --window {args.window:g}, --hop {args.hop:g}; '
+      'expected at least 1 class, and at least 0.001 s for each of the others; '
+      'try --top 5 --window 2 --hop 1'
     )
   if args.hop and not args.window:
-    raise InputError('--hop needs --window, the length of a stretch')
-  model = evaluate.load(args)
-  predictor = predict_videos.Predictor(
+    raise InputError(
+      f'got --hop {args.hop:g} without --window; expected the length of a '
+      f'window too; try --window {args.hop:g}'
+    )
+  model = evaluate.load_model(args)
+  predictor = Predictor(
     model,
-    views=evaluate.chosen_views(model.config.views, args),
+    views=evaluate.apply_view_flags(model.config.views, args),
     top=args.top,
   )
-  answers, errors = [], []
+  predictions, errors = [], []
   for path in args.files:
     try:
-      answers += predictor.file(path, window_s=args.window, hop_s=args.hop)
+      predictions += predictor.predict_file(
+        path, window_s=args.window, hop_s=args.hop
+      )
     except InputError as error:
       errors.append({'file': path, 'error': str(error)})
       print(f'vidmodels predict: {error}', file=sys.stderr)
   if args.json:
-    found = [answer.as_json() for answer in answers]
-    print(json.dumps({'answers': found, 'errors': errors}))
+    answers = [prediction.as_json() for prediction in predictions]
+    print(json.dumps({'answers': answers, 'errors': errors}))
   else:
-    _table(answers)
+    _print_table(predictions)
   return WRONG_INPUT if errors else DONE
 
 
-def _table(answers) -> None:
-  """One block a stretch: where, then the classes with their probabilities."""
-  for answer in answers:
+def _print_table(predictions) -> None:
+  """Prints a block per segment: its times, then classes and probabilities."""
+  for p in predictions:
     print(
-      f'{answer.file}  {answer.start_s:.2f}-{answer.end_s:.2f} s  '
-      f'({answer.frames} frames, {answer.views} views)'
+      f'{p.file}  {p.start_s:.2f}-{p.end_s:.2f} s  '
+      f'({p.frames} frames, {p.views} views)'
     )
-    for name, chance in zip(answer.classes, answer.probabilities, strict=True):
-      print(f'  {chance:7.2%}  {name}')
-    for head, found in answer.heads.items():
-      print(f'  {head}: ' + ', '.join(f'{n} {p:.2%}' for n, p in found))
+    for name, probability in zip(p.classes, p.probabilities, strict=True):
+      print(f'  {probability:7.2%}  {name}')
+    for head, best in p.heads.items():
+      print(f'  {head}: ' + ', '.join(f'{n} {v:.2%}' for n, v in best))

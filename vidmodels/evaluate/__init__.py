@@ -1,9 +1,13 @@
-"""From a checkpoint to numbers: scores of views, accuracy of videos, answers.
+"""From a checkpoint to numbers: view scores, metrics of videos, predictions.
 
-Reading order: `run` scores a split with a model and keeps every view's scores
-(`scored`, in `score_files`); `averaging` makes one row a video of them,
-`measures` counts (with `ranks` and `bootstrap`), `report` says what was
-counted; `results` does all of that from saved scores, of several models too
-(`ensemble`); `extras` writes the table of classes (`per_class`) and the
-`submission`, each in its place (`places`). `predict` answers for video files.
+  vidmodels.evaluate.score_split.evaluate(
+    restore.load('runs/first'), dir='records', split='test', views=views
+  )
+
+Reading order: `score_split` scores every view of a split with a model and keeps
+the scores (`score_file`); `averaging` makes one row of scores per video;
+`metrics` measures these rows and `bootstrap` draws their intervals;
+`accuracy_report` puts both into words, also from saved scores and for several
+models (`ensemble`). `side_files` writes the table of classes and the
+`submission`. `predict_videos` classifies video files.
 """

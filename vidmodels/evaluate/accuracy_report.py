@@ -1,16 +1,31 @@
-"""A report: numbers under names that say what was measured, of how many."""
+"""Reports: numbers under names that say what was measured, of how many videos.
+
+  evaluation = evaluate_scores([SplitScores.load(path)], views=(2, 1))
+  print(evaluation.report.line(), *evaluation.report.details(), sep='\\n')
+  evaluation.write(pathlib.Path('results'))
+
+`score_split` does this after the model has scored a split;
+`vidmodels evaluate --scores FILE...` does it without a model, a device or JAX.
+"""
 
 import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from vidmodels import files
 from vidmodels.data.datasets import registry
 from vidmodels.data.prepare.split_report import share
-from vidmodels.evaluate import measures
-from vidmodels.evaluate.averaging import Answers
+from vidmodels.evaluate import averaging, ensemble, metrics
+from vidmodels.evaluate.averaging import VideoScores
 from vidmodels.evaluate.bootstrap import Bootstrap
-from vidmodels.evaluate.score_file import About
+from vidmodels.evaluate.score_file import ScoreInfo, SplitScores
+from vidmodels.files import write_atomically
 
-# What a line shows beside the headline; of heads, each one's top-1 too.
+# The metrics that a line shows beside the headline; with heads, also the top-1
+# of each head.
 _SHOWN = ('top1', 'top5', 'hit1', 'map')
 _WORDS = {'top': 'top-', 'hit': 'hit@', 'map': 'mAP', 'mean_class': 'per class'}
 
@@ -20,32 +35,32 @@ class AccuracyReport:
   """The result of an evaluation.
 
   Attributes:
-    name: what the numbers are called, e.g. 'test_4x3'.
+    name: the name of the numbers, e.g. 'test_4x3'.
     split: name of the split.
     temporal: views over time.
     spatial: crops of each.
     average: what was averaged over views: logits, probs, or max.
     labelled: False if the split's labels are not published.
-    headline: the metric that the records' data set is known by, else that of
-      the labels' kind; '' without metrics.
-    metrics: by name (`measures.py`), from 0 to 1; none if nothing can be
+    headline: the metric that the records' data set is known by, else the first
+      metric of this kind of labels; '' without metrics.
+    metrics: name -> value (see `metrics`), from 0 to 1; empty if nothing can be
       measured.
     intervals: (low, high) of each.
     bootstrap: how intervals were drawn.
     videos: videos scored.
-    listed: videos the source listed.
-    expected: clips that the split officially has; 0 if nobody says.
+    listed: videos that the source listed.
+    expected: clips that the split officially has; 0 if unknown.
     lost: videos that gave no record.
-    damaged: records with holes.
-    limit: the records are the first so many of the list; 0: all of it.
-    notes: what else must be known, a line each.
-    classes_sha256: hash of the class list that both sides agree on.
+    damaged: records with frames that did not decode.
+    limit: the records are only the first so many of the list; 0: all of it.
+    notes: what else a reader must know, a line each.
+    classes_sha256: hash of the class list that model and records share.
     data_fingerprint: identifies the records.
-    step: updates behind the weights; None of several models.
-    weights: 'params' or 'ema'; '' of several models.
+    step: updates behind the weights; None for several models.
+    weights: 'params' or 'ema'; '' for several models.
     scores: file that holds every view's scores.
     members: of an ensemble: name, step, weights, share and file of each.
-    config: the recipe, as a dict; empty of several models.
+    config: the recipe, as a dict; empty for several models.
   """
 
   name: str
@@ -74,33 +89,34 @@ class AccuracyReport:
   config: dict[str, Any]
 
   def as_json(self) -> dict[str, Any]:
-    """A plain dict; numbers appear under their full names only."""
+    """Returns a plain dict; numbers appear under their full names only."""
     tree = dataclasses.asdict(self)
-    found = {self._full(k): v for k, v in tree.pop('metrics').items()}
+    values = {self._full(k): v for k, v in tree.pop('metrics').items()}
     intervals = {self._full(k): v for k, v in tree.pop('intervals').items()}
     tree['headline'] = self.headline and self._full(self.headline)
-    return {**found, 'intervals': intervals, **tree}
+    return {**values, 'intervals': intervals, **tree}
 
   def line(self) -> str:
-    """What was measured, for people."""
+    """What was measured, on one line."""
     shown = [
       name
       for name in self.metrics
       if name in _SHOWN or ('/' not in name and name.endswith('_top1'))
     ]
-    shown.sort(key=lambda name: name != self.headline)  # first, others stay
-    said = ', '.join(_said(name, self.metrics[name]) for name in shown)
-    if not said:
-      what = 'no video has any class' if self.labelled else 'no labels'
-      said = f'{what}, scores only'
-    whole = f' (official {self.expected})' if self.expected else ''
+    # The headline first, the others in their order.
+    shown.sort(key=lambda name: name != self.headline)
+    numbers = ', '.join(_in_words(name, self.metrics[name]) for name in shown)
+    if not numbers:
+      reason = 'no video has any class' if self.labelled else 'no labels'
+      numbers = f'{reason}, scores only'
+    official = f' (official {self.expected})' if self.expected else ''
     return (
-      f'{self.name}: {said} of {self.videos} of {self.listed} videos{whole}, '
-      f'{self._views()}'
+      f'{self.name}: {numbers} of {self.videos} of {self.listed} videos'
+      f'{official}, {self._views()}'
     )
 
   def details(self) -> list[str]:
-    """Every number with its interval, and what must be known of them."""
+    """Every number with its interval, and the notes."""
     lines = [
       f'{self._full(name)}: {value:.2%} ({low:.2%} to {high:.2%})'
       for name, value in self.metrics.items()
@@ -130,101 +146,196 @@ class AccuracyReport:
     return f'{views} views ({how}, step {self.step}, {self.weights})'
 
 
-def report(
-  answers: Answers,
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """A report, and the scores that it counts.
+
+  Attributes:
+    report: the numbers.
+    scores: one row per video, for submissions and tables.
+  """
+
+  report: AccuracyReport
+  scores: VideoScores
+
+  def write(
+    self, folder: pathlib.Path, inputs: Iterable[str | pathlib.Path] = ()
+  ) -> pathlib.Path:
+    """Writes the report as JSON; its name contains all that affects it.
+
+    Args:
+      folder: is made if it does not exist.
+      inputs: files that must not be overwritten.
+
+    Raises:
+      InputError: if nothing can be written there, or only over an input.
+    """
+    stem = self.scores.info.stem
+    if self.report.members:
+      text = json.dumps(self.report.members, sort_keys=True)
+      digest = hashlib.sha256(text.encode()).hexdigest()
+      stem = f'{self.report.name}_ensemble_{digest[:8]}'
+    text = json.dumps(self.report.as_json(), indent=1) + '\n'
+    path = files.output_folder(folder) / f'{stem}.json'
+    files.check_no_overwrite([path], inputs)
+    write_atomically(path, text.encode())
+    return path
+
+
+def evaluate_scores(
+  members: Sequence[SplitScores],
   *,
-  scores: str,
+  views: tuple[int, int] | None = None,
+  average: str = '',
+  shares: Sequence[float] = (),
+  bootstrap: Bootstrap | None = None,
+) -> Evaluation:
+  """Measures the scores of one model, or those of several as an ensemble.
+
+  Args:
+    members: the scores of one model, or of several on the same videos.
+    views: (over time, crops) to select from each model's; default all.
+    average: the average over views, instead of each model's own.
+    shares: weights of the models in the mean of probabilities; default equal.
+    bootstrap: how intervals are drawn.
+
+  Raises:
+    InputError: if there are not that many views; an average does not suit the
+      task; the models' videos, classes or labels differ; or there is not one
+      share per model.
+  """
+  if views:
+    members = [averaging.select_views(member, *views) for member in members]
+  averaged = [averaging.average_views(member, average) for member in members]
+  names = [member.file for member in members]
+  if len(members) == 1:
+    ensemble.check_members(averaged, names, shares)
+    report = make_report(averaged[0], file=names[0], bootstrap=bootstrap)
+    return Evaluation(report, averaged[0])
+  combined = ensemble.combine_members(averaged, names, shares)
+  shares = shares or (1.0,) * len(names)
+  report = make_report(
+    combined,
+    file=' + '.join(names),
+    bootstrap=bootstrap,
+    name=ensemble.ensemble_name(averaged),
+    step=None,
+    weights='',
+    members=tuple(map(_describe_member, averaged, names, shares)),
+    config={},
+  )
+  return Evaluation(report, combined)
+
+
+def _describe_member(
+  scores: VideoScores, file: str, share: float
+) -> dict[str, Any]:
+  """What the report of an ensemble says about one of its models."""
+  info = scores.info
+  return {
+    'name': info.name,
+    'average': info.average,
+    'step': info.step,
+    'weights': info.weights,
+    'share': float(share),
+    'scores': file,
+    'data_fingerprint': info.fingerprint,
+    'config': dict(info.config),
+  }
+
+
+def make_report(
+  scores: VideoScores,
+  *,
+  file: str,
   bootstrap: Bootstrap | None = None,
   **rest: Any,
 ) -> AccuracyReport:
-  """Measures the answers.
+  """Measures the scores.
 
   Args:
-    answers: one row of scores a video.
-    scores: the file that they come from.
+    scores: one row of scores per video.
+    file: the file that they come from.
     bootstrap: how intervals are drawn.
-    rest: fields of the report, for an ensemble.
+    rest: fields of the report that replace these, for an ensemble.
   """
-  about, videos = answers.about, len(answers.videos)
+  info, videos = scores.info, len(scores.videos)
   bootstrap = bootstrap or Bootstrap()
-  found = measures.measures(answers) if about.labelled else ()
-  values = measures.values(found, videos)
+  measured = metrics.prepare_metrics(scores) if info.labelled else ()
+  values = metrics.metric_values(measured, videos)
   return AccuracyReport(
     **{
-      'name': about.name,
-      'split': about.split,
-      'temporal': about.temporal,
-      'spatial': about.spatial,
-      'average': about.average,
-      'labelled': about.labelled,
-      'headline': _headline(about, list(values)),
+      'name': info.name,
+      'split': info.split,
+      'temporal': info.temporal,
+      'spatial': info.spatial,
+      'average': info.average,
+      'labelled': info.labelled,
+      'headline': _headline(info, list(values)),
       'metrics': values,
-      'intervals': bootstrap.intervals(found, videos),
+      'intervals': bootstrap.intervals(measured, videos),
       'bootstrap': bootstrap.as_json(),
       'videos': videos,
-      'listed': about.listed,
-      'expected': about.expected,
-      'lost': about.lost,
-      'damaged': about.damaged,
-      'limit': about.limit,
-      'notes': tuple(_notes(answers)),
-      'classes_sha256': about.classes.sha256,
-      'data_fingerprint': about.fingerprint,
-      'step': about.step,
-      'weights': about.weights,
-      'scores': scores,
-      'config': dict(about.config),
+      'listed': info.listed,
+      'expected': info.expected,
+      'lost': info.lost,
+      'damaged': info.damaged,
+      'limit': info.limit,
+      'notes': tuple(_notes(scores)),
+      'classes_sha256': info.classes.sha256,
+      'data_fingerprint': info.fingerprint,
+      'step': info.step,
+      'weights': info.weights,
+      'scores': file,
+      'config': dict(info.config),
       **rest,
     }
   )
 
 
-def _headline(about: About, metrics: list[str]) -> str:
-  """The data set's own metric if it is there, else the first."""
-  official = about.dataset and registry.find(about.dataset).metric
-  return official if official in metrics else next(iter(metrics), '')
+def _headline(info: ScoreInfo, names: list[str]) -> str:
+  """The data set's own metric if it was measured, else the first."""
+  official = info.dataset and registry.find(info.dataset).metric
+  return official if official in names else next(iter(names), '')
 
 
-def _notes(answers: Answers) -> list[str]:
-  """What is missing from what was measured, a line each."""
-  about, videos = answers.about, len(answers.videos)
+def _notes(scores: VideoScores) -> list[str]:
+  """What was not measured, a line each."""
+  info, videos = scores.info, len(scores.videos)
   notes = []
-  if about.limit:
+  if info.limit:
     notes.append(
-      f'the records are the first {about.limit} of the list: this is not the '
+      f'the records are the first {info.limit} of the list: this is not the '
       'accuracy of the split'
     )
-  if about.expected and videos != about.expected:
+  if info.expected and videos != info.expected:
     notes.append(
-      f'{videos} of the {about.expected} clips of the official split were '
-      f'evaluated ({share(videos, about.expected)})'
+      f'{videos} of the {info.expected} clips of the official split were '
+      f'evaluated ({share(videos, info.expected)})'
     )
-  if about.lost:
-    notes.append(f'{about.lost} videos were lost; see {about.split}.lost.txt')
-  if about.damaged:
-    notes.append(f'{about.damaged} records have frames that did not decode')
-  if not about.labelled:
+  if info.lost:
+    notes.append(f'{info.lost} videos were lost; see {info.split}.lost.txt')
+  if info.damaged:
+    notes.append(f'{info.damaged} records have frames that did not decode')
+  if not info.labelled:
     return [*notes, 'the labels of this split are not published']
-  for head, names in measures.missing_classes(answers).items():
+  for head, names in metrics.missing_classes(scores).items():
     if names:
-      notes.append(_missing(head, names, about))
-  for name in measures.absent(answers):
+      size = dict(info.task.heads).get(head) or len(info.classes)
+      few = ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
+      kind = f'{head} classes' if head else 'classes'
+      notes.append(f'{len(names)} of {size} {kind} have no video: {few}')
+  for name in metrics.absent_subsets(scores):
     notes.append(f'no video of the subset {name} is here')
-  if about.task.kind == 'multi':
-    none = int((~answers.label_Rx.any(1)).sum())
-    if none:
-      notes.append(f'{none} videos have no class and count as wrong for all')
+  if info.task.kind == 'multi':
+    without = int((~scores.label_Rx.any(1)).sum())
+    if without:
+      notes.append(f'{without} videos have no class and count as wrong for all')
   return notes
 
 
-def _missing(head: str, names: list[str], about: About) -> str:
-  size = dict(about.task.heads).get(head) or len(about.classes)
-  few = ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
-  what = f'{head} classes' if head else 'classes'
-  return f'{len(names)} of {size} {what} have no video: {few}'
-
-
-def _said(name: str, value: float) -> str:
+def _in_words(name: str, value: float) -> str:
+  """'top1', 0.5 -> 'top-1 50.00%'."""
   for start, word in _WORDS.items():
     name = name.replace(start, word)
   return f'{name.replace("_", " ")} {value:.2%}'

@@ -1,7 +1,10 @@
 """From the views of a video to one row of scores.
 
-After `scored`, before `measures`. NumPy, in float64: a sum of float32 logits
-rounds differently with every order of the views.
+  scores = average_views(SplitScores.load(path))  # one row per video
+  scores.score_RK, scores.probabilities()
+
+This comes after `score_file` and before `metrics`. NumPy, in float64: a sum of
+float32 logits rounds differently for every order of the views.
 """
 
 import dataclasses
@@ -11,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.evaluate.score_file import About, Scored
+from vidmodels.evaluate.score_file import ScoreInfo, SplitScores
 from vidmodels.typing import InputError
 
 Average = Literal['logits', 'probs', 'max']
@@ -20,85 +23,87 @@ _BLOCK = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Answers:
-  """One row of scores a video, all that metrics and submissions look at.
+class VideoScores:
+  """One row of scores per video: the input of metrics and submissions.
 
   Attributes:
     score_RK: float64; higher is likelier.
-    logits: whether scores are logits; else they are probabilities.
+    logits: True if the scores are logits, False if they are probabilities.
     label_Rx: as the task has it in a batch.
-    videos: name of each.
-    about: what they are of.
+    videos: name of each video.
+    info: describes the scores.
   """
 
   score_RK: np.ndarray
   logits: bool
   label_Rx: np.ndarray
   videos: tuple[str, ...]
-  about: About
+  info: ScoreInfo
 
   def probabilities(self) -> np.ndarray:
-    """Of each class, [R, K]: they sum to 1 in each head, but for 'multi'."""
+    """Class probabilities, [R, K]; each head sums to 1, but not for 'multi'."""
     if not self.logits:
       return self.score_RK
-    return probabilities(self.score_RK, self.about.task)
+    return probabilities(self.score_RK, self.info.task)
 
-  def across(self) -> np.ndarray:
-    """Scores that compare across videos, [R, K].
+  def comparable_across_videos(self) -> np.ndarray:
+    """Scores by which videos can be ranked for a class, [R, K].
 
-    A softmax leaves a video's logits any offset, which no loss holds in place:
-    of 'any' they are probabilities. A sigmoid's logits have a zero.
+    A softmax ignores an offset of all logits of a video, and no loss controls
+    it. So for 'any' these are probabilities. For 'multi' they are the scores
+    themselves: the logits of a sigmoid have a fixed zero.
     """
-    if self.about.task.kind == 'multi':
+    if self.info.task.kind == 'multi':
       return self.score_RK
     return self.probabilities()
 
   def log_probabilities(self) -> np.ndarray:
-    """Their logarithms, exact where probabilities underflow, [R, K].
+    """Log probabilities, exact where probabilities underflow, [R, K].
 
-    Not for 'multi', whose classes share nothing.
+    Not for 'multi', whose classes share no softmax.
     """
     if self.logits:
-      return _log_softmax(self.score_RK, self.about.task)
+      return _log_softmax(self.score_RK, self.info.task)
     with np.errstate(divide='ignore'):
       return np.log(self.score_RK)
 
 
-def answers(scored: Scored, how: str = '') -> Answers:
+def average_views(scores: SplitScores, how: str = '') -> VideoScores:
   """Averages the views of every video.
 
   Args:
-    scored: the views.
-    how: instead of the average that the scores name.
+    scores: the scores of the views.
+    how: the average; default the one that the scores name.
 
   Raises:
     InputError: if a score is not finite, or the average does not suit the task.
   """
-  scored.check()
-  how = how or scored.about.average
-  return Answers(
-    score_RK=average(scored.logits_RVK, how, scored.about.task),
+  scores.check()
+  how = how or scores.info.average
+  return VideoScores(
+    score_RK=average_logits(scores.logits_RVK, how, scores.info.task),
     logits=how != 'probs',
-    label_Rx=scored.label_Rx,
-    videos=scored.videos,
-    about=dataclasses.replace(scored.about, average=how),
+    label_Rx=scores.label_Rx,
+    videos=scores.videos,
+    info=dataclasses.replace(scores.info, average=how),
   )
 
 
-def average(
+def average_logits(
   logits_RVK: np.ndarray, how: str, task: Task = SINGLE
 ) -> np.ndarray:
-  """One row of scores a video, float64 [R, K].
+  """Averages over the views; one row of scores per video, float64 [R, K].
 
   'logits': the mean of the views' logits. 'probs': the mean of their
   probabilities, which are softmaxes (of each head) or, for 'multi', sigmoids.
   'max': the highest logit of each class in any view, for 'multi' only: an
-  action that one view shows is in the video. PySlowFast tests Charades so.
+  action that one view shows is in the video. PySlowFast tests Charades this
+  way.
 
   Raises:
     InputError: if the task has no such average.
   """
-  check(how, task)
+  check_average(how, task)
   R, _, K = logits_RVK.shape
   score_RK = np.empty((R, K))
   for first in range(0, R, _BLOCK):
@@ -110,16 +115,16 @@ def average(
   return score_RK
 
 
-def check(how: str, task: Task) -> None:
-  """Raises InputError if views of such labels have no such average."""
+def check_average(how: str, task: Task) -> None:
+  """Raises InputError if views with such labels cannot be averaged this way."""
   if how == 'max' and task.kind != 'multi':
     raise InputError(
-      f'the average max came for {task.kind} labels; wanted logits or probs, '
-      'since only classes that are questions of their own (multi) have a '
-      'highest view each'
+      f'got the average max for {task.kind} labels; expected logits or probs: '
+      'only classes that are questions of their own (multi) have a highest '
+      'view each'
     )
   if how not in typing.get_args(Average):
-    raise InputError(f'the average {how!r} came; wanted logits, probs or max')
+    raise InputError(f'got the average {how!r}; expected logits, probs or max')
 
 
 def probabilities(logits_xK: np.ndarray, task: Task = SINGLE) -> np.ndarray:
@@ -131,45 +136,48 @@ def probabilities(logits_xK: np.ndarray, task: Task = SINGLE) -> np.ndarray:
   return np.exp(_log_softmax(logits_xK, task))
 
 
-def fewer(scored: Scored, temporal: int, spatial: int) -> Scored:
-  """T' x S' of the T x S views.
+def select_views(
+  scores: SplitScores, temporal: int, spatial: int
+) -> SplitScores:
+  """Selects T' x S' of the T x S views.
 
-  Over time view j of T' is view round(j (T - 1) / (T' - 1)) of T, halves
-  upwards, so the first and the last stay; one view is the middle one, the
-  earlier of two. Where T' - 1 divides T - 1 and clips are dense (2 of any; 4 of
-  10), these are the very frames that T' views look at; else they are not, and
-  the name says of how many they were chosen (`2x1of4x3`). Of three crops one is
-  the centre, which is that of one crop.
+  Over time, view j of T' is view round(j (T - 1) / (T' - 1)) of T, halves
+  rounded up, so the first and the last view stay; one view is the middle one,
+  the earlier of two. If T' - 1 divides T - 1 and clips are dense (2 of any; 4
+  of 10), these use the very frames that T' views use. Otherwise they do not,
+  and the name says how many views they come from (`2x1of4x3`). Of three crops,
+  one is the centre, which is also the crop of a one-crop evaluation.
 
   Raises:
-    InputError: if there are not so many views.
+    InputError: if there are not that many views.
   """
-  about = scored.about
-  T, S = about.temporal, about.spatial
+  info = scores.info
+  T, S = info.temporal, info.spatial
   if (temporal, spatial) == (T, S):
-    return scored
+    return scores
   if not 1 <= temporal <= T or spatial not in {1, S}:
     raise InputError(
-      f'{temporal}x{spatial} views came; the scores hold {T}x{S}; wanted at '
-      f'most {T} over time and 1{" or 3" if S == 3 else ""} crops; evaluate '
-      'the model for others'
+      f'got {temporal}x{spatial} views and scores that hold {T}x{S}; expected '
+      f'at most {T} over time and 1{" or 3" if S == 3 else ""} crops; try '
+      'evaluating the model with those views'
     )
-  times, crops = chosen(T, temporal), (S // 2,) if spatial == 1 else range(S)
+  times = spread_evenly(T, temporal)
+  crops = (S // 2,) if spatial == 1 else range(S)
   views = [t * S + s for t in times for s in crops]
   smaller = dataclasses.replace(
-    about, temporal=temporal, spatial=spatial, of=about.of or (T, S)
+    info, temporal=temporal, spatial=spatial, of=info.of or (T, S)
   )
   return dataclasses.replace(
-    scored, logits_RVK=scored.logits_RVK[:, views], about=smaller
+    scores, logits_RVK=scores.logits_RVK[:, views], info=smaller
   )
 
 
-def chosen(count: int, wanted: int) -> list[int]:
-  """`wanted` numbers below `count`, evenly spread; see `fewer`."""
-  if wanted == 1:
-    return [(count - 1) // 2]
-  gaps = wanted - 1
-  return [(2 * j * (count - 1) + gaps) // (2 * gaps) for j in range(wanted)]
+def spread_evenly(total: int, count: int) -> list[int]:
+  """`count` numbers below `total`, evenly spread; see `select_views`."""
+  if count == 1:
+    return [(total - 1) // 2]
+  gaps = count - 1
+  return [(2 * j * (total - 1) + gaps) // (2 * gaps) for j in range(count)]
 
 
 def _log_softmax(logits_xK: np.ndarray, task: Task) -> np.ndarray:

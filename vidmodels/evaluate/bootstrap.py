@@ -1,9 +1,11 @@
-"""How far a number might have been elsewhere: percentiles over drawn videos.
+"""Intervals of metrics: percentiles over videos drawn with replacement.
 
-Videos of the split are drawn with replacement, as many as there are, a thousand
-times, and every measure is taken of each draw: the interval holds the middle
-95 %. It is about the choice of videos; that a second training run would give
-other weights is not in it.
+  Bootstrap(draws=1000).intervals(prepare_metrics(scores), len(scores.videos))
+
+The videos of the split are drawn with replacement, as many as there are, a
+thousand times, and every metric is taken of each draw: the interval holds the
+middle 95 %. It describes the choice of videos; it does not include that a
+second training run would give other weights.
 """
 
 import dataclasses
@@ -12,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vidmodels.evaluate.measures import Measure
+from vidmodels.evaluate.metrics import Metric
 
 # Counts held at once, 8 bytes each: all draws of 8,000 videos.
 _BLOCK = 2**23
@@ -20,10 +22,10 @@ _BLOCK = 2**23
 
 @dataclasses.dataclass(frozen=True)
 class Bootstrap:
-  """How intervals are drawn; reports carry it.
+  """How intervals are drawn; reports contain it.
 
   Attributes:
-    draws: of the whole split.
+    draws: draws of the whole split.
     level: the share of the draws within an interval.
     seed: of the draws.
   """
@@ -33,38 +35,38 @@ class Bootstrap:
   seed: int = 0
 
   def as_json(self) -> dict[str, Any]:
-    """A dict for JSON, with what was drawn."""
+    """Returns a dict for JSON, which also says what was drawn."""
     return {**dataclasses.asdict(self), 'over': 'videos'}
 
   def intervals(
-    self, found: Sequence[Measure], videos: int
+    self, metrics: Sequence[Metric], videos: int
   ) -> dict[str, tuple[float, float]]:
-    """(low, high) of every measure, from the same draws.
+    """Returns (low, high) of every metric, all from the same draws.
 
-    Draws without any video of a subset do not count for it. A measure that
-    rises where videos come twice (mean average precision) has its interval
-    moved by the difference of the draws' mean and its value.
+    Draws without any video of a subset do not count for it. A metric that rises
+    if videos occur twice (mean average precision) has its interval moved by the
+    difference between the mean of the draws and its value.
     """
     rng = np.random.default_rng(self.seed)
-    drawn: dict[str, list[np.ndarray]] = {m.name: [] for m in found}
+    drawn: dict[str, list[np.ndarray]] = {m.name: [] for m in metrics}
     rows = max(1, _BLOCK // videos)
     for first in range(0, self.draws, rows):
       draws = range(first, min(first + rows, self.draws))
-      counts = np.stack([_count(rng, videos) for _ in draws])
-      for measure in found:
-        drawn[measure.name].append(measure(counts))
+      counts = np.stack([_draw_counts(rng, videos) for _ in draws])
+      for metric in metrics:
+        drawn[metric.name].append(metric(counts))
     edges = 50 * (1 - self.level), 50 * (1 + self.level)
     intervals = {}
-    for measure in found:
-      values = np.concatenate(drawn[measure.name])
+    for metric in metrics:
+      values = np.concatenate(drawn[metric.name])
       low, high = np.nanpercentile(values, edges)
-      if measure.rises:
-        moved = np.nanmean(values) - measure(np.ones(videos))
+      if metric.rises:
+        moved = np.nanmean(values) - metric(np.ones(videos))
         low, high = np.clip([low - moved, high - moved], 0, 1)
-      intervals[measure.name] = (float(low), float(high))
+      intervals[metric.name] = (float(low), float(high))
     return intervals
 
 
-def _count(rng: np.random.Generator, videos: int) -> np.ndarray:
-  """How often each video is drawn, [R]; adds up to their number."""
+def _draw_counts(rng: np.random.Generator, videos: int) -> np.ndarray:
+  """How often each video is drawn, [R]; the counts add up to `videos`."""
   return np.bincount(rng.integers(videos, size=videos), minlength=videos)

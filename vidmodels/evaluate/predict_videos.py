@@ -1,14 +1,18 @@
-"""What is in a video file: the model's top classes, with times if asked.
+"""Classifies video files: the top classes of a file or of each window of it.
 
-Without windows a file is one stretch: its views are those of evaluation. It is
-decoded twice, for the times and for the frames they choose. With windows every
-stretch of so many seconds is treated as a video of its own, in one pass. Either
-way memory does not grow with the file.
+  predictor = Predictor(restore.load('runs/first'), views=views, top=5)
+  for prediction in predictor.predict_file('clip.mp4', window_s=2.0):
+    print(prediction.start_s, prediction.classes, prediction.probabilities)
+
+Without windows, a file is one segment and its views are those of evaluation. It
+is decoded twice: for the times, and for the frames that the times select. With
+windows, each window is treated as a video of its own, in one pass. Either way,
+memory does not grow with the file.
 """
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import cv2
@@ -18,11 +22,12 @@ import numpy as np
 from vidmodels import config as cfg
 from vidmodels.data.augment import cut, resized
 from vidmodels.data.prepare import encode
+from vidmodels.data.records.class_list import ClassList
+from vidmodels.data.records.task import Task
 from vidmodels.data.sampling import rules
 from vidmodels.data.sampling import views as viewing
 from vidmodels.data.video import decode
 from vidmodels.evaluate import averaging
-from vidmodels.evaluate.top_classes import best
 from vidmodels.train.feed import to_device
 from vidmodels.train.mesh import round_up_batch
 from vidmodels.train.restore import TrainedModel
@@ -30,14 +35,15 @@ from vidmodels.typing import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class Stretch:
+class Segment:
   """Frames of a file between two times.
 
   Attributes:
-    start_s: of its first frame, seconds from the file's first frame.
-    end_s: of its last frame.
-    times_us: of every frame, microseconds from the stretch's first, [n].
-    frames: by their number, those that views may ask for, uint8 [H, W, C] RGB.
+    start_s: time of its first frame, seconds from the file's first frame.
+    end_s: time of its last frame.
+    times_us: time of every frame, microseconds from the segment's first, [n].
+    frames: frame number -> frame, for those that views may use; uint8 [H, W, C]
+      RGB.
   """
 
   start_s: float
@@ -47,19 +53,36 @@ class Stretch:
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
-  """The best classes of one stretch of one file.
+class TopClasses:
+  """The likeliest classes of a video, best first.
 
   Attributes:
-    file: as given.
+    classes: names; with heads, one of each head, as 'take tap'.
+    probabilities: of these classes, from 0 to 1; with heads, the product over
+      the heads. All classes together sum to 1, unless classes are questions of
+      their own.
+    heads: (name, probability) of each head's own classes; empty without heads.
+  """
+
+  classes: tuple[str, ...]
+  probabilities: tuple[float, ...]
+  heads: dict[str, tuple[tuple[str, float], ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+  """The best classes of one segment of one file.
+
+  Attributes:
+    file: the file as the caller named it.
     start_s: seconds; 0 for a whole file.
     end_s: seconds.
-    frames: decoded in the stretch.
-    views: whose scores were averaged.
-    classes: names, best first; of several heads, one of each, as 'take tap'.
-    probabilities: of them, from 0 to 1: softmaxes, of several heads their
-      product, or sigmoids where a video may have any number of classes.
-    heads: (name, probability) of the best classes of each head.
+    frames: frames decoded in the segment.
+    views: the number of views whose scores were averaged.
+    classes: as in `TopClasses`, and so the next two.
+    probabilities: softmaxes, with several heads their product, or sigmoids if a
+      video may have any number of classes.
+    heads: the best classes of each head.
   """
 
   file: str
@@ -74,222 +97,263 @@ class Answer:
   )
 
   def as_json(self) -> dict[str, Any]:
-    """A plain dict."""
+    """Returns a plain dict."""
     return dataclasses.asdict(self)
 
 
 class Predictor:
-  """A trained model that answers for files; compiled once."""
+  """A trained model that classifies files; compiled once."""
 
   def __init__(
-    self, trained: TrainedModel, *, views: cfg.Views, top: int
+    self, model: TrainedModel, *, views: cfg.Views, top: int
   ) -> None:
     """Prepares the model.
 
     Args:
-      trained: the model.
+      model: the trained model.
       views: as in evaluation.
-      top: classes an answer names; at most all.
+      top: the number of classes in a prediction; at most all.
 
     Raises:
-      InputError: if views of such labels are not averaged so.
+      InputError: if views with such labels cannot be averaged this way.
     """
-    averaging.check(views.average, trained.task)
-    self.trained, self.views = trained, views
-    self.top = min(top, len(trained.classes))
-    self._step = jax.jit(trained.eval_step())
+    averaging.check_average(views.average, model.task)
+    self.model, self.views = model, views
+    self.top = min(top, len(model.classes))
+    self._step = jax.jit(model.eval_step())
 
-  def file(
+  def predict_file(
     self,
     path: str | pathlib.Path,
     *,
     window_s: float = 0.0,
     hop_s: float = 0.0,
-  ) -> Iterator[Answer]:
-    """Answers for a file, stretch by stretch.
+  ) -> Iterator[Prediction]:
+    """Classifies a file, segment by segment.
 
     Args:
       path: any container that PyAV opens.
-      window_s: length of a stretch; 0: the whole file is one.
-      hop_s: from one stretch's start to the next; 0: the window's length.
+      window_s: length of a segment; 0: the whole file is one.
+      hop_s: from one segment's start to the next; 0: the window's length.
 
     Raises:
       InputError: if the file cannot be decoded, with the reason.
     """
+    fps = self.model.fps
+    segments: Iterable[Segment]
     try:
       if window_s:
-        found = stretches(
+        segments = cut_windows(
           path,
           window_s=window_s,
           hop_s=hop_s or window_s,
           keep=self.shrink,
-          fps=self.trained.fps,
+          fps=fps,
         )
       else:
-        found = [
-          whole(
-            path, choose=self.chosen, keep=self.shrink, fps=self.trained.fps
+        segments = [
+          read_whole_file(
+            path, choose=self.choose_frames, keep=self.shrink, fps=fps
           )
         ]
-      for stretch in found:
-        yield self._answer(str(path), stretch)
+      for segment in segments:
+        yield self._predict(str(path), segment)
     except decode.BadVideo as error:
       raise InputError(
         f'{path}: {error.reason}; nothing was predicted for it'
       ) from error
-    except InputError as error:  # of the sampler, which knows no names
+    except InputError as error:  # from the sampler, which knows no file names
       raise InputError(f'{path}: {error}') from error
 
   def shrink(self, frame_HWC: np.ndarray) -> np.ndarray:
-    """A whole frame resized as `cut` would, but not enlarged yet."""
-    side = viewing.short_side(self.views, self.trained.config.clip.size)
+    """A whole frame resized as `cut` does, but never enlarged."""
+    side = viewing.short_side(self.views, self.model.config.clip.size)
     height, width = frame_HWC.shape[:2]
     if min(height, width) <= side:
       return frame_HWC
     H, W = resized(height, width, side, self.views.long_side)
     return cv2.resize(frame_HWC, (W, H), interpolation=cv2.INTER_LINEAR)
 
-  def chosen(self, times_us: np.ndarray) -> np.ndarray:
-    """The frames of each view over time, [views over time, T]."""
-    clip, count = self.trained.config.clip, self.views.temporal
+  def choose_frames(self, times_us: np.ndarray) -> np.ndarray:
+    """The frame numbers of each view over time, [views over time, T]."""
+    clip, count = self.model.config.clip, self.views.temporal
     return np.stack(
       [rules.view_indices(times_us, clip, v, count) for v in range(count)]
     )
 
-  def _answer(self, file: str, stretch: Stretch) -> Answer:
-    logits_VK = self._scores(self.cut_views(stretch))
-    if not np.isfinite(logits_VK).all():
-      raise InputError(
-        'its scores are not finite: the weights are broken; take an earlier '
-        'checkpoint with --step'
-      )
-    how, task = self.views.average, self.trained.task
-    prob_K = averaging.average(logits_VK[None], how, task)[0]
-    if how != 'probs':
-      prob_K = averaging.probabilities(prob_K, task)
-    return Answer(
-      file=file,
-      start_s=round(stretch.start_s, 3),
-      end_s=round(stretch.end_s, 3),
-      frames=len(stretch.times_us),
-      views=len(logits_VK),
-      **vars(best(prob_K, task, self.trained.classes, self.top)),
-    )
-
-  def cut_views(self, stretch: Stretch) -> np.ndarray:
-    """The views of a stretch, cut as evaluation cuts, [V, T, H, W, C]."""
-    size, views = self.trained.config.clip.size, self.views
-    height, width = next(iter(stretch.frames.values())).shape[:2]
-    chosen = self.chosen(stretch.times_us)
-    made = []
+  def cut_views(self, segment: Segment) -> np.ndarray:
+    """The views of a segment, cut as evaluation cuts, [V, T, H, W, C]."""
+    size, views = self.model.config.clip.size, self.views
+    height, width = next(iter(segment.frames.values())).shape[:2]
+    numbers = self.choose_frames(segment.times_us)
+    clips = []
     for number in range(viewing.count(views)):
       when, where = viewing.split(number, views)
       crop = viewing.crop_of(height, width, size=size, view=where, views=views)
-      frames = [cut(stretch.frames[int(i)], crop, size) for i in chosen[when]]
-      made.append(np.stack(frames))
-    return np.stack(made)
+      frames = [cut(segment.frames[int(i)], crop, size) for i in numbers[when]]
+      clips.append(np.stack(frames))
+    return np.stack(clips)
 
-  def _scores(self, video_VTHWC: np.ndarray) -> np.ndarray:
-    """Logits of each view, in batches of one shape, padding cut off."""
-    batch = min(self.views.batch, len(video_VTHWC))
-    rows = round_up_batch(batch, self.trained.mesh)
-    found = []
+  def _predict(self, file: str, segment: Segment) -> Prediction:
+    logits_VK = self._score(self.cut_views(segment))
+    if not np.isfinite(logits_VK).all():
+      raise InputError(
+        'got scores that are not finite: the weights are broken; try an '
+        'earlier checkpoint with --step'
+      )
+    how, task = self.views.average, self.model.task
+    prob_K = averaging.average_logits(logits_VK[None], how, task)[0]
+    if how != 'probs':
+      prob_K = averaging.probabilities(prob_K, task)
+    return Prediction(
+      file=file,
+      start_s=round(segment.start_s, 3),
+      end_s=round(segment.end_s, 3),
+      frames=len(segment.times_us),
+      views=len(logits_VK),
+      **vars(top_classes(prob_K, task, self.model.classes, self.top)),
+    )
+
+  def _score(self, video_VTHWC: np.ndarray) -> np.ndarray:
+    """Logits of each view, in batches of one shape, without the padding."""
+    mesh = self.model.mesh
+    rows = round_up_batch(min(self.views.batch, len(video_VTHWC)), mesh)
+    logits = []
     for first in range(0, len(video_VTHWC), rows):
       part = video_VTHWC[first : first + rows]
       padded = np.zeros((rows, *part.shape[1:]), np.uint8)
       padded[: len(part)] = part
-      batch = to_device({'video': padded}, rows=rows, mesh=self.trained.mesh)
-      with jax.set_mesh(self.trained.mesh):
+      batch = to_device({'video': padded}, rows=rows, mesh=mesh)
+      with jax.set_mesh(mesh):
         logits_RK = self._step(
-          self.trained.params, self.trained.model_state, batch['video']
+          self.model.params, self.model.model_state, batch['video']
         )
-      found.append(np.asarray(logits_RK)[: len(part)])
-    return np.concatenate(found)
+      logits.append(np.asarray(logits_RK)[: len(part)])
+    return np.concatenate(logits)
 
 
-def whole(
+def top_classes(
+  prob_K: np.ndarray, task: Task, classes: ClassList, top: int
+) -> TopClasses:
+  """The `top` likeliest classes, or all; ties stay in the list's order."""
+  if not task.heads:
+    order = _best_first(prob_K, top)
+    names = tuple(classes.names[k] for k in order)
+    return TopClasses(names, tuple(prob_K[order].tolist()), {})
+  # Classes beyond a head's `top` cannot be in any of the `top` products.
+  kept = {
+    head: part.start + _best_first(prob_K[part], top)
+    for head, part in task.parts(len(classes)).items()
+  }
+  heads = {
+    head: tuple(
+      (classes.names[k].removeprefix(f'{head}/'), float(prob_K[k]))
+      for k in order
+    )
+    for head, order in kept.items()
+  }
+  product = np.ones(1)
+  for order in kept.values():
+    product = np.outer(product, prob_K[order]).ravel()
+  order = _best_first(product, top)
+  combinations = np.unravel_index(order, [len(k) for k in kept.values()])
+  names = tuple(
+    ' '.join(heads[head][i][0] for head, i in zip(kept, places, strict=True))
+    for places in zip(*combinations, strict=True)
+  )
+  return TopClasses(names, tuple(product[order].tolist()), heads)
+
+
+def _best_first(prob_K: np.ndarray, top: int) -> np.ndarray:
+  return np.argsort(-prob_K, kind='stable')[:top]
+
+
+def read_whole_file(
   path: str | pathlib.Path,
   *,
   choose: Callable[[np.ndarray], np.ndarray],
   keep: Callable[[np.ndarray], np.ndarray],
   fps: float = 0.0,
-) -> Stretch:
-  """A file as one stretch, with the frames that `choose` asks for.
+) -> Segment:
+  """Reads a file as one segment, with the frames that `choose` selects.
 
   Args:
     path: a video file.
-    choose: times of all frames, [n], to frame numbers.
+    choose: from the times of all frames, [n], to frame numbers.
     keep: applied to every frame that is kept, uint8 [H, W, C].
-    fps: resample to so many frames a second, as `prepare` does; 0: do not.
+    fps: resample to this frame rate, as `prepare` does; 0: do not.
 
   Raises:
     decode.BadVideo: if nothing decodes.
   """
   with decode.read_video(path) as reading:
-    shown = _resampled(reading, fps)
-    times_us = np.array([time_us for _, time_us in shown], np.int64)
-  wanted, frames = {int(i) for i in np.ravel(choose(times_us))}, {}
+    times_us = np.array(
+      [time_us for _, time_us in _resampled(reading, fps)], np.int64
+    )
+  numbers = {int(i) for i in np.ravel(choose(times_us))}
   with decode.read_video(path) as reading:
-    for number, (frame_HWC, _) in enumerate(_resampled(reading, fps)):
-      if number in wanted:
-        frames[number] = keep(frame_HWC)
-  return Stretch(0.0, times_us[-1] / 1e6, times_us, frames)
+    frames = {
+      number: keep(frame_HWC)
+      for number, (frame_HWC, _) in enumerate(_resampled(reading, fps))
+      if number in numbers
+    }
+  return Segment(0.0, times_us[-1] / 1e6, times_us, frames)
 
 
-def stretches(
+def cut_windows(
   path: str | pathlib.Path,
   *,
   window_s: float,
   hop_s: float,
   keep: Callable[[np.ndarray], np.ndarray],
   fps: float = 0.0,
-) -> Iterator[Stretch]:
-  """Cuts a file into stretches while decoding it once.
+) -> Iterator[Segment]:
+  """Cuts a file into windows while it decodes it once.
 
-  Window i covers the frames whose time lies in [i * hop, i * hop + window).
-  The last one ends with the file and may be shorter; its times say so.
+  Window i contains the frames whose time is in [i * hop, i * hop + window). The
+  last one ends with the file and may be shorter; its times say so.
 
   Args:
     path: a video file.
     window_s: seconds, above 0.
     hop_s: seconds between starts, above 0.
     keep: applied to every frame, uint8 [H, W, C].
-    fps: as for `whole`.
+    fps: as for `read_whole_file`.
 
   Raises:
     decode.BadVideo: if nothing decodes.
   """
-  held: list[tuple[int, np.ndarray]] = []
+  kept: list[tuple[int, np.ndarray]] = []
   number = 0
   window_us, hop_us = round(window_s * 1e6), round(hop_s * 1e6)
   with decode.read_video(path) as reading:
     for frame_HWC, time_us in _resampled(reading, fps):
-      # Whole microseconds: 5 * 0.2 s lies past 1.0 s in floats.
+      # Whole microseconds: in floats, 5 * 0.2 s is more than 1.0 s.
       while time_us >= number * hop_us + window_us:
-        if held:
-          yield _stretch(held)
+        if kept:
+          yield _segment(kept)
         number += 1
-        held = [h for h in held if h[0] >= number * hop_us]
+        kept = [frame for frame in kept if frame[0] >= number * hop_us]
       if time_us >= number * hop_us:
-        held.append((time_us, keep(frame_HWC)))
-  if held:
-    yield _stretch(held)
+        kept.append((time_us, keep(frame_HWC)))
+  if kept:
+    yield _segment(kept)
 
 
 def _resampled(
   reading: decode.Reading, fps: float
 ) -> Iterator[tuple[np.ndarray, int]]:
-  """Frames and times at the rate of the records that a model knows."""
+  """Frames and times at the frame rate of the model's records."""
   if not fps:
     return reading
   return encode.resample(reading, fps=fps, source_fps=reading.info.fps)
 
 
-def _stretch(held: list[tuple[int, np.ndarray]]) -> Stretch:
-  start_us = held[0][0]
-  return Stretch(
+def _segment(kept: list[tuple[int, np.ndarray]]) -> Segment:
+  start_us = kept[0][0]
+  return Segment(
     start_s=start_us / 1e6,
-    end_s=held[-1][0] / 1e6,
-    times_us=np.array([time_us - start_us for time_us, _ in held], np.int64),
-    frames=dict(enumerate(frame for _, frame in held)),
+    end_s=kept[-1][0] / 1e6,
+    times_us=np.array([time_us - start_us for time_us, _ in kept], np.int64),
+    frames=dict(enumerate(frame for _, frame in kept)),
   )

@@ -1,8 +1,11 @@
-"""Scores of every view of every video, and what they are of: one npz file.
+"""The scores of every view of every video, kept in one .npz file.
 
-What a model said is kept view by view, so that whatever is counted from it can
-be counted again without the model: with fewer views, another average, beside
-another model's. `run` writes such files, `saved` reads them. NumPy only.
+  scores = SplitScores.load('runs/first/evaluation/test_4x3_....npz')
+  scores.logits_RVK, scores.videos, scores.info.views
+
+The scores are kept view by view, so that they can be counted again without the
+model: with fewer views, with another average, or together with another model.
+`score_split` writes these files. NumPy only.
 """
 
 import dataclasses
@@ -21,12 +24,13 @@ from vidmodels.data.datasets import registry
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.manifest import Manifest
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.evaluate import score_files
 from vidmodels.files import write_atomically
 from vidmodels.typing import InputError
 
-# What NumPy, zipfile and our own reading say of files that are none of ours.
-_DAMAGE = (
+FORMAT = 'vidmodels-scores-1'
+# Errors that NumPy, zipfile and the reading below raise for a foreign or
+# damaged file.
+_READ_ERRORS = (
   *(OSError, ValueError, TypeError, AttributeError, LookupError, EOFError),
   *(RuntimeError, MemoryError, OverflowError, SyntaxError),
   *(zipfile.BadZipFile, zlib.error, struct.error),
@@ -34,28 +38,28 @@ _DAMAGE = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class About:
-  """What scores are of: which split, what of it, seen how, by which weights.
+class ScoreInfo:
+  """Describes scores: the split, the views, the weights.
 
   Attributes:
     split: name of the split.
-    classes: what the scores' last axis means.
-    task: what labels are.
+    classes: the classes that the last axis of the scores stands for.
+    task: kind of the labels.
     labelled: False if the split's labels are not published.
-    listed: videos that the source listed; records plus lost.
-    expected: clips that the split officially has; 0 if nobody says.
+    listed: videos that the source listed: the records plus the lost videos.
+    expected: clips that the split officially has; 0 if unknown.
     lost: videos that gave no record.
-    damaged: records with holes.
-    limit: the records are the first so many of the list; 0: all of it.
-    dataset: the published set that the records are of; '' if of none.
-    fingerprint: of the records.
-    subsets: names of videos that are also counted on their own.
-    class_subsets: classes that are also counted on their own.
+    damaged: records with frames that did not decode.
+    limit: the records are only the first so many of the list; 0: all of it.
+    dataset: the published data set of the records; '' if none.
+    fingerprint: identifies the records.
+    subsets: subset name -> names of its videos; each is also counted alone.
+    class_subsets: subset name -> its classes; each is also counted alone.
     temporal: views over time.
     spatial: crops of each: left or top, centre, right or bottom; or centre.
-    average: how views make a video's scores; see `averaging.average`.
-    of: (temporal, spatial) of the views that these were chosen from, if they
-      were; see `averaging.fewer`.
+    average: how views make a video's scores; see `averaging.average_logits`.
+    of: (temporal, spatial) of the views that these were selected from, if they
+      were; see `averaging.select_views`.
     step: updates behind the weights.
     weights: 'params' or 'ema'.
     config: the recipe, as a dict.
@@ -88,38 +92,37 @@ class About:
 
   @property
   def views(self) -> str:
-    """How many views, e.g. '4x3', or '2x1of4x3' if chosen from more."""
+    """The number of views, e.g. '4x3', or '2x1of4x3' if selected from more."""
     text = f'{self.temporal}x{self.spatial}'
     return text if self.of is None else f'{text}of{self.of[0]}x{self.of[1]}'
 
   @property
   def name(self) -> str:
-    """What numbers from these scores are called, e.g. 'test_4x3'."""
+    """The name of numbers that come from these scores, e.g. 'test_4x3'."""
     return f'{self.split}_{self.views}'
-
-  def same_weights(self, other: Self) -> bool:
-    """Whether all that is known of two models, but how they look, is one."""
-
-    def of(about: About) -> tuple[Any, ...]:
-      # Views are not of the weights, and all else of a recipe may be.
-      recipe = {k: v for k, v in about.config.items() if k != 'views'}
-      return recipe, about.step, about.weights, about.fingerprint
-
-    return of(self) == of(other)
 
   @property
   def stem(self) -> str:
-    """A file name with all that can change the numbers."""
+    """A file name that contains all that can change the numbers."""
     return (
       f'{self.name}_step{self.step}_{self.weights}_{self.average}_'
       f'{self.fingerprint[:8]}'
     )
 
+  def same_weights(self, other: Self) -> bool:
+    """Whether recipe, step, weights and records agree; views may differ."""
+
+    def identity(info: ScoreInfo) -> tuple[Any, ...]:
+      recipe = {k: v for k, v in info.config.items() if k != 'views'}
+      return recipe, info.step, info.weights, info.fingerprint
+
+    return identity(self) == identity(other)
+
   @classmethod
   def of_records(
     cls, manifest: Manifest, classes: ClassList, **rest: Any
   ) -> Self:
-    """All that the records say, and the `rest`, which they do not know."""
+    """Takes what the records know from them, and all else from `rest`."""
     limit = int(manifest.options.get('limit') or 0)
     # A limit that the list does not reach left nothing out.
     cuts = limit <= manifest.listed != manifest.expected
@@ -133,7 +136,7 @@ class About:
       lost=len(manifest.lost),
       damaged=len(manifest.damaged),
       limit=limit if cuts else 0,
-      dataset=_dataset(str(manifest.options.get('source', ''))),
+      dataset=_published_name(str(manifest.options.get('source', ''))),
       fingerprint=manifest.fingerprint,
       subsets=manifest.subsets,
       class_subsets=manifest.class_subsets,
@@ -141,7 +144,7 @@ class About:
     )
 
   def to_json(self) -> dict[str, Any]:
-    """A dict for JSON, which `from_json` reads."""
+    """Returns a dict for JSON, which `from_json` reads."""
     value = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
     value |= {'classes': self.classes.names, 'task': self.task.to_json()}
     crops = {1: ('centre',), 3: ('first', 'centre', 'last')}[self.spatial]
@@ -149,48 +152,48 @@ class About:
 
   @classmethod
   def from_json(cls, value: Mapping[str, Any]) -> Self:
-    """What `to_json` wrote."""
-    value = {f.name: value[f.name] for f in dataclasses.fields(cls)}
-    value['classes'] = ClassList.from_names(value['classes'])
-    value['task'] = Task.from_json(value['task'])
+    """Reads what `to_json` wrote."""
+    fields = {f.name: value[f.name] for f in dataclasses.fields(cls)}
+    fields['classes'] = ClassList.from_names(fields['classes'])
+    fields['task'] = Task.from_json(fields['task'])
     for name in ('subsets', 'class_subsets'):
-      value[name] = {k: tuple(v) for k, v in value[name].items()}
-    value['of'] = value['of'] and tuple(value['of'])
-    return cls(**value)
+      fields[name] = {k: tuple(v) for k, v in fields[name].items()}
+    fields['of'] = fields['of'] and tuple(fields['of'])
+    return cls(**fields)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Scored:
-  """Scores of every view of every video, in the records' order.
+class SplitScores:
+  """Scores of every view of every video of a split, in the records' order.
 
   Attributes:
     logits_RVK: float32; view v is temporal view v // spatial, crop v % spatial.
     label_Rx: as the task has it in a batch; blank if the split is unlabelled.
-    videos: name of each.
-    about: what they are of.
-    file: where they are kept; '' if nowhere.
+    videos: name of each video.
+    info: describes the scores.
+    file: the file that holds them; '' if none does.
   """
 
   logits_RVK: np.ndarray
   label_Rx: np.ndarray
   videos: tuple[str, ...]
-  about: About
+  info: ScoreInfo
   file: str = ''
 
   @property
   def inputs(self) -> tuple[pathlib.Path, ...]:
-    """Files to be left alone: this one, and the report beside it."""
+    """Files that must not be overwritten: this one, and the report beside."""
     path = pathlib.Path(self.file)
     return (path, path.with_suffix('.json')) if self.file else ()
 
   def same_model(self, other: Self) -> bool:
-    """Whether the scores are of one model, as far as can be told.
+    """Whether both scores seem to come from one model.
 
-    Of equal views one model gives equal scores, but for the rounding of a
-    device: bfloat16 leaves under 1 %. Models that were brought in from other
-    files may have one recipe and step 0, and differ in their scores.
+    For equal views, one model gives equal scores up to the rounding of a
+    device: bfloat16 stays under 1 %. Imported models may share one recipe and
+    step 0, but then their scores differ.
     """
-    if not self.about.same_weights(other.about):
+    if not self.info.same_weights(other.info):
       return False
     if self.logits_RVK.shape != other.logits_RVK.shape:
       return True
@@ -198,19 +201,16 @@ class Scored:
     return bool(np.linalg.norm(ours - theirs) <= 0.02 * np.linalg.norm(ours))
 
   def check(self) -> None:
-    """Raises InputError if a score is no number.
-
-    Then nothing can be counted: the weights are broken.
-    """
+    """Raises InputError if a score is not finite: the weights are broken."""
     if not np.isfinite(self.logits_RVK).all():
       raise InputError(
-        'some scores are not finite: the weights are broken; take an earlier '
-        'checkpoint with --step'
+        'got scores that are not finite: the weights are broken; try an '
+        'earlier checkpoint with --step'
       )
 
   def save(self, path: pathlib.Path) -> None:
     """Writes an npz of logits, label, video and about; whole or not at all."""
-    about = {'format': score_files.FORMAT, **self.about.to_json()}
+    about = {'format': FORMAT, **self.info.to_json()}
     buffer = io.BytesIO()
     # Not compressed: floats lose a tenth, and 1 GB would take minutes.
     np.savez(
@@ -227,53 +227,106 @@ class Scored:
     """Reads what `save` wrote; nothing in the file is executed.
 
     Raises:
-      InputError: if there is no such file, it is none of ours or damaged.
+      InputError: if the file does not exist, is damaged or is no score file.
     """
-    score_files.check_zip(pathlib.Path(path))
+    _check_zip(pathlib.Path(path))
     try:
       with np.load(path, allow_pickle=False) as file:
         about = json.loads(str(file['about']))
-        if about['format'] != score_files.FORMAT:
+        if about['format'] != FORMAT:
           raise ValueError(f'format {about["format"]!r}')
-        scored = cls(
+        scores = cls(
           logits_RVK=file['logits'],
           label_Rx=file['label'],
           videos=tuple(file['video'].tolist()),
-          about=About.from_json(about),
+          info=ScoreInfo.from_json(about),
           file=str(path),
         )
-      scored._check_shapes()
-    except _DAMAGE as e:
-      why = f'{type(e).__name__}: {e}'
-      if 'pickle' in str(e):  # NumPy goes on to say how to run it
-        why = 'it holds Python objects, which may be programs'
-      raise score_files.unusable(path, why) from e
-    scored.check()
-    return scored
+      scores._check_shapes()
+    except _READ_ERRORS as e:
+      reason = f'{type(e).__name__}: {e}'
+      if 'pickle' in str(e):  # NumPy's message goes on to say how to run it
+        reason = 'it holds Python objects, which may be programs'
+      raise _unusable_file_error(path, reason) from e
+    scores.check()
+    return scores
 
   def _check_shapes(self) -> None:
-    about, R = self.about, len(self.videos)
-    K = len(about.classes)
-    wanted = (R, about.temporal * about.spatial, K)
-    blank = about.task.blank(K)
-    if self.logits_RVK.shape != wanted or self.logits_RVK.dtype != np.float32:
+    info, R = self.info, len(self.videos)
+    K = len(info.classes)
+    shape = (R, info.temporal * info.spatial, K)
+    blank = info.task.blank(K)
+    if self.logits_RVK.shape != shape or self.logits_RVK.dtype != np.float32:
       raise ValueError(
-        f'logits {self.logits_RVK.dtype}{self.logits_RVK.shape}, wanted '
-        f'float32{wanted}'
+        f'got logits {self.logits_RVK.dtype}{self.logits_RVK.shape}, expected '
+        f'float32{shape}'
       )
     labels = self.label_Rx
     if labels.shape != (R, *blank.shape) or labels.dtype != blank.dtype:
       raise ValueError(
-        f'labels {labels.dtype}{labels.shape}, wanted '
+        f'got labels {labels.dtype}{labels.shape}, expected '
         f'{blank.dtype}{(R, *blank.shape)}'
       )
     low, high = (labels.min(), labels.max()) if labels.size else (0, 0)
     if not 0 <= low <= high < max(K, 2):
-      raise ValueError(f'labels from {low} to {high}, wanted 0 to {K - 1}')
+      raise ValueError(
+        f'got labels from {low} to {high}, expected 0 to {K - 1}'
+      )
 
 
-def _dataset(source: str) -> str:
-  """The published set that records were prepared from; '' for other sources."""
+def find_score_file(path: str | pathlib.Path) -> pathlib.Path:
+  """Returns `path`, or the only .npz file in it if it is a folder.
+
+  Raises:
+    InputError: if the folder has no .npz file, or several.
+  """
+  path = pathlib.Path(path)
+  if not path.is_dir():
+    return path
+  candidates = sorted(path.glob('*.npz'))
+  if len(candidates) != 1:
+    names = ', '.join(file.name for file in candidates) or 'no .npz'
+    move = 'naming one of them' if candidates else 'evaluating the model first'
+    raise InputError(
+      f'got the folder {path}, which holds {names}; expected one .npz of '
+      f'scores in it, or the name of a file; try {move}'
+    )
+  return candidates[0]
+
+
+def _check_zip(path: pathlib.Path) -> None:
+  """Raises InputError unless the file is a zip archive, as every .npz is.
+
+  NumPy would treat any other file as a pickle, and say how to run it.
+  """
+  try:
+    with open(path, 'rb') as file:
+      start = file.read(4)
+      complete = zipfile.is_zipfile(file)
+  except OSError as e:
+    raise _unusable_file_error(path, e.strerror or str(e)) from e
+  except ValueError as e:  # a name with a NUL
+    raise _unusable_file_error(path, str(e)) from e
+  if not start:
+    raise _unusable_file_error(path, 'it is empty')
+  if start[:2] != b'PK':
+    raise _unusable_file_error(path, 'it is no .npz file')
+  if not complete:
+    raise _unusable_file_error(
+      path, 'it is an .npz or zip file that is cut short'
+    )
+
+
+def _unusable_file_error(path: str | pathlib.Path, reason: str) -> InputError:
+  """The error for a file from which no scores can be read."""
+  return InputError(
+    f'cannot use {path}: {reason}; expected an .npz that `vidmodels evaluate` '
+    f'wrote, of format {FORMAT}; try naming that file, or evaluate again'
+  )
+
+
+def _published_name(source: str) -> str:
+  """The published data set that `source` names; '' for other sources."""
   try:
     return registry.find(source).name
   except InputError:

@@ -1,4 +1,9 @@
-"""Scores a split with every view of every video and writes the result."""
+"""Scores a split with every view of every video and writes the result.
+
+model = restore.load('runs/first')
+report = evaluate(model, dir='records', split='test', views=views)
+print(report.line())
+"""
 
 import dataclasses
 import functools
@@ -12,9 +17,9 @@ from vidmodels import files
 from vidmodels.data.records.record_set import RecordSet
 from vidmodels.data.sampling import rules
 from vidmodels.data.stream import batch_stream
-from vidmodels.evaluate import averaging, results
+from vidmodels.evaluate import accuracy_report, averaging
 from vidmodels.evaluate.accuracy_report import AccuracyReport
-from vidmodels.evaluate.score_file import About, Scored
+from vidmodels.evaluate.score_file import ScoreInfo, SplitScores
 from vidmodels.train import view_scores
 from vidmodels.train.mesh import local_rows, round_up_batch
 from vidmodels.train.restore import TrainedModel
@@ -23,110 +28,114 @@ from vidmodels.typing import InputError
 
 @dataclasses.dataclass(frozen=True)
 class ScoringPlan:
-  """A model and what it is to score, which fit each other.
+  """A model and the records that it will score, which fit each other.
 
   Attributes:
-    trained: the model.
+    model: the trained model.
     records: of the split.
     views: how many, of what, and how their scores are averaged.
-    about: what its scores will be of.
+    info: describes the scores to come.
   """
 
-  trained: TrainedModel
+  model: TrainedModel
   records: RecordSet
   views: cfg.Views
-  about: About
+  info: ScoreInfo
 
   @functools.cached_property
   def videos(self) -> tuple[str, ...]:
-    """Name of each."""
+    """Name of each video."""
     return tuple(self.records.video(i) for i in range(len(self.records)))
 
   @property
   def inputs(self) -> tuple[pathlib.Path, ...]:
-    """Files and folders to be left alone: the run's, the records', its own.
+    """Files and folders that must not be overwritten.
 
-    Tables and submissions of before may lie among them.
+    These are the files of the run and of the records, and the plan's own
+    results. Older tables and submissions may lie among them and may be
+    replaced.
     """
-    workdir = self.trained.workdir
-    there = [*workdir.glob('*'), *pathlib.Path(self.records.dir).glob('*')]
-    stem = workdir / 'evaluation' / self.about.stem
-    own = (
-      path
-      for path in there
-      if path.is_file() and path.suffix not in ('.csv', '.zip')
+    workdir = self.model.workdir
+    stem = workdir / 'evaluation' / self.info.stem
+    return (
+      workdir / 'checkpoints',
+      *(pathlib.Path(f'{stem}{end}') for end in ('.npz', '.json')),
+      *(
+        path
+        for folder in (workdir, pathlib.Path(self.records.dir))
+        for path in folder.glob('*')
+        if path.is_file() and path.suffix not in ('.csv', '.zip')
+      ),
     )
-    results = (pathlib.Path(f'{stem}{end}') for end in ('.npz', '.json'))
-    return (workdir / 'checkpoints', *results, *own)
 
   def same_model(self, other: Self) -> bool:
-    """Whether two plans ask the same weights of the same run."""
-    where = {p.trained.workdir.resolve() for p in (self, other)}
-    return len(where) == 1 and self.about.same_weights(other.about)
+    """Whether two plans use the same weights of the same run."""
+    workdirs = {p.model.workdir.resolve() for p in (self, other)}
+    return len(workdirs) == 1 and self.info.same_weights(other.info)
 
   def score(
     self, out: str | pathlib.Path, progress: view_scores.Progress | None = None
-  ) -> Scored:
+  ) -> SplitScores:
     """Scores every view and writes the `.npz` to the folder `out`.
 
     Raises:
       InputError: if `out` cannot hold it, or a score is not finite.
     """
-    path = files.output_folder(out) / f'{self.about.stem}.npz'
+    path = files.output_folder(out) / f'{self.info.stem}.npz'
     self._check_owner(path)
-    views = self.about.temporal * self.about.spatial
-    floats = len(self.records) * views * len(self.about.classes)
+    views = self.info.temporal * self.info.spatial
+    floats = len(self.records) * views * len(self.info.classes)
     files.check_disk_space(path.parent, 4 * floats)
-    found = score(
-      self.trained, self.records, views=self.views, progress=progress
+    scored_views = score_views(
+      self.model, self.records, views=self.views, progress=progress
     )
-    scored = by_video(
-      found, records=self.records, about=self.about, file=str(path)
+    scores = group_by_video(
+      scored_views, records=self.records, info=self.info, file=str(path)
     )
-    scored.check()
-    scored.save(path)
-    return scored
+    scores.check()
+    scores.save(path)
+    return scores
 
   def _check_owner(self, path: pathlib.Path) -> None:
-    """Refuses to write over another model's scores; its own are made anew."""
+    """Refuses to overwrite another model's scores; its own are replaced."""
     try:
-      before = Scored.load(path).about if path.exists() else self.about
-    except InputError:  # damaged: nobody's any more
+      old = SplitScores.load(path).info if path.exists() else self.info
+    except InputError:  # a damaged file belongs to nobody
       return
-    if not self.about.same_weights(before):
+    if not self.info.same_weights(old):
       raise InputError(
-        f'{path} holds the scores of another model, which these would take the '
-        'place of; wanted a folder a model; choose another one with --out'
+        f'{path} holds the scores of another model, which these would '
+        'replace; expected one folder per model; try another one with --out'
       )
 
 
-def plan(
-  trained: TrainedModel,
+def plan_scoring(
+  model: TrainedModel,
   *,
   dir: str | pathlib.Path,
   split: str,
   views: cfg.Views,
 ) -> ScoringPlan:
-  """Opens the records of an evaluation; nothing is scored, see `evaluate`."""
+  """Opens the records of an evaluation and checks them; scores nothing."""
   records = RecordSet.open(dir, split)
-  _same_labels(trained, records)
-  _same_rate(trained, records)
-  averaging.check(views.average, records.manifest.task)
-  about = About.of_records(
+  _check_labels(model, records)
+  _check_rate(model, records)
+  averaging.check_average(views.average, records.manifest.task)
+  info = ScoreInfo.of_records(
     records.manifest,
     records.classes,
     temporal=views.temporal,
     spatial=views.spatial,
     average=views.average,
-    step=trained.step,
-    weights=trained.weights,
-    config=cfg.as_dict(dataclasses.replace(trained.config, views=views)),
+    step=model.step,
+    weights=model.weights,
+    config=cfg.as_dict(dataclasses.replace(model.config, views=views)),
   )
-  return ScoringPlan(trained, records, views, about)
+  return ScoringPlan(model, records, views, info)
 
 
 def evaluate(
-  trained: TrainedModel,
+  model: TrainedModel,
   *,
   dir: str | pathlib.Path,
   split: str,
@@ -137,109 +146,114 @@ def evaluate(
   """Measures the accuracy of videos.
 
   Args:
-    trained: the model.
+    model: the trained model.
     dir: folder of records.
     split: which of its splits.
     views: how many, of what, and how their scores are averaged. Any batch
-      size will do; it is rounded up to a multiple of the devices.
+      size works; it is rounded up to a multiple of the devices.
     out: folder for the `.json` and the `.npz` of the result, whose names say
       what was measured; default `workdir/evaluation`.
     progress: called with (batches done, batches, '').
 
   Returns:
-    The report; the files it names are written.
+    The report; the files that it names are written.
 
   Raises:
     InputError: if the records' classes are not the checkpoint's, nothing can
       be written to `out`, or a record is corrupt.
   """
-  folder = pathlib.Path(out or trained.workdir / 'evaluation')
-  planned = plan(trained, dir=dir, split=split, views=views)
-  scored = planned.score(folder, progress)
-  found = results.result([scored])
-  found.write(folder)
-  return found.report
+  folder = pathlib.Path(out or model.workdir / 'evaluation')
+  plan = plan_scoring(model, dir=dir, split=split, views=views)
+  scores = plan.score(folder, progress)
+  evaluation = accuracy_report.evaluate_scores([scores])
+  evaluation.write(folder)
+  return evaluation.report
 
 
-def by_video(
-  found: view_scores.ViewScores, *, records: RecordSet, about: About, file: str
-) -> Scored:
-  """Sorts view scores, which come in any order, into their places.
+def group_by_video(
+  scored_views: view_scores.ViewScores,
+  *,
+  records: RecordSet,
+  info: ScoreInfo,
+  file: str,
+) -> SplitScores:
+  """Sorts view scores, which come in any order, by video and view.
 
   Raises:
-    ValueError: if a view of a video is missing or came twice.
+    ValueError: if a view of a video is missing or occurs twice.
   """
-  videos, views = len(records), about.temporal * about.spatial
-  place_R = found.index_R.astype(np.int64) * views + found.view_R
+  videos, views = len(records), info.temporal * info.spatial
+  place_R = scored_views.index_R.astype(np.int64) * views + scored_views.view_R
   if not np.array_equal(np.sort(place_R), np.arange(videos * views)):
     raise ValueError(
-      f'{len(place_R)} view scores came, {len(np.unique(place_R))} different; '
-      f'wanted each of {videos} x {views} once'
+      f'got {len(place_R)} view scores, {len(np.unique(place_R))} different; '
+      f'expected each of {videos} x {views} once'
     )
   order = np.argsort(place_R)
-  logits = found.logits_RK[order]
-  return Scored(
-    logits_RVK=logits.reshape(videos, views, -1),
-    label_Rx=found.label_Rx[order][::views],
+  logits_RK = scored_views.logits_RK[order]
+  return SplitScores(
+    logits_RVK=logits_RK.reshape(videos, views, -1),
+    label_Rx=scored_views.label_Rx[order][::views],
     videos=tuple(records.video(i) for i in range(videos)),
-    about=about,
+    info=info,
     file=file,
   )
 
 
-def score(
-  trained: TrainedModel,
+def score_views(
+  model: TrainedModel,
   records: RecordSet,
   *,
   views: cfg.Views,
   progress: view_scores.Progress | None = None,
 ) -> view_scores.ViewScores:
-  """Scores of all views, padded rows left out."""
-  config = trained.config
-  batch = round_up_batch(views.batch, trained.mesh)
+  """Scores all views; rows that only pad a batch are left out."""
+  config = model.config
+  batch = round_up_batch(views.batch, model.mesh)
   views = dataclasses.replace(views, batch=batch)
   batches = batch_stream.eval_batches(
     records,
     clip=config.clip,
     views=views,
     data=config.data,
-    rows=local_rows(trained.mesh, batch),
+    rows=local_rows(model.mesh, batch),
   )
   return view_scores.collect(
-    view_scores.make_score_step(trained.eval_step(), trained.mesh),
-    trained.params,
-    trained.model_state,
+    view_scores.make_score_step(model.eval_step(), model.mesh),
+    model.params,
+    model.model_state,
     batches,
     rows=batch,
-    mesh=trained.mesh,
+    mesh=model.mesh,
     total=batches.batches,
     progress=progress,
   )
 
 
-def _same_labels(trained: TrainedModel, records: RecordSet) -> None:
-  """Refuses records whose classes, or kind of labels, are other ones."""
-  different = trained.classes.first_difference(records.classes)
+def _check_labels(model: TrainedModel, records: RecordSet) -> None:
+  """Refuses records whose classes, or kind of labels, are not the model's."""
+  different = model.classes.first_difference(records.classes)
   if different:
     raise InputError(
       f'the checkpoint and {records.dir} disagree about classes ("here" is the '
-      f'checkpoint): {different}; evaluate on records of its own classes'
+      f'checkpoint): {different}; try records with the classes of the '
+      'checkpoint'
     )
   task = records.manifest.task
-  # Imported weights, of step 0, were trained elsewhere; nobody says on what.
-  if trained.step and trained.task != task:
+  # Imported weights (step 0) were trained elsewhere, on unknown labels.
+  if model.step and model.task != task:
     raise InputError(
-      f'the checkpoint was trained on labels of {trained.task} and '
-      f'{records.dir} has {task}; evaluate on records of its own kind'
+      f'the checkpoint was trained on labels of {model.task} and {records.dir} '
+      f'has {task}; try records with labels of the same kind'
     )
 
 
-def _same_rate(trained: TrainedModel, records: RecordSet) -> None:
-  """Refuses records of another rate where frames are what is counted."""
+def _check_rate(model: TrainedModel, records: RecordSet) -> None:
+  """Refuses records of another frame rate if the recipe counts frames."""
   fps = records.manifest.options.get('fps', 0.0)
-  if fps != trained.fps and not rules.by_time(trained.config.clip):
+  if fps != model.fps and not rules.by_time(model.config.clip):
     raise InputError(
-      f'the records were prepared with --fps {fps:g}, those of the checkpoint '
-      f'with {trained.fps:g} (0 keeps the rate), and the recipe counts frames; '
-      'prepare them alike, or train with clip.unit=second or clip.fps'
+      f'got records prepared with --fps {fps:g}; expected --fps {model.fps:g} '
+      'as for the checkpoint (0 keeps the rate), because the recipe counts '
+      'frames; prepare them alike, or train with clip.unit=second or clip.fps'
     )

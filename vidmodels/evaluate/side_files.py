@@ -1,29 +1,40 @@
 """Files beside the report: the table of classes and the submission.
 
-`check` says before the model is asked what would fail after hours of scoring;
-`write` writes them once the report is safe.
+  side = SideFiles(per_class='classes.csv')
+  side.check(scores.info, scores.videos)  # before hours of scoring
+  for line in side.write(scores): print(line)
+
+The table has a row per class: how many videos, how well, and the class that it
+is mistaken for.
 """
 
+import csv
 import dataclasses
+import io
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
+
 from vidmodels import files
-from vidmodels.evaluate import per_class, submission
-from vidmodels.evaluate.averaging import Answers
-from vidmodels.evaluate.score_file import About
+from vidmodels.evaluate import submission
+from vidmodels.evaluate.averaging import VideoScores
+from vidmodels.evaluate.metrics import label_rank
+from vidmodels.evaluate.score_file import ScoreInfo
+from vidmodels.files import write_atomically
+from vidmodels.train import average_precision
 from vidmodels.typing import InputError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Extras:
-  """What else is wanted of an evaluation.
+class SideFiles:
+  """The files that an evaluation writes besides its report.
 
   Attributes:
-    per_class: csv for a row a class.
+    per_class: csv file with a row per class.
     submission: file for an official test; see `submission.write`.
-    format: of the submission; default that of the records.
-    levels: of the submission.
+    format: format of the submission; default that of the records.
+    levels: supervision levels of the submission.
   """
 
   per_class: str | None = None
@@ -32,57 +43,175 @@ class Extras:
   levels: Sequence[int] = ()
 
   def __post_init__(self):
-    """Raises InputError if something is about no submission."""
-    idle = [('--levels', self.levels), ('--submission-format', self.format)]
-    idle = [flag for flag, given in idle if given]
-    if idle and self.submission is None:
+    """Raises InputError for options of a submission without a submission."""
+    options = (('--levels', self.levels), ('--submission-format', self.format))
+    unread = [flag for flag, value in options if value]
+    if unread and self.submission is None:
       raise InputError(
-        f'{", ".join(idle)} came without --submission; wanted the file that '
+        f'got {", ".join(unread)} without --submission; expected the file that '
         'they are about; add --submission FILE or leave them out'
       )
 
   def check(
     self,
-    about: About,
+    info: ScoreInfo,
     videos: Sequence[str],
     inputs: Iterable[str | pathlib.Path] = (),
   ) -> None:
-    """Makes the files' folders.
+    """Checks that the files can be written; makes their folders.
 
     Args:
-      about: of scores that need not be there yet.
-      videos: name of each.
-      inputs: files and folders that nothing may be written over.
+      info: describes the scores, which need not exist yet.
+      videos: name of each video.
+      inputs: files and folders that must not be overwritten.
 
     Raises:
-      InputError: if a file could not be written of such scores.
+      InputError: if a file could not be written for such scores.
     """
     if self.per_class is not None:
-      per_class.check(about)
+      check_class_table(info)
     if self.submission is not None:
       submission.check(
-        about,
+        info,
         videos,
         self.submission,
         format=self.format or '',
         levels=self.levels,
       )
-    wanted = [p for p in (self.per_class, self.submission) if p is not None]
-    files.check_no_overwrite(wanted, inputs)
-    for path in wanted:
+    paths = [p for p in (self.per_class, self.submission) if p is not None]
+    files.check_no_overwrite(paths, inputs)
+    for path in paths:
       files.output_file(path)
 
-  def write(self, answers: Answers) -> Iterator[str]:
-    """Writes file after file and says what each holds."""
+  def write(self, scores: VideoScores) -> Iterator[str]:
+    """Writes file after file; yields lines that say what each contains."""
     if self.per_class is not None:
-      rows = per_class.table(answers)
-      per_class.write(rows, self.per_class)
-      yield from per_class.confused(rows)
+      rows = class_table(scores)
+      write_class_table(rows, self.per_class)
+      yield from worst_confusions(rows)
       yield f'classes: {self.per_class}'
     if self.submission is not None:
       yield submission.write(
-        answers,
+        scores,
         self.submission,
         format=self.format or '',
         levels=self.levels,
       )
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassRow:
+  """The results of one class.
+
+  Attributes:
+    number: position in the class list.
+    name: of the class.
+    videos: videos that have it.
+    top1: the share of them for which it scores highest (within its head)
+      without a tie; None without videos, and for labels that are not one class.
+    average_precision: of the class, for labels that are not one class.
+    taken_for: the wrong class that most of its videos are mistaken for.
+    times: how many of them.
+  """
+
+  number: int
+  name: str
+  videos: int
+  top1: float | None = None
+  average_precision: float | None = None
+  taken_for: str = ''
+  times: int = 0
+
+
+def check_class_table(info: ScoreInfo) -> None:
+  """Raises InputError if the labels are not published."""
+  if not info.labelled:
+    raise InputError(
+      f'got --per-class and the split {info.split} has no labels; expected a '
+      'split whose labels are published; leave out --per-class'
+    )
+
+
+def class_table(scores: VideoScores) -> list[ClassRow]:
+  """Returns a row for every class, in the list's order.
+
+  Raises:
+    InputError: if the labels are not published.
+  """
+  info = scores.info
+  check_class_table(info)
+  if info.task.kind != 'single':
+    return _average_precision_rows(scores)
+  label_Rx = scores.label_Rx.reshape(len(scores.videos), -1)
+  parts = info.task.parts(len(info.classes)).values()
+  rows = []
+  for i, part in enumerate(parts):
+    score_RK, label_R = scores.score_RK[:, part], label_Rx[:, i]
+    right_R = label_rank(score_RK, label_R - part.start) < 1
+    best_R = part.start + score_RK.argmax(-1)
+    rows += [
+      _class_row(k, label_R == k, right_R, best_R, info.classes.names)
+      for k in range(part.start, part.stop)
+    ]
+  return rows
+
+
+def worst_confusions(rows: list[ClassRow], most: int = 5) -> list[str]:
+  """The classes that are most often mistaken for another, a line each."""
+  worst = sorted(rows, key=lambda row: -row.times)[:most]
+  return [
+    f'{row.name} taken for {row.taken_for}: {row.times} of {row.videos} videos'
+    for row in worst
+    if row.times
+  ]
+
+
+def write_class_table(rows: list[ClassRow], path: str | pathlib.Path) -> None:
+  """Writes the rows as csv with a header; whole or not at all.
+
+  Raises:
+    InputError: if no file can be written there.
+  """
+  buffer = io.StringIO()
+  writer = csv.writer(buffer, lineterminator='\n')
+  writer.writerow([field.name for field in dataclasses.fields(ClassRow)])
+  writer.writerows(dataclasses.astuple(row) for row in rows)
+  write_atomically(files.output_file(path), buffer.getvalue().encode())
+
+
+def _class_row(
+  k: int,
+  own_R: np.ndarray,
+  right_R: np.ndarray,
+  best_R: np.ndarray,
+  names: tuple[str, ...],
+) -> ClassRow:
+  own_best = best_R[own_R]
+  if not len(own_best):
+    return ClassRow(number=k, name=names[k], videos=0)
+  others, times = np.unique(own_best[own_best != k], return_counts=True)
+  worst = int(times.argmax()) if len(times) else None
+  return ClassRow(
+    number=k,
+    name=names[k],
+    videos=len(own_best),
+    top1=float(right_R[own_R].mean()),
+    taken_for='' if worst is None else names[others[worst]],
+    times=0 if worst is None else int(times[worst]),
+  )
+
+
+def _average_precision_rows(scores: VideoScores) -> list[ClassRow]:
+  class_K = average_precision.mean_ap(
+    scores.comparable_across_videos(), scores.label_Rx
+  ).class_K
+  videos_K = (scores.label_Rx > 0).sum(0)
+  return [
+    ClassRow(
+      number=k,
+      name=name,
+      videos=int(videos_K[k]),
+      average_precision=float(class_K[k]) if videos_K[k] else None,
+    )
+    for k, name in enumerate(scores.info.classes.names)
+  ]

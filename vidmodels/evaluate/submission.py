@@ -1,23 +1,26 @@
 """Files that the official evaluations of unpublished test labels read.
 
+  submission.write(scores, 'ssv2.csv')  # the data set is known from the records
+
 Something-Something V2 (`ssv2`), as the data set's own baseline writes it: text
-without a header, a line a video, the video's id and the numbers of its five
-best classes, best first:
+without a header. Each line has a video's id and the numbers of its five best
+classes, best first:
 
   1420;12;4;171;0;33
 
-EPIC-KITCHENS-100 action recognition (`epic100`): JSON, as `test.json` alone in
-a zip. Every class of both heads is there, as logits: the evaluation takes their
-softmaxes and makes actions of the products. Mean probabilities are written as
-their logarithms, whose softmax they are.
+EPIC-KITCHENS-100 action recognition (`epic100`): JSON, the only file
+`test.json` of a zip. It has every class of both heads, as logits: the
+evaluation takes their softmaxes and makes actions of the products. Mean
+probabilities are written as their logarithms, whose softmax they are.
 
   {"version": "0.2", "challenge": "action_recognition",
    "sls_pt": 2, "sls_tl": 3, "sls_td": 3,
    "results": {"P01_101_0": {"verb": {"0": 1.2, ..., "96": 0.1},
                              "noun": {"0": 0.8, ..., "299": 0.0}}}}
 
-The three numbers are the supervision levels that the challenge asks of its
-participants: of pretraining, of training labels, of training data, each 0 to 5.
+The three numbers are the supervision levels that the challenge asks its
+participants for: of pretraining, of training labels, of training data, each
+0 to 5.
 """
 
 import io
@@ -31,8 +34,8 @@ import numpy as np
 from vidmodels import files
 from vidmodels.data.datasets import registry
 from vidmodels.data.listing.rows import VIDEO_SUFFIXES
-from vidmodels.evaluate.averaging import Answers
-from vidmodels.evaluate.score_file import About
+from vidmodels.evaluate.averaging import VideoScores
+from vidmodels.evaluate.score_file import ScoreInfo
 from vidmodels.files import write_atomically
 from vidmodels.typing import InputError
 
@@ -40,7 +43,7 @@ FORMATS = ('ssv2', 'epic100')
 
 
 def write(
-  answers: Answers,
+  scores: VideoScores,
   path: str | pathlib.Path,
   *,
   format: str = '',
@@ -49,81 +52,83 @@ def write(
   """Writes a submission file, whole or not at all.
 
   Args:
-    answers: of the split that is to be submitted.
+    scores: scores of the split to be submitted.
     path: of the file; for epic100 it ends in .zip, or in .json for the content
       alone.
-    format: 'ssv2' or 'epic100'; by default that of the records' data set.
+    format: 'ssv2' or 'epic100'; default that of the records' data set.
     levels: supervision levels (pretraining, labels, data), for epic100 only.
 
   Returns:
-    What was written and what is missing in it, for people.
+    A line that says what was written and what is missing.
 
   Raises:
-    InputError: as `check`, or if no file can be there.
+    InputError: as `check`, or if no file can be written there.
   """
-  path, about = pathlib.Path(path), answers.about
-  format = check(about, answers.videos, path, format=format, levels=levels)
-  text = _ssv2(answers) if format == 'ssv2' else _epic100(answers, levels)
+  path, info = pathlib.Path(path), scores.info
+  format = check(info, scores.videos, path, format=format, levels=levels)
+  text = _ssv2(scores) if format == 'ssv2' else _epic100(scores, levels)
   data = text.encode()
   if path.suffix == '.zip':
     data = _zipped(data)
   write_atomically(files.output_file(path), data)
-  videos, wanted = len(answers.videos), about.expected or about.listed
-  said = f'submission for {format}: {path}, {videos} of {wanted} clips'
-  if videos < wanted:
-    said += f'; {wanted - videos} are missing and will count as wrong, or more'
-  return said
+  videos, expected = len(scores.videos), info.expected or info.listed
+  line = f'submission for {format}: {path}, {videos} of {expected} clips'
+  if videos < expected:
+    line += f'; {expected - videos} are missing and count as wrong, or worse'
+  return line
 
 
 def check(
-  about: About,
+  info: ScoreInfo,
   videos: Sequence[str],
   path: str | pathlib.Path,
   *,
   format: str = '',
   levels: Sequence[int] = (),
 ) -> str:
-  """The format of a submission that `write` could write.
+  """Checks that `write` could write a submission; returns its format.
 
   Args:
-    about: of the scores, which need not be there yet.
-    videos: name of each.
-    path: as of `write`, and so the rest.
+    info: describes the scores, which need not exist yet.
+    videos: name of each video.
+    path: as for `write`, and so the rest.
 
   Raises:
-    InputError: if the format is not known, or the classes, the levels or the
-      file's name are not what it wants.
+    InputError: if the format is unknown, or the classes, the levels or the
+      file's name do not suit it.
   """
-  format = format or about.dataset
+  format = format or info.dataset
   if format not in FORMATS:
     raise InputError(
-      f'a submission was asked of records of {format or "no known data set"}; '
-      f'wanted one of {", ".join(FORMATS)}; give --submission-format'
+      f'got a submission for records of {format or "no known data set"}; '
+      f'expected one of {", ".join(FORMATS)}; try --submission-format'
     )
-  _same_classes(about, format)
+  _check_classes(info, format)
   if len({_id(video) for video in videos}) < len(videos):
     raise InputError(
-      'two videos of the records have one id; a submission has each once'
+      'got two videos of the records that have one id; expected unique ids, '
+      'since a submission has each once'
     )
   suffixes = {'ssv2': ('.csv',), 'epic100': ('.zip', '.json')}[format]
   if pathlib.Path(path).suffix not in suffixes:
     raise InputError(
-      f'the submission {path} came; {registry.find(format).title} wants a file '
-      f'that ends in {" or ".join(suffixes)}'
+      f'got the submission {path}; expected a file that ends in '
+      f'{" or ".join(suffixes)} for {registry.find(format).title}'
     )
   _check_levels(format, levels)
   return format
 
 
-def _same_classes(about: About, format: str) -> None:
+def _check_classes(info: ScoreInfo, format: str) -> None:
   official = registry.find(format)
-  different = official.classes().first_difference(about.classes)
-  if not different and about.task != official.task:
-    different = f'labels of {official.task} here and of {about.task} there'
+  different = official.classes().first_difference(info.classes)
+  if not different and info.task != official.task:
+    different = f'labels of {official.task} here and of {info.task} there'
   if different:
     raise InputError(
       f'class numbers would mean something else to the evaluation: {different} '
-      f'("here" is {official.title}); train on records of the official classes'
+      f'("here" is {official.title}); try training on records with the '
+      'official classes'
     )
 
 
@@ -131,36 +136,40 @@ def _check_levels(format: str, levels: Sequence[int]) -> None:
   valid = len(levels) == 3 and all(0 <= level <= 5 for level in levels)
   if format == 'epic100' and not valid:
     raise InputError(
-      f'supervision levels {",".join(map(str, levels)) or "none"} came; the '
-      'challenge asks for three from 0 to 5 (pretraining, training labels, '
-      'training data); give --levels 2,3,3 if that is what you used'
+      f'got supervision levels {",".join(map(str, levels)) or "none"}; '
+      'expected three from 0 to 5 (pretraining, training labels, training '
+      'data), which the challenge asks for; try --levels 2,3,3 if you used '
+      'those'
     )
   if format != 'epic100' and levels:
-    raise InputError('--levels are for epic100 submissions; leave them out')
+    raise InputError(
+      f'got --levels with a {format} submission; expected them for epic100 '
+      'only; leave them out'
+    )
 
 
-def _ssv2(answers: Answers) -> str:
-  best = np.argsort(-answers.score_RK, axis=-1, kind='stable')[:, :5]
+def _ssv2(scores: VideoScores) -> str:
+  best = np.argsort(-scores.score_RK, axis=-1, kind='stable')[:, :5]
   lines = [
     ';'.join([_id(video), *map(str, row)])
-    for video, row in zip(answers.videos, best.tolist(), strict=True)
+    for video, row in zip(scores.videos, best.tolist(), strict=True)
   ]
   return '\n'.join(lines) + '\n'
 
 
-def _epic100(answers: Answers, levels: Sequence[int]) -> str:
-  if answers.logits:
-    score_RK = answers.score_RK
+def _epic100(scores: VideoScores, levels: Sequence[int]) -> str:
+  if scores.logits:
+    score_RK = scores.score_RK
   else:
-    # Of a probability that underflowed; JSON has no infinity.
-    score_RK = np.maximum(answers.log_probabilities(), -745.0)
-  parts = answers.about.task.parts(len(answers.about.classes))
+    # JSON has no infinity; the smallest float above 0 has the log -744.4.
+    score_RK = np.maximum(scores.log_probabilities(), -745.0)
+  parts = scores.info.task.parts(len(scores.info.classes))
   results = {
     _id(video): {
       head: {str(i): score for i, score in enumerate(score_K[part].tolist())}
       for head, part in parts.items()
     }
-    for video, score_K in zip(answers.videos, score_RK, strict=True)
+    for video, score_K in zip(scores.videos, score_RK, strict=True)
   }
   names = ('sls_pt', 'sls_tl', 'sls_td')
   return json.dumps(

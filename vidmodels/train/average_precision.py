@@ -1,11 +1,15 @@
 """Mean average precision: how well scores rank the videos of every class.
 
-The measure of labels that are questions of their own (Charades) and of whole
-videos with several right classes (ActivityNet). It is of a whole set: averaging
-it over batches gives another number. numpy only, on the host.
+  mean_ap(scores_RK, right_RK).value
+  rank_videos(score_R, right_R).average_precision(count_R)
+
+It is the metric for labels that are questions of their own (Charades) and for
+whole videos with several right classes (ActivityNet). It is a number of a whole
+set: the mean over batches is another number. NumPy only, on the host.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,11 +19,11 @@ class MeanAP:
   """Average precision of a set.
 
   Attributes:
-    value: the mean over classes that occur, from 0 to 1; NaN if none does, or
-      if a score is NaN.
-    class_K: of each class; NaN where it does not occur.
-    missing: classes that no video has. They are not in the mean: say so beside
-      it.
+    value: the mean over the classes that occur, from 0 to 1; NaN if no class
+      occurs or a score is NaN.
+    class_K: average precision of each class; NaN if the class does not occur.
+    missing: classes that no video has. They are not in the mean: report them
+      beside it.
   """
 
   value: float
@@ -31,51 +35,99 @@ def mean_ap(scores_RK: np.ndarray, right_RK: np.ndarray) -> MeanAP:
   """Average precision of each class over all videos, and their mean.
 
   Args:
-    scores_RK: of video r for class k; only their order within a class counts.
-    right_RK: above 0 where the video has the class. Videos without any class
-      belong in: they are wrong answers to all of them.
+    scores_RK: score of each video for each class; only the order within a class
+      matters.
+    right_RK: above 0 where the video has the class. Include videos without any
+      class: they are wrong answers for all classes.
 
   Raises:
-    ValueError: if the two are not of one shape [R, K].
+    ValueError: if the two do not have the same shape [R, K].
   """
   scores_RK, right_RK = np.asarray(scores_RK), np.asarray(right_RK) > 0
   if scores_RK.ndim != 2 or scores_RK.shape != right_RK.shape:
     raise ValueError(
-      f'scores of {scores_RK.shape} came with labels of {right_RK.shape}; '
-      'wanted [videos, classes] of both'
+      f'got scores of shape {scores_RK.shape} and labels of shape '
+      f'{right_RK.shape}; expected [videos, classes] for both'
     )
-  class_K = np.array(
-    [average_precision(*of) for of in zip(scores_RK.T, right_RK.T, strict=True)]
-  )
+  class_K = np.array([
+    average_precision(score_R, right_R)
+    for score_R, right_R in zip(scores_RK.T, right_RK.T, strict=True)
+  ])  # fmt: skip
   occurs_K = right_RK.any(0)
-  broken = np.isnan(scores_RK).any() or not occurs_K.any()
+  undefined = np.isnan(scores_RK).any() or not occurs_K.any()
   return MeanAP(
-    value=float('nan') if broken else float(class_K[occurs_K].mean()),
+    value=float('nan') if undefined else float(class_K[occurs_K].mean()),
     class_K=class_K,
     missing=tuple(np.flatnonzero(~occurs_K).tolist()),
   )
 
 
-def average_precision(scores_R: np.ndarray, right_R: np.ndarray) -> float:
-  """sum_n (R_n - R_{n-1}) P_n over thresholds n, from the highest score down.
+def average_precision(score_R: np.ndarray, right_R: np.ndarray) -> float:
+  """Average precision of one class; NaN if no video has it or a score is NaN.
 
-  P_n and R_n are precision and recall of the videos that score at least the
-  n-th different score: videos that tie enter together, so that their order in
-  the file does not count. No interpolation. It is scikit-learn's
+  sum_n (R_n - R_{n-1}) P_n over thresholds n, from the highest score down. P_n
+  and R_n are precision and recall of the videos that score at least the n-th
+  different score. Videos with equal scores enter together, so their order in
+  the file does not matter. There is no interpolation. Equals scikit-learn's
   average_precision_score.
 
   Args:
-    scores_R: of each video.
-    right_R: whether it has the class.
-
-  Returns:
-    From 0 to 1; NaN if no video has the class or a score is NaN.
+    score_R: score of each video.
+    right_R: whether the video has the class.
   """
-  if not right_R.any() or np.isnan(scores_R).any():
+  if np.isnan(score_R).any():
     return float('nan')
-  order = np.argsort(-scores_R, kind='stable')
-  scores_R = scores_R[order]
-  last = np.append(scores_R[1:] != scores_R[:-1], True)  # of those that tie
-  found = np.cumsum(right_R[order])[last]
-  precision = found / (np.flatnonzero(last) + 1)
-  return float((np.diff(found, prepend=0) * precision).sum() / found[-1])
+  return float(
+    rank_videos(score_R, right_R).average_precision(np.ones(len(score_R)))
+  )
+
+
+class VideoRanking(NamedTuple):
+  """The videos ranked for one class, once for any weights of the videos.
+
+  Attributes:
+    place_R: the number of different scores, among the videos of the class, that
+      are higher than the video's own score. int32: half the bytes of an index.
+    own_N: indices of the videos of the class.
+  """
+
+  place_R: np.ndarray
+  own_N: np.ndarray
+
+  def average_precision(self, count_xR: np.ndarray) -> np.ndarray:
+    """Average precision if each video counts so often; NaN if no own counts.
+
+    The precision at a video of the class is taken over all videos with at least
+    its score, so equal scores need no order. One pass over the videos.
+
+    Args:
+      count_xR: how often each video counts, 0 or more; [R], or rows of that.
+    """
+    rows = np.reshape(count_xR, (-1, len(self.place_R))).astype(np.float64)
+    place_R = self.place_R.astype(np.intp)  # as bincount would for every row
+    values = [self._of_row(place_R, count_R) for count_R in rows]
+    return np.reshape(values, np.shape(count_xR)[:-1])
+
+  def _of_row(self, place_R: np.ndarray, count_R: np.ndarray) -> float:
+    own_N = np.bincount(place_R[self.own_N], weights=count_R[self.own_N])
+    # Videos below all of the class's own have a place behind its last.
+    all_N = np.bincount(place_R, weights=count_R)[: len(own_N)].cumsum()
+    above_N = own_N.cumsum()
+    if not own_N.any():
+      return float('nan')
+    precision_N = np.zeros(len(own_N))
+    np.divide(above_N, all_N, out=precision_N, where=all_N > 0)
+    return float((own_N * precision_N).sum() / above_N[-1])
+
+
+def rank_videos(score_R: np.ndarray, right_R: np.ndarray) -> VideoRanking:
+  """Ranks the videos for one class.
+
+  Args:
+    score_R: score of each video, not NaN.
+    right_R: True where the video has the class.
+  """
+  own_N = np.flatnonzero(right_R)
+  falling = np.unique(-score_R[own_N])
+  place_R = np.searchsorted(falling, -score_R).astype(np.int32)
+  return VideoRanking(place_R, own_N)

@@ -8,22 +8,22 @@ import scoring
 from scoring import MULTI, VERB_NOUN
 
 from vidmodels.data.records.class_list import ClassList
-from vidmodels.evaluate import averaging, measures, per_class
+from vidmodels.evaluate import averaging, metrics, side_files
 from vidmodels.typing import InputError
 
 
 def test_every_class_has_its_share_and_its_worst_confusion(tmp_path):
   # Videos of class 0 are answered 0, 1, 2, 2; those of class 1: 1.
-  answers = scoring.answered(
+  answers = scoring.video_scores(
     np.eye(4)[[0, 1, 2, 2, 1]], [(0,)] * 4 + [(1,)],
     classes=ClassList.from_names(['a, "b"', 'c', 'd e', 'ü']),
   )  # fmt: skip
-  rows = per_class.table(answers)
+  rows = side_files.class_table(answers)
   assert [(r.videos, r.top1, r.taken_for, r.times) for r in rows] == [
     (4, 0.25, 'd e', 2), (1, 1.0, '', 0), (0, None, '', 0), (0, None, '', 0)
   ]  # fmt: skip
   path = tmp_path / 'new' / 'classes.csv'
-  per_class.write(rows, path)
+  side_files.write_class_table(rows, path)
   assert [p.name for p in path.parent.iterdir()] == ['classes.csv']
   with open(path, newline='', encoding='utf-8') as file:
     found = list(csv.DictReader(file))
@@ -33,7 +33,9 @@ def test_every_class_has_its_share_and_its_worst_confusion(tmp_path):
   }  # fmt: skip
   assert found[3]['name'] == 'ü'
   assert found[3]['top1'] == ''
-  assert per_class.confused(rows) == ['a, "b" taken for d e: 2 of 4 videos']
+  assert side_files.worst_confusions(rows) == [
+    'a, "b" taken for d e: 2 of 4 videos'
+  ]
 
 
 def test_only_the_worst_confusions_are_told_worst_first():
@@ -42,17 +44,17 @@ def test_only_the_worst_confusions_are_told_worst_first():
   for k, count in enumerate(times):
     scores += [np.eye(8)[7]] * count
     labels += [(k,)] * count
-  rows = per_class.table(scoring.answered(scores, labels))
-  assert [line.split()[0] for line in per_class.confused(rows)] == [
+  rows = side_files.class_table(scoring.video_scores(scores, labels))
+  assert [line.split()[0] for line in side_files.worst_confusions(rows)] == [
     'c3', 'c5', 'c1', 'c2', 'c0'
   ]  # fmt: skip
 
 
 def test_a_head_is_confused_within_itself():
-  answers = scoring.answered(
+  answers = scoring.video_scores(
     [[0, 9, 0, 20, 0, 0, 30]] * 2, [(0, 6), (1, 3)], VERB_NOUN
   )
-  rows = {row.name: row for row in per_class.table(answers)}
+  rows = {row.name: row for row in side_files.class_table(answers)}
   assert list(rows) == list(scoring.names(7, VERB_NOUN).names)
   assert rows['verb/c0'].taken_for == 'verb/c1'
   assert rows['verb/c1'].top1 == rows['noun/c3'].top1 == 1
@@ -60,34 +62,34 @@ def test_a_head_is_confused_within_itself():
 
 
 def test_classes_of_their_own_have_an_average_precision():
-  answers = scoring.answered(
+  answers = scoring.video_scores(
     [[9, 1, 1], [8, 2, 1], [7, 3, 1]], [(0,), (1,), (0,)], MULTI
   )
-  first, second, third = per_class.table(answers)
+  first, second, third = side_files.class_table(answers)
   assert first.average_precision == pytest.approx((1 + 2 / 3) / 2)
   assert (second.videos, second.average_precision) == (1, 0.5)
   assert (third.videos, third.average_precision, third.top1) == (0, None, None)
 
 
 def test_without_labels_there_is_no_table():
-  answers = scoring.answered(np.eye(2), [(), ()], labelled=False)
+  answers = scoring.video_scores(np.eye(2), [(), ()], labelled=False)
   with pytest.raises(InputError, match='split test has no labels'):
-    per_class.table(answers)
+    side_files.class_table(answers)
 
 
 def test_ties_count_as_they_do_for_the_whole():
   """A constant answer is right about none, and is not taken for itself."""
-  answers = scoring.answered(np.zeros((4, 2)), [(0,), (0,), (0,), (1,)])
-  rows = per_class.table(answers)
+  answers = scoring.video_scores(np.zeros((4, 2)), [(0,), (0,), (0,), (1,)])
+  rows = side_files.class_table(answers)
   assert [(r.top1, r.taken_for, r.times) for r in rows] == [
     (0.0, '', 0), (0.0, 'c0', 1)
   ]  # fmt: skip
   rng = np.random.default_rng(0)
-  scored = scoring.drawn(rng, 60, 7, VERB_NOUN)
+  scored = scoring.random_scores(rng, 60, 7, VERB_NOUN)
   scored.logits_RVK[:] = scored.logits_RVK.round()
-  answers = averaging.answers(scored)
-  whole = measures.values(measures.measures(answers), 60)
-  rows = per_class.table(answers)
+  answers = averaging.average_views(scored)
+  whole = metrics.metric_values(metrics.prepare_metrics(answers), 60)
+  rows = side_files.class_table(answers)
   for head in ('verb', 'noun'):
     own = [r for r in rows if r.name.startswith(head) and r.videos]
     mean = np.average([r.top1 for r in own], weights=[r.videos for r in own])

@@ -1,4 +1,4 @@
-"""Measures by hand, against slow counts of the same thing, and in subsets."""
+"""Metrics by hand, against slow counts of the same thing, and in subsets."""
 
 import collections
 import tracemalloc
@@ -11,12 +11,16 @@ import scoring
 from scoring import ANY, MULTI, VERB_NOUN
 
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.evaluate import averaging, measures, ranks
-from vidmodels.train import average_precision, metrics
+from vidmodels.evaluate import averaging, metrics
+from vidmodels.evaluate.metrics import hit_k, mean_ap, top_k
+from vidmodels.train import average_precision
+from vidmodels.train.metrics import accuracies
 
 
 def values(answers) -> dict[str, float]:
-  return measures.values(measures.measures(answers), len(answers.videos))
+  return metrics.metric_values(
+    metrics.prepare_metrics(answers), len(answers.videos)
+  )
 
 
 def test_one_class_a_video_by_hand():
@@ -28,7 +32,7 @@ def test_one_class_a_video_by_hand():
     [0, 1, 2, 3, 4, 5],
     [9, 1, 2, 3, 4, 5],
   ]
-  found = values(scoring.answered(scores, [(0,), (1,), (5,), (0,), (2,)]))
+  found = values(scoring.video_scores(scores, [(0,), (1,), (5,), (0,), (2,)]))
   assert found == pytest.approx({
     'top1': 2 / 5,
     'top5': 4 / 5,
@@ -38,21 +42,23 @@ def test_one_class_a_video_by_hand():
 
 
 def test_a_constant_answer_is_never_right():
-  found = values(scoring.answered(np.zeros((4, 8)), [(k,) for k in range(4)]))
+  found = values(
+    scoring.video_scores(np.zeros((4, 8)), [(k,) for k in range(4)])
+  )
   assert found == {'top1': 0, 'top5': 0, 'mean_class': 0}
 
 
 def test_classes_without_videos_are_told_and_not_in_the_mean():
-  answers = scoring.answered(np.eye(4)[[0, 2]], [(0,), (2,)])
-  assert measures.missing_classes(answers) == {'': ['c1', 'c3']}
+  answers = scoring.video_scores(np.eye(4)[[0, 2]], [(0,), (2,)])
+  assert metrics.missing_classes(answers) == {'': ['c1', 'c3']}
   assert values(answers)['mean_class'] == 1
-  heads = scoring.answered(np.ones((1, 7)), [(1, 5)], VERB_NOUN)
-  assert measures.missing_classes(heads) == {
+  heads = scoring.video_scores(np.ones((1, 7)), [(1, 5)], VERB_NOUN)
+  assert metrics.missing_classes(heads) == {
     'verb': ['verb/c0', 'verb/c2'],
     'noun': ['noun/c0', 'noun/c1', 'noun/c3'],
   }
-  many = scoring.answered(np.ones((2, 3)), [(), (1,)], MULTI)
-  assert measures.missing_classes(many) == {'': ['c0', 'c2']}
+  many = scoring.video_scores(np.ones((2, 3)), [(), (1,)], MULTI)
+  assert metrics.missing_classes(many) == {'': ['c0', 'c2']}
 
 
 def test_an_action_is_right_if_all_its_heads_are():
@@ -61,7 +67,7 @@ def test_an_action_is_right_if_all_its_heads_are():
     [0, 0, 5, 0, 5, 0, 0],
     [5, 0, 0, 0, 5, 0, 0],
   )
-  answers = scoring.answered(
+  answers = scoring.video_scores(
     [verb_only, noun_only, both], [(0, 4)] * 3, VERB_NOUN
   )
   found = values(answers)
@@ -75,10 +81,10 @@ def test_the_best_actions_are_those_with_the_highest_products():
   # .30 .18 .12 .10 .075 | .06 ...: verb 2 with noun 0 is third, verb 0 with
   # noun 2 fifth, verb 1 with noun 1 (.06) sixth.
   scores = [[*(verb + 3), *(noun - 8)]] * 3  # a head's offset is nothing
-  answers = scoring.answered(scores, [(2, 3), (0, 5), (1, 4)], VERB_NOUN)
+  answers = scoring.video_scores(scores, [(2, 3), (0, 5), (1, 4)], VERB_NOUN)
   parts = list(VERB_NOUN.parts(7).values())
   log_RK = answers.log_probabilities()
-  rank = ranks.joint_rank(
+  rank = top_k.joint_rank(
     [log_RK[:, part] for part in parts],
     [answers.label_Rx[:, i] - part.start for i, part in enumerate(parts)],
   )
@@ -101,10 +107,12 @@ def slow_action_rank(prob_K, label, parts) -> int:
 @pytest.mark.parametrize('how', ['logits', 'probs'])
 @pytest.mark.parametrize('block', [2**21, 100])
 def test_actions_agree_with_a_slow_count(monkeypatch, how, block):
-  monkeypatch.setattr(ranks, '_BLOCK', block)
+  monkeypatch.setattr(top_k, '_BLOCK', block)
   task = Task(heads=(('verb', 9), ('noun', 13)))
   rng = np.random.default_rng(1)
-  answers = averaging.answers(scoring.drawn(rng, 60, 22, task, views=3), how)
+  answers = averaging.average_views(
+    scoring.random_scores(rng, 60, 22, task, views=3), how
+  )
   parts = list(task.parts(22).values())
   slow = np.array([
     slow_action_rank(p, label, parts)
@@ -124,7 +132,7 @@ def test_several_right_classes_any_of_which_will_do():
     [0, 1, 2, 3, 4, 5, 6],
   ]
   labels = [(0, 2), (0,), (0, 1), (4, 1)]
-  found = values(scoring.answered(scores, labels, ANY))
+  found = values(scoring.video_scores(scores, labels, ANY))
   assert found['hit1'] == 1 / 4
   assert found['hit5'] == 3 / 4
   assert list(found) == ['hit1', 'hit5', 'map']
@@ -133,20 +141,22 @@ def test_several_right_classes_any_of_which_will_do():
 def test_mean_average_precision_by_hand():
   """Class 0: right at places 1 and 3 of 4; class 1: at 2; class 2: nowhere."""
   scores = [[9, 9, 1], [8, 8, 2], [7, 7, 3], [6, 6, 4]]
-  answers = scoring.answered(scores, [(0,), (1,), (0,), ()], MULTI)
+  answers = scoring.video_scores(scores, [(0,), (1,), (0,), ()], MULTI)
   assert values(answers) == {
     'map': pytest.approx(((1 / 1 + 2 / 3) / 2 + 1 / 2) / 2)
   }
 
 
 def test_videos_that_tie_enter_together():
-  answers = scoring.answered([[1], [1], [1], [0]], [(0,), (), (), ()], MULTI)
+  answers = scoring.video_scores(
+    [[1], [1], [1], [0]], [(0,), (), (), ()], MULTI
+  )
   assert values(answers)['map'] == pytest.approx(1 / 3)
 
 
 def ranked(answers) -> np.ndarray:
   """What videos are ranked by, counted another way."""
-  if answers.about.task == MULTI:
+  if answers.info.task == MULTI:
     return answers.score_RK
   return np.asarray(jax.nn.softmax(answers.score_RK.astype(np.float32)))
 
@@ -154,9 +164,9 @@ def ranked(answers) -> np.ndarray:
 @pytest.mark.parametrize('task', [MULTI, ANY], ids=lambda t: t.kind)
 def test_average_precision_is_that_of_training(task):
   rng = np.random.default_rng(2)
-  scored = scoring.drawn(rng, 80, 12, task)
+  scored = scoring.random_scores(rng, 80, 12, task)
   scored.logits_RVK[:] = scored.logits_RVK.round(1)  # many ties
-  answers = averaging.answers(scored)
+  answers = averaging.average_views(scored)
   ours = values(answers)['map']
   theirs = average_precision.mean_ap(ranked(answers), answers.label_Rx)
   assert ours == pytest.approx(theirs.value, abs=1e-12)
@@ -165,9 +175,9 @@ def test_average_precision_is_that_of_training(task):
 @pytest.mark.parametrize('task', [MULTI, ANY], ids=lambda t: t.kind)
 def test_average_precision_is_that_of_scikit_learn(task):
   learn = pytest.importorskip('sklearn.metrics')
-  scored = scoring.drawn(np.random.default_rng(2), 80, 12, task)
+  scored = scoring.random_scores(np.random.default_rng(2), 80, 12, task)
   scored.logits_RVK[:] = scored.logits_RVK.round(1)  # many ties
-  answers = averaging.answers(scored)
+  answers = averaging.average_views(scored)
   assert values(answers)['map'] == pytest.approx(
     learn.average_precision_score(answers.label_Rx, ranked(answers))
   )
@@ -178,18 +188,20 @@ def test_average_precision_is_that_of_scikit_learn(task):
 )
 def test_videos_that_count_twice_are_as_if_they_were_there_twice(task):
   rng = np.random.default_rng(3)
-  answers = averaging.answers(scoring.drawn(rng, 40, 7, task))
+  answers = averaging.average_views(scoring.random_scores(rng, 40, 7, task))
   for _ in range(3):
     count = np.bincount(rng.integers(40, size=40), minlength=40)
     order = rng.permutation(np.repeat(np.arange(40), count))
-    copied = averaging.Answers(
+    copied = averaging.VideoScores(
       score_RK=answers.score_RK[order],
       logits=True,
       label_Rx=answers.label_Rx[order],
       videos=tuple(answers.videos[i] for i in order),
-      about=answers.about,
+      info=answers.info,
     )
-    counted = {m.name: float(m(count)) for m in measures.measures(answers)}
+    counted = {
+      m.name: float(m(count)) for m in metrics.prepare_metrics(answers)
+    }
     assert counted == pytest.approx(values(copied))
 
 
@@ -199,10 +211,10 @@ def test_videos_that_count_twice_are_as_if_they_were_there_twice(task):
 def test_a_video_is_right_here_where_it_is_in_training(task):
   """NumPy in float64 and JAX in float32 agree, ties included."""
   rng = np.random.default_rng(4)
-  scored = scoring.drawn(rng, 200, 7, task)
+  scored = scoring.random_scores(rng, 200, 7, task)
   scored.logits_RVK[:] = scored.logits_RVK.round()
-  answers = averaging.answers(scored)
-  theirs = metrics.accuracies(
+  answers = averaging.average_views(scored)
+  theirs = accuracies(
     jnp.asarray(scored.logits_RVK[:, 0]), jnp.asarray(answers.label_Rx), task
   )
   found = values(answers)
@@ -238,28 +250,28 @@ def test_the_tail_and_unseen_people_are_counted_as_epic_counts_them():
     {'verb': (2,), 'noun': (4, 6)},
     ('v3.mp4', 'v9.mp4', 'v20.mp4'),
   )
-  scored = scoring.drawn(
+  scored = scoring.random_scores(
     rng, 50, 7, VERB_NOUN,
     subsets={'unseen': unseen, 'nobody': ('other',)},
     class_subsets={f'tail_{head}': tail for head, tail in tails.items()},
   )  # fmt: skip
-  answers = averaging.answers(scored)
+  answers = averaging.average_views(scored)
   found = values(answers)
   slow = slow_epic(answers, tails, unseen)
   assert len(slow) == 6
   assert {name: found[name] for name in slow} == pytest.approx(slow)
   assert 'tail/action_top5' in found
   assert 'unseen/noun_top5' in found
-  assert measures.absent(answers) == ['nobody']
+  assert metrics.absent_subsets(answers) == ['nobody']
   assert not any(name.startswith('nobody') for name in found)
 
 
 def test_half_a_tail_has_no_actions():
   rng = np.random.default_rng(6)
-  scored = scoring.drawn(
+  scored = scoring.random_scores(
     rng, 30, 7, VERB_NOUN, class_subsets={'tail_noun': (4, 6)}
   )
-  found = values(averaging.answers(scored))
+  found = values(averaging.average_views(scored))
   assert {n for n in found if n.startswith('tail/')} == {
     'tail/noun_top1', 'tail/noun_top5'
   }  # fmt: skip
@@ -268,12 +280,12 @@ def test_half_a_tail_has_no_actions():
 def test_subsets_of_the_other_tasks():
   scores, labels = np.eye(3)[[0, 1, 0]], [(0,), (1,), (2,)]
   rare = {'class_subsets': {'rare': (1, 2)}, 'subsets': {'night': ('v0.mp4',)}}
-  found = values(scoring.answered(scores, labels, **rare))
+  found = values(scoring.video_scores(scores, labels, **rare))
   assert found['rare/top1'] == 0.5
   assert found['night/top1'] == 1
-  found = values(scoring.answered(scores, labels, ANY, **rare))
+  found = values(scoring.video_scores(scores, labels, ANY, **rare))
   assert found['night/hit1'] == found['night/map'] == 1
-  found = values(scoring.answered(scores, labels, MULTI, **rare))
+  found = values(scoring.video_scores(scores, labels, MULTI, **rare))
   assert found['night/map'] == 1  # of class 0, the only one there
 
 
@@ -281,11 +293,11 @@ def test_a_score_that_is_no_number_is_never_right():
   nan = np.nan
   score_RK = np.array([[nan, 1, 2], [3, nan, 2], [nan, nan, nan], [3, 1, 2]])
   label_R = np.zeros(4, int)
-  assert ranks.rank(score_RK, label_R).tolist() == [2, 1, 2, 0]
+  assert metrics.label_rank(score_RK, label_R).tolist() == [2, 1, 2, 0]
   right_RK = np.array([[1, 0, 0]] * 3 + [[1, 1, 0]])
-  assert ranks.best_rank(score_RK, right_RK).tolist() == [2, 1, 2, 0]
+  assert hit_k.best_rank(score_RK, right_RK).tolist() == [2, 1, 2, 0]
   sure_RK = np.tile([0.0, -9], (4, 1))
-  joint_R = ranks.joint_rank([score_RK, sure_RK], [label_R, label_R])
+  joint_R = top_k.joint_rank([score_RK, sure_RK], [label_R, label_R])
   assert joint_R.tolist() == [5, 2, 5, 0]
 
 
@@ -307,21 +319,21 @@ def slow_map(answers, count_R) -> float:
 def test_drawn_average_precision_agrees_with_a_slow_count(digits):
   """Of many ties and few; in each draw a third of the videos is not there."""
   rng = np.random.default_rng(7)
-  scored = scoring.drawn(rng, 60, 9, MULTI)
+  scored = scoring.random_scores(rng, 60, 9, MULTI)
   scored.logits_RVK[:] = scored.logits_RVK.round(digits)
   scored.label_Rx[:, 4] = 0  # a class that no video has
   scored.label_Rx[:, 5] = np.arange(60) == 11  # and one that few draws have
-  answers = averaging.answers(scored)
-  (measure,) = measures.measures(answers)
+  answers = averaging.average_views(scored)
+  (metric,) = metrics.prepare_metrics(answers)
   counts = np.stack([
     np.bincount(rng.integers(60, size=60), minlength=60) for _ in range(40)
   ])  # fmt: skip
   counts[3] = 0
   slow = [slow_map(answers, count_R) for count_R in counts]
   assert np.isnan(slow).sum() == 1
-  np.testing.assert_allclose(measure(counts), slow, rtol=1e-12)
+  np.testing.assert_allclose(metric(counts), slow, rtol=1e-12)
   np.testing.assert_allclose(
-    measure(counts.reshape(5, 8, 60)), np.reshape(slow, (5, 8)), rtol=1e-12
+    metric(counts.reshape(5, 8, 60)), np.reshape(slow, (5, 8)), rtol=1e-12
   )
 
 
@@ -330,11 +342,9 @@ def test_average_precision_needs_no_pairs_of_videos():
   rng = np.random.default_rng(8)
   score_RK = rng.normal(size=(20_000, 1))
   right_RK = rng.random((20_000, 1)) < 0.2
-  measure = measures.MeanAPMeasure(
-    'map', score_RK, right_RK, np.ones(20_000, bool)
-  )
+  function = mean_ap.MeanAveragePrecision(score_RK, right_RK)
   tracemalloc.start()
-  measure(np.ones((2, 20_000)))
+  function(np.ones((2, 20_000)))
   most = tracemalloc.get_traced_memory()[1]
   tracemalloc.stop()
   assert most < 20e6

@@ -1,0 +1,28 @@
+"""hit1 and hit5: the share of videos with a right class among the k best."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from vidmodels.evaluate.averaging import VideoScores
+from vidmodels.evaluate.metrics import Metric, share_right
+
+KINDS, ORDER = ('any',), 10
+
+
+def prepare(scores: VideoScores) -> Iterator[Metric]:
+  """Yields hit1 and hit5."""
+  rank_R = best_rank(scores.score_RK, scores.label_Rx)
+  for k in (1, 5):
+    yield Metric(name=f'hit{k}', function=share_right(rank_R < k))
+
+
+def best_rank(score_RK: np.ndarray, right_RK: np.ndarray) -> np.ndarray:
+  """How many wrong classes score at least as high as the best right one, [R].
+
+  A video without a right class ranks behind all classes. Ties and NaN count
+  against the video, as in `label_rank`.
+  """
+  right_RK = right_RK > 0
+  best_R1 = np.where(right_RK, score_RK, -np.inf).max(-1, keepdims=True)
+  return (~right_RK & ~(score_RK < best_R1)).sum(-1)
