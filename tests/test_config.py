@@ -152,5 +152,5 @@ def test_recipes_name_data_sets_and_splits_that_prepare_knows():
       if folder == 'records':
         asked.add(dataset)
         assert {data.train, data.test} <= set(registry.find(dataset).splits)
-  assert asked <= set(registry.every())  # names, not aliases
+  assert asked <= set(registry.all_datasets())  # names, not aliases
   assert {'epic100', 'charades', 'howto100m', 'activitynet'} <= asked

@@ -37,7 +37,7 @@ def prepared(request, tmp_path):
 
 
 def test_every_data_set_has_files_to_test_with():
-  assert set(official.MAKERS) == set(registry.every())
+  assert set(official.MAKERS) == set(registry.all_datasets())
 
 
 def test_official_files_become_a_model_and_its_accuracy(

@@ -70,7 +70,7 @@ def _index(args: argparse.Namespace) -> None:
 
   classes, task = None, SINGLE
   if args.classes:
-    classes, task = registry.labels_of(args.classes)
+    classes, task = registry.load_classes(args.classes)
   index_foreign.index(
     args.dir,
     args.split,

@@ -75,7 +75,7 @@ def write_checkpoint(
       f'the recipe starts from init_from={config.init_from} and {path} is to '
       'be imported; leave init_from out'
     )
-  given, task = registry.labels_of(classes) if classes else (None, SINGLE)
+  given, task = registry.load_classes(classes) if classes else (None, SINGLE)
   task = Task.parse(labels) if labels else task
   made = read(
     config,

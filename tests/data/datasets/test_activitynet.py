@@ -218,22 +218,22 @@ def test_only_version_1_3_is_taken(tmp_path, version, fine):
   if fine:
     assert read(tmp_path).rows
   else:
-    with pytest.raises(InputError, match=r'wanted VERSION 1\.3'):
+    with pytest.raises(InputError, match=r'expected VERSION 1\.3'):
       read(tmp_path)
 
 
 @pytest.mark.parametrize(
   ('entry', 'says'),
   [
-    (video('training', 9.0, (1, 2, 'Biking')), "label 'Biking' came; wanted"),
+    (video('training', 9.0, (1, 2, 'Biking')), "got label 'Biking'; expected"),
     (video('training', 9.0, (1, 2, 'Mopping floor')), "mean 'Mooping floor'"),
-    (video('training', 9.0, (1, 2, '3')), "label '3' came"),
-    (video('training', 9.0, (1, 2, 3)), 'label .3. came'),
-    (video('training', 9.0, (1, None, 'BMX')), "'None' came; wanted seconds"),
-    (video('training', None, (1, 2, 'BMX')), "'None' came; wanted seconds"),
-    (video('training', True, (1, 2, 'BMX')), "'True' came; wanted seconds"),
-    (video('training', 1e400, (1, 2, 'BMX')), "'inf' came; wanted seconds"),
-    (video('train', 9.0, (1, 2, 'BMX')), "'train' came"),
+    (video('training', 9.0, (1, 2, '3')), "got label '3'"),
+    (video('training', 9.0, (1, 2, 3)), 'got label .3.'),
+    (video('training', 9.0, (1, None, 'BMX')), "got 'None'; expected seconds"),
+    (video('training', None, (1, 2, 'BMX')), "got 'None'; expected seconds"),
+    (video('training', True, (1, 2, 'BMX')), "got 'True'; expected seconds"),
+    (video('training', 1e400, (1, 2, 'BMX')), "got 'inf'; expected seconds"),
+    (video('train', 9.0, (1, 2, 'BMX')), "got subset 'train'"),
     (video('training', 9.0) | {'annotations': None}, 'annotations'),
     (video('training', 9.0) | {'annotations': [7]}, 'segment'),
     ([], 'subset'),
@@ -251,7 +251,7 @@ def test_an_odd_entry_is_told_with_its_video(tmp_path, entry, says):
   [
     ('{"results": {}, "version": "VERSION 1.3"}', 'holds results, version'),
     ('[1]', 'holds list'),
-    ('{"version": "VERSION 1.3", "database": []}', 'wanted the ActivityNet'),
+    ('{"version": "VERSION 1.3", "database": []}', 'expected the ActivityNet'),
     ('{"version": "VERSION 1.3", "database": {}}', 'no clip'),
     ('{"database": ', 'is not JSON'),
     ('[' * 100_000, 'is not JSON'),
@@ -269,5 +269,5 @@ def test_names_may_be_the_users_in_their_order(folder):
     ('Mooping floor', 'BMX', 'Archery', 'Playing ten pins', 'Baking cookies')
   )
   assert read(folder, classes=mine).rows[0].labels == (1,)
-  with pytest.raises(InputError, match="label 'Mooping floor' came"):
+  with pytest.raises(InputError, match="got label 'Mooping floor'"):
     read(folder, classes=ClassList(mine.names[1:]))

@@ -137,9 +137,9 @@ def test_a_video_listed_twice_counts_once(tmp_path):
     ('c157 0 1', 'c157 0 1'),
     ('92 0 1', 'from c000 to c156'),
     ('c092 0', 'c092 0'),
-    ('c092 0 x', "'x' came; wanted seconds"),
-    ('c092 0 nan', 'wanted seconds'),
-    ('c092 0 1;', "action '' came"),
+    ('c092 0 x', "got 'x'; expected seconds"),
+    ('c092 0 nan', 'expected seconds'),
+    ('c092 0 1;', "got the action ''"),
   ],
 )
 def test_a_malformed_action_is_told_with_its_line(tmp_path, actions, says):
@@ -150,7 +150,7 @@ def test_a_malformed_action_is_told_with_its_line(tmp_path, actions, says):
 
 def test_a_length_that_is_no_number_is_told(tmp_path):
   official(tmp_path, [('A', 'c001 0 1', 'long')])
-  with pytest.raises(InputError, match="'long' came"):
+  with pytest.raises(InputError, match="got 'long'"):
     read(tmp_path)
 
 
@@ -177,7 +177,7 @@ def test_the_class_file_is_needed_whole_and_in_order(folder):
   with pytest.raises(InputError, match='line 6 is'):
     read(folder)
   path.write_text(''.join(text.splitlines(keepends=True)[:156]))
-  with pytest.raises(InputError, match='156 classes; wanted 157'):
+  with pytest.raises(InputError, match='156 classes; expected 157'):
     read(folder)
   path.write_text(text.replace('Doing thing, no. 7\n', '\n', 1))
   with pytest.raises(InputError, match='line 8'):
@@ -191,7 +191,7 @@ def test_names_may_be_the_users_if_they_are_157(folder):
   (folder / 'Charades_v1_classes.txt').unlink()
   names = ClassList(tuple(f'class {i}' for i in range(157)))
   assert read(folder, classes=names).classes == names
-  with pytest.raises(InputError, match='2 classes came'):
+  with pytest.raises(InputError, match='got 2 classes'):
     read(folder, classes=ClassList(('a', 'b')))
 
 

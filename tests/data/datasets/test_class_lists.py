@@ -138,7 +138,7 @@ def test_data_sets_are_found_by_other_names_too():
     assert registry.find(alias).name == name
   every = [
     alias
-    for dataset in registry.every().values()
+    for dataset in registry.all_datasets().values()
     for alias in {dataset.name, *dataset.aliases}
   ]
   assert len(set(every)) == len(every)

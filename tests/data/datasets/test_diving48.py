@@ -80,7 +80,7 @@ def test_version_1_is_refused_by_its_name_and_by_its_labels(tmp_path):
   official(tmp_path)  # both lie there: version 2 is taken
   assert len(read(tmp_path).rows) == 3
   path = official(tmp_path, [*DIVES, ('a', 48, 0, 5)])
-  with pytest.raises(InputError, match=r'entry 4: label: 48 .*version 1'):
+  with pytest.raises(InputError, match=r'entry 4: label: got 48; .*version 1'):
     read(path)
 
 
@@ -113,20 +113,20 @@ def test_a_dive_that_starts_late_is_told(tmp_path):
 @pytest.mark.parametrize(
   ('old', 'new', 'says'),
   [
-    ('"label": 12', '"label": 12.5', r"entry 1: label: '12\.5'"),
-    ('"label": 12', '"label": -1', 'entry 1: label: -1 came'),
-    ('"label": 12', '"label": true', "entry 1: label: 'True'"),
-    ('"label": 12', '"label": null', "entry 1: label: 'None'"),
-    ('"label": 12', '"label": NaN', "entry 1: label: 'nan'"),
-    ('"label": 12', '"label": "Back"', "entry 1: label: 'Back'"),
+    ('"label": 12', '"label": 12.5', r"entry 1: label: got '12\.5'"),
+    ('"label": 12', '"label": -1', 'entry 1: label: got -1'),
+    ('"label": 12', '"label": true', "entry 1: label: got 'True'"),
+    ('"label": 12', '"label": null', "entry 1: label: got 'None'"),
+    ('"label": 12', '"label": NaN', "entry 1: label: got 'nan'"),
+    ('"label": 12', '"label": "Back"', "entry 1: label: got 'Back'"),
     ('"label": 12', '"lable": 12', "no 'label'"),
-    ('"end_frame": 48', '"end_frame": -48', 'entry 2: -48 came'),
+    ('"end_frame": 48', '"end_frame": -48', 'entry 2: got -48'),
     ('"start_frame": 0, "end_frame": 48', '"start_frame": 9, "end_frame": 4',
-     'entry 2: frames 9 to 4'),
-    ('_8Vy3dlHg2w_00000', '../x', 'entry 1: .*wanted a plain name'),
-    ('_8Vy3dlHg2w_00000', '\\ud800', 'entry 1: .*wanted a plain name'),
-    ('"_8Vy3dlHg2w_00000"', '8', 'entry 1: .*wanted a plain name'),
-    ('"_8Vy3dlHg2w_00000"', '""', 'entry 1: .*wanted a plain name'),
+     'entry 2: got frames 9 to 4'),
+    ('_8Vy3dlHg2w_00000', '../x', 'entry 1: .*expected a plain name'),
+    ('_8Vy3dlHg2w_00000', '\\ud800', 'entry 1: .*expected a plain name'),
+    ('"_8Vy3dlHg2w_00000"', '8', 'entry 1: .*expected a plain name'),
+    ('"_8Vy3dlHg2w_00000"', '""', 'entry 1: .*expected a plain name'),
     ('"vid_name": "-mm', '"video": "-mm', "entry 2 has no 'vid_name'"),
   ],
 )  # fmt: skip

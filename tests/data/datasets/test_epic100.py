@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vidmodels.data.datasets import epic100, registry
-from vidmodels.data.listing import values
+from vidmodels.data.listing import parse_values
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.video import decode
 from vidmodels.typing import InputError
@@ -224,7 +224,7 @@ def test_frame_columns_are_seconds_by_the_rate_of_the_jpegs(row, times):
   fields = next(csv.reader([row]))
   assert epic100.jpegs_per_second(fields[2]) == times
   for clock, frame in ((fields[4], fields[6]), (fields[5], fields[7])):
-    assert int(values.clock(clock) * times + 1e-6) == int(frame)
+    assert int(parse_values.parse_clock(clock) * times + 1e-6) == int(frame)
 
 
 def test_frames_made_a_video_are_cut_by_their_numbers(tmp_path):
@@ -254,26 +254,26 @@ def test_frames_made_a_video_are_cut_by_their_numbers(tmp_path):
 @pytest.mark.parametrize(
   ('old', 'new', 'says'),
   [
-    ("['plate'],[2]", "['plate'],[3]", 'wanted the first of them'),
-    ('"[2, 4]"', '"[4, 2]"', 'wanted the first of them'),
-    ("['plate'],[2]", "['plate'],[]", 'wanted the first of them'),
-    ("['plate'],[2]", "['plate'],[2.0]", 'wanted the first of them'),
-    ("['plate'],[2]", "['plate'],[True]", 'wanted the first of them'),
-    ("['plate'],[2]", "['plate'],2", 'wanted a list as'),
-    ("['plate'],[2]", "['plate'],nan", 'wanted a list as'),
-    ("['plate'],[2]", "['plate'],__import__('os').getcwd()", 'wanted a list'),
-    ("['plate'],[2]", f"['plate'],{'[' * 3000}", 'wanted a list'),
-    ("['plate'],[2]", f"['plate'],[2{' ' * 5000}]", 'wanted a list'),
-    ('take,0,', 'take,97,', '97 came; wanted 0 to 96'),
-    ('take,0,', 'take,-1,', "'-1' came; wanted a whole number"),
-    ('take,0,', 'take,,', "'' came; wanted a whole number"),
-    ('plate,2,', 'plate,300,', '300 came; wanted 0 to 299'),
-    ('00:00:01.89', '00:00:00.00', 'wanted a stop after the start'),
+    ("['plate'],[2]", "['plate'],[3]", 'expected the first of them'),
+    ('"[2, 4]"', '"[4, 2]"', 'expected the first of them'),
+    ("['plate'],[2]", "['plate'],[]", 'expected the first of them'),
+    ("['plate'],[2]", "['plate'],[2.0]", 'expected the first of them'),
+    ("['plate'],[2]", "['plate'],[True]", 'expected the first of them'),
+    ("['plate'],[2]", "['plate'],2", 'expected a list such as'),
+    ("['plate'],[2]", "['plate'],nan", 'expected a list such as'),
+    ("['plate'],[2]", "['plate'],__import__('os').getcwd()", 'expected a list'),
+    ("['plate'],[2]", f"['plate'],{'[' * 3000}", 'expected a list'),
+    ("['plate'],[2]", f"['plate'],[2{' ' * 5000}]", 'expected a list'),
+    ('take,0,', 'take,97,', 'got 97; expected 0 to 96'),
+    ('take,0,', 'take,-1,', "got '-1'; expected a whole number"),
+    ('take,0,', 'take,,', "got ''; expected a whole number"),
+    ('plate,2,', 'plate,300,', 'got 300; expected 0 to 299'),
+    ('00:00:01.89', '00:00:00.00', 'expected a stop after the start'),
     ('00:00:01.89', '1.89', 'HH:MM:SS.ss'),
     ('00:00:01.89', '', 'HH:MM:SS.ss'),
     ('00:00:01.89', '00:61:01.89', 'HH:MM:SS.ss'),
     ('00:00:01.89', 'nan', 'HH:MM:SS.ss'),
-    ('P01_11_0,P01,', 'P01_11_0,../P01,', 'wanted a plain name'),
+    ('P01_11_0,P01,', 'P01_11_0,../P01,', 'expected a plain name'),
   ],
 )
 def test_an_odd_line_is_refused_with_its_number(folder, old, new, says):
@@ -303,12 +303,12 @@ def test_class_files_beside_the_csv_must_be_those_of_our_lists(folder):
   (folder / 'EPIC_100_verb_classes.csv').unlink()
   read(folder)
   edit(folder, '\n1,spoon', '\n2,spoon', 'EPIC_100_noun_classes.csv')
-  with pytest.raises(InputError, match='id 2 came; wanted 1'):
+  with pytest.raises(InputError, match='got id 2; expected 1'):
     read(folder)
 
 
 def test_the_users_classes_must_be_as_many(folder):
-  with pytest.raises(InputError, match='2 classes came; wanted 97 verbs'):
+  with pytest.raises(InputError, match='got 2 classes; expected 97 verbs'):
     read(folder, classes=ClassList(('a', 'b')))
   mine = ClassList(tuple(f'class {i}' for i in range(397)))
   assert read(folder, classes=mine).classes == mine
@@ -321,5 +321,5 @@ def test_the_test_file_does_not_pass_for_a_labelled_one(folder):
 
 def test_tail_classes_out_of_range_are_refused(folder):
   edit(folder, '47', '97', 'EPIC_100_tail_verbs.csv')
-  with pytest.raises(InputError, match=r'tail_verbs\.csv line 2: 97 came'):
+  with pytest.raises(InputError, match=r'tail_verbs\.csv line 2: got 97'):
     read(folder)

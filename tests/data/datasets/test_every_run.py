@@ -11,9 +11,9 @@ import pytest
 SEEDS = ('0', '3')
 SCRIPT = """
 import json, sys
-from vidmodels.data import datasets
+from vidmodels.data.datasets import registry
 name, place, split = sys.argv[1:]
-listing = datasets.read(name, annotations=place, videos=place, split=split)
+listing = registry.read(name, annotations=place, videos=place, split=split)
 print(json.dumps(listing.notes))
 """
 

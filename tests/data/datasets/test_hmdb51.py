@@ -139,7 +139,7 @@ def test_a_class_without_its_file_is_told(tmp_path):
   official(tmp_path)
   with pytest.raises(InputError, match=r'ride_bikes.* is of no class'):
     read(tmp_path)
-  with pytest.raises(InputError, match='is one file; wanted the folder'):
+  with pytest.raises(InputError, match='is one file; expected the folder'):
     read(path)
 
 
@@ -153,15 +153,15 @@ def test_a_class_list_of_ones_own_counts_instead(tmp_path):
 @pytest.mark.parametrize(
   ('text', 'says'),
   [
-    (f'{NAMES[0]} 1 \n{NAMES[0]} 2 \n', r'line 2: .*came with 1 and 2'),
-    (f'{NAMES[0]} 1 \n{NAMES[0]} 0 \n', r'line 2: .*came with 1 and 0'),
-    (f'{NAMES[0]} 3 \n', r'line 1: .*wanted `<file>\.avi` and 0, 1 or 2'),
+    (f'{NAMES[0]} 1 \n{NAMES[0]} 2 \n', r'line 2: .*got .* with 1 and 2'),
+    (f'{NAMES[0]} 1 \n{NAMES[0]} 0 \n', r'line 2: .*got .* with 1 and 0'),
+    (f'{NAMES[0]} 3 \n', r'line 1: .*expected `<file>\.avi` and 0, 1 or 2'),
     (f'{NAMES[0]}\n', 'line 1: '),
     (f'\n{NAMES[0]} -1\n', 'line 2: '),
     ('../x.avi 1\n', 'line 1: .*a plain name'),
     ('ride_bike/x.avi 1\n', 'line 1: .*a plain name'),
     ('a/v_a_g01_c01.avi 11\n', 'looks like a UCF101 training list'),
-    ('\n \n', 'is empty; wanted the clips of its class'),
+    ('\n \n', 'is empty; expected the clips of its class'),
   ],
 )
 def test_a_damaged_file_is_refused_where_it_is_damaged(tmp_path, text, says):

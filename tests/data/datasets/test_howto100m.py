@@ -187,11 +187,11 @@ def test_titles_may_follow_a_comma_or_a_header(tmp_path):
 @pytest.mark.parametrize(
   ('line', 'says'),
   [
-    ('a1,x,y,one,309', "'one' came; wanted a whole number"),
-    ('a1,x,y,1,-309', "'-309' came; wanted a whole number"),
-    ('a1,x,y,1,', "'' came; wanted a whole number"),
-    (',x,y,1,309', 'wanted a plain name'),
-    ('../a,x,y,1,309', 'wanted a plain name'),
+    ('a1,x,y,one,309', "got 'one'; expected a whole number"),
+    ('a1,x,y,1,-309', "got '-309'; expected a whole number"),
+    ('a1,x,y,1,', "got ''; expected a whole number"),
+    (',x,y,1,309', 'expected a plain name'),
+    ('../a,x,y,1,309', 'expected a plain name'),
     ('a1,x,1,309', 'has 4 fields'),
   ],
 )
@@ -202,7 +202,7 @@ def test_an_odd_line_is_refused_with_its_number(tmp_path, line, says):
 
 
 def test_files_that_cannot_do_are_told(folder):
-  with pytest.raises(InputError, match='2 classes came; wanted 3'):
+  with pytest.raises(InputError, match='got 2 classes; expected 3'):
     read(folder, classes=ClassList(('a', 'b')))
   (folder / 'task_ids.csv').write_text('309\n')
   with pytest.raises(InputError, match=r'task_ids\.csv line 1.*a title'):

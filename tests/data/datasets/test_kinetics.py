@@ -105,7 +105,7 @@ def test_two_csvs_of_one_name_are_for_the_user_to_choose(tmp_path):
     read(tmp_path)
   (tmp_path / 'empty').mkdir()
   (tmp_path / 'empty' / 'kinetics400.tar.gz').touch()
-  with pytest.raises(InputError, match=r'unpack kinetics400\.tar\.gz'):
+  with pytest.raises(InputError, match=r'unpacking kinetics400\.tar\.gz'):
     read(tmp_path / 'empty')
 
 
@@ -206,18 +206,18 @@ def test_one_edition_is_not_taken_for_the_other(tmp_path):
   ('old', 'new', 'says'),
   [
     ('"zumba"', '"zumbaa"', r"line 6: label 'zumbaa'.*did you mean 'zumba'"),
-    ('"zumba"', '"399"', "line 6: label '399' came; wanted the name"),
-    ('"zumba"', '"-0"', "line 6: label '-0' came; wanted the name"),
+    ('"zumba"', '"399"', "line 6: got label '399'; expected the name"),
+    ('"zumba"', '"-0"', "line 6: got label '-0'; expected the name"),
     ('"zumba"', '""', 'line 6: .*for all clips or for none'),
-    ('84,94', '94,84', 'line 2: a clip from 94 to 84'),
-    ('84,94', '84,84', 'line 2: a clip from 84 to 84'),
-    ('84,94', '-84,94', "line 2: '-84'"),
-    ('84,94', '84.5,94', r"line 2: '84\.5'"),
-    ('84,94', 'nan,94', "line 2: 'nan'"),
-    ('84,94', '84,1000000', 'line 2: 1000000 came; wanted 0 to 999999'),
-    ('---QUuC4vJs', '#NAME?', 'line 2: youtube_id .*spreadsheet'),
-    ('---QUuC4vJs', '../QUuC4vJs', 'line 2: youtube_id'),
-    (',validate,', ',train,', "line 2: split 'train' came; wanted only 'val'"),
+    ('84,94', '94,84', 'line 2: got a clip from 94 to 84'),
+    ('84,94', '84,84', 'line 2: got a clip from 84 to 84'),
+    ('84,94', '-84,94', "line 2: got '-84'"),
+    ('84,94', '84.5,94', r"line 2: got '84\.5'"),
+    ('84,94', 'nan,94', "line 2: got 'nan'"),
+    ('84,94', '84,1000000', 'line 2: got 1000000; expected 0 to 999999'),
+    ('---QUuC4vJs', '#NAME?', 'line 2: got youtube_id .*spreadsheet'),
+    ('---QUuC4vJs', '../QUuC4vJs', 'line 2: got youtube_id'),
+    (',validate,', ',train,', "line 2: got split 'train'; expected only 'val'"),
     (',94,', ',94', 'line 2 has 5 fields'),
     ('"testifying"', '"testifying', 'line 2'),
     ('youtube_id', 'id', 'no column youtube_id; it looks like'),

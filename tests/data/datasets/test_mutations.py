@@ -110,7 +110,7 @@ def test_damage_is_told_or_accounted_for(tmp_path, make, name, split, part):
 
 LISTS = {
   'spaces.txt': 'a b.mp4 0\nü [1], #2.avi 1\nc.webm 2\n',
-  'commas.csv': 'a b.mp4,run\nü [1], #2.avi,walk\nc.webm,sit\n',
+  'commas.csv': 'a b.mp4,run\n"ü [1], #2.avi",walk\nc.webm,sit\n',
   'tabs.tsv': 'a b.mp4\trun\tsit\nü [1], #2.avi\twalk\nc.webm\tsit\n',
   'times.csv': (
     'video_path,start,end,label,caption\n'

@@ -147,8 +147,8 @@ def test_the_answers_to_the_test_split_count_if_they_lie_beside(tmp_path):
   for text, says in (
     (f'3;{names()[21]}\n', 'no answer for 2 videos .* as 1420'),
     ('3;Holding\n', 'line 1: label'),
-    ('3,Holding\n', 'line 1: .*wanted `id;class`'),
-    (f'3;{names()[0]}\n3;{names()[1]}\n', 'line 2: a second answer for 3'),
+    ('3,Holding\n', 'line 1: .*expected `id;class`'),
+    (f'3;{names()[0]}\n3;{names()[1]}\n', 'line 2: got a second answer for 3'),
   ):
     answers.write_text(text)
     with pytest.raises(InputError, match=says):
@@ -185,7 +185,7 @@ def test_labels_json_must_number_the_classes_as_published_models_do(tmp_path):
     (swapped, 'class 3 is .* here and'),
     (dict(list(whole.items())[:-1]), '173 classes here and 174'),
     (whole | {names()[173]: '180'}, 'the last class is number 180'),
-    (whole | {names()[5]: 'x'}, "'x' came; wanted a whole number"),
+    (whole | {names()[5]: 'x'}, "got 'x'; expected a whole number"),
     ([1, 2], 'does not number the classes'),
     ({}, 'does not number the classes'),
   ):
@@ -204,14 +204,18 @@ def test_labels_json_must_number_the_classes_as_published_models_do(tmp_path):
   [
     ('"template": "Holding', '"template": "Hold', 'entry 1: .*did you mean'),
     ('"template": "Holding', '"templat": "', 'no template in entry 1'),
-    ('"template": "Pulling', '"templat": "', "entry 3: template 'None'"),
-    ('"id": "8"', '"id": "8.0"', r"entry 3: id '8\.0'"),
-    ('"id": "8"', '"id": true', "entry 3: id 'True'"),
-    ('"id": "8"', '"id": -8', "entry 3: id '-8'"),
-    ('"id": "8"', '"id": "../8"', 'entry 3: id'),
+    ('"template": "Pulling', '"templat": "', "entry 3: got template 'None'"),
+    ('"id": "8"', '"id": "8.0"', r"entry 3: got id '8\.0'"),
+    ('"id": "8"', '"id": true', "entry 3: got id 'True'"),
+    ('"id": "8"', '"id": -8', "entry 3: got id '-8'"),
+    ('"id": "8"', '"id": "../8"', 'entry 3: got id'),
     ('"id": "8"', '"ix": "8"', "entry 3 has no 'id'"),
     ('"id": "8"', '"id": "8", "id": "9"', "key 'id' twice"),
-    (' {\n  "id": "8"', ' 8, {\n  "id": "8"', "entry 3 is '8'; wanted an obj"),
+    (
+      ' {\n  "id": "8"',
+      ' 8, {\n  "id": "8"',
+      "entry 3 is '8'; expected an obj",
+    ),
     (']\n }\n]', ']\n }\n', 'is not JSON'),
   ],
 )

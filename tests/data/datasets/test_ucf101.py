@@ -127,7 +127,7 @@ def test_the_class_index_is_held_to_the_class_list(tmp_path):
   whole = index.read_text()
   for old, new, says in (
     ('35 Hammering', '35 HammerThrow', 'class .HammerThrow. came twice'),
-    ('1 ApplyEye', '0 ApplyEye', 'line 1 is .*wanted `1 Class`'),
+    ('1 ApplyEye', '0 ApplyEye', 'line 1 is .*expected `1 Class`'),
     ('\n7 ', '\n8 ', 'line 7 is'),
     ('101 YoYo', '', '100 classes here and 101'),
     ('3 Archery', '3', "line 3 is '3'"),
@@ -168,16 +168,16 @@ def test_a_class_list_of_ones_own_counts_instead(tmp_path):
 @pytest.mark.parametrize(
   ('old', 'new', 'says'),
   [
-    ('.avi 35', '.avi 34', 'line 2: label 34 came for Hammering; wanted 35'),
-    ('.avi 35', '.avi 36', 'line 2: label 36 came for Hammering; wanted 35'),
+    ('.avi 35', '.avi 34', 'line 2: got label 34 for Hammering; expected 35'),
+    ('.avi 35', '.avi 36', 'line 2: got label 36 for Hammering; expected 35'),
     ('.avi 35', '.avi', 'line 2: .*has no label'),
-    ('.avi 35', '.avi x', 'line 2: label x'),
-    ('.avi 35', '.mp4 35', 'line 2: .*wanted `Class/v_Class'),
-    ('Hammering/', '', 'line 2: .*wanted `Class/v_Class'),
+    ('.avi 35', '.avi x', 'line 2: got label x'),
+    ('.avi 35', '.mp4 35', 'line 2: .*expected `Class/v_Class'),
+    ('Hammering/', '', 'line 2: .*expected `Class/v_Class'),
     ('g08_c01.avi 35', 'g08_\x13.avi 35', 'line 2: .*a plain name'),
     ('Hammering/', '../', 'line 2: '),
     ('Hammering/', 'Hamering/', "line 2: .*did you mean 'Hammering'"),
-    ('Hammering/', '34/', "line 2: label '34' came; wanted the name"),
+    ('Hammering/', '34/', "line 2: got label '34'; expected the name"),
     ('Hammering/v', 'Hammering\\v', 'line 2: '),
   ],
 )
@@ -204,7 +204,7 @@ def test_another_file_is_told_by_what_it_looks_like(tmp_path):
   with pytest.raises(InputError, match='an HMDB51 split'):
     read(path)
   path.unlink()
-  with pytest.raises(InputError, match=r'wanted trainlist01\.txt'):
+  with pytest.raises(InputError, match=r'expected trainlist01\.txt'):
     read(tmp_path)
   with pytest.raises(InputError, match="no split 'train4'"):
     read(tmp_path, 'train4')

@@ -26,7 +26,7 @@ def test_quotes_of_a_line_are_those_of_a_csv(tmp_path):
   touch(tmp_path, 'a.mp4')
   text = (
     'say "hi".mp4,"he said ""go"""\n'
-    'one, two.mp4,"sit down, slowly"\n'
+    '"one, two.mp4","sit down, slowly"\n'
     'a.mp4,"as b.mp4, but slow"\n'
     '"a, ""b"".mp4",say "hi"\n'
   )
@@ -42,7 +42,7 @@ def test_quotes_of_a_line_are_those_of_a_csv(tmp_path):
   assert classes.names == ('run', 'walk')
   assert [row.labels for row in rows] == [(0, 1)] * 3 + [()]
   for text in ('a.mp4,"run\n', 'a.mp4\t"run\n', 'a.mp4,"run"s\n'):
-    with pytest.raises(InputError, match=r'line 1: .*a quote that is lost'):
+    with pytest.raises(InputError, match=r'line 1 .*a quote that is lost'):
       listed(tmp_path, text)
 
 
@@ -53,7 +53,6 @@ def test_quotes_of_a_line_are_those_of_a_csv(tmp_path):
     'path,labels\na.avi,run;walk\nb,walk\n',
     'labels,path\n"run, walk",a.avi\nwalk,b\n',
     'path\tlabels\na.avi\trun;walk\nb\twalk\n',
-    'path,labels\na.avi,run,walk\nb,walk\n',
     'path,labels,n\na.avi,"run,walk",1\nb,walk,1\n',
   ],
 )
@@ -66,12 +65,26 @@ def test_two_columns_are_read_as_three_are(tmp_path, text):
   )
 
 
-def test_a_table_of_two_columns_is_one_if_all_lines_fit(tmp_path):
+@pytest.mark.parametrize(
+  ('text', 'says'),
+  [
+    ('path,label\n"a, b.mp4,run\nb.mp4,run\n', 'line 2 .*a quote that is lost'),
+    ('path,label\na, b.mp4,run\n', 'line 2 has 3 fields; expected 2'),
+    ('path,labels\na.mp4,run,walk\nb,walk\n', 'line 2 has 3 fields; .*quotes'),
+    ('a, b.mp4,run\n', r'line 1 .*"a, b\.mp4",label'),
+    ('a, b.mp4 run\nc, d.mp4,run\n', r'line 1 .*"a, b\.mp4",label'),
+    ('a.mp4;run\nb.mp4;walk\n', 'line 1 .*a tab, a comma or a space'),
+    ('path;label\na.mp4;run\n', 'line 1 .*a tab, a comma or a space'),
+  ],
+)
+def test_a_field_that_holds_the_separator_needs_quotes(tmp_path, text, says):
+  touch(tmp_path, 'a.mp4', 'a, b.mp4')
+  with pytest.raises(InputError, match=says):
+    listed(tmp_path, text)
+
+
+def test_quotes_hold_the_separator_in_a_table(tmp_path):
   touch(tmp_path, 'a, b.mp4')
-  with pytest.raises(InputError, match='line 3 is no csv'):
-    listed(tmp_path, 'path,label\n"a, b.mp4,run\nb.mp4,run\n')
-  rows, _ = listed(tmp_path, 'path,label\na, b.mp4,run\nc.mp4,walk\n')
-  assert pairs(rows) == [('a, b.mp4', 0), ('c.mp4', 1)]
   rows, classes = listed(tmp_path, 'label,path\n"x, y","a, b.mp4"\nz,c.mp4\n')
   assert classes.names == ('x, y', 'z')
   assert pairs(rows) == [('a, b.mp4', 0), ('c.mp4', 1)]
@@ -97,20 +110,21 @@ def test_comments_are_passed_over_and_counted(tmp_path, text, lines):
   assert listing.classes.names == ('run', 'walk')
   named = ', '.join(f'line {number}' for number in lines)
   assert listing.notes == (
-    f'{len(lines)} lines that begin with # are no videos: not read: {named}',
+    f'{len(lines)} comment lines that begin with #, not read: {named}',
   )
 
 
-def test_what_begins_with_a_hash_may_be_a_path(tmp_path):
+def test_a_line_with_a_hash_is_a_path_if_it_names_a_video_file(tmp_path):
   touch(tmp_path, '# 1.mp4', '#2')
-  text = '# 1.mp4 run\n#2 run\nclip run\n'
-  rows, _ = listed(tmp_path, text)
-  assert [row.video for row in rows] == ['# 1.mp4', '#2', 'clip']
   path = tmp_path / 'list.csv'
-  path.write_text('label,path\nrun,# 1.mp4\n# x,#2\n')
+  path.write_text('label,path\nrun,# 1.mp4\nx,#2\n# y,#2\n')
   listing = read_source(path)
-  assert pairs(listing.rows) == [('# 1.mp4', 1), ('#2', 0)]
-  assert listing.notes == ()
+  assert pairs(listing.rows) == [('# 1.mp4', 0), ('#2', 1)]
+  assert listing.notes == (
+    '1 comment lines that begin with #, not read: line 4',
+  )
+  rows, _ = listed(tmp_path, '# 1.mp4 run\n#2 run\nclip run\n./#2 run\n')
+  assert [row.video for row in rows] == ['# 1.mp4', 'clip', '#2']
   with pytest.raises(InputError, match='is empty'):
     listed(tmp_path, '# nothing\n')
 
@@ -147,7 +161,7 @@ def test_a_json_list_with_times_cuts_stretches_as_a_csv_does(tmp_path):
   assert listing.notes == ('columns not read: fps, label_text',)
   for start, end in ((3, 2), (-1, 2), (True, 2), (0, float('nan')), ([], 1)):
     path.write_text(json.dumps([{**clip, 'start': start, 'end': end}]))
-    with pytest.raises(InputError, match='item 1: a clip from'):
+    with pytest.raises(InputError, match='item 1: got a clip from'):
       read_source(path)
 
 
@@ -175,7 +189,7 @@ def test_a_path_through_a_folder_above_is_the_file_it_leads_to(tmp_path):
   path.write_text('v/a.avi 0\nv/../v/a.avi 0\n')
   assert read_source(path).notes[0].endswith('v/../v/a.avi (as v/a.avi)')
   path.write_text('v/a.avi 0\nv/../v/a.avi 1\n')
-  with pytest.raises(InputError, match='is the only file for'):
+  with pytest.raises(InputError, match='as the only file for'):
     read_source(path)
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vidmodels.data.listing import sniff, text_files
+from vidmodels.data.listing import parse_values, text_files
 from vidmodels.data.listing.video_files import VideoFiles, video_of_frames
 from vidmodels.typing import InputError
 
@@ -73,7 +73,7 @@ def test_a_whole_path_goes_before_an_end_and_copies_are_told(tmp_path):
   assert files.ambiguous == ('c',)
   # Copies of what was asked for are not strangers.
   assert files.unused() == ('b/z/a.mp4',)
-  files.know('a')
+  files.mark_known('a')
   assert files.unused() == ()
   assert files.used == 2
 
@@ -97,17 +97,17 @@ def test_links_and_odd_names_are_followed(tmp_path):
 
 def test_an_official_file_is_found_in_any_case_and_one_folder_deeper(tmp_path):
   touch(tmp_path, 'in/TRAIN.csv', 'in/deep/val.csv', 'in/.hidden/test.csv')
-  assert text_files.find_one(tmp_path, ('train.csv',), 'x').name == 'TRAIN.csv'
+  assert text_files.find_file(tmp_path, ('train.csv',), 'x').name == 'TRAIN.csv'
   for name in ('val.csv', 'test.csv'):
-    with pytest.raises(InputError, match='does not hold the list; wanted'):
-      text_files.find_one(tmp_path, (name,), 'the list')
+    with pytest.raises(InputError, match='does not hold the list; expected'):
+      text_files.find_file(tmp_path, (name,), 'the list')
   touch(tmp_path, 'train.csv')  # nearer
-  assert text_files.find_one(tmp_path, ('train.csv',), 'x').parent == tmp_path
+  assert text_files.find_file(tmp_path, ('train.csv',), 'x').parent == tmp_path
   touch(tmp_path, 'x_train.csv', 'y_train.csv')
   with pytest.raises(InputError, match='2 files for the list'):
-    text_files.find_one(tmp_path, ('*_train.csv', 'train.csv'), 'the list')
+    text_files.find_file(tmp_path, ('*_train.csv', 'train.csv'), 'the list')
   file = tmp_path / 'whatever'
-  assert text_files.find_one(file, ('train.csv',), 'x') == file
+  assert text_files.find_file(file, ('train.csv',), 'x') == file
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_an_official_file_is_found_in_any_case_and_one_folder_deeper(tmp_path):
     (b'BZh9', 'a bzip2 archive'),
     (b'\xfd7zXZ\0', 'an xz archive'),
     (b'name\0'.ljust(257, b'\0') + b'ustar', 'a tar archive'),
-    ('a,b\n'.encode('utf-16'), 'UTF-16; wanted UTF-8'),
+    ('a,b\n'.encode('utf-16'), 'UTF-16; expected UTF-8'),
     (b'a,b\n1,\xe9\n', 'line 2 is not UTF-8'),
     (b'a,b\0\n', 'zero bytes'),
   ],
@@ -213,7 +213,7 @@ def test_a_field_spans_lines_only_where_it_may(tmp_path):
     with pytest.raises(InputError, match=r'line 1 has . fields on 2 lines'):
       rows_of(path, header + '3,4\n', multiline=True)
   for lost in ('a,b\n"one,2\n3,4\n', 'a,b\n"one"x,2\n'):
-    with pytest.raises(InputError, match=r'is no csv|on . lines'):
+    with pytest.raises(InputError, match=r'is not csv|on . lines'):
       rows_of(path, lost, multiline=True)
   for short in ('a,b\n1\n', 'a,b\n1,2,3\n', 'a,b\n,,\n'):
     with pytest.raises(InputError, match='line 2 has'):
@@ -238,9 +238,9 @@ def test_json_loses_no_key(tmp_path):
 
 @pytest.mark.parametrize('value', [417, '417', '417.0', 417.0, ' 417 '])
 def test_whole_numbers_come_in_several_shapes(value):
-  assert text_files.whole(value, most=417) == 417
-  with pytest.raises(InputError, match='417 came; wanted 0 to 416'):
-    text_files.whole(value, most=416)
+  assert parse_values.parse_int(value, most=417) == 417
+  with pytest.raises(InputError, match='got 417; expected 0 to 416'):
+    parse_values.parse_int(value, most=416)
 
 
 @pytest.mark.parametrize(
@@ -248,14 +248,14 @@ def test_whole_numbers_come_in_several_shapes(value):
 )
 def test_what_is_no_whole_number_is_refused(value):
   with pytest.raises(InputError):
-    text_files.whole(value, most=1000)
+    parse_values.parse_int(value, most=1000)
 
 
 @pytest.mark.parametrize('value', ['', ' ', 'a/b', 'a\\b', 'a\nb', '\ud800', 7])
 def test_what_is_no_name_is_refused(value):
   with pytest.raises(InputError):
-    text_files.clip_name(value)
-  assert text_files.clip_name(' -ü (1)#&;! ') == '-ü (1)#&;!'
+    parse_values.parse_clip_name(value)
+  assert parse_values.parse_clip_name(' -ü (1)#&;! ') == '-ü (1)#&;!'
 
 
 @pytest.mark.parametrize(
@@ -275,4 +275,4 @@ def test_what_is_no_name_is_refused(value):
   ],
 )
 def test_a_wrong_file_is_told_what_it_looks_like(text, kind):
-  assert sniff.looks_like(text).startswith(kind)
+  assert text_files.describe_text(text).startswith(kind)

@@ -33,6 +33,6 @@ def test_a_printed_command_prepares_its_set(tmp_path, monkeypatch, argv):
 
 def test_every_data_set_is_on_the_page():
   text = PAGE.read_text()
-  for name, dataset in registry.every().items():
+  for name, dataset in registry.all_datasets().items():
     assert f'`{name}`' in text, dataset.title
   assert len(commands()) >= 9

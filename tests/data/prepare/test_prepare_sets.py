@@ -73,7 +73,7 @@ KITCHEN = Dataset(
 
 @pytest.fixture(autouse=True)
 def known(monkeypatch):
-  monkeypatch.setattr(registry, 'every', lambda: {'kitchen': KITCHEN})
+  monkeypatch.setattr(registry, 'all_datasets', lambda: {'kitchen': KITCHEN})
 
 
 @pytest.fixture(scope='module')
@@ -350,12 +350,12 @@ def test_a_complete_split_takes_the_subsets_that_came_later(
     return json.loads((tmp_path / 'train.report.json').read_text())['notes']
 
   few = dataclasses.replace(KITCHEN, read=without)
-  monkeypatch.setattr(registry, 'every', lambda: {'kitchen': few})
+  monkeypatch.setattr(registry, 'all_datasets', lambda: {'kitchen': few})
   first = make(official, folder, tmp_path, workers=1)
   assert notes() == ['a word of the reader']
   assert make(official, folder, tmp_path, workers=1) == first
   assert notes() == ['a word of the reader', ALONE]
-  monkeypatch.setattr(registry, 'every', lambda: {'kitchen': KITCHEN})
+  monkeypatch.setattr(registry, 'all_datasets', lambda: {'kitchen': KITCHEN})
   files = {k: v for k, v in content(tmp_path).items() if 'tfrecord' in k}
   make(official, folder, tmp_path, workers=1)
   assert notes()[1:] == [
@@ -368,7 +368,7 @@ def test_a_complete_split_takes_the_subsets_that_came_later(
   assert then.fingerprint == first.fingerprint
   assert files.items() <= content(tmp_path).items()
   # Files that are not given again take nothing away.
-  monkeypatch.setattr(registry, 'every', lambda: {'kitchen': few})
+  monkeypatch.setattr(registry, 'all_datasets', lambda: {'kitchen': few})
   assert make(official, folder, tmp_path, workers=1) == then
   assert notes()[1:] == [ALONE]
 
@@ -636,7 +636,7 @@ def test_lengths_are_what_the_annotations_say_else_the_usual_of_the_set(
   official, monkeypatch, capsys
 ):
   long = dataclasses.replace(KITCHEN, read=whole, usual_s=400.0)
-  monkeypatch.setattr(registry, 'every', lambda: {'kitchen': long})
+  monkeypatch.setattr(registry, 'all_datasets', lambda: {'kitchen': long})
   argv = ['kitchen', '--annotations', official]
   found = json.loads(dry([*argv, '--json'], capsys))
   assert (found['rows'], found['videos'], found['timed']) == (3, 2, 2)
@@ -652,7 +652,7 @@ def test_lengths_are_what_the_annotations_say_else_the_usual_of_the_set(
 
 def test_of_the_known_sets_only_long_tasks_are_long(monkeypatch):
   monkeypatch.undo()
-  found = {name: d.usual_s for name, d in registry.every().items()}
+  found = {name: d.usual_s for name, d in registry.all_datasets().items()}
   assert {name for name, s in found.items() if s != 10} == {'howto100m'}
   assert found['howto100m'] == 400
 

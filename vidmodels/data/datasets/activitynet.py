@@ -13,11 +13,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from vidmodels.data.datasets.build_listing import gather
+from vidmodels.data.datasets.build_listing import build_listing
 from vidmodels.data.datasets.dataset import Dataset, Request
-from vidmodels.data.listing.rows import Listing, VideoRow
-from vidmodels.data.listing.text_files import at, clip_name, find_one, read_json
-from vidmodels.data.listing.values import seconds, some
+from vidmodels.data.listing.parse_values import parse_clip_name, parse_seconds
+from vidmodels.data.listing.rows import Listing, VideoRow, note_count
+from vidmodels.data.listing.text_files import (
+  find_file,
+  locate_errors,
+  read_json,
+)
 from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.task import Task
@@ -36,7 +40,7 @@ _VIDEOS = {'training': 10_024, 'validation': 4926, 'testing': 5044}
 
 @dataclasses.dataclass(frozen=True)
 class _Segment:
-  """An annotation, cut to its video; perhaps nothing is left of it."""
+  """An annotation, cut to its video; its length may be zero or negative."""
 
   label: int
   start_s: float
@@ -45,19 +49,19 @@ class _Segment:
 
 @dataclasses.dataclass
 class _Video:
-  """A video of the wanted subset."""
+  """A video of the subset that is read."""
 
   name: str
   path: pathlib.Path
   segments: list[_Segment]
-  duration_s: float  # 0 if nobody says
+  duration_s: float  # 0 if not given
 
 
 class _Reader:
   """Reads the videos of one subset and counts what is odd in them."""
 
   def __init__(self, dataset: Dataset, request: Request):
-    self.path = find_one(
+    self.path = find_file(
       request.annotations,
       ['activity_net.v1-3*.json', '*activity*net*.json'],
       'the ActivityNet 1.3 json',
@@ -66,27 +70,27 @@ class _Reader:
     self.labelled = self.subset != 'testing'
     self.classes = request.classes or dataset.classes()
     self.files = VideoFiles(request.videos)
-    self.odd = collections.Counter()
-    self._numbers = {name: i for i, name in enumerate(self.classes.names)}
+    self.cut = 0  # segments that leave their video
+    self._labels = {name: i for i, name in enumerate(self.classes.names)}
 
   def videos(self) -> Iterator[_Video]:
     """The videos in the order of the file."""
-    for name, entry in _database(self.path).items():
-      with at(self.path, f'video {name[:40]!r}'):
-        clip_name(name)
+    for name, entry in _read_database(self.path).items():
+      with locate_errors(self.path, f'video {name[:40]!r}'):
+        parse_clip_name(name)
         names = (f'v_{name}.mp4', f'v_{name}', name)
         subset = _get(entry, 'subset', str)
         if subset not in _VIDEOS:
           raise InputError(
-            f'subset {subset[:40]!r} came; wanted training, validation or '
-            'testing'
+            f'got subset {subset[:40]!r}; expected training, validation or '
+            'testing; try fetching the file again'
           )
         if subset != self.subset:
-          self.files.know(*names)  # in the same folder
+          self.files.mark_known(*names)  # in the same folder
           continue
         duration_s, segments = 0.0, []
         if self.labelled or 'duration' in entry:
-          duration_s = seconds(entry.get('duration'))
+          duration_s = parse_seconds(entry.get('duration'))
         if self.labelled:
           segments = list(self._segments(entry, duration_s))
         yield _Video(name, self.files.find(*names), segments, duration_s)
@@ -97,48 +101,50 @@ class _Reader:
     for annotation in _get(entry, 'annotations', list):
       times = _get(annotation, 'segment', list)
       if len(times) != 2:
-        raise InputError(f'segment {str(times)[:40]} came; wanted [start, end]')
-      start_s, end_s = seconds(times[0]), seconds(times[1])
-      self.odd['cut'] += start_s < 0 or end_s > duration_s
+        raise InputError(
+          f'got segment {str(times)[:40]}; expected [start, end]; try fetching '
+          'the file again'
+        )
+      start_s, end_s = map(parse_seconds, times)
+      self.cut += start_s < 0 or end_s > duration_s
       yield _Segment(
-        label=self._number(_get(annotation, 'label', str)),
+        label=self._parse_label(_get(annotation, 'label', str)),
         start_s=max(0.0, start_s),
         end_s=min(duration_s, end_s),
       )
 
-  def _number(self, label: str) -> int:
-    """By the very name: inner nodes of the taxonomy are no classes."""
-    if label not in self._numbers:
-      near = difflib.get_close_matches(label, self._numbers, 1, 0.5)
+  def _parse_label(self, label: str) -> int:
+    """By the exact name: inner nodes of the taxonomy are not classes."""
+    if label not in self._labels:
+      near = difflib.get_close_matches(label, self._labels, 1, 0.5)
       hint = f'; did you mean {near[0]!r}?' if near else ''
       raise InputError(
-        f'label {label[:60]!r} came; wanted one of {len(self.classes)} '
+        f'got label {label[:60]!r}; expected one of {len(self.classes)} '
         f'classes{hint}'
       )
-    return self._numbers[label]
+    return self._labels[label]
 
 
 def read_trimmed(dataset: Dataset, request: Request) -> Listing:
   """Reads the segments of a subset; number k of a video is `<id>_<k>`.
 
-  A segment that leaves its video is cut to it; one of no length is dropped, and
-  so is one that is there already.
+  A segment that leaves its video is cut to it. One without length is dropped,
+  and so is one that repeats an earlier one.
 
   Raises:
-    InputError: if the file is not version 1.3, or a video has no duration, or
-      a segment no two times and one of the classes.
+    InputError: if the file is not version 1.3, a video has no duration, or a
+      segment does not have two times and one of the classes.
   """
-  reader, rows, again = _Reader(dataset, request), [], 0
-  odd = reader.odd
+  reader, rows, odd = _Reader(dataset, request), [], collections.Counter[str]()
   for video in reader.videos():
-    seen = set()
+    earlier = set()
     for k, segment in enumerate(video.segments):
       if segment.end_s <= segment.start_s:
         odd['empty'] += 1
-      elif segment in seen:
-        again += 1
+      elif segment in earlier:
+        odd['repeated'] += 1
       else:
-        seen.add(segment)
+        earlier.add(segment)
         row = VideoRow(
           path=video.path,
           video=f'{video.name}_{k:03d}',
@@ -149,20 +155,22 @@ def read_trimmed(dataset: Dataset, request: Request) -> Listing:
         rows.append(row)
     odd['bare'] += not video.segments
   notes = (
-    *some('segments that leave their video, cut to it', odd['cut']),
-    *some('segments of no length in their video, dropped', odd['empty']),
-    *some('segments that their video has already, dropped', again),
-    *some('videos without a segment, left out', odd['bare']),
+    *note_count('segments that leave their video, cut to it', reader.cut),
+    *note_count('segments of no length in their video, dropped', odd['empty']),
+    *note_count(
+      'segments that their video has already, dropped', odd['repeated']
+    ),
+    *note_count('videos without a segment, left out', odd['bare']),
   )
-  return gather(
+  return build_listing(
     dataset, request, rows, reader.files, classes=reader.classes, notes=notes
   )
 
 
 def read_untrimmed(dataset: Dataset, request: Request) -> Listing:
-  """Reads the videos of a subset, each with all classes that it has.
+  """Reads the videos of a subset, each with all its classes.
 
-  The testing videos have none: nobody published them.
+  Testing videos have none: their labels are not published.
 
   Raises:
     InputError: as `read_trimmed`.
@@ -170,46 +178,45 @@ def read_untrimmed(dataset: Dataset, request: Request) -> Listing:
   reader, rows, bare = _Reader(dataset, request), [], 0
   for video in reader.videos():
     labels = tuple(sorted({segment.label for segment in video.segments}))
-    if labels or not reader.labelled:
-      rows.append(
-        VideoRow(
-          path=video.path,
-          video=video.name,
-          labels=labels,
-          seconds=video.duration_s if video.duration_s > 0 else None,
-        )
-      )
-    else:
+    if reader.labelled and not labels:
       bare += 1
+      continue
+    row = VideoRow(
+      path=video.path,
+      video=video.name,
+      labels=labels,
+      seconds=video.duration_s if video.duration_s > 0 else None,
+    )
+    rows.append(row)
   several = sum(len(row.labels) > 1 for row in rows)
-  notes = (
-    *some('videos without a label, left out', bare),
-    *some('videos with several classes', several),
-  )
-  return gather(
+  return build_listing(
     dataset,
     request,
     rows,
     reader.files,
     classes=reader.classes,
     labelled=reader.labelled,
-    notes=notes,
+    notes=(
+      *note_count('videos without a label, left out', bare),
+      *note_count('videos with several classes', several),
+    ),
   )
 
 
-def _database(path: pathlib.Path) -> dict[str, Any]:
+def _read_database(path: pathlib.Path) -> dict[str, Any]:
   value = read_json(path)
   if not isinstance(value, dict) or not isinstance(value.get('database'), dict):
-    came = ', '.join(value) if isinstance(value, dict) else type(value).__name__
+    is_object = isinstance(value, dict)
+    content = ', '.join(value) if is_object else type(value).__name__
     raise InputError(
-      f'{path} holds {came[:80]}; wanted the ActivityNet json with version, '
-      'taxonomy and database'
+      f'{path} holds {content[:80]}; expected the ActivityNet json with '
+      'version, taxonomy and database; try the official file'
     )
   version = str(value.get('version', 'none'))
   if not re.fullmatch(r'(version *)?1\.3', version.strip(), re.IGNORECASE):
     raise InputError(
-      f'{path} is of version {version[:40]!r}; wanted VERSION 1.3, which has '
-      '200 classes; earlier ones have other videos and splits'
+      f'{path} is of version {version[:40]!r}; expected VERSION 1.3, which has '
+      '200 classes: earlier ones have other videos and splits'
     )
   return value['database']
 
@@ -218,7 +225,8 @@ def _get(entry: Any, key: str, kind: type) -> Any:
   value = entry.get(key) if isinstance(entry, dict) else None
   if not isinstance(value, kind):
     raise InputError(
-      f'{key} {str(value)[:40]!r} came; wanted a {kind.__name__}'
+      f'got {key} {str(value)[:40]!r}; expected a {kind.__name__}; try '
+      'fetching the file again'
     )
   return value
 
@@ -227,7 +235,7 @@ DATASETS = (
   Dataset(
     name='activitynet',
     title='ActivityNet 1.3 (trimmed)',
-    # Nobody published the testing segments.
+    # The testing segments are not published.
     splits={
       split: 0 for split, subset in _SUBSETS.items() if subset != 'testing'
     },

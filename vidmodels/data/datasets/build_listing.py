@@ -1,45 +1,23 @@
-"""What an official file listed becomes a listing, with all there is to say."""
+"""Builds the listing of a split from the rows of its official file."""
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from vidmodels.data.datasets.dataset import Dataset, Request
-from vidmodels.data.listing.rows import Listing, VideoRow
+from vidmodels.data.listing.rows import (
+  Listing,
+  VideoRow,
+  note_names,
+  note_shared_files,
+)
+from vidmodels.data.listing.text_files import find_beside
 from vidmodels.data.listing.video_files import VideoFiles, video_of_frames
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.typing import InputError
 
-_NAMED = 5  # how many of many a note names
 
-
-class ClassNames:
-  """Labels by class name alone: '7' is no label in an official file."""
-
-  def __init__(self, classes: ClassList):
-    self.classes = classes
-    self._labels = {name: i for i, name in enumerate(classes.names)}
-
-  def __contains__(self, name: str) -> bool:
-    return name in self._labels
-
-  def label(self, name: str) -> int:
-    """The label of a class.
-
-    Raises:
-      InputError: if no class has this name, with the nearest.
-    """
-    if name not in self._labels and name.removeprefix('-').isdecimal():
-      raise InputError(
-        f'label {name[:40]!r} came; wanted the name of a class, as '
-        f'{self.classes.names[0]!r}'
-      )
-    if name in self._labels:
-      return self._labels[name]
-    return self.classes.index(name[:200])  # says which is the nearest
-
-
-def gather(
+def build_listing(
   dataset: Dataset,
   request: Request,
   rows: Sequence[VideoRow],
@@ -49,37 +27,46 @@ def gather(
   labelled: bool = True,
   notes: Sequence[str] = (),
 ) -> Listing:
-  """Keeps every name once, and counts what is odd.
+  """Keeps every name once, and notes what is odd.
 
-  The notes say which names came with two meanings, and which fit several files.
-  How far the list is from the official count, and which classes have no clip,
-  is said by whoever reports on it.
+  The notes list the names with two meanings, and those that fit several files.
+  The report of `prepare` compares the official count, and names the classes
+  without a clip.
 
   Args:
-    dataset: what was asked for.
-    request: how.
-    rows: a row an entry of the file, in its order, names perhaps twice.
-    files: where the videos were looked for.
+    dataset: the data set.
+    request: what was asked for.
+    rows: one for each entry of the file, in its order; names may be repeated.
+    files: the videos.
     classes: what the labels refer to.
-    labelled: False if nobody published the labels of this split.
-    notes: what else to say.
+    labelled: False if the labels of this split are not published.
+    notes: further notes of the reader.
 
   Raises:
-    InputError: if there is no row, or videos were wanted and none is there, or
-      two clips of unlike labels are one file.
+    InputError: if there is no row, or videos are needed and none is there, or
+      two clips with different labels are one file.
   """
   if not rows:
     raise InputError(
       f'{request.annotations} lists no clip for the split {request.split}; '
-      f'wanted the official file of {dataset.title}'
+      f'expected the official file of {dataset.title}; try --annotations with '
+      'that file'
     )
-  kept, duplicates, clashes = _once(rows)
+  first: dict[str, VideoRow] = {}
+  duplicates, clashes = [], []
+  for row in rows:
+    before = first.setdefault(row.video, row)
+    if before is row:
+      continue
+    duplicates.append(row.video)
+    meaning = (before.labels, before.start_s, before.end_s)
+    if meaning != (row.labels, row.start_s, row.end_s):
+      clashes.append(row.video)
+  unique = tuple(first.values())
   if request.videos is not None and not files.used:
-    raise _no_video(request, files, kept)
-  sharing = same_files(kept) if len(files) else []
-  clashing = 'listed again with another label or time; the first counts'
+    raise _no_video(request, files, unique)
   return Listing(
-    rows=tuple(kept),
+    rows=unique,
     classes=classes,
     task=dataset.task,
     flip=dataset.flip,
@@ -89,83 +76,60 @@ def gather(
     outside=files.unused(),
     notes=(
       *notes,
-      *sharing,
-      *_said(clashing, clashes),
-      *_said('in several places; the first path counts', files.ambiguous),
+      *(note_shared_files(unique) if len(files) else ()),
+      *note_names(
+        'listed again with another label or time; the first counts',
+        list(dict.fromkeys(clashes)),
+      ),
+      *note_names('in several places; the first path counts', files.ambiguous),
     ),
   )
 
 
-def _once(
-  rows: Sequence[VideoRow],
-) -> tuple[list[VideoRow], list[str], list[str]]:
-  """Rows with every name once, names that came again, and unlike before."""
-  first: dict[str, VideoRow] = {}
-  again, clashes = [], {}
-  for row in rows:
-    before = first.setdefault(row.video, row)
-    if before is not row:
-      again.append(row.video)
-      said = (before.labels, before.start_s, before.end_s)
-      if said != (row.labels, row.start_s, row.end_s):
-        clashes[row.video] = None
-  return list(first.values()), again, list(clashes)
+def mark_other_splits(
+  files: VideoFiles,
+  path: pathlib.Path,
+  patterns: Mapping[str, Sequence[str]],
+  read_names: Callable[[pathlib.Path, str], Iterable[str]],
+) -> list[str]:
+  """Marks the videos of other splits as known, so that they are not outside.
 
+  Args:
+    files: the videos.
+    path: the official file of the split that is read.
+    patterns: of each other split, file names of its official file, which is
+      read if it lies beside `path`.
+    read_names: gives the names of the videos in such a file of a split.
 
-def same_files(rows: Sequence[VideoRow]) -> list[str]:
-  """Notes on clips of other names that are the same stretch of one file.
-
-  Annotators may give one stretch two classes; of whole files one clip took the
-  file of another, which shows if their labels differ.
-
-  Raises:
-    InputError: if two clips are one whole file and differ in their labels.
+  Returns:
+    A note for each file that cannot be read.
   """
-  first: dict[tuple[str, float, float | None], VideoRow] = {}
-  again = []
-  for row in rows:
-    before = first.setdefault((_file(row.path), row.start_s, row.end_s), row)
-    if before is row or not os.path.exists(row.path):
-      continue
-    is_whole = not row.start_s and row.end_s is None
-    if is_whole and before.labels != row.labels:
-      raise InputError(
-        f'{row.path} is the only file for {before.video} and for {row.video}, '
-        'whose labels differ; wanted a file for each; put files of one name '
-        'in folders called as their classes, or unlist one of the two'
-      )
-    again.append(f'{row.video} (as {before.video})')
-  return _said('the same stretch of the same file as another clip', again)
-
-
-def _file(path: pathlib.Path) -> str:
-  """The path without '..', for which links must be looked at."""
-  return os.path.realpath(path) if '..' in path.parts else str(path)
-
-
-def named(names: Sequence[str]) -> str:
-  """The first of many names, and how many more there are."""
-  more = f', and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
-  return ', '.join(names[:_NAMED]) + more
-
-
-def _said(what: str, names: Sequence[str]) -> list[str]:
-  return [f'{len(names)} {what}: {named(names)}'] if names else []
+  notes = []
+  for split in patterns if len(files) else ():
+    other = find_beside(path, patterns[split])
+    try:
+      for name in read_names(other, split) if other else ():
+        files.mark_known(name)
+    except InputError as e:
+      notes.append(f'videos of the {split} split count as outside: {e}')
+  return notes
 
 
 def _no_video(
   request: Request, files: VideoFiles, rows: Sequence[VideoRow]
 ) -> InputError:
-  move = ''
+  hint = ''
   if files.images and not len(files):
-    came = f'{files.images} images and no video: extracted frames are not read'
+    content = f'{files.images} images and no video: extracted frames'
+    content += ' are not read'
     folder, image = os.path.split(files.image)
     command = video_of_frames(folder or 'CLIP', image)
-    move = f', or make a video of each folder: {command}'
+    hint = f', or make a video of each folder: {command}'
   else:
-    came = f'{len(files)} video files, none of them listed'
-    came += ''.join(f', as {name}' for name in files.unused()[:1])
+    content = f'{len(files)} video files, none of them listed'
+    content += ''.join(f', such as {name}' for name in files.unused()[:1])
   return InputError(
-    f'{request.videos} holds {came}; wanted {rows[0].path.name} and {len(rows)}'
-    ' others like it; give the folder with the videos with --videos' + move
+    f'{request.videos} holds {content}; expected {rows[0].path.name} and '
+    f'{len(rows)} others like it; try the folder with the videos with '
+    f'--videos{hint}'
   )

@@ -1,7 +1,14 @@
-"""What a published data set is, and what the reader of its files is asked.
+"""What a published data set is, and what the reader of its files receives.
 
-Each module beside this one that has `DATASETS` adds data sets; `registry.py`
-finds them.
+  def read(dataset: Dataset, request: Request) -> Listing: ...
+
+  DATASETS = (
+    Dataset(name='mine', title='Mine', splits={'train': 0, 'test': 0},
+            metric='top1', flip=FlipPolicy('free'), read=read, lists=('mine',)),
+  )
+
+A module beside this one with such a `DATASETS` adds data sets, without an edit
+elsewhere. Its class lists are `class_lists/<name>.txt` beside it.
 """
 
 import dataclasses
@@ -15,19 +22,17 @@ from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.typing import InputError
 
-_LISTS = pathlib.Path(__file__).parent / 'class_lists'
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-  """What is wanted of a data set.
+  """Which split of a data set to read, and from which files.
 
   Attributes:
     annotations: the official file, or the folder with all of them.
-    videos: the folder with the videos, however deep; None if only the
-      annotations are to be looked at, and then every path is a mere name.
+    videos: the folder with the videos, in any subfolders; None to read only
+      the annotations: then every path is only a name.
     split: one of the data set's splits.
-    classes: what the user says labels refer to, instead of the official list.
+    classes: what labels refer to, instead of the official list.
   """
 
   annotations: pathlib.Path
@@ -43,19 +48,20 @@ class Dataset:
   Attributes:
     name: what `prepare` calls it.
     title: what people call it.
-    splits: clips of each official split; 0 where nobody says.
+    splits: number of clips of each official split; 0 if not published.
     metric: the one its papers print: 'top1', 'map', 'action_top1', ...
     reported_split: the split that papers report on: 'val' where the labels of
       the test split are not published.
     flip: what a mirror does to its labels.
-    mirror: pairs of labels that trade places in a mirror, as decimals: what
-      `swap` without pairs means (`FlipPolicy.parse(text, mirror)`).
+    mirror: pairs of labels that trade places in a mirror, as decimals: the
+      meaning of `swap` without pairs (`FlipPolicy.parse(text, mirror)`).
     read: reads its official files.
     task: what its labels are.
-    lists: names of files in `class_lists/`, one a head, in order; none if the
-      classes are in the user's own files.
+    lists: names of class lists in `class_lists/`, one for each head, in order;
+      empty if the official files have the classes.
     aliases: other names for it.
     usual_s: about how long a clip is, for estimates where nothing says.
+    folder: holds `class_lists/`; the registry sets the folder of the module.
   """
 
   name: str
@@ -70,18 +76,21 @@ class Dataset:
   aliases: tuple[str, ...] = ()
   mirror: tuple[tuple[str, str], ...] = ()
   usual_s: float = 10.0
+  folder: pathlib.Path = pathlib.Path(__file__).parent
 
   def classes(self) -> ClassList:
-    """The official class list: of several heads, `head/name` end to end.
+    """The official class list; of several heads, `head/name` end to end.
 
     Raises:
       InputError: if the list is not part of this library.
     """
     if not self.lists:
       raise InputError(
-        f'{self.title} has no class list here: it is in the official files'
+        f'{self.title} has no class list here; expected it in the official '
+        'files; try --classes FILE'
       )
-    loaded = [_class_list(name) for name in self.lists]
+    folder = self.folder / 'class_lists'
+    loaded = [_load_list(folder / f'{name}.txt') for name in self.lists]
     if not self.task.heads:
       return loaded[0]
     return ClassList.from_names(
@@ -96,11 +105,11 @@ class Dataset:
     """Raises InputError if there is no such split."""
     if split not in self.splits:
       raise InputError(
-        f'{self.title} has no split {split!r}; wanted one of '
-        f'{", ".join(self.splits)}; give it with --split'
+        f'{self.title} has no split {split!r}; expected one of '
+        f'{", ".join(self.splits)}; try another --split'
       )
 
 
 @functools.cache
-def _class_list(name: str) -> ClassList:
-  return ClassList.load(_LISTS / f'{name}.txt')
+def _load_list(path: pathlib.Path) -> ClassList:
+  return ClassList.load(path)

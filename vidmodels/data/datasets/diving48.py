@@ -1,19 +1,31 @@
 """Diving48, version 2 of October 2020: json lists of dives.
 
 `{"vid_name": "_8Vy3dlHg2w_00000", "label": 12, "start_frame": 0, "end_frame":
-86}`, and `Diving48_vocab.json`, for each label its four words. The frames are
-those of the released mp4, which is the dive alone: the whole file is taken.
-Version 1 has wrong labels and is refused. No class knows left from right.
+86}`, and `Diving48_vocab.json`, four words for each label. The frames are those
+of the released mp4, which is the dive alone: the whole file is taken. Version 1
+has wrong labels and is refused. No class depends on left or right.
 """
 
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
-from vidmodels.data.datasets.build_listing import gather
+from vidmodels.data.datasets.build_listing import (
+  build_listing,
+  mark_other_splits,
+)
 from vidmodels.data.datasets.dataset import Dataset, Request
-from vidmodels.data.listing import text_files
+from vidmodels.data.listing.parse_values import parse_clip_name, parse_int
 from vidmodels.data.listing.rows import Listing, VideoRow
-from vidmodels.data.listing.sniff import looks_like_json
+from vidmodels.data.listing.text_files import (
+  describe_json,
+  find_beside,
+  find_file,
+  find_files,
+  locate_errors,
+  read_json,
+  read_objects,
+)
 from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
@@ -22,104 +34,99 @@ from vidmodels.typing import InputError
 _KEYS = ('vid_name', 'label', 'start_frame', 'end_frame')
 _WHAT = 'a Diving48 list'
 _MOST_FRAMES = 10_000_000
-_FIRST = 'version 1, whose labels are partly wrong; wanted version 2 of October'
+_FIRST = (
+  'version 1, whose labels are partly wrong; expected version 2 of October'
+)
 
 
 def read(dataset: Dataset, request: Request) -> Listing:
-  """Reads a split; the vocabulary is held to the class list if beside it.
+  """Reads a split; compares the vocabulary with the class list if beside it.
 
   Raises:
     InputError: if the json is not such a list or is of version 1, an entry is
-      damaged, or the vocabulary is another.
+      damaged, or the vocabulary is different.
   """
-  path = _find(dataset, request)
+  path = _find_list(dataset, request)
   classes = request.classes or dataset.classes()
   if request.classes is None:
     _check_vocabulary(path, classes)
-  entries = text_files.read_objects(path, _KEYS, _WHAT)
   files = VideoFiles(request.videos)
   rows, late = [], 0
-  for number, entry in enumerate(entries, 1):
-    with text_files.at(path, f'entry {number}'):
-      rows.append(_row(entry, classes, files))
-      late += text_files.whole(entry['start_frame'], most=_MOST_FRAMES) > 0
+  for number, entry in enumerate(read_objects(path, _KEYS, _WHAT), 1):
+    with locate_errors(path, f'entry {number}'):
+      rows.append(_parse_dive(entry, classes, files))
+      late += parse_int(entry['start_frame'], most=_MOST_FRAMES) > 0
   notes = []
   if late:
     notes = [f'{late} clips do not start at frame 0; their files are whole']
-  return gather(
-    dataset,
-    request,
-    rows,
-    files,
-    classes=classes,
-    notes=notes + _know_other(path, request.split, files),
+  other = 'test' if request.split == 'train' else 'train'
+  notes += mark_other_splits(
+    files, path, {other: [_file_name(other)]}, _read_names
+  )
+  return build_listing(
+    dataset, request, rows, files, classes=classes, notes=notes
   )
 
 
-def _find(dataset: Dataset, request: Request) -> pathlib.Path:
+def _find_list(dataset: Dataset, request: Request) -> pathlib.Path:
   place, split = request.annotations, request.split
-  first = f'Diving48_{split}.json'
-  if place.is_dir() and not text_files.find_all(place, _name(split)):
-    found = text_files.find_all(place, first)
-    place = found[0] if found else place
+  first = f'Diving48_{split}.json'  # of version 1
+  if place.is_dir() and not find_files(place, _file_name(split)):
+    place = next(iter(find_files(place, first)), place)
   what = f'the {dataset.title} V2 {split} json'
-  path = text_files.find_one(place, (_name(split),), what)
+  path = find_file(place, (_file_name(split),), what)
   if path.name.lower() == first.lower():
-    raise InputError(f'{path} is {_FIRST} 2020, {_name(split)}')
+    raise InputError(f'got {path}, {_FIRST} 2020; try {_file_name(split)}')
   return path
 
 
-def _name(split: str) -> str:
+def _file_name(split: str) -> str:
   return f'Diving48_V2_{split}.json'
 
 
-def _row(
+def _read_names(path: pathlib.Path, split: str) -> Iterator[str]:
+  for entry in read_objects(path, _KEYS, _WHAT):
+    yield parse_clip_name(entry['vid_name'])
+
+
+def _parse_dive(
   entry: dict[str, Any], classes: ClassList, files: VideoFiles
 ) -> VideoRow:
-  name = text_files.clip_name(entry['vid_name'])
+  name = parse_clip_name(entry['vid_name'])
   try:
-    label = text_files.whole(entry['label'], most=len(classes) - 1)
+    label = parse_int(entry['label'], most=len(classes) - 1)
   except InputError as e:
-    raise InputError(f'label: {e}; labels beyond are of version 1') from e
+    raise InputError(f'label: {e}; larger labels are of version 1') from e
   start, end = (
-    text_files.whole(entry[key], most=_MOST_FRAMES)
+    parse_int(entry[key], most=_MOST_FRAMES)
     for key in ('start_frame', 'end_frame')
   )
   if end < start:
-    raise InputError(f'frames {start} to {end} came; get the file again')
+    raise InputError(
+      f'got frames {start} to {end}; expected the end after the start; try '
+      'fetching the file again'
+    )
   path = files.find(f'{name}.mp4', name)
   return VideoRow(path=path, video=name, labels=(label,))
 
 
 def _check_vocabulary(path: pathlib.Path, classes: ClassList) -> None:
-  vocabulary = text_files.beside(path, ('Diving48_vocab.json',))
+  vocabulary = find_beside(path, ('Diving48_vocab.json',))
   if vocabulary is None:
     return
-  value = text_files.read_json(vocabulary)
+  value = read_json(vocabulary)
   try:
     theirs = ClassList.from_names(['+'.join(words) for words in value])
   except (TypeError, InputError) as e:
     raise InputError(
       f'{vocabulary} is not a list of dives in four words ({e}); it looks like '
-      f'{looks_like_json(value)}; get it again'
+      f'{describe_json(value)}; try fetching it again'
     ) from e
   difference = theirs.first_difference(classes)
   if difference:
-    raise InputError(f'{vocabulary} is {_FIRST} 2020, or damaged: {difference}')
-
-
-def _know_other(path: pathlib.Path, split: str, files: VideoFiles) -> list[str]:
-  """Videos of the other split are not outside, if its json lies beside."""
-  other = 'test' if split == 'train' else 'train'
-  found = text_files.beside(path, (_name(other),)) if len(files) else None
-  if found is None:
-    return []
-  try:
-    for entry in text_files.read_objects(found, _KEYS, _WHAT):
-      files.know(text_files.clip_name(entry['vid_name']))
-  except InputError as e:
-    return [f'videos of the {other} split count as outside: {e}']
-  return []
+    raise InputError(
+      f'got {vocabulary}, {_FIRST} 2020, or it is damaged: {difference}'
+    )
 
 
 DATASETS = (

@@ -1,7 +1,7 @@
 """EPIC-KITCHENS-100: clips of long videos, each with a verb and a noun.
 
-Clips are cut by their seconds. The frame columns number the released JPEGs, at
-60 or 50 a second whatever rate the video file has, so they are not read.
+Clips are cut by seconds. The frame columns are not read: they number the
+released JPEGs, extracted at 60 or 50 a second whatever rate the video has.
 """
 
 import collections
@@ -9,18 +9,22 @@ import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping
 
-from vidmodels.data.datasets.build_listing import gather
+from vidmodels.data.datasets.build_listing import build_listing
 from vidmodels.data.datasets.dataset import Dataset, Request
-from vidmodels.data.listing.rows import Listing, VideoRow
-from vidmodels.data.listing.text_files import (
-  at,
-  beside,
-  clip_name,
-  find_one,
-  read_csv,
-  whole,
+from vidmodels.data.listing.parse_values import (
+  parse_clip_name,
+  parse_clock,
+  parse_int,
+  parse_python_list,
+  parse_seconds,
 )
-from vidmodels.data.listing.values import clock, python_list, seconds, some
+from vidmodels.data.listing.rows import Listing, VideoRow, note_count
+from vidmodels.data.listing.text_files import (
+  find_beside,
+  find_file,
+  locate_errors,
+  read_csv,
+)
 from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
@@ -44,12 +48,12 @@ _OTHER = (
   f'{_OTHER_NOUNS} is not used: it has other nouns than the {_NOUNS} of action '
   'recognition'
 )
-_SLACK_S = 0.1  # durations are of containers; a frame more or less is none
+_SLACK_S = 0.1  # durations are of containers: a frame too long is no error
 
 
 @dataclasses.dataclass
 class _Clips:
-  """The rows of a csv, whose they are, and what is odd in them."""
+  """The rows of a csv, the clips of each participant, and counts."""
 
   rows: list[VideoRow] = dataclasses.field(default_factory=list)
   participants: dict[str, set[str]] = dataclasses.field(
@@ -62,32 +66,34 @@ class _Clips:
 def read(dataset: Dataset, request: Request) -> Listing:
   """Reads `EPIC_100_{train,validation,test_timestamps}.csv`.
 
-  A clip is called by its narration_id. Its labels are the verb and the first
-  of its nouns, numbers in the list of both. The test split has none.
+  A clip's name is its narration_id. Its labels are the verb and the first noun,
+  as numbers in the list of both. The test split has no labels.
 
   Raises:
     InputError: if a file is not the official one, or a line of it has a class
-      out of range, a noun that is not the first of its nouns, or no time.
+      out of range, a noun_class that is not the first of its nouns, or no time.
   """
-  split = 'validation' if request.split == 'val' else request.split
+  split = {'val': 'validation'}.get(request.split, request.split)
   labelled = split != 'test'
   what = f'the EPIC-KITCHENS-100 {split} csv'
-  path = find_one(request.annotations, [_FILES[split]], what)
-  classes = _classes(dataset, request, path)
+  path = find_file(request.annotations, [_FILES[split]], what)
+  classes = _load_classes(dataset, request, path)
   files = VideoFiles(request.videos)
   if files.images and not len(files):
     raise _only_frames(path, request, files)
-  clips = _clips(path, what, files, labelled=labelled)
-  subsets, unknown = _unseen(path, split, clips)
-  tails, no_tails = _tails(path)
+  clips = _read_clips(path, what, files, labelled=labelled)
+  subsets, unknown = _find_unseen(path, split, clips)
+  tails, no_tails = _read_tails(path)
   notes = (
-    *some('clips with several nouns; the first is the label', clips.several),
-    *some(f'clips that stop after their video by {_INFO}', clips.late),
+    *note_count(
+      'clips with several nouns; the first is the label', clips.several
+    ),
+    *note_count(f'clips that stop after their video by {_INFO}', clips.late),
     *unknown,
     *no_tails,
-    *((_OTHER,) if beside(path, [_OTHER_NOUNS]) else ()),
+    *((_OTHER,) if find_beside(path, [_OTHER_NOUNS]) else ()),
   )
-  listing = gather(
+  listing = build_listing(
     dataset,
     request,
     clips.rows,
@@ -99,27 +105,27 @@ def read(dataset: Dataset, request: Request) -> Listing:
   return dataclasses.replace(listing, subsets=subsets, class_subsets=tails)
 
 
-def _clips(
+def _read_clips(
   path: pathlib.Path, what: str, files: VideoFiles, *, labelled: bool
 ) -> _Clips:
   """Reads the csv line by line."""
-  durations = _durations(path)
-  files.know(*durations)  # the videos of all splits
+  durations = _read_durations(path)
+  files.mark_known(*durations)  # the videos of all splits
   clips = _Clips()
   columns = _CLIP + _LABELS if labelled else _CLIP
   for line, fields in read_csv(path, columns, what, multiline=True):
-    with at(path, line):
-      labels = _labels(fields, clips) if labelled else ()
-      _add(clips, fields, labels, files, durations)
+    with locate_errors(path, line):
+      labels = _parse_labels(fields, clips) if labelled else ()
+      _add_clip(clips, fields, labels, files, durations)
   return clips
 
 
 def jpegs_per_second(video: str) -> int:
-  """At what rate the released frames of a video were extracted.
+  """The rate at which the released frames of a video were extracted.
 
-  50 for the videos that came with this edition, which have three digits
-  (P01_101), 60 for those of EPIC-KITCHENS-55 with two (P01_01); whatever the
-  video file has itself.
+  50 for the videos that are new in this edition, which have three digits
+  (P01_101), 60 for those of EPIC-KITCHENS-55 with two (P01_01). The video file
+  itself may have another rate.
   """
   return 50 if len(video.rpartition('_')[2]) == 3 else 60
 
@@ -127,38 +133,38 @@ def jpegs_per_second(video: str) -> int:
 def _only_frames(
   path: pathlib.Path, request: Request, files: VideoFiles
 ) -> InputError:
-  """What to do with the released JPEGs: they are cut as videos are."""
+  """The error for a folder of JPEGs: they are cut as videos of their frames."""
   lines = read_csv(path, _CLIP, path.name, multiline=True)
   _, fields = next(lines, (0, {'video_id': 'P01_01'}))
-  video = clip_name(fields['video_id'])
+  video = parse_clip_name(fields['video_id'])
   return InputError(
     f'{request.videos} holds {files.images} images and no video: extracted '
-    'frames are not read one by one; wanted videos; make one of each folder, '
-    'which codes nothing anew: ffmpeg -framerate '
+    'frames are not read one by one; expected videos; try making one of each '
+    'folder, without re-encoding: ffmpeg -framerate '
     f'{jpegs_per_second(video)} -i {video}/frame_%010d.jpg -c copy '
     f'{video}.mkv (-framerate 60 for names of two digits as P01_01, 50 for '
     'three as P01_101)'
   )
 
 
-def _add(
+def _add_clip(
   clips: _Clips,
   fields: Mapping[str, str],
   labels: tuple[int, ...],
   files: VideoFiles,
   durations: Mapping[str, float],
 ) -> None:
-  name = clip_name(fields['narration_id'])
-  participant = clip_name(fields['participant_id'])
-  video = clip_name(fields['video_id'])
-  start_s = clock(fields['start_timestamp'])
-  stop_s = clock(fields['stop_timestamp'])
+  name = parse_clip_name(fields['narration_id'])
+  participant = parse_clip_name(fields['participant_id'])
+  video = parse_clip_name(fields['video_id'])
+  start_s = parse_clock(fields['start_timestamp'])
+  stop_s = parse_clock(fields['stop_timestamp'])
   if stop_s <= start_s:
     raise InputError(
-      f'{name} goes from {start_s:g} to {stop_s:g} s; wanted a stop after the '
-      'start'
+      f'{name} goes from {start_s:g} to {stop_s:g} s; expected a stop after '
+      'the start; try fetching the file again'
     )
-  # As the download scripts put it, or anywhere.
+  # Where the download scripts put it, or anywhere.
   official = f'{participant}/videos/{video}.MP4'
   clips.rows.append(
     VideoRow(
@@ -173,67 +179,71 @@ def _add(
   clips.late += stop_s > durations.get(video, stop_s) + _SLACK_S
 
 
-def _labels(fields: Mapping[str, str], clips: _Clips) -> tuple[int, int]:
-  verb = whole(fields['verb_class'], most=_VERBS - 1)
-  noun = whole(fields['noun_class'], most=_NOUNS - 1)
-  nouns = python_list(fields['all_noun_classes'])
+def _parse_labels(fields: Mapping[str, str], clips: _Clips) -> tuple[int, int]:
+  verb = parse_int(fields['verb_class'], most=_VERBS - 1)
+  noun = parse_int(fields['noun_class'], most=_NOUNS - 1)
+  nouns = parse_python_list(fields['all_noun_classes'])
   if not nouns or any(type(n) is not int or n != noun for n in nouns[:1]):
     raise InputError(
-      f'noun_class {noun} came with all_noun_classes {str(nouns)[:60]}; '
-      'wanted the first of them'
+      f'got noun_class {noun} with all_noun_classes {str(nouns)[:60]}; '
+      'expected the first of them; try fetching the file again'
     )
   clips.several += len(nouns) > 1
   return verb, _VERBS + noun
 
 
-def _classes(
+def _load_classes(
   dataset: Dataset, request: Request, path: pathlib.Path
 ) -> ClassList:
-  """Ours, held against the class files that lie beside the csv."""
+  """Our class list, compared with the class files that lie beside the csv."""
   official = dataset.classes()
   if request.classes is not None and len(request.classes) != len(official):
     raise InputError(
-      f'{len(request.classes)} classes came; wanted {_VERBS} verbs and then '
-      f'{_NOUNS} nouns, {len(official)} names'
+      f'got {len(request.classes)} classes; expected {_VERBS} verbs and then '
+      f'{_NOUNS} nouns; try a file with {len(official)} names'
     )
   for head, part in dataset.task.parts(len(official)).items():
-    file = beside(path, [f'EPIC_100_{head}_classes.csv'])
+    file = find_beside(path, [f'EPIC_100_{head}_classes.csv'])
     if file is None:
       continue
-    names = []
+    names: list[str] = []
     for line, fields in read_csv(file, ('id', 'key'), 'an EPIC class csv'):
-      with at(file, line):
-        if whole(fields['id'], most=100_000) != len(names):
-          raise InputError(f'id {fields["id"]} came; wanted {len(names)}')
+      with locate_errors(file, line):
+        if parse_int(fields['id'], most=100_000) != len(names):
+          raise InputError(f'got id {fields["id"]}; expected {len(names)}')
       names.append(f'{head}/{fields["key"].strip()}')
-    with at(file, 'is not what action recognition uses'):
+    with locate_errors(file, 'is not what action recognition uses'):
       ours = ClassList.from_names(official.names[part])
       difference = ClassList.from_names(names).first_difference(ours)
       if difference:
-        raise InputError(f'{difference}; wanted the official {head} classes')
+        raise InputError(
+          f'{difference}; expected the official {head} classes; try fetching '
+          'the file again'
+        )
   return request.classes or official
 
 
-def _durations(path: pathlib.Path) -> dict[str, float]:
-  """Seconds of each video, if the file that says them is there."""
-  file = beside(path, [_INFO])
-  found = {}
-  for line, fields in (
-    read_csv(file, ('video_id', 'duration'), _INFO) if file else ()
-  ):
-    with at(file, line):
-      found[fields['video_id'].strip()] = seconds(fields['duration'])
-  return found
+def _read_durations(path: pathlib.Path) -> dict[str, float]:
+  """Seconds of each video, if the file with them is there."""
+  file = find_beside(path, [_INFO])
+  durations: dict[str, float] = {}
+  if file is None:
+    return durations
+  for line, fields in read_csv(file, ('video_id', 'duration'), _INFO):
+    with locate_errors(file, line):
+      name = fields['video_id'].strip()
+      durations[name] = parse_seconds(fields['duration'])
+  return durations
 
 
-def _unseen(
+def _find_unseen(
   path: pathlib.Path, split: str, clips: _Clips
 ) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-  """Clips of participants that training has not, and a note if unknown."""
+  """Clips of participants that are not in training; a note if unknown."""
   if split == 'train':
     return {}, ()
   name = f'EPIC_100_unseen_participant_ids_{split}.csv'
-  file = beside(path, [name])
+  file = find_beside(path, [name])
   if file is None:
     return {}, (f'{name} is not beside the csv: no result for unseen people',)
   unseen = set()
@@ -243,27 +253,27 @@ def _unseen(
   return {'unseen': tuple(name for name in names if name in unseen)}, ()
 
 
-def _tails(
+def _read_tails(
   path: pathlib.Path,
 ) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]]:
   """The rare classes of each head, as numbers in the whole list."""
-  found, notes = {}, []
+  tails, notes = {}, []
   for head, size, first in (('verb', _VERBS, 0), ('noun', _NOUNS, _VERBS)):
     name = f'EPIC_100_tail_{head}s.csv'
-    file = beside(path, [name])
+    file = find_beside(path, [name])
     if file is None:
       notes.append(f'{name} is not beside the csv: no result for its classes')
       continue
-    found[f'tail_{head}'] = tuple(_tail(file, head, size, first))
-  return found, tuple(notes)
+    tails[f'tail_{head}'] = tuple(_read_tail(file, head, size, first))
+  return tails, tuple(notes)
 
 
-def _tail(
+def _read_tail(
   file: pathlib.Path, head: str, size: int, first: int
 ) -> Iterator[int]:
   for line, fields in read_csv(file, (head,), file.name):
-    with at(file, line):
-      yield first + whole(fields[head], most=size - 1)
+    with locate_errors(file, line):
+      yield first + parse_int(fields[head], most=size - 1)
 
 
 DATASETS = (

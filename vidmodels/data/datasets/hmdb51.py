@@ -1,20 +1,25 @@
-"""HMDB51: 153 files, one a class and split.
+"""HMDB51: 153 files, one for each class and split.
 
-`<class>_test_split<1|2|3>.txt` has `<file>.avi <0|1|2> ` a line, with a space
-at its end: 1 to train on, 2 to test on, 0 to leave alone. 70 and 30 clips of
-each class. No file numbers the classes: they are sorted. File names hold `#`,
-`&`, `;` and `!`.
+`<class>_test_split<1|2|3>.txt` has lines `<file>.avi <0|1|2> `, with a space at
+the end: 1 for training, 2 for testing, 0 for neither. A class has 70 and 30
+clips. No file numbers the classes: they are sorted. File names hold `#`, `&`,
+`;` and `!`.
 """
 
 import collections
 import pathlib
 import re
 
-from vidmodels.data.datasets.build_listing import gather
+from vidmodels.data.datasets.build_listing import build_listing
 from vidmodels.data.datasets.dataset import Dataset, Request
-from vidmodels.data.listing import text_files
+from vidmodels.data.listing.parse_values import parse_clip_name
 from vidmodels.data.listing.rows import Listing, VideoRow
-from vidmodels.data.listing.sniff import looks_like
+from vidmodels.data.listing.text_files import (
+  describe_text,
+  find_files,
+  locate_errors,
+  read_lines,
+)
 from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.typing import InputError
@@ -24,29 +29,30 @@ _LINE = re.compile(r'(.+\.avi)\s+([012])')
 
 
 def read(dataset: Dataset, request: Request) -> Listing:
-  """Reads the files of a split, one a class.
+  """Reads the files of a split, one for each class.
 
   Raises:
-    InputError: if a class has no file, a file is of no class, a line is
-      damaged, or a clip has two flags.
+    InputError: if a class has no file, a file has no class, a line is damaged,
+      or a clip has two flags.
   """
   part, split = request.split.rstrip('123'), request.split[-1]
   split = split if split in '123' else '1'
   classes = request.classes or dataset.classes()
-  paths = _files(request.annotations, split, classes.names)
+  paths = _find_files(request.annotations, split, classes.names)
   files = VideoFiles(request.videos)
-  rows, flags = [], collections.Counter()
+  rows, flags = [], collections.Counter[int]()
   for label, (name, path) in enumerate(zip(classes.names, paths, strict=True)):
-    for file, flag in _lines(path):
+    for file, flag in _read_flags(path):
       stem = file.removesuffix('.avi')
       names = f'{name}/{file}', f'{name}/{stem}', stem
       flags[flag] += 1
       if flag != _FLAGS[part]:
-        files.know(*names)
+        files.mark_known(*names)
         continue
-      path_of = files.find(*names)
       rows.append(
-        VideoRow(path=path_of, video=f'{name}/{file}', labels=(label,))
+        VideoRow(
+          path=files.find(*names), video=f'{name}/{file}', labels=(label,)
+        )
       )
   notes = [
     f'{flags.total() - len(rows)} lines are left out: '
@@ -54,64 +60,68 @@ def read(dataset: Dataset, request: Request) -> Listing:
   ]
   if request.split == part:
     notes.append(f'{part} is taken for {part}1: HMDB51 has three splits')
-  return gather(dataset, request, rows, files, classes=classes, notes=notes)
+  return build_listing(
+    dataset, request, rows, files, classes=classes, notes=notes
+  )
 
 
-def _files(
+def _find_files(
   place: pathlib.Path, split: str, classes: tuple[str, ...]
 ) -> list[pathlib.Path]:
   """The file of each class, in their order."""
   end = f'_test_split{split}.txt'
   if not place.is_dir():
     raise InputError(
-      f'{place} is one file; wanted the folder with the {len(classes)} files '
-      f'<class>{end} (testTrainMulti_7030_splits)'
+      f'{place} is one file; expected the folder with the {len(classes)} files '
+      f'<class>{end}; try testTrainMulti_7030_splits'
     )
-  every = text_files.find_all(place, f'*{end}')
-  found = {path.name[: -len(end)]: path for path in every}
-  if len(found) < len(every):
+  paths = find_files(place, f'*{end}')
+  by_class = {path.name[: -len(end)]: path for path in paths}
+  if len(by_class) < len(paths):
     raise InputError(
-      f'{place} has {len(every)} files <class>{end} for {len(found)} classes; '
-      'wanted one folder with the official files; give that folder'
+      f'{place} has {len(paths)} files <class>{end} for {len(by_class)} '
+      'classes; expected one folder with the official files; try that folder'
     )
-  lacking = [name for name in classes if name not in found]
-  if lacking:
+  missing = [name for name in classes if name not in by_class]
+  if missing:
     raise InputError(
-      f'{place} has {len(found)} files <class>{end}; wanted {len(classes)}, '
-      f'also {lacking[0]}{end}; unpack the official files there'
+      f'{place} has {len(by_class)} files <class>{end}; expected '
+      f'{len(classes)}, also {missing[0]}{end}; try unpacking the official '
+      'files there'
     )
-  unknown = sorted(found.keys() - set(classes))
+  unknown = sorted(by_class.keys() - set(classes))
   if unknown:
     raise InputError(
-      f'{found[unknown[0]]} is of no class of HMDB51; wanted only its '
-      f'{len(classes)} classes there; take it out of the folder'
+      f'{by_class[unknown[0]]} is of no class of HMDB51; expected only its '
+      f'{len(classes)} classes there; try moving it out of the folder'
     )
-  return [found[name] for name in classes]
+  return [by_class[name] for name in classes]
 
 
-def _lines(path: pathlib.Path) -> list[tuple[str, int]]:
+def _read_flags(path: pathlib.Path) -> list[tuple[str, int]]:
   """File and flag of each line."""
-  text = text_files.read_text(path)
-  entries, flags = [], {}
-  for number, line in enumerate(text.split('\n'), 1):
-    if not line.strip():
-      continue
-    with text_files.at(path, number):
-      match = _LINE.fullmatch(line.strip())
+  entries: list[tuple[str, int]] = []
+  flags: dict[str, int] = {}
+  for number, line in read_lines(path):
+    with locate_errors(path, number):
+      match = _LINE.fullmatch(line)
       if match is None:
+        text = '\n'.join(line for _, line in read_lines(path))
         raise InputError(
-          f'{line[:80]!r} came; wanted `<file>.avi` and 0, 1 or 2; it looks '
-          f'like {looks_like(text)}'
+          f'got {line[:80]!r}; expected `<file>.avi` and 0, 1 or 2; it looks '
+          f'like {describe_text(text)}; try fetching the file again'
         )
-      file, flag = text_files.clip_name(match[1]), int(match[2])
+      file, flag = parse_clip_name(match[1]), int(match[2])
       if flags.setdefault(file, flag) != flag:
         raise InputError(
-          f'{file} came with {flags[file]} and {flag}; wanted one of train '
-          '(1), test (2) and neither (0); get the file again'
+          f'got {file} with {flags[file]} and {flag}; expected one of train '
+          '(1), test (2) and neither (0); try fetching the file again'
         )
       entries.append((file, flag))
   if not entries:
-    raise InputError(f'{path} is empty; wanted the clips of its class')
+    raise InputError(
+      f'{path} is empty; expected the clips of its class; try fetching it again'
+    )
   return entries
 
 

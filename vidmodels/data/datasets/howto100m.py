@@ -1,9 +1,9 @@
 """HowTo100M as a set of long tasks: whole videos, each of one task.
 
 TimeSformer's protocol (section 4.6): tasks with at least 100 videos are the
-classes, which gave its authors 1,059 of them and 120K videos, 85K to train and
-35K to test. A video belongs to the task that found it first: `rank` is its
-place in that task's search. The split is the user's, or drawn by a hash.
+classes. Its authors had 1,059 of them and 120K videos, 85K to train and 35K to
+test. A video belongs to the task with the best `rank`: its place in the results
+of that task's search. The split is the user's, or drawn by a hash.
 """
 
 import collections
@@ -14,36 +14,34 @@ import hashlib
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 
-from vidmodels.data.datasets.build_listing import gather
+from vidmodels.data.datasets.build_listing import build_listing
 from vidmodels.data.datasets.dataset import Dataset, Request
-from vidmodels.data.listing.rows import Listing, VideoRow
+from vidmodels.data.listing.parse_values import parse_clip_name, parse_int
+from vidmodels.data.listing.rows import Listing, VideoRow, note_count
 from vidmodels.data.listing.text_files import (
-  at,
-  beside,
-  clip_name,
-  find_one,
+  find_beside,
+  find_file,
+  locate_errors,
   read_csv,
-  read_text,
-  whole,
+  read_lines,
 )
-from vidmodels.data.listing.values import some
 from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.typing import InputError
 
-_LEAST = 100  # videos of a task that is a class
-_CLASSES = 1059  # what the paper counts
+_LEAST = 100  # a task with so many videos is a class
+_CLASSES = 1059  # the number in the paper
 _TEST_SHARE = 35 / 120
 _SEED = 'vidmodels howto100m 0'
-_MOST = 10**12  # a larger number is no task and no rank
+_MOST = 10**12  # a larger number is neither a task nor a rank
 _COLUMNS = ('video_id', 'rank', 'task_id')
 _SPLITS = ('train', 'test')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Entry:
-  """A video that a task's search found."""
+  """A video in the results of a task's search."""
 
   video: str
   task: int
@@ -54,69 +52,76 @@ def read(dataset: Dataset, request: Request) -> Listing:
   """Reads `HowTo100M_v1.csv`, `task_ids.csv` and perhaps split files.
 
   Split files are `train.txt` and `test.txt` beside the csv, or
-  `HowTo100M_train.txt` and so on, one video id a line. Without them a video is
-  of the test split if a hash of its id says so, for 35 in 120 of them.
+  `HowTo100M_train.txt` and so on, one video id a line. Without them a hash of
+  its id decides the split of a video: 35 in 120 are for testing.
 
   Raises:
     InputError: if a file is not what it should be, or a video is in both
       splits.
   """
-  path = find_one(
+  path = find_file(
     request.annotations, ['HowTo100M_v1.csv'], 'the HowTo100M csv'
   )
-  entries, again = _entries(path)
+  entries, repeated = _read_entries(path)
   videos = collections.Counter(entry.task for entry in entries)
   tasks = sorted(task for task, n in videos.items() if n >= _LEAST)
   if not tasks:
     raise InputError(
-      f'{path} has no task with {_LEAST} videos; wanted the whole official csv'
+      f'{path} has no task with {_LEAST} videos; expected the whole official '
+      'csv; try fetching it again'
     )
-  classes, untitled = _classes(request, path, tasks)
+  classes, untitled = _load_classes(request, path, tasks)
   number = {task: i for i, task in enumerate(tasks)}
-  best, several = _best(entries, number)
-  wanted, split_notes = _split(path, request.split, best)
+  best, several = _choose_tasks(entries, number)
+  chosen, split_notes = _choose_videos(path, request.split, best)
   files = VideoFiles(request.videos)
-  files.know(*{entry.video for entry in entries if len(files)})
+  files.mark_known(*{entry.video for entry in entries if len(files)})
   rows = [
     VideoRow(path=files.find(f'{v}.mp4', v), video=v, labels=(number[task],))
     for v, task in best.items()
-    if v in wanted
+    if v in chosen
   ]
   notes = (
     f'{len(tasks):,} tasks have {_LEAST} videos or more: the classes '
     f"(TimeSformer's paper counts {_CLASSES:,})",
-    *some('videos of several tasks; that of the best rank counts', several),
-    *some('lines with the video and the task of an earlier one', again),
+    *note_count(
+      'videos of several tasks; that of the best rank counts', several
+    ),
+    *note_count(
+      'lines with the video and the task of an earlier one', repeated
+    ),
     *untitled,
     *split_notes,
   )
-  return gather(dataset, request, rows, files, classes=classes, notes=notes)
+  return build_listing(
+    dataset, request, rows, files, classes=classes, notes=notes
+  )
 
 
-def _entries(path: pathlib.Path) -> tuple[list[_Entry], int]:
-  """Every video of every task once, and the lines that say one again."""
-  found: dict[tuple[str, int], _Entry] = {}
+def _read_entries(path: pathlib.Path) -> tuple[list[_Entry], int]:
+  """Every video of every task once, and the number of repeated lines."""
+  by_task: dict[tuple[str, int], _Entry] = {}
   lines = 0
   for line, fields in read_csv(path, _COLUMNS, 'the HowTo100M csv'):
     lines += 1
-    try:  # not `at`: a million lines would take half as long again
+    try:  # not `locate_errors`: a million lines would take half as long again
       entry = _Entry(
-        video=clip_name(fields['video_id']),
-        task=whole(fields['task_id'], most=_MOST),
-        rank=whole(fields['rank'], most=_MOST),
+        video=parse_clip_name(fields['video_id']),
+        task=parse_int(fields['task_id'], most=_MOST),
+        rank=parse_int(fields['rank'], most=_MOST),
       )
     except InputError as e:
       raise InputError(f'{path} line {line}: {e}') from e
-    found.setdefault((entry.video, entry.task), entry)
-  return list(found.values()), lines - len(found)
+    by_task.setdefault((entry.video, entry.task), entry)
+  return list(by_task.values()), lines - len(by_task)
 
 
-def _best(
+def _choose_tasks(
   entries: Sequence[_Entry], number: Mapping[int, int]
 ) -> tuple[dict[str, int], int]:
-  """The task of each video that has one of these, and how many had several.
+  """The task of each video in one of these, and how many videos have several.
 
-  Of equal ranks the smaller task id counts.
+  The best rank counts; of equal ranks, the smaller task id.
   """
   first: dict[str, _Entry] = {}
   several = set()
@@ -130,24 +135,24 @@ def _best(
   return {video: entry.task for video, entry in first.items()}, len(several)
 
 
-def _classes(
+def _load_classes(
   request: Request, path: pathlib.Path, tasks: Sequence[int]
-) -> tuple[ClassList, tuple[str, ...]]:
-  """Titles of the tasks, by task id; of equal titles each has its id added."""
+) -> tuple[ClassList, list[str]]:
+  """Titles of the tasks, by task id; equal titles get their task id added."""
   if request.classes is not None:
     if len(request.classes) != len(tasks):
       raise InputError(
-        f'{len(request.classes)} classes came; wanted {len(tasks)}, one for '
-        f'each task of {path} with {_LEAST} videos, by task id'
+        f'got {len(request.classes)} classes; expected {len(tasks)}, one for '
+        f'each task of {path} with {_LEAST} videos; try them by task id'
       )
-    return request.classes, ()
-  file = beside(path, ['task_ids.csv'])
+    return request.classes, []
+  file = find_beside(path, ['task_ids.csv'])
   if file is None:
     raise InputError(
-      f'{path.parent} has no task_ids.csv; wanted it beside {path.name}: it '
-      'has the titles of the tasks; or give them with --classes'
+      f'{path.parent} has no task_ids.csv; expected it beside {path.name}, '
+      'for the titles of the tasks; try --classes'
     )
-  titles = _titles(file)
+  titles = _read_titles(file)
   names = [titles.get(task, f'task {task}') for task in tasks]
   twice = collections.Counter(names)
   names = [
@@ -155,91 +160,89 @@ def _classes(
     for name, task in zip(names, tasks, strict=True)
   ]
   untitled = sum(task not in titles for task in tasks)
-  with at(file, 'as a class list'):
-    return ClassList.from_names(names), some(
+  with locate_errors(file, 'as a class list'):
+    return ClassList.from_names(names), note_count(
       'tasks without a title in task_ids.csv, called by number', untitled
     )
 
 
-def _titles(file: pathlib.Path) -> dict[int, str]:
-  """Task id to title: a tab between them, or a comma where there is none."""
-  titles = {}
-  for line, text in enumerate(read_text(file).split('\n'), 1):
-    if not text.strip():
-      continue
-    task, title = _task(text)
+def _read_titles(file: pathlib.Path) -> dict[int, str]:
+  """Task id to title, separated by a tab, or by a comma without a tab."""
+  titles: dict[int, str] = {}
+  for line, text in read_lines(file):
+    task, tab, title = text.partition('\t')
+    if not tab:  # a title may have commas of its own
+      with contextlib.suppress(csv.Error):
+        task, *rest = next(csv.reader([text]))
+        title = ','.join(rest)
+    title = ' '.join(title.split())
     if line == 1 and not task.strip().isdecimal() and title:
-      continue  # names of columns
-    with at(file, line):
+      continue  # the header
+    with locate_errors(file, line):
       if not title:
         raise InputError(
-          f'{text[:60]!r} came; wanted a task id, a tab and a title'
+          f'got {text[:60]!r}; expected a task id, a tab and a title; try '
+          'fetching the file again'
         )
-      titles[whole(task, most=_MOST)] = title
+      titles[parse_int(task, most=_MOST)] = title
   return titles
 
 
-def _task(line: str) -> tuple[str, str]:
-  """A task id and its title, which may have commas of its own."""
-  task, tab, title = line.partition('\t')
-  if not tab:
-    with contextlib.suppress(csv.Error):
-      task, *rest = next(csv.reader([line]))
-      title = ','.join(rest)
-  return task, ' '.join(title.split())
-
-
-def _split(
+def _choose_videos(
   path: pathlib.Path, split: str, best: Mapping[str, int]
-) -> tuple[Collection[str], tuple[str, ...]]:
-  """The videos of a split, and a note on who made it."""
-  files = {
-    name: beside(path, [f'{name}.txt', f'HowTo100M_{name}.txt'])
-    for name in _SPLITS
-  }
-  if not any(files.values()):
+) -> tuple[Collection[str], list[str]]:
+  """The videos of a split, and a note on who made the split."""
+  files: dict[str, pathlib.Path] = {}
+  for name in _SPLITS:
+    file = find_beside(path, [f'{name}.txt', f'HowTo100M_{name}.txt'])
+    if file:
+      files[name] = file
+  if not files:
     drawn = {video for video in best if split_of(video) == split}
-    return drawn, (
+    return drawn, [
       f'no train.txt and test.txt beside {path.name}: the split is ours, by a '
       'hash of the video id, in the proportion of the paper (85K to 35K); its '
-      'accuracies do not compare with published ones video for video',
-    )
-  if not all(files.values()):
-    missing = next(name for name, file in files.items() if file is None)
+      'accuracies do not compare with published ones video for video'
+    ]
+  missing = [name for name in _SPLITS if name not in files]
+  if missing:
     raise InputError(
-      f'{path.parent} has no {missing}.txt; wanted a video id a line in both '
-      'train.txt and test.txt, or neither of them'
+      f'{path.parent} has no {missing[0]}.txt; expected a video id a line in '
+      'both train.txt and test.txt, or neither of them; try adding it'
     )
-  listed = {name: _ids(file) for name, file in files.items()}
+  listed = {name: _read_ids(file) for name, file in files.items()}
   both = listed['train'] & listed['test']
   if both:
     raise InputError(
       f'{len(both)} videos are in {files["train"].name} and in '
-      f'{files["test"].name}, as {min(both)}; wanted each in one of them'
+      f'{files["test"].name}, as {min(both)}; expected each in one of them; '
+      'try removing one of the two lines'
     )
   unknown = len(listed[split] - best.keys())
-  return listed[split], (
+  what = f'ids of {files[split].name} in no such task, left out'
+  return listed[split], [
     f'the split is that of {files[split]}',
-    *some(f'ids of {files[split].name} in no such task, left out', unknown),
-  )
+    *note_count(what, unknown),
+  ]
 
 
 def split_of(video: str) -> str:
-  """'train' or 'test': what a hash of the id says, 35 in 120 times 'test'."""
+  """'train' or 'test', by a hash of the id; 35 in 120 times 'test'."""
   digest = hashlib.sha256(f'{_SEED} {video}'.encode()).digest()
   share = int.from_bytes(digest[:8], 'big') / 2**64
   return 'test' if share < _TEST_SHARE else 'train'
 
 
-def _ids(file: pathlib.Path) -> set[str]:
-  found = set()
-  for line, text in enumerate(read_text(file).split('\n'), 1):
-    with at(file, line):
+def _read_ids(file: pathlib.Path) -> set[str]:
+  ids = set()
+  for line, text in read_lines(file):
+    with locate_errors(file, line):
       if len(text.split()) > 1 or ',' in text:
-        raise InputError(f'{text[:60]!r} came; wanted one video id')
-      if text.strip():
-        found.add(clip_name(text))
-  return found
+        raise InputError(
+          f'got {text[:60]!r}; expected one video id; try one id a line'
+        )
+      ids.add(parse_clip_name(text))
+  return ids
 
 
 DATASETS = (

@@ -1,9 +1,13 @@
-"""Every data set that can be prepared from its official files, found by file.
+"""Finds every data set that can be prepared from its official files.
 
-A module beside this one that has `DATASETS` adds to them; nothing else has to
+  registry.find('k400').classes()
+  registry.read('k400', annotations='val.csv', videos='videos', split='val')
+
+A module beside this one that has `DATASETS` adds data sets; nothing else has to
 know. `dataset.py` says what a data set is.
 """
 
+import dataclasses
 import difflib
 import functools
 import importlib
@@ -18,29 +22,43 @@ from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.typing import InputError
 
-__all__ = ['Dataset', 'Request', 'every', 'find', 'labels_of', 'read']
+__all__ = ['Dataset', 'Request', 'all_datasets', 'find', 'load_classes', 'read']
 
 
 @functools.cache
-def every() -> dict[str, Dataset]:
-  """All data sets by their name, sorted."""
-  found = {}
-  for module in pkgutil.iter_modules(datasets.__path__):
-    name = f'{datasets.__name__}.{module.name}'
-    for dataset in getattr(importlib.import_module(name), 'DATASETS', ()):
-      found[dataset.name] = dataset
-  return dict(sorted(found.items()))
+def all_datasets() -> dict[str, Dataset]:
+  """All data sets by their name, sorted.
+
+  Raises:
+    InputError: if two data sets have one name or alias.
+  """
+  by_name: dict[str, Dataset] = {}
+  modules: dict[str, str] = {}
+  for info in pkgutil.iter_modules(datasets.__path__):
+    path = f'{datasets.__name__}.{info.name}'
+    module = importlib.import_module(path)
+    for dataset in getattr(module, 'DATASETS', ()):
+      for name in {dataset.name, *dataset.aliases}:
+        if name in modules:
+          raise InputError(
+            f'got the data set {name!r} from {modules[name]} and from {path}; '
+            'expected different names and aliases; try renaming one'
+          )
+        modules[name] = path
+      folder = pathlib.Path(str(module.__file__)).parent
+      by_name[dataset.name] = dataclasses.replace(dataset, folder=folder)
+  return dict(sorted(by_name.items()))
 
 
 def find(name: str) -> Dataset:
-  """The data set of a name or an alias.
+  """The data set with a name or an alias.
 
   Raises:
-    InputError: if there is none, with the nearest.
+    InputError: if there is none, with the nearest name.
   """
   known = {
     alias: dataset
-    for dataset in every().values()
+    for dataset in all_datasets().values()
     for alias in (dataset.name, *dataset.aliases)
   }
   if name.lower() in known:
@@ -48,22 +66,22 @@ def find(name: str) -> Dataset:
   near = difflib.get_close_matches(name.lower(), known, 1, 0.6)
   hint = f'did you mean {near[0]}? ' if near else ''
   raise InputError(
-    f'no data set {name!r} is known; {hint}wanted one of '
-    f'{", ".join(every())}, or a folder or list of your own'
+    f'no data set {name!r} is known; {hint}expected one of '
+    f'{", ".join(all_datasets())}, or a folder or list of your own'
   )
 
 
-def labels_of(what: str | os.PathLike[str]) -> tuple[ClassList, Task]:
-  """The classes that a file lists, or those of a data set, and their task.
+def load_classes(source: str | os.PathLike[str]) -> tuple[ClassList, Task]:
+  """The classes of a file or of a data set, and their task.
 
   Args:
-    what: a file with one class name a line, or the name of a data set.
+    source: a file with one class name a line, or the name of a data set.
 
   Raises:
     InputError: if it is neither.
   """
-  path = pathlib.Path(what)
-  if not path.exists() and path.name == str(what) and not path.suffix:
+  path = pathlib.Path(source)
+  if not path.exists() and path.name == str(source) and not path.suffix:
     dataset = find(path.name)
     return dataset.classes(), dataset.task
   return ClassList.load(path), SINGLE
@@ -82,9 +100,9 @@ def read(
   Args:
     name: of the data set, or an alias.
     annotations: the official file, or the folder with all of them.
-    videos: the folder with the videos; None to look at the annotations only.
+    videos: the folder with the videos; None to read only the annotations.
     split: one of its splits.
-    classes: another class list than the official one.
+    classes: used instead of the official class list.
 
   Raises:
     InputError: if there is no such data set, split or file, or a file is not
@@ -95,8 +113,8 @@ def read(
   for kind, path in (('annotations', annotations), ('videos', videos)):
     if path is not None and not os.path.exists(path):
       raise InputError(
-        f'--{kind} {path} does not exist; wanted the {dataset.title} {kind}; '
-        'check the path'
+        f'--{kind} {path} does not exist; expected the {dataset.title} {kind}; '
+        'try another path'
       )
   request = Request(
     annotations=pathlib.Path(annotations),

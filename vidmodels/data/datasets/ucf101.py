@@ -1,20 +1,28 @@
 """UCF101: three splits, each a list to train on and one to test on.
 
-`trainlist01.txt` has `ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1` a line,
-`testlist01.txt` the path alone, `classInd.txt` `1 ApplyEyeMakeup`. Numbers are
-from 1 and in an order that knows no case: HammerThrow after Hammering. Clips of
-one group (`g08`) are cut from one video, so the official lists keep groups
-apart. The class HandstandPushups has files called `v_HandStandPushups_...`.
+`trainlist01.txt` has lines `ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1`,
+`testlist01.txt` the paths alone, `classInd.txt` lines `1 ApplyEyeMakeup`.
+Numbers start at 1, in an order without regard to case: HammerThrow follows
+Hammering. Clips of one group (`g08`) are cut from one video, so the official
+lists keep groups apart. The files of class HandstandPushups are called
+`v_HandStandPushups_...`.
 """
 
 import pathlib
 import re
 
-from vidmodels.data.datasets.build_listing import ClassNames, gather
+from vidmodels.data.datasets.build_listing import build_listing
 from vidmodels.data.datasets.dataset import Dataset, Request
-from vidmodels.data.listing import text_files
+from vidmodels.data.listing.class_names import ExactNames
+from vidmodels.data.listing.parse_values import parse_clip_name
 from vidmodels.data.listing.rows import Listing, VideoRow
-from vidmodels.data.listing.sniff import looks_like
+from vidmodels.data.listing.text_files import (
+  describe_text,
+  find_beside,
+  find_file,
+  locate_errors,
+  read_lines,
+)
 from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
@@ -26,167 +34,150 @@ _SPELLINGS = ('HandStand', 'Handstand')  # files and lists mix them
 
 
 def read(dataset: Dataset, request: Request) -> Listing:
-  """Reads a list; classInd.txt is held to the class list if beside it.
+  """Reads a list; compares classInd.txt with the class list if beside it.
 
   Raises:
-    InputError: if a line is damaged, a folder is no class or has another
+    InputError: if a line is damaged, a folder is not a class or has another
       number, or the two lists of a split share a clip.
   """
   part, split = request.split.rstrip('123'), request.split[-1]
   split = split if split in '123' else '1'
+  other = 'test' if part == 'train' else 'train'
   name = f'{part}list0{split}.txt'
-  path = text_files.find_one(
-    request.annotations, (name,), f'the {dataset.title} {name}'
-  )
-  _check_part(path, part)
+  path = find_file(request.annotations, (name,), f'the {dataset.title} {name}')
+  if path.name.lower().startswith(f'{other}list'):
+    raise InputError(
+      f'{path} is a {other} list by its name; expected {part}; try {name}'
+    )
   classes = request.classes or dataset.classes()
   if request.classes is None:
-    _check_classes(path, classes)
-  names = ClassNames(classes)
-  files = VideoFiles(request.videos)
+    _check_class_numbers(path, classes)
+  names, files = ExactNames(classes), VideoFiles(request.videos)
   rows = []
-  for line, text in _lines(path):
-    with text_files.at(path, line):
-      rows.append(_row(text, names, files, numbered=part == 'train'))
+  for line, text in read_lines(path):
+    with locate_errors(path, line):
+      rows.append(_parse_line(text, names, files, numbered=part == 'train'))
+  notes = []
   if request.split == part:
     notes = [f'{part} is taken for {part}1: UCF101 has three splits']
-  else:
-    notes = []
-  return gather(
-    dataset,
-    request,
-    rows,
-    files,
-    classes=classes,
-    notes=notes + _other(path, part, split, rows, files),
+  other_path = find_beside(path, (f'{other}list0{split}.txt',))
+  if other_path:
+    notes += _compare_lists(path, rows, other_path, other, files)
+  return build_listing(
+    dataset, request, rows, files, classes=classes, notes=notes
   )
 
 
-def _check_part(path: pathlib.Path, part: str) -> None:
-  other = 'test' if part == 'train' else 'train'
-  if path.name.lower().startswith(f'{other}list'):
-    raise InputError(f'{path} is a {other} list by its name; wanted {part}')
-
-
-def _lines(path: pathlib.Path) -> list[tuple[int, str]]:
-  lines = enumerate(text_files.read_text(path).split('\n'), 1)
-  return [(i, line.strip()) for i, line in lines if line.strip()]
-
-
-def _row(
-  text: str, names: ClassNames, files: VideoFiles, *, numbered: bool
+def _parse_line(
+  text: str, names: ExactNames, files: VideoFiles, *, numbered: bool
 ) -> VideoRow:
   match = _LINE.fullmatch(text)
   if match is None:
     raise InputError(
-      f'{text[:80]!r} came; wanted `Class/v_Class_g01_c01.avi'
-      f'{" 1" if numbered else ""}`; it looks like {looks_like(text)}'
+      f'got {text[:80]!r}; expected `Class/v_Class_g01_c01.avi'
+      f'{" 1" if numbered else ""}`; it looks like {describe_text(text)}; try '
+      'the official file'
     )
   folder, file, number = match.groups()
-  text_files.clip_name(file)
+  parse_clip_name(file)
   label = names.label(folder)
   if number is None and numbered:
-    raise InputError(f'{text[:80]!r} has no label; wanted a training list')
+    raise InputError(
+      f'{text[:80]!r} has no label; expected a training list; try the official '
+      'file'
+    )
   if number is not None and number != str(label + 1):
     raise InputError(
-      f'label {number[:40]} came for {folder}; wanted {label + 1}, counted '
-      'from 1; get the file again'
+      f'got label {number[:40]} for {folder}; expected {label + 1}, counted '
+      'from 1; try fetching the file again'
     )
   return VideoRow(
-    path=files.find(*_names(folder, file)),
+    path=files.find(*_file_names(folder, file)),
     video=f'{folder}/{file}',
     labels=(label,),
   )
 
 
-def _names(folder: str, file: str) -> list[str]:
+def _file_names(folder: str, file: str) -> list[str]:
   """What a file may be called: as listed, with another suffix or spelling."""
   stem = file.removesuffix('.avi')
-  found = [f'{folder}/{file}', f'{folder}/{stem}', stem]
+  names = [f'{folder}/{file}', f'{folder}/{stem}', stem]
   for one, other in (_SPELLINGS, _SPELLINGS[::-1]):
     if one in stem:
-      found.append(stem.replace(one, other))
-  return found
+      names.append(stem.replace(one, other))
+  return names
 
 
-def _check_classes(path: pathlib.Path, classes: ClassList) -> None:
-  """Holds classInd.txt, if it is there, to the class list."""
-  index = text_files.beside(path, ('classInd.txt',))
+def _check_class_numbers(path: pathlib.Path, classes: ClassList) -> None:
+  """Compares classInd.txt, if it is there, with the class list."""
+  index = find_beside(path, ('classInd.txt',))
   if index is None:
     return
-  names = []
-  for line, text in _lines(index):
+  names: list[str] = []
+  for line, text in read_lines(index):
     number, _, name = text.partition(' ')
     if number != str(len(names) + 1) or not name.strip():
       raise InputError(
-        f'{index} line {line} is {text[:60]!r}; wanted `{len(names) + 1} '
-        'Class`, counted from 1; get the file again'
+        f'{index} line {line} is {text[:60]!r}; expected `{len(names) + 1} '
+        'Class`, counted from 1; try fetching the file again'
       )
     names.append(name.strip())
-  with text_files.at(index, len(names)):
+  with locate_errors(index, len(names)):
     difference = ClassList.from_names(names).first_difference(classes)
   if difference:
     raise InputError(
-      f'{index} orders the classes otherwise than published models: '
-      f'{difference}; wanted the official file'
+      f'{index} orders the classes differently from published models: '
+      f'{difference}; expected the official file; try fetching it again'
     )
 
 
-def _other(
+def _compare_lists(
   path: pathlib.Path,
-  part: str,
-  split: str,
   rows: list[VideoRow],
+  other: pathlib.Path,
+  part: str,
   files: VideoFiles,
 ) -> list[str]:
-  """Reads the split's other list, if it is there: what the two share.
+  """Compares a list with the other list of its split: `part`, in file `other`.
 
-  Its videos are not outside.
+  The videos of the other list are marked as known.
+
+  Returns:
+    Notes: on clips of one source video in both lists.
 
   Raises:
     InputError: if a clip is in both lists.
   """
-  other = 'test' if part == 'train' else 'train'
-  found = text_files.beside(path, (f'{other}list0{split}.txt',))
-  if found is None:
-    return []
   try:
-    theirs = [_LINE.fullmatch(text) for _, text in _lines(found)]
+    matches = [_LINE.fullmatch(text) for _, text in read_lines(other)]
   except InputError as e:
-    return [f'videos of the {other} split count as outside: {e}']
-  theirs = [match.group(1, 2) for match in theirs if match]
+    return [f'videos of the {part} split count as outside: {e}']
+  theirs = [(match[1], match[2]) for match in matches if match]
   both = {'/'.join(names) for names in theirs} & {row.video for row in rows}
   if both:
     raise InputError(
-      f'{path.name} and {found.name} both have {len(both)} clips, as '
-      f'{min(both)}; wanted lists that share none; get the files again'
+      f'{path.name} and {other.name} both have {len(both)} clips, as '
+      f'{min(both)}; expected lists that share none; try fetching them again'
     )
   for folder, file in theirs:
-    files.know(*_names(folder, file))
-  return _share_groups(rows, theirs, found.name)
-
-
-def _share_groups(
-  rows: list[VideoRow], theirs: list[tuple[str, str]], name: str
-) -> list[str]:
-  """Says if clips of one source video are in both lists."""
-  groups = {(folder, _group(file)) for folder, file in theirs}
+    files.mark_known(*_file_names(folder, file))
+  groups = {(folder, _find_group(file)) for folder, file in theirs}
   shared = [
     row.video
     for row in rows
-    if (row.video.split('/')[0], _group(row.video)) in groups
+    if (row.video.split('/')[0], _find_group(row.video)) in groups
   ]
   if not shared:
     return []
   return [
-    f'{len(shared)} clips share their source video with clips of {name}, as '
-    f'{shared[0]}: these are not the official lists'
+    f'{len(shared)} clips share their source video with clips of {other.name}, '
+    f'as {shared[0]}: these are not the official lists'
   ]
 
 
-def _group(file: str) -> str:
+def _find_group(file: str) -> str:
   match = _GROUP.search(file)
-  return match.group(1) if match else file
+  return match[1] if match else file
 
 
 DATASETS = (

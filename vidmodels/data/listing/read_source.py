@@ -1,11 +1,14 @@
-"""From what a user has, a folder or a list, to rows that `prepare` takes.
+"""Reads a user's own videos, a folder per class or a list, to rows.
 
-A label means the same everywhere because the class list is settled first:
-1. the one that is given,
+  listing = read_source('videos/train')        # videos/train/<class>/<video>
+  listing = read_source('val.csv', root='videos')
+
+The class list is settled first, so that a label means the same everywhere:
+1. the list that is given,
 2. else `classes.txt` beside the list or in the source folder,
 3. else the class list of the set that a further split joins,
-4. else the names found, sorted; or, if a list's labels are all numbers,
-   classes named '0' to the largest.
+4. else the names in the source, sorted; or, if all labels of a list are
+   numbers, classes named '0' to the largest.
 """
 
 import dataclasses
@@ -13,8 +16,18 @@ import os
 import pathlib
 from typing import Literal
 
-from vidmodels.data.listing import folder, lists
-from vidmodels.data.listing.rows import VIDEO_SUFFIXES, Listing
+from vidmodels.data.listing import user_list
+from vidmodels.data.listing.class_names import (
+  AnySpelling,
+  normalize_name,
+  note_spellings,
+)
+from vidmodels.data.listing.rows import (
+  VIDEO_SUFFIXES,
+  Listing,
+  VideoRow,
+  escape_name,
+)
 from vidmodels.data.records.class_list import CLASSES_FILE, ClassList
 from vidmodels.data.records.task import Task
 from vidmodels.typing import InputError
@@ -33,12 +46,12 @@ def read_source(
 
   Args:
     source: a folder whose folders are named as classes, or a text file.
-    classes: what labels refer to; see the rule above if None.
+    classes: what labels refer to; the rule above decides if None.
     root: what the paths of a list are relative to; its own folder if None.
     default: what labels refer to if nothing else says; for a second split.
-    labels: what a video has: one class; any number of classes, none included;
-      or one or more, each of them a right answer. See `Task`.
-    need_files: whether a list none of whose files is there is an error.
+    labels: how many classes a video has: one; any number, none included; or
+      one or more, each of them a right answer. See `Task`.
+    need_files: whether a list without a single existing file is an error.
 
   Raises:
     InputError: if the source cannot be read as either, is empty, or has an
@@ -47,29 +60,95 @@ def read_source(
   source, task = pathlib.Path(source), Task(labels)
   if not source.exists():
     raise InputError(
-      f'{source} does not exist; wanted a folder with a folder per class, or '
-      'a list with `path label` on each line; check the path'
+      f'{source} does not exist; expected a folder with a folder per class, or '
+      'a list with `path label` on each line; try another path'
     )
   if source.is_dir():
     if root is not None:
       raise InputError(
-        f'a root ({root}) came with the folder {source}; wanted it only with '
-        'a list; leave it out'
+        f'got a root ({root}) with the folder {source}; expected a root with a '
+        'list only; try without it'
       )
-    listing = folder.read(source, classes or _beside(source) or default)
+    listing = _read_folder(source, classes or _load_classes(source) or default)
     return dataclasses.replace(listing, task=task)
   if source.suffix.lower() in VIDEO_SUFFIXES:
     raise InputError(
-      f'{source} is a video; wanted a folder with a folder per class, or a '
+      f'{source} is a video; expected a folder with a folder per class, or a '
       'list with `path label` on each line'
     )
-  base = source.parent if root is None else pathlib.Path(root)
-  classes = classes or _beside(source.parent) or default
-  return lists.read(
-    source, classes, root=base, task=task, need_files=need_files
+  return user_list.read_list(
+    source,
+    classes or _load_classes(source.parent) or default,
+    root=source.parent if root is None else pathlib.Path(root),
+    task=task,
+    need_files=need_files,
   )
 
 
-def _beside(beside: pathlib.Path) -> ClassList | None:
-  path = beside / CLASSES_FILE
+def _load_classes(folder: pathlib.Path) -> ClassList | None:
+  path = folder / CLASSES_FILE
   return ClassList.load(path) if path.is_file() else None
+
+
+def _read_folder(source: pathlib.Path, classes: ClassList | None) -> Listing:
+  """Lists `SOURCE/<class>/<video>` in the order of the names.
+
+  All files count as videos, whatever their suffix, so that none is lost
+  silently. Hidden files (`.name`) and files beside the class folders do not. A
+  folder with the name of a video (`x.mp4`) counts too: it is reported later.
+
+  Raises:
+    InputError: if there is no class folder or no video, a class folder holds
+      folders, a video lies beside them, or a class is unknown.
+  """
+  entries = _list_folder(source)
+  folders = [path for path in entries if path.is_dir()]
+  strays = [path for path in entries if _is_video(path) and not path.is_dir()]
+  if not folders or strays:
+    content = f'the video {strays[0].name}' if strays else 'no folder'
+    raise InputError(
+      f'{source} holds {content}; expected only folders named as the classes, '
+      'with the videos inside; try sorting them so, or a list of `path label`'
+    )
+  if classes is None:
+    names = {normalize_name(escape_name(folder.name)) for folder in folders}
+    classes = ClassList.from_names(sorted(names))
+  lookup, rows = AnySpelling(classes), []
+  for folder in folders:
+    rows += _read_class_folder(folder, lookup)
+  if not rows:
+    raise InputError(
+      f'the {len(folders)} class folders of {source} are empty; expected '
+      'videos in them; try another path'
+    )
+  spellings = note_spellings(escape_name(path.name) for path in folders)
+  return Listing(rows=tuple(rows), classes=classes, notes=tuple(spellings))
+
+
+def _read_class_folder(
+  folder: pathlib.Path, lookup: AnySpelling
+) -> list[VideoRow]:
+  name = escape_name(folder.name)
+  try:
+    label = lookup.label(name)
+  except InputError as e:
+    raise InputError(f'{folder}: {e}') from e
+  rows = []
+  for path in _list_folder(folder):
+    if path.is_dir() and not _is_video(path):
+      raise InputError(
+        f'class folder {folder} holds the folder {path.name}; expected only '
+        f'videos in it; if {folder.name!r} is a split and not a class, try '
+        f'{folder} as the source'
+      )
+    video = f'{name}/{escape_name(path.name)}'
+    rows.append(VideoRow(path=path, video=video, labels=(label,)))
+  return rows
+
+
+def _list_folder(folder: pathlib.Path) -> list[pathlib.Path]:
+  return sorted(p for p in folder.iterdir() if not p.name.startswith('.'))
+
+
+def _is_video(path: pathlib.Path) -> bool:
+  return path.suffix.lower() in VIDEO_SUFFIXES

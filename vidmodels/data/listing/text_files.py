@@ -1,7 +1,11 @@
-"""Annotation files: where they are, and what they hold as text, csv or JSON.
+"""Annotation files: finds them, reads them, and describes the wrong ones.
 
-Whatever a file holds, it is read whole or an InputError says what is wrong:
-nothing here skips a line.
+  path = find_file(folder, ['train.csv'], 'the train csv')
+  for line, fields in read_csv(path, ['id', 'label'], 'the train csv'):
+    with locate_errors(path, line):
+      label = parse_int(fields['label'], most=399)
+
+A file is read whole, or an InputError says what is wrong: no line is skipped.
 """
 
 import contextlib
@@ -10,101 +14,158 @@ import fnmatch
 import json
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
-from vidmodels.data.listing.sniff import archive, looks_like, looks_like_json
 from vidmodels.typing import InputError
 
 _ARCHIVES = ('.gz', '.tgz', '.zip', '.rar', '.tar', '.7z', '.bz2', '.xz')
+_MAGIC = (
+  (b'\x1f\x8b', 'a gzip'),
+  (b'PK\x03\x04', 'a zip (or a spreadsheet)'),
+  (b'Rar!', 'a rar'),
+  (b'7z\xbc\xaf', 'a 7z'),
+  (b'BZh', 'a bzip2'),
+  (b'\xfd7zXZ', 'an xz'),
+)
+# A column that only this kind of file has.
+_COLUMNS = {
+  'youtube_id': 'a Kinetics csv',
+  'narration_id': 'an EPIC-KITCHENS-100 csv',
+  'noun_class': 'an EPIC-KITCHENS-100 csv',
+  'category_1': 'the HowTo100M csv',
+  'relevance': 'a Charades csv',
+  'original_vido_id': 'a list of extracted frames',
+}
+_FIRST_LINES = (
+  (r'video_path,.*', 'a list of clips with a header'),
+  (r'\S+/v_\S+\.avi \d+', 'a UCF101 training list'),
+  (r'\S+/v_\S+\.avi', 'a UCF101 test list'),
+  (r'\S+\.avi [012]', 'an HMDB51 split of one class'),
+  (r'\d+ [A-Z][A-Za-z]+', 'the class list of UCF101 (classInd.txt)'),
+  (r'c\d{3} .+', 'the class list of Charades'),
+  (r'\d+;.+', 'the test answers of Something-Something V2'),
+  (r'.+\.(avi|mp4|mkv|webm)[ ,\t].+', 'a list of videos and labels'),
+)
+_KEYS = (  # of an object, of the first value in it, of a list's first object
+  ('object', {'database'}, 'an ActivityNet json'),
+  ('value', {'annotations', 'subset'}, 'a Kinetics json; give the csv'),
+  ('value', {'start', 'text'}, 'the captions of HowTo100M'),
+  ('item', {'vid_name'}, 'a Diving48 list'),
+  ('item', {'template'}, 'a Something-Something V2 list with labels'),
+  ('item', {'youtube_id'}, 'a list of videos with keys file and label'),
+  ('item', {'id'}, 'a Something-Something V2 list without labels'),
+)
 
 
-def find_all(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:
-  """Files of a folder by pattern, in any case; else those a folder deeper."""
-  folders = [folder]
-  while folders:
-    below = [entry for one in folders for entry in _entries(one)]
-    found = [
-      path
-      for path in below
-      if fnmatch.fnmatchcase(path.name.lower(), pattern.lower())
-      and path.is_file()
-    ]
-    if found or folders != [folder]:
-      return found
-    folders = [path for path in below if path.is_dir()]
+def find_files(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:
+  """Files in a folder, else one deeper, that fit a pattern in any case."""
+  entries = _list_folder(folder)
+  for _ in range(2):
+    paths = [path for path in entries if _fits(path, pattern)]
+    if paths:
+      return paths
+    entries = [p for f in entries if f.is_dir() for p in _list_folder(f)]
   return []
 
 
-def find_one(
+def find_file(
   place: pathlib.Path, patterns: Sequence[str], what: str
 ) -> pathlib.Path:
-  """The official file: `place` itself, or in that folder by name.
+  """The official file: `place` itself, or a file in the folder `place`.
 
   Args:
     place: a file or a folder, as the user gave it.
     patterns: file names with `*`, the best one first.
-    what: how to call it, as 'the Kinetics-400 train csv'.
+    what: how to call the file, such as 'the Kinetics-400 train csv'.
 
   Raises:
-    InputError: if there is none, or one pattern has several.
+    InputError: if there is none, or several fit one pattern.
   """
   if not place.is_dir():
     return place
   for pattern in patterns:
-    found = find_all(place, pattern)
-    if len(found) > 1:
+    paths = find_files(place, pattern)
+    if len(paths) > 1:
       raise InputError(
-        f'{place} has {len(found)} files for {what}, as {found[0]} and '
-        f'{found[1]}; wanted one; give that file with --annotations'
+        f'got {len(paths)} files for {what} in {place}, {paths[0]} and '
+        f'{paths[1]}; expected one; try that file with --annotations'
       )
-    if found:
-      return found[0]
-  packed = [path for path in _entries(place) if path.suffix in _ARCHIVES]
-  hint = f'unpack {packed[0].name}' if packed else 'give it with --annotations'
+    if paths:
+      return paths[0]
+  packed = [path for path in _list_folder(place) if path.suffix in _ARCHIVES]
+  hint = f'unpacking {packed[0].name}' if packed else '--annotations FILE'
   raise InputError(
-    f'{place} does not hold {what}; wanted {" or ".join(patterns)}; {hint}'
+    f'got {place}, which does not hold {what}; expected '
+    f'{" or ".join(patterns)}; try {hint}'
   )
 
 
-def beside(path: pathlib.Path, patterns: Sequence[str]) -> pathlib.Path | None:
-  """Another official file in the folder of one, by name; None if none is."""
+def find_beside(
+  path: pathlib.Path, patterns: Sequence[str]
+) -> pathlib.Path | None:
+  """Another official file in the folder of `path`; None if there is none."""
   for pattern in patterns:
-    for other in _entries(path.parent):
-      match = fnmatch.fnmatchcase(other.name.lower(), pattern.lower())
-      if match and other.is_file() and other != path:
+    for other in _list_folder(path.parent):
+      if other != path and _fits(other, pattern):
         return other
   return None
 
 
+def _fits(path: pathlib.Path, pattern: str) -> bool:
+  fits = fnmatch.fnmatchcase(path.name.lower(), pattern.lower())
+  return fits and path.is_file()
+
+
+def _list_folder(folder: pathlib.Path) -> list[pathlib.Path]:
+  return sorted(p for p in folder.iterdir() if not p.name.startswith('.'))
+
+
 def read_text(path: pathlib.Path) -> str:
-  """A text file in UTF-8, its lines ending in \\n whatever they ended in.
+  """A text file in UTF-8; its lines end in \\n, whatever they ended in.
 
   Raises:
-    InputError: if it is no such file; an archive is named as one.
+    InputError: if it is not such a file; an archive is named as one.
   """
   try:
     data = path.read_bytes()
   except OSError as e:
-    raise InputError(f'{path} cannot be read ({e}); check the path') from e
-  packed = archive(data[:512], path)
-  if packed:
+    raise InputError(f'{path} cannot be read ({e}); try another path') from e
+  kinds = [kind for magic, kind in _MAGIC if data.startswith(magic)]
+  if data[257:262] == b'ustar' or path.suffix.lower() == '.tar':
+    kinds.append('a tar')
+  if kinds:
     raise InputError(
-      f'{path} is {packed}; wanted the file inside it; unpack it first'
+      f'got {path}, {kinds[0]} archive; expected the file inside it; unpack it '
+      'first'
     )
   if data[:2] in (b'\xff\xfe', b'\xfe\xff'):
-    raise InputError(f'{path} is UTF-16; wanted UTF-8; save it anew as UTF-8')
+    raise InputError(
+      f'got {path} in UTF-16; expected UTF-8; try saving it as UTF-8'
+    )
   try:
     text = data.decode('utf-8-sig')
   except UnicodeDecodeError as e:
     line = data[: e.start].count(b'\n') + 1
     raise InputError(
-      f'{path} line {line} is not UTF-8 ({e.reason}); wanted the file as '
-      'published; get it again, or save it anew as UTF-8'
+      f'{path} line {line} is not UTF-8 ({e.reason}); expected the file as '
+      'published; try fetching it again, or saving it as UTF-8'
     ) from e
   if '\0' in text:
-    raise InputError(f'{path} has zero bytes; wanted text; get it again')
+    raise InputError(
+      f'got zero bytes in {path}; expected text; try fetching it again'
+    )
   return text.replace('\r\n', '\n').replace('\r', '\n')
+
+
+def read_lines(path: pathlib.Path) -> list[tuple[int, str]]:
+  """The number and the stripped text of each line that is not blank.
+
+  Raises:
+    InputError: as `read_text`.
+  """
+  lines = enumerate(read_text(path).split('\n'), 1)
+  return [(number, line.strip()) for number, line in lines if line.strip()]
 
 
 def read_csv(
@@ -114,72 +175,119 @@ def read_csv(
   *,
   multiline: bool = False,
   delimiter: str = ',',
-  first: int = 1,
+  skip: Container[int] = (),
 ) -> Iterator[tuple[int, dict[str, str]]]:
   """Rows of a csv with a header, one by one: (line number, {column: text}).
 
-  They are not held: all columns of HowTo100M's 1.2 million rows took 0.6 GB.
+  Rows are not held in memory: all columns of HowTo100M's 1.2 million rows took
+  0.6 GB.
 
   Args:
     path: the file.
-    columns: which must be there; more may be. In any order and case.
-    what: how to call it, as 'a Kinetics csv'.
+    columns: which must be there, in any order and case; more may be.
+    what: how to call the file, such as 'a Kinetics csv'.
     multiline: whether a quoted field may span lines.
     delimiter: between fields.
-    first: line of the header, at the least.
+    skip: numbers of lines that are not read.
 
   Raises:
-    InputError: if it is no such csv, or a row is not as long as the header: a
-      lost quote or a cut line would shift or swallow rows.
+    InputError: if it is not such a csv, or a row is not as long as the header:
+      a lost quote or a cut line would shift or swallow rows.
   """
   text = read_text(path)
   # Not StringIO, which takes four bytes a letter.
-  found = enumerate(re.finditer(r'[^\n]*\n|[^\n]+', text), 1)
-  lines = (match[0] if i >= first else '\n' for i, match in found)
+  matches = enumerate(re.finditer(r'[^\n]*\n|[^\n]+', text), 1)
+  lines = ('\n' if i in skip else match[0] for i, match in matches)
   reader = csv.reader(lines, strict=True, delimiter=delimiter)
-  header, last = None, 0
+  header: list[str] = []
+  last = 0
   try:
     for fields in reader:
       line, last = last + 1, reader.line_num
       if len(fields) < 2 and not ''.join(fields).strip():
         continue  # an empty line
-      spans, is_header = last - line + 1, header is None
+      spans, is_header = last - line + 1, not header
       if is_header:
-        header = _header(path, fields, columns, what, text)
+        header = _read_header(path, fields, columns, what, text)
       fits = spans == 1 or (multiline and not is_header)
       if not fits or len(fields) != len(header):
         raise InputError(
           f'{path} line {line} has {len(fields)} fields on {spans} lines; '
-          f'wanted {len(header)} on one, as the header; a quote is lost or the '
-          'line is cut: get the file again'
+          f'expected {len(header)} on one line, as in the header; a quote is '
+          'lost or the line is cut: try fetching the file again'
         )
       if not is_header:
         yield line, dict(zip(header, fields, strict=True))
   except csv.Error as e:
     raise InputError(
-      f'{path} line {reader.line_num} is no csv ({e}); get the file again'
+      f'{path} line {reader.line_num} is not csv ({e}); expected fields with '
+      'quotes in pairs; try fetching the file again'
     ) from e
-  if header is None:
-    raise _not_it(path, what, looks_like(text))
+  if not header:
+    raise _wrong_file(path, what, describe_text(text))
+
+
+def _read_header(
+  path: pathlib.Path,
+  fields: Sequence[str],
+  columns: Sequence[str],
+  what: str,
+  text: str,
+) -> list[str]:
+  header = [field.strip().lower() for field in fields]
+  missing = [column for column in columns if column not in header]
+  if missing:
+    what = f'{what}: no column {missing[0]}'
+    raise _wrong_file(path, what, describe_text(text))
+  repeated = [c or '(no name)' for c in header if header.count(c) > 1]
+  if repeated:
+    raise InputError(
+      f'got the column {repeated[0]} twice in {path}; expected it once; try '
+      'removing one'
+    )
+  return header
 
 
 def read_json(path: pathlib.Path) -> Any:
-  """What a JSON file holds.
+  """The value in a JSON file.
 
   Raises:
     InputError: if it is not JSON, or an object has a key twice: the first
-      would be lost.
+      value would be lost.
   """
   text = read_text(path)
   try:
-    return json.loads(text, object_pairs_hook=_no_key_twice)
+    return parse_json(text)
   except InputError as e:
     raise InputError(f'{path} {e}') from e
   except (ValueError, RecursionError) as e:
     raise InputError(
-      f'{path} is not JSON ({e}): it looks like {looks_like(text)}; get the '
-      'file again'
+      f'{path} is not JSON ({e}): it looks like {describe_text(text)}; try '
+      'fetching the file again'
     ) from e
+
+
+def parse_json(text: str) -> Any:
+  """The value of a JSON text.
+
+  Raises:
+    InputError: if an object has a key twice.
+    ValueError: if it is not JSON.
+    RecursionError: if it is nested too deep.
+  """
+  return json.loads(text, object_pairs_hook=_refuse_repeated_keys)
+
+
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  value = dict(pairs)
+  if len(value) != len(pairs):
+    keys = [key for key, _ in pairs]
+    repeated = next(key for key in keys if keys.count(key) > 1)
+    raise InputError(
+      f'has the key {repeated!r} twice in an object; expected it once; try '
+      'removing one'
+    )
+  return value
 
 
 def read_objects(
@@ -192,27 +300,35 @@ def read_objects(
   """
   value = read_json(path)
   if not isinstance(value, list) or not value:
-    raise _not_it(path, what, looks_like_json(value))
+    raise _wrong_file(path, what, describe_json(value))
   for number, entry in enumerate(value, 1):
     if not isinstance(entry, dict):
       raise InputError(
-        f'{path} entry {number} is {str(entry)[:60]!r}; wanted an object; it '
-        f'looks like {looks_like_json(value)}'
+        f'{path} entry {number} is {str(entry)[:60]!r}; expected an object; it '
+        f'looks like {describe_json(value)}; try the official file'
       )
-    lacking = [key for key in keys if key not in entry]
-    if lacking and number == 1:
-      raise _not_it(path, f'{what}: no {lacking[0]!r}', looks_like_json(value))
-    if lacking:
+    missing = [key for key in keys if key not in entry]
+    if missing and number == 1:
+      what = f'{what}: no {missing[0]!r}'
+      raise _wrong_file(path, what, describe_json(value))
+    if missing:
       raise InputError(
-        f'{path} entry {number} has no {lacking[0]!r}; wanted '
-        f'{", ".join(keys)} in each; get the file again'
+        f'{path} entry {number} has no {missing[0]!r}; expected '
+        f'{", ".join(keys)} in each; try fetching the file again'
       )
   return value
 
 
+def _wrong_file(path: pathlib.Path, what: str, description: str) -> InputError:
+  return InputError(
+    f'{path} is not {what}; it looks like {description}; try the official file '
+    'with --annotations'
+  )
+
+
 @contextlib.contextmanager
-def at(path: pathlib.Path, where: object) -> Iterator[None]:
-  """Errors inside say where they are: 'FILE line 7: ...'.
+def locate_errors(path: pathlib.Path, where: int | str) -> Iterator[None]:
+  """Puts the place before the message of an InputError: 'FILE line 7: ...'.
 
   Args:
     path: the file.
@@ -225,72 +341,52 @@ def at(path: pathlib.Path, where: object) -> Iterator[None]:
     raise InputError(f'{path} {place}: {e}') from e
 
 
-def whole(value: object, *, most: int) -> int:
-  """A whole number from 0 to `most`: 417, '417' or '417.0'.
-
-  Raises:
-    InputError: if it is anything else.
-  """
-  if isinstance(value, int) and not isinstance(value, bool):
-    number = value
-  elif re.fullmatch(r'\d{1,18}(\.0+)?', str(value).strip(), re.ASCII):
-    number = int(str(value).strip().split('.')[0])
-  else:
-    raise InputError(f'{str(value)[:40]!r} came; wanted a whole number')
-  if not 0 <= number <= most:
-    raise InputError(f'{str(number)[:40]} came; wanted 0 to {most}')
-  return number
+def describe_official_csv(line: str) -> str:
+  """Which data set's own csv has this header; '' if none."""
+  columns = {column.strip(' "') for column in re.split(r'[,\s]', line.lower())}
+  kinds = [kind for column, kind in _COLUMNS.items() if column in columns]
+  return kinds[0] if kinds else ''
 
 
-def clip_name(value: object) -> str:
-  """The name of a video in a list: a text that a file may be called.
-
-  Raises:
-    InputError: if it is no text, empty, or no mere name.
-  """
-  if isinstance(value, str):
-    name = value.strip()
-    if name and name.isprintable() and not set('/\\') & set(name):
-      return name
-  raise InputError(
-    f'{str(value)[:60]!r} came as the name of a video; wanted a plain name'
-  )
-
-
-def _entries(folder: pathlib.Path) -> list[pathlib.Path]:
-  return sorted(p for p in folder.iterdir() if not p.name.startswith('.'))
-
-
-def _header(
-  path: pathlib.Path,
-  fields: Sequence[str],
-  columns: Sequence[str],
-  what: str,
-  text: str,
-) -> list[str]:
-  header = [field.strip().lower() for field in fields]
-  lacking = [column for column in columns if column not in header]
-  if lacking:
-    raise _not_it(path, f'{what}: no column {lacking[0]}', looks_like(text))
-  twice = [c or '(no name)' for c in header if header.count(c) > 1]
-  if twice:
-    raise InputError(f'{path} has the column {twice[0]} twice; wanted it once')
-  return header
+def describe_text(text: str) -> str:
+  """What a text file looks like in a few words, such as 'a Kinetics csv'."""
+  start = text.lstrip()
+  if not start:
+    return 'an empty file'
+  if start.startswith('<'):
+    return 'a web page'
+  if start.startswith('version https://git-lfs'):
+    return 'a Git LFS pointer; fetch the file itself'
+  if start[0] in '[{':
+    try:
+      return describe_json(json.loads(text))
+    except (ValueError, RecursionError):
+      return 'JSON that is cut off or damaged'
+  line = start.splitlines()[0].strip()
+  if describe_official_csv(line):
+    return describe_official_csv(line)
+  for pattern, kind in _FIRST_LINES:
+    if re.fullmatch(pattern, line, re.IGNORECASE):
+      return kind
+  return f'a text that begins with {line[:60]!r}'
 
 
-def _not_it(path: pathlib.Path, what: str, came: str) -> InputError:
-  return InputError(
-    f'{path} is not {what}; it looks like {came}; give the official file with '
-    '--annotations'
-  )
-
-
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-  value = dict(pairs)
-  if len(value) != len(pairs):
-    keys = [key for key, _ in pairs]
-    twice = next(key for key in keys if keys.count(key) > 1)
-    raise InputError(
-      f'has the key {twice!r} twice in an object; wanted it once'
-    )
-  return value
+def describe_json(value: Any) -> str:
+  """What the value of a JSON file looks like in a few words."""
+  is_object = isinstance(value, dict)
+  values = list(value.values()) if is_object else value
+  first = values[0] if isinstance(values, list) and values else None
+  places = {'object': value, 'value' if is_object else 'item': first}
+  for place, keys, kind in _KEYS:
+    candidate = places.get(place)
+    if isinstance(candidate, dict) and keys <= candidate.keys():
+      return kind
+  if is_object:
+    if isinstance(first, str) and first.isdecimal():
+      return 'the label numbers of Something-Something V2'
+    return f'an object with the keys {", ".join(list(value)[:4])}'
+  if isinstance(first, list) and all(isinstance(x, str) for x in first):
+    return 'the vocabulary of Diving48'
+  if isinstance(value, list):
+    return f'a list of {len(value)}, the first of them {str(first)[:60]}'
+  return f'the value {str(value)[:60]}'

@@ -1,11 +1,11 @@
-"""Where the videos of a data set are, whatever folders they were put in."""
+"""Finds the videos of a data set by name, in whatever folders they are."""
 
 import os
 import pathlib
 import re
 import shlex
 
-from vidmodels.data.listing.rows import VIDEO_SUFFIXES, utf8
+from vidmodels.data.listing.rows import VIDEO_SUFFIXES, escape_name
 
 _IMAGES = frozenset({'.jpg', '.jpeg', '.png'})
 
@@ -13,16 +13,17 @@ _IMAGES = frozenset({'.jpg', '.jpeg', '.png'})
 class VideoFiles:
   """The video files below a folder, found by name.
 
-  A name is a file's own or ends its path below the folder, with or without the
-  suffix: 'a', 'a.mp4' and 'run/a' all find 'train/run/a.mp4'. Where a name fits
-  several files the first in the order of their paths is taken, and `ambiguous`
-  says so: copies of a data set hold a video under several class folders.
-  Links to folders are followed, but no folder is looked into twice.
+  A name is the end of a file's path below the folder, with or without the
+  suffix: 'a', 'a.mp4' and 'run/a' all find 'train/run/a.mp4'. If a name fits
+  several files, the first in the order of their paths is taken, and `ambiguous`
+  names it: copies of a data set have one video in several class folders. Links
+  to folders are followed, but no folder is read twice.
 
   Attributes:
-    folder: where they are; None to find nothing: every path is a mere name.
-    images: image files seen: where there is no video, extracted frames.
-    image: the path of the first of them below the folder.
+    folder: where they are; None if there is none: then nothing is found, and
+      every path is only a name.
+    images: number of image files; without videos, they are extracted frames.
+    image: the path of the first image below the folder.
   """
 
   def __init__(self, folder: pathlib.Path | None):
@@ -37,25 +38,25 @@ class VideoFiles:
       self._walk(folder)
 
   def _walk(self, folder: pathlib.Path) -> None:
-    """Every folder once, by its own name rather than by that of a link.
+    """Visits every folder once, by its own path rather than through a link.
 
-    Two links to folders above give twice as many paths with every level.
+    With two links to folders above, the number of paths doubles at every level.
     """
-    seen, pending = set(), [os.fspath(folder)]
-    for top in pending:  # which grows: what links lead to comes last
+    visited, pending = set(), [os.fspath(folder)]
+    for top in pending:  # it grows: targets of links come last
       for root, folders, names in os.walk(top):
-        place = _identity(root)
-        if place in seen:
+        identity = _identify(root)
+        if identity in visited:
           folders.clear()
           continue
-        seen.add(place)
+        visited.add(identity)
         folders[:] = sorted(f for f in folders if not f.startswith('.'))
         below = (os.path.join(root, name) for name in folders)
         pending += filter(os.path.islink, below)
         self._add(pathlib.Path(root).relative_to(folder), sorted(names))
 
   def _add(self, below: pathlib.Path, names: list[str]) -> None:
-    """Notes the videos, and counts the images, of a folder."""
+    """Adds the videos of a folder and counts its images."""
     start = '' if below == pathlib.Path() else f'{below.as_posix()}/'
     for name in names:
       stem, suffix = os.path.splitext(name)
@@ -71,40 +72,40 @@ class VideoFiles:
 
   @property
   def used(self) -> int:
-    """Files that were found."""
+    """Number of files that `find` has returned."""
     return len(self._used)
 
   def find(self, *names: str) -> pathlib.Path:
-    """The file of the first name that there is.
+    """The file of the first name that has one.
 
     Args:
       *names: with or without folders and suffix, the best one first.
 
     Returns:
-      Its path; if there is none, that which the first name would have, so that
-      the video is reported as missing.
+      Its path; if no name has a file, the path that the first name would have,
+      so that the video is reported as missing.
     """
     for name in names if self._stems else ():
-      found = self._matches(name)
-      if found:
-        self._used.add(found[0])
-        self._known.update(found)
-        if len(found) > 1:
+      paths = self._matches(name)
+      if paths:
+        self._used.add(paths[0])
+        self._known.update(paths)
+        if len(paths) > 1:
           self._ambiguous.add(name)
-        return self.folder / found[0]
+        return (self.folder or pathlib.Path()) / paths[0]
     return (self.folder or pathlib.Path()) / names[0]
 
   def has(self, *names: str) -> bool:
     """Whether `find` would find a file."""
     return bool(self._stems) and any(map(self._matches, names))
 
-  def know(self, *names: str) -> None:
-    """Says that these belong to another split: no longer `unused`."""
+  def mark_known(self, *names: str) -> None:
+    """Marks files as belonging to another split: no longer `unused`."""
     for name in names:
       self._known.update(self._matches(name))
 
   def _matches(self, name: str) -> list[str]:
-    """Paths that a name fits: the whole path before a mere end of it."""
+    """Paths that a name fits; if it fits a whole path, no others."""
     base = name.rsplit('/', 1)[-1]
     paths = self._stems.get(base, [])
     stem, dot, suffix = base.rpartition('.')
@@ -123,17 +124,17 @@ class VideoFiles:
 
   @property
   def ambiguous(self) -> tuple[str, ...]:
-    """Names that were asked for and that several files have."""
+    """Names given to `find` that fit several files."""
     return tuple(sorted(self._ambiguous))
 
   def unused(self) -> tuple[str, ...]:
-    """Files that nobody asked for, by their path below the folder."""
+    """Paths, below the folder, of files that no name has fitted."""
     every = {path for paths in self._stems.values() for path in paths}
-    return tuple(sorted(utf8(below) for below in every - self._known))
+    return tuple(sorted(escape_name(path) for path in every - self._known))
 
 
-def _identity(folder: str) -> tuple[int, int] | None:
-  """What a folder is, by whatever path; None if it went away."""
+def _identify(folder: str) -> tuple[int, int] | None:
+  """What identifies a folder under any path; None if it was removed."""
   try:
     stat = os.stat(folder)
   except OSError:
@@ -147,11 +148,11 @@ def is_image(name: str) -> bool:
 
 
 def video_of_frames(folder: str, image: str) -> str:
-  """The command that makes a video of extracted frames, and codes none anew.
+  """The command that makes a video of extracted frames without re-encoding.
 
   Args:
-    folder: with the frames of one video.
-    image: the file name of the first of them; '' if nobody knows.
+    folder: holds the frames of one video.
+    image: the file name of the first frame; '' if unknown.
   """
   match = re.fullmatch(r'(.*?)([0-9]+)(\.\w+)', image)
   prefix, digits, suffix = match.groups() if match else ('', '00001', '.jpg')
@@ -160,6 +161,6 @@ def video_of_frames(folder: str, image: str) -> str:
   start = f'-start_number {int(digits)} ' if int(digits) > 4 else ''
   return (
     f'ffmpeg -framerate 30 {start}-i {shlex.quote(f"{folder}/{pattern}")} '
-    f'-c copy {shlex.quote(f"{folder}.mkv")} (30 being the frames a second '
-    'that they were extracted at)'
+    f'-c copy {shlex.quote(f"{folder}.mkv")} (30 is the number of frames '
+    'a second at which they were extracted)'
   )

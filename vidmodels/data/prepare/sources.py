@@ -224,7 +224,9 @@ def _dataset(spec: Spec, need_videos: bool) -> Listing:
 
 
 def _own(spec: Spec, default: ClassList | None, need_videos: bool) -> Listing:
-  known = {n for d in registry.every().values() for n in (d.name, *d.aliases)}
+  known = {
+    n for d in registry.all_datasets().values() for n in (d.name, *d.aliases)
+  }
   if spec.source.lower() in known and not pathlib.Path(spec.source).exists():
     raise InputError(
       f'{spec.source} came without its files; wanted --annotations FILE_OR_DIR '

@@ -1,0 +1,612 @@
+"""Reads a list of videos and labels that a user wrote.
+
+  listing = read_list(
+    pathlib.Path('val.txt'), None, root=pathlib.Path('videos'), task=Task()
+  )
+
+The file is UTF-8 text in one of three shapes:
+
+1. `path label` on each line. The separator is a tab if every line has one, else
+   a comma if every line has one, else white space. A path ends at its video
+   suffix (`.mp4`), or else before the last separator, so it may hold spaces and
+   commas. Between tabs or commas a field may stand in quotes, as in a csv.
+   Several labels a video, if asked for, are further fields.
+2. The same as a csv: the first line names the columns, such as `path,label`.
+   `start` and `end`, in seconds, cut clips. The columns of Kinetics
+   (`label,youtube_id,time_start,time_end,split`) are read too.
+3. JSON: an object with `path` (or `file`) and `label` on each line, or one list
+   of such objects. `start`, `end` and `label_idx` (the number of the label) may
+   be there; a label may be a list of labels.
+
+A line that begins with `#` and names no video file is a comment.
+"""
+
+import csv
+import dataclasses
+import math
+import os
+import pathlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from vidmodels.data.listing import text_files, youtube_clips
+from vidmodels.data.listing.class_names import (
+  AnySpelling,
+  normalize_name,
+  note_spellings,
+)
+from vidmodels.data.listing.parse_values import parse_int
+from vidmodels.data.listing.rows import (
+  VIDEO_SUFFIXES,
+  Listing,
+  VideoRow,
+  join_names,
+  note_shared_files,
+)
+from vidmodels.data.listing.text_files import locate_errors
+from vidmodels.data.listing.video_files import (
+  VideoFiles,
+  is_image,
+  video_of_frames,
+)
+from vidmodels.data.records.class_list import ClassList
+from vidmodels.data.records.task import Task
+from vidmodels.typing import InputError
+
+_PATH_COLUMNS = (
+  *('path', 'video', 'video_path', 'file', 'filename', 'file_name'),
+  'filepath',
+)
+_LABEL_COLUMNS = ('label', 'labels', 'class', 'label_index', 'class_index')
+_JSON_KEYS = ('path', 'file', 'label', 'label_idx', 'start', 'end')
+_MOST_CLASSES = 100_000  # a larger number is not a label but a slip
+_NUMBER = re.compile(r'[+-]?\d{1,18}', re.ASCII)
+_SUFFIX = '|'.join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))
+# The longest path that ends in a video suffix, white space, and labels.
+_SPACED = re.compile(rf'(.*\.(?:{_SUFFIX}))(?:\s+([^\s,].*))?', re.IGNORECASE)
+_NAMES_VIDEO = re.compile(rf'\.(?:{_SUFFIX})"?(?:[\s,]|$)', re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+  """One video of a list, as the list writes it.
+
+  Attributes:
+    number: of the line, or of the item of a JSON list, from 1.
+    video: its path.
+    labels: the fields after it.
+    joined: the same as one field, for class names that hold the separator.
+    index: the label's number, if the list gives both number and name.
+    start_s: where the clip starts, seconds.
+    end_s: where it ends; None for the end of the file.
+    clip: the row of a clip whose file was found by name; its labels are empty.
+  """
+
+  number: int
+  video: str
+  labels: tuple[str, ...]
+  joined: str
+  index: int | None = None
+  start_s: float = 0.0
+  end_s: float | None = None
+  clip: VideoRow | None = None
+
+
+def read_list(
+  source: pathlib.Path,
+  classes: ClassList | None,
+  *,
+  root: pathlib.Path,
+  task: Task,
+  need_files: bool = True,
+) -> Listing:
+  """Reads a list; every line is a video, or a part of one.
+
+  A line that is repeated is kept once. Comments and repeated lines are counted.
+
+  Raises:
+    InputError: if the file has another format, a line has no label, an unknown
+      one or too many, a path is listed twice, in whatever spelling, or a file
+      under two paths, with different labels, or no file of the list exists
+      although one is needed.
+  """
+  several = task.kind != 'single'
+  entries, notes, unit = _read_entries(source, root, several)
+  _refuse_frames(source, entries, root)
+  names = AnySpelling(classes) if classes else ()
+  for i, entry in enumerate(entries):
+    if entry.joined in names or (not several and len(entry.labels) == 1):
+      entries[i] = dataclasses.replace(entry, labels=(entry.joined,))
+    elif not several:
+      labels = f'{len(entry.labels)} labels ({entry.joined[:60]!r})'
+      raise InputError(
+        f'{source} {unit} {entry.number} has {labels if entry.labels else "no"}'
+        f'{"" if entry.labels else " label"} after {entry.video[-60:]!r}; '
+        'expected one label; for several labels a video try --labels=multi or '
+        '--labels=any, for a label with spaces or commas a tab before it or '
+        '--classes; cut other columns away'
+      )
+  if classes is None:
+    classes = _collect_classes(source, entries)
+    notes += note_spellings({x for entry in entries for x in entry.labels})
+  rows, duplicates = _unique_rows(source, unit, entries, classes, root, task)
+  if need_files and not any(os.path.exists(row.path) for row in rows):
+    raise InputError(
+      f'none of the {len(rows)} files of {source} exists, such as '
+      f'{rows[0].path}; expected paths relative to the list; try --root for '
+      'another folder'
+    )
+  notes += note_shared_files(rows) + _note_ucf101(entries)
+  return Listing(
+    rows=tuple(rows),
+    classes=classes,
+    task=task,
+    duplicates=tuple(duplicates),
+    notes=tuple(notes),
+  )
+
+
+def _read_entries(
+  source: pathlib.Path, root: pathlib.Path, several: bool
+) -> tuple[list[_Entry], list[str], str]:
+  """The entries, notes for the user, and 'line' or 'item': what is counted."""
+  numbered = enumerate(text_files.read_text(source).split('\n'), 1)
+  lines = [(number, line.strip(' ')) for number, line in numbered]
+  lines = [(number, line) for number, line in lines if line.strip()]
+  suffix, start = source.suffix.lower(), lines[0][1] if lines else ''
+  if suffix in ('.jsonl', '.ndjson') or _is_object(start):
+    return *_read_json_lines(source, lines), 'line'
+  # Both are asked for: a path may begin with a bracket.
+  if suffix == '.json' and start[:1] in ('[', '{'):
+    value = text_files.read_json(source)
+    items = list(enumerate(value if isinstance(value, list) else [], 1))
+    return *_read_objects(source, items, value, 'item'), 'item'
+  comments = [
+    f'line {number}'
+    for number, line in lines
+    if line.startswith('#') and not _NAMES_VIDEO.search(line)
+  ]
+  lines = [line for line in lines if f'line {line[0]}' not in comments]
+  entries, notes = (
+    _read_lines(source, lines, root, several) if lines else ([], [])
+  )
+  if not entries:
+    kind = text_files.describe_official_csv(lines[0][1]) if lines else ''
+    raise InputError(
+      f'list {source} is empty{kind and f" below the header of {kind}"}; '
+      'expected `path label` on each line; try another file'
+    )
+  if comments:
+    what = f'{len(comments)} comment lines that begin with #, not read'
+    notes = [f'{what}: {join_names(comments)}', *notes]
+  return entries, notes, 'line'
+
+
+def _read_lines(
+  source: pathlib.Path,
+  lines: list[tuple[int, str]],
+  root: pathlib.Path,
+  several: bool,
+) -> tuple[list[_Entry], list[str]]:
+  """Reads lines with or without a header, after all comments are removed."""
+  header = lines[0][1]
+  columns = {c.strip(' "').lower() for c in re.split(r'[\s,]+', header)}
+  is_named = columns & {*_PATH_COLUMNS} and columns & {*_LABEL_COLUMNS}
+  is_kinetics = {'label', *youtube_clips.COLUMNS} <= columns
+  kind = text_files.describe_official_csv(header)
+  if kind and not (is_kinetics or (is_named and kind == 'a Kinetics csv')):
+    raise InputError(
+      f'{source} looks like {kind}; expected a list with `path label` on each '
+      'line; for that data set try: vidmodels prepare NAME --annotations FILE'
+    )
+  delimiter = '\t' if '\t' in header else ',' if ',' in header else ' '
+  if is_named and delimiter != ' ':
+    return _read_table(source, lines, delimiter, several)
+  if is_kinetics:
+    return _read_kinetics(source, lines, delimiter, root)
+  if is_named and len(header.split()) > 2:
+    raise InputError(
+      f'{source} has a header with spaces between its columns; expected '
+      'commas or tabs between more than two columns'
+    )
+  if not is_named:
+    _refuse_other_header(source, [line for _, line in lines])
+  return _read_plain(source, lines[bool(is_named) :], several), []
+
+
+def _refuse_other_header(source: pathlib.Path, lines: list[str]) -> None:
+  """Refuses a first line that is a header, but does not name path and label.
+
+  It is a header if all lines but this one name a video file, and it does not
+  end in a number, which would be a label.
+  """
+  first, *below = lines
+  is_video = _NAMES_VIDEO.search(first) or re.search(
+    r'(?:^|[\s,])[+-]?\d+$', first
+  )
+  if below and all(map(_NAMES_VIDEO.search, below)) and not is_video:
+    raise InputError(
+      f'{source} line 1 looks like a header: {first[:80]!r}; expected the '
+      'columns path,label, of which it does not have both; try renaming them, '
+      'or removing the line; if it is a video, put the line path,label above it'
+    )
+
+
+def _read_plain(
+  source: pathlib.Path, lines: list[tuple[int, str]], several: bool
+) -> list[_Entry]:
+  """`path label` on each line, without column names.
+
+  All lines have one separator: one odd line is an error, not another format.
+  """
+  texts = [line for _, line in lines]
+  delimiter = ' '
+  if all('\t' in line for line in texts):
+    delimiter = '\t'
+  elif all(',' in x for x in texts) and not all(map(_SPACED.fullmatch, texts)):
+    delimiter = ','
+  entries = []
+  for number, line in lines:
+    if delimiter == ' ':
+      match = _SPACED.fullmatch(line)
+      split = line.split() if several else line.rsplit(None, 1)
+      fields = [match[1], *(match[2] or '').split()] if match else split
+    else:
+      fields = _split_fields(source, number, line, delimiter)
+    video, *labels = fields
+    joined = delimiter.join(labels)
+    place = f'{source} line {number} is {line[:80]!r}'
+    if not video or not (labels or several or _NAMES_VIDEO.search(video)):
+      raise InputError(
+        f'{place}; expected a path and a label, separated by a tab, a comma or '
+        'a space'
+      )
+    if joined and not all(labels):
+      raise InputError(
+        f'{place}; expected a label between the separators; try correcting the '
+        'line'
+      )
+    if not _NAMES_VIDEO.search(video) and any(map(_NAMES_VIDEO.search, labels)):
+      raise InputError(
+        f'{place}, with a video as its label; expected one path; try quotes '
+        'around a path with commas: "a, b.mp4",label'
+      )
+    if several and delimiter == ',':  # as in a csv with a header
+      labels = [name for label in labels for name in _split_label(label)]
+    labels = labels if joined else []
+    entries.append(_Entry(number, video, tuple(labels), joined))
+  return entries
+
+
+def _split_label(text: str) -> list[str]:
+  return re.split(r'\s*[,;]\s*', text) if text else []
+
+
+def _split_fields(
+  source: pathlib.Path, number: int, line: str, delimiter: str
+) -> list[str]:
+  """The fields of a line, any of which may stand in quotes, as in a csv."""
+  reader = csv.reader(
+    [line], strict=True, delimiter=delimiter, skipinitialspace=True
+  )
+  try:
+    return [field.strip() for field in next(reader)]
+  except csv.Error as e:
+    raise InputError(
+      f'{source} line {number} is {line[:80]!r}, with a quote that is lost '
+      f'({e}); expected quotes around whole fields; try doubling quotes inside '
+      'a field'
+    ) from e
+
+
+def _read_columns(
+  source: pathlib.Path, lines: list[tuple[int, str]], delimiter: str
+) -> list[tuple[int, dict[str, str]]]:
+  """The fields of each line below the header, by column."""
+  rows = [
+    (number, _split_fields(source, number, line, delimiter))
+    for number, line in lines
+  ]
+  columns = [column.lower() for column in rows[0][1]]
+  repeated = [c or '(no name)' for c in columns if columns.count(c) > 1]
+  if repeated:
+    raise InputError(
+      f'got the column {repeated[0]} twice in {source}; expected it once; try '
+      'removing one'
+    )
+  for number, fields in rows:
+    if len(fields) != len(columns):
+      raise InputError(
+        f'{source} line {number} has {len(fields)} fields; expected '
+        f'{len(columns)}, as in the header; try quotes around a field that '
+        'holds the separator'
+      )
+  return [
+    (n, dict(zip(columns, fields, strict=True))) for n, fields in rows[1:]
+  ]
+
+
+def _read_table(
+  source: pathlib.Path,
+  lines: list[tuple[int, str]],
+  delimiter: str,
+  several: bool,
+) -> tuple[list[_Entry], list[str]]:
+  """A csv with a header: path, label, and perhaps `start` and `end`."""
+  entries: list[_Entry] = []
+  known: tuple[str, ...] = ()
+  fields: dict[str, str] = {}
+  for number, fields in _read_columns(source, lines, delimiter):
+    path = next(column for column in fields if column in _PATH_COLUMNS)
+    label = next(column for column in fields if column in _LABEL_COLUMNS)
+    known = (path, label, 'start', 'end')
+    with locate_errors(source, number):
+      start_s, end_s = _parse_times(fields)
+      if not fields[path]:
+        raise InputError('got no path; expected one; try removing the line')
+    joined = fields[label]
+    labels = _split_label(joined) if several else [joined] * bool(joined)
+    entries.append(
+      _Entry(number, fields[path], tuple(labels), joined, None, start_s, end_s)
+    )
+  return entries, _note_unread(fields, known)
+
+
+def _read_kinetics(
+  source: pathlib.Path,
+  lines: list[tuple[int, str]],
+  delimiter: str,
+  root: pathlib.Path,
+) -> tuple[list[_Entry], list[str]]:
+  """The columns of Kinetics; `youtube_clips.py` finds the files."""
+  numbers, clips, splits = [], [], set()
+  for number, fields in _read_columns(source, lines, delimiter):
+    with locate_errors(source, number):
+      clips.append(youtube_clips.parse_clip(fields))
+    numbers.append(number)
+    splits.add(fields['split'])
+  if len(splits) > 1:
+    raise InputError(
+      f'got clips of the splits {join_names(sorted(splits))} in {source}; '
+      'expected one split; try a file for each'
+    )
+  rows, notes = youtube_clips.find_clips(
+    clips, [()] * len(clips), VideoFiles(root)
+  )
+  entries = []
+  for number, clip, row in zip(numbers, clips, rows, strict=True):
+    labels = (clip.label,) if clip.label else ()
+    entries.append(_Entry(number, row.video, labels, clip.label, clip=row))
+  return entries, notes
+
+
+def _is_object(line: str) -> bool:
+  """Whether a line is a JSON object that names a video."""
+  if not line.startswith('{'):
+    return False
+  try:
+    value = text_files.parse_json(line)
+  except (InputError, ValueError, RecursionError):
+    return False
+  return isinstance(value, dict) and bool({'path', 'file'} & value.keys())
+
+
+def _read_json_lines(
+  source: pathlib.Path, lines: list[tuple[int, str]]
+) -> tuple[list[_Entry], list[str]]:
+  items = []
+  for number, line in lines:
+    try:
+      items.append((number, text_files.parse_json(line)))
+    except (InputError, ValueError, RecursionError) as e:
+      raise InputError(
+        f'{source} line {number} is not a JSON object ({e}); expected an '
+        'object with `path` and `label` on each line'
+      ) from e
+  value = [item for _, item in items]
+  return _read_objects(source, items, value[0] if len(value) == 1 else value)
+
+
+def _read_objects(
+  source: pathlib.Path,
+  items: Sequence[tuple[int, Any]],
+  value: Any,
+  unit: str = 'line',
+) -> tuple[list[_Entry], list[str]]:
+  """JSON objects with `path` or `file`, and `label`."""
+  for _, item in items or [(0, None)]:
+    names = item.keys() if isinstance(item, dict) else set()
+    if 'label' not in names or not {'path', 'file'} & names:
+      raise InputError(
+        f'{source} looks like {text_files.describe_json(value)}; expected '
+        'objects with `path` and `label`; for a data set try: vidmodels '
+        'prepare NAME --annotations FILE'
+      )
+  entries = []
+  for number, item in items:
+    with locate_errors(source, f'{unit} {number}'):
+      entries.append(_parse_object(number, item))
+  keys = dict.fromkeys(key for _, item in items for key in item)
+  return entries, _note_unread(keys, _JSON_KEYS)
+
+
+def _parse_object(number: int, item: Mapping[str, Any]) -> _Entry:
+  key = 'file' if 'file' in item else 'path'
+  video, label = item[key], item['label']
+  try:
+    if not isinstance(video, str) or not video.strip():
+      raise ValueError
+    video.encode()  # half of a surrogate pair names no file
+  except ValueError as e:
+    raise InputError(
+      f'got {key} {str(video)[:60]!a}; expected a path, as text'
+    ) from e
+  labels = label if isinstance(label, list) else [label]
+  for name in labels:
+    if isinstance(name, bool) or not isinstance(name, str | int):
+      raise InputError(
+        f'got label {str(name)[:60]!r}; expected a name, or a number without '
+        'a fraction'
+      )
+  names = tuple(str(name).strip() for name in labels)
+  index = item.get('label_idx')
+  if index is not None:
+    index = parse_int(index, most=999_999)
+  start_s, end_s = _parse_times(item)
+  return _Entry(
+    number, video.strip(), names, ', '.join(names), index, start_s, end_s
+  )
+
+
+def _parse_times(fields: Mapping[str, Any]) -> tuple[float, float | None]:
+  """`start` and `end` in seconds, either of which may be empty."""
+  texts, times = [], []
+  for key in ('start', 'end'):
+    text = '' if fields.get(key) is None else str(fields[key]).strip()
+    texts.append(text[:40])
+    try:
+      times.append(float(text) if text else None)
+    except ValueError:
+      times.append(math.nan)
+  start_s, end_s = times[0] or 0.0, times[1]
+  last_s = math.inf if end_s is None else end_s
+  if not 0 <= start_s < last_s or end_s == math.inf:
+    raise InputError(
+      f'got a clip from {texts[0]!r} to {texts[1]!r}; expected seconds, the '
+      'end after the start'
+    )
+  return start_s, end_s
+
+
+def _note_unread(columns: Iterable[str], known: Sequence[str]) -> list[str]:
+  unread = [c[:40] or '(no name)' for c in columns if c not in known]
+  return [f'columns not read: {", ".join(unread)}'] if unread else []
+
+
+def _unique_rows(
+  source: pathlib.Path,
+  unit: str,
+  entries: Sequence[_Entry],
+  classes: ClassList,
+  root: pathlib.Path,
+  task: Task,
+) -> tuple[list[VideoRow], list[str]]:
+  """One row for each name, and the names that are repeated."""
+  lookup = AnySpelling(classes)
+  rows: dict[str, VideoRow] = {}
+  first: dict[str, int] = {}
+  duplicates = []
+  for entry in entries:
+    with locate_errors(source, f'{unit} {entry.number}'):
+      row = _to_row(entry, lookup, classes, root, task)
+    if rows.setdefault(row.video, row) != row:
+      raise InputError(
+        f'{source} lists {row.video!r} twice, on {unit}s {first[row.video]} '
+        f'and {entry.number}, with different labels; expected one; try '
+        'removing the other'
+      )
+    if row.video in first:
+      duplicates.append(row.video)
+    first.setdefault(row.video, entry.number)
+  return list(rows.values()), duplicates
+
+
+def _to_row(
+  entry: _Entry,
+  lookup: AnySpelling,
+  classes: ClassList,
+  root: pathlib.Path,
+  task: Task,
+) -> VideoRow:
+  labels = tuple(map(lookup.label, entry.labels))
+  task.check(labels, len(classes))
+  if entry.index is not None and (entry.index,) != labels:
+    raise InputError(
+      f'got label {entry.joined!r} with the number {entry.index}, and {labels} '
+      'in the class list; expected the same order; try the names in order with '
+      '--classes'
+    )
+  if entry.clip:
+    return dataclasses.replace(entry.clip, labels=labels)
+  # 'v/a.mp4' is './v/a.mp4' and 'v//a.mp4'. '..' stays: it may follow a link.
+  video = str(pathlib.PurePosixPath(entry.video))
+  if entry.start_s or entry.end_s is not None:
+    end = '' if entry.end_s is None else f'{entry.end_s:.10g}'
+    video += f'@{entry.start_s:.10g}-{end}'
+  return VideoRow(
+    path=root / entry.video,
+    video=video,
+    labels=labels,
+    start_s=entry.start_s,
+    end_s=entry.end_s,
+  )
+
+
+def _collect_classes(
+  source: pathlib.Path, entries: Sequence[_Entry]
+) -> ClassList:
+  """The classes that the labels name, or number, or both."""
+  labels = [normalize_name(x) for entry in entries for x in entry.labels]
+  if not labels:
+    raise InputError(
+      f'{source} has no label at all; expected one; try the names with '
+      '--classes'
+    )
+  numbered = {
+    entry.index: normalize_name(label)
+    for entry in entries
+    for label in entry.labels[:1]
+    if entry.index is not None
+  }
+  if numbered and all(e.index is not None for e in entries if e.labels):
+    if sorted(numbered) != list(range(len(numbered))):
+      raise InputError(
+        f'{source} has labels numbered {min(numbered)} to {max(numbered)} with '
+        'gaps; expected all numbers; try the names in order with --classes'
+      )
+    return ClassList.from_names([numbered[i] for i in range(len(numbered))])
+  if not all(_NUMBER.fullmatch(label) for label in labels):
+    return ClassList.from_names(sorted(set(labels)))
+  numbers = [int(label) for label in labels]
+  for number in (min(numbers), max(numbers)):
+    if not 0 <= number < _MOST_CLASSES:
+      raise InputError(
+        f'got label {number}; expected 0 to {_MOST_CLASSES - 1} without a '
+        'class list; try correcting the label, or the names with --classes'
+      )
+  return ClassList.from_names([str(i) for i in range(max(numbers) + 1)])
+
+
+def _note_ucf101(entries: Sequence[_Entry]) -> list[str]:
+  """A note if labels count from 1, as in the official lists of UCF101."""
+  labels = [label for entry in entries for label in entry.labels]
+  is_list = 'UCF101' in text_files.describe_text(f'{entries[0].video} 1')
+  are_numbers = all(map(_NUMBER.fullmatch, labels))
+  if not (is_list and labels and are_numbers and min(map(int, labels)) > 0):
+    return []
+  return [
+    'this looks like a list of UCF101, whose labels count from 1: `vidmodels '
+    'prepare ucf101` takes the official files'
+  ]
+
+
+def _refuse_frames(
+  source: pathlib.Path, entries: Sequence[_Entry], root: pathlib.Path
+) -> None:
+  """Refuses `folder n_frames label`, a line of a list of extracted frames."""
+  for entry in entries[:3]:
+    folder, *numbers = entry.video.split()
+    are_counts = all(number.isdecimal() for number in numbers)
+    for video in (*((folder,) if are_counts else ()), entry.video):
+      is_video = pathlib.Path(video).suffix.lower() in VIDEO_SUFFIXES
+      if is_video or not os.path.isdir(root / video):
+        continue
+      images = (n for n in os.listdir(root / video) if is_image(n))
+      command = video_of_frames(video, min(images, default=''))
+      raise InputError(
+        f'{source} has the folder {video} ({entry.number}); expected video '
+        'files: lists of extracted frames (`folder frames label`) are not '
+        f'read; try making a video of each folder: {command}; then list `video '
+        'label`'
+      )
