@@ -74,7 +74,7 @@ def test_cutmixs_label_follows_the_true_area_of_its_box():
 
 @pytest.mark.parametrize('share', [0.1, 0.3, 0.9])
 def test_a_box_is_as_large_as_its_share_and_anywhere(share):
-  one = lambda key: mixup.box(key, jnp.float32(share), height=H, width=W)
+  one = lambda key: mixup.cutmix_box(key, jnp.float32(share), height=H, width=W)
   keys = jax.random.split(jax.random.key(1), N)
   boxes = np.asarray(jax.jit(jax.vmap(one))(keys))
   for length, line in ((H, boxes.max(2)), (W, boxes.max(1))):
@@ -84,7 +84,9 @@ def test_a_box_is_as_large_as_its_share_and_anywhere(share):
 
 
 def test_rows_and_columns_are_drawn_apart():
-  one = lambda key: mixup.box(key, jnp.float32(0.05), height=16, width=16)
+  one = lambda key: mixup.cutmix_box(
+    key, jnp.float32(0.05), height=16, width=16
+  )
   keys = jax.random.split(jax.random.key(2), N)
   boxes = np.asarray(jax.jit(jax.vmap(one))(keys))
   top, left = boxes.max(2).argmax(1), boxes.max(1).argmax(1)
@@ -130,7 +132,7 @@ def test_partners_are_a_permutation_and_every_one_as_likely():
 def test_padding_is_nobodys_partner_but_paddings():
   mask = jnp.array([1.0, 0, 1, 1, 0, 1])
   keys = jax.random.split(jax.random.key(3), N)
-  one = lambda key: mixup.partners(key, mask)
+  one = lambda key: mixup.draw_partners(key, mask)
   found = np.asarray(jax.jit(jax.vmap(one))(keys))
   np.testing.assert_array_equal(np.sort(found), np.tile(np.arange(6), (N, 1)))
   real = [0, 2, 3, 5]
@@ -175,7 +177,7 @@ def test_the_label_of_the_greater_share_is_the_one_that_counts():
   }
   for share, wanted in ((0.4, [[1, 2], [3, 4]]), (0.6, [[3, 4], [1, 2]])):
     draw = mixup.Draw(jnp.array([1, 0]), jnp.ones((1, 1)), jnp.float32(share))
-    _, label = mixup.seen(mixup.pair(part, draw.partner_B), draw)
+    _, label = mixup.mixed_clips(mixup.add_partners(part, draw.partner_B), draw)
     np.testing.assert_array_equal(label, wanted)
 
 
@@ -203,6 +205,6 @@ def test_mixing_that_does_nothing_is_refused(mix, batch, message):
 
 
 def test_mixing_is_off_unless_an_alpha_says_otherwise():
-  assert not mixup.wanted(cfg.Mix())
-  assert mixup.wanted(cfg.Mix(mixup=0.1))
-  assert mixup.wanted(cfg.Mix(cutmix=0.1))
+  assert not mixup.is_on(cfg.Mix())
+  assert mixup.is_on(cfg.Mix(mixup=0.1))
+  assert mixup.is_on(cfg.Mix(cutmix=0.1))

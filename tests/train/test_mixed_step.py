@@ -14,7 +14,7 @@ from flax import linen as nn
 
 from vidmodels import config as cfg
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.train import feed, mixup, objective, state, step
+from vidmodels.train import feed, losses, mixup, state, step, token_label
 from vidmodels.train.mesh import batch_sharding, make_mesh, replicated
 
 B, CLIP, K = 16, (2, 8, 8, 3), 7
@@ -214,9 +214,9 @@ def test_the_step_is_one_of_gradient_descent_on_the_mixed_loss(task):
 
   def loss(params):
     logits = Small().apply(
-      {'params': params}, objective.normalise(video, (0.45,) * 3, (0.225,) * 3)
+      {'params': params}, step.normalise(video, (0.45,) * 3, (0.225,) * 3)
     )
-    of = lambda label: objective.losses.of(
+    of = lambda label: losses.loss_per_clip(
       logits, label, task=task, smoothing=smoothing(task)
     )
     own, other = of(data['label']), of(data['label'][partner])
@@ -253,10 +253,12 @@ def test_a_teacher_is_shown_the_mixed_clip():
   draw = mixup.Draw(
     jnp.roll(jnp.arange(B), 1), jnp.full((8, 8), 0.3), jnp.float32(0.3)
   )
-  cost = objective.Objective(
-    Student(), recipe(), teacher=objective.Teacher(score, {}, {})
+  cost = step.Objective(
+    Student(), recipe(), teacher=token_label.Teacher(score, {}, {})
   )
-  total, _ = cost({}, {}, mixup.pair(data, draw.partner_B), {}, {}, draw)
+  total, _ = cost(
+    {}, {}, mixup.add_partners(data, draw.partner_B), {}, {}, draw
+  )
   assert float(total) == pytest.approx((B - 4) * np.log(K), rel=1e-5)
   wanted = mixup.blend(
     data['video'], data['video'][draw.partner_B], draw.weight_HW

@@ -108,8 +108,8 @@ def test_the_loss_is_of_the_clip_and_of_the_teacher_s_tokens(run, batch):
   )
   scores_BTHWK = known.score(known.variables, batch['video'])
   assert scores_BTHWK.shape == tokens_BTHWK.shape
-  clip_B = losses.of(logits_BK, batch['label'])
-  wanted = token_label.loss(clip_B, tokens_BTHWK, scores_BTHWK)
+  clip_B = losses.loss_per_clip(logits_BK, batch['label'])
+  wanted = token_label.add_token_loss(clip_B, tokens_BTHWK, scores_BTHWK)
   # The very step, without what is drawn.
   quiet = dataclasses.replace(made, model=still)
   _, pairs = first(quiet, known, batch)

@@ -59,8 +59,8 @@ def test_heads_and_loss_are_the_authors(name):
   fitted = token_label.fit_frames(teacher_BTHWK, tokens_BTHWK.shape[1])
   soft = token_label.soft_labels(fitted, keep=config['topk'])
   close(soft.reshape(given['soft_labels'].shape), 'soft_labels')
-  loss = lambda share: token_label.loss(
-    losses.of(logits_BK, given['labels']),
+  loss = lambda share: token_label.add_token_loss(
+    losses.loss_per_clip(logits_BK, given['labels']),
     tokens_BTHWK,
     teacher_BTHWK,
     share=share,
@@ -95,13 +95,13 @@ def test_a_teachers_frames_are_averaged_with_those_half_a_clip_away():
 def test_the_loss_is_of_each_clip_alone_and_teaches_only_the_student():
   clip, tokens = abs(normal(0, 3)), normal(1, 3, 2, 2, 2, 6)
   teacher = normal(2, 3, 4, 2, 2, 6)
-  loss_B = token_label.loss(clip, tokens, teacher)
+  loss_B = token_label.add_token_loss(clip, tokens, teacher)
   assert (loss_B.shape, loss_B.dtype) == ((3,), jnp.float32)
   for i in range(3):
     one = slice(i, i + 1)
-    alone = token_label.loss(clip[one], tokens[one], teacher[one])
+    alone = token_label.add_token_loss(clip[one], tokens[one], teacher[one])
     np.testing.assert_allclose(alone, loss_B[one], atol=1e-6)
-  of = lambda *args: token_label.loss(*args).sum()
+  of = lambda *args: token_label.add_token_loss(*args).sum()
   grads = jax.grad(of, argnums=(0, 1, 2))(clip, tokens, teacher)
   np.testing.assert_array_equal(grads[0], 0.5)
   assert abs(grads[1]).min() > 0
@@ -112,4 +112,4 @@ def test_a_teacher_of_another_grid_is_refused():
   clip, tokens = normal(0, 2), normal(1, 2, 2, 2, 2, 6)
   for shape in ((2, 2, 4, 2, 6), (2, 2, 2, 2, 7)):
     with pytest.raises(InputError, match='same frames and classes'):
-      token_label.loss(clip, tokens, normal(2, *shape))
+      token_label.add_token_loss(clip, tokens, normal(2, *shape))

@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 from vidmodels import config as cfg
 from vidmodels import models
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.train import optim, sharding, state, step
+from vidmodels.train import optim, sharding, state, step, token_label
 from vidmodels.train.mesh import (
   batch_sharding,
   check_batch,
@@ -67,7 +67,7 @@ class TrainingRun:
     """The sharding of each array of the state."""
     return jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
 
-  def train_step(self, teacher: step.Teacher | None = None):
+  def train_step(self, teacher: token_label.Teacher | None = None):
     """Returns the jitted (state, batch) -> (state, metrics).
 
     The step donates its old state. Shardings are given for inputs and outputs:

@@ -1,7 +1,10 @@
 """Host batches to global device arrays, one batch ahead of the step.
 
+  feed = Feed(batches, rows=config.batch, mesh=mesh)
+  state, metrics = train_step(state, next(feed))
+
 Each process supplies the rows that its own devices hold (`mesh.local_rows`).
-Before this: `data/stream/batch_stream.py`; after it: `step.py`.
+Before this: `data/stream/batch_stream.py`. After it: `step.py`.
 """
 
 import time
@@ -9,16 +12,16 @@ from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
-from vidmodels.train.mesh import batch_sharding
+from vidmodels.train.mesh import BATCH
 
 
 def to_device(
   batch: Mapping[str, np.ndarray], *, rows: int, mesh: Mesh
 ) -> dict[str, jax.Array]:
-  """Makes global arrays of `rows` rows from this process's share of them."""
-  where = batch_sharding(mesh)
+  """Makes global arrays of `rows` rows from the rows of this process."""
+  where = NamedSharding(mesh, BATCH)
   return {
     name: jax.make_array_from_process_local_data(
       where, value_Rx, (rows, *value_Rx.shape[1:])
@@ -28,10 +31,10 @@ def to_device(
 
 
 class Feed:
-  """Iterates device batches and keeps the time it waited for the host's.
+  """Iterates over device batches and measures the time spent waiting.
 
   Attributes:
-    waited: seconds spent waiting for the input stream since `reset`.
+    waited: seconds that it waited for the input stream since `reset`.
   """
 
   def __init__(

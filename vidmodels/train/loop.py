@@ -28,7 +28,7 @@ from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.train.feed import Feed
 from vidmodels.train.mesh import local_rows
 from vidmodels.train.state import TrainState
-from vidmodels.train.step import Teacher
+from vidmodels.train.token_label import Teacher
 
 Progress = Callable[[int, int, str], None]
 

@@ -1,16 +1,21 @@
-"""The loss of one batch, a number a clip. The last stop of a clip's way."""
+"""The loss of a batch, one number a clip.
+
+  loss_B = losses.loss_per_clip(logits_BK, label_Bx, task=task, smoothing=0.1)
+
+This is where a clip's way from its record ends.
+"""
 
 from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.train import targets
 
 
-def of(
+def loss_per_clip(
   logits_BK: jax.Array,
   label_Bx: jax.Array,
   *,
@@ -19,16 +24,16 @@ def of(
 ) -> jax.Array:
   """The loss that a task is trained with.
 
-  One class: cross entropy. One class of each head: the sum of the heads' cross
-  entropies, so that every head learns as fast as it would alone. Several right
-  classes: cross entropy against equal shares. Classes that are questions of
-  their own: binary cross entropy, the mean over classes.
+  One class a video: cross entropy. One class of each head: the sum of the
+  heads' cross entropies, so that every head learns as fast as it would alone.
+  Several right classes ('any'): cross entropy against equal shares. A yes or no
+  for every class ('multi'): binary cross entropy, the mean over classes.
 
   Args:
     logits_BK: scores, of any float type.
-    label_Bx: as `task` has it in a batch.
+    label_Bx: labels as `Task.row` puts them into a batch.
     task: what the labels are.
-    smoothing: of the labels, see `targets.soft`.
+    smoothing: of the labels, see `soft_targets`.
 
   Returns:
     The loss of each clip, [B], float32, in nats.
@@ -36,10 +41,44 @@ def of(
   if task == SINGLE:
     return cross_entropy(logits_BK, label_Bx, smoothing=smoothing)
   K = logits_BK.shape[-1]
-  target_BK = targets.soft(label_Bx, task=task, classes=K, smoothing=smoothing)
+  target_BK = soft_targets(label_Bx, task=task, classes=K, smoothing=smoothing)
   if task.kind == 'multi':
     return binary_cross_entropy(logits_BK, target_BK)
   return soft_cross_entropy(logits_BK, target_BK, task.parts(K).values())
+
+
+def soft_targets(
+  label_Bx: jax.Array, *, task: Task, classes: int, smoothing: float = 0.0
+) -> jax.Array:
+  """The target distribution over classes, float32 [B, K].
+
+  One class of each head is a 1 in that head's part of the list. Several right
+  classes ('any') share the 1 equally. With s = smoothing a part of n classes
+  keeps 1 - s of that, and s / n goes to each of its classes, the right ones
+  included. Each part adds up to 1. For 'multi' the targets stay 0 or 1 and are
+  never smoothed (`task_check.py` refuses it).
+
+  Args:
+    label_Bx: int32 [B], int32 [B, heads] (numbers in the whole list) or float32
+      [B, K] of 0 and 1, as `Task.row` puts them into a batch.
+    task: what the labels are.
+    classes: K, of the whole list.
+    smoothing: s, from 0 to 1.
+  """
+  if task.kind == 'multi':
+    return label_Bx
+  if task.kind == 'any':
+    # The maximum is for padded rows, which have no class.
+    total_B1 = label_Bx.sum(-1, keepdims=True)
+    target_BK = label_Bx / jnp.maximum(total_B1, 1)
+  else:
+    label_Bx = label_Bx.reshape(len(label_Bx), -1)
+    target_BK = jax.nn.one_hot(label_Bx, classes).sum(1)
+  if not smoothing:
+    return target_BK
+  sizes = task.sizes or (classes,)
+  even_K = np.concatenate([np.full(n, 1 / n, np.float32) for n in sizes])
+  return (1 - smoothing) * target_BK + smoothing * even_K
 
 
 def cross_entropy(
@@ -51,7 +90,7 @@ def cross_entropy(
   classes, the label included: -(1 - s) log p_y - s mean_k log p_k.
 
   Args:
-    logits_BK: float32 scores.
+    logits_BK: scores.
     label_B: class index of each clip.
     smoothing: s, from 0 to 1.
 
@@ -71,22 +110,23 @@ def soft_cross_entropy(
 ) -> jax.Array:
   """Sum over parts of -sum_k t_k log p_k, p a softmax over that part alone.
 
-  The heads' losses are added with weight 1, not averaged: a second head leaves
-  the first one's gradient, and so its learning rate, as it was.
+  The heads' losses are added with weight 1 and not averaged, so a second head
+  does not change the first one's gradient, nor its learning rate.
 
   Args:
     logits_BK: scores.
-    target_BK: of which each part adds up to 1.
-    parts: where each head's classes lie.
+    target_BK: targets; each part adds up to 1.
+    parts: where each head's classes lie in K.
 
   Returns:
     The loss of each clip, [B], float32, in nats.
   """
   logits_BK = logits_BK.astype(jnp.float32)
-  return sum(
+  first_B, *others_B = [
     optax.softmax_cross_entropy(logits_BK[:, part], target_BK[:, part])
     for part in parts
-  )
+  ]
+  return sum(others_B, first_B)
 
 
 def binary_cross_entropy(
@@ -94,8 +134,8 @@ def binary_cross_entropy(
 ) -> jax.Array:
   """Mean over classes of -t log p - (1 - t) log(1 - p), p = sigmoid(logit).
 
-  Computed from log sigmoid, so that large logits cost what they should and
-  not infinity.
+  Computed from log sigmoid, so that large logits give the exact loss and not
+  infinity.
   """
   logits_BK = logits_BK.astype(jnp.float32)
   return optax.sigmoid_binary_cross_entropy(logits_BK, target_BK).mean(-1)

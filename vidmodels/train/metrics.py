@@ -1,5 +1,8 @@
 """Metrics as (sum, count) pairs, so that padded rows and devices add up.
 
+  pairs = metrics.clip_metrics(logits_BK, label_Bx, loss_B, mask_B, task=task)
+  metrics.divide(pairs)  # {'loss': 2.1, 'top1': 0.25, 'top5': 0.75}
+
 Every metric is summed where the batch lives and divided on the host. clu's
 Average ignores a mask of another shape with only a log line; a pair cannot.
 """
@@ -12,18 +15,18 @@ import jax.numpy as jnp
 from vidmodels.data.records.task import SINGLE, Task
 
 Pairs = dict[str, tuple[jax.Array, jax.Array]]
-# Before the name of an accuracy on mixed clips; the right class is that of the
+# Prefix of an accuracy on mixed clips, where the right class is that of the
 # clip with the greater share.
 MIXED = 'mixed_'
-# The accuracies that a log line shows, the one of the whole answer first.
+# The accuracy that a log line shows is the first of these that is there.
 HEADLINES = ('action_top1', 'top1', 'hit1', 'map')
 
 
 def top_k(logits_BK: jax.Array, label_B: jax.Array, k: int) -> jax.Array:
   """1.0 where fewer than k classes score above the label's, [B] float32.
 
-  Ties count against the clip: a class that scores the same ranks above the
-  label, so a constant answer is never right, and nor is a NaN.
+  Ties count against the clip: a class with the same score ranks above the
+  label. So a constant answer is never right, nor is a NaN.
   """
   own_B1 = jnp.take_along_axis(logits_BK, label_B[:, None], axis=-1)
   above_B = (~(logits_BK < own_B1)).sum(-1) - 1  # the label itself is one
@@ -33,18 +36,17 @@ def top_k(logits_BK: jax.Array, label_B: jax.Array, k: int) -> jax.Array:
 def hit(logits_BK: jax.Array, right_BK: jax.Array, k: int) -> jax.Array:
   """1.0 where a right class is among the k best, [B] float32.
 
-  That is where fewer than k wrong classes score as high as the best right one;
-  ties and NaN count against the clip, as in `top_k`, and so does having no
-  right class.
+  A clip counts if fewer than k wrong classes score as high as the best right
+  one. Ties and NaN count against the clip, as in `top_k`. A clip without a
+  right class never counts.
 
   Args:
     logits_BK: scores.
     right_BK: above 0 where the class is right.
-    k: of the best.
+    k: how many of the best classes.
   """
   right_BK = right_BK > 0
-  lowest = -jnp.inf
-  best_B1 = jnp.where(right_BK, logits_BK, lowest).max(-1, keepdims=True)
+  best_B1 = jnp.where(right_BK, logits_BK, -jnp.inf).max(-1, keepdims=True)
   above_B = (~right_BK & ~(logits_BK < best_B1)).sum(-1)
   return (above_B < k).astype(jnp.float32)
 
@@ -52,12 +54,13 @@ def hit(logits_BK: jax.Array, right_BK: jax.Array, k: int) -> jax.Array:
 def accuracies(
   logits_BK: jax.Array, label_Bx: jax.Array, task: Task = SINGLE
 ) -> dict[str, jax.Array]:
-  """Which rows are right, in every way that a task counts, each [B] float32.
+  """The accuracies of a task: 1.0 for each row that is right, [B] float32.
 
-  One class: top1, top5. Heads: those of each, as verb_top1, and action_top1,
-  for which all heads must be right. Several right classes: hit1, hit5.
-  Questions of their own: none, since their measure (mean average precision,
-  `average_precision.py`) is of a whole set and not of a clip.
+  One class a video: top1, top5. Heads: the same for each head, as verb_top1,
+  and action_top1, for which all heads must be right. Several right classes
+  ('any'): hit1, hit5. A yes or no for every class ('multi'): none, because
+  mean average precision (`average_precision.py`) measures a whole set and not
+  one clip.
   """
   if task.kind == 'multi':
     return {}
@@ -66,13 +69,13 @@ def accuracies(
   parts = task.parts(logits_BK.shape[-1])
   if not task.heads:
     return {f'top{k}': top_k(logits_BK, label_Bx, k) for k in (1, 5)}
-  found, all_B = {}, 1.0
+  right, all_B = {}, jnp.ones(len(logits_BK))
   for i, (name, part) in enumerate(parts.items()):
     label_B = label_Bx[:, i] - part.start
     for k in (1, 5):
-      found[f'{name}_top{k}'] = top_k(logits_BK[:, part], label_B, k)
-    all_B *= found[f'{name}_top1']
-  return found | {'action_top1': all_B}
+      right[f'{name}_top{k}'] = top_k(logits_BK[:, part], label_B, k)
+    all_B *= right[f'{name}_top1']
+  return right | {'action_top1': all_B}
 
 
 def clip_metrics(
@@ -88,11 +91,11 @@ def clip_metrics(
 
   Args:
     logits_BK: scores.
-    label_Bx: as `task` has it in a batch.
-    loss_B: of each clip.
+    label_Bx: labels as `Task.row` puts them into a batch.
+    loss_B: the loss of each clip.
     mask_B: 1 for a clip, 0 for padding.
     task: what the labels are.
-    prefix: of the accuracies' names, where clips are not what they were.
+    prefix: of the accuracies' names; MIXED for mixed clips.
   """
   count = mask_B.sum()
   right = accuracies(logits_BK, label_Bx, task)
@@ -101,11 +104,11 @@ def clip_metrics(
 
 
 def divide(pairs: Mapping[str, tuple]) -> dict[str, float]:
-  """The means, as Python floats; waits for the device."""
+  """The means, as Python floats; this waits for the device."""
   return {k: float(s) / max(float(n), 1.0) for k, (s, n) in pairs.items()}
 
 
 def headline(values: Mapping[str, float]) -> str | None:
-  """The name of the accuracy that stands for the others; None if none is."""
+  """The name of the accuracy that a log line shows; None without accuracies."""
   names = [prefix + name for name in HEADLINES for prefix in ('', MIXED)]
   return next((name for name in names if name in values), None)

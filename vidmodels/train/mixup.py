@@ -1,9 +1,10 @@
 """Mixup and cutmix: each clip of a batch takes a part of another one.
 
-On the device, inside the step, before pixels are scaled (which is linear, so
-that it makes no difference). What is drawn is of the whole batch: one share,
-one box and one permutation for all clips of all devices and microbatches.
-After this: the model sees a mixed clip, and its loss is mixed alike.
+Mixing runs on the device, inside the step, before pixels are scaled (scaling is
+linear, so the order does not matter). One draw serves the whole batch: one
+share, one box and one permutation for all clips of all devices and
+microbatches. The model sees the mixed clip, and its loss is mixed alike. A
+recipe without mixing enters nothing of this file.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,9 +20,9 @@ class Draw(NamedTuple):
   """What one step mixes.
 
   Attributes:
-    partner_B: row that each clip is mixed with.
-    weight_HW: how much of every pixel is the partner's, in all frames: 1 in
-      cutmix's box and 0 around it, 1 - lambda everywhere for mixup.
+    partner_B: the row that each clip is mixed with.
+    weight_HW: the partner's weight in every pixel, the same in all frames: for
+      cutmix 1 inside the box and 0 around it, for mixup 1 - lambda everywhere.
     share: 1 - lambda, the partner's share of the label: the mean of weight_HW.
   """
 
@@ -30,7 +31,7 @@ class Draw(NamedTuple):
   share: jax.Array
 
 
-def wanted(mix: cfg.Mix) -> bool:
+def is_on(mix: cfg.Mix) -> bool:
   """Whether a recipe mixes at all."""
   return bool(mix.mixup or mix.cutmix)
 
@@ -43,60 +44,61 @@ def draw(
   height: int,
   width: int,
 ) -> Draw:
-  """Draws one step's mixing, the same on every device.
+  """Draws what one step mixes, the same on every device.
 
-  With chance `mix.prob` the batch is mixed; with chance `mix.switch` that is
-  cutmix, else mixup (where one alpha is 0: always the other). lambda is of
-  Beta(alpha, alpha), cutmix's then corrected to the area of its box.
+  The batch is mixed with chance `mix.prob`. A mixed batch gets cutmix with
+  chance `mix.switch`, else mixup (if one alpha is 0: always the other).
+  lambda follows Beta(alpha, alpha); for cutmix it is then set to the true area
+  of the box.
 
   Args:
-    key: of this step and nothing else.
-    mask_B: 1 for a clip, 0 for padding; of the whole batch.
+    key: a key of this step, used for nothing else.
+    mask_B: 1 for a clip, 0 for padding, for the whole batch.
     mix: the recipe's section, with at least one alpha above 0.
     height: of the clips, pixels.
     width: of the clips, pixels.
   """
-  whether, which, amount, place, order = jax.random.split(key, 5)
+  key_mixes, key_cut, key_share, key_box, key_partner = jax.random.split(key, 5)
   switch = mix.switch if mix.mixup and mix.cutmix else float(mix.cutmix > 0)
-  cut = jax.random.bernoulli(which, switch)
+  cut = jax.random.bernoulli(key_cut, switch)
   alpha = jnp.where(cut, mix.cutmix, mix.mixup)
   # Beta(a, a) is symmetric: 1 - lambda may be drawn in lambda's place.
-  share = jax.random.beta(amount, alpha, alpha)
-  box_HW = box(place, share, height=height, width=width)
-  mixes = jax.random.bernoulli(whether, mix.prob)
+  share = jax.random.beta(key_share, alpha, alpha)
+  box_HW = cutmix_box(key_box, share, height=height, width=width)
+  mixes = jax.random.bernoulli(key_mixes, mix.prob)
   return Draw(
-    partner_B=partners(order, mask_B),
+    partner_B=draw_partners(key_partner, mask_B),
     weight_HW=jnp.where(cut, box_HW, share) * mixes,
     share=jnp.where(cut, box_HW.mean(), share) * mixes,
   )
 
 
-def box(
+def cutmix_box(
   key: jax.Array, share: jax.Array, *, height: int, width: int
 ) -> jax.Array:
   """A box of about `share` of a frame, as 0 and 1, float32 [H, W].
 
-  Its sides are sqrt(share) of the frame's, rounded down to even pixels, its
-  centre is anywhere in the frame; what lies beyond an edge is lost, so the area
+  Its sides are sqrt(share) of the frame's, rounded down to even pixels, and its
+  centre is anywhere in the frame. What lies beyond an edge is lost, so the area
   is `share` at most and the label must follow the area.
   """
-  rows, columns = jax.random.split(key)
+  key_rows, key_columns = jax.random.split(key)
 
-  def along(key, length: int) -> jax.Array:
+  def inside(key: jax.Array, length: int) -> jax.Array:
     half = (length * jnp.sqrt(share)).astype(jnp.int32) // 2
     middle = jax.random.randint(key, (), 0, length)
     i = jnp.arange(length)
     return (middle - half <= i) & (i < middle + half)
 
-  inside_HW = along(rows, height)[:, None] & along(columns, width)
-  return inside_HW.astype(jnp.float32)
+  box_HW = inside(key_rows, height)[:, None] & inside(key_columns, width)
+  return box_HW.astype(jnp.float32)
 
 
-def partners(key: jax.Array, mask_B: jax.Array) -> jax.Array:
+def draw_partners(key: jax.Array, mask_B: jax.Array) -> jax.Array:
   """A random permutation of the rows that keeps clips among clips.
 
   Padded rows change places with padded rows only: they hold no clip, and a
-  real one must never take pixels or a label from them.
+  real clip must never take pixels or a label from them.
   """
   shuffled_B = jax.random.permutation(key, len(mask_B))
   # Clips first, each kind in its own order (sorts are stable).
@@ -105,13 +107,13 @@ def partners(key: jax.Array, mask_B: jax.Array) -> jax.Array:
   return jnp.zeros_like(shuffled_B).at[to_B].set(from_B)
 
 
-def pair(
+def add_partners(
   batch: Mapping[str, jax.Array], partner_B: jax.Array
 ) -> dict[str, jax.Array]:
   """The batch with every row's partner beside it: its pixels and its label.
 
-  Before the split into microbatches, since a partner may be in another one;
-  as uint8, which is what then moves between devices.
+  This happens before the split into microbatches, because a partner may be in
+  another one, and as uint8, because that is what then moves between devices.
   """
   return dict(batch) | {
     f'partner_{name}': batch[name].at[partner_B].get(mode='promise_in_bounds')
@@ -124,39 +126,35 @@ def blend(
 ) -> jax.Array:
   """Pixels x + w (y - x), from 0 to 255, float32.
 
-  So written, no weight and no difference both give x itself, bit for bit.
+  In this form both w = 0 and y = x give x itself, bit for bit.
   """
   x_BTHWC = video_BTHWC.astype(jnp.float32)
   y_BTHWC = partner_BTHWC.astype(jnp.float32)
   return x_BTHWC + weight_HW[..., None] * (y_BTHWC - x_BTHWC)
 
 
-def seen(
-  part: Mapping[str, jax.Array], mixed: Draw | None
+def mixed_clips(
+  part: Mapping[str, jax.Array], mixed: Draw
 ) -> tuple[jax.Array, jax.Array]:
-  """The video that the model sees, and the label that its answer is held to.
+  """The video that the model sees, and the label that accuracies count.
 
-  Mixed, that is the label of whichever clip has the greater share, and the
-  clip's own if they tie: only metrics read it.
+  That is the label of the clip with the greater share, and the clip's own in a
+  tie. Only metrics read it.
   """
-  if mixed is None:
-    return part['video'], part['label']
   video_BTHWC = blend(part['video'], part['partner_video'], mixed.weight_HW)
   other = mixed.share > 0.5
   return video_BTHWC, jnp.where(other, part['partner_label'], part['label'])
 
 
-def mean_loss(
-  loss_of: Callable[[jax.Array], jax.Array],
+def mixed_loss(
+  loss_of_label: Callable[[jax.Array], jax.Array],
   part: Mapping[str, jax.Array],
-  mixed: Draw | None,
+  mixed: Draw,
 ) -> jax.Array:
   """lambda loss(label) + (1 - lambda) loss(the partner's label), [B].
 
-  All of our losses are linear in the target, so this is the loss against the
-  mixed target, and needs none.
+  All of our losses are linear in the target, so this equals the loss against
+  the mixed target, which is never built.
   """
-  own_B = loss_of(part['label'])
-  if mixed is None:
-    return own_B
-  return own_B + mixed.share * (loss_of(part['partner_label']) - own_B)
+  own_B = loss_of_label(part['label'])
+  return own_B + mixed.share * (loss_of_label(part['partner_label']) - own_B)

@@ -1,12 +1,18 @@
 """One training step and one evaluation step: pure functions to be jitted.
 
-A step takes uint8 video, mixes clips where the recipe says so, takes the
+  update = jax.jit(step.make_train_step(model, tx, config, task=task))
+  state, metrics = update(state, batch, {})
+
+A training step takes uint8 video, mixes clips if the recipe says so, takes the
 gradient of the mean loss over real rows and updates the weights. Before this:
-`feed.py`; after it: `mixup.py`, then `objective.py`.
+`feed.py`. After it: the model, then `losses.py` and `metrics.py`.
 """
 
+import dataclasses
+import functools
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,25 +22,36 @@ from jax.sharding import PartitionSpec
 
 from vidmodels import config as cfg
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.train import metrics, mixup, objective
-from vidmodels.train.objective import Batch, Teacher, normalise
+from vidmodels.train import losses, metrics, mixup, token_label
+from vidmodels.train.mesh import BATCH
 from vidmodels.train.state import TrainState
+from vidmodels.train.token_label import Teacher
 
+Batch = Mapping[str, jax.Array]
 STREAMS = ('drop_path', 'dropout')  # random streams that models may ask for
 
 
 def stream_key(key: jax.Array, step: jax.Array, stream: str) -> jax.Array:
-  """A key of one step: fold in the step, then the stream's name."""
+  """The key of one random stream in one step.
+
+  The step is folded into the run's key, then the stream's name.
+  """
   key = jax.random.fold_in(jax.random.wrap_key_data(key), step)
   # crc32, because Python's hash of a string changes with every process.
   return jax.random.fold_in(key, zlib.crc32(stream.encode()) & 0x7FFFFFFF)
 
 
-def stream_keys(key: jax.Array, step: jax.Array, part) -> dict[str, jax.Array]:
-  """The models' keys of one microbatch: its number is folded in last."""
-  return {
-    s: jax.random.fold_in(stream_key(key, step, s), part) for s in STREAMS
-  }
+def stream_keys(key: jax.Array, step: jax.Array, m: Any) -> dict[str, Any]:
+  """The model's keys for microbatch `m`, whose number is folded in last."""
+  return {s: jax.random.fold_in(stream_key(key, step, s), m) for s in STREAMS}
+
+
+def normalise(
+  video_BTHWC: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]
+) -> jax.Array:
+  """Pixels of 0 to 255 to (x / 255 - mean) / std, float32, per RGB channel."""
+  scaled_BTHWC = video_BTHWC.astype(jnp.float32) / 255
+  return (scaled_BTHWC - jnp.asarray(mean)) / jnp.asarray(std)
 
 
 def make_train_step(
@@ -47,119 +64,195 @@ def make_train_step(
 ) -> Callable[..., tuple[TrainState, metrics.Pairs]]:
   """Builds (state, batch, the teacher's variables) -> (state, metrics).
 
-  The batch holds video uint8 [B, T, H, W, C], label (as `task` has it) and
-  mask [B]. The last argument is {} without a teacher. It is an argument so that
-  its weights are not a part of the program.
+  The batch holds video uint8 [B, T, H, W, C], label (as `task` defines it) and
+  mask [B]. The last argument is {} without a teacher. The teacher's weights are
+  an argument so that they are not compiled into the program as constants.
   """
-  cost = objective.Objective(model, config, task, teacher)
-  gradient = jax.grad(cost, has_aux=True)
+  gradient = jax.grad(Objective(model, config, task, teacher), has_aux=True)
+  mixes = mixup.is_on(config.mix)
 
-  def step(state: TrainState, batch: Batch, frozen):
-    mask_B = batch['mask']
-    batch, mixed = _paired(state, batch, config.mix)
-    grads, pairs, model_state = _gradients(
-      gradient, config.accumulate, state, batch, frozen, mixed
-    )
-    grads = jax.tree.map(lambda g: g / mask_B.sum(), grads)
+  def step(state: TrainState, batch: Batch, frozen: Any):
+    mask_B, mixed = batch['mask'], None
+    if mixes:
+      batch, mixed = _mix(state, batch, config.mix)
+
+    def microbatch_gradient(model_state: Any, part: Batch, m: Any):
+      keys = stream_keys(state.key, state.step, m)
+      return gradient(state.params, model_state, part, keys, frozen, mixed)
+
+    if config.accumulate == 1:
+      sums, aux = microbatch_gradient(state.model_state, batch, 0)
+      pairs, model_state = aux
+    else:
+      sums, pairs, model_state = _accumulate(
+        microbatch_gradient, state, batch, M=config.accumulate
+      )
+    grads = jax.tree.map(lambda g: g / mask_B.sum(), sums)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     pairs['grad_norm'] = (optax.tree.norm(grads), jnp.ones(()))
     pairs['update_norm'] = (optax.tree.norm(updates), jnp.ones(()))
-    return state.replace(
+    ema, decay = state.ema, config.optim.ema
+    if ema is not None:
+      ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, ema, params)
+    return dataclasses.replace(
+      state,
       step=state.step + 1,
       params=params,
       opt_state=opt_state,
-      ema=average(state.ema, params, config.optim.ema),
+      ema=ema,
       model_state=model_state,
     ), pairs
 
   return step
 
 
-def _paired(
+@dataclasses.dataclass(frozen=True)
+class Objective:
+  """The function of which a step takes the gradient.
+
+  With mixing, accuracies are named mixed_... and count the label of the clip
+  with the greater share. A teacher scores the mixed clip, which is also what
+  the student sees.
+
+  Attributes:
+    model: the family's module.
+    config: the recipe.
+    task: what the labels are.
+    teacher: its answers for every token are labels too.
+  """
+
+  model: nn.Module
+  config: cfg.Config
+  task: Task = SINGLE
+  teacher: Teacher | None = None
+
+  def __call__(
+    self,
+    params: Any,
+    model_state: Mapping[str, Any],
+    part: Batch,
+    keys: dict[str, jax.Array],
+    frozen: Any,
+    mixed: mixup.Draw | None,
+  ) -> tuple[jax.Array, tuple[metrics.Pairs, Any]]:
+    """The loss summed over real rows, and (metrics, new collections).
+
+    Args:
+      params: the weights.
+      model_state: the module's other collections.
+      part: rows of a batch, with their partners if clips are mixed.
+      keys: random streams of the model.
+      frozen: the teacher's variables.
+      mixed: what this step mixes; None if it does not mix.
+    """
+    data, options = self.config.data, self.config.loss
+    video_BTHWC, label_Bx = part['video'], part['label']
+    if mixed is not None:
+      video_BTHWC, label_Bx = mixup.mixed_clips(part, mixed)
+    variables = {'params': params, **model_state}
+    logits_BK, model_state = self.model.apply(
+      variables,
+      normalise(video_BTHWC, data.mean, data.std),
+      train=True,
+      rngs=keys,
+      mutable=[name for name in variables if name != 'params'],
+      method=None if self.teacher is None else 'token_logits',
+    )
+    if self.teacher is not None:
+      logits_BK, tokens_BTHWK = logits_BK
+    loss_of_label = functools.partial(
+      losses.loss_per_clip,
+      logits_BK,
+      task=self.task,
+      smoothing=options.label_smoothing,
+    )
+    if mixed is None:
+      loss_B = loss_of_label(label_Bx)
+    else:
+      loss_B = mixup.mixed_loss(loss_of_label, part, mixed)
+    if self.teacher is not None:
+      loss_B = token_label.add_token_loss(
+        loss_B,
+        tokens_BTHWK,
+        self.teacher.score(frozen, video_BTHWC),
+        share=options.token_share,
+      )
+    pairs = metrics.clip_metrics(
+      logits_BK,
+      label_Bx,
+      loss_B,
+      part['mask'],
+      task=self.task,
+      prefix='' if mixed is None else metrics.MIXED,
+    )
+    return (loss_B * part['mask']).sum(), (pairs, model_state)
+
+
+def _mix(
   state: TrainState, batch: Batch, mix: cfg.Mix
-) -> tuple[Batch, mixup.Draw | None]:
-  """The batch with each clip's partner, and what this step mixes, if any."""
-  if not mixup.wanted(mix):
-    return batch, None
+) -> tuple[Batch, mixup.Draw]:
+  """The batch with every clip's partner, and what this step mixes."""
   H, W = batch['video'].shape[2:4]
   key = stream_key(state.key, state.step, 'mix')
   mixed = mixup.draw(key, batch['mask'], mix, height=H, width=W)
-  return _over_devices(mixup.pair(batch, mixed.partner_B)), mixed
+  return _split_rows(mixup.add_partners(batch, mixed.partner_B)), mixed
 
 
-def _gradients(gradient, M: int, state: TrainState, batch: Batch, *rest):
-  """Gradients of the batch's summed loss, its metrics, the collections.
+def _accumulate(gradient: Any, state: TrainState, batch: Batch, *, M: int):
+  """Gradients of the batch's summed loss, its metrics, the new collections.
 
-  With M > 1 the batch is taken as M strided microbatches (rows m, m + M, ...),
-  so that every device keeps its own rows; gradients of the summed loss add up
-  in float32 and are divided by the real rows of the whole batch, which makes M
-  a matter of memory, not of arithmetic: clips are paired before the split.
-  Batch statistics are updated once a microbatch, in order. (Drop path draws for
-  each microbatch, so with it M changes which branches fall away.)
+  The batch is split into M strided microbatches (rows m, m + M, ...), so that
+  every device keeps its own rows. Gradients of the summed loss add up in
+  float32 and are divided by the real rows of the whole batch. So M changes the
+  memory and not the arithmetic: clips are paired before the split. Batch
+  statistics are updated once a microbatch, in order. (Drop path draws for each
+  microbatch, so with drop path M changes which branches are dropped.)
 
   Args:
-    gradient: of the objective.
-    M: microbatches.
-    state: weights, collections and key.
-    batch: of all rows.
-    *rest: what the objective takes besides; of no row.
+    gradient: (collections, rows, m) -> gradients, (metrics, new collections).
+    state: weights and collections.
+    batch: all rows.
+    M: how many microbatches.
   """
 
-  def of(model_state, part: Batch, m):
-    keys = stream_keys(state.key, state.step, m)
-    return gradient(state.params, model_state, part, keys, *rest)
-
-  if M == 1:
-    grads, (pairs, model_state) = of(state.model_state, batch, 0)
-    return grads, pairs, model_state
+  def strided(v_Bx: jax.Array) -> jax.Array:
+    return v_Bx.reshape(-1, M, *v_Bx.shape[1:]).swapaxes(0, 1)
 
   def body(carry, part_and_number):
     total, model_state = carry
-    grads, (pairs, model_state) = of(model_state, *part_and_number)
+    grads, (pairs, model_state) = gradient(model_state, *part_and_number)
     return (jax.tree.map(jnp.add, total, grads), model_state), pairs
 
   zero = jax.tree.map(jnp.zeros_like, state.params)
+  parts = _split_rows(jax.tree.map(strided, batch), axis=1)
   (grads, model_state), pairs = jax.lax.scan(
-    body, (zero, state.model_state), (_strided(batch, M), jnp.arange(M))
+    body, (zero, state.model_state), (parts, jnp.arange(M))
   )
   return grads, jax.tree.map(lambda v: v.sum(0), pairs), model_state
 
 
-def _strided(batch: Batch, M: int) -> Batch:
-  """[B, ...] to [M, B / M, ...], microbatch m holding rows m, m + M, ..."""
+def _split_rows(batch: Batch, axis: int = 0) -> Batch:
+  """The same arrays, with the rows (along `axis`) split over the devices.
 
-  def one(v_Bx):
-    return v_Bx.reshape(-1, M, *v_Bx.shape[1:]).swapaxes(0, 1)
-
-  return _over_devices(jax.tree.map(one, batch), axis=1)
-
-
-def _over_devices(batch: Batch, axis: int = 0) -> Batch:
-  """The same arrays, their rows (along `axis`) split over the mesh's devices.
-
-  Said where XLA would have to guess; without a mesh there is nothing to say.
+  This says where rows live; XLA would have to guess. Without a mesh, as in
+  tests of the bare step, it does nothing.
   """
   if jax.sharding.get_abstract_mesh().empty:
     return batch
-  spec = PartitionSpec(*[None] * axis, ('data', 'fsdp'))
+  spec = PartitionSpec(*[None] * axis, *BATCH)
   return jax.lax.with_sharding_constraint(batch, spec)
 
 
-def average(ema, params, decay: float):
-  """ema := decay * ema + (1 - decay) * params, or None without averaging."""
-  if ema is None:
-    return None
-  return jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, ema, params)
-
-
-def make_eval_step(model: nn.Module, data: cfg.Data):
+def make_eval_step(
+  model: nn.Module, data: cfg.Data
+) -> Callable[[Any, Any, jax.Array], jax.Array]:
   """Builds (params, model_state, video uint8 [B,T,H,W,C]) -> logits [B, K].
 
-  Views are rows of the batch; drop path and the like are off.
+  Views are rows of the batch. Drop path and dropout are off.
   """
 
-  def step(params, model_state, video_BTHWC: jax.Array) -> jax.Array:
+  def step(params, model_state, video_BTHWC: jax.Array):
     variables = {'params': params, **model_state}
     video_BTHWC = normalise(video_BTHWC, data.mean, data.std)
     return model.apply(variables, video_BTHWC, train=False)

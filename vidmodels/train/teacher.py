@@ -7,7 +7,8 @@ from jax.sharding import Mesh
 from vidmodels import config as cfg
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.train import restore
-from vidmodels.train.objective import Teacher, normalise
+from vidmodels.train.step import normalise
+from vidmodels.train.token_label import Teacher
 from vidmodels.typing import InputError
 
 
@@ -18,42 +19,43 @@ def load(
 
   Raises:
     InputError: if the teacher or the student scores no tokens, or if the
-      teacher's classes are others or more than one question.
+      teacher has other classes or answers more than one question.
   """
+  workdir = config.loss.teacher
   has_head = getattr(student, 'token_head', False)
-  if not config.loss.teacher:
+  if not workdir:
     if has_head:
       raise InputError(
-        'model.token_head=True and nothing trains it; give loss.teacher, the '
-        'workdir of a trained model, or leave the head out'
+        'got model.token_head=True, but nothing trains it; expected '
+        'loss.teacher, the workdir of a trained model; try to set it, or leave '
+        'the head out'
       )
     return None
   if not has_head:
     raise InputError(
-      f'loss.teacher={config.loss.teacher} and the model has no token head; '
-      'set model.token_head=True, of a family that has one'
+      f'got loss.teacher={workdir}, but the model has no token head; expected '
+      'model.token_head=True, in a family that has one; try to set it, or '
+      'leave the teacher out'
     )
-  found = restore.load(config.loss.teacher, mesh=mesh)
-  if different := classes.first_difference(found.classes):
-    raise InputError(f'the teacher has other classes: {different}')
-  if found.task.kind == 'multi' or found.task.heads:
+  trained = restore.load(workdir, mesh=mesh)
+  if different := classes.first_difference(trained.classes):
     raise InputError(
-      f'the teacher in {config.loss.teacher} answers more than one question a '
-      'video; give one that answers a single one'
+      f'got a teacher of other classes: {different}; expected the classes of '
+      'data.dir; try a teacher that was trained on them'
     )
-  if not hasattr(found.model, 'token_logits'):
+  if trained.task.kind == 'multi' or trained.task.heads:
     raise InputError(
-      f'the teacher in {config.loss.teacher} is a {found.config.family}, which '
-      'scores no tokens; give one that does'
+      f'got the teacher in {workdir}, which answers more than one question a '
+      'video; expected one class a video; try another teacher'
     )
-  return make(found)
+  if not hasattr(trained.model, 'token_logits'):
+    raise InputError(
+      f'got the teacher in {workdir}, a {trained.config.family}, which scores '
+      'no tokens; expected a family with token_logits; try a dualformer'
+    )
+  data, model = trained.config.data, trained.model
 
-
-def make(found: restore.TrainedModel) -> Teacher:
-  """A trained model as a teacher."""
-  data, model = found.config.data, found.model
-
-  def score(variables, video_BTHWC: jax.Array) -> jax.Array:
+  def score(variables, video_BTHWC: jax.Array):
     video_BTHWC = normalise(video_BTHWC, data.mean, data.std)
     _, tokens_BTHWK = model.apply(
       variables, video_BTHWC, train=False, method='token_logits'
@@ -62,6 +64,6 @@ def make(found: restore.TrainedModel) -> Teacher:
 
   return Teacher(
     score=score,
-    variables={'params': found.params, **found.model_state},
-    identity={'step': found.step, 'weights': found.weights},
+    variables={'params': trained.params, **trained.model_state},
+    identity={'step': trained.step, 'weights': trained.weights},
   )

@@ -1,11 +1,15 @@
 """Token labelling: a teacher's answer for every token is a label too.
 
-Pure functions on logits; whoever trains gives them the student's and the
-teacher's, both from `model.apply(..., method='token_logits')`. The teacher runs
-in evaluation mode, without gradients, on the same augmented clip. (The release
-lets its teacher slip into training mode after the first epoch, with dropout on
-and batch statistics moving; we do not.)
+Pure functions on logits. Student and teacher both give theirs through
+`model.apply(..., method='token_logits')`. The teacher runs in evaluation mode,
+without gradients, on the same augmented clip. (The release switches its teacher
+to training mode after the first epoch, with dropout on and batch statistics
+moving; we do not.)
 """
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,55 +17,74 @@ import jax.numpy as jnp
 from vidmodels.typing import InputError
 
 
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+  """What the training step needs of a teacher; `teacher.load` makes one.
+
+  Attributes:
+    score: (variables, video [B, T, H, W, C], pixels from 0 to 255) -> token
+      logits [B, T, H, W, K] in evaluation mode. It scales the pixels as the
+      teacher was trained.
+    variables: its weights and statistics, on the run's mesh.
+    identity: which checkpoint it is; a resumed run needs the same one.
+  """
+
+  score: Callable[[Any, jax.Array], jax.Array]
+  variables: Mapping[str, Any]
+  identity: Mapping[str, Any]
+
+
 def soft_labels(logits_xK: jax.Array, *, keep: int = 5) -> jax.Array:
-  """What a teacher says of each token, with most of its doubts cut off.
+  """The teacher's class probabilities for each token, from its top logits.
 
   Args:
     logits_xK: the teacher's scores, one row a token.
-    keep: how many of the highest logits stay, with those that tie with the
-      lowest of them. The others become 0 before the softmax, as released: not
-      minus infinity, so each of them still has e^0 of the weight, and more
-      than a kept one whose logit is negative.
+    keep: how many of the highest logits stay, together with those that tie with
+      the lowest of them. The others become 0 before the softmax, as released.
+      That is not minus infinity: each of them still has e^0 of the weight, more
+      than a kept logit that is negative.
 
   Returns:
     Probabilities of the same shape, float32, without gradient.
 
   Raises:
-    InputError: if there are not so many classes to keep.
+    InputError: if there are fewer than `keep` classes.
   """
   logits_xK = jax.lax.stop_gradient(logits_xK.astype(jnp.float32))
-  if not 1 <= keep <= logits_xK.shape[-1]:
+  K = logits_xK.shape[-1]
+  if not 1 <= keep <= K:
     raise InputError(
-      f'cannot keep {keep} of {logits_xK.shape[-1]} classes; give from 1 to '
-      'as many as there are'
+      f'got keep={keep}, but cannot keep {keep} of {K} classes; expected 1 to '
+      f'{K}; try a smaller number'
     )
   lowest = jax.lax.top_k(logits_xK, keep)[0][..., -1:]
   return jax.nn.softmax(jnp.where(logits_xK >= lowest, logits_xK, 0.0))
 
 
 def fit_frames(tokens_BTHWK: jax.Array, frames: int) -> jax.Array:
-  """A teacher's logits averaged to fewer frames of tokens.
+  """Averages a teacher's logits to fewer frames of tokens.
 
-  As released, the frames that are averaged lie T / r apart and are not
-  neighbours: for half as many, the first half of the clip with the second.
+  As released, the frames that are averaged lie T / r apart; they are not
+  neighbours. For half as many frames, the first half of the clip is averaged
+  with the second.
 
   Args:
     tokens_BTHWK: the teacher's logits.
-    frames: T / r, of the student's grid.
+    frames: T / r, the frames of the student's grid.
 
   Raises:
-    InputError: if the frames do not divide.
+    InputError: if `frames` does not divide T.
   """
   B, T, *rest = tokens_BTHWK.shape
   if frames < 1 or T % frames:
     raise InputError(
-      f"the teacher's {T} frames of tokens do not average to the student's "
-      f'{frames}; give the teacher a multiple of them'
+      f"got a teacher's {T} frames of tokens for the student's {frames}; "
+      f'expected a multiple of {frames}; try a teacher of more frames'
     )
   return tokens_BTHWK.reshape(B, T // frames, frames, *rest).mean(1)
 
 
-def loss(
+def add_token_loss(
   clip_B: jax.Array,
   tokens_BTHWK: jax.Array,
   teacher_BTHWK: jax.Array,
@@ -69,29 +92,30 @@ def loss(
   share: float = 0.5,
   keep: int = 5,
 ) -> jax.Array:
-  """The clip's loss, and cross entropy of its tokens against the teacher's.
+  """The clip's loss, plus cross entropy of its tokens against the teacher's.
 
   (1 - share) clip + share mean over tokens of CE(token, teacher).
 
   Args:
-    clip_B: loss of each clip against its label, see `losses.of`.
+    clip_B: loss of each clip against its label, see `losses.loss_per_clip`.
     tokens_BTHWK: the student's scores of every token of its last grid.
-    teacher_BTHWK: the teacher's scores; of r times as many frames it is
+    teacher_BTHWK: the teacher's scores; with r times as many frames they are
       averaged by `fit_frames`.
-    share: of the tokens, half as released.
+    share: the tokens' share of the loss, half as released.
     keep: see `soft_labels`.
 
   Returns:
     The loss of each clip, [B], float32, in nats.
 
   Raises:
-    InputError: if the teacher's tokens do not lie as the student's.
+    InputError: if the teacher's token grid or classes are not the student's.
   """
   teacher_BTHWK = fit_frames(teacher_BTHWK, tokens_BTHWK.shape[1])
   if teacher_BTHWK.shape != tokens_BTHWK.shape:
     raise InputError(
-      f'the teacher scores tokens and classes of {teacher_BTHWK.shape}, the '
-      f'student of {tokens_BTHWK.shape}; give both the same frames and classes'
+      f'got token scores of {teacher_BTHWK.shape} from the teacher; expected '
+      f"{tokens_BTHWK.shape}, the student's; try to give both the same frames "
+      'and classes'
     )
   soft_BTHWK = soft_labels(teacher_BTHWK, keep=keep)
   log_BTHWK = jax.nn.log_softmax(tokens_BTHWK.astype(jnp.float32))

@@ -111,7 +111,7 @@ def validation_metrics(
   """
   logits_BK = jnp.asarray(found.logits_RK)
   label_Bx = jnp.asarray(found.label_Rx)
-  loss_B = losses.of(logits_BK, label_Bx, task=task)
+  loss_B = losses.loss_per_clip(logits_BK, label_Bx, task=task)
   pairs = metrics.clip_metrics(
     logits_BK, label_Bx, loss_B, jnp.ones(len(label_Bx)), task=task
   )

@@ -18,7 +18,7 @@ from vidmodels.files import write_atomically
 from vidmodels.train import optim
 from vidmodels.train.build import TrainingRun
 from vidmodels.train.checkpoint import Checkpoints
-from vidmodels.train.step import Teacher
+from vidmodels.train.token_label import Teacher
 from vidmodels.typing import InputError
 
 # Sections and fields that change speed, place or output, never the numbers.
