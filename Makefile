@@ -1,11 +1,24 @@
-# make demo, test, slow, check, clean: all of them work in .venv.
+# make demo, test, slow, newest, check, clean: all but newest work in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cksum setup.py | cut -d' ' -f1)
 TEST_STAMP := $(VENV)/.tests-$(shell cksum setup.py | cut -d' ' -f1)
+PYTEST := -m pytest -n 2 --dist worksteal
+FAST := not slow and not gpu
+# What compares bits, meshes and published answers. The suite runs without most
+# of XLA's optimisations; these run with all of them as well.
+EXACT := tests/models/test_golden.py tests/weights/test_golden_imports.py \
+  tests/train/test_resume.py tests/train/test_step.py \
+  tests/train/test_mixed_step.py tests/train/test_sharding.py \
+  tests/train/test_repeats.py tests/train/test_processes.py
+# The newest Python that is installed, on the path or under pyenv.
+NEWEST_PYTHON ?= $(shell for v in 3.13 3.12; do \
+  for p in python$$v $$HOME/.pyenv/versions/$$v.*/bin/python; do \
+  $$p -c '' 2>/dev/null && echo $$p && exit; done; done)
+NEWEST := .venv-newest
 
-.PHONY: demo test check slow clean
+.PHONY: demo test check slow newest clean
 
 demo: $(STAMP)
 	$(BIN)/vidmodels demo --out demo
@@ -13,10 +26,21 @@ demo: $(STAMP)
 test: $(TEST_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
+	$(BIN)/mypy
+	$(BIN)/python $(PYTEST) -m "$(FAST)"
 
 slow: $(TEST_STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python $(PYTEST) -m "$(FAST)" $(EXACT)
+	$(BIN)/python $(PYTEST) -m "slow and not gpu"
+
+# The fast lane with the newest releases that setup.py admits.
+newest:
+	@test -n "$(NEWEST_PYTHON)" || { echo "got no Python 3.13 or 3.12;" \
+	  "try make newest NEWEST_PYTHON=/path/to/python"; exit 1; }
+	$(NEWEST_PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/pip install --quiet --disable-pip-version-check \
+	  --upgrade --upgrade-strategy eager -e '.[test]'
+	$(NEWEST)/bin/python $(PYTEST) -m "$(FAST)"
 
 check: $(TEST_STAMP)
 	$(BIN)/ruff format .
@@ -32,4 +56,4 @@ $(TEST_STAMP): $(STAMP)
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(NEWEST) demo build dist *.egg-info .pytest_cache .ruff_cache

@@ -19,6 +19,18 @@ from vidmodels import models
 CLASSES = 5
 FAMILIES = models.families()
 every_family = pytest.mark.parametrize('family', FAMILIES)
+# Blocks are scanned and computed again by nn/stack.py alone: in the fast lane
+# two families stand for all.
+few_families_fast = pytest.mark.parametrize(
+  'family',
+  [
+    pytest.param(
+      family,
+      marks=[] if family in ('timesformer', 'vidtr') else pytest.mark.slow,
+    )
+    for family in FAMILIES
+  ],
+)
 
 
 def tiny(family: str, **more):
@@ -206,7 +218,7 @@ def test_every_parameter_has_a_finite_gradient_that_is_not_zero(family):
     assert abs(grad).max() > 1e-6, path
 
 
-@every_family
+@few_families_fast
 @pytest.mark.parametrize(
   'switches',
   [
@@ -231,7 +243,7 @@ def test_remat_and_scan_change_neither_answers_nor_gradients(family, switches):
     )
 
 
-@every_family
+@few_families_fast
 def test_a_scan_is_one_and_draws_drop_path_while_training(family):
   if 'scan' not in models.fields(family):
     pytest.skip(f'{family} has no scan')
@@ -297,6 +309,14 @@ def test_every_variant_computes_as_the_defaults_do(family, more):
   assert off < 0.05 * max(abs(logits_BK).max(), 0.1)
 
 
+@every_family
+def test_one_checkpoint_fits_other_lengths_and_sizes(family):
+  longer = clip(family, scale=2)
+  logits_BK = jax.eval_shape(tiny(family).apply, made(family), longer)
+  assert logits_BK.shape == (2, CLASSES)
+
+
+@pytest.mark.slow
 @every_family
 def test_one_checkpoint_runs_at_other_lengths_and_sizes(family):
   logits_BK = answer(family, clip(family, scale=2))

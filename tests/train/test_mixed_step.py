@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from compiling import todays_emitters
 from flax import linen as nn
 
 from vidmodels import config as cfg
@@ -49,9 +50,17 @@ def smoothing(task: Task) -> float:
 
 @functools.cache
 def program(
-  task: Task, mix: cfg.Mix, accumulate: int, devices: int, altered: str
+  task: Task,
+  mix: cfg.Mix,
+  accumulate: int,
+  devices: int,
+  altered: str,
+  exact: bool,
 ):
-  """A compiled step and its mesh; `altered` says what a test changed in it."""
+  """A compiled step and its mesh; `altered` says what a test changed in it.
+
+  Two programs whose bits are compared are `exact`.
+  """
   del altered
   mesh = make_mesh(cfg.Mesh(), devices=jax.devices()[:devices])
   loss = cfg.Loss(label_smoothing=smoothing(task))
@@ -59,6 +68,7 @@ def program(
   update = jax.jit(
     step.make_train_step(Small(), TX, config, task=task),
     in_shardings=(replicated(mesh), batch_sharding(mesh), None),
+    compiler_options=todays_emitters() if exact else None,
   )
   return update, mesh
 
@@ -97,11 +107,12 @@ def run(
   accumulate=1,
   devices=1,
   altered='',
+  exact=False,
   steps=1,
   data=None,
 ):
   """Metrics of the last of a few steps and the weights after it."""
-  update, mesh = program(task, mix, accumulate, devices, altered)
+  update, mesh = program(task, mix, accumulate, devices, altered, exact)
   now = jax.device_put(first(), replicated(mesh))
   fed = feed.to_device(data or batch(task), rows=B, mesh=mesh)
   with jax.set_mesh(mesh):
@@ -160,8 +171,8 @@ def test_a_share_of_nothing_is_no_mixing_bit_for_bit(monkeypatch):
     monkeypatch,
     lambda d: d._replace(weight_HW=d.weight_HW * 0, share=d.share * 0),
   )
-  pairs, params = run(altered='nothing')
-  plain, wanted = run(mix=cfg.Mix())
+  pairs, params = run(altered='nothing', exact=True)
+  plain, wanted = run(mix=cfg.Mix(), exact=True)
   equal(params, wanted)
   for name, value in plain.items():
     equal(pairs[name if name in pairs else f'mixed_{name}'], value)

@@ -45,7 +45,8 @@ def train_together(records: pathlib.Path, workdir: pathlib.Path) -> list[str]:
   with socket.socket() as free:
     free.bind(('localhost', 0))
     port = free.getsockname()[1]
-  flags = '--xla_force_host_platform_device_count=4'
+  # The last of two values of a flag holds.
+  flags = f'{os.environ["XLA_FLAGS"]} --xla_force_host_platform_device_count=4'
   processes = [
     subprocess.Popen(
       [
@@ -68,7 +69,7 @@ def train_together(records: pathlib.Path, workdir: pathlib.Path) -> list[str]:
     )
     for number in range(2)
   ]
-  said = [process.communicate(timeout=240)[0] for process in processes]
+  said = [process.communicate(timeout=900)[0] for process in processes]
   assert [p.returncode for p in processes] == [0, 0], '\n'.join(said)
   return said
 

@@ -1,7 +1,7 @@
 """Every recipe that is published trains, small, as the trainer would train it.
 
-The first of a family is in the fast lane. The others are slow, and those that
-are the same program at this size are trained once.
+The demo is in the fast lane. The others are slow, and those that are the same
+program at this size are trained once.
 """
 
 import dataclasses
@@ -99,7 +99,13 @@ def train(config: cfg.Config, steps: int = 2, task: Task | None = None):
   return first, jax.device_get(now), losses
 
 
-@pytest.mark.parametrize('name', [names[0] for names in RECIPES.values()])
+@pytest.mark.parametrize(
+  'name',
+  [
+    pytest.param(name, marks=[] if name == 'demo' else pytest.mark.slow)
+    for name, *_ in RECIPES.values()
+  ],
+)
 def test_a_recipe_takes_two_steps(name):
   first, last, losses = train(small(name))
   assert int(last.step) == 2

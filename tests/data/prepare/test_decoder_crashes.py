@@ -54,7 +54,7 @@ def start(tmp_path, source, out, workers, *more):
     cwd=tmp_path,
     capture_output=True,
     text=True,
-    timeout=120,
+    timeout=900,
     check=False,
   )
 

@@ -110,7 +110,7 @@ def threads():
   return {t for t in threading.enumerate() if 'grain' in t.name}
 
 
-def gone(before, seconds=10):
+def gone(before, seconds=60):
   """Whether the threads started since `before` end in time."""
   end = time.monotonic() + seconds
   while threads() - before and time.monotonic() < end:

@@ -101,7 +101,7 @@ def prepared(harmed, tmp_path_factory):
     env={**os.environ, 'PYTHONPATH': str(REPO)},
     capture_output=True,
     text=True,
-    timeout=300,
+    timeout=900,
     check=False,
   )
   assert ended.returncode == 0, ended.stderr[-2000:]
