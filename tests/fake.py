@@ -7,7 +7,7 @@ import av
 import cv2
 import numpy as np
 
-from vidmodels.data.records import record_set, video_record
+from vidmodels.data.records import record_set, tfrecord, video_record
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.task import SINGLE, Task
@@ -40,8 +40,8 @@ def write(
   class_list.save(folder / 'classes.txt')
   made = []
   for k in range(2):
-    path = folder / record_set.shard_name(split, k, 2)
-    with record_set.ShardWriter(path) as writer:
+    path = folder / tfrecord.shard_name(split, k, 2)
+    with tfrecord.ShardWriter(path) as writer:
       for i in range(k, videos, 2):
         own = (i % len(classes),) if labels is None else labels[i]
         writer.write(_record(i, frames, height, width, classes, own))

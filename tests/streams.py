@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from vidmodels.config import Augment, Clip, Data, Views
-from vidmodels.data.records import record_set, video_record
+from vidmodels.data.records import record_set, tfrecord, video_record
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.stream import batch_stream
@@ -50,8 +50,8 @@ def write(folder, items, flip=SWAP, split='train'):
   CLASSES.save(folder / 'classes.txt')
   written, half = [], (len(items) + 1) // 2
   for k, part in enumerate((items[:half], items[half:])):
-    name = record_set.shard_name(split, k, 2)
-    with record_set.ShardWriter(folder / name) as writer:
+    name = tfrecord.shard_name(split, k, 2)
+    with tfrecord.ShardWriter(folder / name) as writer:
       for item in part:
         writer.write(video_record.encode(item))
     written.append(

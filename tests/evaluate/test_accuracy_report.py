@@ -11,7 +11,7 @@ import scoring
 from scoring import MULTI, VERB_NOUN
 
 from vidmodels.data.datasets import registry
-from vidmodels.data.records.manifest import Manifest
+from vidmodels.data.records.record_set import Manifest
 from vidmodels.data.records.task import SINGLE
 from vidmodels.evaluate import accuracy_report, averaging
 from vidmodels.evaluate.bootstrap import Bootstrap

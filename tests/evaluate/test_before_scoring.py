@@ -14,7 +14,7 @@ import tiny
 from vidmodels import files
 from vidmodels.cli import main
 from vidmodels.data.datasets import registry
-from vidmodels.data.records.manifest import Manifest
+from vidmodels.data.records.record_set import Manifest
 from vidmodels.evaluate import score_split, side_files
 from vidmodels.evaluate.side_files import SideFiles
 from vidmodels.train import loop, restore

@@ -21,7 +21,7 @@ import tiny
 from vidmodels import files
 from vidmodels.cli import main
 from vidmodels.data.datasets import registry
-from vidmodels.data.records.manifest import Manifest
+from vidmodels.data.records.record_set import Manifest
 from vidmodels.data.records.task import Task
 from vidmodels.evaluate import averaging, score_split
 from vidmodels.evaluate.score_file import SplitScores

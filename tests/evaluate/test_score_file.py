@@ -10,8 +10,7 @@ import pytest
 import scoring
 from scoring import ANY, MULTI, VERB_NOUN
 
-from vidmodels.data.records.manifest import Manifest
-from vidmodels.data.records.record_set import RecordSet
+from vidmodels.data.records.record_set import Manifest, RecordSet
 from vidmodels.data.records.task import SINGLE
 from vidmodels.evaluate.score_file import (
   ScoreInfo,

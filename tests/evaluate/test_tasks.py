@@ -12,7 +12,7 @@ import scoring
 import tiny
 from scoring import ANY, MULTI, VERB_NOUN
 
-from vidmodels.data.records.manifest import Manifest
+from vidmodels.data.records.record_set import Manifest
 from vidmodels.evaluate import predict_videos, score_split
 from vidmodels.evaluate.score_file import SplitScores
 from vidmodels.train import average_precision, loop, restore

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
       decode=args.decode,
       out=args.bad,
       workers=args.workers,
-      progress=terminal.only_lines(report, 'bad '),
+      progress=terminal.print_matching(report, 'bad '),
     )
   if args.json:
     print(json.dumps(found.as_json()))

@@ -1,4 +1,4 @@
-"""Runs the main job from nothing, on motion videos that it makes.
+"""Runs the main job from start to end, on motion videos that it makes.
 
   vidmodels demo                      everything, into ./demo
   vidmodels demo --make-data DIR      only the videos
@@ -6,9 +6,10 @@
 Writes eight classes of motion as H.264 files (left, right, up, down, clockwise,
 anticlockwise, approaching, receding), turns them into records, trains a tiny
 TimeSformer with divided attention and one with space-only attention, evaluates
-both over several views and predicts one held-out file. No single frame tells a
-direction, so a model that is blind to order can name the axis at best and is
-right about half the time. Started again, it goes on where it stopped.
+both over several views and predicts one held-out file. No single frame shows a
+direction, so a model that ignores the order of frames can at best name the axis
+and is right about half the time. Started again, the demo continues where it
+stopped.
 """
 
 import argparse
@@ -49,52 +50,54 @@ def run(args: argparse.Namespace) -> int:
   _make_videos(args, videos)
   if args.make_data:
     counts = {'train': args.train_clips, 'test': args.test_clips}
-    said = {'videos': str(videos), **counts}
-    print(json.dumps(said) if args.json else f'wrote {counts} to {videos}')
+    result = {'videos': str(videos), **counts}
+    print(json.dumps(result) if args.json else f'wrote {counts} to {videos}')
     return DONE
-  records = _prepare(videos, out / 'records')
+  records = _prepare_records(videos, out / 'records')
   reports = {}
   for name in ATTENTIONS:
     reports[name] = _train(args, name, out, records)
     if reports[name] is None:
       print('preempted and saved; start again to go on', file=sys.stderr)
       return PREEMPTED
-  answer = _predict(out, videos)
+  prediction = _predict_clip(out, videos)
   result = {
     'videos': str(videos),
     'records': str(records),
     'models': {name: r.as_json() for name, r in reports.items()},
     'chance': 0.125,
-    'bound_without_order': _bound(args.test_clips),
-    'predicted': answer.as_json(),
+    'bound_without_order': _accuracy_bound(args.test_clips),
+    'predicted': prediction.as_json(),
     'seconds': round(time.monotonic() - start, 1),
   }
   if args.json:
     print(json.dumps(result))
   else:
-    _table(result, reports, answer, out)
+    _print_table(result, reports, prediction, out)
   return DONE
 
 
 def _make_videos(args: argparse.Namespace, videos: pathlib.Path) -> None:
   from vidmodels.cli import terminal
-  from vidmodels.data.synthetic import motion_videos
+  from vidmodels.data.synthetic import motion_videos, scenes
 
   with terminal.Reporter('make videos') as report:
-    motion_videos.make_motion(
+    motion_videos.make_motion_videos(
       videos,
       splits={'train': args.train_clips, 'test': args.test_clips},
       seed=args.seed,
-      motion=motion_videos.Motion(background=args.background),
+      motion=scenes.Motion(background=args.background),
       progress=lambda done, total, _: report(done, total),
     )
 
 
-def _prepare(videos: pathlib.Path, records: pathlib.Path) -> pathlib.Path:
-  """Both splits as records."""
+def _prepare_records(
+  videos: pathlib.Path, records: pathlib.Path
+) -> pathlib.Path:
+  """Turns both splits into records and returns their folder."""
   from vidmodels.cli import terminal
   from vidmodels.data.prepare import prepare_records
-  from vidmodels.data.synthetic import motion_videos
+  from vidmodels.data.synthetic import scenes
 
   for split in ('train', 'test'):
     with terminal.Reporter(f'prepare {split}') as report:
@@ -102,8 +105,8 @@ def _prepare(videos: pathlib.Path, records: pathlib.Path) -> pathlib.Path:
         videos / split,
         records,
         split=split,
-        flip=motion_videos.FLIP,
-        progress=terminal.only_lines(report, 'lost '),
+        flip=scenes.FLIP,
+        progress=terminal.print_matching(report, 'lost '),
       )
   return records
 
@@ -111,7 +114,7 @@ def _prepare(videos: pathlib.Path, records: pathlib.Path) -> pathlib.Path:
 def _train(args, name: str, out: pathlib.Path, records: pathlib.Path):
   """Trains and evaluates one kind of attention; None if it was preempted."""
   from vidmodels.cli import recipe, terminal
-  from vidmodels.evaluate import score_split as running
+  from vidmodels.evaluate import score_split
   from vidmodels.train import loop, restore
 
   overrides = [f'--config.data.dir={records}']
@@ -124,7 +127,7 @@ def _train(args, name: str, out: pathlib.Path, records: pathlib.Path):
     if loop.train(config, workdir, progress=report).preempted:
       return None
   with terminal.Reporter(f'evaluate {name}') as report:
-    return running.evaluate(
+    return score_split.evaluate(
       restore.load(workdir),
       dir=records,
       split=config.data.test,
@@ -133,8 +136,8 @@ def _train(args, name: str, out: pathlib.Path, records: pathlib.Path):
     )
 
 
-def _predict(out: pathlib.Path, videos: pathlib.Path):
-  """What the divided model says of the first held-out clip."""
+def _predict_clip(out: pathlib.Path, videos: pathlib.Path):
+  """Predicts the first held-out clip with the divided model."""
   from vidmodels.evaluate import predict_videos
   from vidmodels.train import restore
 
@@ -144,13 +147,15 @@ def _predict(out: pathlib.Path, videos: pathlib.Path):
   return next(predictor.predict_file(clip))
 
 
-def _bound(clips: int) -> float:
-  """The most that a model blind to order reaches: half, plus three sigma."""
+def _accuracy_bound(clips: int) -> float:
+  """The best a model that ignores order reaches: half, plus three sigma."""
   return 0.5 + 3 * math.sqrt(0.25 / clips)
 
 
-def _table(result: dict, reports: dict, answer, out: pathlib.Path) -> None:
-  """The result, for people."""
+def _print_table(
+  result: dict, reports: dict, prediction, out: pathlib.Path
+) -> None:
+  """Prints the result for people."""
   from rich import box
   from rich.console import Console
   from rich.table import Table
@@ -171,8 +176,8 @@ def _table(result: dict, reports: dict, answer, out: pathlib.Path) -> None:
   table.add_row('chance', f'{result["chance"]:.1%}', f'{5 / 8:.1%}')
   console = Console(highlight=False, soft_wrap=True)
   console.print(table)
-  best = f'{answer.classes[0]} ({answer.probabilities[0]:.1%})'
-  print(f'{answer.file}: {best}')
+  best = f'{prediction.classes[0]} ({prediction.probabilities[0]:.1%})'
+  print(f'{prediction.file}: {best}')
   print(f'videos       {result["videos"]}')
   print(f'records      {result["records"]}')
   for name, r in reports.items():

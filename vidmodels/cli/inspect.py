@@ -4,9 +4,9 @@
   vidmodels inspect records --split train --sheet train.png
   vidmodels inspect shards --split train --index --classes names.txt
 
-The last makes a manifest for shards that DMVR wrote, so that they can be read
-here; it verifies every record. Without --classes it takes the names that the
-records give their labels.
+The last command makes a manifest for shards that DMVR wrote, so that they can
+be read here; it verifies every record. Without --classes it takes the names
+that the records give their labels.
 """
 
 import argparse
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
   add = parser.add_argument
   add('dir', metavar='DIR', help='folder of records')
-  add('--split', help='only this one; needed by --sheet, --verify, --index')
+  add('--split', help='only this split; needed by --sheet, --verify, --index')
   add('--sheet', metavar='PNG', help='draw records of a split')
   add('--count', type=int, help='records drawn by --sheet (default 12)')
   add('--verify', action='store_true', help='read all records of a split')
@@ -30,38 +30,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-  """Inspects; prints a page or the JSON."""
+  """Inspects a folder and prints a page or the JSON."""
   from vidmodels.cli import DONE
   from vidmodels.data.records import inspect_records
   from vidmodels.typing import InputError
 
   if (args.sheet or args.verify or args.index) and not args.split:
-    raise InputError('--sheet, --verify and --index need --split NAME')
+    raise InputError(
+      'got --sheet, --verify or --index without --split; expected them with '
+      'it; try --split NAME'
+    )
   if args.count is not None and not args.sheet:
-    raise InputError(f'--count {args.count} came without --sheet')
+    raise InputError(
+      f'got --count {args.count} without --sheet; expected both; try --sheet '
+      'PNG'
+    )
   for flag in ('classes', 'labels', 'flip'):
     if getattr(args, flag) and not args.index:
-      raise InputError(f'--{flag} came without --index; it is for that only')
+      raise InputError(
+        f'got --{flag} without --index; expected it with --index only; try to '
+        'leave it out'
+      )
   if args.index:
-    _index(args)
-  found = inspect_records.summary(args.dir, args.split)
+    _index_shards(args)
+  summary = inspect_records.summary(args.dir, args.split)
   if args.verify:
-    found['verified'] = {
-      args.split: inspect_records.verify(args.dir, args.split)
-    }
+    count = inspect_records.verify(args.dir, args.split)
+    summary['verified'] = {args.split: count}
   if args.sheet:
     sheet = inspect_records.contact_sheet(
       args.dir, args.split, args.sheet, count=args.count or 12
     )
-    found['sheet'] = str(sheet)
+    summary['sheet'] = str(sheet)
   if args.json:
-    print(json.dumps(found))
+    print(json.dumps(summary))
   else:
-    _page(found)
+    _print_page(summary)
   return DONE
 
 
-def _index(args: argparse.Namespace) -> None:
+def _index_shards(args: argparse.Namespace) -> None:
   """Makes the manifest of shards that another tool wrote."""
   from vidmodels.data.datasets import registry
   from vidmodels.data.records import index_foreign
@@ -71,7 +79,7 @@ def _index(args: argparse.Namespace) -> None:
   classes, task = None, SINGLE
   if args.classes:
     classes, task = registry.load_classes(args.classes)
-  index_foreign.index(
+  index_foreign.index_shards(
     args.dir,
     args.split,
     classes,
@@ -80,9 +88,9 @@ def _index(args: argparse.Namespace) -> None:
   )
 
 
-def _page(found: dict) -> None:
-  """The summary, for people."""
-  for name, split in found['splits'].items():
+def _print_page(summary: dict) -> None:
+  """Prints the summary for people."""
+  for name, split in summary['splits'].items():
     example = split['example']
     counts = split['labels'].values()
     print(
@@ -92,12 +100,12 @@ def _page(found: dict) -> None:
       f'each), flip {split["flip"]["kind"]}'
     )
     print(
-      f'  first: {example["video"]} is {_labels(example)}, '
+      f'  first: {example["video"]} is {_format_labels(example)}, '
       f'{example["frames"]} frames of {example["width"]} x '
       f'{example["height"]} at {example["fps"]:g} fps'
     )
     print(f'  keys: {", ".join(sorted(split["keys"]))}')
-    print(f'  labels: {_counts(split["labels"])}')
+    print(f'  labels: {_format_counts(split["labels"])}')
     if split['options'].get('padded'):
       print(
         '  clips that begin with copies of their first frame, 10 for each '
@@ -106,22 +114,22 @@ def _page(found: dict) -> None:
       )
     for video, reason in split['lost'][:10]:
       print(f'  lost {video}: {reason}')
-  for split, count in found.get('verified', {}).items():
+  for split, count in summary.get('verified', {}).items():
     print(f'{split}: all {count} records read, checksums fit')
-  if 'sheet' in found:
-    print(f'contact sheet: {found["sheet"]}')
+  if 'sheet' in summary:
+    print(f'contact sheet: {summary["sheet"]}')
 
 
-def _labels(example: dict) -> str:
+def _format_labels(example: dict) -> str:
   """Names and numbers of a record's labels."""
   labels, texts = example['labels'], example['label_texts']
   if len(texts) != len(labels):  # a foreign record may name none
     return ', '.join(map(str, labels)) or 'without a label'
-  found = [f'{t!r} ({label})' for t, label in zip(texts, labels, strict=True)]
-  return ', '.join(found) or 'without a label'
+  pairs = [f'{t!r} ({label})' for t, label in zip(texts, labels, strict=True)]
+  return ', '.join(pairs) or 'without a label'
 
 
-def _counts(labels: dict[str, int]) -> str:
+def _format_counts(labels: dict[str, int]) -> str:
   """The first classes and their counts."""
   shown = [f'{name} {count}' for name, count in list(labels.items())[:12]]
   more = len(labels) - len(shown)

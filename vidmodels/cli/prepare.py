@@ -99,7 +99,11 @@ def run(args: argparse.Namespace) -> int:
   """Prepares and prints what was written and what was lost."""
   from vidmodels.cli import DONE, terminal
   from vidmodels.data.prepare import prepare_records
-  from vidmodels.data.prepare.split_report import SplitReport, report_path, some
+  from vidmodels.data.prepare.split_report import (
+    SplitReport,
+    count_noun,
+    report_path,
+  )
   from vidmodels.typing import InputError
 
   if args.dry_run:
@@ -122,14 +126,14 @@ def run(args: argparse.Namespace) -> int:
       overwrite=args.overwrite,
       resume=args.resume,
       engine=engine,
-      progress=terminal.only_lines(report, 'lost '),
+      progress=terminal.print_matching(report, 'lost '),
     )
   if args.json:
     print(json.dumps(manifest.as_json()))
     return DONE
   print(
-    f'{args.out}: {some(manifest.count, "record")} in '
-    f'{some(len(manifest.shards), "shard")} of split {args.split}'
+    f'{args.out}: {count_noun(manifest.count, "record")} in '
+    f'{count_noun(len(manifest.shards), "shard")} of split {args.split}'
   )
   print('\n'.join(SplitReport.load(report_path(args.out, args.split)).lines()))
   if manifest.lost:
@@ -149,7 +153,7 @@ def _engine(args: argparse.Namespace):
         f'--workers {args.workers} came with --engine=beam; wanted the '
         "runner's own option, as --beam-options=--direct_num_workers=2"
       )
-    return beam.engine(
+    return beam.make_engine(
       shlex.split(args.beam_options or ''), runner=args.beam_runner
     )
   for flag in ('beam_runner', 'beam_options'):
@@ -169,7 +173,7 @@ def _dry_run(args: argparse.Namespace) -> int:
     args.split, args.shards, args.max_lost, args.workers
   )
   if args.out is not None:
-    prepare_records.check_folder(pathlib.Path(args.out))
+    prepare_records.check_out_folder(pathlib.Path(args.out))
   for flag, given in (
     ('--overwrite', args.overwrite),
     ('--no-resume', not args.resume),

@@ -1,8 +1,12 @@
-"""Progress: a bar on a terminal, plain lines elsewhere, all on stderr."""
+"""Shows progress on stderr: a bar on a terminal, plain lines elsewhere.
+
+with terminal.Reporter('train') as report: report(3, 100, 'step 3: loss 2.1')
+"""
 
 import sys
 import time
-from types import TracebackType
+from collections.abc import Callable
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -13,14 +17,14 @@ from rich.progress import (
   TimeRemainingColumn,
 )
 
-QUIET_SECONDS = 10.0  # between plain lines that only count
+QUIET_SECONDS = 10.0  # between plain lines with counts alone
 
 
 class Reporter:
-  """A context whose instances are called with (done, total, line).
+  """A context manager to call with (done, total, line).
 
-  A line that is not empty is printed; counting alone moves the bar, or prints
-  a line every ten seconds where there is no terminal.
+  A line that is not empty is printed. Counts alone move the bar or, without a
+  terminal, print a line every ten seconds.
   """
 
   def __init__(self, title: str) -> None:
@@ -29,7 +33,7 @@ class Reporter:
     self._bar: Progress | None = None
     self._last = time.monotonic()
 
-  def __enter__(self) -> 'Reporter':
+  def __enter__(self) -> Self:
     if self._console.is_terminal:
       self._bar = Progress(
         TextColumn(self._title),
@@ -43,12 +47,7 @@ class Reporter:
       self._bar.start()
     return self
 
-  def __exit__(
-    self,
-    kind: type[BaseException] | None,
-    error: BaseException | None,
-    trace: TracebackType | None,
-  ) -> None:
+  def __exit__(self, *_: Any) -> None:
     if self._bar:
       self._bar.stop()
 
@@ -68,11 +67,12 @@ class Reporter:
     self._last = time.monotonic()
 
 
-def only_lines(report: Reporter, prefix: str):
-  """A progress call that prints the notes that start so and counts the rest.
+def print_matching(
+  report: Reporter, prefix: str
+) -> Callable[[int, int, str], None]:
+  """A progress call that prints the notes with a prefix and counts the rest.
 
-  Data commands name every video they are at; only what went wrong is worth a
-  line.
+  Data commands report every video, but only problems are worth a line.
   """
 
   def progress(done: int, total: int, note: str) -> None:

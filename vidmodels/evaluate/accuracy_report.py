@@ -17,7 +17,7 @@ from typing import Any
 
 from vidmodels import files
 from vidmodels.data.datasets import registry
-from vidmodels.data.prepare.split_report import share
+from vidmodels.data.prepare.split_report import format_share
 from vidmodels.evaluate import averaging, ensemble, metrics
 from vidmodels.evaluate.averaging import VideoScores
 from vidmodels.evaluate.bootstrap import Bootstrap
@@ -311,7 +311,7 @@ def _notes(scores: VideoScores) -> list[str]:
   if info.expected and videos != info.expected:
     notes.append(
       f'{videos} of the {info.expected} clips of the official split were '
-      f'evaluated ({share(videos, info.expected)})'
+      f'evaluated ({format_share(videos, info.expected)})'
     )
   if info.lost:
     notes.append(f'{info.lost} videos were lost; see {info.split}.lost.txt')

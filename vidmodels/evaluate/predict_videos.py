@@ -26,7 +26,7 @@ from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.task import Task
 from vidmodels.data.sampling import rules
 from vidmodels.data.sampling import views as viewing
-from vidmodels.data.video import decode
+from vidmodels.data.video import container, decode
 from vidmodels.evaluate import averaging
 from vidmodels.train.feed import to_device
 from vidmodels.train.mesh import round_up_batch
@@ -158,7 +158,7 @@ class Predictor:
         ]
       for segment in segments:
         yield self._predict(str(path), segment)
-    except decode.BadVideo as error:
+    except container.BadVideo as error:
       raise InputError(
         f'{path}: {error.reason}; nothing was predicted for it'
       ) from error
@@ -284,7 +284,7 @@ def read_whole_file(
     fps: resample to this frame rate, as `prepare` does; 0: do not.
 
   Raises:
-    decode.BadVideo: if nothing decodes.
+    container.BadVideo: if nothing decodes.
   """
   with decode.read_video(path) as reading:
     times_us = np.array(
@@ -321,7 +321,7 @@ def cut_windows(
     fps: as for `read_whole_file`.
 
   Raises:
-    decode.BadVideo: if nothing decodes.
+    container.BadVideo: if nothing decodes.
   """
   kept: list[tuple[int, np.ndarray]] = []
   number = 0
@@ -341,7 +341,7 @@ def cut_windows(
 
 
 def _resampled(
-  reading: decode.Reading, fps: float
+  reading: decode.VideoReader, fps: float
 ) -> Iterator[tuple[np.ndarray, int]]:
   """Frames and times at the frame rate of the model's records."""
   if not fps:

@@ -22,7 +22,7 @@ import numpy as np
 
 from vidmodels.data.datasets import registry
 from vidmodels.data.records.class_list import ClassList
-from vidmodels.data.records.manifest import Manifest
+from vidmodels.data.records.record_set import Manifest
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.files import write_atomically
 from vidmodels.typing import InputError

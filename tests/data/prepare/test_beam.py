@@ -6,7 +6,7 @@ import pytest
 import videos
 
 from vidmodels.cli import main
-from vidmodels.data.prepare import beam, prepare_records
+from vidmodels.data.prepare import beam, prepare_records, shard_job
 from vidmodels.typing import InputError
 
 
@@ -29,7 +29,7 @@ def test_the_bytes_are_those_of_the_local_engine(source, tmp_path, monkeypatch):
   pytest.importorskip('apache_beam')
   monkeypatch.chdir(tmp_path)
   prepare_records.prepare(source, 'local', shards=3, workers=1)
-  engine = beam.engine(runner='DirectRunner')
+  engine = beam.make_engine(runner='DirectRunner')
   manifest = prepare_records.prepare(source, 'beam', shards=3, engine=engine)
   assert len(manifest.lost) == 1
   assert content(tmp_path / 'local') == content(tmp_path / 'beam')
@@ -51,7 +51,7 @@ def test_a_run_that_was_begun_here_is_ended_by_beam(source, tmp_path):
     prepare_records.prepare(source, out, shards=3, workers=1, progress=kill)
   shard = out / 'train-00000-of-00003.tfrecord'
   before = shard.stat().st_mtime_ns
-  prepare_records.prepare(source, out, shards=3, engine=beam.engine())
+  prepare_records.prepare(source, out, shards=3, engine=beam.make_engine())
   assert shard.stat().st_mtime_ns == before
   assert content(out) == content(tmp_path / 'whole')
 
@@ -59,14 +59,14 @@ def test_a_run_that_was_begun_here_is_ended_by_beam(source, tmp_path):
 @pytest.mark.parametrize(
   ('options', 'runner', 'says'),
   [
-    (['direct_num_workers=2'], None, 'wanted --name=value'),
+    (['direct_num_workers=2'], None, 'expected --name=value'),
     ([], 'NoSuchRunner', 'NoSuchRunner'),
   ],
 )
 def test_options_that_cannot_be(options, runner, says):
   pytest.importorskip('apache_beam')
   with pytest.raises(InputError, match=says):
-    beam.engine(options, runner=runner)
+    beam.make_engine(options, runner=runner)
 
 
 def test_without_beam_the_command_says_what_to_install(
@@ -93,18 +93,19 @@ def test_flags_of_another_engine_are_refused(source, tmp_path, flags, capsys):
   assert flags[-1].split('=')[0] in capsys.readouterr().err
 
 
-def test_jobs_carry_whole_paths(source, tmp_path, monkeypatch):
-  """A worker elsewhere is not started where we were."""
+def test_jobs_have_absolute_paths(source, tmp_path, monkeypatch):
+  """Workers on other machines are not started in our folder."""
   monkeypatch.chdir(source)
-  seen = []
+  written = []
 
   def engine(jobs):
-    seen.extend(beam.absolute(job) for job in jobs)
-    for job in seen:
-      prepare_records.shard_job.write(job)
+    written.extend(jobs)
+    for job in jobs:
+      shard_job.write_shard(job)
 
   prepare_records.prepare('.', '../out', shards=2, engine=engine)
-  for job in seen:
+  assert len(written) == 2
+  for job in written:
     for path in (job.shard, job.note, job.marker):
       assert path.is_absolute()
     assert all(row.path.is_absolute() for g in job.part.groups for _, row in g)

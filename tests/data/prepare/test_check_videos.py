@@ -5,7 +5,7 @@ import videos
 
 from vidmodels.data.prepare import check_videos
 from vidmodels.data.records.class_list import ClassList
-from vidmodels.data.video import picture
+from vidmodels.data.video import decode
 from vidmodels.data.video.container import BadVideo
 from vidmodels.typing import InputError
 
@@ -73,6 +73,6 @@ def test_frames_that_cannot_become_rgb_are_bad_here_too(tmp_path, monkeypatch):
   def fails(self, size):
     raise BadVideo('p010 frames cannot become RGB')
 
-  monkeypatch.setattr(picture.Picture, 'rgb', fails)
+  monkeypatch.setattr(decode.Picture, 'rgb', fails)
   report = check_videos.check(tmp_path, workers=1)
   assert report.bad == (('a/x.mp4', 'p010 frames cannot become RGB'),)

@@ -7,7 +7,7 @@ import videos
 
 from vidmodels.data.prepare import clip_reader
 from vidmodels.data.video import decode, frame_reader, keyframes
-from vidmodels.data.video.decode import BadVideo
+from vidmodels.data.video.container import BadVideo
 
 FILES = {
   # name: what the file is made with, beside frames.
@@ -112,7 +112,7 @@ class Kept:
 def read(path, wanted):
   """The cuts by number, each as (frames, times, damage) or a reason."""
   found = {}
-  for i, clip, damage in clip_reader.read(
+  for i, clip, damage in clip_reader.read_clips(
     path, wanted, lambda i, info: Kept(info)
   ):
     assert i not in found
@@ -157,13 +157,13 @@ def eager(monkeypatch):
   """Skips wherever a packet could be left out."""
   monkeypatch.setattr(frame_reader, 'SKIP_S', 0.0)
   entered = []
-  enter = frame_reader.Packets._enter
+  enter = frame_reader.FrameReader._enter
 
   def noted(self, key):
     entered.append(enter(self, key))
     return entered[-1]
 
-  monkeypatch.setattr(frame_reader.Packets, '_enter', noted)
+  monkeypatch.setattr(frame_reader.FrameReader, '_enter', noted)
   return entered
 
 
@@ -172,7 +172,9 @@ def test_a_cut_is_exact_at_every_start(folder, name, eager):
   frames, times_us = whole(folder / name)
   assert len(frames) >= 50
   for start_us in times_us:
-    cut = clip_reader.Cut(start_s=start_us / 1e6, end_s=start_us / 1e6 + 0.25)
+    cut = clip_reader.ClipRange(
+      start_s=start_us / 1e6, end_s=start_us / 1e6 + 0.25
+    )
     (got,) = read(folder / name, [cut])
     same(got, stretch(frames, times_us, cut))
   skipped = name in (
@@ -194,7 +196,7 @@ def test_many_cuts_in_one_pass_are_those_cut_alone(folder, name, seed, eager):
   starts[rng.uniform(size=12) < 0.2] = 0
   lengths = rng.choice([0.05, 0.3, 1.0, 3.0, np.inf, 0.0], 12)
   wanted = [
-    clip_reader.Cut(float(s), float(s + n))
+    clip_reader.ClipRange(float(s), float(s + n))
     for s, n in zip(starts, lengths, strict=True)
   ]
   for cut, got in zip(wanted, read(folder / name, wanted), strict=True):
@@ -208,30 +210,32 @@ def test_many_cuts_in_one_pass_are_those_cut_alone(folder, name, seed, eager):
 
 def test_clips_come_by_their_end_then_by_number(folder):
   wanted = [
-    clip_reader.Cut(1.0, 3.0),
-    clip_reader.Cut(0.0, 0.5),
-    clip_reader.Cut(),
-    clip_reader.Cut(2.0, 3.0),
-    clip_reader.Cut(0.2, 3.05),
-    clip_reader.Cut(2.5, 2.5),
-    clip_reader.Cut(99.0, 100.0),
-    clip_reader.Cut(3.0, 0.4),
+    clip_reader.ClipRange(1.0, 3.0),
+    clip_reader.ClipRange(0.0, 0.5),
+    clip_reader.ClipRange(),
+    clip_reader.ClipRange(2.0, 3.0),
+    clip_reader.ClipRange(0.2, 3.05),
+    clip_reader.ClipRange(2.5, 2.5),
+    clip_reader.ClipRange(99.0, 100.0),
+    clip_reader.ClipRange(3.0, 0.4),
   ]
   path = folder / 'usual.mp4'
-  made = clip_reader.read(path, wanted, lambda i, info: Kept(info))
+  made = clip_reader.read_clips(path, wanted, lambda i, info: Kept(info))
   assert [i for i, _, _ in made] == [7, 1, 5, 0, 3, 4, 6, 2]
 
 
 def test_a_file_is_opened_once_and_each_frame_decoded_once(folder, monkeypatch):
   opened, decoded = [], []
-  open_video, stamp = frame_reader.open_video, frame_reader.Packets._stamp
+  open_video, stamp = frame_reader.open_video, frame_reader.FrameReader._stamp
   monkeypatch.setattr(
     frame_reader, 'open_video', lambda *a: opened.append(1) or open_video(*a)
   )
   monkeypatch.setattr(
-    frame_reader.Packets, '_stamp', lambda *a: decoded.append(1) or stamp(*a)
+    frame_reader.FrameReader,
+    '_stamp',
+    lambda *a: decoded.append(1) or stamp(*a),
   )
-  wanted = [clip_reader.Cut(0.1 * k, 0.1 * k + 1.0) for k in range(40)]
+  wanted = [clip_reader.ClipRange(0.1 * k, 0.1 * k + 1.0) for k in range(40)]
   read(folder / 'usual.mp4', wanted)
   assert len(opened) == 1
   assert len(decoded) <= 52  # to the first frame after the last cut
@@ -239,19 +243,22 @@ def test_a_file_is_opened_once_and_each_frame_decoded_once(folder, monkeypatch):
 
 def test_the_gap_between_two_cuts_is_not_decoded(folder, monkeypatch):
   decoded = []
-  stamp = frame_reader.Packets._stamp
+  stamp = frame_reader.FrameReader._stamp
   monkeypatch.setattr(
-    frame_reader.Packets, '_stamp', lambda *a: decoded.append(1) or stamp(*a)
+    frame_reader.FrameReader,
+    '_stamp',
+    lambda *a: decoded.append(1) or stamp(*a),
   )
   read(
-    folder / 'usual.mp4', [clip_reader.Cut(0, 0.5), clip_reader.Cut(5.2, 5.5)]
+    folder / 'usual.mp4',
+    [clip_reader.ClipRange(0, 0.5), clip_reader.ClipRange(5.2, 5.5)],
   )
   assert 9 <= len(decoded) <= 14  # 0 to 0.5, then from the key frame at 5.0
   decoded.clear()
   # One key frame only: there is nothing to skip to.
   read(
     folder / 'one key frame.mp4',
-    [clip_reader.Cut(0, 0.5), clip_reader.Cut(5.2, 5.5)],
+    [clip_reader.ClipRange(0, 0.5), clip_reader.ClipRange(5.2, 5.5)],
   )
   assert 55 <= len(decoded) <= 57
 
@@ -259,11 +266,13 @@ def test_the_gap_between_two_cuts_is_not_decoded(folder, monkeypatch):
 def test_a_short_gap_is_decoded_without_looking_for_a_way_round(
   folder, monkeypatch
 ):
-  monkeypatch.setattr(keyframes, 'scan', lambda *_: pytest.fail('scanned'))
+  monkeypatch.setattr(
+    keyframes, 'find_key_frames', lambda *_: pytest.fail('scanned')
+  )
   wanted = [
-    clip_reader.Cut(0, 0.5),
-    clip_reader.Cut(2.0, 2.5),
-    clip_reader.Cut(4.0, 4.5),
+    clip_reader.ClipRange(0, 0.5),
+    clip_reader.ClipRange(2.0, 2.5),
+    clip_reader.ClipRange(4.0, 4.5),
   ]
   read(folder / 'usual.mp4', wanted)
 
@@ -289,7 +298,7 @@ def test_a_seek_that_lands_elsewhere_costs_time_and_no_frame(
   monkeypatch.setattr(
     frame_reader, 'open_video', lambda *a: Elsewhere(open_video(*a))
   )
-  cut = clip_reader.Cut(3.35, 4.0)
+  cut = clip_reader.ClipRange(3.35, 4.0)
   (got,) = read(folder / 'usual.mp4', [cut])
   same(got, stretch(frames, times_us, cut))
   assert eager == [False]
@@ -315,10 +324,10 @@ def test_a_wrong_key_flag_is_found_out(
   """As if every packet were flagged as a key frame, which some muxers do."""
   path = videos.write(tmp_path / name, picture(1), **more)
   frames, times_us = whole(path)
-  scan, enter = keyframes._keys, frame_reader.Packets._enter
+  scan, enter = keyframes._select_entries, frame_reader.FrameReader._enter
   monkeypatch.setattr(
     keyframes,
-    '_keys',
+    '_select_entries',
     lambda pts, stamps, flags: scan(pts, stamps, [True] * len(pts)),
   )
 
@@ -344,8 +353,8 @@ def test_a_wrong_key_flag_is_found_out(
     self.container = Flagged(self.container)
     return enter(self, key)
 
-  monkeypatch.setattr(frame_reader.Packets, '_enter', flagged)
-  cut = clip_reader.Cut(3.3, 4.0)
+  monkeypatch.setattr(frame_reader.FrameReader, '_enter', flagged)
+  cut = clip_reader.ClipRange(3.3, 4.0)
   (got,) = read(path, [cut])
   same(got, stretch(frames, times_us, cut))
   assert eager == [False]
@@ -354,18 +363,18 @@ def test_a_wrong_key_flag_is_found_out(
 def test_an_entry_comes_after_all_that_is_shown_before_it():
   """Here the packet at 100 is decoded after one that is shown at 300."""
   pts = [0, 300, 100, 200, 400]
-  found = keyframes._keys(pts, pts, [True, False, True, True, True])
+  found = keyframes._select_entries(pts, pts, [True, False, True, True, True])
   assert found.numbers_n.tolist() == [0, 4]
-  assert found.before(399) == keyframes.Key(0, 0, 0)
-  assert found.before(400) == keyframes.Key(4, 400, 400)
-  assert found.before(-1) is None
+  assert found.last_before(399) == keyframes.KeyFrame(0, 0, 0)
+  assert found.last_before(400) == keyframes.KeyFrame(4, 400, 400)
+  assert found.last_before(-1) is None
 
 
 def test_a_clip_at_200_seconds_has_no_extra_frames(tmp_path):
   video_THWC = np.zeros((2100, 16, 16, 3), np.uint8)
   video_THWC[..., 0] = (np.arange(2100) % 200)[:, None, None]
   path = videos.write(tmp_path / 'long.mp4', video_THWC, options={'g': '50'})
-  ((_, times_us, damage),) = read(path, [clip_reader.Cut(200.0, 202.0)])
+  ((_, times_us, damage),) = read(path, [clip_reader.ClipRange(200.0, 202.0)])
   assert times_us == [100_000 * t for t in range(20)]
   assert damage == 0
 
@@ -373,7 +382,10 @@ def test_a_clip_at_200_seconds_has_no_extra_frames(tmp_path):
 def test_a_file_that_cannot_be_opened_loses_every_cut(tmp_path):
   (tmp_path / 'a.mp4').write_bytes(b'')
   assert (
-    read(tmp_path / 'a.mp4', [clip_reader.Cut(), clip_reader.Cut(1.0, 2.0)])
+    read(
+      tmp_path / 'a.mp4',
+      [clip_reader.ClipRange(), clip_reader.ClipRange(1.0, 2.0)],
+    )
     == ['empty file'] * 2
   )
 
@@ -387,12 +399,12 @@ def test_a_clip_that_cannot_be_made_costs_no_other(folder):
 
   make = lambda i, info: (Fails if i == 1 else Kept)(info)
   wanted = [
-    clip_reader.Cut(0, 1),
-    clip_reader.Cut(0, 1),
-    clip_reader.Cut(0.5, 1),
+    clip_reader.ClipRange(0, 1),
+    clip_reader.ClipRange(0, 1),
+    clip_reader.ClipRange(0.5, 1),
   ]
   path = folder / 'usual.mp4'
-  found = {i: clip for i, clip, _ in clip_reader.read(path, wanted, make)}
+  found = {i: clip for i, clip, _ in clip_reader.read_clips(path, wanted, make)}
   assert isinstance(found[1], BadVideo)
   assert [len(found[i].frames) for i in (0, 2)] == [10, 5]
 
@@ -416,13 +428,13 @@ def broken(folder, path, at):
 def test_damage_is_told_of_the_clips_that_it_lies_in(folder, tmp_path, eager):
   path = broken(folder, tmp_path / 'a.mkv', at=(3, 20, 21))
   wanted = [
-    clip_reader.Cut(0, 0.9),
-    clip_reader.Cut(0.5, 1.5),
-    clip_reader.Cut(1.5, 2.5),
-    clip_reader.Cut(2.0, 3.0),
-    clip_reader.Cut(2.2, 3.0),
-    clip_reader.Cut(0.3, 0.6),
-    clip_reader.Cut(),
+    clip_reader.ClipRange(0, 0.9),
+    clip_reader.ClipRange(0.5, 1.5),
+    clip_reader.ClipRange(1.5, 2.5),
+    clip_reader.ClipRange(2.0, 3.0),
+    clip_reader.ClipRange(2.2, 3.0),
+    clip_reader.ClipRange(0.3, 0.6),
+    clip_reader.ClipRange(),
   ]
   damage = [got[2] for got in read(path, wanted)]
   assert damage == [1, 0, 2, 2, 0, 1, 3]
@@ -441,7 +453,7 @@ def test_cuts_of_damaged_files_are_the_same_every_time(
   path.write_bytes((folder / name).read_bytes())
   videos.flip_bits(path, bytes=12, seed=seed)
   starts = rng.uniform(0, 5.5, 8)
-  wanted = [clip_reader.Cut(float(s), float(s) + 0.6) for s in starts]
+  wanted = [clip_reader.ClipRange(float(s), float(s) + 0.6) for s in starts]
   together, again = read(path, wanted), read(path, wanted)
   for cut, got, more in zip(wanted, together, again, strict=True):
     (alone,) = read(path, [cut])
@@ -467,8 +479,10 @@ def test_real_clips_are_cut_exactly(shared, name, eager):
   frames, times_us = whole(path)
   rng = np.random.default_rng(0)
   starts = rng.uniform(0, times_us[-1] / 1e6, 10)
-  wanted = [clip_reader.Cut(float(s), float(s) + 0.5) for s in starts]
-  wanted += [clip_reader.Cut(float(times_us[k]) / 1e6, 99.0) for k in (-20, -1)]
+  wanted = [clip_reader.ClipRange(float(s), float(s) + 0.5) for s in starts]
+  wanted += [
+    clip_reader.ClipRange(float(times_us[k]) / 1e6, 99.0) for k in (-20, -1)
+  ]
   for k, got in enumerate(read(path, wanted)):
     want = stretch(frames, times_us, wanted[k])
     same(got, want)

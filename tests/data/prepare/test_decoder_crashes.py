@@ -16,22 +16,24 @@ REPO = pathlib.Path(prepare_records.__file__).parents[3]
 # Decoders do crash; here two files make this one do so at once.
 CRASHING = """
 import os, pathlib, signal, sys
-from vidmodels.data import beam, cuts, prepare, shard_jobs
-read = cuts.read
+from vidmodels.data.prepare import clip_reader, prepare_records, shard_job
+read_clips = clip_reader.read_clips
 def crash(path, *rest):
   if path.name in ('03.mp4', '08.mp4'):
     os.abort()
   if path.name == '05.mp4' and 'killed' in sys.argv:
     os.kill(os.getpid(), signal.SIGKILL)
-  return read(path, *rest)
-cuts.read = crash
+  return read_clips(path, *rest)
+clip_reader.read_clips = crash
 def engine(jobs):  # as Beam's workers do, where they share our process
   for job in jobs:
-    shard_jobs.write(beam.absolute(job))
+    shard_job.write_shard(job)
 if __name__ == '__main__':
   source, out, workers = sys.argv[1:4]
   other = engine if 'engine' in sys.argv else None
-  prepare.prepare(source, out, shards=4, workers=int(workers), engine=other)
+  prepare_records.prepare(
+    source, out, shards=4, workers=int(workers), engine=other
+  )
 """
 
 
@@ -126,4 +128,4 @@ def leave():
   ('function', 'want'), [(abort, False), (fail, True), (leave, False)]
 )
 def test_what_a_call_does_to_its_process(function, want):
-  assert process_pool.survives(function) == want
+  assert process_pool.ends_normally(function) == want

@@ -8,12 +8,12 @@ import videos
 from vidmodels.data.listing.rows import VideoRow
 from vidmodels.data.prepare import encode
 from vidmodels.data.records import video_record
-from vidmodels.data.video import picture
+from vidmodels.data.video import decode
 from vidmodels.typing import InputError
 
 
 def make(frames_THWC, source_fps, **options):
-  return encode.from_frames(
+  return encode.record_from_frames(
     frames_THWC,
     fps=source_fps,
     video='v',
@@ -43,15 +43,15 @@ def test_frames_without_a_rate_have_no_times():
   again = video_record.parse(video_record.encode(record))
   assert not again.timed
   assert again.frames == tuple(record.frames)
-  with pytest.raises(InputError, match='whose own rate nobody says'):
+  with pytest.raises(InputError, match='frame rate of v is unknown'):
     make(videos.moving(5), 0.0, fps=5.0)
 
 
 def test_a_frame_that_is_shown_twice_is_encoded_once(monkeypatch):
   made = []
-  jpeg = picture.jpeg
+  jpeg = decode.encode_jpeg
   monkeypatch.setattr(
-    picture, 'jpeg', lambda *args: made.append(1) or jpeg(*args)
+    decode, 'encode_jpeg', lambda *args: made.append(1) or jpeg(*args)
   )
   record = make(videos.moving(4), 10.0, fps=20.0)
   assert len(record.frames) == 8

@@ -66,8 +66,8 @@ def ours(path):
   """Frames in RGB, seconds, and the planes as they were decoded."""
   pairs = list(decode.read_video(path))
   times_s = np.array([time_us for _, time_us in pairs]) / 1e6
-  file, planes = frame_reader.Packets(path), []
-  while (shown := file.next()) is not None:
+  file, planes = frame_reader.FrameReader(path), []
+  while (shown := file.next_frame()) is not None:
     planes.append(shown[0].to_ndarray())
   file.close()
   return np.stack([frame for frame, _ in pairs]), times_s, np.stack(planes)

@@ -28,7 +28,7 @@ REPO = pathlib.Path(prepare_records.__file__).parents[3]
 # A slow disk, so that a kill comes in the middle on any machine.
 SLOW = """
 import sys, time
-from vidmodels.data import encode, prepare
+from vidmodels.data.prepare import encode, prepare_records
 make = encode.make_records
 def slow(*args):
   time.sleep(float(sys.argv[5]))
@@ -36,7 +36,9 @@ def slow(*args):
 encode.make_records = slow
 if __name__ == '__main__':
   source, out, shards, workers = sys.argv[1:5]
-  prepare.prepare(source, out, shards=int(shards), workers=int(workers))
+  prepare_records.prepare(
+    source, out, shards=int(shards), workers=int(workers)
+  )
 """
 
 
@@ -282,7 +284,7 @@ def test_splits_share_one_class_list(source, tmp_path):
     videos.write(few / name / 'a.mp4', videos.moving(2))
   test = prepare_records.prepare(few, out, split='test', workers=1)
   assert test.labels == (0, 1, 1)  # of run, sit, walk, as in train
-  assert record_set.splits(out) == ('test', 'train')
+  assert record_set.list_splits(out) == ('test', 'train')
   (few / 'swim').mkdir()
   videos.write(few / 'swim' / 'a.mp4', videos.moving(2))
   with pytest.raises(InputError, match='swim'):
@@ -365,7 +367,9 @@ def test_lost_files_that_came_later_are_told(source, tmp_path, capsys):
 @pytest.mark.parametrize('below', ['', 'deeper/still'])
 def test_a_file_where_the_folder_would_be_is_told(source, tmp_path, below):
   (tmp_path / 'out').write_text('mine')
-  with pytest.raises(InputError, match=r'/out is no folder; give another'):
+  with pytest.raises(
+    InputError, match=r'/out is no folder; .* try another --out'
+  ):
     prepare_records.prepare(source, tmp_path / 'out' / below, workers=1)
   assert (tmp_path / 'out').read_text() == 'mine'
 
@@ -486,7 +490,9 @@ def test_a_cut_knows_where_it_lay(tmp_path):
 def test_no_jax_and_no_tensorflow_are_loaded_to_prepare():
   code = (
     'import sys\n'
-    'from vidmodels.data import check, inspect, prepare, synthetic\n'
+    'from vidmodels.data.prepare import check_videos, prepare_records\n'
+    'from vidmodels.data.records import inspect_records\n'
+    'from vidmodels.data.synthetic import motion_videos\n'
     'bad = {"jax", "tensorflow", "torch", "flax", "grain"} & set(sys.modules)\n'
     'sys.exit(str(bad) if bad else 0)\n'
   )

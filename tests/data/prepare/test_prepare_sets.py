@@ -18,12 +18,13 @@ from vidmodels.data.prepare import (
   clip_reader,
   encode,
   prepare_records,
-  shard_parts,
+  shard_job,
 )
 from vidmodels.data.records import record_set, video_record
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.task import Task
+from vidmodels.data.video import decode
 from vidmodels.typing import InputError
 
 CLASSES = ClassList(('open', 'close', 'left cup', 'right cup', 'pan'))
@@ -238,12 +239,14 @@ def test_a_file_is_decoded_once_and_its_shared_frames_encoded_once(
   lines = [f'c{i},P1,0,0,{0.1 * i},{0.1 * i + 1.1}' for i in range(10)]
   (tmp_path / 'a.csv').write_text('\n'.join(lines))
   opened, encoded = [], []
-  packets, jpeg = clip_reader.Packets, encode.video_picture.jpeg
+  reader, jpeg = clip_reader.FrameReader, decode.encode_jpeg
   monkeypatch.setattr(
-    clip_reader, 'Packets', lambda *a, **k: opened.append(1) or packets(*a, **k)
+    clip_reader,
+    'FrameReader',
+    lambda *a, **k: opened.append(1) or reader(*a, **k),
   )
   monkeypatch.setattr(
-    encode.video_picture, 'jpeg', lambda *a: encoded.append(1) or jpeg(*a)
+    decode, 'encode_jpeg', lambda *a: encoded.append(1) or jpeg(*a)
   )
   make(tmp_path / 'a.csv', folder, tmp_path / 'out', workers=1, shards=4)
   assert len(opened) == 1
@@ -282,9 +285,9 @@ def test_no_shard_has_much_more_than_its_share(seed):
   rng = np.random.default_rng(seed)
   listed = rows(rng.integers(1, 30, 200))
   rng.shuffle(listed)
-  groups = shard_parts.groups_of(listed)
+  groups = shard_job.group_by_file(listed)
   assert len(groups) == 200
-  dealt = shard_parts.spread(groups, 12)
+  dealt = shard_job.deal_files(groups, 12)
   sizes = [sum(map(len, shard)) for shard in dealt]
   assert sum(sizes) == len(listed)
   assert max(sizes) - min(sizes) <= max(map(len, groups))
@@ -476,14 +479,14 @@ def test_the_commands_speak_of_data_sets(official, folder, tmp_path, capsys):
 @pytest.mark.parametrize(
   ('argv', 'says'),
   [
-    (['kitchen'], 'wanted --annotations FILE_OR_DIR and --videos DIR'),
+    (['kitchen'], 'try --annotations FILE_OR_DIR and --videos DIR'),
     (['kitchen', '--annotations', '{a}'], 'without --videos'),
     (['kitchen', '--videos', '{v}'], 'without --annotations'),
     (['kitchn', '--annotations', '{a}', '--videos', '{v}'], 'kitchen?'),
     (['kitchen', '--annotations', '/no', '--videos', '{v}'], '/no does not'),
     (['{v}', '--annotations', '{a}', '--videos', '{v}'], 'no data set'),
-    (['kitchen', '{av}', '--root', '/x'], '--root /x came with kitchen'),
-    (['kitchen', '{av}', '--labels', 'multi'], '--labels multi came'),
+    (['kitchen', '{av}', '--root', '/x'], '--root /x with kitchen'),
+    (['kitchen', '{av}', '--labels', 'multi'], '--labels multi with kitchen'),
     (['kitchen', '{av}', '--split', 'dev'], "no split 'dev'"),
     (['kitchen', '{av}', '--limit', '-1'], '--limit -1'),
     (['kitchen', '{av}', '--flip', 'swap:a=b'], "'a'"),

@@ -10,7 +10,7 @@ from vidmodels.data.prepare import (
   check_videos,
   estimate,
   prepare_records,
-  shard_parts,
+  shard_job,
   sources,
   tfds,
 )
@@ -23,12 +23,12 @@ CLASSES = ClassList(('run', 'sit', 'walk'))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Seven(tfds.Split):
+class Seven(tfds.TfdsSplit):
   """Seven videos, each of a grey of its own, as TFDS would decode them."""
 
   def videos(self, start=0, stop=None):
     for i in range(start, min(self.count, stop)):
-      yield tfds.Video(
+      yield tfds.TfdsVideo(
         video=f'seven-train.tfrecord-00000-of-00001__{i}',
         frames_THWC=np.full((3 + i, 16, 24, 3), 20 * i, np.uint8),
         labels=(i % 3,) if self.labelled else (),
@@ -91,7 +91,7 @@ def test_a_limit_and_the_dry_run_of_it(tmp_path):
 def test_without_a_rate_there_are_no_times_and_no_resampling(tmp_path):
   prepare_records.prepare('tfds:untimed', tmp_path / 'a', workers=1)
   assert not any(record.timed for record in records_of(tmp_path / 'a'))
-  with pytest.raises(InputError, match='nobody says'):
+  with pytest.raises(InputError, match='is unknown'):
     prepare_records.prepare('tfds:untimed', tmp_path / 'b', fps=5.0, workers=1)
 
 
@@ -109,11 +109,11 @@ def test_there_are_no_files_to_check():
 
 @pytest.mark.parametrize('wanted', [1, 3, 7, 20])
 def test_stretches_hold_every_video_once(wanted):
-  found = sources.read(sources.Spec(source='tfds:seven'))
-  made = found.parts(wanted)
+  found = sources.open_source(sources.SourceSpec(source='tfds:seven'))
+  made = found.make_parts(wanted)
   assert len(made) == min(wanted, 7)
   assert all(
-    isinstance(part, shard_parts.TfdsPart) and len(part) for part in made
+    isinstance(part, shard_job.TfdsPart) and len(part) for part in made
   )
   numbers = [i for part in made for i in range(part.start, part.stop)]
   assert numbers == list(range(7))

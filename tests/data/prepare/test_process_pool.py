@@ -36,7 +36,7 @@ def dawdle(path):
 @pytest.mark.parametrize('workers', [1, 2])
 def test_every_job_is_done_once_and_progress_reaches_the_end(workers):
   seen = []
-  results = process_pool.run(
+  results = process_pool.run_jobs(
     double,
     range(20),
     workers=workers,
@@ -53,12 +53,12 @@ def test_every_job_is_done_once_and_progress_reaches_the_end(workers):
 @pytest.mark.parametrize('workers', [1, 2])
 def test_an_error_of_a_job_reaches_the_caller(workers):
   with pytest.raises(InputError, match='three'):
-    list(process_pool.run(fail, range(6), workers=workers, total=6))
+    list(process_pool.run_jobs(fail, range(6), workers=workers, total=6))
 
 
 def test_a_worker_that_dies_is_not_waited_for():
   with pytest.raises(RuntimeError, match='a worker process died'):
-    list(process_pool.run(die, range(6), workers=2, total=6))
+    list(process_pool.run_jobs(die, range(6), workers=2, total=6))
 
 
 def test_giving_up_stops_the_jobs_under_way(tmp_path):
@@ -70,17 +70,19 @@ def test_giving_up_stops_the_jobs_under_way(tmp_path):
 
   paths = [tmp_path / 'a', tmp_path / 'b']
   with pytest.raises(Enough):
-    list(process_pool.run(dawdle, paths, workers=2, total=400, progress=stop))
+    list(
+      process_pool.run_jobs(dawdle, paths, workers=2, total=400, progress=stop)
+    )
   begun = [path for path in paths if path.exists()]
   assert begun
   assert all(int(path.read_text()) < 199 for path in begun)
 
 
 def test_there_are_no_more_workers_than_jobs():
-  assert process_pool.count(8, 3) == 3
-  assert process_pool.count(2, 30) == 2
-  assert process_pool.count(0, 1000) >= 1
-  assert process_pool.count(4, 0) == 1
-  assert list(process_pool.run(double, [], total=0)) == []
+  assert process_pool.worker_count(8, 3) == 3
+  assert process_pool.worker_count(2, 30) == 2
+  assert process_pool.worker_count(0, 1000) >= 1
+  assert process_pool.worker_count(4, 0) == 1
+  assert list(process_pool.run_jobs(double, [], total=0)) == []
   with pytest.raises(InputError, match='-1 workers'):
-    process_pool.count(-1, 3)
+    process_pool.worker_count(-1, 3)

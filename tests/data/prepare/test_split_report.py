@@ -2,7 +2,11 @@
 
 import pytest
 
-from vidmodels.data.prepare.split_report import SplitReport, percent, share
+from vidmodels.data.prepare.split_report import (
+  SplitReport,
+  format_share,
+  percent,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,10 +34,10 @@ def test_a_split_that_lacks_one_clip_of_many_is_not_called_whole():
 
 
 def test_a_share_that_rounds_to_nothing_is_not_called_nothing():
-  assert share(1, 240_436) == 'under 0.01 %'
-  assert share(1, 10_000) == '0.01 %'
-  assert share(0, 240_436) == '0.00 %'
-  assert share(19, 30) == '63.33 %'
+  assert format_share(1, 240_436) == 'under 0.01 %'
+  assert format_share(1, 10_000) == '0.01 %'
+  assert format_share(0, 240_436) == '0.00 %'
+  assert format_share(19, 30) == '63.33 %'
   report = SplitReport(split='train', expected=240_436, listed=3, ok=3, bad=())
   assert '3 of 240436 clips of the split are fine: under 0.01 %' in (
     report.lines()

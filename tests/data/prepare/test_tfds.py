@@ -226,15 +226,23 @@ def test_what_is_not_one_video_with_one_label_is_told(tfds, tmp_path):
 
 def test_a_wrong_name_split_or_folder_is_told(tfds, tmp_path):
   folder = build(tfds, tmp_path)
-  with pytest.raises(InputError, match="no split 'test'; wanted one of train"):
+  with pytest.raises(
+    InputError, match="no split 'test'; expected one of train"
+  ):
     opened(folder, 'test')
-  with pytest.raises(InputError, match='wanted a set that TensorFlow Datasets'):
+  with pytest.raises(
+    InputError, match='expected a set that TensorFlow Datasets'
+  ):
     opened(folder, name='tfds:no_such_set_anywhere')
-  with pytest.raises(InputError, match='wanted a set that TensorFlow Datasets'):
+  with pytest.raises(
+    InputError, match='expected a set that TensorFlow Datasets'
+  ):
     opened(folder, name='tfds:ucf101/no_such_config')
   with pytest.raises(InputError, match=r'ucf101 is not prepared.*tfds build'):
     opened(folder, name='tfds:ucf101')
-  with pytest.raises(InputError, match='wanted a set that TensorFlow Datasets'):
+  with pytest.raises(
+    InputError, match='expected a set that TensorFlow Datasets'
+  ):
     opened(folder, name='tfds:')
 
 

@@ -45,7 +45,7 @@ def test_a_label_is_a_name_first_and_then_a_number(label, index):
     (-1, '0 to 3'),
     ('-1', '0 to 3'),
     ('zzzz', "from 'left' to '7'"),
-    ('9' * 5000, "label '9{200}' came"),
+    ('9' * 5000, "got label '9{200}'"),
   ],
 )
 def test_an_unknown_label_is_refused_with_what_was_wanted(label, says):

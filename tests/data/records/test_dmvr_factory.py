@@ -4,6 +4,7 @@ Where DMVR is not installed, TensorFlow parses the records with the very
 feature types that DMVR declares.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -18,10 +19,15 @@ import videos
 
 from vidmodels.data.prepare.prepare_records import prepare
 from vidmodels.data.records import dmvr_factory as adapter
-from vidmodels.data.records import inspect_records, record_set, video_record
+from vidmodels.data.records import (
+  inspect_records,
+  record_set,
+  tfrecord,
+  video_record,
+)
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
-from vidmodels.data.records.manifest import Manifest
+from vidmodels.data.records.record_set import Manifest
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.typing import InputError
 
@@ -60,8 +66,8 @@ def write(folder, *, task=SINGLE, labels=None, flip='free', labelled=True):
     )
   found = []
   for k in range(2):
-    path = folder / record_set.shard_name('train', k, 2)
-    with record_set.ShardWriter(path) as writer:
+    path = folder / tfrecord.shard_name('train', k, 2)
+    with tfrecord.ShardWriter(path) as writer:
       for item in items[k::2]:
         writer.write(video_record.encode(item, task))
     found.append(
@@ -325,12 +331,10 @@ def test_two_labels_have_a_key_each(tmp_path):
   """Its list has one column for labels; EPIC has a verb and a noun."""
   item = streams.record(0, 3, 8, 8)
   raw = video_record.encode(
-    video_record.dataclasses.replace(
-      item, labels=(2, 3), label_texts=('a', 'b')
-    ),
+    dataclasses.replace(item, labels=(2, 3), label_texts=('a', 'b')),
     HEADS,
   )
-  context = video_record._message(raw).context.feature
+  context = video_record._parse_message(raw).context.feature
   assert list(context['clip/label/index'].int64_list.value) == [2, 3]
   assert list(context['clip/label/verb/index'].int64_list.value) == [2]
   assert list(context['clip/label/noun/index'].int64_list.value) == [3]

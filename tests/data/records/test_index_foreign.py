@@ -69,7 +69,7 @@ def write(folder, records, *, split='val', suffix='', count=2):
   """Deals records to shards as DMVR's script does: in turns, no suffix."""
   for k in range(count):
     name = f'{split}-{k:05d}-of-{count:05d}{suffix}'
-    with record_set.ShardWriter(folder / name) as writer:
+    with tfrecord.ShardWriter(folder / name) as writer:
       for record in records[k::count]:
         writer.write(record)
 
@@ -83,7 +83,7 @@ def dmvr(folder, *, suffix='', count=2, **made):
 def test_shards_of_dmvr_are_indexed_and_then_read(tmp_path, suffix):
   dmvr(tmp_path, suffix=suffix)
   flip = FlipPolicy('free')
-  manifest = index_foreign.index(tmp_path, 'val', CLASSES, flip=flip)
+  manifest = index_foreign.index_shards(tmp_path, 'val', CLASSES, flip=flip)
   assert manifest.count == manifest.listed == 6
   assert manifest.labels == (0, 0, 6)
   found = record_set.RecordSet.open(tmp_path, 'val')
@@ -100,7 +100,7 @@ def test_frames_come_byte_for_byte_and_sound_is_passed_over(tmp_path):
   sound = np.array([np.nan, np.inf, 0.5], np.float32)
   records = [clip(frames=4, seed=i, audio=sound, start=i) for i in range(3)]
   write(tmp_path, records, count=1)
-  index_foreign.index(tmp_path, 'val', CLASSES)
+  index_foreign.index_shards(tmp_path, 'val', CLASSES)
   found = record_set.RecordSet.open(tmp_path, 'val')
   for i in range(3):
     record = found.record(i)
@@ -117,7 +117,7 @@ def test_frames_come_byte_for_byte_and_sound_is_passed_over(tmp_path):
 def test_shards_in_their_files_order_whatever_the_folder_gives(tmp_path):
   records = [clip(name=f'{i}.mp4'.encode(), start=0) for i in range(7)]
   write(tmp_path, records, count=3)
-  index_foreign.index(tmp_path, 'val', CLASSES)
+  index_foreign.index_shards(tmp_path, 'val', CLASSES)
   found = record_set.RecordSet.open(tmp_path, 'val')
   names = [found.video(i) for i in range(7)]
   assert names == [f'{i}.mp4' for i in (0, 3, 6, 1, 4, 2, 5)]
@@ -125,7 +125,11 @@ def test_shards_in_their_files_order_whatever_the_folder_gives(tmp_path):
 
 def test_names_may_be_missing(tmp_path):
   dmvr(tmp_path, texts=())
-  assert index_foreign.index(tmp_path, 'val', CLASSES).labels == (0, 0, 6)
+  assert index_foreign.index_shards(tmp_path, 'val', CLASSES).labels == (
+    0,
+    0,
+    6,
+  )
 
 
 def test_without_a_class_list_the_records_own_names_are_taken(tmp_path):
@@ -135,7 +139,7 @@ def test_without_a_class_list_the_records_own_names_are_taken(tmp_path):
     tmp_path,
     [clip(labels=n, texts=t, start=i) for i, (n, t) in enumerate(made)],
   )
-  index_foreign.index(tmp_path, 'val')
+  index_foreign.index_shards(tmp_path, 'val')
   found = record_set.RecordSet.open(tmp_path, 'val')
   assert found.classes.names == ('walk', 'run', 'sit')
   for i in range(6):
@@ -150,21 +154,21 @@ def test_every_record_is_read_once(tmp_path, monkeypatch):
   monkeypatch.setattr(
     video_record, 'parse', lambda raw: (seen.append(raw), parse(raw))[1]
   )
-  index_foreign.index(tmp_path, 'val')
+  index_foreign.index_shards(tmp_path, 'val')
   assert len(seen) == 6
   seen.clear()
-  index_foreign.index(tmp_path, 'val', ClassList(('run',)))
+  index_foreign.index_shards(tmp_path, 'val', ClassList(('run',)))
   assert len(seen) == 6
 
 
 def test_a_wrong_class_list_is_told_at_the_first_shard(tmp_path, monkeypatch):
   dmvr(tmp_path)
-  read, seen = tfrecord.scan, []
+  read, seen = tfrecord.scan_offsets, []
   monkeypatch.setattr(
-    tfrecord, 'scan', lambda path: (seen.append(path), read(path))[1]
+    tfrecord, 'scan_offsets', lambda path: (seen.append(path), read(path))[1]
   )
-  with pytest.raises(InputError, match='offset 0: label 2'):
-    index_foreign.index(tmp_path, 'val', ClassList(('run', 'sit')))
+  with pytest.raises(InputError, match='offset 0: got label 2'):
+    index_foreign.index_shards(tmp_path, 'val', ClassList(('run', 'sit')))
   assert len(seen) == 1
 
 
@@ -180,9 +184,9 @@ def test_two_runs_of_dmvrs_script_do_not_go_together(tmp_path):
     [clip(labels=(1,), texts=(b'run',)), clip(labels=(0,), texts=(b'sit',))],
     split='test',
   )
-  index_foreign.index(tmp_path, 'train')
+  index_foreign.index_shards(tmp_path, 'train')
   with pytest.raises(InputError, match=r"label 1 as 'run'.*'run' as 0.*anew"):
-    index_foreign.index(tmp_path, 'test')
+    index_foreign.index_shards(tmp_path, 'test')
   assert not (tmp_path / 'test.manifest.json').exists()
 
 
@@ -192,14 +196,14 @@ def test_two_runs_of_dmvrs_script_do_not_go_together(tmp_path):
     ([((0,), ()), ((1,), (b'sit',))], 'does not name its labels'),
     ([((0,), (b'run',)), ((2,), (b'sit',))], 'label 1 has none'),
     ([((0,), (b'run',)), ((0,), (b'sit',))], "'run' and 'sit'"),
-    ([((), ()), ((), ())], 'no label; wanted|there is no label'),
-    ([((0,), (b'run',)), ((1,), (b'run',))], "class 'run' came twice"),
+    ([((), ()), ((), ())], 'there is no label'),
+    ([((0,), (b'run',)), ((1,), (b'run',))], "class 'run' twice"),
   ],
 )
 def test_names_that_make_no_class_list_are_told(tmp_path, made, says):
   write(tmp_path, [clip(labels=n, texts=t) for n, t in made])
   with pytest.raises(InputError, match=says):
-    index_foreign.index(tmp_path, 'val')
+    index_foreign.index_shards(tmp_path, 'val')
 
 
 def test_a_video_may_have_several_labels_or_none_if_that_is_said(tmp_path):
@@ -209,45 +213,53 @@ def test_a_video_may_have_several_labels_or_none_if_that_is_said(tmp_path):
     clip(labels=(1,), texts=(b'walk',), start=2),
   ]
   write(tmp_path, records, count=1)
-  with pytest.raises(InputError, match=r'offset 0: labels .2, 0. came'):
-    index_foreign.index(tmp_path, 'val', CLASSES)
-  manifest = index_foreign.index(tmp_path, 'val', CLASSES, task=Task('multi'))
+  with pytest.raises(InputError, match=r'offset 0: got labels .2, 0.;'):
+    index_foreign.index_shards(tmp_path, 'val', CLASSES)
+  manifest = index_foreign.index_shards(
+    tmp_path, 'val', CLASSES, task=Task('multi')
+  )
   assert manifest.labels == (1, 1, 1)
   assert manifest.task == Task('multi')
   assert record_set.Manifest.load(tmp_path, 'val').task == Task('multi')
   found = record_set.RecordSet.open(tmp_path, 'val')
   assert [found.record(i).labels for i in range(3)] == [(2, 0), (), (1,)]
   with pytest.raises(InputError, match='at least one'):
-    index_foreign.index(tmp_path, 'val', CLASSES, task=Task('any'))
+    index_foreign.index_shards(tmp_path, 'val', CLASSES, task=Task('any'))
 
 
 def test_heads_are_checked(tmp_path):
   classes = ClassList(('verb/take', 'verb/put', 'noun/tap'))
   task = Task.parse('verb=2, noun=1')
   write(tmp_path, [clip(labels=(1, 2), texts=())], count=1)
-  assert index_foreign.index(tmp_path, 'val', classes, task=task).labels == (
+  assert index_foreign.index_shards(
+    tmp_path, 'val', classes, task=task
+  ).labels == (
     0,
     1,
     1,
   )
   flip = FlipPolicy('swap', (('verb/put', 'noun/tap'),))
-  with pytest.raises(InputError, match='verb/put=noun/tap trades'):
-    index_foreign.index(tmp_path, 'val', classes, task=task, flip=flip)
-  with pytest.raises(InputError, match='wanted 2, the heads'):
-    index_foreign.index(tmp_path, 'val', CLASSES, task=Task.parse('a=1,b=1'))
-  with pytest.raises(InputError, match='wanted one b and one a'):
-    index_foreign.index(tmp_path, 'val', classes, task=Task.parse('b=1,a=2'))
+  with pytest.raises(InputError, match='verb/put=noun/tap, which trades'):
+    index_foreign.index_shards(tmp_path, 'val', classes, task=task, flip=flip)
+  with pytest.raises(InputError, match='expected 2, the heads'):
+    index_foreign.index_shards(
+      tmp_path, 'val', CLASSES, task=Task.parse('a=1,b=1')
+    )
+  with pytest.raises(InputError, match='expected one b and one a'):
+    index_foreign.index_shards(
+      tmp_path, 'val', classes, task=Task.parse('b=1,a=2')
+    )
 
 
 @pytest.mark.parametrize('text', ['', 'none', 'verb', 'verb=97;noun=3', 'a=-1'])
 def test_labels_of_another_kind_are_told(text):
-  with pytest.raises(InputError, match='wanted single, multi, any, or heads'):
+  with pytest.raises(InputError, match='expected single, multi, any, or heads'):
     Task.parse(text)
 
 
 def test_clips_of_one_name_get_names_of_their_own(tmp_path):
   write(tmp_path, [clip(name=n) for n in (b'', b'v', b'v', b'', b'v')], count=1)
-  index_foreign.index(tmp_path, 'val', CLASSES)
+  index_foreign.index_shards(tmp_path, 'val', CLASSES)
   found = record_set.RecordSet.open(tmp_path, 'val')
   names = [found.video(i) for i in range(5)]
   assert names == ['unnamed', 'v', 'v#2', 'unnamed#2', 'v#3']
@@ -256,17 +268,17 @@ def test_clips_of_one_name_get_names_of_their_own(tmp_path):
 @pytest.mark.parametrize(
   ('made', 'says'),
   [
-    ({'labels': (3,)}, 'offset 0: label 3'),
-    ({'labels': (-1,)}, 'offset 0: label -1'),
+    ({'labels': (3,)}, 'offset 0: got label 3'),
+    ({'labels': (-1,)}, 'offset 0: got label -1'),
     ({'labels': (1,)}, "label 1 as 'run'; the class list has 'walk'"),
-    ({'texts': (b'run', b'sit')}, 'wanted a name for each, or none'),
+    ({'texts': (b'run', b'sit')}, 'expected a name for each, or none'),
     ({'count': 0}, 'no shards'),
   ],
 )
 def test_labels_that_the_class_list_denies_are_refused(tmp_path, made, says):
   dmvr(tmp_path, **made)
   with pytest.raises(InputError, match=says):
-    index_foreign.index(tmp_path, 'val', CLASSES)
+    index_foreign.index_shards(tmp_path, 'val', CLASSES)
   assert not (tmp_path / 'val.manifest.json').exists()
   assert not (tmp_path / 'classes.txt').exists()
 
@@ -274,7 +286,7 @@ def test_labels_that_the_class_list_denies_are_refused(tmp_path, made, says):
 def test_empty_shards_are_told(tmp_path):
   write(tmp_path, [])
   with pytest.raises(InputError, match='are empty'):
-    index_foreign.index(tmp_path, 'val', CLASSES)
+    index_foreign.index_shards(tmp_path, 'val', CLASSES)
 
 
 def test_a_corrupt_shard_is_not_indexed(tmp_path):
@@ -284,14 +296,14 @@ def test_a_corrupt_shard_is_not_indexed(tmp_path):
   data[-10] ^= 1
   path.write_bytes(data)
   with pytest.raises(InputError, match='val-00001-of-00002 at offset'):
-    index_foreign.index(tmp_path, 'val', CLASSES)
+    index_foreign.index_shards(tmp_path, 'val', CLASSES)
 
 
 def test_a_split_may_not_change_the_classes_of_the_others(tmp_path):
   streams.write(tmp_path, [streams.record(i, 5, 20, 30) for i in range(6)])
   dmvr(tmp_path)
   with pytest.raises(InputError, match='class 0'):
-    index_foreign.index(tmp_path, 'val', CLASSES)
+    index_foreign.index_shards(tmp_path, 'val', CLASSES)
   assert ClassList.load(tmp_path / 'classes.txt') == streams.CLASSES
 
 
@@ -309,7 +321,7 @@ def test_a_record_that_is_no_record_is_told_and_ends_nothing(tmp_path):
       del data[at : at + int(rng.integers(1, 9))]
     write(tmp_path, [bytes(data)], count=1)
     try:
-      manifest = index_foreign.index(
+      manifest = index_foreign.index_shards(
         tmp_path, 'val', CLASSES, task=Task('multi')
       )
     except InputError as e:
@@ -334,7 +346,7 @@ def test_frozen_starts_are_counted_and_told(
 ):
   times = {'start': round(start * 1e6), 'end': round(end * 1e6)}
   write(tmp_path, [clip(frames=frames, **times)], count=1)
-  manifest = index_foreign.index(tmp_path, 'val', CLASSES)
+  manifest = index_foreign.index_shards(tmp_path, 'val', CLASSES)
   assert manifest.options['padded'] == padded
   assert main(['inspect', str(tmp_path)]) == 0
   said = 'before their start: 1;' in capsys.readouterr().out
@@ -352,6 +364,6 @@ def test_the_command_indexes_and_says_what_there_is(tmp_path, capsys):
   said = capsys.readouterr().out
   assert "a/v.mp4 is 'run' (0), 'sit' (1), 3 frames of 12 x 8" in said
   assert main(args) == 2
-  assert 'labels (0, 1) came' in capsys.readouterr().err
+  assert 'got labels (0, 1)' in capsys.readouterr().err
   assert main(['inspect', str(tmp_path), '--labels', 'multi']) == 2
-  assert '--labels came without --index' in capsys.readouterr().err
+  assert 'got --labels without --index' in capsys.readouterr().err

@@ -27,7 +27,7 @@ DATA = [b'first', b'', b'x' * 1000, b'last']
 
 @pytest.fixture
 def shard(tmp_path):
-  with record_set.ShardWriter(tmp_path / 'a.tfrecord') as writer:
+  with tfrecord.ShardWriter(tmp_path / 'a.tfrecord') as writer:
     for data in DATA:
       writer.write(data)
   return writer
@@ -51,7 +51,7 @@ def folder(made, tmp_path):
 
 def test_every_record_is_read_at_its_offset(shard):
   for data, offset in zip(DATA, shard.offsets, strict=True):
-    assert record_set.read_at(shard.path, offset) == data
+    assert tfrecord.read_record(shard.path, offset) == data
 
 
 def test_the_container_is_tfrecord(shard):
@@ -72,14 +72,14 @@ def test_the_container_is_tfrecord(shard):
 
 
 def test_scan_finds_the_offsets_that_were_written(shard):
-  assert record_set.scan(shard.path).tolist() == shard.offsets
+  assert tfrecord.scan_offsets(shard.path).tolist() == shard.offsets
   (shard.path.parent / 'empty').write_bytes(b'')
-  assert record_set.scan(shard.path.parent / 'empty').tolist() == []
+  assert tfrecord.scan_offsets(shard.path.parent / 'empty').tolist() == []
 
 
 def test_a_shard_that_was_not_finished_is_not_there(tmp_path):
   def broken():
-    with record_set.ShardWriter(tmp_path / 'a.tfrecord') as writer:
+    with tfrecord.ShardWriter(tmp_path / 'a.tfrecord') as writer:
       writer.write(b'data')
       raise RuntimeError
 
@@ -95,8 +95,8 @@ def test_a_flipped_byte_names_shard_and_offset(shard, at):
   data[offset + at] ^= 4
   shard.path.write_bytes(data)
   with pytest.raises(InputError, match=rf'a\.tfrecord at offset {offset}:'):
-    record_set.read_at(shard.path, offset)
-  assert record_set.read_at(shard.path, shard.offsets[1]) == DATA[1]
+    tfrecord.read_record(shard.path, offset)
+  assert tfrecord.read_record(shard.path, shard.offsets[1]) == DATA[1]
 
 
 @pytest.mark.parametrize('missing', [1, 4, 10, 900, 1014])
@@ -104,8 +104,8 @@ def test_a_shard_cut_short_names_the_record_it_breaks(shard, missing):
   end = shard.offsets[3]
   shard.path.write_bytes(shard.path.read_bytes()[: end - missing])
   for read in (
-    lambda: record_set.scan(shard.path),
-    lambda: record_set.read_at(shard.path, shard.offsets[2]),
+    lambda: tfrecord.scan_offsets(shard.path),
+    lambda: tfrecord.read_record(shard.path, shard.offsets[2]),
   ):
     with pytest.raises(InputError, match=f'offset {shard.offsets[2]}:'):
       read()
@@ -151,7 +151,7 @@ def test_a_corrupt_record_is_named_by_shard_and_offset(folder):
 
 
 def test_a_record_that_cannot_be_parsed_is_named_too(tmp_path):
-  with record_set.ShardWriter(tmp_path / 'train-00000-of-00001.tfrecord') as w:
+  with tfrecord.ShardWriter(tmp_path / 'train-00000-of-00001.tfrecord') as w:
     w.write(b'\xff\xff no record')
   streams.CLASSES.save(tmp_path / 'classes.txt')
   shard = record_set.Shard(
@@ -224,7 +224,7 @@ def test_a_manifest_comes_back_as_it_was_saved(folder):
   for one, other in zip(back.shards, manifest.shards, strict=True):
     assert np.array_equal(one.offsets, other.offsets)
     assert one.videos == other.videos
-  assert record_set.splits(folder) == ('train', 'val')
+  assert record_set.list_splits(folder) == ('train', 'val')
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
     assert error.errno == errno.ENOSPC
   with (
     pytest.raises(files.WriteError, match=r'b.tfrecord could not be'),
-    record_set.ShardWriter(tmp_path / 'b.tfrecord') as writer,
+    tfrecord.ShardWriter(tmp_path / 'b.tfrecord') as writer,
   ):
     writer.write(b'data')
   assert [p.name for p in tmp_path.iterdir()] == ['a.json']
@@ -299,7 +299,7 @@ def test_a_disk_that_fills_up_within_a_shard(tmp_path):
   """Closing the file fails too: what is in its buffer has no room either."""
   script = f"""
 import resource, signal
-from vidmodels.data import tfrecord
+from vidmodels.data.records import tfrecord
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
 with tfrecord.ShardWriter({str(tmp_path / 'a.tfrecord')!r}) as writer:
@@ -335,18 +335,18 @@ def test_other_failures_of_a_write_keep_their_kind(tmp_path, monkeypatch):
 
 
 def test_a_marker_that_finds_no_room_is_told(tmp_path, monkeypatch):
-  job = shard_job.Job(
+  job = shard_job.ShardJob(
     shard=tmp_path / 's.tfrecord', note=tmp_path / 's.json',
     marker=tmp_path / 's.at', part=Marking(), task=None, options=None,
   )  # fmt: skip
   monkeypatch.setattr(pathlib.Path, 'write_bytes', full)
   with pytest.raises(files.WriteError, match=r's.at could not be written'):
-    shard_job.write(job)
+    shard_job.write_shard(job)
   assert not list(tmp_path.iterdir())
 
 
 class Marking:
   """A part that only marks a file as begun."""
 
-  def made(self, _, mark):
+  def make_records(self, _, mark):
     yield mark('a.mp4')

@@ -203,7 +203,7 @@ def test_frames_and_times_that_do_not_go_together_are_not_written(change):
 def test_the_schema_lives_beside_another_copy_in_protobufs_default_pool():
   code = (
     'from google.protobuf import descriptor_pool as d\n'
-    'from vidmodels.data import sequence_example as s\n'
+    'from vidmodels.data.records import video_record as s\n'
     'theirs = s._schema()\n'
     'theirs.name = "tensorflow/core/example/example.proto"\n'
     'd.Default().Add(theirs)\n'  # as importing TensorFlow does
@@ -213,7 +213,7 @@ def test_the_schema_lives_beside_another_copy_in_protobufs_default_pool():
 
 
 def test_keys_count_what_each_key_holds():
-  keys = video_record.keys(video_record.encode(RECORD))
+  keys = video_record.count_keys(video_record.encode(RECORD))
   assert keys['image/encoded'] == keys['image/timestamp'] == 3
   assert keys['clip/label/index'] == 1
   assert list(keys) == sorted(keys)

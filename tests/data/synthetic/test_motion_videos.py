@@ -17,7 +17,7 @@ PAIRS = sorted(AXES.values())
 
 
 def scene(number, motion=SMALL):
-  return scenes.draw_scene(scenes.generator(0, 0, number), motion)
+  return scenes.draw_scene(scenes.clip_rng(0, 0, number), motion)
 
 
 def centre_of_light(video_THWC):
@@ -121,7 +121,7 @@ def test_names_mean_what_a_viewer_sees():
 def test_turns_are_clockwise_for_a_viewer():
   shape_HWC = np.zeros((64, 64, 4), np.float32)
   shape_HWC[28:36, 32:62] = 1  # an arm to the right
-  quarter = scenes._tile(shape_HWC, 32, 0.0, 0.0, 0.25, 1.0)
+  quarter = scenes._draw_tile(shape_HWC, 32, 0.0, 0.0, 0.25, 1.0)
   rows, _ = np.nonzero(quarter[..., 3] > 0.5)
   assert rows.mean() > 20  # a quarter turn clockwise: it points down
 
@@ -207,7 +207,7 @@ def test_a_set_is_the_same_however_it_is_made(tmp_path):
   counts = {'train': 40, 'test': 9}
   made = {}
   for name, workers in (('one', 1), ('two', 2)):
-    result = motion_videos.make_motion(
+    result = motion_videos.make_motion_videos(
       tmp_path / name, splits=counts, motion=SMALL, workers=workers
     )
     assert result.as_json() == {'dir': str(tmp_path / name), 'counts': counts}
@@ -218,7 +218,7 @@ def test_a_set_is_the_same_however_it_is_made(tmp_path):
   assert made['one'] == made['two']
   assert len(set(made['one'].values())) == 49  # no clip twice, in no split
   small = tmp_path / 'small'
-  motion_videos.make_motion(
+  motion_videos.make_motion_videos(
     small, splits={'test': 9, 'train': 8}, motion=SMALL, workers=1
   )
   for path in small.rglob('*.mp4'):
@@ -226,7 +226,7 @@ def test_a_set_is_the_same_however_it_is_made(tmp_path):
 
 
 def test_a_set_is_a_balanced_source_for_prepare(tmp_path):
-  motion_videos.make_motion(
+  motion_videos.make_motion_videos(
     tmp_path / 'm', splits={'train': 16}, motion=SMALL, workers=1
   )
   found = read_source(tmp_path / 'm' / 'train')
@@ -236,7 +236,7 @@ def test_a_set_is_a_balanced_source_for_prepare(tmp_path):
 
 
 def test_a_killed_run_continues_and_other_options_are_refused(tmp_path):
-  make = lambda **more: motion_videos.make_motion(
+  make = lambda **more: motion_videos.make_motion_videos(
     tmp_path / 'm', splits={'train': 8}, workers=1, **{'motion': SMALL, **more}
   )
   make()
@@ -256,4 +256,4 @@ def test_a_killed_run_continues_and_other_options_are_refused(tmp_path):
   (tmp_path / 'full').mkdir()
   (tmp_path / 'full' / 'thesis.txt').touch()
   with pytest.raises(InputError, match='other files'):
-    motion_videos.make_motion(tmp_path / 'full', workers=1)
+    motion_videos.make_motion_videos(tmp_path / 'full', workers=1)

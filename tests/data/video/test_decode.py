@@ -8,7 +8,7 @@ import psutil
 import pytest
 import videos
 
-from vidmodels.data.video import decode, frame_reader
+from vidmodels.data.video import container, decode, frame_reader
 
 MOVING = videos.moving()
 
@@ -54,7 +54,7 @@ def test_frames_come_in_order_with_the_time_they_are_shown(tmp_path):
 
 def test_probe_says_what_is_shown(tmp_path):
   path = videos.write(tmp_path / 'a.mp4', MOVING)
-  assert decode.probe(path) == decode.VideoInfo(
+  assert decode.probe(path) == container.VideoInfo(
     width=48,
     height=32,
     fps=10.0,
@@ -169,7 +169,7 @@ def test_a_stream_without_stamps_gets_even_ones(tmp_path):
 
 def test_a_stamp_that_does_not_rise_is_set_after_the_last(tmp_path):
   path = videos.write(tmp_path / 'a.mkv', MOVING)
-  packet = frame_reader.Packets(path, threads=1)
+  packet = frame_reader.FrameReader(path, threads=1)
   times = []
   for stamp in (0.0, 0.1, 0.3, 0.0, 0.1, None, 0.9):  # at 10 frames a second
     packet._last_s = packet._stamp(stamp)
@@ -211,9 +211,9 @@ def test_a_late_cut_is_exact_in_every_container(tmp_path, name):
 
 def test_a_late_cut_does_not_decode_what_comes_before(long, monkeypatch):
   decoded = []
-  stamp = frame_reader.Packets._stamp
+  stamp = frame_reader.FrameReader._stamp
   monkeypatch.setattr(
-    frame_reader.Packets,
+    frame_reader.FrameReader,
     '_stamp',
     lambda *args: decoded.append(1) or stamp(*args),
   )
@@ -223,7 +223,7 @@ def test_a_late_cut_does_not_decode_what_comes_before(long, monkeypatch):
 
 @pytest.mark.parametrize(('start_s', 'end_s'), [(9.0, None), (1.0, 1.0)])
 def test_a_cut_without_a_frame_is_bad(long, start_s, end_s):
-  with pytest.raises(decode.BadVideo, match='no frame from'):
+  with pytest.raises(container.BadVideo, match='no frame from'):
     read(long, start_s=start_s, end_s=end_s)
 
 
@@ -264,7 +264,7 @@ def test_damage_costs_frames_and_is_counted(tmp_path):
 
 
 def test_a_file_that_breaks_off_gives_the_frames_already_in_the_decoder(long):
-  file = frame_reader.Packets(long, threads=1)
+  file = frame_reader.FrameReader(long, threads=1)
   whole = file.container
 
   class Broken:
@@ -318,10 +318,10 @@ def test_every_end_closes_the_file(long, tmp_path):
   del dropped
   for content in (b'', b'<html></html>', os.urandom(3000)):
     (tmp_path / 'bad.mp4').write_bytes(content)
-    with pytest.raises(decode.BadVideo):
+    with pytest.raises(container.BadVideo):
       decode.read_video(tmp_path / 'bad.mp4')
   sound = videos.write_sound(tmp_path / 'sound.m4a')
-  with pytest.raises(decode.BadVideo):
+  with pytest.raises(container.BadVideo):
     decode.read_video(sound)
   assert open_files() == before
 

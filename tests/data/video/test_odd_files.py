@@ -402,4 +402,4 @@ def test_the_odd_files_are_as_odd_as_they_are_called(source):
 def test_a_path_below_a_file_is_no_file(tmp_path):
   (tmp_path / 'a').write_bytes(b'x')
   with pytest.raises(BadVideo, match=r'^no such file$'):
-    container.look(tmp_path / 'a' / 'b.mp4')
+    container.check_video_file(tmp_path / 'a' / 'b.mp4')

@@ -1,1 +1,1 @@
-"""Rows to records: shard jobs, resuming, processes, Beam, TFDS, reports."""
+"""Turns listed videos into records: jobs, processes, Beam, TFDS, reports."""

@@ -1,7 +1,10 @@
-"""What is broken in a source and why, before hours depend on it.
+"""Finds the broken videos of a source, before hours depend on them.
 
-Every file is decoded to its end by the code that `prepare` uses, so what is
-fine here is a record there; or files are only looked for, which is fast.
+  report = check_videos.check('videos/train', out='bad.txt')
+  print('\\n'.join(report.lines()))
+
+Every file is decoded to its end by the code that `prepare` uses, so a clip that
+is fine here becomes a record there. A fast check only looks for the files.
 """
 
 import itertools
@@ -13,20 +16,23 @@ from typing import Any
 from vidmodels.data.prepare import (
   clip_reader,
   process_pool,
-  shard_parts,
+  shard_job,
   sources,
 )
 from vidmodels.data.prepare.split_report import SplitReport
-from vidmodels.data.video.container import BadVideo, look
-from vidmodels.data.video.decode import VideoInfo
-from vidmodels.data.video.picture import Picture
+from vidmodels.data.video.container import (
+  BadVideo,
+  VideoInfo,
+  check_video_file,
+)
+from vidmodels.data.video.decode import Picture
 from vidmodels.files import check_output_path, write_atomically
 from vidmodels.typing import InputError
 
-_FILES_A_JOB = 16
+_FILES_PER_JOB = 16
 
-# A clip's number, why it is bad or '', its frames and its damage.
-_Found = tuple[int, str, int, int]
+# A clip's number, the reason why it is bad or '', its frames and its damage.
+_ClipCheck = tuple[int, str, int, int]
 
 
 def check(
@@ -36,72 +42,64 @@ def check(
   out: str | os.PathLike[str] | None = None,
   workers: int = 0,
   progress: process_pool.Progress | None = None,
-  **said: Any,
+  **source_fields: Any,
 ) -> SplitReport:
   """Decodes every clip of a source, or only looks for its files.
 
   Args:
     source: a data set's name, a folder per class, or a list.
     decode: False to look for the files only.
-    out: where to write the bad ones, `clip<tab>reason` on each line; a file
-      without a line if all are fine.
+    out: where to list the bad clips, `clip<tab>reason` on each line; an empty
+      file if all are fine.
     workers: processes; 0 for one a CPU.
-    progress: called with clips done, clips listed, and the clip done last, as
-      'bad <clip>: <reason>' if it gives no frame.
-    **said: what else is said of the source; see `sources.Spec`.
+    progress: called with clips done, clips listed, and the last clip, as
+      'bad <clip>: <reason>' if it has no frame.
+    **source_fields: the other fields of `sources.SourceSpec`.
 
   Raises:
     InputError: if the source cannot be read.
   """
   if out is not None:
     check_output_path(pathlib.Path(out))  # before hours of decoding
-  spec = sources.Spec(source=os.fspath(source), **said)
-  found = sources.read(spec)
-  if isinstance(found, sources.Tfds):
+  spec = sources.SourceSpec(source=os.fspath(source), **source_fields)
+  opened = sources.open_source(spec)
+  if isinstance(opened, sources.TfdsSource):
     raise InputError(
-      f'{source} came; wanted video files: TFDS decodes its sets itself'
+      f'got {source}; expected video files: TFDS decodes its sets itself'
     )
-  rows = found.listing.rows
-  groups = shard_parts.groups_of(rows)
-  some = process_pool.run(
+  rows = opened.listing.rows
+  groups = shard_job.group_by_file(rows)
+  checks = process_pool.run_jobs(
     _decode_files if decode else _look_for_files,
-    [groups[i : i + _FILES_A_JOB] for i in range(0, len(groups), _FILES_A_JOB)],
+    [
+      groups[i : i + _FILES_PER_JOB]
+      for i in range(0, len(groups), _FILES_PER_JOB)
+    ],
     workers=workers if decode else 1,
     total=len(rows),
     progress=progress,
   )
-  results = sorted(itertools.chain.from_iterable(some))
-  report = _report(spec, found, results, decoded=decode)
-  if out is not None:
-    lines = [f'{video}\t{why}\n' for video, why in report.bad]
-    write_atomically(pathlib.Path(out), ''.join(lines).encode())
-  return report
-
-
-def _report(
-  spec: sources.Spec,
-  found: sources.Files,
-  results: Sequence[_Found],
-  *,
-  decoded: bool,
-) -> SplitReport:
-  rows = found.listing.rows
+  results = sorted(itertools.chain.from_iterable(checks))
   fine = [result for result in results if not result[1]]
-  return SplitReport.of(
-    found.listing,
-    bad=tuple((rows[i].video, why) for i, why, _, _ in results if why),
+  report = SplitReport.from_listing(
+    opened.listing,
+    bad=tuple((rows[i].video, reason) for i, reason, _, _ in results if reason),
     labels=[label for i, *_ in fine for label in rows[i].labels],
     split=spec.split,
     listed=len(rows),
     limit=spec.limit,
     ok=len(fine),
     damaged=tuple((rows[i].video, n) for i, _, _, n in fine if n),
-    decoded=decoded,
+    decoded=decode,
     frames=sum(frames for _, _, frames, _ in fine),
   )
+  if out is not None:
+    lines = [f'{video}\t{reason}\n' for video, reason in report.bad]
+    write_atomically(pathlib.Path(out), ''.join(lines).encode())
+  return report
 
 
-class _Counted:
+class _FrameCounter:
   """A clip of which only the number of frames is kept."""
 
   def __init__(self, info: VideoInfo):
@@ -109,39 +107,38 @@ class _Counted:
     self.frames = 0
 
   def add(self, picture: Picture, time_us: int) -> None:
-    """Takes the next frame; it has to become RGB, as in `prepare`."""
+    """Counts the next frame, which must become RGB, as in `prepare`."""
     picture.rgb(self._size)
     self.frames += 1
 
 
-def _decode_files(groups: Sequence[shard_parts.Group]) -> list[_Found]:
-  results = []
+def _decode_files(groups: Sequence[shard_job.FileGroup]) -> list[_ClipCheck]:
+  results: list[_ClipCheck] = []
   for group in groups:
-    rows = [row for _, row in group]
-    wanted = [clip_reader.of_row(row) for row in rows]
-    for i, clip, damage in clip_reader.read(
-      rows[0].path, wanted, lambda i, info: _Counted(info)
+    ranges = [clip_reader.row_range(row) for _, row in group]
+    path = group[0][1].path
+    for i, clip, damage in clip_reader.read_clips(
+      path, ranges, lambda _, info: _FrameCounter(info)
     ):
-      why = clip.reason if isinstance(clip, BadVideo) else ''
-      frames = 0 if why else clip.frames
-      results.append((group[i][0], why, frames, damage))
-      _tick(rows[i].video, why)
+      number, row = group[i]
+      if isinstance(clip, BadVideo):
+        results.append((number, clip.reason, 0, damage))
+        process_pool.tick(f'bad {row.video}: {clip.reason}')
+      else:
+        results.append((number, '', clip.frames, damage))
+        process_pool.tick(row.video)
   return results
 
 
-def _look_for_files(groups: Sequence[shard_parts.Group]) -> list[_Found]:
-  results = []
+def _look_for_files(groups: Sequence[shard_job.FileGroup]) -> list[_ClipCheck]:
+  results: list[_ClipCheck] = []
   for group in groups:
-    why = ''
+    reason = ''
     try:
-      look(group[0][1].path)
+      check_video_file(group[0][1].path)
     except BadVideo as e:
-      why = e.reason
+      reason = e.reason
     for number, row in group:
-      results.append((number, why, 0, 0))
-      _tick(row.video, why)
+      results.append((number, reason, 0, 0))
+      process_pool.tick(f'bad {row.video}: {reason}' if reason else row.video)
   return results
-
-
-def _tick(video: str, why: str) -> None:
-  process_pool.tick(f'bad {video}: {why}' if why else video)

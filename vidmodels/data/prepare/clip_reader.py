@@ -1,158 +1,164 @@
-"""All clips of one file in one pass: opened once, each frame decoded once.
+"""Reads the clips of a file in one pass, decoding each frame once.
 
-Several clips may be open at a time. Every clip has the frames, times and
-damage that it has when it is cut by itself; gaps between clips are skipped
-where that holds (`keyframes.py`).
+Several clips may be open at a time. Each gets the frames, times and damage
+that it gets when it is read alone. Gaps between clips are skipped where that
+holds (`video/keyframes.py`).
 """
 
 import dataclasses
 import pathlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import av
 from av.video.reformatter import VideoReformatter
 
 from vidmodels.data.listing.rows import VideoRow
-from vidmodels.data.video.container import BadVideo
-from vidmodels.data.video.decode import VideoInfo, info_of, nothing
-from vidmodels.data.video.frame_reader import EPS_S, Packets
-from vidmodels.data.video.picture import Picture
+from vidmodels.data.video.container import (
+  BadVideo,
+  VideoInfo,
+  read_video_info,
+)
+from vidmodels.data.video.decode import Picture
+from vidmodels.data.video.frame_reader import EPS_S, FrameReader
 
 
 @dataclasses.dataclass(frozen=True)
-class Cut:
-  """A stretch of a file: frames shown from `start_s` on, before `end_s`."""
+class ClipRange:
+  """A part of a file: frames shown from `start_s` on, before `end_s`."""
 
   start_s: float = 0.0
   end_s: float = float('inf')
 
 
-def of_row(row: VideoRow) -> Cut:
-  """The stretch that a row of a listing wants."""
-  return Cut(row.start_s, float('inf') if row.end_s is None else row.end_s)
+def row_range(row: VideoRow) -> ClipRange:
+  """The part of the file that a row lists."""
+  end_s = float('inf') if row.end_s is None else row.end_s
+  return ClipRange(row.start_s, end_s)
 
 
-class DecodedClip(Protocol):
-  """What a cut is made into."""
+class ClipBuilder(Protocol):
+  """Collects the frames of a clip."""
 
   def add(self, picture: Picture, time_us: int) -> None:
-    """Takes the next frame; the first has time 0.
+    """Adds the next frame; the first has time 0.
 
     Raises:
-      BadVideo: if it cannot; the clip is lost.
+      BadVideo: if it cannot be added; the clip is lost.
     """
 
 
-C = TypeVar('C', bound=DecodedClip)
-# Number of the cut, its clip or why there is none, and its damage.
-Made = tuple[int, C | BadVideo, int]
+Clip = TypeVar('Clip', bound=ClipBuilder)
 
 
 @dataclasses.dataclass
-class _Open:
-  clip: DecodedClip
+class _OpenClip:
+  builder: Any
   zero_s: float
-  harmless: int  # damage of the file that is not the clip's
+  earlier_damage: int  # damage of the file that does not reach the clip
 
 
-def read(
+def read_clips(
   path: pathlib.Path,
-  cuts: Sequence[Cut],
-  make: Callable[[int, VideoInfo], C],
-) -> Iterator[Made]:
-  """Reads cuts of a file; each comes as soon as it is whole.
+  ranges: Sequence[ClipRange],
+  start_clip: Callable[[int, VideoInfo], Clip],
+) -> Iterator[tuple[int, Clip | BadVideo, int]]:
+  """Reads clips of a file and yields each as soon as it is complete.
 
   Args:
-    path: any container FFmpeg opens.
-    cuts: in any order; they may overlap.
-    make: starts the clip of a cut, given its number and what the file and the
-      clip's first frame say.
+    path: any container that FFmpeg opens.
+    ranges: the clips, in any order; they may overlap.
+    start_clip: makes the builder of a clip from its number and from what the
+      file and the first frame of the clip say.
 
   Yields:
-    (number, clip, damage) by the end of the cuts, then by number; a `BadVideo`
-    in place of a clip without frames comes with damage 0.
+    (number, clip, damage) in the order of the ends, then of the numbers. A
+    clip without frames is a `BadVideo` with damage 0.
   """
-  reader = _Reader(cuts, make)
+  clips = _Clips(ranges, start_clip)
   try:
-    packets = Packets(path, last_s=max(cut.start_s for cut in cuts))
+    file = FrameReader(path, last_s=max(r.start_s for r in ranges))
     try:
-      yield from reader.read(packets)
+      yield from clips.read(file)
     finally:
-      packets.close()
+      file.close()
   except BadVideo as e:
-    yield from reader.lose(e)
+    yield from clips.lose_rest(e)
 
 
-class _Reader:
-  """The cuts that still wait, and those that are open."""
+class _Clips:
+  """The clips of a file that wait, that are open and that are finished."""
 
   def __init__(
-    self, cuts: Sequence[Cut], make: Callable[[int, VideoInfo], DecodedClip]
+    self,
+    ranges: Sequence[ClipRange],
+    start_clip: Callable[[int, VideoInfo], Any],
   ):
-    self._cuts = cuts
-    self._make = make
-    numbers = range(len(cuts))
-    self._waiting = deque(sorted(numbers, key=lambda i: (cuts[i].start_s, i)))
-    self._ends = deque(sorted(numbers, key=lambda i: (cuts[i].end_s, i)))
-    self._open: dict[int, _Open] = {}
-    self._over: set[int] = set()
+    self._ranges = ranges
+    self._start_clip = start_clip
+    numbers = range(len(ranges))
+    by_start = sorted(numbers, key=lambda i: (ranges[i].start_s, i))
+    by_end = sorted(numbers, key=lambda i: (ranges[i].end_s, i))
+    self._waiting, self._ends = deque(by_start), deque(by_end)
+    self._open: dict[int, _OpenClip] = {}
+    self._finished: set[int] = set()
     self._converter = VideoReformatter()
 
-  def read(self, packets: Packets) -> Iterator[Made]:
-    """Yields each cut when it has ended."""
+  def read(self, file: FrameReader) -> Iterator[tuple[int, Any, int]]:
+    """Yields each clip when it has ended."""
     while self._ends:
       if not self._open and self._waiting:
-        packets.skip(self._cuts[self._waiting[0]].start_s)
-      shown = packets.next()
-      if shown is None:
+        file.skip_to(self._ranges[self._waiting[0]].start_s)
+      pair = file.next_frame()
+      if pair is None:
         break
-      frame, time_s = shown
-      yield from self._ended(packets, time_s)
-      self._begin(packets, frame, time_s)
-      yield from self._add(Picture(frame, self._converter), time_s)
-    yield from self._ended(packets, float('inf'))
+      frame, time_s = pair
+      yield from self._finish(file, time_s)
+      self._begin(file, frame, time_s)
+      picture = Picture(frame, self._converter)
+      for i, clip in list(self._open.items()):
+        try:
+          clip.builder.add(picture, round((time_s - clip.zero_s) * 1e6))
+        except BadVideo as e:
+          del self._open[i]
+          self._finished.add(i)
+          yield i, e, 0
+    yield from self._finish(file, float('inf'))
 
-  def lose(self, why: BadVideo) -> Iterator[Made]:
-    """Yields all that is left as lost."""
+  def lose_rest(self, reason: BadVideo) -> Iterator[tuple[int, BadVideo, int]]:
+    """Yields all unfinished clips as lost."""
     for i in self._ends:
-      if i not in self._over:
-        yield i, why, 0
+      if i not in self._finished:
+        yield i, reason, 0
 
   def _begin(
-    self, packets: Packets, frame: av.VideoFrame, time_s: float
+    self, file: FrameReader, frame: av.VideoFrame, time_s: float
   ) -> None:
-    """Opens the cuts whose first frame this is."""
-    while (
-      self._waiting and self._cuts[self._waiting[0]].start_s <= time_s + EPS_S
-    ):
-      i = self._waiting.popleft()
-      if i in self._over:
-        continue
-      harm = packets.harm(self._cuts[i].start_s)
-      clip = self._make(i, info_of(packets.container, frame))
-      self._open[i] = _Open(clip, time_s, packets.damage - harm)
+    """Opens the clips that start with this frame."""
+    while self._waiting:
+      i = self._waiting[0]
+      start_s = self._ranges[i].start_s
+      if start_s > time_s + EPS_S:
+        return
+      self._waiting.popleft()
+      if i not in self._finished:
+        earlier = file.damage - file.damage_since(start_s)
+        builder = self._start_clip(i, read_video_info(file.container, frame))
+        self._open[i] = _OpenClip(builder, time_s, earlier)
 
-  def _add(self, picture: Picture, time_s: float) -> Iterator[Made]:
-    for i, one in list(self._open.items()):
-      try:
-        one.clip.add(picture, round((time_s - one.zero_s) * 1e6))
-      except BadVideo as e:
-        del self._open[i]
-        self._over.add(i)
-        yield i, e, 0
-
-  def _ended(self, packets: Packets, time_s: float) -> Iterator[Made]:
-    """Yields the cuts that end at a time or before, in the order they end."""
-    while self._ends and self._cuts[self._ends[0]].end_s <= time_s + EPS_S:
+  def _finish(
+    self, file: FrameReader, time_s: float
+  ) -> Iterator[tuple[int, Any, int]]:
+    """Yields the clips that end by a time, in the order of their ends."""
+    while self._ends and self._ranges[self._ends[0]].end_s <= time_s + EPS_S:
       i = self._ends.popleft()
-      if i in self._over:
+      if i in self._finished:
         continue
-      self._over.add(i)
-      if i in self._open:
-        one = self._open.pop(i)
-        yield i, one.clip, packets.damage - one.harmless
-      else:  # begins after its end, or after the file's
-        cut = self._cuts[i]
-        yield i, BadVideo(nothing(packets, cut.start_s, cut.end_s)), 0
+      self._finished.add(i)
+      clip = self._open.pop(i, None)
+      if clip is not None:
+        yield i, clip.builder, file.damage - clip.earlier_damage
+      else:  # the range starts after its end, or after the file's
+        start_s, end_s = self._ranges[i].start_s, self._ranges[i].end_s
+        yield i, file.no_frame_error(start_s, end_s), 0

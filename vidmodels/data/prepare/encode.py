@@ -1,4 +1,8 @@
-"""The clips of one video file to records: their frames as JPEGs."""
+"""Clips of a video file to records whose frames are JPEGs.
+
+options = encode.Options(short_side=256, fps=10)
+for i, record, damage in encode.make_records(path, rows, names, options): ...
+"""
 
 import dataclasses
 import pathlib
@@ -10,14 +14,14 @@ import numpy as np
 from vidmodels.data.listing.rows import VideoRow
 from vidmodels.data.prepare import clip_reader
 from vidmodels.data.records import video_record
-from vidmodels.data.video import picture as video_picture
-from vidmodels.data.video.decode import BadVideo
-from vidmodels.data.video.picture import Picture, Still
+from vidmodels.data.video import decode
+from vidmodels.data.video.container import BadVideo, VideoInfo
+from vidmodels.data.video.decode import Picture, RgbPicture
 from vidmodels.typing import InputError
 
-# A protobuf message holds 2 GiB; the rest of a record is small.
+# A protobuf message holds 2 GiB; everything but the JPEGs is small.
 _MOST_BYTES = 2**31 - 2**24
-# Some containers round stamps to a millisecond; a frame may be that late.
+# Some containers round stamps to a millisecond: a frame may be that late.
 _GRAIN_US = 1000
 _Frame = TypeVar('_Frame')
 
@@ -27,7 +31,8 @@ class Options:
   """How videos become records.
 
   Attributes:
-    short_side: frames are shrunk to it, pixels; smaller ones stay; 0 keeps all.
+    short_side: frames are shrunk to this short side, pixels; smaller ones stay;
+      0 keeps all.
     quality: of the JPEGs, 1 to 100.
     fps: frames a second to resample to by time stamps; 0 keeps every frame.
 
@@ -40,48 +45,51 @@ class Options:
   fps: float = 0.0
 
   def __post_init__(self):
-    wrong = None
+    problem = None
     if not 1 <= self.quality <= 100:
-      wrong = f'JPEG quality {self.quality} came; wanted 1 to 100'
+      problem = f'JPEG quality {self.quality}; expected 1 to 100; try 95'
     elif self.short_side < 0:
-      wrong = f'short side {self.short_side} came; wanted 0 (keep) or more'
+      problem = f'short side {self.short_side}; expected 0 (keep) or more'
     elif not 0 <= self.fps <= 1000:
-      wrong = f'{self.fps:g} fps came; wanted 0 (keep) to 1000'
-    if wrong:
-      raise InputError(wrong)
+      problem = f'{self.fps:g} fps; expected 0 (keep) to 1000'
+    if problem:
+      raise InputError(f'got {problem}')
 
 
 def make_records(
   path: pathlib.Path,
   rows: Sequence[VideoRow],
-  texts: Sequence[tuple[str, ...]],
+  label_texts: Sequence[tuple[str, ...]],
   options: Options,
 ) -> Iterator[tuple[int, video_record.Record | BadVideo, int]]:
-  """Decodes a file once to a record a row.
+  """Decodes a file once and makes a record of each row.
 
   Args:
-    path: the file that all the rows are of.
-    rows: clips of it.
-    texts: the class names of each row.
+    path: the file that all rows refer to.
+    rows: its clips.
+    label_texts: the class names of each row.
     options: of the records.
 
   Yields:
-    The row's place in `rows`, its record or why there is none, and its packets
-    and frames that did not decode whole; by the end of the clips.
+    (index in `rows`, record or the reason for none, packets and frames that
+    did not decode whole), in the order of the ends of the clips.
   """
-  wanted = [clip_reader.of_row(row) for row in rows]
-  make = lambda i, info: _Jpegs(info.width, info.height, info.fps, options)
-  for i, clip, damage in clip_reader.read(path, wanted, make):
+
+  def start_clip(_: int, info: VideoInfo) -> _RecordBuilder:
+    return _RecordBuilder(info.width, info.height, info.fps, options)
+
+  ranges = [clip_reader.row_range(row) for row in rows]
+  for i, clip, damage in clip_reader.read_clips(path, ranges, start_clip):
     if isinstance(clip, BadVideo):
       yield i, clip, 0
       continue
     try:
-      yield i, clip.record(rows[i], texts[i]), damage
+      yield i, clip.record(rows[i], label_texts[i]), damage
     except BadVideo as e:
       yield i, e, 0
 
 
-def from_frames(
+def record_from_frames(
   frames_THWC: np.ndarray,
   *,
   fps: float,
@@ -90,11 +98,11 @@ def from_frames(
   label_texts: tuple[str, ...],
   options: Options,
 ) -> video_record.Record:
-  """A record of frames that are decoded already.
+  """Makes a record of frames that are decoded already.
 
   Args:
     frames_THWC: uint8, RGB, at least one.
-    fps: of the frames; 0 if nobody knows, and then the record has no times.
+    fps: of the frames; 0 if unknown, and then the record has no times.
     video: its name.
     labels: its classes.
     label_texts: their names.
@@ -102,48 +110,51 @@ def from_frames(
 
   Raises:
     BadVideo: if the frames cannot become JPEGs.
-    InputError: if they are to be resampled and have no rate.
+    InputError: if they are to be resampled and their rate is unknown.
   """
   if options.fps and not fps:
     raise InputError(
-      f'{options.fps:g} fps were asked of {video}, whose own rate nobody says; '
-      'wanted 0 fps (keep every frame)'
+      f'got {options.fps:g} fps to resample to, but the frame rate of {video} '
+      'is unknown; expected 0 fps (keep every frame)'
     )
-  clip = _Jpegs(*frames_THWC.shape[2:0:-1], fps or 1.0, options)
+  _, height, width, _ = frames_THWC.shape
+  builder = _RecordBuilder(width, height, fps or 1.0, options)
   for t, frame_HWC in enumerate(frames_THWC):
-    clip.add(Still(frame_HWC), round(t * 1e6 / fps) if fps else 0)
+    builder.add(RgbPicture(frame_HWC), round(t * 1e6 / fps) if fps else 0)
   row = VideoRow(path=pathlib.Path(), video=video, labels=labels)
-  record = clip.record(row, label_texts)
+  record = builder.record(row, label_texts)
   if fps:
     return record
   untimed_n = np.full(len(record.frames), video_record.UNTIMED, np.int64)
   return dataclasses.replace(record, timestamps_us=untimed_n, fps=0.0, end_us=0)
 
 
-class _Jpegs:
-  """A clip under way: the JPEGs of its frames, all or at a chosen rate."""
+class _RecordBuilder:
+  """Collects the JPEGs of a clip, of all frames or at a chosen rate."""
 
   def __init__(self, width: int, height: int, fps: float, options: Options):
-    """Starts a clip of frames of a size, at a rate by the header."""
-    self._size = video_picture.shrunk(width, height, options.short_side)
+    """Starts a clip with frames of a size, at the rate of the header."""
+    self._size = decode.shrink_size(width, height, options.short_side)
     self._header_fps = fps
     self._options = options
     self._jpegs: list[bytes] = []
     self._times_us: list[int] = []
     self._bytes = 0
-    self._resampler = Resampler(options.fps) if options.fps else None
+    self._resampler: Resampler[Picture | RgbPicture] | None = (
+      Resampler(options.fps) if options.fps else None
+    )
 
-  def add(self, picture: Picture | Still, time_us: int) -> None:
-    """Takes the next frame."""
+  def add(self, picture: Picture | RgbPicture, time_us: int) -> None:
+    """Adds the next frame."""
     if self._resampler is None:
       self._keep(picture, time_us)
       return
     for shown, shown_us in self._resampler.push(picture, time_us):
       self._keep(shown, shown_us)
 
-  def _keep(self, picture: Picture | Still, time_us: int) -> None:
+  def _keep(self, picture: Picture | RgbPicture, time_us: int) -> None:
     jpeg = picture.jpeg(self._size, self._options.quality)
-    self._bytes += len(jpeg) + 32  # stamps and keys are less
+    self._bytes += len(jpeg) + 32  # stamps and keys take less
     if self._bytes > _MOST_BYTES:
       raise BadVideo(
         'over 2 GB as a record: shrink it with --short-side, --fps or --quality'
@@ -152,13 +163,13 @@ class _Jpegs:
     self._times_us.append(time_us)
 
   def record(
-    self, row: VideoRow, texts: tuple[str, ...]
+    self, row: VideoRow, label_texts: tuple[str, ...]
   ) -> video_record.Record:
-    """The clip, now whole, as a record."""
+    """The record of the clip, once all frames are added."""
     if self._resampler is not None:
       for shown, shown_us in self._resampler.end(source_fps=self._header_fps):
         self._keep(shown, shown_us)
-    fps = self._options.fps or rate(self._times_us, self._header_fps)
+    fps = self._options.fps or measured_rate(self._times_us, self._header_fps)
     start_us = round(row.start_s * 1e6)
     return video_record.Record(
       frames=self._jpegs,
@@ -167,7 +178,7 @@ class _Jpegs:
       height=self._size[1],
       width=self._size[0],
       labels=row.labels,
-      label_texts=texts,
+      label_texts=label_texts,
       video=row.video,
       start_us=start_us,
       end_us=start_us + self._times_us[-1] + round(1e6 / fps),
@@ -175,18 +186,18 @@ class _Jpegs:
 
 
 class Resampler(Generic[_Frame]):
-  """Which frame is shown at each multiple of 1 / fps.
+  """Chooses the frame that is shown at each multiple of 1 / fps.
 
-  fps may lie above the source's; then frames come several times.
+  With an fps above the source's, frames are repeated.
   """
 
   def __init__(self, fps: float):
     self._fps = fps
-    self._k = 0  # the multiple that is due
+    self._k = 0  # the next multiple
     self._shown: tuple[_Frame, int] | None = None
 
   def push(self, frame: _Frame, time_us: int) -> Iterator[tuple[_Frame, int]]:
-    """Takes the next frame; yields what was shown until it came."""
+    """Takes the next frame; yields what was shown until its time."""
     yield from self._until(time_us)
     self._shown = (frame, time_us)
 
@@ -194,19 +205,18 @@ class Resampler(Generic[_Frame]):
     """Yields the rest; the last frame is shown for 1 / source_fps."""
     if self._shown is None:
       return
-    if not self._k:  # however short it is shown
+    if not self._k:  # a single frame, however short it is shown
       yield self._shown[0], 0
       self._k = 1
     yield from self._until(self._shown[1] + 1e6 / source_fps)
 
   def _until(self, time_us: float) -> Iterator[tuple[_Frame, int]]:
-    while self._shown and self._due_us + _GRAIN_US < time_us:
-      yield self._shown[0], self._due_us
+    while self._shown:
+      due_us = round(self._k * 1e6 / self._fps)
+      if due_us + _GRAIN_US >= time_us:
+        return
+      yield self._shown[0], due_us
       self._k += 1
-
-  @property
-  def _due_us(self) -> int:
-    return round(self._k * 1e6 / self._fps)
 
 
 def resample(
@@ -216,19 +226,19 @@ def resample(
 
   Args:
     frames: frames with the microseconds at which they are shown.
-    fps: of the result; above the source's, frames come several times.
+    fps: of the result; above the source's, frames are repeated.
     source_fps: says how long the last frame is shown.
   """
-  resampler = Resampler(fps)
+  resampler = Resampler[_Frame](fps)
   for frame, time_us in frames:
     yield from resampler.push(frame, time_us)
   yield from resampler.end(source_fps=source_fps)
 
 
-def rate(times_us: Sequence[int], header_fps: float) -> float:
-  """The rate the stamps show; the header's exact one if they agree."""
+def measured_rate(times_us: Sequence[int], header_fps: float) -> float:
+  """The rate of the stamps; the header's exact rate if they agree."""
   if len(times_us) < 2 or times_us[-1] <= 0:
     return header_fps
-  shown_fps = (len(times_us) - 1) * 1e6 / times_us[-1]
-  # 1 %: whole milliseconds in the stamps move the rate of short clips so far.
-  return header_fps if abs(shown_fps / header_fps - 1) < 0.01 else shown_fps
+  fps = (len(times_us) - 1) * 1e6 / times_us[-1]
+  # Stamps in whole milliseconds move the rate of short clips by up to 1 %.
+  return header_fps if abs(fps / header_fps - 1) < 0.01 else fps

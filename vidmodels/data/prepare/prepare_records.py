@@ -1,9 +1,12 @@
 """Videos to records: each becomes a record, or a line that says why not.
 
-Each worker writes whole shards, and the clips of one video file lie in one
-shard (`layers.py`), so the result depends on the rows and the options alone:
-not on how many workers there were, on the engine, nor on whether the run was
-killed and started again.
+  manifest = prepare_records.prepare('videos/train', 'records', short_side=256)
+  records = RecordSet.open('records', 'train')
+
+Each worker writes whole shards, and all clips of a video file lie in one shard
+(`shard_job.py`). So the result depends on the rows and the options alone: not
+on the number of workers, on the engine, nor on whether the run was killed and
+started again.
 """
 
 import dataclasses
@@ -16,25 +19,19 @@ from typing import Any
 import numpy as np
 
 from vidmodels.data.listing.rows import Listing
-from vidmodels.data.prepare import (
-  encode,
-  process_pool,
-  resume_state,
-  shard_job,
-  sources,
-)
-from vidmodels.data.prepare.shard_job import Job
-from vidmodels.data.prepare.split import SplitRun
+from vidmodels.data.prepare import encode, process_pool, shard_job, sources
+from vidmodels.data.prepare.shard_job import ShardJob
 from vidmodels.data.prepare.split_report import SplitReport, report_path
+from vidmodels.data.prepare.split_run import SplitRun, bound_classes
 from vidmodels.data.records.class_list import CLASSES_FILE, ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
-from vidmodels.data.records.manifest import Manifest
+from vidmodels.data.records.record_set import Manifest
 from vidmodels.data.video.container import NO_FILE
 from vidmodels.files import write_atomically
 from vidmodels.typing import InputError
 
-# Runs `shard_jobs.write` on every job, anywhere that sees the same folders.
-Engine = Callable[[Sequence[Job]], None]
+# Runs `shard_job.write_shard` on every job, anywhere that sees the same files.
+Engine = Callable[[Sequence[ShardJob]], None]
 
 
 def prepare(
@@ -52,20 +49,20 @@ def prepare(
   resume: bool = True,
   engine: Engine | None = None,
   progress: process_pool.Progress | None = None,
-  **said: Any,
+  **source_fields: Any,
 ) -> Manifest:
   """Writes a split of records to `out`.
 
-  A run that was killed continues where its finished shards end. A split that
-  is complete is left alone, but its manifest takes what is new of the flip
-  policy and the subsets. A clip that gives no frame is listed in
-  `<split>.lost.txt` and never replaced; `<split>.report.json` counts them all.
+  A run that was killed continues after its finished shards. A complete split
+  is left alone, but its manifest takes a new flip policy and new subsets. A
+  clip without a frame is listed in `<split>.lost.txt` and never replaced;
+  `<split>.report.json` counts all clips.
 
   Args:
     source: a data set's name, a folder per class, a list, or `tfds:NAME`.
     out: a folder; its splits share one class list.
-    flip: what a mirror does to the labels; 'swap' for the data set's pairs. If
-      nothing was ever said, the data set's policy, or 'forbid'.
+    flip: what a mirror does to the labels; 'swap' for the data set's pairs. By
+      default the data set's policy, or 'forbid'.
     short_side: frames are shrunk to it, pixels; 0 keeps their size.
     quality: of the JPEGs, 1 to 100.
     fps: frames a second to resample to by time stamps; 0 keeps every frame.
@@ -73,58 +70,54 @@ def prepare(
     workers: processes; 0 for one a CPU.
     max_lost: the largest share of the clips that may be lost, 0 to 1.
     overwrite: starts the split anew.
-    resume: continues a split that is part-written; else it is refused.
-    engine: writes the shards in place of processes here; see `beam.py`.
-    progress: called with clips done, clips listed, and the clip done last, as
+    resume: continues a split that is partly written; False refuses it.
+    engine: writes the shards instead of processes here; see `beam.py`.
+    progress: called with clips done, clips listed, and the last clip, as
       'lost <clip>: <reason>' if it gave no record.
-    **said: what else is said of the source; see `sources.Spec`.
+    **source_fields: the other fields of `sources.SourceSpec`.
 
   Raises:
-    InputError: if source, options and what `out` holds do not go together, or
-      too many clips are lost, or all.
+    InputError: if source, options and the contents of `out` do not fit, or too
+      many clips are lost, or all.
   """
-  spec = sources.Spec(source=os.fspath(source), **said)
+  spec = sources.SourceSpec(source=os.fspath(source), **source_fields)
   options = encode.Options(short_side=short_side, quality=quality, fps=fps)
   check_options(spec.split, shards, max_lost, workers)
   out = pathlib.Path(out)
-  check_folder(out)
-  bound = resume_state.bound_classes(out, spec.split)
-  found = sources.read(spec, default=bound)
-  _check_classes(out, found.listing.classes, bound)
-  flip = sources.flip_of(flip, spec, found.listing)
-  run = SplitRun(out, spec, found, options, shards)
-  before = resume_state.claim(
-    out, spec.split, run.identity, overwrite=overwrite, resume=resume
-  )
+  check_out_folder(out)
+  bound = bound_classes(out, spec.split)
+  opened = sources.open_source(spec, default=bound)
+  listing = opened.listing
+  _check_classes(out, listing.classes, bound)
+  flip = sources.resolve_flip(flip, spec, listing)
+  run = SplitRun(out, spec, opened, options, shards)
+  before = run.claim(overwrite=overwrite, resume=resume)
   if before is None:
-    found.listing.classes.save(out / CLASSES_FILE)
+    listing.classes.save(out / CLASSES_FILE)
     if engine is None:
-      _write_here(run, workers, progress)
+      _write_locally(run, workers, progress)
     else:
-      run.blame()  # a run that crashed ended without doing so
-      engine(run.left())
-  manifest = _told(before or run.manifest(), found.listing, flip)
-  report = report_of(found.listing, manifest, spec.limit, before)
-  _finish(out, manifest, report, max_lost=None if before else max_lost)
-  return manifest
-
-
-def _finish(
-  out: pathlib.Path,
-  manifest: Manifest,
-  report: SplitReport,
-  *,
-  max_lost: float | None,
-) -> None:
-  """Writes what is said of a split; the manifest last, which makes it one.
-
-  The report is there even if too much was lost (None: not asked again).
-  """
+      run.find_crashing_files()  # of an earlier run that crashed
+      engine(run.unfinished_jobs())
+  # A field that is not given now keeps its value: annotation files that are
+  # not given again take nothing away.
+  manifest = before or run.manifest()
+  manifest = dataclasses.replace(
+    manifest,
+    flip=flip or manifest.flip,
+    expected=listing.expected or manifest.expected,
+    subsets={**manifest.subsets, **listing.subsets},
+    class_subsets={**manifest.class_subsets, **listing.class_subsets},
+  )
+  # The report exists even if too many clips are lost. The manifest comes last:
+  # only with it is there a split.
+  report = make_report(listing, manifest, spec.limit, before)
   report.save(report_path(out, manifest.split))
-  if max_lost is not None:
-    _report_lost(out, manifest, max_lost)
+  if before is None:
+    _list_lost(out, manifest, max_lost)
   manifest.save(out)
-  resume_state.release(out, manifest.split)
+  run.release()
+  return manifest
 
 
 def check_options(
@@ -132,70 +125,60 @@ def check_options(
 ) -> None:
   """Raises InputError if an option is out of its range.
 
-  Before the folder is touched: what claimed it would bind the next run.
+  Before the folder is touched: a claim would bind the next run.
   """
-  wrong = None
+  problem = None
   if not re.fullmatch(r'\w[\w.]*', split):
-    wrong = f'split {split!r}; wanted a name of letters, digits, _ and .'
+    problem = f'split {split!r}; expected a name of letters, digits, _ and .'
   elif not 0 <= shards <= 99_999:
-    wrong = f'{shards} shards; wanted 0 (one per 64 clips) to 99999'
+    problem = f'{shards} shards; expected 0 (one per 64 clips) to 99999'
   elif not 0 <= max_lost <= 1:
-    wrong = f'a share of {max_lost:g} to lose; wanted 0 to 1'
+    problem = f'a share of {max_lost:g} to lose; expected 0 to 1'
   elif workers < 0:
-    wrong = f'{workers} workers; wanted 1 or more, 0 for one a CPU'
-  if wrong:
-    raise InputError(f'prepare was given {wrong}; correct it')
+    problem = f'{workers} workers; expected 1 or more, 0 for one a CPU'
+  if problem:
+    raise InputError(f'got {problem}; try another value')
 
 
-def check_folder(out: pathlib.Path) -> None:
-  """Raises InputError if there is, or lies above it, what is no folder."""
+def check_out_folder(out: pathlib.Path) -> None:
+  """Raises InputError if `out` or a path above it is not a folder."""
   above = (out, *out.absolute().parents)
-  there = next(p for p in above if p.exists() or p.is_symlink())
-  if not there.is_dir():
+  existing = next(p for p in above if p.exists() or p.is_symlink())
+  if not existing.is_dir():
     raise InputError(
-      f'{out} cannot be the folder for the records: {there} is no folder; give '
-      'another --out'
+      f'got {out} for the records, but {existing} is no folder; expected a new '
+      'or existing folder; try another --out'
     )
 
 
-def _told(
-  manifest: Manifest, listing: Listing, flip: FlipPolicy | None
-) -> Manifest:
-  """The manifest with what is now said of its records.
-
-  What nobody speaks of stays: a file of the annotations that is not given
-  again takes nothing away.
-  """
-  return dataclasses.replace(
-    manifest,
-    flip=flip or manifest.flip,
-    expected=listing.expected or manifest.expected,
-    subsets={**manifest.subsets, **listing.subsets},
-    class_subsets={**manifest.class_subsets, **listing.class_subsets},
-  )
-
-
-def report_of(
+def make_report(
   listing: Listing, manifest: Manifest, limit: int, before: Manifest | None
 ) -> SplitReport:
-  """What became of the clips of a split that was prepared.
+  """Reports what became of the clips of a split.
 
   Args:
     listing: what was listed.
     manifest: of the split.
-    limit: clips that were asked for at most; 0 for all.
-    before: the manifest of the split if it was complete when this run came.
+    limit: the most clips asked for; 0 for all.
+    before: the manifest of the split if it was complete before this run.
   """
   notes = list(listing.notes)
   if before is not None:
-    notes.append(_left_alone(before, manifest))
-  back = _back(listing, manifest)
+    note = f'split {manifest.split!r} was complete; its records were left alone'
+    fields = ('flip', 'expected', 'subsets', 'class_subsets')
+    new = [f for f in fields if getattr(before, f) != getattr(manifest, f)]
+    if new:
+      note += f', its manifest has new {", ".join(new)}'
+    notes.append(note)
+  missing = {clip for clip, reason in manifest.lost if reason == NO_FILE}
+  rows = [row for row in listing.rows if row.video in missing]
+  back = sum(row.path.is_file() for row in rows)
   if back:
     are = 'is' if back == 1 else 'are'
     notes.append(
       f'{back} of the lost {are} there now; --overwrite takes what is'
     )
-  return SplitReport.of(
+  return SplitReport.from_listing(
     dataclasses.replace(listing, notes=tuple(notes)),
     bad=manifest.lost,
     labels=np.flatnonzero(manifest.labels).tolist(),
@@ -207,45 +190,31 @@ def report_of(
   )
 
 
-def _left_alone(before: Manifest, now: Manifest) -> str:
-  """What is said of a split that was complete already."""
-  names = ('flip', 'expected', 'subsets', 'class_subsets')
-  news = [n for n in names if getattr(before, n) != getattr(now, n)]
-  line = f'split {now.split!r} was complete; its records were left alone'
-  return f'{line}, its manifest has new {", ".join(news)}' if news else line
-
-
-def _back(listing: Listing, manifest: Manifest) -> int:
-  """Clips that were lost for want of a file which is there now."""
-  gone = {clip for clip, why in manifest.lost if why == NO_FILE}
-  return sum(row.video in gone and row.path.is_file() for row in listing.rows)
-
-
 def _check_classes(
   out: pathlib.Path, classes: ClassList, bound: ClassList | None
 ) -> None:
   difference = bound and classes.first_difference(bound)
   if difference:
     raise InputError(
-      f'the class list differs from {out / CLASSES_FILE}, which the other '
-      f'splits there use: {difference} ("there" is that file); give the same '
-      '--classes, or another --out'
+      f'got a class list that differs from {out / CLASSES_FILE}: {difference} '
+      '("there" is that file); expected the list that the other splits there '
+      'use; try the same --classes, or another --out'
     )
 
 
-def _write_here(
+def _write_locally(
   run: SplitRun, workers: int, progress: process_pool.Progress | None
 ) -> None:
-  """Writes the shards in processes of this machine; outlives their crashes."""
-  jobs = run.left()
-  workers = process_pool.count(workers, len(jobs))
-  # One worker is this very process: the crash was an earlier run's end.
-  if workers == 1 and run.blame():
-    jobs = run.left()
+  """Writes the shards in processes here; survives crashes of the decoder."""
+  jobs = run.unfinished_jobs()
+  workers = process_pool.worker_count(workers, len(jobs))
+  # A single worker is this very process: only an earlier run can have crashed.
+  if workers == 1 and run.find_crashing_files():
+    jobs = run.unfinished_jobs()
   while True:
     try:
-      for _ in process_pool.run(
-        shard_job.write,
+      for _ in process_pool.run_jobs(
+        shard_job.write_shard,
         jobs,
         workers=workers,
         done=run.clips - sum(len(job.part) for job in jobs),
@@ -255,15 +224,13 @@ def _write_here(
         pass
       return
     except process_pool.WorkerDied:
-      if not run.blame():
+      if not run.find_crashing_files():
         raise
-      jobs = run.left()
+      jobs = run.unfinished_jobs()
 
 
-def _report_lost(
-  out: pathlib.Path, manifest: Manifest, max_lost: float
-) -> None:
-  """Lists what was lost, and stops if that is too much."""
+def _list_lost(out: pathlib.Path, manifest: Manifest, max_lost: float) -> None:
+  """Lists the lost clips; raises InputError if they are too many."""
   path = out / f'{manifest.split}.lost.txt'
   path.unlink(missing_ok=True)
   if not manifest.lost:
@@ -275,7 +242,7 @@ def _report_lost(
     clip, reason = manifest.lost[0]
     raise InputError(
       f'{len(manifest.lost)} of {manifest.listed} videos are lost, as {clip} '
-      f'({reason}); wanted at most {max_lost:.1%}, and one record at least; '
-      f'see {path}; repair or unlist them and run again with --overwrite, or '
-      'raise --max-lost'
+      f'({reason}); expected at most {max_lost:.1%}, and at least one record; '
+      f'see {path}; try to repair or unlist them and run again with '
+      '--overwrite, or raise --max-lost'
     )

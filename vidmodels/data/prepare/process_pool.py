@@ -1,4 +1,6 @@
-"""Jobs over processes: progress, one CPU each, an end when the parent ends.
+"""Runs jobs in processes, with progress; workers end with their parent.
+
+  for result in process_pool.run_jobs(function, jobs, total=len(jobs)): ...
 
 Processes are spawned, not forked: a fork of a program whose libraries have
 threads can hang. So a script that calls this needs the usual
@@ -20,11 +22,12 @@ import cv2
 
 from vidmodels.typing import InputError
 
-# Called with units done, units in all, and what was done last.
+# Called with units done, units in all, and a note on the last unit.
 Progress = Callable[[int, int, str], None]
-_Job, _Result = TypeVar('_Job'), TypeVar('_Result')
+_Job = TypeVar('_Job')
+_Result = TypeVar('_Result')
 
-_POLL_S = 0.1  # how often the parent looks at what its workers did
+_POLL_S = 0.1  # how often the parent collects the progress of its workers
 _tick: Callable[[str], None] = lambda note: None
 
 
@@ -33,30 +36,30 @@ class WorkerDied(RuntimeError):
 
 
 class _Stopped(Exception):
-  """Ends a job of a run that was given up."""
+  """Ends a job whose run was given up."""
 
 
 def tick(note: str) -> None:
-  """Says, from inside a job, that one more unit of work is done."""
+  """Reports, from inside a job, that one more unit of work is done."""
   _tick(note)
 
 
-def count(workers: int, jobs: int) -> int:
-  """Processes to use: one a CPU that we may use if `workers` is 0.
+def worker_count(workers: int, jobs: int) -> int:
+  """Processes to use: one for each CPU available if `workers` is 0.
 
   Raises:
     InputError: if `workers` is negative.
   """
   if workers < 0:
     raise InputError(
-      f'{workers} workers came; wanted 1 or more, 0 for one a CPU'
+      f'got {workers} workers; expected 1 or more; try 0 for one a CPU'
     )
   if not workers and hasattr(os, 'sched_getaffinity'):
     workers = len(os.sched_getaffinity(0))
   return max(1, min(workers or os.cpu_count() or 1, jobs))
 
 
-def run(
+def run_jobs(
   function: Callable[[_Job], _Result],
   jobs: Sequence[_Job],
   *,
@@ -65,24 +68,24 @@ def run(
   total: int,
   progress: Progress | None = None,
 ) -> Iterator[_Result]:
-  """Yields the jobs' results as they end, in any order.
+  """Yields the results of the jobs as they end, in any order.
 
   Args:
-    function: importable by name; calls `tick` once a unit.
-    jobs: what it is called with.
-    workers: processes; 0 for one a CPU; with 1 all runs in this process.
+    function: importable by name; calls `tick` once for each unit.
+    jobs: the arguments it is called with.
+    workers: processes; 0 for one a CPU; 1 runs everything in this process.
     done: units that were done before.
     total: units in all, for `progress`.
-    progress: called in this process, after every unit or a few.
+    progress: called in this process, after each unit or a few.
 
   Raises:
     WorkerDied: if a worker dies (out of memory, a crash in a decoder).
   """
   progress = progress or (lambda done, total, note: None)
-  workers = count(workers, len(jobs))
+  workers = worker_count(workers, len(jobs))
   if workers == 1:
     return _run_here(function, jobs, done, total, progress)
-  return _run_there(function, jobs, workers, done, total, progress)
+  return _run_in_pool(function, jobs, workers, done, total, progress)
 
 
 def _run_here(
@@ -108,7 +111,7 @@ def _run_here(
     yield result
 
 
-def _run_there(
+def _run_in_pool(
   function: Callable[[_Job], _Result],
   jobs: Sequence[_Job],
   workers: int,
@@ -117,9 +120,12 @@ def _run_there(
   progress: Progress,
 ) -> Iterator[_Result]:
   context = multiprocessing.get_context('spawn')
-  ticks, stop = context.SimpleQueue(), context.Event()
+  notes, stop = context.SimpleQueue(), context.Event()
   pool = concurrent.futures.ProcessPoolExecutor(
-    workers, mp_context=context, initializer=_start, initargs=(ticks, stop)
+    workers,
+    mp_context=context,
+    initializer=_start_worker,
+    initargs=(notes, stop),
   )
   try:
     waiting = {pool.submit(function, job) for job in jobs}
@@ -128,8 +134,8 @@ def _run_there(
         waiting, _POLL_S, concurrent.futures.FIRST_COMPLETED
       )
       note = None
-      while not ticks.empty():
-        note, done = ticks.get(), done + 1
+      while not notes.empty():
+        note, done = notes.get(), done + 1
       if note is not None:
         progress(done, total, note)
       for future in ended:
@@ -143,44 +149,46 @@ def _run_there(
   finally:
     stop.set()
     pool.shutdown(wait=True, cancel_futures=True)
-    ticks.close()
+    notes.close()
 
 
-def survives(function: Callable[..., Any], *args: Any) -> bool:
-  """Whether a call in a process of its own ends, rather than crashes.
+def ends_normally(function: Callable[..., Any], *args: Any) -> bool:
+  """Whether a call in its own process ends without a crash of the process.
 
-  An exception is an end. So is a process that the system killed, which says
-  nothing of the call: it may have been the largest when memory ran out.
+  An exception is a normal end. So is a process that the system killed, which
+  does not blame the call: it may have been the largest when memory ran out.
   """
   context = multiprocessing.get_context('spawn')
-  process = context.Process(target=_quietly, args=(function, *args))
+  process = context.Process(target=_call_alone, args=(function, *args))
   process.start()
   process.join()
   return process.exitcode in (0, -signal.SIGKILL)
 
 
-def _quietly(function: Callable[..., Any], *args: Any) -> None:
-  threading.Thread(target=_leave_with_parent, daemon=True).start()
+def _call_alone(function: Callable[..., Any], *args: Any) -> None:
+  threading.Thread(target=_exit_with_parent, daemon=True).start()
   with contextlib.suppress(Exception):
     function(*args)
 
 
-def _start(ticks: Any, stop: Any) -> None:
+def _start_worker(notes: Any, stop: Any) -> None:
   """Makes a fresh process a worker."""
   global _tick
 
-  def tick_there(note: str) -> None:
+  def send_note(note: str) -> None:
     if stop.is_set():
       raise _Stopped
-    ticks.put(note)
+    notes.put(note)
 
-  _tick = tick_there
+  _tick = send_note
   cv2.setNumThreads(1)  # the processes already fill the CPUs
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
-  threading.Thread(target=_leave_with_parent, daemon=True).start()
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops them
+  threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _leave_with_parent() -> None:
-  # Else workers of a killed run go on, beside those of the run that follows.
-  connection.wait([multiprocessing.parent_process().sentinel])
-  os._exit(1)
+def _exit_with_parent() -> None:
+  # Otherwise workers of a killed run would go on beside those of the next run.
+  parent = multiprocessing.parent_process()
+  if parent is not None:
+    connection.wait([parent.sentinel])
+    os._exit(1)

@@ -1,32 +1,164 @@
-"""One shard to write, on whatever machine: from its part to a file and a note.
+"""Writes one shard on any machine: from its clips to a file and a note.
 
-Every engine runs `write` on the same jobs and reads their notes afterwards, so
-the bytes do not depend on the engine.
+Every engine runs `write_shard` on the same jobs and reads their notes
+afterwards, so the bytes do not depend on the engine. A job can be sent to
+another process or another machine. All clips of a file lie in one shard and
+are made in one pass over the file.
 """
 
 import dataclasses
+import heapq
 import json
 import os
 import pathlib
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
-from vidmodels.data.prepare import encode, process_pool
-from vidmodels.data.prepare.shard_parts import ShardPart
+from vidmodels.data.listing.rows import VideoRow
+from vidmodels.data.prepare import encode, process_pool, tfds
 from vidmodels.data.records import video_record
 from vidmodels.data.records.task import Task
 from vidmodels.data.records.tfrecord import ShardWriter
 from vidmodels.data.video.container import BadVideo
 from vidmodels.files import remove_part_on_error, write_atomically
 
+CRASHES = 'crashes the decoder'
+
+# A clip's number in the split, its name, its record or the reason for none,
+# and its packets and frames that did not decode whole.
+NumberedRecord = tuple[int, str, video_record.Record | BadVideo, int]
+# The numbered rows of one file.
+FileGroup = tuple[tuple[int, VideoRow], ...]
+
+
+class ShardPart(Protocol):
+  """The clips of one shard."""
+
+  def __len__(self) -> int:
+    """Their number."""
+
+  def make_records(
+    self, options: encode.Options, begin_file: Callable[[str], None]
+  ) -> Iterator[NumberedRecord]:
+    """Makes their records; calls `begin_file(path)` before each file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FilePart:
+  """Clips of video files.
+
+  Attributes:
+    groups: the numbered rows of each file.
+    names: of the classes.
+    crashing: absolute paths of files that are known to crash a decoder; they
+      are not opened.
+  """
+
+  groups: tuple[FileGroup, ...]
+  names: tuple[str, ...]
+  crashing: frozenset[str] = frozenset()
+
+  def __len__(self) -> int:
+    return sum(len(group) for group in self.groups)
+
+  def make_records(
+    self, options: encode.Options, begin_file: Callable[[str], None]
+  ) -> Iterator[NumberedRecord]:
+    """Makes the records file by file; within one, in the order of the ends."""
+    for group in self.groups:
+      path = group_path(group)
+      if path in self.crashing:
+        for number, row in group:
+          yield number, row.video, BadVideo(CRASHES), 0
+        continue
+      begin_file(path)
+      for i, record, damage in self.decode_group(group, options):
+        yield group[i][0], group[i][1].video, record, damage
+
+  def decode_group(
+    self, group: FileGroup, options: encode.Options
+  ) -> Iterator[tuple[int, video_record.Record | BadVideo, int]]:
+    """Makes the records of one file; see `encode.make_records`."""
+    rows = [row for _, row in group]
+    texts = [tuple(self.names[i] for i in row.labels) for row in rows]
+    return encode.make_records(rows[0].path, rows, texts, options)
+
+
+@dataclasses.dataclass(frozen=True)
+class TfdsPart:
+  """Videos `start` to `stop` of a split that TFDS has prepared."""
+
+  split: tfds.TfdsSplit
+  start: int
+  stop: int
+
+  def __len__(self) -> int:
+    return self.stop - self.start
+
+  def make_records(
+    self, options: encode.Options, begin_file: Callable[[str], None]
+  ) -> Iterator[NumberedRecord]:
+    """Makes the records in TFDS's order; there are no files to report."""
+    names = self.split.classes.names
+    videos = self.split.videos(self.start, self.stop)
+    for number, video in enumerate(videos, self.start):
+      record: video_record.Record | BadVideo
+      try:
+        record = encode.record_from_frames(
+          video.frames_THWC,
+          fps=video.fps,
+          video=video.video,
+          labels=video.labels,
+          label_texts=tuple(names[label] for label in video.labels),
+          options=options,
+        )
+      except BadVideo as e:
+        record = e
+      yield number, video.video, record, 0
+
+
+def group_path(group: FileGroup) -> str:
+  """The absolute path of a group's file."""
+  return os.fspath(group[0][1].path.absolute())
+
+
+def group_by_file(rows: Sequence[VideoRow]) -> list[FileGroup]:
+  """Groups rows by their file, in the order in which files first appear."""
+  groups: dict[pathlib.Path, list[tuple[int, VideoRow]]] = {}
+  for number, row in enumerate(rows):
+    groups.setdefault(row.path, []).append((number, row))
+  return [tuple(group) for group in groups.values()]
+
+
+def deal_files(
+  groups: Sequence[FileGroup], count: int
+) -> list[tuple[FileGroup, ...]]:
+  """Deals files to shards, each to the one with the fewest clips so far.
+
+  Files with one clip each go round the shards in turn. A shard exceeds the
+  average by at most the clips of the largest file.
+
+  Args:
+    groups: at least `count` of them.
+    count: shards.
+  """
+  shards: list[list[FileGroup]] = [[] for _ in range(count)]
+  heap = [(0, k) for k in range(count)]
+  for group in groups:
+    clips, k = heap[0]
+    shards[k].append(group)
+    heapq.heapreplace(heap, (clips + len(group), k))
+  return [tuple(shard) for shard in shards]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Job:
+class ShardJob:
   """A shard to write.
 
   Attributes:
-    shard: the file.
+    shard: the file; all paths are absolute, as workers elsewhere need them.
     note: written after it: that it is whole, and what the manifest says of it.
-    marker: holds the video under way until then.
+    marker: names the video that is being decoded, until the note is written.
     part: the clips.
     task: what their labels are.
     options: of the records.
@@ -40,22 +172,26 @@ class Job:
   options: encode.Options
 
 
-def write(job: Job) -> None:
+def write_shard(job: ShardJob) -> None:
   """Writes a shard, then its note."""
 
-  def mark(file: str | pathlib.Path) -> None:
+  def mark(file: str) -> None:
     with remove_part_on_error(job.marker, job.marker):
       job.marker.write_bytes(os.fsencode(file))
 
-  lost, damaged, labels, videos = [], [], [], []
+  lost: list[tuple[int, str, str]] = []
+  damaged: list[tuple[int, str, int]] = []
+  labels: list[int] = []
+  videos: list[str] = []
   with ShardWriter(job.shard) as writer:
-    for number, video, made, damage in job.part.made(job.options, mark):
-      if isinstance(made, BadVideo):
-        lost.append((number, video, made.reason))
-        process_pool.tick(f'lost {video}: {made.reason}')
+    records = job.part.make_records(job.options, mark)
+    for number, video, record, damage in records:
+      if isinstance(record, BadVideo):
+        lost.append((number, video, record.reason))
+        process_pool.tick(f'lost {video}: {record.reason}')
         continue
-      writer.write(video_record.encode(made, job.task))
-      labels.extend(made.labels)
+      writer.write(video_record.encode(record, job.task))
+      labels.extend(record.labels)
       videos.append(video)
       if damage:
         damaged.append((number, video, damage))
@@ -75,6 +211,6 @@ def write(job: Job) -> None:
   job.marker.unlink(missing_ok=True)
 
 
-def read_note(job: Job) -> dict[str, Any]:
-  """What `write` noted."""
+def read_note(job: ShardJob) -> dict[str, Any]:
+  """Reads what `write_shard` noted."""
   return json.loads(job.note.read_text())

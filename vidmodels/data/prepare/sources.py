@@ -1,7 +1,8 @@
-"""What `prepare` and `check` are pointed at: whichever it is, clips to make.
+"""The source of `prepare` and `check`: a data set, one's own files, or TFDS.
 
-A data set by name with its official files, a folder or list of one's own, or
-`tfds:NAME`.
+spec = sources.SourceSpec(source='k400', annotations=csv, videos=folder)
+source = sources.open_source(spec)
+source.listing.rows, source.clips
 """
 
 import dataclasses
@@ -14,25 +15,26 @@ from collections.abc import Sequence
 from vidmodels.data.datasets import registry
 from vidmodels.data.listing.read_source import read_source
 from vidmodels.data.listing.rows import Listing
-from vidmodels.data.prepare import shard_parts, tfds
+from vidmodels.data.prepare import shard_job, tfds
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
+from vidmodels.data.records.task import LabelKind
 from vidmodels.typing import InputError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Spec:
-  """What the user says of a source.
+class SourceSpec:
+  """What the user says about a source.
 
   Attributes:
     source: a data set's name, a folder, a list, or `tfds:NAME`.
-    split: of it, and of what is written.
+    split: the split to read, and its name in the records.
     annotations: the data set's official file, or the folder with all of them.
-    videos: the folder with its videos; of `tfds:`, where TFDS keeps its sets.
+    videos: the folder with its videos; for `tfds:`, where TFDS keeps its sets.
     classes: what labels refer to.
     root: what the paths of a list are relative to.
     labels: of a list: 'single', 'multi' or 'any'; see `Task`.
-    limit: only so many clips, the first of the list; 0 for all.
+    limit: only this many clips, the first of the list; 0 for all.
   """
 
   source: str
@@ -41,7 +43,7 @@ class Spec:
   videos: str | os.PathLike[str] | None = None
   classes: ClassList | None = None
   root: str | os.PathLike[str] | None = None
-  labels: str | None = None
+  labels: LabelKind | None = None
   limit: int = 0
 
   @property
@@ -59,7 +61,7 @@ class Spec:
 
 
 @dataclasses.dataclass(frozen=True)
-class Files:
+class FileSource:
   """Clips of video files.
 
   Attributes:
@@ -70,41 +72,46 @@ class Files:
 
   @property
   def clips(self) -> int:
-    """How many there are."""
+    """Their number."""
     return len(self.listing.rows)
 
   @property
   def sha256(self) -> str:
-    """Identifies what was listed, wherever the files lie."""
+    """Identifies the rows, wherever the files lie."""
     digest = hashlib.sha256()
     for row in self.listing.rows:
       entry = [row.video, row.labels, row.start_s, row.end_s]
       digest.update(json.dumps(entry).encode() + b'\n')
     return digest.hexdigest()
 
-  def parts(self, wanted: int) -> list[shard_parts.ShardPart]:
-    """What each shard holds; at most `wanted` shards, none is empty."""
-    groups = shard_parts.groups_of(self.listing.rows)
+  def make_parts(self, shards: int) -> list[shard_job.ShardPart]:
+    """The clips of each shard; at most `shards` parts, none of them empty."""
+    rows = [
+      # Workers may be started in another folder.
+      dataclasses.replace(row, path=row.path.absolute())
+      for row in self.listing.rows
+    ]
+    groups = shard_job.group_by_file(rows)
     names = self.listing.classes.names
-    dealt = shard_parts.spread(groups, min(wanted, len(groups)))
-    return [shard_parts.FilePart(some, names) for some in dealt]
+    dealt = shard_job.deal_files(groups, min(shards, len(groups)))
+    return [shard_job.FilePart(groups, names) for groups in dealt]
 
 
 @dataclasses.dataclass(frozen=True)
-class Tfds:
+class TfdsSource:
   """Videos that TFDS has prepared.
 
   Attributes:
     split: which.
-    listing: what is known of them; no rows.
+    listing: what is known of them, without rows.
   """
 
-  split: tfds.Split
+  split: tfds.TfdsSplit
   listing: Listing
 
   @property
   def clips(self) -> int:
-    """How many there are."""
+    """Their number."""
     return self.split.count
 
   @property
@@ -113,79 +120,84 @@ class Tfds:
     entry = [self.split.name, self.split.split, self.split.count]
     return hashlib.sha256(json.dumps(entry).encode()).hexdigest()
 
-  def parts(self, wanted: int) -> list[shard_parts.ShardPart]:
-    """Equal stretches; at most `wanted`, none is empty."""
+  def make_parts(self, shards: int) -> list[shard_job.ShardPart]:
+    """Equal ranges of videos; at most `shards`, none of them empty."""
     n = self.split.count
-    count = min(wanted, n)
+    count = min(shards, n)
     ends = [n * k // count for k in range(count + 1)]
     return [
-      shard_parts.TfdsPart(self.split, ends[k], ends[k + 1])
-      for k in range(count)
+      shard_job.TfdsPart(self.split, ends[k], ends[k + 1]) for k in range(count)
     ]
 
 
-def read(
-  spec: Spec, *, default: ClassList | None = None, need_videos: bool = True
-) -> Files | Tfds:
+def open_source(
+  spec: SourceSpec,
+  *,
+  default: ClassList | None = None,
+  need_videos: bool = True,
+) -> FileSource | TfdsSource:
   """Reads what a source lists.
 
   Args:
     spec: what the user said.
     default: what the labels of one's own files refer to if nothing else says.
-    need_videos: whether it is an error that a data set came without its folder
-      of videos, or that no file of a list is there.
+    need_videos: whether a data set without its folder of videos, or a list
+      without any existing file, is an error.
 
   Raises:
-    InputError: if it cannot be read, or was described as another kind.
+    InputError: if it cannot be read, or fields of another kind are given.
   """
   if spec.limit < 0:
-    raise InputError(f'--limit {spec.limit} came; wanted 1 or more, 0 for all')
+    raise InputError(
+      f'got --limit {spec.limit}; expected 1 or more; try 0 for all'
+    )
   if spec.kind == 'tfds':
-    return _tfds(spec)
+    return _open_tfds(spec)
   if spec.kind == 'dataset':
-    listing = _dataset(spec, need_videos)
+    listing = _read_dataset(spec, need_videos)
   else:
-    listing = _own(spec, default, need_videos)
+    listing = _read_own_files(spec, default, need_videos)
   if spec.limit:
     listing = dataclasses.replace(listing, rows=listing.rows[: spec.limit])
-  return Files(listing)
+  return FileSource(listing)
 
 
-def flip_of(
-  asked: FlipPolicy | str | None, spec: Spec, listing: Listing
+def resolve_flip(
+  flip: FlipPolicy | str | None, spec: SourceSpec, listing: Listing
 ) -> FlipPolicy | None:
-  """The flip policy that the user asked for; None if nothing was said.
+  """The flip policy that the user asked for; None if not asked.
 
   Args:
-    asked: the policy, or its text; 'swap' alone means the data set's own pairs.
-    spec: of which source.
+    flip: the policy, or its text; 'swap' alone means the data set's own pairs.
+    spec: of the source.
     listing: what was read of it.
 
   Raises:
     InputError: if the source has no pairs of its own, or a pair does not fit
       its labels.
   """
-  if asked is None:
+  if flip is None:
     return None
-  if isinstance(asked, str):
+  if isinstance(flip, str):
     own = registry.find(spec.source).mirror if spec.kind == 'dataset' else ()
-    asked = FlipPolicy.parse(asked, own)
-  asked.check(listing.classes, listing.task)
-  return asked
+    flip = FlipPolicy.parse(flip, own)
+  flip.check(listing.classes, listing.task)
+  return flip
 
 
-def _refuse(spec: Spec, names: Sequence[str], why: str) -> None:
+def _refuse_fields(spec: SourceSpec, names: Sequence[str], why: str) -> None:
   for name in names:
     value = getattr(spec, name)
     if value is not None:
       raise InputError(
-        f'--{name} {value} came with {spec.source}; {why}; leave it out'
+        f'got --{name} {value} with {spec.source}; expected none, as {why}; '
+        'try to leave it out'
       )
 
 
-def _tfds(spec: Spec) -> Tfds:
+def _open_tfds(spec: SourceSpec) -> TfdsSource:
   why = 'a tfds: set has its own classes and labels'
-  _refuse(spec, ('annotations', 'root', 'labels', 'classes'), why)
+  _refuse_fields(spec, ('annotations', 'root', 'labels', 'classes'), why)
   split = tfds.open_split(spec.source, spec.split, spec.videos)
   listing = Listing(
     rows=(),
@@ -197,23 +209,23 @@ def _tfds(spec: Spec) -> Tfds:
   )
   if spec.limit:
     split = dataclasses.replace(split, count=min(spec.limit, split.count))
-  return Tfds(split, listing)
+  return TfdsSource(split, listing)
 
 
-def _dataset(spec: Spec, need_videos: bool) -> Listing:
+def _read_dataset(spec: SourceSpec, need_videos: bool) -> Listing:
   dataset = registry.find(spec.source)
   why = f'{dataset.title} has its own list and kind of labels'
-  _refuse(spec, ('root', 'labels'), why)
-  wanted = {'annotations': spec.annotations}
-  if need_videos:
-    wanted['videos'] = spec.videos
-  for name, value in wanted.items():
-    if value is None:
-      raise InputError(
-        f'{dataset.title} came without --{name}; wanted the '
-        + ('official file or folder' if name == 'annotations' else 'folder')
-        + f' with its {name}'
-      )
+  _refuse_fields(spec, ('root', 'labels'), why)
+  if spec.annotations is None:
+    raise InputError(
+      f'got {dataset.title} without --annotations; expected the official file '
+      'or the folder with its annotations; try --annotations FILE_OR_DIR'
+    )
+  if spec.videos is None and need_videos:
+    raise InputError(
+      f'got {dataset.title} without --videos; expected the folder with its '
+      'videos; try --videos DIR'
+    )
   return registry.read(
     spec.source,
     annotations=spec.annotations,
@@ -223,14 +235,16 @@ def _dataset(spec: Spec, need_videos: bool) -> Listing:
   )
 
 
-def _own(spec: Spec, default: ClassList | None, need_videos: bool) -> Listing:
+def _read_own_files(
+  spec: SourceSpec, default: ClassList | None, need_videos: bool
+) -> Listing:
   known = {
     n for d in registry.all_datasets().values() for n in (d.name, *d.aliases)
   }
   if spec.source.lower() in known and not pathlib.Path(spec.source).exists():
     raise InputError(
-      f'{spec.source} came without its files; wanted --annotations FILE_OR_DIR '
-      'and --videos DIR'
+      f'got {spec.source} without its files; expected the files of the data '
+      'set; try --annotations FILE_OR_DIR and --videos DIR'
     )
   return read_source(
     spec.source,

@@ -1,6 +1,9 @@
-"""How much of a split is there, and why the rest is not.
+"""Reports how much of a split is there, and why the rest is not.
 
-`check` says it before the work, `prepare` after it, in the same words.
+  report = SplitReport.load(report_path('records', 'train'))
+  print('\\n'.join(report.lines()))
+
+`check` reports before the work and `prepare` after it, in the same words.
 """
 
 import collections
@@ -8,14 +11,14 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Self
 
 from vidmodels.data.listing.rows import Listing
 from vidmodels.data.video.container import NO_FILE
 from vidmodels.files import write_atomically
 
-_SHOWN = 10  # how many of many a line names
+_MOST_NAMES = 10  # in a line
 
 
 def percent(part: int, whole: int) -> float:
@@ -23,15 +26,15 @@ def percent(part: int, whole: int) -> float:
   return 10_000 * part // whole / 100 if whole else 0.0
 
 
-def share(part: int, whole: int) -> str:
-  """A share for people: '63.33 %', and 'under 0.01 %' for less, not none."""
-  found = percent(part, whole)
-  return f'{found:.2f} %' if found or not part else 'under 0.01 %'
+def format_share(part: int, whole: int) -> str:
+  """A share for people: '63.33 %', or 'under 0.01 %' for less, but not none."""
+  value = percent(part, whole)
+  return f'{value:.2f} %' if value or not part else 'under 0.01 %'
 
 
-def some(count: int, what: str) -> str:
+def count_noun(count: int, noun: str) -> str:
   """'1 shard', '2 shards'."""
-  return f'{count} {what}' if count == 1 else f'{count} {what}s'
+  return f'{count} {noun}' if count == 1 else f'{count} {noun}s'
 
 
 def report_path(out: str | os.PathLike[str], split: str) -> pathlib.Path:
@@ -45,18 +48,18 @@ class SplitReport:
 
   Attributes:
     split: its name.
-    expected: clips that it officially has; 0 if nobody says.
+    expected: clips that it officially has; 0 if unknown.
     listed: clips that the source lists, up to the limit: ok, missing, broken.
-    limit: how many were asked for at most; 0 for all.
-    ok: clips that give frames, damaged ones included.
+    limit: the most clips asked for; 0 for all.
+    ok: clips with frames, damaged ones included.
     bad: (clip, reason) of every other one, in the order listed.
     damaged: (clip, packets and frames that do not decode whole) of ok ones.
-    duplicated: clips listed more than once and taken once.
+    duplicated: clips listed more than once and used once.
     outside: video files that the source does not list.
     empty_classes: classes without an ok clip; none if labels are unpublished.
     decoded: False if files were only looked for.
-    frames: of all ok clips; 0 if nobody counted.
-    notes: what the source's reader has to say.
+    frames: of all ok clips; 0 if not counted.
+    notes: of the reader of the source.
   """
 
   split: str
@@ -74,23 +77,19 @@ class SplitReport:
   notes: tuple[str, ...] = ()
 
   @classmethod
-  def of(
-    cls,
-    listing: Listing,
-    *,
-    labels: Iterable[int],
-    **more: Any,
+  def from_listing(
+    cls, listing: Listing, *, labels: Iterable[int], **fields: Any
   ) -> Self:
-    """A report of a listing.
+    """Makes the report of a listing.
 
     Args:
       listing: what was listed.
-      labels: classes of the clips that give frames, in any order and number.
-      **more: the other attributes.
+      labels: classes of the clips with frames, in any order, repeated or not.
+      **fields: the other attributes.
     """
-    seen = set(labels)
+    present = set(labels)
     empty = [
-      name for i, name in enumerate(listing.classes.names) if i not in seen
+      name for i, name in enumerate(listing.classes.names) if i not in present
     ]
     return cls(
       expected=listing.expected,
@@ -98,27 +97,27 @@ class SplitReport:
       outside=listing.outside,
       empty_classes=tuple(empty) if listing.labelled else (),
       notes=listing.notes,
-      **more,
+      **fields,
     )
 
   @property
   def missing(self) -> tuple[str, ...]:
-    """Clips whose file is not there."""
-    return tuple(clip for clip, why in self.bad if why == NO_FILE)
+    """Clips without a file."""
+    return tuple(clip for clip, reason in self.bad if reason == NO_FILE)
 
   @property
   def broken(self) -> tuple[tuple[str, str], ...]:
-    """(clip, reason) of those whose file is there and gives them no frame."""
-    return tuple((clip, why) for clip, why in self.bad if why != NO_FILE)
+    """(clip, reason) of clips that have a file but no frame."""
+    return tuple(entry for entry in self.bad if entry[1] != NO_FILE)
 
   @property
   def found(self) -> int:
-    """Clips whose file is there."""
+    """Clips with a file."""
     return self.listed - len(self.missing)
 
   @property
   def official(self) -> int:
-    """What is taken for the whole split: the official number, else the list."""
+    """Clips of the whole split: the official number, or else the list's."""
     return self.expected or self.listed
 
   @property
@@ -128,14 +127,13 @@ class SplitReport:
 
   @property
   def reasons(self) -> dict[str, int]:
-    """How many clips were lost for each reason, the commonest first."""
-    counts = collections.Counter(why for _, why in self.bad)
+    """How many clips were lost for each reason, the most common first."""
+    counts = collections.Counter(reason for _, reason in self.bad)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
   def as_json(self) -> dict[str, Any]:
-    """For JSON."""
-    value = dataclasses.asdict(self)
-    return value | {
+    """All attributes and counts, for JSON."""
+    return dataclasses.asdict(self) | {
       'found': self.found,
       'missing': self.missing,
       'broken': self.broken,
@@ -144,7 +142,7 @@ class SplitReport:
     }
 
   def save(self, path: pathlib.Path) -> None:
-    """Writes it as JSON."""
+    """Writes the report as JSON."""
     text = json.dumps(self.as_json(), indent=1, ensure_ascii=False) + '\n'
     write_atomically(path, text.encode())
 
@@ -152,36 +150,36 @@ class SplitReport:
   def load(cls, path: pathlib.Path) -> Self:
     """Reads what `save` wrote."""
     value = json.loads(path.read_text(encoding='utf-8'))
-    kinds = {field.name: value[field.name] for field in dataclasses.fields(cls)}
-    tuples = lambda v: tuple(map(tuples, v)) if isinstance(v, list) else v
-    return cls(**{name: tuples(v) for name, v in kinds.items()})
+    fields = {f.name: value[f.name] for f in dataclasses.fields(cls)}
+    for name in ('bad', 'damaged'):
+      fields[name] = tuple(map(tuple, fields[name]))
+    for name in ('duplicated', 'outside', 'empty_classes', 'notes'):
+      fields[name] = tuple(fields[name])
+    return cls(**fields)
 
   def lines(self) -> list[str]:
-    """For people."""
+    """The report for people."""
     expected = f'{self.expected} expected, ' if self.expected else ''
-    what = 'fine' if self.decoded else 'there, not decoded'
+    state = 'fine' if self.decoded else 'there, not decoded'
     lines = [
       f'{self.split}: {expected}{self.listed} listed, {self.found} found, '
       f'{len(self.missing)} missing, {len(self.broken)} broken, '
       f'{len(self.damaged)} damaged, {len(self.duplicated)} duplicated, '
       f'{len(self.outside)} outside the list',
-      f'{self.ok} of {self.official} clips of the split are {what}: '
-      + share(self.ok, self.official),
+      f'{self.ok} of {self.official} clips of the split are {state}: '
+      + format_share(self.ok, self.official),
     ]
     if self.limit:
       lines.append(f'only the first {self.limit} clips were asked for')
-    for why, count in self.reasons.items():
-      lines.append(f'  {count} lost: {why}')
-    for what, names in (
+    for reason, count in self.reasons.items():
+      lines.append(f'  {count} lost: {reason}')
+    for title, names in (
       ('classes without a clip', self.empty_classes),
       ('listed more than once', self.duplicated),
       ('outside the list', self.outside),
     ):
+      more = len(names) - _MOST_NAMES
       if names:
-        lines.append(f'{what}: {_some(names)}')
+        line = f'{title}: {", ".join(names[:_MOST_NAMES])}'
+        lines.append(line + (f' and {more} more' if more > 0 else ''))
     return [*lines, *(f'note: {note}' for note in self.notes)]
-
-
-def _some(names: Sequence[str]) -> str:
-  more = len(names) - _SHOWN
-  return ', '.join(names[:_SHOWN]) + (f' and {more} more' if more > 0 else '')

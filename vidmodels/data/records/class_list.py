@@ -1,7 +1,11 @@
 """The classes of a data set, in order.
 
-Their order is what a label means, so it is a file of its own (`classes.txt`, a
-name a line) and its hash travels with records, checkpoints and results.
+  classes = ClassList.load('records/classes.txt')
+  classes.names[3], classes.index('walk'), classes.sha256
+
+The order defines what a label means. So the list is a file of its own
+(`classes.txt`, one name a line), and its hash travels with records, checkpoints
+and results.
 """
 
 import dataclasses
@@ -20,13 +24,14 @@ CLASSES_FILE = 'classes.txt'
 
 @dataclasses.dataclass(frozen=True)
 class ClassList:
-  """Class names; a name's position is its label.
+  """Class names; the position of a name is its label.
 
   Attributes:
     names: K names, all different, none empty.
 
   Raises:
-    InputError: if a name is empty, doubled or spans lines, or there is none.
+    InputError: if a name is empty, repeated or has several lines, or if there
+      is none.
   """
 
   names: tuple[str, ...]
@@ -34,20 +39,20 @@ class ClassList:
   def __post_init__(self):
     if not self.names:
       raise InputError(
-        'a class list came without a class; wanted at least one name; give a '
+        'got a class list without a class; expected at least one name; try a '
         'file with one name a line'
       )
     first: dict[str, int] = {}
     for i, name in enumerate(self.names):
       if not name.strip() or len(name.splitlines()) != 1:
         raise InputError(
-          f'class {i} came as {name!r}; wanted a name of one line that is not '
-          'empty; correct the class list'
+          f'got {name!r} as class {i}; expected one line that is not empty; '
+          'try to correct the class list'
         )
       if name in first:
         raise InputError(
-          f'class {name!r} came twice, as {first[name]} and as {i}; wanted '
-          'every name once; correct the class list'
+          f'got class {name!r} twice, as {first[name]} and as {i}; expected '
+          'every name once; try to correct the class list'
         )
       first[name] = i
 
@@ -61,15 +66,15 @@ class ClassList:
     """Reads a file with one class name a line.
 
     Raises:
-      InputError: if the file cannot be read or its names are unfit.
+      InputError: if the file cannot be read or its names are not valid.
     """
     path = pathlib.Path(path)
     try:
       text = path.read_text(encoding='utf-8-sig')
     except (OSError, UnicodeDecodeError) as e:
       raise InputError(
-        f'class list {path} cannot be read ({e}); wanted a UTF-8 text file '
-        'with one class name a line'
+        f'got {path} for a class list, which cannot be read ({e}); expected a '
+        'UTF-8 text file with one class name a line'
       ) from e
     try:
       return cls(tuple(line.strip() for line in text.rstrip().split('\n')))
@@ -78,12 +83,11 @@ class ClassList:
 
   def save(self, path: str | os.PathLike[str]) -> None:
     """Writes the names, one a line; the file appears whole or not at all."""
-    path = pathlib.Path(path)
-    write_atomically(path, self._text().encode())
+    write_atomically(pathlib.Path(path), self._text().encode())
 
   @property
   def sha256(self) -> str:
-    """Hex digest of the names in order: two sets agree on labels iff equal."""
+    """Hex digest of the names in order: equal iff labels mean the same."""
     return hashlib.sha256(self._text().encode()).hexdigest()
 
   def __len__(self) -> int:
@@ -92,7 +96,7 @@ class ClassList:
   def index(self, label: str | int) -> int:
     """The label of a class given by name or by decimal index.
 
-    A string is looked up as a name first, so a class may be called '7'.
+    A string is first tried as a name, so a class may be called '7'.
 
     Raises:
       InputError: if no class has this name, or the index is out of range.
@@ -101,31 +105,30 @@ class ClassList:
       label = label.strip()
       if label in self.names:
         return self.names.index(label)
-      # No class list has 10**18 names, and Python reads no 5000 digits.
+      # No class list has 10**18 names, and Python does not read 5000 digits.
       if not label.removeprefix('-').isdecimal() or len(label) > 18:
         label = label[:200]
         near = difflib.get_close_matches(label, self.names, 1, 0.5)
-        hint = (
-          f'did you mean {near[0]!r}?'
-          if near
-          else (f'the classes run from {self.names[0]!r} to {self.names[-1]!r}')
-        )
+        if near:
+          hint = f'did you mean {near[0]!r}?'
+        else:
+          hint = f'they run from {self.names[0]!r} to {self.names[-1]!r}'
         raise InputError(
-          f'label {label!r} came; wanted one of {len(self)} class names; {hint}'
+          f'got label {label!r}; expected one of {len(self)} class names; '
+          + hint
         )
     index = int(label)
     if not 0 <= index < len(self):
       raise InputError(
-        f'label {index} came; wanted 0 to {len(self) - 1} ({len(self)} '
-        'classes, counted from 0); correct the label or the class list'
+        f'got label {index}; expected 0 to {len(self) - 1} ({len(self)} '
+        'classes, counted from 0); try to correct the label or the class list'
       )
     return index
 
   def first_difference(self, other: 'ClassList') -> str | None:
-    """Where two lists part, in words; None if they are the same."""
-    for i, (ours, theirs) in enumerate(
-      zip(self.names, other.names, strict=False)
-    ):
+    """Where two lists differ, in words; None if they are the same."""
+    pairs = zip(self.names, other.names, strict=False)
+    for i, (ours, theirs) in enumerate(pairs):
       if ours != theirs:
         return f'class {i} is {ours!r} here and {theirs!r} there'
     if len(self) != len(other):

@@ -1,8 +1,12 @@
-"""What a mirror does to the labels of a data set."""
+"""What a horizontal mirror does to the labels of a data set.
+
+policy = FlipPolicy.parse('swap:left=right')
+policy.label_map(classes)  # the label of each class's mirror image
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 
@@ -10,43 +14,45 @@ from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.typing import InputError
 
+FlipKind = Literal['free', 'forbid', 'swap']
+
 
 @dataclasses.dataclass(frozen=True)
 class FlipPolicy:
   """What a horizontal mirror does to the labels of a data set.
 
   'free': labels stay. 'forbid': a mirrored clip has no valid label, so nothing
-  may flip. 'swap': each pair of classes trades labels ('left' and 'right'),
-  the others stay. Nothing is assumed: who says nothing gets 'forbid'.
+  may flip. 'swap': the classes of each pair trade labels ('left' and 'right'),
+  the others stay. Nothing is assumed: the default is 'forbid'.
 
   Attributes:
     kind: one of the three.
-    pairs: class names (or decimal labels) that trade places; only for 'swap'.
+    pairs: class names (or decimal labels) that trade labels; only for 'swap'.
 
   Raises:
-    InputError: if pairs and kind do not go together or a class is in two pairs.
+    InputError: if pairs and kind do not fit, or a class is in two pairs.
   """
 
-  kind: Literal['free', 'forbid', 'swap'] = 'forbid'
+  kind: FlipKind = 'forbid'
   pairs: tuple[tuple[str, str], ...] = ()
 
   def __post_init__(self):
     if self.kind not in ('free', 'forbid', 'swap'):
       raise InputError(
-        f'flip policy {self.kind!r} came; wanted free, forbid or '
-        'swap:left=right,...; say what a mirror does to the labels'
+        f'got flip policy {self.kind!r}; expected free, forbid or swap; try '
+        'swap:left=right,... to say what a mirror does to the labels'
       )
     if (self.kind == 'swap') != bool(self.pairs):
       raise InputError(
-        f'flip policy {self.kind!r} came with {len(self.pairs)} pairs; wanted '
-        'pairs for swap and for nothing else, as in swap:left=right'
+        f'got flip policy {self.kind!r} with {len(self.pairs)} pairs; expected '
+        'pairs for swap and for nothing else; try swap:left=right'
       )
     flat = [name for pair in self.pairs for name in pair]
     for name in flat:
       if not name or flat.count(name) > 1:
         raise InputError(
-          f'flip policy has class {name!r} {flat.count(name)} times; wanted '
-          'each class in at most one pair; correct swap:a=b,c=d'
+          f'got class {name!r} {flat.count(name)} times in a flip policy; '
+          'expected each class in at most one pair; try swap:a=b,c=d'
         )
 
   @classmethod
@@ -61,19 +67,19 @@ class FlipPolicy:
       InputError: if the text is none of these.
     """
     kind, _, rest = text.strip().partition(':')
-    pairs = tuple(
-      tuple(name.strip() for name in pair.split('='))
-      for pair in rest.split(',')
-      if pair.strip()
-    )
-    if any(len(pair) != 2 for pair in pairs):
-      raise InputError(
-        f'flip policy {text!r} came; wanted pairs as in '
-        'swap:left=right,up=down; give labels as numbers if a name has = or ,'
-      )
+    pairs: list[tuple[str, str]] = []
+    for pair in rest.split(','):
+      names = [name.strip() for name in pair.split('=')]
+      if len(names) == 2:
+        pairs.append((names[0], names[1]))
+      elif pair.strip():
+        raise InputError(
+          f'got flip policy {text!r}; expected pairs of classes; try '
+          'swap:left=right,up=down, with numbers for names with = or ,'
+        )
     if kind == 'swap' and not rest.strip():
-      pairs = tuple(mirror)
-    return cls(kind, pairs)
+      pairs = list(mirror)
+    return cls(cast(FlipKind, kind), tuple(pairs))
 
   def to_json(self) -> dict[str, Any]:
     """A dict for JSON, which `from_json` reads."""
@@ -81,19 +87,19 @@ class FlipPolicy:
 
   @classmethod
   def from_json(cls, value: Mapping[str, Any]) -> Self:
-    """The policy that `to_json` wrote."""
+    """Reads what `to_json` wrote."""
     return cls(value['kind'], tuple((a, b) for a, b in value['pairs']))
 
   def check(self, classes: ClassList, task: Task = SINGLE) -> None:
-    """Looks whether a set can have this policy.
+    """Checks whether a set can have this policy.
 
     Args:
       classes: of the set.
       task: what its labels are.
 
     Raises:
-      InputError: if a pair names a class that the set lacks, or trades answers
-        to two questions: then a mirrored clip would have two verbs or none.
+      InputError: if a pair names an unknown class, or classes of two heads: a
+        mirrored clip would then have two verbs or none.
     """
     indices = [
       tuple(classes.index(name) for name in pair) for pair in self.pairs
@@ -101,28 +107,28 @@ class FlipPolicy:
     flat = [index for pair in indices for index in pair]
     if len(set(flat)) != len(flat):
       raise InputError(
-        f'flip pairs {self.pairs} name a class twice, by name and by number; '
-        'wanted each class in at most one pair'
+        f'got flip pairs {self.pairs} with a class twice, by name and by '
+        'number; expected each class in at most one pair'
       )
     parts = task.parts(len(classes)).values()
     for (one, other), pair in zip(indices, self.pairs, strict=True):
       if not any({one, other} <= {*range(p.start, p.stop)} for p in parts):
         raise InputError(
-          f'flip pair {pair[0]}={pair[1]} trades classes of two of the heads '
-          f'{dict(task.heads)}; wanted both of one'
+          f'got flip pair {pair[0]}={pair[1]}, which trades classes of two of '
+          f'the heads {dict(task.heads)}; expected two classes of one head'
         )
 
   def label_map(self, classes: ClassList) -> np.ndarray:
     """The label of each class's mirror image, int64 [K].
 
     Raises:
-      InputError: if the policy forbids to flip, or a pair's class is unknown.
+      InputError: if the policy forbids flips, or names an unknown class.
     """
     if self.kind == 'forbid':
       raise InputError(
-        'a flip was asked of a data set that forbids it (a mirrored clip may '
-        'have another label); wanted augment.flip=0, or prepare the set again '
-        'with --flip=free or --flip=swap:left=right'
+        'got a flip for a data set that forbids it (a mirrored clip may have '
+        'another label); expected augment.flip=0; try that, or prepare the set '
+        'again with --flip=free or --flip=swap:left=right'
       )
     self.check(classes)
     label_K = np.arange(len(classes))

@@ -1,4 +1,7 @@
-"""What a folder of records holds: keys, counts, labels, pictures.
+"""Shows what a folder of records holds: keys, counts, labels, pictures.
+
+  inspect_records.summary('records')['splits']['train']['records']
+  inspect_records.contact_sheet('records', 'train', 'train.png')
 
 Shards of another tool need an index first: `index_foreign.py` makes one.
 """
@@ -20,18 +23,21 @@ _TILE, _MARGIN, _LINE = 112, 4, 18  # pixels of the contact sheet
 def summary(
   dir: str | os.PathLike[str], split: str | None = None
 ) -> dict[str, Any]:
-  """Counts, labels and make of every split of a folder, for JSON.
+  """Counts, labels and options of every split of a folder, for JSON.
 
-  One record a split is read, for its keys and as an example; `verify` reads
+  Reads one record of each split, for its keys and as an example; `verify` reads
   all.
 
   Raises:
     InputError: if the folder has no split, or one cannot be opened.
   """
-  splits = (split,) if split else record_set.splits(dir)
+  splits = (split,) if split else record_set.list_splits(dir)
   if not splits:
-    # Says what is there instead.
-    record_set.Manifest.load(dir, _first_split(pathlib.Path(dir)))
+    # Raises an error that says what is there instead.
+    folder = pathlib.Path(dir)
+    names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    shards = (name.split('-')[0] for name in names if '-of-' in name)
+    record_set.Manifest.load(folder, next(shards, 'train'))
   return {
     'dir': os.fspath(dir),
     'splits': {split: _summary(dir, split) for split in splits},
@@ -39,11 +45,11 @@ def summary(
 
 
 def _summary(dir: str | os.PathLike[str], split: str) -> dict[str, Any]:
-  records_of = record_set.RecordSet.open(dir, split)
-  manifest, classes = records_of.manifest, records_of.classes
-  record = records_of.record(0)
+  records = record_set.RecordSet.open(dir, split)
+  manifest, classes = records.manifest, records.classes
+  record = records.record(0)
   return {
-    'records': len(records_of),
+    'records': len(records),
     'listed': manifest.listed,
     'lost': [list(entry) for entry in manifest.lost],
     'damaged': [list(entry) for entry in manifest.damaged],
@@ -57,7 +63,7 @@ def _summary(dir: str | os.PathLike[str], split: str) -> dict[str, Any]:
     'flip': manifest.flip.to_json(),
     'options': dict(manifest.options),
     'fingerprint': manifest.fingerprint,
-    'keys': video_record.keys(records_of[0]),
+    'keys': video_record.count_keys(records[0]),
     'example': {
       'video': record.video,
       'labels': list(record.labels),
@@ -77,10 +83,10 @@ def verify(dir: str | os.PathLike[str], split: str) -> int:
   Raises:
     InputError: if one is corrupt; the message names shard and offset.
   """
-  records_of = record_set.RecordSet.open(dir, split)
-  for i in range(len(records_of)):
-    records_of.record(i)
-  return len(records_of)
+  records = record_set.RecordSet.open(dir, split)
+  for i in range(len(records)):
+    records.record(i)
+  return len(records)
 
 
 def contact_sheet(
@@ -91,7 +97,7 @@ def contact_sheet(
   count: int = 12,
   frames: int = 8,
 ) -> pathlib.Path:
-  """Writes a picture of a split: a record a row, its frames from left to right.
+  """Draws a split: a row of frames for each record, from left to right.
 
   Args:
     dir: the folder of records.
@@ -101,32 +107,30 @@ def contact_sheet(
     frames: of each record, spread evenly over it.
 
   Raises:
-    InputError: if the split cannot be opened or a frame is no image.
+    InputError: if the split cannot be opened or a frame is not an image.
   """
   if count < 1 or frames < 1:
     raise InputError(
-      f'a contact sheet of {count} records with {frames} frames was asked; '
-      'wanted at least 1 of each'
+      f'got {count} records with {frames} frames for a contact sheet; expected '
+      'at least 1 of each'
     )
   path = pathlib.Path(png)
   if path.suffix != '.png':
-    raise InputError(f'{path} came for a picture; wanted a name with .png')
+    raise InputError(f'got {path} for a picture; expected a name with .png')
   files.check_output_path(path)
-  records_of = record_set.RecordSet.open(dir, split)
-  chosen = np.linspace(0, len(records_of) - 1, min(count, len(records_of)))
-  rows = [
-    _sheet_row(records_of.record(int(i)), frames) for i in np.round(chosen)
-  ]
+  records = record_set.RecordSet.open(dir, split)
+  numbers = np.linspace(0, len(records) - 1, min(count, len(records)))
+  rows = [_draw_row(records.record(int(i)), frames) for i in np.round(numbers)]
   _, data = cv2.imencode('.png', np.concatenate(rows))
   files.write_atomically(path, data.tobytes())
   return path
 
 
-def _sheet_row(record: video_record.Record, frames: int) -> np.ndarray:
-  """BGR picture of one record, a line of text above its frames."""
+def _draw_row(record: video_record.Record, frames: int) -> np.ndarray:
+  """BGR picture of one record: a line of text above its frames."""
   width = frames * (_TILE + _MARGIN) + _MARGIN
   row_HWC = np.full((_LINE + _TILE + _MARGIN, width, 3), 255, np.uint8)
-  # OpenCV's font has no letters beyond ASCII.
+  # OpenCV's font has ASCII letters only.
   labels = ' '.join(map(str, record.labels))
   text = f'{labels} {", ".join(record.label_texts)}  {record.video}'
   text = text.encode('ascii', 'replace').decode()
@@ -145,8 +149,8 @@ def _sheet_row(record: video_record.Record, frames: int) -> np.ndarray:
     frame_HWC = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
     if frame_HWC is None:
       raise InputError(
-        f'frame {round(t)} of {record.video} is no image; wanted a JPEG; '
-        'prepare the split again'
+        f'got frame {round(t)} of {record.video}, which is no image; expected '
+        'a JPEG; try to prepare the split again'
       )
     scale = _TILE / max(frame_HWC.shape[:2])
     size = [max(1, round(scale * side)) for side in frame_HWC.shape[1::-1]]
@@ -154,9 +158,3 @@ def _sheet_row(record: video_record.Record, frames: int) -> np.ndarray:
     left = _MARGIN + k * (_TILE + _MARGIN)
     row_HWC[_LINE : _LINE + size[1], left : left + size[0]] = frame_HWC
   return row_HWC
-
-
-def _first_split(folder: pathlib.Path) -> str:
-  names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-  split = next((n.split('-')[0] for n in names if '-of-' in n), 'train')
-  return split

@@ -1,30 +1,33 @@
 """What the labels of a data set are: how many a video has, and of what.
 
-Labels are numbers in one class list. A set with several questions (EPIC's verb
-and noun) has one list too, its heads' lists end to end, so that one hash and
-one axis K serve all of them.
+  task = Task.parse('verb=97,noun=300')
+  task.parts(397)  # {'verb': slice(0, 97), 'noun': slice(97, 397)}
+
+Labels are numbers in one class list. A set with several questions (the verb and
+the noun of EPIC) also has one list, that of its heads one after the other, so
+that one hash and one axis K serve all of them.
 """
 
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
 from vidmodels.typing import InputError
 
+LabelKind = Literal['single', 'multi', 'any']
 _HEAD = re.compile(r'(\w+)=(\d{1,6})', re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-  """How the labels of a set are to be taken.
+  """How the labels of a set are used.
 
   'single': a video has one class of each head. 'multi': it has any number of
-  classes, none included; each is a question of its own (Charades). 'any': it
-  has one or more, and each of them is a right answer (ActivityNet's whole
-  videos).
+  classes, or none; each is a question of its own (Charades). 'any': it has one
+  or more classes, and each is a right answer (whole videos of ActivityNet).
 
   Attributes:
     kind: one of the three.
@@ -32,28 +35,28 @@ class Task:
       if the whole list is one question. Only for 'single'.
 
   Raises:
-    InputError: if kind and heads do not go together.
+    InputError: if kind and heads do not fit.
   """
 
-  kind: Literal['single', 'multi', 'any'] = 'single'
+  kind: LabelKind = 'single'
   heads: tuple[tuple[str, int], ...] = ()
 
   def __post_init__(self):
     names = [name for name, _ in self.heads]
-    if self.kind not in ('single', 'multi', 'any'):
+    if self.kind not in get_args(LabelKind):
       raise InputError(
-        f'labels of kind {self.kind!r} came; wanted single, multi or any'
+        f'got labels of kind {self.kind!r}; expected single, multi or any'
       )
     if self.heads and self.kind != 'single':
       raise InputError(
-        f'labels of kind {self.kind!r} came with the heads {names}; wanted '
+        f'got labels of kind {self.kind!r} with the heads {names}; expected '
         'heads for single labels only'
       )
     if len(set(names)) != len(names) or not all(
       name.isidentifier() and size > 0 for name, size in self.heads
     ):
       raise InputError(
-        f'the heads {self.heads} came; wanted different names, each with at '
+        f'got the heads {self.heads}; expected different names, each with at '
         'least one class'
       )
 
@@ -64,15 +67,21 @@ class Task:
     Raises:
       InputError: if the text is none of these.
     """
-    heads = [_HEAD.fullmatch(part.strip()) for part in text.split(',')]
-    if all(heads):
-      return cls(heads=tuple((m[1], int(m[2])) for m in heads))
-    if text not in ('single', 'multi', 'any'):
-      raise InputError(
-        f'labels {text!r} came; wanted single, multi, any, or heads as in '
-        'verb=97,noun=300'
-      )
-    return cls(text)
+    heads = []
+    for part in text.split(','):
+      match = _HEAD.fullmatch(part.strip())
+      if match is None:
+        break
+      heads.append((match[1], int(match[2])))
+    else:
+      return cls(heads=tuple(heads))
+    for kind in get_args(LabelKind):
+      if text == kind:
+        return cls(kind)
+    raise InputError(
+      f'got labels {text!r}; expected single, multi, any, or heads; try '
+      'verb=97,noun=300'
+    )
 
   @property
   def sizes(self) -> tuple[int, ...]:
@@ -80,16 +89,16 @@ class Task:
     return tuple(size for _, size in self.heads)
 
   def parts(self, classes: int) -> dict[str, slice]:
-    """Where each head's classes lie in the list; {'': all} without heads.
+    """Where the classes of each head lie in the list; {'': all} without heads.
 
     Raises:
-      InputError: if the heads do not add up to so many classes.
+      InputError: if the heads do not add up to this number of classes.
     """
     if not self.heads:
       return {'': slice(0, classes)}
     if sum(self.sizes) != classes:
       raise InputError(
-        f'the heads {dict(self.heads)} came with {classes} classes; wanted '
+        f'got the heads {dict(self.heads)} with {classes} classes; expected '
         f'{sum(self.sizes)}, the heads one after the other'
       )
     ends = np.cumsum(self.sizes).tolist()
@@ -103,13 +112,13 @@ class Task:
     for label in labels:
       if not 0 <= label < classes:
         raise InputError(
-          f'label {label} came; wanted 0 to {classes - 1}; give the class list '
+          f'got label {label}; expected 0 to {classes - 1}; try the class list '
           'that the records were made with'
         )
     if len(set(labels)) != len(labels):
-      raise InputError(f'labels {tuple(labels)} came; wanted each class once')
+      raise InputError(f'got labels {tuple(labels)}; expected each class once')
     if self.kind == 'any' and not labels:
-      raise InputError('no label came; wanted at least one class')
+      raise InputError('got no label; expected at least one class')
     if self.kind != 'single':
       return
     parts = self.parts(classes)
@@ -118,14 +127,14 @@ class Task:
       for label, part in zip(labels, parts.values(), strict=True)
     )
     if not fits:
-      wanted = ' and '.join(f'one {name}' for name in parts if name)
+      expected = ' and '.join(f'one {name}' for name in parts if name)
       raise InputError(
-        f'labels {tuple(labels)} came; wanted {wanted or "one class"} for '
+        f'got labels {tuple(labels)}; expected {expected or "one class"} for '
         'every video'
       )
 
   def row(self, labels: Sequence[int], classes: int) -> np.ndarray:
-    """The labels of a video as they stand in a batch.
+    """The labels of a video as a row of a batch.
 
     Returns:
       int32 [] for one class, int32 [heads] for one of each head (numbers in
@@ -143,7 +152,7 @@ class Task:
     return label_K
 
   def blank(self, classes: int) -> np.ndarray:
-    """What stands for the labels of a padded row; shaped as `row`."""
+    """The labels of a padded row; shaped as `row`."""
     if self.kind != 'single':
       return np.zeros(classes, np.float32)
     starts = [part.start for part in self.parts(classes).values()]
@@ -155,7 +164,7 @@ class Task:
 
   @classmethod
   def from_json(cls, value: Mapping[str, Any]) -> Self:
-    """The task that `to_json` wrote."""
+    """Reads what `to_json` wrote."""
     return cls(value['kind'], tuple((n, int(k)) for n, k in value['heads']))
 
 

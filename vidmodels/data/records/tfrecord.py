@@ -1,17 +1,19 @@
-"""TFRecord files: written whole or not at all, read at any record.
+"""TFRecord files: written whole or not at all, with random access to records.
+
+  with ShardWriter('a.tfrecord') as writer: writer.write(data)
+  data = read_record('a.tfrecord', writer.offsets[0])
 
 A record in the file is its length, a masked CRC-32C of the length, the data and
-a masked CRC-32C of the data. Nothing here knows what the data means.
+a masked CRC-32C of the data. This module does not know what the data means.
 """
 
 import contextlib
 import hashlib
-import io
 import os
 import pathlib
 import re
 import struct
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import google_crc32c
 import numpy as np
@@ -21,7 +23,7 @@ from vidmodels.typing import InputError
 
 _HEADER = struct.Struct('<QI')  # length of the data, its masked CRC
 _CRC = struct.Struct('<I')
-_FRAME = _HEADER.size + _CRC.size  # bytes a record takes beside its data
+_FRAME = _HEADER.size + _CRC.size  # bytes of a record besides its data
 
 
 def shard_name(split: str, k: int, count: int) -> str:
@@ -30,9 +32,10 @@ def shard_name(split: str, k: int, count: int) -> str:
 
 
 class ShardWriter:
-  """Writes one shard; the file gets its name when the `with` block ends well.
+  """Writes one shard; the file gets its name when the `with` block succeeds.
 
   Attributes:
+    path: the file.
     offsets: where each record written so far starts.
     bytes: size of the file so far.
   """
@@ -40,8 +43,8 @@ class ShardWriter:
   def __init__(self, path: str | os.PathLike[str]):
     self.path = pathlib.Path(path)
     self._part = self.path.with_name(f'{self.path.name}.{os.getpid()}.part')
-    self._file: io.BufferedWriter | None = None
     self._sha = hashlib.sha256()
+    self._file: BinaryIO
     self.offsets: list[int] = []
     self.bytes = 0
 
@@ -68,7 +71,7 @@ class ShardWriter:
           os.fsync(self._file.fileno())
           self._part.replace(self.path)
     finally:
-      # A full disk has no room for what is left in the buffer either.
+      # A full disk has no room for the rest of the buffer either.
       with contextlib.suppress(OSError):
         self._file.close()
       self._part.unlink(missing_ok=True)
@@ -79,38 +82,32 @@ class ShardWriter:
     return self._sha.hexdigest()
 
 
-def read_at(
-  shard: int | str | os.PathLike[str], offset: int, *, name: str = ''
-) -> bytes:
-  """One record, its length and both checksums verified.
+def read_record(path: str | os.PathLike[str], offset: int) -> bytes:
+  """Reads one record and verifies its length and both checksums.
 
   Args:
-    shard: a path, or a file descriptor, which may be shared by threads.
+    path: the shard.
     offset: where the record starts, bytes.
-    name: what to call the shard in errors; the path by default.
 
   Raises:
     InputError: if the record is cut short or a checksum does not fit.
   """
-  if not isinstance(shard, int):
-    fd = os.open(shard, os.O_RDONLY)
-    try:
-      return read_at(fd, offset, name=name or os.fspath(shard))
-    finally:
-      os.close(fd)
-  name = name or f'file descriptor {shard}'
-  length = _length(shard, offset, name)
-  body = os.pread(shard, length + _CRC.size, offset + _HEADER.size)
+  fd = os.open(path, os.O_RDONLY)
+  try:
+    length = _read_length(fd, offset, path)
+    body = os.pread(fd, length + _CRC.size, offset + _HEADER.size)
+  finally:
+    os.close(fd)
   if len(body) != length + _CRC.size:
-    raise _corrupt(name, offset, f'ends after {len(body)} of {length} bytes')
+    raise _corrupt(path, offset, f'ends after {len(body)} of {length} bytes')
   data = body[:length]
   if body[length:] != _masked_crc(data):
-    raise _corrupt(name, offset, 'has data that does not fit its checksum')
+    raise _corrupt(path, offset, 'has data that does not fit its checksum')
   return data
 
 
-def scan(path: str | os.PathLike[str]) -> np.ndarray:
-  """Where the records of a shard start, int64 [count], by walking headers.
+def scan_offsets(path: str | os.PathLike[str]) -> np.ndarray:
+  """Where the records of a shard start, int64 [count]; reads the headers.
 
   Raises:
     InputError: if a header is corrupt or the last record is cut short.
@@ -118,64 +115,73 @@ def scan(path: str | os.PathLike[str]) -> np.ndarray:
   offsets, offset, size = [], 0, os.path.getsize(path)
   with open(path, 'rb') as f:
     while offset < size:
-      length = _length(f.fileno(), offset, os.fspath(path))
+      length = _read_length(f.fileno(), offset, path)
       if offset + _FRAME + length > size:
-        raise _corrupt(os.fspath(path), offset, 'runs past the end of the file')
+        raise _corrupt(path, offset, 'runs past the end of the file')
       offsets.append(offset)
       offset += _FRAME + length
   return np.asarray(offsets, np.int64)
 
 
-def _length(fd: int, offset: int, name: str) -> int:
+def _read_length(fd: int, offset: int, path: str | os.PathLike[str]) -> int:
   header = os.pread(fd, _HEADER.size, offset)
   if len(header) != _HEADER.size:
-    raise _corrupt(name, offset, 'has no whole header')
+    raise _corrupt(path, offset, 'has no whole header')
   if header[8:] != _masked_crc(header[:8]):
-    raise _corrupt(name, offset, 'has a length that does not fit its checksum')
+    raise _corrupt(path, offset, 'has a length that does not fit its checksum')
   return _HEADER.unpack(header)[0]
 
 
 def _masked_crc(data: bytes) -> bytes:
   crc = google_crc32c.value(data)
-  # TFRecord's mask: a CRC over data that holds CRCs would be weak.
+  # TFRecord's mask: a CRC over data that contains CRCs would be weak.
   return _CRC.pack((((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-def _corrupt(name: str, offset: int, what: str) -> InputError:
+def _corrupt(
+  path: str | os.PathLike[str], offset: int, problem: str
+) -> InputError:
   return InputError(
-    f'corrupt record in {name} at offset {offset}: it {what}; restore the '
-    'shard from a copy, or delete it and the manifest and run `vidmodels '
-    'prepare` again'
+    f'got a corrupt record in {os.fspath(path)} at offset {offset}: it '
+    f'{problem}; expected the shard as it was written; try to restore it from '
+    'a copy, or delete it and the manifest and run `vidmodels prepare` again'
   )
 
 
 def shard_files(dir: str | os.PathLike[str], split: str) -> list[pathlib.Path]:
   """Files named as shards of a split, with or without `.tfrecord`, sorted."""
-  folder = pathlib.Path(dir)
-  names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-  return [folder / name for name in names if _shard_match(split, name)]
+  return [path for path, _, _ in _numbered_shards(dir, split)]
 
 
 def find_shards(dir: str | os.PathLike[str], split: str) -> list[pathlib.Path]:
-  """The shards of a split in order; none if there is none.
+  """The shards of a split in order; empty if there is none.
 
   Raises:
-    InputError: if some of the shards that their names promise are missing.
+    InputError: if some of the shards that their names count are missing.
   """
-  paths = shard_files(dir, split)
-  matches = [_shard_match(split, path.name) for path in paths]
-  counts = sorted({int(m[2]) for m in matches})
-  if paths and (
-    len(counts) != 1 or [int(m[1]) for m in matches] != list(range(counts[0]))
+  shards = _numbered_shards(dir, split)
+  counts = sorted({count for _, _, count in shards})
+  if shards and (
+    len(counts) != 1 or [k for _, k, _ in shards] != list(range(counts[0]))
   ):
     raise InputError(
-      f'{len(paths)} shards of {split!r} came in {dir}, of {counts}; wanted '
-      f'one whole set, 0 to {counts[-1] - 1}; fetch the missing ones or remove '
-      'those of another set'
+      f'got {len(shards)} shards of {split!r} in {dir}, of {counts}; expected '
+      f'one whole set, 0 to {counts[-1] - 1}; try to fetch the missing ones or '
+      'remove those of another set'
     )
-  return paths
+  return [path for path, _, _ in shards]
 
 
-def _shard_match(split: str, name: str) -> re.Match[str] | None:
+def _numbered_shards(
+  dir: str | os.PathLike[str], split: str
+) -> list[tuple[pathlib.Path, int, int]]:
+  """Each shard's path, number and count, sorted by name."""
+  folder = pathlib.Path(dir)
   pattern = re.escape(split) + r'-(\d{5})-of-(\d{5})(\.tfrecord)?'
-  return re.fullmatch(pattern, name, re.ASCII)
+  names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+  matches = [re.fullmatch(pattern, name, re.ASCII) for name in names]
+  return [
+    (folder / match[0], int(match[1]), int(match[2]))
+    for match in matches
+    if match
+  ]

@@ -1,21 +1,29 @@
 """One video as one record: DMVR's SequenceExample, without TensorFlow.
 
+  raw = video_record.encode(record)
+  record = video_record.parse(raw)
+
 A record is what scenic and DMVR read and write (`image/encoded`, one JPEG a
 frame; `clip/label/index`; ...) plus what they leave out: true time stamps, the
-frame rate, the size and a unique name. Readers of theirs skip our keys, and
-ours takes records that lack them.
+frame rate, the size and a unique name. Their readers skip our keys, and ours
+accepts records that lack them.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
-from google.protobuf import message
+from google.protobuf import (
+  descriptor_pb2,
+  descriptor_pool,
+  message,
+  message_factory,
+)
 
-from vidmodels.data.records.sequence_example import messages
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.typing import InputError
 
@@ -35,7 +43,7 @@ WIDTH = 'image/width'
 FPS = 'clip/fps'
 VIDEO = 'clip/id'
 
-UNTIMED = -1  # every time stamp of a record that holds no times
+UNTIMED = -1  # every time stamp of a record without times
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -45,14 +53,13 @@ class Record:
   Attributes:
     frames: n JPEGs, RGB once decoded, in the order they are shown.
     timestamps_us: when each frame is shown, microseconds from the first one,
-      int64 [n], never falling; all `UNTIMED` if nobody knows.
+      int64 [n], never falling; all `UNTIMED` if unknown.
     fps: frames a second (the average if they vary), float32 precision; 0 if
-      nobody knows.
+      unknown.
     height: of every frame, pixels.
     width: of every frame, pixels.
-    labels: class indices; none if the video has none, or a foreign record
-      says none.
-    label_texts: the classes' names, one a label; none if nobody says.
+    labels: class indices; empty if the video, or a foreign record, has none.
+    label_texts: the names of the classes, one a label; empty if unknown.
     video: unique within its split: the path below the source folder, or the
       path that the list gave.
     start_us: where the clip starts in its source video, microseconds.
@@ -72,25 +79,37 @@ class Record:
 
   @property
   def timed(self) -> bool:
-    """Whether the record says when its frames are shown."""
+    """Whether the record has the times of its frames."""
     return bool(len(self.timestamps_us)) and self.timestamps_us[0] >= 0
 
 
 def encode(record: Record, task: Task = SINGLE) -> bytes:
   """Serialises a record; equal records give equal bytes.
 
-  Labels stand in `clip/label/index` one and all, as DMVR has multi-label sets;
-  where a task has heads each also has a key of its own, such as
-  `clip/label/verb/index`, counted in the whole class list.
+  All labels are in `clip/label/index`, as in DMVR's multi-label sets. With
+  heads, each label also has a key of its own, such as
+  `clip/label/verb/index`, numbered in the whole class list.
 
   Args:
     record: what to write.
     task: which heads the labels belong to.
 
   Raises:
-    ValueError: if there is no frame, or times and frames do not go together.
+    ValueError: if there is no frame, or times and frames do not fit.
   """
-  _check(record)
+  times = np.asarray(record.timestamps_us)
+  if not len(record.frames):
+    raise ValueError(f'got no frame for {record.video}; expected at least 1')
+  if times.shape != (len(record.frames),):
+    raise ValueError(
+      f'got time stamps of shape {times.shape} for {len(record.frames)} frames '
+      f'of {record.video}; expected one a frame'
+    )
+  untimed = (times == UNTIMED).all()
+  if not untimed and (times[0] < 0 or (np.diff(times) < 0).any()):
+    raise ValueError(
+      f'got time stamps of {record.video} that fall; expected them in order'
+    )
   example = messages().SequenceExample()
   context = example.context.feature
   context[LABEL].int64_list.value.extend(record.labels)
@@ -117,102 +136,89 @@ def encode(record: Record, task: Task = SINGLE) -> bytes:
 def parse(raw: bytes) -> Record:
   """Reads a record of ours, of DMVR's writer or of MediaSequence.
 
-  Where our keys are missing: the size comes from the first JPEG, the name from
-  `video/filename` and the clip's start, times from `clip/fps` if it is there.
+  Without our keys, the size comes from the first JPEG, the name from
+  `video/filename` and the start of the clip, and times from `clip/fps`.
 
   Raises:
-    InputError: if the bytes are no SequenceExample, hold no frames, or a key
-      has values of another kind than it should.
+    InputError: if the bytes are not a SequenceExample, hold no frame, or a key
+      has values of the wrong kind.
   """
-  example = _message(raw)
+  example = _parse_message(raw)
+  context, lists = example.context.feature, example.feature_lists.feature_list
   try:
-    return _record(example)
+    frames = tuple(
+      feature.bytes_list.value[0]
+      for feature in (lists[FRAMES].feature if FRAMES in lists else ())
+      if feature.bytes_list.value
+    )
+    if not frames:
+      raise InputError(
+        f'got a record with the keys {sorted(context) + sorted(lists)} and no '
+        f'frame; expected JPEGs in {FRAMES}; try `vidmodels inspect DIR` to '
+        'see what a set holds'
+      )
+    fps = float(_first_value(context, FPS, 0.0))
+    if not 0 <= fps < math.inf:
+      raise ValueError(f'{fps} frames a second')
+    height = _first_value(context, HEIGHT, 0)
+    width = _first_value(context, WIDTH, 0)
+    if height <= 0 or width <= 0:
+      height, width = _jpeg_size(frames[0])
+    start_us = _first_value(context, START, 0)
+    video = _first_value(context, VIDEO, b'').decode()
+    if not video:
+      video = _first_value(context, FILENAME, b'').decode()
+      # DMVR cuts many clips from one file: the start tells them apart.
+      video = f'{video}@{start_us}' if start_us else video
+    return Record(
+      frames=frames,
+      timestamps_us=_frame_times(lists, n=len(frames), fps=fps),
+      fps=fps,
+      height=height,
+      width=width,
+      labels=tuple(int(label) for label in _values(context, LABEL)),
+      label_texts=tuple(text.decode() for text in _values(context, LABEL_TEXT)),
+      video=video,
+      start_us=start_us,
+      end_us=_first_value(context, END, 0),
+    )
   except InputError:
     raise
-  # Of damaged text, text where a number is wanted and so on.
+  # For damaged text, text where a number belongs, and so on.
   except (ValueError, TypeError, AttributeError, cv2.error) as e:
     raise InputError(
-      f'a record has a value that its key cannot have ({e}); wanted what DMVR '
-      'and `vidmodels prepare` write; write it again'
+      f'got a record with a value that its key cannot have ({e}); expected '
+      'what DMVR and `vidmodels prepare` write; try to write it again'
     ) from e
 
 
-def _record(example: Any) -> Record:
-  context, lists = example.context.feature, example.feature_lists.feature_list
-  frames = tuple(
-    feature.bytes_list.value[0]
-    for feature in (lists[FRAMES].feature if FRAMES in lists else ())
-    if feature.bytes_list.value
-  )
-  if not frames:
-    keys = sorted(context) + sorted(lists)
-    raise InputError(
-      f'a record came with the keys {keys} and no frame; wanted JPEGs in '
-      f'{FRAMES}; run `vidmodels inspect DIR` to see what a set holds'
-    )
-  fps = float(_one(context, FPS, 0.0))
-  if not 0 <= fps < math.inf:
-    raise ValueError(f'{fps} frames a second')
-  height, width = _size(context, frames[0])
-  start_us = _one(context, START, 0)
-  return Record(
-    frames=frames,
-    timestamps_us=_times(lists, n=len(frames), fps=fps),
-    fps=fps,
-    height=height,
-    width=width,
-    labels=tuple(int(label) for label in _all(context, LABEL)),
-    label_texts=tuple(text.decode() for text in _all(context, LABEL_TEXT)),
-    video=_name(context, start_us),
-    start_us=start_us,
-    end_us=_one(context, END, 0),
-  )
-
-
-def keys(raw: bytes) -> dict[str, int]:
-  """The keys of a record, each with the number of values it holds.
+def count_keys(raw: bytes) -> dict[str, int]:
+  """The keys of a record, each with the number of its values.
 
   Raises:
-    InputError: if the bytes are no SequenceExample.
+    InputError: if the bytes are not a SequenceExample.
   """
-  example = _message(raw)
-  found = {}
-  for key, feature in example.context.feature.items():
-    kind = feature.WhichOneof('kind')
-    found[key] = len(getattr(feature, kind).value) if kind else 0
-  for key, values in example.feature_lists.feature_list.items():
-    found[key] = len(values.feature)
-  return dict(sorted(found.items()))
+  example = _parse_message(raw)
+  context, lists = example.context.feature, example.feature_lists.feature_list
+  counts = {key: len(_values(context, key)) for key in context}
+  counts |= {key: len(lists[key].feature) for key in lists}
+  return dict(sorted(counts.items()))
 
 
-def _message(raw: bytes) -> Any:
+def _parse_message(raw: bytes) -> Any:
   example = messages().SequenceExample()
   try:
     example.ParseFromString(raw)
   except message.DecodeError as e:
     raise InputError(
-      f'{len(raw)} bytes came that are no SequenceExample ({e}); wanted a '
-      'record with image/encoded; run `vidmodels prepare` to make such'
+      f'got {len(raw)} bytes that are no SequenceExample ({e}); expected a '
+      'record with image/encoded; try `vidmodels prepare` to make such records'
     ) from e
   return example
 
 
-def _check(record: Record) -> None:
-  times = np.asarray(record.timestamps_us)
-  if not len(record.frames):
-    raise ValueError(f'{record.video} has no frame; a record needs at least 1')
-  if times.shape != (len(record.frames),):
-    raise ValueError(
-      f'{record.video} has {len(record.frames)} frames and time stamps of '
-      f'shape {times.shape}; give one a frame'
-    )
-  untimed = (times == UNTIMED).all()
-  if not untimed and (times[0] < 0 or (np.diff(times) < 0).any()):
-    raise ValueError(f'{record.video}: time stamps fall; give them in order')
-
-
-def _all(context: Mapping[str, Any], key: str) -> Sequence[Any]:
-  """The values of a context feature, whatever its kind."""
+def _values(context: Mapping[str, Any], key: str) -> Sequence[Any]:
+  """The values of a context feature, whatever their kind."""
   # `in` first: asking a protobuf map for a missing key would add it.
   if key not in context:
     return ()
@@ -221,13 +227,12 @@ def _all(context: Mapping[str, Any], key: str) -> Sequence[Any]:
   return getattr(feature, kind).value if kind else ()
 
 
-def _one(context: Mapping[str, Any], key: str, default: Any) -> Any:
-  """The first of them."""
-  values = _all(context, key)
+def _first_value(context: Mapping[str, Any], key: str, default: Any) -> Any:
+  values = _values(context, key)
   return values[0] if len(values) else default
 
 
-def _times(lists: Mapping[str, Any], *, n: int, fps: float) -> np.ndarray:
+def _frame_times(lists: Mapping[str, Any], *, n: int, fps: float) -> np.ndarray:
   features = lists[TIMES].feature if TIMES in lists else ()
   times = [f.int64_list.value[0] for f in features if f.int64_list.value]
   if len(times) == n:  # MediaSequence counts from the start of the video
@@ -237,23 +242,85 @@ def _times(lists: Mapping[str, Any], *, n: int, fps: float) -> np.ndarray:
   return np.full(n, UNTIMED, np.int64)
 
 
-def _size(context: Mapping[str, Any], jpeg: bytes) -> tuple[int, int]:
-  height, width = _one(context, HEIGHT, 0), _one(context, WIDTH, 0)
-  if height > 0 and width > 0:
-    return height, width
+def _jpeg_size(jpeg: bytes) -> tuple[int, int]:
   frame = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
   if frame is None:
     raise InputError(
-      f'the first frame of a record ({len(jpeg)} bytes) is no image; wanted a '
-      'JPEG in image/encoded; write the record again'
+      f'got a first frame of {len(jpeg)} bytes that is no image; expected a '
+      'JPEG in image/encoded; try to write the record again'
     )
   return frame.shape[0], frame.shape[1]
 
 
-def _name(context: Mapping[str, Any], start_us: int) -> str:
-  name = _one(context, VIDEO, b'').decode()
-  if name:
-    return name
-  # DMVR cuts many clips from one file: the start tells them apart.
-  name = _one(context, FILENAME, b'').decode()
-  return f'{name}@{start_us}' if start_us else name
+@functools.cache
+def messages() -> Any:
+  """The message classes Example and SequenceExample, as attributes.
+
+  They come from a descriptor pool of their own: TensorFlow registers the same
+  names in protobuf's default pool, and a second registration there would end a
+  process that loads both.
+  """
+  pool = descriptor_pool.DescriptorPool()
+  pool.Add(_schema())
+  classes = {
+    name: message_factory.GetMessageClass(
+      pool.FindMessageTypeByName(f'tensorflow.{name}')
+    )
+    for name in ('SequenceExample', 'Example')
+  }
+  return type('Messages', (), classes)
+
+
+def _schema() -> descriptor_pb2.FileDescriptorProto:
+  """tensorflow/core/example/{feature,example}.proto, field for field."""
+  file = descriptor_pb2.FileDescriptorProto(
+    name='vidmodels/sequence_example.proto',
+    package='tensorflow',
+    syntax='proto3',
+  )
+  kinds = descriptor_pb2.FieldDescriptorProto
+  for name, kind in (
+    ('BytesList', kinds.TYPE_BYTES),
+    ('FloatList', kinds.TYPE_FLOAT),
+    ('Int64List', kinds.TYPE_INT64),
+  ):
+    file.message_type.add(name=name).field.add(
+      name='value', number=1, type=kind, label=kinds.LABEL_REPEATED
+    )
+
+  def add(parent: Any, name: str, number: int, kind: str, **more: Any) -> None:
+    parent.field.add(
+      name=name,
+      number=number,
+      type=kinds.TYPE_MESSAGE,
+      type_name=f'.tensorflow.{kind}',
+      **{'label': kinds.LABEL_OPTIONAL, **more},
+    )
+
+  def add_map(parent: Any, name: str, entry_name: str, kind: str) -> None:
+    """Adds `map<string, kind> name = 1`, as protoc spells it out."""
+    entry = parent.nested_type.add(name=entry_name)
+    entry.options.map_entry = True
+    entry.field.add(
+      name='key', number=1, type=kinds.TYPE_STRING, label=kinds.LABEL_OPTIONAL
+    )
+    add(entry, 'value', 2, kind)
+    entries = f'{parent.name}.{entry_name}'
+    add(parent, name, 1, entries, label=kinds.LABEL_REPEATED)
+
+  feature = file.message_type.add(name='Feature')
+  feature.oneof_decl.add(name='kind')
+  add(feature, 'bytes_list', 1, 'BytesList', oneof_index=0)
+  add(feature, 'float_list', 2, 'FloatList', oneof_index=0)
+  add(feature, 'int64_list', 3, 'Int64List', oneof_index=0)
+  feature_list = file.message_type.add(name='FeatureList')
+  add(feature_list, 'feature', 1, 'Feature', label=kinds.LABEL_REPEATED)
+  features = file.message_type.add(name='Features')
+  add_map(features, 'feature', 'FeatureEntry', 'Feature')
+  lists = file.message_type.add(name='FeatureLists')
+  add_map(lists, 'feature_list', 'FeatureListEntry', 'FeatureList')
+  add(file.message_type.add(name='Example'), 'features', 1, 'Features')
+  sequence = file.message_type.add(name='SequenceExample')
+  add(sequence, 'context', 1, 'Features')
+  add(sequence, 'feature_lists', 2, 'FeatureLists')
+  return file

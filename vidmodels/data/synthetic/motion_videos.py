@@ -1,8 +1,10 @@
-"""Motion clips as real video files; `scenes` says what they show.
+"""Writes motion clips as real video files; `scenes.py` draws them.
+
+  motion_videos.make_motion_videos('videos', splits={'train': 64, 'test': 32})
 
 Each frame is coded alone at a constant quantiser: a coder that predicts from
-earlier frames leaves trails behind a moving edge, and those would tell what no
-single frame is to tell.
+earlier frames leaves trails behind a moving edge, and a trail in a single frame
+would show the direction.
 """
 
 import dataclasses
@@ -18,37 +20,26 @@ import numpy as np
 from vidmodels.data.prepare import process_pool
 from vidmodels.data.synthetic.scenes import (
   CLASSES,
-  FLIP,
   Motion,
+  clip_rng,
   draw_scene,
-  generator,
   render,
 )
 from vidmodels.files import write_atomically
 from vidmodels.typing import InputError
-
-__all__ = [
-  'CLASSES',
-  'FLIP',
-  'Motion',
-  'MotionSet',
-  'make_motion',
-  'render',
-  'write_clip',
-]
 
 _MOTION_FILE = 'motion.json'
 
 
 @dataclasses.dataclass(frozen=True)
 class MotionSet:
-  """What `make_motion` wrote: the folder and the clips of each split."""
+  """What `make_motion_videos` wrote: the folder and the clips of each split."""
 
   dir: str
   counts: Mapping[str, int]
 
   def as_json(self) -> dict[str, Any]:
-    """For JSON."""
+    """Both attributes, for JSON."""
     return {'dir': self.dir, 'counts': dict(self.counts)}
 
 
@@ -58,10 +49,10 @@ def write_clip(
   """Writes an H.264 .mp4; the same frames give the same bytes.
 
   Args:
-    path: appears only when it is whole.
+    path: the file appears only when it is whole.
     video_THWC: uint8, RGB; height and width even.
     fps: frames a second.
-    qp: the quantiser; 0 is lossless but for the colours' coarser grid.
+    qp: the quantiser; 0 is lossless except for the coarser grid of colours.
   """
   part = path.with_name(f'{path.name}.part')
   options = {'preset': 'veryfast', 'qp': str(qp), 'g': '1'}
@@ -70,7 +61,7 @@ def write_clip(
     stream = container.add_stream('libx264', rate=rate, options=options)
     stream.height, stream.width = video_THWC.shape[1:3]
     stream.pix_fmt = 'yuv420p'
-    stream.codec_context.thread_count = 1  # more threads, other bytes
+    stream.codec_context.thread_count = 1  # more threads give other bytes
     for frame_HWC in video_THWC:
       frame = av.VideoFrame.from_ndarray(frame_HWC, format='rgb24')
       container.mux(stream.encode(frame))
@@ -78,7 +69,7 @@ def write_clip(
   part.replace(path)
 
 
-def make_motion(
+def make_motion_videos(
   out: str | pathlib.Path,
   *,
   splits: Mapping[str, int] | None = None,
@@ -89,9 +80,9 @@ def make_motion(
 ) -> MotionSet:
   """Writes a motion data set as `out/<split>/<class>/<number>.mp4`.
 
-  Clip `number` of a split is the same whatever else is made beside it, in
-  however many workers. A run that was killed continues; a finished one is
-  left alone.
+  A clip depends on its split, its number, the seed and `motion` alone, not on
+  the other clips or the workers. A run that was killed continues; a finished
+  one is left alone.
 
   Args:
     out: the folder.
@@ -99,15 +90,15 @@ def make_motion(
     seed: of everything random.
     motion: what the clips look like.
     workers: processes; 0 for one a CPU.
-    progress: called with clips done, clips in all, a file's name.
+    progress: called with clips done, clips in all, and the last file's name.
 
   Raises:
-    InputError: if the folder holds a set with other options.
+    InputError: if the folder holds a set with other options, or other files.
   """
   splits = dict(splits or {'train': 4000, 'test': 640})
   motion = motion or Motion()
   out = pathlib.Path(out)
-  _claim(out, splits=splits, seed=seed, motion=motion)
+  _claim_folder(out, splits=splits, seed=seed, motion=motion)
   jobs = []
   for k, (split, clips) in enumerate(sorted(splits.items())):
     for name in CLASSES.names:
@@ -116,7 +107,7 @@ def make_motion(
       numbers = range(start, min(start + 32, clips))
       jobs.append((out / split, k, numbers, seed, motion))
   total = sum(splits.values())
-  for _ in process_pool.run(
+  for _ in process_pool.run_jobs(
     _make_clips, jobs, workers=workers, total=total, progress=progress
   ):
     pass
@@ -129,26 +120,27 @@ def _make_clips(job: tuple[pathlib.Path, int, range, int, Motion]) -> None:
     label = CLASSES.names[number % len(CLASSES)]
     path = folder / label / f'{number:06d}.mp4'
     if not path.exists():
-      scene = draw_scene(generator(seed, split, number), motion)
+      scene = draw_scene(clip_rng(seed, split, number), motion)
       write_clip(path, render(scene, label), fps=scene.fps, qp=motion.qp)
     process_pool.tick(path.name)
 
 
-def _claim(
+def _claim_folder(
   out: pathlib.Path, *, splits: Mapping[str, int], seed: int, motion: Motion
 ) -> None:
-  """Notes the options in the folder, or checks that they are the same."""
+  """Writes the options to the folder, or checks that they are the same."""
   options = {'splits': splits, 'seed': seed, **dataclasses.asdict(motion)}
   text = json.dumps(options, indent=1, sort_keys=True) + '\n'
   path = out / _MOTION_FILE
   if path.exists() and path.read_text() != text:
     raise InputError(
-      f'{out} holds motion clips made with other options (see {path}); give '
-      'another folder, or delete this one'
+      f'got {out}, which holds motion clips made with other options (see '
+      f'{path}); expected the same ones; try another folder, or delete this one'
     )
   if not path.exists() and out.exists() and any(out.iterdir()):
     raise InputError(
-      f'{out} holds other files; wanted a new or empty folder; give another'
+      f'got {out}, which holds other files; expected a new or empty folder; '
+      'try another'
     )
   out.mkdir(parents=True, exist_ok=True)
   write_atomically(path, text.encode())

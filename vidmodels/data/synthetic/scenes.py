@@ -1,12 +1,15 @@
-"""The pictures of the motion clips: a label is the direction of time alone.
+"""Draws the motion clips, whose label is the direction of time alone.
+
+  scene = scenes.draw_scene(scenes.clip_rng(seed, split, number), Motion())
+  video_THWC = scenes.render(scene, 'left')
 
 A clip shows one textured disc, half bright and half dim, repeated every short
-side so that any square crop holds one. It travels, turns or changes size at a
-steady speed. What moves is a phase on a circle: position, angle and log size
+side so that any square crop contains one. It travels, turns or changes size at
+a steady speed. What moves is a phase on a circle: position, angle and log size
 wrap around. The phase of the first frame is uniform, so every frame of every
 clip of an axis has the same distribution; and the clips of a backward class are
-clips of the forward class played backwards. So no frame, and nothing counted
-over frames without their order, tells 'left' from 'right'.
+clips of the forward class played backwards. So no frame, and no statistic of
+frames that ignores their order, distinguishes 'left' from 'right'.
 """
 
 import dataclasses
@@ -26,13 +29,13 @@ AXES = {
   'turn': ('clockwise', 'anticlockwise'),
   'depth': ('approaching', 'receding'),
 }
-# Sorted, as a folder per class is read.
+# Sorted, as the classes of a folder per class are.
 CLASSES = ClassList(tuple(sorted(sum(AXES.values(), ()))))
 FLIP = FlipPolicy('swap', (('left', 'right'), ('clockwise', 'anticlockwise')))
 
-# Height to width; the short side is drawn apart.
+# Height to width; the short side is drawn separately.
 ASPECTS = ((1, 1), (3, 4), (9, 16), (4, 3), (16, 9), (9, 11))
-_CANVAS = 64  # the shape is drawn once at this size and warped from there
+_CANVAS = 64  # the shape is drawn once at this size, then warped
 _SMALL, _LARGE = 0.25, 0.9  # diameter of the shape, in short sides
 
 
@@ -46,11 +49,11 @@ class Motion:
     fps: frame rates.
     speed: turns of the phase a frame, both ends included; a model that takes
       every s-th frame sees the direction while s * speed stays below 1/2.
-    contrast: 'bright' is a bright disc on a dark ground; 'any' draws both
+    contrast: 'bright' is a bright disc on a dark background; 'any' draws both
       from all colours, and is much harder to learn.
-    background: 'plain', or 'textured', which is harder too.
-    noise: standard deviation of the pixels' noise, of a range of 1.
-    qp: the coder's quantiser, 0 (lossless) to 51.
+    background: 'plain', or 'textured', which is also harder.
+    noise: standard deviation of the pixel noise, in a range of 1.
+    qp: the quantiser of the coder, 0 (lossless) to 51.
   """
 
   short_side: tuple[int, int] = (36, 64)
@@ -65,7 +68,7 @@ class Motion:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-  """Everything random about a clip but its direction.
+  """Everything random about a clip except its direction.
 
   Attributes:
     height: of the frames, pixels.
@@ -79,7 +82,8 @@ class Scene:
     size: diameter of the shape, in short sides.
     shape_HWC: colour and opacity of the shape, float32 [64, 64, 4].
     back_HWC: the background, float32 [H, W, 3].
-    noise_HWC: noise to take windows from, float32, 32 pixels larger.
+    noise_HWC: noise from which each frame takes a window, float32, 32 pixels
+      larger than the frames.
     windows: where the window of each frame starts, [frames, 2].
   """
 
@@ -98,22 +102,22 @@ class Scene:
   windows: np.ndarray
 
 
-def generator(seed: int, split: int, number: int) -> np.random.Generator:
-  """The random stream of one clip; no other clip has any part of it."""
+def clip_rng(seed: int, split: int, number: int) -> np.random.Generator:
+  """The random stream of one clip; no two clips share any part of it."""
   return np.random.Generator(
     np.random.Philox(key=[seed, (split << 32) + number])
   )
 
 
 def draw_scene(rng: np.random.Generator, motion: Motion) -> Scene:
-  """Draws all of a clip but its direction."""
+  """Draws everything about a clip except its direction."""
   low, high = motion.short_side
   short = 2 * int(rng.integers((low + 1) // 2, high // 2 + 1))
   rows, columns = ASPECTS[rng.integers(len(ASPECTS))]
   scale = short / min(rows, columns)
   height, width = (2 * round(scale * side / 2) for side in (rows, columns))
   frames = int(rng.integers(motion.frames[0], motion.frames[1] + 1))
-  back = rng.uniform(0, _ground(motion), 3)
+  back = rng.uniform(0, _background_limit(motion), 3)
   return Scene(
     height=height,
     width=width,
@@ -124,8 +128,8 @@ def draw_scene(rng: np.random.Generator, motion: Motion) -> Scene:
     centre=(float(rng.uniform()), float(rng.uniform())),
     angle=float(rng.uniform()),
     size=float(rng.uniform(0.4, 0.6)),
-    shape_HWC=_disc(rng, motion, back),
-    back_HWC=_back(rng, motion, height, width, back),
+    shape_HWC=_draw_disc(rng, motion, back),
+    back_HWC=_draw_background(rng, motion, height, width, back),
     noise_HWC=np.float32(motion.noise)
     * rng.standard_normal((height + 32, width + 32, 3), np.float32),
     windows=rng.integers(0, 33, (frames, 2)),
@@ -133,9 +137,9 @@ def draw_scene(rng: np.random.Generator, motion: Motion) -> Scene:
 
 
 def frame_at(scene: Scene, axis: str, t: int) -> np.ndarray:
-  """Frame `t` of the axis's forward class, without noise.
+  """Frame `t` of the forward class of an axis, without noise.
 
-  Depends on time only through the phase, `scene.phase + t * scene.speed`.
+  It depends on time only through the phase, `scene.phase + t * scene.speed`.
 
   Returns:
     float32 [H, W, 3] in 0 to 1.
@@ -152,9 +156,9 @@ def frame_at(scene: Scene, axis: str, t: int) -> np.ndarray:
     angle = phase
   else:
     size = _SMALL * (_LARGE / _SMALL) ** phase
-  tile_HWC = _tile(scene.shape_HWC, short, down, right, angle, size)
-  more = (0, scene.height - short, 0, scene.width - short)
-  tile_HWC = cv2.copyMakeBorder(tile_HWC, *more, cv2.BORDER_WRAP)
+  tile_HWC = _draw_tile(scene.shape_HWC, short, down, right, angle, size)
+  border = (0, scene.height - short, 0, scene.width - short)
+  tile_HWC = cv2.copyMakeBorder(tile_HWC, *border, cv2.BORDER_WRAP)
   colour_HWC, cover_HWC = tile_HWC[..., :3], tile_HWC[..., 3:]
   return colour_HWC + scene.back_HWC * (1 - cover_HWC)
 
@@ -177,20 +181,22 @@ def render(scene: Scene, label: str) -> np.ndarray:
   return video_THWC if label == AXES[axis][0] else video_THWC[::-1]
 
 
-def _ground(motion: Motion) -> float:
-  """The brightest that a channel of the background may be."""
+def _background_limit(motion: Motion) -> float:
+  """The largest value of a channel of the background."""
   if motion.contrast not in ('bright', 'any'):
-    raise InputError(f'contrast {motion.contrast!r} came; wanted bright or any')
+    raise InputError(
+      f'got contrast {motion.contrast!r}; expected bright or any'
+    )
   return 0.35 if motion.contrast == 'bright' else 1.0
 
 
-def _disc(
+def _draw_disc(
   rng: np.random.Generator, motion: Motion, back: np.ndarray
 ) -> np.ndarray:
-  """A disc of two halves, which no turn short of a full one maps to itself.
+  """Draws a disc of two halves; only a full turn maps it to itself.
 
   Returns:
-    Colour times opacity, and opacity: float32 [64, 64, 4], the disc just
+    Colour times opacity, and opacity: float32 [64, 64, 4]. The disc lies just
     inside the circle that touches the edges.
   """
   middle = (_CANVAS - 1) / 2
@@ -204,13 +210,13 @@ def _disc(
     bright, dim = rng.uniform(0.65, 1, 3), rng.uniform(0.3, 0.5, 3)
   else:  # half a turn of the colour circle away, give or take
     bright, dim = (back + 0.5 + rng.uniform(-0.2, 0.2, (2, 3))) % 1
-  grain_HWC = 0.85 + 0.15 * _texture(rng, _CANVAS, _CANVAS, 6)[..., None]
+  grain_HWC = 0.85 + 0.15 * _draw_texture(rng, _CANVAS, _CANVAS, 6)[..., None]
   colour_HWC = bright * half_HWC + dim * (1 - half_HWC)
   colour_HWC = colour_HWC * grain_HWC * cover_HWC
   return np.concatenate([colour_HWC, cover_HWC], -1).astype(np.float32)
 
 
-def _back(
+def _draw_background(
   rng: np.random.Generator,
   motion: Motion,
   height: int,
@@ -221,14 +227,14 @@ def _back(
     return np.broadcast_to(colour.astype(np.float32), (height, width, 3))
   if motion.background != 'textured':
     raise InputError(
-      f'background {motion.background!r} came; wanted plain or textured'
+      f'got background {motion.background!r}; expected plain or textured'
     )
-  other = rng.uniform(0, _ground(motion), 3)
-  mix_HWC = _texture(rng, height, width, 8)[..., None]
+  other = rng.uniform(0, _background_limit(motion), 3)
+  mix_HWC = _draw_texture(rng, height, width, 8)[..., None]
   return (colour * mix_HWC + other * (1 - mix_HWC)).astype(np.float32)
 
 
-def _texture(
+def _draw_texture(
   rng: np.random.Generator, height: int, width: int, cells: int
 ) -> np.ndarray:
   """Smooth noise in 0 to 1, float32 [height, width]."""
@@ -237,7 +243,7 @@ def _texture(
   return np.clip(texture_HW, 0, 1)
 
 
-def _tile(
+def _draw_tile(
   shape_HWC: np.ndarray,
   short: int,
   down: float,
@@ -246,7 +252,8 @@ def _tile(
   size: float,
 ) -> np.ndarray:
   """The shape on a torus of `short` by `short` pixels, [short, short, 4]."""
-  # Whole pixels by a roll, which wraps; the rest by the warp, which does not.
+  # A roll, which wraps, moves by whole pixels; the warp, which does not wrap,
+  # by the rest.
   (down, y), (right, x) = (divmod(v * short, 1) for v in (down, right))
   scale, turn = size * short / _CANVAS, 2 * np.pi * angle
   # Image rows run down, so a growing angle turns clockwise.

@@ -1,1 +1,1 @@
-"""Video files to frames, by PyAV: exact frames, true times, no second file."""
+"""Reads video files with PyAV: exact frames, true times, one file each."""

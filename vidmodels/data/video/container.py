@@ -1,9 +1,13 @@
-"""What is special about a video file before its frames: opening, time, turn.
+"""Opens video files: the video stream, its times and its orientation.
 
-FFmpeg opens more than videos and says little of what it cannot open; here that
-becomes a video stream or a `BadVideo` with the reason.
+FFmpeg opens more than videos and says little about what it cannot open. Here a
+file is an open video stream or a `BadVideo` with the reason.
+
+  with container.open_video(pathlib.Path('a.mp4'), threads=1) as opened:
+    stream = container.video_stream(opened)
 """
 
+import dataclasses
 import pathlib
 import stat
 import struct
@@ -11,37 +15,62 @@ from typing import Any, BinaryIO
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type as SideDataType
 
-# Containers whose stamps follow the order of decoding, not of showing.
-UNORDERED = frozenset({'avi'})
-# FFmpeg opens text as the output of a terminal, and would film it.
-_TEXT = frozenset({'tty', 'bin', 'adf', 'idf', 'xbin'})
+# Containers whose time stamps follow the order of decoding, not of showing.
+DECODE_ORDER_FORMATS = frozenset({'avi'})
+# FFmpeg opens text as the output of a terminal and renders it as a film.
+_TEXT_FORMATS = frozenset({'tty', 'bin', 'adf', 'idf', 'xbin'})
 NO_FILE = 'no such file'
+_NO_PERMISSION = 'permission denied'
 _FALLBACK_FPS = 25.0  # FFmpeg's own guess for streams that do not say
+
+Matrix = tuple[int, int, int, int]
 
 
 class BadVideo(Exception):
-  """A file that gives no frame; `reason` says why in a few words."""
+  """A file without a usable frame; `reason` says why in a few words."""
 
   def __init__(self, reason: str):
     super().__init__(reason)
     self.reason = reason
 
 
-def look(path: pathlib.Path) -> None:
-  """Looks whether a file is there, without opening it.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+  """What the header of a file says about its video, and its first frame shows.
 
-  Raises:
-    BadVideo: if it is not, or is no file.
+  Attributes:
+    width: as shown, after rotation, pixels.
+    height: as shown, after rotation, pixels.
+    fps: the average frame rate according to the header.
+    frames: according to the header: 0 if absent, often too many if present.
+    duration_s: according to the header; 0 if absent.
+    codec: its FFmpeg name.
+    pix_fmt: of the coded frames, FFmpeg's name.
+    rotation: degrees clockwise, 0, 90, 180 or 270, that frames were turned.
   """
+
+  width: int
+  height: int
+  fps: float
+  frames: int
+  duration_s: float
+  codec: str
+  pix_fmt: str
+  rotation: int
+
+
+def check_video_file(path: pathlib.Path) -> None:
+  """Raises BadVideo unless the path is a non-empty file; does not open it."""
   try:
     status = path.stat()
   except (FileNotFoundError, NotADirectoryError) as e:
     raise BadVideo(NO_FILE) from e
   except PermissionError as e:
-    raise BadVideo('permission denied') from e
-  except (OSError, ValueError) as e:  # a name too long, or with a NUL
-    raise BadVideo(str(e)) from e
+    raise BadVideo(_NO_PERMISSION) from e
+  except (OSError, ValueError) as e:  # the name is too long or contains a NUL
+    raise BadVideo(_system_reason(e)) from e
   if stat.S_ISDIR(status.st_mode):
     raise BadVideo('is a directory')
   if not stat.S_ISREG(status.st_mode):
@@ -51,31 +80,35 @@ def look(path: pathlib.Path) -> None:
 
 
 def open_video(path: pathlib.Path, threads: int) -> Any:
-  """Opens a file, its video stream ready to decode.
+  """Opens a file with its video stream ready to decode.
+
+  Args:
+    path: the file.
+    threads: of the decoder.
 
   Returns:
     The PyAV container, which the caller closes.
 
   Raises:
-    BadVideo: if there is no video stream to be had.
+    BadVideo: if the file has no video stream that FFmpeg can decode.
   """
-  look(path)
+  check_video_file(path)
   try:
-    # `file:` lets a name start with - or hold a colon.
+    # `file:` allows names that start with - or contain a colon.
     container = av.open(f'file:{path}')
   except FileNotFoundError as e:
     raise BadVideo(NO_FILE) from e
   except PermissionError as e:
-    raise BadVideo('permission denied') from e
+    raise BadVideo(_NO_PERMISSION) from e
   except av.FFmpegError as e:
-    raise BadVideo(_why_not(path, e)) from e
+    raise BadVideo(_explain_failure(path, e)) from e
   except UnicodeEncodeError as e:
     raise BadVideo('file name is not UTF-8') from e
   except (OSError, ValueError) as e:
-    raise BadVideo(str(e)) from e
+    raise BadVideo(_system_reason(e)) from e
   try:
     if not container.streams:
-      raise BadVideo(_why_not(path, None))
+      raise BadVideo(_explain_failure(path, None))
     stream = video_stream(container)
     stream.codec_context.thread_count = threads
     stream.codec_context.thread_type = 'SLICE' if threads == 1 else 'AUTO'
@@ -86,13 +119,13 @@ def open_video(path: pathlib.Path, threads: int) -> Any:
 
 
 def video_stream(container: Any) -> Any:
-  """The first video stream that is no cover picture.
+  """The first video stream that is not a cover picture.
 
   Raises:
-    BadVideo: if there is none, or no video at all.
+    BadVideo: if there is none.
   """
   name = container.format.name
-  if name in _TEXT:
+  if name in _TEXT_FORMATS:
     raise BadVideo('text, not a video')
   if name.endswith('_pipe') or name == 'image2':
     raise BadVideo('a single image, not a video')
@@ -106,12 +139,16 @@ def video_stream(container: Any) -> Any:
   return streams[0]
 
 
-def _why_not(path: pathlib.Path, error: av.FFmpegError | None) -> str:
-  """Why FFmpeg could not open a file that is there."""
-  size = path.stat().st_size
+def _system_reason(error: OSError | ValueError) -> str:
+  """What the system says, without the path: reasons are kept in manifests."""
+  return getattr(error, 'strerror', None) or str(error)
+
+
+def _explain_failure(path: pathlib.Path, error: av.FFmpegError | None) -> str:
+  """Why FFmpeg could not open a file that exists."""
   with open(path, 'rb') as f:
     head = f.read(512)
-    if head[4:8] == b'ftyp' and not _has_index(f, size):
+    if head[4:8] == b'ftyp' and not _has_index(f, path.stat().st_size):
       return 'cut short: an MP4 without its index (moov)'
   if head.lstrip()[:9].lower().startswith((b'<!doctype', b'<html', b'<?xml')):
     return 'a web page, not a video'
@@ -121,7 +158,7 @@ def _why_not(path: pathlib.Path, error: av.FFmpegError | None) -> str:
 
 
 def _has_index(f: BinaryIO, size: int) -> bool:
-  """Whether the boxes at an MP4's top level include the index."""
+  """Whether the boxes at the top level of an MP4 include a whole index."""
   at = 0
   while at + 8 <= size:
     f.seek(at)
@@ -133,8 +170,8 @@ def _has_index(f: BinaryIO, size: int) -> bool:
 
 
 def frame_rate(stream: Any) -> float:
-  """Frames a second by the header, on average."""
-  # A raw stream has no stamps to take an average of; there it is a guess.
+  """The average frames a second according to the header."""
+  # A raw stream has no stamps to average; its `average_rate` is a guess.
   rates = [stream.average_rate, stream.guessed_rate, stream.base_rate]
   if stream.start_time is None:
     rates[:2] = rates[1::-1]
@@ -143,34 +180,57 @@ def frame_rate(stream: Any) -> float:
 
 def start_time(container: Any, stream: Any) -> float | None:
   """When the video starts on its own clock, seconds; None if unknown."""
-  if container.format.name in UNORDERED or stream.start_time is None:
+  unordered = container.format.name in DECODE_ORDER_FORMATS
+  if unordered or stream.start_time is None:
     return None
   return float(stream.start_time * stream.time_base)
 
 
-def display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
-  """How coded (right, down) maps to shown: (right, down) = (ax+cy, bx+dy)."""
+def display_matrix(frame: av.VideoFrame) -> Matrix:
+  """(a, b, c, d): coded (right, down) is shown at (ax + cy, bx + dy)."""
   # By its key: iterating gives the data in PyAV 18 and the keys in 19.
-  data = frame.side_data.get(av.sidedata.sidedata.Type.DISPLAYMATRIX)
+  side_data: Any = frame.side_data
+  data = side_data.get(SideDataType.DISPLAYMATRIX)
   if data is None:
     return 1, 0, 0, 1
   a, b, _, c, d = np.frombuffer(bytes(data), '<i4')[:5].tolist()
   return a, b, c, d
 
 
-def turned(
-  frame_HWC: np.ndarray, matrix: tuple[int, int, int, int]
-) -> np.ndarray:
-  """The frame as shown: turned in quarters and mirrored, as FFmpeg does."""
+def turn_upright(frame_HWC: np.ndarray, matrix: Matrix) -> np.ndarray:
+  """Turns a frame in quarters and mirrors it, as FFmpeg does to show it."""
   a, b, c, d = matrix
   if abs(a) >= abs(b):
     return frame_HWC[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
   return frame_HWC.swapaxes(0, 1)[:: -1 if b < 0 else 1, :: -1 if c < 0 else 1]
 
 
-def rotation(matrix: tuple[int, int, int, int]) -> int:
-  """Degrees clockwise; a mirror image counts by where its top goes."""
+def rotation_degrees(matrix: Matrix) -> int:
+  """Degrees clockwise; for a mirror image, where the top of the frame goes."""
   a, b, _, d = matrix
   if abs(a) >= abs(b):
     return 180 if d < 0 else 0
   return 90 if b > 0 else 270
+
+
+def read_video_info(container: Any, frame: av.VideoFrame) -> VideoInfo:
+  """Describes an open file by its header and one of its frames."""
+  stream = video_stream(container)
+  degrees = rotation_degrees(display_matrix(frame))
+  height, width = frame.height, frame.width
+  if degrees in (90, 270):
+    height, width = width, height
+  if stream.duration is not None:
+    duration_s = float(stream.duration * stream.time_base)
+  else:
+    duration_s = (container.duration or 0) / 1e6
+  return VideoInfo(
+    width=width,
+    height=height,
+    fps=frame_rate(stream),
+    frames=stream.frames,
+    duration_s=duration_s,
+    codec=stream.codec_context.name,
+    pix_fmt=frame.format.name,
+    rotation=degrees,
+  )

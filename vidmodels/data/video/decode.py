@@ -1,10 +1,13 @@
-"""Video file to RGB frames and true time stamps, by PyAV.
+"""Video files to RGB frames or JPEGs with true time stamps, by PyAV.
 
-Whatever FFmpeg opens is read: the first video stream, turned as its rotation
-says, any pixel format and colour range converted to 8-bit RGB, in the order
-shown. A damaged packet costs its own frames and is counted; a file that gives
-no frame is a `BadVideo` with a short reason. The pixels' aspect ratio is
-ignored, as the papers do.
+  with decode.read_video('a.mp4', short_side=256) as reader:
+    for frame_HWC, time_us in reader: ...
+
+Everything that FFmpeg opens is read: the first video stream, turned as its
+rotation says, any pixel format and colour range converted to 8-bit RGB, in the
+order shown. A damaged packet costs its own frames and is counted; a file
+without a frame is a `BadVideo` with a short reason. The aspect ratio of pixels
+is ignored, as in the papers.
 """
 
 import dataclasses
@@ -15,45 +18,21 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 import av
+import cv2
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from vidmodels.data.video.container import (
   BadVideo,
+  VideoInfo,
   display_matrix,
-  frame_rate,
-  rotation,
-  video_stream,
+  read_video_info,
+  turn_upright,
 )
-from vidmodels.data.video.frame_reader import Packets
-from vidmodels.data.video.picture import Picture, shrunk
+from vidmodels.data.video.frame_reader import FrameReader
 
-__all__ = ['BadVideo', 'Reading', 'VideoInfo', 'probe', 'read_video']
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class VideoInfo:
-  """What a file says of its video, and what its first frame shows.
-
-  Attributes:
-    width: as shown, after rotation, pixels.
-    height: as shown, after rotation, pixels.
-    fps: the average rate by the header.
-    frames: by the header: 0 if it does not say, often too many if it does.
-    duration_s: by the header; 0 if it does not say.
-    codec: its FFmpeg name.
-    pix_fmt: of the coded frames, FFmpeg's name.
-    rotation: degrees clockwise, 0, 90, 180 or 270, that frames were turned.
-  """
-
-  width: int
-  height: int
-  fps: float
-  frames: int
-  duration_s: float
-  codec: str
-  pix_fmt: str
-  rotation: int
+# FFmpeg's default in this build turns white of 10-bit video into 253.
+_CONVERSION = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
@@ -62,8 +41,8 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
   Raises:
     BadVideo: if that fails.
   """
-  with read_video(path) as reading:
-    return reading.info
+  with read_video(path) as reader:
+    return reader.info
 
 
 def read_video(
@@ -73,11 +52,11 @@ def read_video(
   end_s: float | None = None,
   short_side: int = 0,
   threads: int = 1,
-) -> 'Reading':
+) -> 'VideoReader':
   """Opens a file to iterate over `(frame_HWC, timestamp_us)`.
 
   Args:
-    path: any container FFmpeg opens.
+    path: any container that FFmpeg opens.
     start_s: frames shown earlier are left out; seconds from the video's start.
     end_s: frames shown then or later are left out.
     short_side: frames are shrunk to this short side, pixels; never enlarged;
@@ -85,30 +64,30 @@ def read_video(
     threads: of the decoder; they change speed only.
 
   Returns:
-    An iterator that holds one frame at a time and closes the file at its end,
-    on an error, by `close` or at the end of a `with` block.
+    An iterator that holds one frame at a time. It closes the file at its end,
+    on an error, by `close`, or at the end of a `with` block.
 
   Raises:
-    BadVideo: if the file gives no frame, here or for a cut.
+    BadVideo: if the file, or the time range, has no frame.
   """
-  return Reading(
+  return VideoReader(
     pathlib.Path(path),
     start_s=start_s,
-    end_s=end_s,
+    end_s=float('inf') if end_s is None else end_s,
     short_side=short_side,
     threads=threads,
   )
 
 
-class Reading:
+class VideoReader:
   """Frames of one file, uint8 [H, W, 3], with microseconds from the first.
 
-  Stamps come from the file where they rise. One that is missing or does not
-  rise is set a frame after the last; so is every one of an AVI, whose stamps
-  follow the order of decoding. All frames get the size of the first.
+  Stamps come from the file where they rise. A stamp that is missing or does
+  not rise is set one frame after the last; so is every stamp of an AVI, whose
+  stamps follow the order of decoding. All frames get the size of the first.
 
   Attributes:
-    info: what the file says.
+    info: what the header of the file says.
   """
 
   def __init__(
@@ -116,24 +95,25 @@ class Reading:
     path: pathlib.Path,
     *,
     start_s: float,
-    end_s: float | None,
+    end_s: float,
     short_side: int,
     threads: int,
   ):
-    # Frames come from an object of its own: a generator that held this one
-    # would keep the file open until the garbage is collected.
-    self._packets = Packets(path, threads=threads)
+    # A separate object: a generator that referred to this one would keep the
+    # file open until the garbage is collected.
+    self._file = FrameReader(path, threads=threads)
     self._converter = VideoReformatter()
+    self._frames: Iterator[tuple[av.VideoFrame, float]] = iter(())
     try:
-      end_s = float('inf') if end_s is None else end_s
-      frames = self._packets.frames(start_s, end_s)
+      frames = self._file.frames(start_s, end_s)
       first = next(frames, None)
       if first is None:
-        raise BadVideo(nothing(self._packets, start_s, end_s))
+        raise self._file.no_frame_error(start_s, end_s)
       frame, self._zero_s = first
-      self._harmless = self._packets.damage - self._packets.harm(start_s)
-      self.info = info_of(self._packets.container, frame)
-      self._size = shrunk(self.info.width, self.info.height, short_side)
+      earlier = self._file.damage - self._file.damage_since(start_s)
+      self._earlier_damage = earlier
+      self.info = read_video_info(self._file.container, frame)
+      self._size = shrink_size(self.info.width, self.info.height, short_side)
     except BaseException:
       self.close()
       raise
@@ -142,7 +122,7 @@ class Reading:
   @property
   def damage(self) -> int:
     """Packets and frames so far that did not decode whole."""
-    return self._packets.damage - self._harmless
+    return self._file.damage - self._earlier_damage
 
   def __iter__(self) -> Iterator[tuple[np.ndarray, int]]:
     return self
@@ -152,7 +132,7 @@ class Reading:
       frame, time_s = next(self._frames)
       frame_HWC = Picture(frame, self._converter).rgb(self._size)
       return frame_HWC, round((time_s - self._zero_s) * 1e6)
-    except BaseException:  # StopIteration is the usual one
+    except BaseException:  # usually StopIteration
       self.close()
       raise
 
@@ -163,40 +143,108 @@ class Reading:
     self.close()
 
   def __del__(self):
-    if hasattr(self, '_packets'):
+    if hasattr(self, '_file'):
       self.close()
 
   def close(self) -> None:
     """Closes the file; iteration ends."""
     self._frames = iter(())
-    self._packets.close()
+    self._file.close()
 
 
-def nothing(packets: Packets, start_s: float, end_s: float) -> str:
-  """Why a cut of a file has no frame."""
-  if not packets.seen:
-    return 'no frame decodes'
-  return f'no frame from {start_s:g} to {end_s:g} s'
+@dataclasses.dataclass(eq=False)
+class Picture:
+  """A decoded frame; makes its RGB and its JPEGs on demand and only once.
+
+  Clips that share a frame share its picture.
+
+  Attributes:
+    frame: as decoded.
+    converter: one for each file, so that its tables are made once.
+  """
+
+  frame: av.VideoFrame
+  converter: VideoReformatter
+
+  def __post_init__(self):
+    self._rgb_HWC: np.ndarray | None = None
+    self._jpegs: dict[tuple[tuple[int, int], int], bytes] = {}
+
+  def rgb(self, size: tuple[int, int]) -> np.ndarray:
+    """uint8 [H, W, 3] of a (width, height), upright.
+
+    Raises:
+      BadVideo: if FFmpeg cannot convert the pixels.
+    """
+    frame = self.frame
+    if self._rgb_HWC is None:
+      try:
+        rgb = self.converter.reformat(
+          frame,
+          format='rgb24',
+          src_color_range=frame.color_range,
+          interpolation=_CONVERSION,
+          threads=1,
+        )
+        self._rgb_HWC = turn_upright(rgb.to_ndarray(), display_matrix(frame))
+      except (av.FFmpegError, ValueError) as e:
+        raise BadVideo(f'{frame.format.name} frames cannot become RGB') from e
+    return resize_frame(self._rgb_HWC, size)
+
+  def jpeg(self, size: tuple[int, int], quality: int) -> bytes:
+    """The frame as a JPEG of a (width, height); quality is 1 to 100.
+
+    Raises:
+      BadVideo: if it cannot become RGB or is too large for a JPEG.
+    """
+    key = (size, quality)
+    if key not in self._jpegs:
+      self._jpegs[key] = encode_jpeg(self.rgb(size), size, quality)
+    return self._jpegs[key]
 
 
-def info_of(container: Any, frame: av.VideoFrame) -> VideoInfo:
-  """What an open file says of itself, and what a frame of it shows."""
-  stream = video_stream(container)
-  degrees = rotation(display_matrix(frame))
-  height, width = frame.height, frame.width
-  if degrees in (90, 270):
-    height, width = width, height
-  if stream.duration is not None:
-    duration_s = float(stream.duration * stream.time_base)
-  else:
-    duration_s = (container.duration or 0) / 1e6
-  return VideoInfo(
-    width=width,
-    height=height,
-    fps=frame_rate(stream),
-    frames=stream.frames,
-    duration_s=duration_s,
-    codec=stream.codec_context.name,
-    pix_fmt=frame.format.name,
-    rotation=degrees,
-  )
+@dataclasses.dataclass(eq=False)
+class RgbPicture:
+  """A frame that is RGB already, with the `jpeg` of a `Picture`."""
+
+  frame_HWC: np.ndarray
+
+  def __post_init__(self):
+    self._jpeg = b''
+
+  def jpeg(self, size: tuple[int, int], quality: int) -> bytes:
+    """As `Picture.jpeg`; keeps the JPEG of the first size and quality only."""
+    self._jpeg = self._jpeg or encode_jpeg(self.frame_HWC, size, quality)
+    return self._jpeg
+
+
+def shrink_size(width: int, height: int, short_side: int) -> tuple[int, int]:
+  """(width, height) with a short side, pixels; never larger; 0 keeps them."""
+  scale = min(1.0, short_side / min(width, height)) if short_side else 1.0
+  return max(1, round(scale * width)), max(1, round(scale * height))
+
+
+def resize_frame(frame_HWC: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  """The frame at a (width, height), contiguous."""
+  if frame_HWC.shape[1::-1] != size:
+    frame_HWC = cv2.resize(frame_HWC, size, interpolation=cv2.INTER_AREA)
+  return np.ascontiguousarray(frame_HWC)
+
+
+def encode_jpeg(
+  frame_HWC: np.ndarray, size: tuple[int, int], quality: int
+) -> bytes:
+  """An RGB frame as a JPEG of a (width, height); quality is 1 to 100.
+
+  Raises:
+    BadVideo: if it is too large for a JPEG.
+  """
+  bgr_HWC = cv2.cvtColor(resize_frame(frame_HWC, size), cv2.COLOR_RGB2BGR)
+  flags = [cv2.IMWRITE_JPEG_QUALITY, quality]
+  try:
+    encoded, data = cv2.imencode('.jpg', bgr_HWC, flags)
+  except cv2.error:
+    encoded = False
+  if not encoded:
+    raise BadVideo(f'frames of {size[0]}x{size[1]} cannot become JPEGs')
+  return data.tobytes()

@@ -1,13 +1,15 @@
-"""Where a file may be entered so that no frame differs from a full decode.
+"""Where decoding may start without changing any frame that follows.
 
 A seek alone does not promise that: containers seek by the time of decoding,
-some flag as key frames what are none, and stamps that are missing or doubled
-have to be counted from the start. So the packets are read, not decoded, up to
-the last time that is wanted, and only entries that pass the rule remain.
+some encoders flag frames as key frames that are not, and where stamps are
+missing or doubled, times have to be counted from the start of the file. So the
+packets are read, not decoded, up to the latest time of interest, and only
+packets that pass the rule of `find_key_frames` become entry points.
 """
 
 import dataclasses
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import av
@@ -17,13 +19,13 @@ from vidmodels.data.video.container import open_video, video_stream
 
 
 @dataclasses.dataclass(frozen=True)
-class Key:
-  """A packet that decoding may begin with.
+class KeyFrame:
+  """A packet that decoding may start with.
 
   Attributes:
     number: packets before it in the file.
     pts: when its frame is shown, in the stream's units.
-    stamp: what to seek; the earlier of its two stamps.
+    stamp: what to seek to; the earlier of its two stamps.
   """
 
   number: int
@@ -32,74 +34,72 @@ class Key:
 
 
 @dataclasses.dataclass(frozen=True)
-class Keys:
-  """The entries of a file, sorted by time."""
+class KeyFrames:
+  """The entry points of a file, sorted by time."""
 
   numbers_n: np.ndarray
   pts_n: np.ndarray
   stamps_n: np.ndarray
 
-  def before(self, pts: float) -> Key | None:
-    """The last entry that is shown at `pts` or earlier."""
+  def last_before(self, pts: float) -> KeyFrame | None:
+    """The last entry point that is shown at `pts` or earlier."""
     i = int(np.searchsorted(self.pts_n, pts, side='right')) - 1
     if i < 0:
       return None
     columns = (self.numbers_n, self.pts_n, self.stamps_n)
-    return Key(*(int(column[i]) for column in columns))
+    return KeyFrame(*(int(column[i]) for column in columns))
 
 
-def scan(path: pathlib.Path, until: float) -> Keys:
-  """Reads the packets of a file up to a time and keeps what is an entry.
+def find_key_frames(path: pathlib.Path, until: float) -> KeyFrames:
+  """Reads the packets of a file up to a time and selects the entry points.
 
-  An entry is flagged as a key frame, and what is shown before it comes before
-  it in the file, so that nothing shown later was decoded without it. Where two
-  packets have one stamp, or one has none, there is no entry at all: frames
-  after them get times that only a decoder from the start can count.
+  An entry point is flagged as a key frame, and everything shown before it
+  comes before it in the file: so no later frame depends on an earlier packet.
+  Where two packets have the same stamp, or one has none, the file has no entry
+  point at all: only a decoder from the start can count the times after them.
 
   Args:
     path: a video file.
-    until: time in the stream's units; packets that are decoded later are not
-      read.
+    until: time in the stream's units; packets decoded later are not read.
 
   Raises:
     BadVideo: if the file cannot be opened.
   """
   pts, stamps, flags = [], [], []
-  container = open_video(path, 1)
-  try:
+  with open_video(path, 1) as container:
     for packet in _packets(container):
       if packet.pts is None:
-        return NONE
+        return NO_KEY_FRAMES
       pts.append(packet.pts)
       dts = packet.pts if packet.dts is None else packet.dts
       stamps.append(min(packet.pts, dts))
       flags.append(packet.is_keyframe and not packet.is_discard)
       if packet.dts is not None and packet.dts > until:
         break
-  finally:
-    container.close()
   if len(set(pts)) != len(pts):
-    return NONE
-  return _keys(pts, stamps, flags)
+    return NO_KEY_FRAMES
+  return _select_entries(pts, stamps, flags)
 
 
-def _packets(container: Any) -> Any:
+def _packets(container: Any) -> Iterator[av.Packet]:
   try:
     for packet in container.demux(video_stream(container)):
-      if packet.size:  # the last one is empty: it asks the decoder for the rest
+      if packet.size:  # the last, empty packet only flushes the decoder
         yield packet
   except av.FFmpegError:  # the file breaks off
     return
 
 
-def _keys(pts: list[int], stamps: list[int], flags: list[bool]) -> Keys:
+def _select_entries(
+  pts: list[int], stamps: list[int], flags: list[bool]
+) -> KeyFrames:
   pts_n, stamps_n = np.array(pts, np.int64), np.array(stamps, np.int64)
   flags_n = np.array(flags, bool)
   if len(pts_n):
-    # The latest so far: an entry is shown after everything that precedes it.
+    # The latest so far: an entry is shown after all packets before it.
     flags_n &= pts_n >= np.maximum.accumulate(pts_n)
   numbers_n = np.flatnonzero(flags_n)
-  return Keys(numbers_n, pts_n[numbers_n], stamps_n[numbers_n])
+  return KeyFrames(numbers_n, pts_n[numbers_n], stamps_n[numbers_n])
 
 
-NONE = _keys([], [], [])
+NO_KEY_FRAMES = _select_entries([], [], [])
