@@ -146,7 +146,7 @@ def test_the_answers_to_the_test_split_count_if_they_lie_beside(tmp_path):
   assert f'labels are from {answers.name}' in listing.notes
   for text, says in (
     (f'3;{names()[21]}\n', 'no answer for 2 videos .* as 1420'),
-    ('3;Holding\n', 'line 1: label'),
+    ('3;Holding\n', 'line 1: got label'),
     ('3,Holding\n', 'line 1: .*expected `id;class`'),
     (f'3;{names()[0]}\n3;{names()[1]}\n', 'line 2: got a second answer for 3'),
   ):

@@ -126,7 +126,7 @@ def test_the_class_index_is_held_to_the_class_list(tmp_path):
   index = tmp_path / 'classInd.txt'
   whole = index.read_text()
   for old, new, says in (
-    ('35 Hammering', '35 HammerThrow', 'class .HammerThrow. came twice'),
+    ('35 Hammering', '35 HammerThrow', 'got class .HammerThrow. twice'),
     ('1 ApplyEye', '0 ApplyEye', 'line 1 is .*expected `1 Class`'),
     ('\n7 ', '\n8 ', 'line 7 is'),
     ('101 YoYo', '', '100 classes here and 101'),
