@@ -205,7 +205,11 @@ def test_one_edition_is_not_taken_for_the_other(tmp_path):
 @pytest.mark.parametrize(
   ('old', 'new', 'says'),
   [
-    ('"zumba"', '"zumbaa"', r"line 6: got label 'zumbaa'.*did you mean 'zumba'"),
+    (
+      '"zumba"',
+      '"zumbaa"',
+      r"line 6: got label 'zumbaa'.*did you mean 'zumba'",
+    ),
     ('"zumba"', '"399"', "line 6: got label '399'; expected the name"),
     ('"zumba"', '"-0"', "line 6: got label '-0'; expected the name"),
     ('"zumba"', '""', 'line 6: .*for all clips or for none'),
