@@ -64,7 +64,7 @@ def test_a_misspelt_field_fails_on_its_own_line():
     ({'views': {'short_side': 100}}, 'under the crop of 224'),
     ({'augment': {'short_side': [256]}}, 'expected 2 values'),
     ({'optim': {'steps': 5}}, 'epochs=15.0 and steps=5; expected one'),
-    ({'optim': {'schedule': 'cosine'}}, 'belong to "step" alone'),
+    ({'optim': {'schedule': 'cosine'}}, 'without optim.schedule=step'),
     ({'optim': {'factors': [0.1]}}, 'one value each'),
     ({'mesh': {'data': -1, 'fsdp': -1}}, 'at most one of them -1'),
     ({'accumulate': 3}, 'which does not divide into accumulate=3'),

@@ -169,12 +169,12 @@ class Optim:
   `warmup` and `milestones` count in whichever of the two is given.
   """
 
-  name: str = 'sgd'  # an optimiser of train/optim.py
+  name: str = 'sgd'  # a file in train/optimizers/
   lr: PositiveFloat = 0.005  # peak
   lr_batch: Count = 0  # the rates are for this batch; 0: used as they are
   epochs: NotNegative = 0.0
   steps: Count = 0
-  schedule: str = 'cosine'  # a schedule of train/optim.py
+  schedule: str = 'cosine'  # a file in train/schedules/, or its NAME
   warmup: NotNegative = 0.0
   warmup_lr: NotNegative = 0.0  # where the warm-up starts
   final_lr: NotNegative = 0.0  # where the cosine ends

@@ -1,14 +1,18 @@
 """Schedules at literal steps; SGD's coupled decay against arithmetic."""
 
 import dataclasses
+import json
 
+import fake
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import stranger_optim
+import tiny
 
 from vidmodels import config as cfg
-from vidmodels.train import optim
+from vidmodels.train import loop, optim
 from vidmodels.typing import InputError
 
 # 640 examples in batches of 64: ten steps an epoch.
@@ -109,3 +113,27 @@ def test_gradients_are_clipped_by_their_global_norm():
   grads = {'a': jnp.array([3.0]), 'b': jnp.array([4.0])}
   updates, _ = tx.update(grads, tx.init(params), params)
   np.testing.assert_allclose([updates['a'][0], updates['b'][0]], [-0.6, -0.8])
+
+
+def test_an_optimizer_and_a_schedule_are_one_file_each(tmp_path, monkeypatch):
+  records = fake.write(tmp_path / 'records')
+  changes = dict(
+    optim__name='heavy_ball', optim__schedule='straight', optim__steps=2,
+    optim__warmup=0.0, optim__final_lr=1e-3, optim__lr=0.1,
+    optim__weight_decay=0.0, optim__decay_skip='', optim__b2=0.999,
+    optim__momentum=0.5, log__every=1, model__layers=1,
+  )  # fmt: skip
+  with pytest.raises(
+    InputError, match=r"'heavy_ball' for optim.name; expected"
+  ):
+    tiny.config(records, **changes)
+  stranger_optim.add(tmp_path / 'stranger', monkeypatch)
+  config = tiny.config(records, **changes)
+  assert loop.train(config, tmp_path / 'run').step == 2
+  lines = (tmp_path / 'run/metrics.jsonl').read_text().splitlines()
+  rates = [json.loads(line)['train/learning_rate'] for line in lines]
+  assert rates == pytest.approx([0.1, (0.1 + 1e-3) / 2])
+  with pytest.raises(InputError, match=r'optim.name=adamw or sgd; try'):
+    tiny.config(records, **changes | {'optim__weight_decay': 0.1})
+  with pytest.raises(InputError, match=r'optim.schedule=cosine or straight'):
+    tiny.config(records, **changes | {'optim__schedule': 'constant'})

@@ -1,22 +1,28 @@
-"""Schedules and optimisers, as optax transformations.
+"""Puts a recipe's optimiser and schedule together, as optax transformations.
 
-SGD couples weight decay to the gradient, as torch does and all five papers'
-code relies on: g + wd * p enters the momentum. AdamW decouples it.
+  rate = make_schedule(config.optim, examples=240_000, batch=64)
+  tx = make_optimizer(config.optim, rate, params)
+
+Each optimiser is one file in `optimizers/`, each schedule one in `schedules/`;
+a new file there is a new choice. This file adds what all of them share: the
+length of the run, the scale and the warm-up of the rate, the parameters that do
+not decay, and gradient clipping.
 """
 
+import importlib
+import pkgutil
 import re
+from types import ModuleType
+from typing import Any
 
 import jax
 import optax
 
 from vidmodels import config as cfg
 from vidmodels.fields import refuse_unread
+from vidmodels.train import optimizers, schedules
 from vidmodels.train.sharding import parameter_path
 from vidmodels.typing import InputError, unknown_name
-
-# The fields of `optim` that each optimiser and each schedule reads.
-OPTIMISERS = {'sgd': 'momentum nesterov', 'adamw': 'b1 b2 eps'}
-SCHEDULES = {'step': 'milestones factors', 'cosine': 'final_lr', 'constant': ''}
 
 
 def check(optim: cfg.Optim) -> None:
@@ -25,26 +31,12 @@ def check(optim: cfg.Optim) -> None:
   Raises:
     InputError: names the field, its value and what was expected.
   """
-  for field, known in (('name', OPTIMISERS), ('schedule', SCHEDULES)):
-    if getattr(optim, field) not in known:
-      raise InputError(
-        unknown_name(f'optim.{field}', getattr(optim, field), known)
-      )
+  for field, package in (('name', optimizers), ('schedule', schedules)):
+    _check_choice(optim, field, choices(package))
   if bool(optim.epochs) == bool(optim.steps):
     raise InputError(
       f'got optim.epochs={optim.epochs} and steps={optim.steps}; expected one '
       'of them above 0; set one'
-    )
-  if (optim.schedule == 'step') != bool(optim.milestones or optim.factors):
-    raise InputError(
-      f'got optim.schedule={optim.schedule!r} with milestones '
-      f'{optim.milestones} and factors {optim.factors}; expected both with '
-      '"step" and neither without, as they belong to "step" alone'
-    )
-  if len(optim.milestones) != len(optim.factors):
-    raise InputError(
-      f'got {len(optim.milestones)} optim.milestones and {len(optim.factors)} '
-      'optim.factors; expected one value each per drop'
     )
   try:
     re.compile(optim.decay_skip)
@@ -54,15 +46,34 @@ def check(optim: cfg.Optim) -> None:
       f'expression: {error}; expected one over the paths of parameters; try '
       "'bias|scale'"
     ) from error
-  for name, fields in OPTIMISERS.items():
-    if name != optim.name:
-      refuse_unread(optim, fields, f'optim.name={name}')
-  if optim.schedule != 'cosine':
-    refuse_unread(optim, 'final_lr', 'optim.schedule=cosine')
   if not optim.warmup:
     refuse_unread(optim, 'warmup_lr', 'optim.warmup above 0')
   if not optim.weight_decay:
     refuse_unread(optim, 'decay_skip', 'optim.weight_decay above 0')
+
+
+def _check_choice(
+  optim: cfg.Optim, field: str, modules: dict[str, ModuleType]
+) -> None:
+  """Checks the choice of one field, and the fields that its file reads."""
+  name = getattr(optim, field)
+  if name not in modules:
+    raise InputError(unknown_name(f'optim.{field}', name, modules))
+  for other in sorted({f for m in modules.values() for f in m.READS}):
+    if other not in modules[name].READS:
+      readers = [n for n, m in modules.items() if other in m.READS]
+      refuse_unread(optim, other, f'optim.{field}={" or ".join(readers)}')
+  if hasattr(modules[name], 'check'):
+    modules[name].check(optim)
+
+
+def choices(package: ModuleType) -> dict[str, ModuleType]:
+  """Name -> module of every file in `optimizers` or `schedules`."""
+  modules = {}
+  for file in pkgutil.iter_modules(package.__path__):
+    module = importlib.import_module(f'{package.__name__}.{file.name}')
+    modules[getattr(module, 'NAME', file.name)] = module
+  return modules
 
 
 def total_steps(optim: cfg.Optim, *, examples: int, batch: int) -> int:
@@ -71,12 +82,12 @@ def total_steps(optim: cfg.Optim, *, examples: int, batch: int) -> int:
 
 
 def lr_scale(optim: cfg.Optim, *, batch: int) -> float:
-  """What all learning rates are multiplied with, by the linear rule."""
+  """The factor of all learning rates, by the linear rule."""
   return batch / optim.lr_batch if optim.lr_batch else 1.0
 
 
 def peak_lr(optim: cfg.Optim, *, batch: int) -> float:
-  """The peak learning rate, scaled to our batch when the recipe asks for it."""
+  """The peak learning rate, scaled to our batch if the recipe asks for it."""
   return optim.lr * lr_scale(optim, batch=batch)
 
 
@@ -85,9 +96,9 @@ def make_schedule(
 ) -> optax.Schedule:
   """Learning rate as a function of the step.
 
-  Warm-up is linear from `warmup_lr` to where the main schedule stands at its
-  end. `cosine` runs over the whole length (its clock does not restart after
-  the warm-up); `step` multiplies the peak by a factor from each milestone on.
+  Warm-up is linear from `warmup_lr` to the value of the main schedule at the
+  step where the warm-up ends. The clock of the main schedule starts at step 0
+  and does not restart after the warm-up.
 
   Raises:
     InputError: if warm-up or milestones do not fit the length of the run.
@@ -97,16 +108,14 @@ def make_schedule(
   peak, warm = peak_lr(optim, batch=batch), round(optim.warmup * unit)
   if warm >= total:
     raise InputError(
-      f'optim.warmup {optim.warmup:g} {"steps" if optim.steps else "epochs"} '
-      f'are {warm} steps, which do not fit a run of {total}; shorten it or '
+      f'got optim.warmup={optim.warmup:g} '
+      f'{"steps" if optim.steps else "epochs"}, which are {warm} steps of a '
+      f'run of {total}; expected a warm-up inside the run; shorten it or '
       'lengthen the run'
     )
-  if optim.schedule == 'cosine':
-    main = optax.cosine_decay_schedule(peak, total, optim.final_lr / optim.lr)
-  elif optim.schedule == 'step':
-    main = _steps(optim, peak=peak, unit=unit, total=total)
-  else:
-    main = optax.constant_schedule(peak)
+  main = choices(schedules)[optim.schedule].build(
+    optim, peak=peak, total=total, unit=unit
+  )
   if not warm:
     return main
   start = optim.warmup_lr * lr_scale(optim, batch=batch)
@@ -114,19 +123,24 @@ def make_schedule(
   return lambda step: jax.numpy.where(step < warm, ramp(step), main(step))
 
 
-def _steps(optim, *, peak, unit, total) -> optax.Schedule:
-  """Piecewise constant: peak * factor from each milestone on."""
-  edges = [round(m * unit) for m in optim.milestones]
-  if edges != sorted(set(edges)) or edges[-1] >= total:
-    raise InputError(
-      f'optim.milestones {optim.milestones} are steps {edges} of a run of '
-      f'{total}; wanted them rising and inside the run'
-    )
-  levels = [optax.constant_schedule(peak * f) for f in (1.0, *optim.factors)]
-  return optax.join_schedules(levels, edges)
+def make_optimizer(
+  optim: cfg.Optim, learning_rate: optax.Schedule, params: Any
+) -> optax.GradientTransformation:
+  """Clipping by global norm, then the recipe's optimiser.
+
+  Args:
+    optim: the recipe's section.
+    learning_rate: the schedule.
+    params: (abstract) tree, for the paths that weight decay skips.
+  """
+  mask = decay_mask(params, optim.decay_skip)
+  main = choices(optimizers)[optim.name].build(optim, learning_rate, mask)
+  if not optim.clip_norm:
+    return main
+  return optax.chain(optax.clip_by_global_norm(optim.clip_norm), main)
 
 
-def decay_mask(params, skip: str):
+def decay_mask(params: Any, skip: str) -> Any:
   """True where weight decay applies; `skip` is a regex over the paths.
 
   Raises:
@@ -136,40 +150,9 @@ def decay_mask(params, skip: str):
     lambda path, _: not (skip and re.search(skip, parameter_path(path))), params
   )
   if skip and all(jax.tree.leaves(mask)):
+    path = parameter_path(jax.tree_util.tree_leaves_with_path(params)[0][0])
     raise InputError(
-      f'optim.decay_skip {skip!r} matches no parameter; paths look like '
-      f'{parameter_path(jax.tree_util.tree_leaves_with_path(params)[0][0])!r}'
+      f'got optim.decay_skip={skip!r}, which matches no parameter; expected a '
+      f'regex over paths such as {path!r}'
     )
   return mask
-
-
-def make_optimizer(
-  optim: cfg.Optim, learning_rate: optax.Schedule, params
-) -> optax.GradientTransformation:
-  """Clipping by global norm, then SGD or AdamW.
-
-  Args:
-    optim: the recipe's section.
-    learning_rate: what `schedule` made.
-    params: (abstract) tree, for the paths that weight decay skips.
-  """
-  mask = decay_mask(params, optim.decay_skip)
-  if optim.name == 'sgd':
-    main = optax.chain(
-      optax.add_decayed_weights(optim.weight_decay, mask),
-      optax.sgd(
-        learning_rate, momentum=optim.momentum, nesterov=optim.nesterov
-      ),
-    )
-  else:
-    main = optax.adamw(
-      learning_rate,
-      b1=optim.b1,
-      b2=optim.b2,
-      eps=optim.eps,
-      weight_decay=optim.weight_decay,
-      mask=mask,
-    )
-  if not optim.clip_norm:
-    return main
-  return optax.chain(optax.clip_by_global_norm(optim.clip_norm), main)
