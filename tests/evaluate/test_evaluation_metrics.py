@@ -1,6 +1,8 @@
 """Metrics by hand, against slow counts of the same thing, and in subsets."""
 
 import collections
+import json
+import re
 import tracemalloc
 
 import jax
@@ -8,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scoring
+import stranger_metric
 from scoring import ANY, MULTI, VERB_NOUN
 
+from vidmodels.cli import main
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.evaluate import averaging, metrics
 from vidmodels.evaluate.metrics import hit_k, mean_ap, top_k
@@ -348,3 +352,41 @@ def test_average_precision_needs_no_pairs_of_videos():
   most = tracemalloc.get_traced_memory()[1]
   tracemalloc.stop()
   assert most < 20e6
+
+
+def test_a_metric_is_one_file(tmp_path, monkeypatch, capsys):
+  """A stranger's metric is in the report, with its interval and in subsets."""
+  rng = np.random.default_rng(9)
+  scored = scoring.random_scores(
+    rng, 40, 5, class_subsets={'rare': (1, 2)}, subsets={'night': ('v3.mp4',)}
+  )
+  scored.save(tmp_path / 's.npz')
+  argv = ['evaluate', '--scores', str(tmp_path / 's.npz')]
+  stranger_metric.add(tmp_path, monkeypatch)
+  assert main([*argv, '--json']) == 0
+  tree = json.loads(capsys.readouterr().out)
+  best_R2 = np.argsort(-scored.logits_RVK[:, 0], -1)[:, :2]
+  right_R = (best_R2 == scored.label_Rx[:, None]).any(1)
+  assert tree['test_1x1/top2'] == right_R.mean()
+  low, high = tree['intervals']['test_1x1/top2']
+  assert low < right_R.mean() < high
+  rare_R = np.isin(scored.label_Rx, (1, 2))
+  assert tree['test_1x1/rare/top2'] == right_R[rare_R].mean()
+  assert tree['test_1x1/night/top2'] == right_R[3]
+  assert tree['headline'] == 'test_1x1/top1'
+  assert main(argv) == 0
+  assert re.search(
+    r'test_1x1/top2: \S+% \(\S+% to \S+%\)', capsys.readouterr().out
+  )
+  # Labels that the file does not name have no such metric.
+  assert 'top2' not in values(averaging.average_views(
+    scoring.random_scores(rng, 9, 7, VERB_NOUN)))  # fmt: skip
+
+
+def test_two_metrics_of_one_name_are_refused(tmp_path, monkeypatch):
+  stranger_metric.add(tmp_path, monkeypatch)
+  path = tmp_path / 'metrics/top_two.py'
+  path.write_text(path.read_text().replace("'top2'", "'top5'"))
+  path.rename(path.with_name('another_top5.py'))
+  with pytest.raises(ValueError, match="two metrics are called 'top5'"):
+    values(scoring.video_scores(np.eye(3), [(0,), (1,), (2,)]))

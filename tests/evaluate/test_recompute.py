@@ -141,9 +141,9 @@ def test_models_together_are_their_files_together(capsys, workdirs, tmp_path):
 @pytest.mark.parametrize(
   ('flags', 'part'),
   [
-    (['--split', 'val', '--batch', '3'], '--split, --batch came with --scores'),
-    (['--weights', 'ema'], '--weights came with --scores'),
-    (['--views', '5x3'], 'the scores hold 4x3'),
+    (['--split', 'val', '--batch', '3'], 'got --split, --batch with --scores'),
+    (['--weights', 'ema'], 'got --weights with --scores'),
+    (['--views', '5x3'], 'scores that hold 4x3'),
     (['--views', 'all'], 'got --views all'),
     (['--average', 'max'], 'the average max for single labels'),
     (['--shares', '1,2'], 'got shares 1, 2 for one model'),
