@@ -83,7 +83,7 @@ class _Reader:
         if subset not in _VIDEOS:
           raise InputError(
             f'got subset {subset[:40]!r}; expected training, validation or '
-            'testing; try fetching the file again'
+            'testing'
           )
         if subset != self.subset:
           self.files.mark_known(*names)  # in the same folder
@@ -102,8 +102,7 @@ class _Reader:
       times = _get(annotation, 'segment', list)
       if len(times) != 2:
         raise InputError(
-          f'got segment {str(times)[:40]}; expected [start, end]; try fetching '
-          'the file again'
+          f'got segment {str(times)[:40]}; expected [start, end]'
         )
       start_s, end_s = map(parse_seconds, times)
       self.cut += start_s < 0 or end_s > duration_s
@@ -225,8 +224,7 @@ def _get(entry: Any, key: str, kind: type) -> Any:
   value = entry.get(key) if isinstance(entry, dict) else None
   if not isinstance(value, kind):
     raise InputError(
-      f'got {key} {str(value)[:40]!r}; expected a {kind.__name__}; try '
-      'fetching the file again'
+      f'got {key} {str(value)[:40]!r}; expected a {kind.__name__}'
     )
   return value
 

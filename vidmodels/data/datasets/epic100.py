@@ -186,7 +186,7 @@ def _parse_labels(fields: Mapping[str, str], clips: _Clips) -> tuple[int, int]:
   if not nouns or any(type(n) is not int or n != noun for n in nouns[:1]):
     raise InputError(
       f'got noun_class {noun} with all_noun_classes {str(nouns)[:60]}; '
-      'expected the first of them; try fetching the file again'
+      'expected the first of them'
     )
   clips.several += len(nouns) > 1
   return verb, _VERBS + noun

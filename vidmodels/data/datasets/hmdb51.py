@@ -109,13 +109,13 @@ def _read_flags(path: pathlib.Path) -> list[tuple[str, int]]:
         text = '\n'.join(line for _, line in read_lines(path))
         raise InputError(
           f'got {line[:80]!r}; expected `<file>.avi` and 0, 1 or 2; it looks '
-          f'like {describe_text(text)}; try fetching the file again'
+          f'like {describe_text(text)}'
         )
       file, flag = parse_clip_name(match[1]), int(match[2])
       if flags.setdefault(file, flag) != flag:
         raise InputError(
           f'got {file} with {flags[file]} and {flag}; expected one of train '
-          '(1), test (2) and neither (0); try fetching the file again'
+          '(1), test (2) and neither (0)'
         )
       entries.append((file, flag))
   if not entries:

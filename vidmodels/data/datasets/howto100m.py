@@ -111,7 +111,9 @@ def _read_entries(path: pathlib.Path) -> tuple[list[_Entry], int]:
         rank=parse_int(fields['rank'], most=_MOST),
       )
     except InputError as e:
-      raise InputError(f'{path} line {line}: {e}') from e
+      raise InputError(
+        f'{path} line {line}: {e}; try fetching the file again'
+      ) from e
     by_task.setdefault((entry.video, entry.task), entry)
   return list(by_task.values()), lines - len(by_task)
 
@@ -181,8 +183,7 @@ def _read_titles(file: pathlib.Path) -> dict[int, str]:
     with locate_errors(file, line):
       if not title:
         raise InputError(
-          f'got {text[:60]!r}; expected a task id, a tab and a title; try '
-          'fetching the file again'
+          f'got {text[:60]!r}; expected a task id, a tab and a title'
         )
       titles[parse_int(task, most=_MOST)] = title
   return titles

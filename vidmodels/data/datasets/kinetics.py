@@ -81,8 +81,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
     with locate_errors(path, line):
       if bool(clip.label) != labelled:
         raise InputError(
-          f'got label {clip.label!r}; expected labels for all clips or for '
-          'none; try fetching the file again'
+          f'got label {clip.label!r}; expected labels for all clips or for none'
         )
       labels.append((names.label(clip.label),) if labelled else ())
   files = VideoFiles(request.videos)

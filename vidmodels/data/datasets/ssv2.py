@@ -136,10 +136,7 @@ def _read_labels(
 
 def _parse_label(template: object, names: ExactNames) -> int:
   if not isinstance(template, str):
-    raise InputError(
-      f'got template {str(template)[:40]!r}; expected a text; try fetching the '
-      'file again'
-    )
+    raise InputError(f'got template {str(template)[:40]!r}; expected a text')
   return names.label(re.sub(r'[\[\]]', '', template).strip())
 
 
@@ -150,15 +147,10 @@ def _read_answers(path: pathlib.Path, names: ExactNames) -> dict[str, int]:
     video, _, template = line.partition(';')
     with locate_errors(path, number):
       if not _ID.fullmatch(video):
-        raise InputError(
-          f'got {line[:40]!r}; expected `id;class`; try fetching the file again'
-        )
+        raise InputError(f'got {line[:40]!r}; expected `id;class`')
       label = _parse_label(template, names)
       if answers.setdefault(video, label) != label:
-        raise InputError(
-          f'got a second answer for {video}; expected one; try fetching the '
-          'file again'
-        )
+        raise InputError(f'got a second answer for {video}; expected one')
   return answers
 
 

@@ -39,7 +39,7 @@ class ExactNames:
     if name.removeprefix('-').isdecimal():
       raise InputError(
         f'got label {name[:40]!r}; expected the name of a class, such as '
-        f'{self.classes.names[0]!r}; try the official file'
+        f'{self.classes.names[0]!r}'
       )
     return self.classes.index(name[:200])  # the error names the nearest class
 

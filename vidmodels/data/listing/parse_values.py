@@ -24,14 +24,9 @@ def parse_int(value: object, *, most: int) -> int:
   elif re.fullmatch(r'\d{1,18}(\.0+)?', text, re.ASCII):
     number = int(text.split('.')[0])
   else:
-    raise InputError(
-      f'got {str(value)[:40]!r}; expected a whole number; try the file as '
-      'published'
-    )
+    raise InputError(f'got {str(value)[:40]!r}; expected a whole number')
   if not 0 <= number <= most:
-    raise InputError(
-      f'got {str(number)[:40]}; expected 0 to {most}; try the file as published'
-    )
+    raise InputError(f'got {str(number)[:40]}; expected 0 to {most}')
   return number
 
 
@@ -46,8 +41,7 @@ def parse_clip_name(value: object) -> str:
     if name and name.isprintable() and not set('/\\') & set(name):
       return name
   raise InputError(
-    f'got {str(value)[:60]!r} as the name of a video; expected a plain name; '
-    'try the file as published'
+    f'got {str(value)[:60]!r} as the name of a video; expected a plain name'
   )
 
 
@@ -62,9 +56,7 @@ def parse_seconds(value: Any) -> float:
   except (TypeError, ValueError, OverflowError):
     time_s = math.nan
   if not math.isfinite(time_s):
-    raise InputError(
-      f'got {str(value)[:60]!r}; expected seconds; try the file as published'
-    )
+    raise InputError(f'got {str(value)[:60]!r}; expected seconds')
   return time_s
 
 
@@ -76,10 +68,7 @@ def parse_clock(text: str) -> float:
   """
   match = _CLOCK.fullmatch(text.strip())
   if not match:
-    raise InputError(
-      f'got {text[:60]!r}; expected a time as HH:MM:SS.ss; try the file as '
-      'published'
-    )
+    raise InputError(f'got {text[:60]!r}; expected a time as HH:MM:SS.ss')
   return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
 
 
@@ -96,8 +85,5 @@ def parse_python_list(text: str) -> list[Any]:
     ):
       value = ast.literal_eval(text.strip())
   if not isinstance(value, list):
-    raise InputError(
-      f"got {text[:60]!r}; expected a list such as ['a', 'b']; try the file as "
-      'published'
-    )
+    raise InputError(f"got {text[:60]!r}; expected a list such as ['a', 'b']")
   return value

@@ -327,18 +327,25 @@ def _wrong_file(path: pathlib.Path, what: str, description: str) -> InputError:
 
 
 @contextlib.contextmanager
-def locate_errors(path: pathlib.Path, where: int | str) -> Iterator[None]:
-  """Puts the place before the message of an InputError: 'FILE line 7: ...'.
+def locate_errors(
+  path: pathlib.Path,
+  where: int | str,
+  *,
+  hint: str = 'try fetching the file again',
+) -> Iterator[None]:
+  """Adds the place and the next move to an InputError: 'FILE line 7: ...; try'.
 
   Args:
     path: the file.
     where: a line number, or words for another place.
+    hint: what to do, if the message does not say.
   """
   try:
     yield
   except InputError as e:
     place = f'line {where}' if isinstance(where, int) else where
-    raise InputError(f'{path} {place}: {e}') from e
+    move = '' if re.search(r'\btry |did you mean', str(e)) else f'; {hint}'
+    raise InputError(f'{path} {place}: {e}{move}') from e
 
 
 def describe_official_csv(line: str) -> str:

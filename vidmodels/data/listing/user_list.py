@@ -27,7 +27,7 @@ import math
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from vidmodels.data.listing import text_files, youtube_clips
@@ -42,6 +42,7 @@ from vidmodels.data.listing.rows import (
   Listing,
   VideoRow,
   join_names,
+  note_names,
   note_shared_files,
 )
 from vidmodels.data.listing.text_files import locate_errors
@@ -59,12 +60,15 @@ _PATH_COLUMNS = (
   'filepath',
 )
 _LABEL_COLUMNS = ('label', 'labels', 'class', 'label_index', 'class_index')
+_JSON_SUFFIXES = ('.json', '.jsonl', '.ndjson')
 _JSON_KEYS = ('path', 'file', 'label', 'label_idx', 'start', 'end')
 _MOST_CLASSES = 100_000  # a larger number is not a label but a slip
 _NUMBER = re.compile(r'[+-]?\d{1,18}', re.ASCII)
 _SUFFIX = '|'.join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))
 # The longest path that ends in a video suffix, white space, and labels.
 _SPACED = re.compile(rf'(.*\.(?:{_SUFFIX}))(?:\s+([^\s,].*))?', re.IGNORECASE)
+_ENDS_IN_NUMBER = re.compile(r'(?:^|[\s,])[+-]?\d+$')
+_CORRECT = 'try correcting it'
 _NAMES_VIDEO = re.compile(rf'\.(?:{_SUFFIX})"?(?:[\s,]|$)', re.IGNORECASE)
 
 
@@ -116,30 +120,46 @@ def read_list(
   _refuse_frames(source, entries, root)
   names = AnySpelling(classes) if classes else ()
   for i, entry in enumerate(entries):
-    if entry.joined in names or (not several and len(entry.labels) == 1):
+    count = len(entry.labels)
+    if entry.joined in names or (count == 1 and not several):
       entries[i] = dataclasses.replace(entry, labels=(entry.joined,))
     elif not several:
-      labels = f'{len(entry.labels)} labels ({entry.joined[:60]!r})'
+      labels = (
+        f'{count} labels ({entry.joined[:60]!r})' if count else 'no label'
+      )
       raise InputError(
-        f'{source} {unit} {entry.number} has {labels if entry.labels else "no"}'
-        f'{"" if entry.labels else " label"} after {entry.video[-60:]!r}; '
-        'expected one label; for several labels a video try --labels=multi or '
-        '--labels=any, for a label with spaces or commas a tab before it or '
-        '--classes; cut other columns away'
+        f'{source} {unit} {entry.number} has {labels} after '
+        f'{entry.video[-60:]!r}; expected one label; for several labels a '
+        'video try --labels=multi or --labels=any, for a label with spaces or '
+        'commas a tab before it or --classes; cut other columns away'
       )
   if classes is None:
     classes = _collect_classes(source, entries)
     notes += note_spellings({x for entry in entries for x in entry.labels})
-  rows, duplicates = _unique_rows(source, unit, entries, classes, root, task)
-  if need_files and not any(os.path.exists(row.path) for row in rows):
+  lookup, first, duplicates = AnySpelling(classes), {}, []
+  rows: dict[str, VideoRow] = {}
+  for entry in entries:
+    with locate_errors(source, f'{unit} {entry.number}', hint=_CORRECT):
+      row = _to_row(entry, lookup, classes, root, task)
+    number = first.setdefault(row.video, entry.number)
+    if rows.setdefault(row.video, row) != row:
+      raise InputError(
+        f'{source} lists {row.video!r} twice, on {unit}s {number} and '
+        f'{entry.number}, with different labels; expected one; try removing '
+        'the other'
+      )
+    if number != entry.number:
+      duplicates.append(row.video)
+  paths = [row.path for row in rows.values()]
+  if need_files and not any(map(os.path.exists, paths)):
     raise InputError(
-      f'none of the {len(rows)} files of {source} exists, such as '
-      f'{rows[0].path}; expected paths relative to the list; try --root for '
-      'another folder'
+      f'none of the {len(rows)} files of {source} exists, such as {paths[0]}; '
+      'expected paths relative to the list; try --root for another folder'
     )
-  notes += note_shared_files(rows) + _note_ucf101(entries)
+  unique = tuple(rows.values())
+  notes += note_shared_files(unique) + _note_ucf101(entries)
   return Listing(
-    rows=tuple(rows),
+    rows=unique,
     classes=classes,
     task=task,
     duplicates=tuple(duplicates),
@@ -154,43 +174,18 @@ def _read_entries(
   numbered = enumerate(text_files.read_text(source).split('\n'), 1)
   lines = [(number, line.strip(' ')) for number, line in numbered]
   lines = [(number, line) for number, line in lines if line.strip()]
-  suffix, start = source.suffix.lower(), lines[0][1] if lines else ''
-  if suffix in ('.jsonl', '.ndjson') or _is_object(start):
-    return *_read_json_lines(source, lines), 'line'
-  # Both are asked for: a path may begin with a bracket.
-  if suffix == '.json' and start[:1] in ('[', '{'):
-    value = text_files.read_json(source)
-    items = list(enumerate(value if isinstance(value, list) else [], 1))
-    return *_read_objects(source, items, value, 'item'), 'item'
-  comments = [
-    f'line {number}'
+  start = lines[0][1] if lines else ''
+  # A path may begin with a bracket, too.
+  is_json = source.suffix.lower() in _JSON_SUFFIXES and start[:1] in ('[', '{')
+  if is_json or start.startswith(('[{', '{"')):
+    return _read_json(source, lines)
+  comments = {
+    number: f'line {number}'
     for number, line in lines
     if line.startswith('#') and not _NAMES_VIDEO.search(line)
-  ]
-  lines = [line for line in lines if f'line {line[0]}' not in comments]
-  entries, notes = (
-    _read_lines(source, lines, root, several) if lines else ([], [])
-  )
-  if not entries:
-    kind = text_files.describe_official_csv(lines[0][1]) if lines else ''
-    raise InputError(
-      f'list {source} is empty{kind and f" below the header of {kind}"}; '
-      'expected `path label` on each line; try another file'
-    )
-  if comments:
-    what = f'{len(comments)} comment lines that begin with #, not read'
-    notes = [f'{what}: {join_names(comments)}', *notes]
-  return entries, notes, 'line'
-
-
-def _read_lines(
-  source: pathlib.Path,
-  lines: list[tuple[int, str]],
-  root: pathlib.Path,
-  several: bool,
-) -> tuple[list[_Entry], list[str]]:
-  """Reads lines with or without a header, after all comments are removed."""
-  header = lines[0][1]
+  }
+  lines = [(number, line) for number, line in lines if number not in comments]
+  header = lines[0][1] if lines else ''
   columns = {c.strip(' "').lower() for c in re.split(r'[\s,]+', header)}
   is_named = columns & {*_PATH_COLUMNS} and columns & {*_LABEL_COLUMNS}
   is_kinetics = {'label', *youtube_clips.COLUMNS} <= columns
@@ -200,31 +195,36 @@ def _read_lines(
       f'{source} looks like {kind}; expected a list with `path label` on each '
       'line; for that data set try: vidmodels prepare NAME --annotations FILE'
     )
-  delimiter = '\t' if '\t' in header else ',' if ',' in header else ' '
-  if is_named and delimiter != ' ':
-    return _read_table(source, lines, delimiter, several)
-  if is_kinetics:
-    return _read_kinetics(source, lines, delimiter, root)
-  if is_named and len(header.split()) > 2:
+  notes: list[str] = []
+  if is_named and ('\t' in header or ',' in header):
+    entries, notes = _read_table(source, lines, several)
+  elif is_kinetics:
+    entries, notes = _read_kinetics(source, lines, root)
+  elif is_named and len(header.split()) > 2:
     raise InputError(
       f'{source} has a header with spaces between its columns; expected '
-      'commas or tabs between more than two columns'
+      'commas or tabs between more than two columns; try correcting it'
     )
-  if not is_named:
-    _refuse_other_header(source, [line for _, line in lines])
-  return _read_plain(source, lines[bool(is_named) :], several), []
+  else:
+    if lines and not is_named:
+      _refuse_other_header(source, [line for _, line in lines])
+    entries = _read_plain(source, lines[bool(is_named) :], several)
+  if not entries:
+    raise InputError(
+      f'list {source} is empty{kind and f" below the header of {kind}"}; '
+      'expected `path label` on each line; try another file'
+    )
+  what = 'comment lines that begin with #, not read'
+  return entries, note_names(what, [*comments.values()]) + notes, 'line'
 
 
 def _refuse_other_header(source: pathlib.Path, lines: list[str]) -> None:
-  """Refuses a first line that is a header, but does not name path and label.
+  """Refuses a header without path and label: a line that alone has no video.
 
-  It is a header if all lines but this one name a video file, and it does not
-  end in a number, which would be a label.
+  A line that ends in a number is not a header: the number is a label.
   """
   first, *below = lines
-  is_video = _NAMES_VIDEO.search(first) or re.search(
-    r'(?:^|[\s,])[+-]?\d+$', first
-  )
+  is_video = _NAMES_VIDEO.search(first) or _ENDS_IN_NUMBER.search(first)
   if below and all(map(_NAMES_VIDEO.search, below)) and not is_video:
     raise InputError(
       f'{source} line 1 looks like a header: {first[:80]!r}; expected the '
@@ -241,41 +241,38 @@ def _read_plain(
   All lines have one separator: one odd line is an error, not another format.
   """
   texts = [line for _, line in lines]
-  delimiter = ' '
+  separator = ' '
   if all('\t' in line for line in texts):
-    delimiter = '\t'
+    separator = '\t'
   elif all(',' in x for x in texts) and not all(map(_SPACED.fullmatch, texts)):
-    delimiter = ','
+    separator = ','
   entries = []
   for number, line in lines:
-    if delimiter == ' ':
-      match = _SPACED.fullmatch(line)
-      split = line.split() if several else line.rsplit(None, 1)
-      fields = [match[1], *(match[2] or '').split()] if match else split
+    match = _SPACED.fullmatch(line)
+    if separator != ' ':
+      fields = _split_fields(source, number, line, separator)
+    elif match:
+      fields = [match[1], *(match[2] or '').split()]
     else:
-      fields = _split_fields(source, number, line, delimiter)
+      fields = line.split() if several else line.rsplit(None, 1)
     video, *labels = fields
-    joined = delimiter.join(labels)
-    place = f'{source} line {number} is {line[:80]!r}'
-    if not video or not (labels or several or _NAMES_VIDEO.search(video)):
+    joined = separator.join(labels)
+    names_video = _NAMES_VIDEO.search(video)
+    expected = ''
+    if not video or not (labels or several or names_video):
+      expected = 'a path and a label, with a tab, a comma or a space between'
+    elif joined and not all(labels):
+      expected = 'a label between the separators'
+    elif not names_video and any(map(_NAMES_VIDEO.search, labels)):
+      expected = 'quotes around a path with commas, as in "a, b.mp4",label'
+    if expected:
       raise InputError(
-        f'{place}; expected a path and a label, separated by a tab, a comma or '
-        'a space'
+        f'{source} line {number} is {line[:80]!r}; expected {expected}; try '
+        'correcting the line'
       )
-    if joined and not all(labels):
-      raise InputError(
-        f'{place}; expected a label between the separators; try correcting the '
-        'line'
-      )
-    if not _NAMES_VIDEO.search(video) and any(map(_NAMES_VIDEO.search, labels)):
-      raise InputError(
-        f'{place}, with a video as its label; expected one path; try quotes '
-        'around a path with commas: "a, b.mp4",label'
-      )
-    if several and delimiter == ',':  # as in a csv with a header
+    if several and separator == ',':  # as in a csv with a header
       labels = [name for label in labels for name in _split_label(label)]
-    labels = labels if joined else []
-    entries.append(_Entry(number, video, tuple(labels), joined))
+    entries.append(_Entry(number, video, tuple(labels) * bool(joined), joined))
   return entries
 
 
@@ -301,9 +298,10 @@ def _split_fields(
 
 
 def _read_columns(
-  source: pathlib.Path, lines: list[tuple[int, str]], delimiter: str
+  source: pathlib.Path, lines: list[tuple[int, str]]
 ) -> list[tuple[int, dict[str, str]]]:
   """The fields of each line below the header, by column."""
+  delimiter = '\t' if '\t' in lines[0][1] else ','
   rows = [
     (number, _split_fields(source, number, line, delimiter))
     for number, line in lines
@@ -328,41 +326,33 @@ def _read_columns(
 
 
 def _read_table(
-  source: pathlib.Path,
-  lines: list[tuple[int, str]],
-  delimiter: str,
-  several: bool,
+  source: pathlib.Path, lines: list[tuple[int, str]], several: bool
 ) -> tuple[list[_Entry], list[str]]:
   """A csv with a header: path, label, and perhaps `start` and `end`."""
-  entries: list[_Entry] = []
-  known: tuple[str, ...] = ()
-  fields: dict[str, str] = {}
-  for number, fields in _read_columns(source, lines, delimiter):
+  entries, fields, known = [], {}, {'start', 'end'}
+  for number, fields in _read_columns(source, lines):
     path = next(column for column in fields if column in _PATH_COLUMNS)
     label = next(column for column in fields if column in _LABEL_COLUMNS)
-    known = (path, label, 'start', 'end')
-    with locate_errors(source, number):
-      start_s, end_s = _parse_times(fields)
+    known |= {path, label}
+    with locate_errors(source, number, hint=_CORRECT):
+      times = _parse_times(fields)
       if not fields[path]:
-        raise InputError('got no path; expected one; try removing the line')
+        raise InputError('got no path; expected one')
     joined = fields[label]
     labels = _split_label(joined) if several else [joined] * bool(joined)
     entries.append(
-      _Entry(number, fields[path], tuple(labels), joined, None, start_s, end_s)
+      _Entry(number, fields[path], tuple(labels), joined, None, *times)
     )
   return entries, _note_unread(fields, known)
 
 
 def _read_kinetics(
-  source: pathlib.Path,
-  lines: list[tuple[int, str]],
-  delimiter: str,
-  root: pathlib.Path,
+  source: pathlib.Path, lines: list[tuple[int, str]], root: pathlib.Path
 ) -> tuple[list[_Entry], list[str]]:
   """The columns of Kinetics; `youtube_clips.py` finds the files."""
   numbers, clips, splits = [], [], set()
-  for number, fields in _read_columns(source, lines, delimiter):
-    with locate_errors(source, number):
+  for number, fields in _read_columns(source, lines):
+    with locate_errors(source, number, hint=_CORRECT):
       clips.append(youtube_clips.parse_clip(fields))
     numbers.append(number)
     splits.add(fields['split'])
@@ -371,64 +361,51 @@ def _read_kinetics(
       f'got clips of the splits {join_names(sorted(splits))} in {source}; '
       'expected one split; try a file for each'
     )
+  labels = [(clip.label,) * bool(clip.label) for clip in clips]
   rows, notes = youtube_clips.find_clips(
     clips, [()] * len(clips), VideoFiles(root)
   )
-  entries = []
-  for number, clip, row in zip(numbers, clips, rows, strict=True):
-    labels = (clip.label,) if clip.label else ()
-    entries.append(_Entry(number, row.video, labels, clip.label, clip=row))
-  return entries, notes
+  return [
+    _Entry(number, row.video, label, ''.join(label), clip=row)
+    for number, row, label in zip(numbers, rows, labels, strict=True)
+  ], notes
 
 
-def _is_object(line: str) -> bool:
-  """Whether a line is a JSON object that names a video."""
-  if not line.startswith('{'):
-    return False
-  try:
-    value = text_files.parse_json(line)
-  except (InputError, ValueError, RecursionError):
-    return False
-  return isinstance(value, dict) and bool({'path', 'file'} & value.keys())
-
-
-def _read_json_lines(
+def _read_json(
   source: pathlib.Path, lines: list[tuple[int, str]]
-) -> tuple[list[_Entry], list[str]]:
-  items = []
-  for number, line in lines:
+) -> tuple[list[_Entry], list[str], str]:
+  """Objects with `path` or `file`, and `label`: one on each line, or a list."""
+  unit, items = 'line', []
+  if lines[0][1].startswith('['):
+    value = text_files.read_json(source)
+    unit, items = 'item', list(enumerate(value, 1))
+  for number, line in lines if unit == 'line' else ():
     try:
       items.append((number, text_files.parse_json(line)))
     except (InputError, ValueError, RecursionError) as e:
+      content = text_files.describe_text('\n'.join(line for _, line in lines))
       raise InputError(
-        f'{source} line {number} is not a JSON object ({e}); expected an '
-        'object with `path` and `label` on each line'
+        f'{source} line {number} is not a JSON object ({e}): the file looks '
+        f'like {content}; expected an object with `path` and `label` on each '
+        'line; try a data set with: vidmodels prepare NAME --annotations FILE'
       ) from e
-  value = [item for _, item in items]
-  return _read_objects(source, items, value[0] if len(value) == 1 else value)
-
-
-def _read_objects(
-  source: pathlib.Path,
-  items: Sequence[tuple[int, Any]],
-  value: Any,
-  unit: str = 'line',
-) -> tuple[list[_Entry], list[str]]:
-  """JSON objects with `path` or `file`, and `label`."""
   for _, item in items or [(0, None)]:
     names = item.keys() if isinstance(item, dict) else set()
     if 'label' not in names or not {'path', 'file'} & names:
+      value = [item for _, item in items]
+      if unit == 'line' and len(value) == 1:
+        value = value[0]
       raise InputError(
         f'{source} looks like {text_files.describe_json(value)}; expected '
-        'objects with `path` and `label`; for a data set try: vidmodels '
+        'objects with `path` and `label`; try a data set with: vidmodels '
         'prepare NAME --annotations FILE'
       )
   entries = []
   for number, item in items:
-    with locate_errors(source, f'{unit} {number}'):
+    with locate_errors(source, f'{unit} {number}', hint=_CORRECT):
       entries.append(_parse_object(number, item))
   keys = dict.fromkeys(key for _, item in items for key in item)
-  return entries, _note_unread(keys, _JSON_KEYS)
+  return entries, _note_unread(keys, _JSON_KEYS), unit
 
 
 def _parse_object(number: int, item: Mapping[str, Any]) -> _Entry:
@@ -479,37 +456,9 @@ def _parse_times(fields: Mapping[str, Any]) -> tuple[float, float | None]:
   return start_s, end_s
 
 
-def _note_unread(columns: Iterable[str], known: Sequence[str]) -> list[str]:
+def _note_unread(columns: Iterable[str], known: Container[str]) -> list[str]:
   unread = [c[:40] or '(no name)' for c in columns if c not in known]
   return [f'columns not read: {", ".join(unread)}'] if unread else []
-
-
-def _unique_rows(
-  source: pathlib.Path,
-  unit: str,
-  entries: Sequence[_Entry],
-  classes: ClassList,
-  root: pathlib.Path,
-  task: Task,
-) -> tuple[list[VideoRow], list[str]]:
-  """One row for each name, and the names that are repeated."""
-  lookup = AnySpelling(classes)
-  rows: dict[str, VideoRow] = {}
-  first: dict[str, int] = {}
-  duplicates = []
-  for entry in entries:
-    with locate_errors(source, f'{unit} {entry.number}'):
-      row = _to_row(entry, lookup, classes, root, task)
-    if rows.setdefault(row.video, row) != row:
-      raise InputError(
-        f'{source} lists {row.video!r} twice, on {unit}s {first[row.video]} '
-        f'and {entry.number}, with different labels; expected one; try '
-        'removing the other'
-      )
-    if row.video in first:
-      duplicates.append(row.video)
-    first.setdefault(row.video, entry.number)
-  return list(rows.values()), duplicates
 
 
 def _to_row(

@@ -78,7 +78,7 @@ def parse_clip(fields: Mapping[str, str]) -> YoutubeClip:
   if end_s <= start_s:
     raise InputError(
       f'got a clip from {start_s} to {end_s} s; expected the end after the '
-      'start; try fetching the file again'
+      'start'
     )
   label = fields.get('label', '').strip()
   return YoutubeClip(youtube_id, start_s, end_s, label)
