@@ -1,10 +1,10 @@
-"""Files that a user names: reading places, writing places, whole files only.
+"""Checks the paths that a user gives, and writes files whole or not at all.
 
-  files.output_folder('runs/first/evaluation')   # made and tried, or InputError
-  files.write_atomically(path, data)             # whole, or not there
+  files.output_folder('runs/first/evaluation')  # made and tried, or InputError
+  files.write_atomically(path, data)            # the whole file, or none
 
-What the system says of a path ('[Errno 36]') becomes the user's error before
-anything is read or written.
+An error of the system about a path ('[Errno 36]') becomes an error that the
+user understands, before anything is read or written.
 """
 
 import contextlib
@@ -28,21 +28,21 @@ class WriteError(OSError):
   """A file could not be written; says which one and what to do next."""
 
   def __str__(self) -> str:
-    move = 'mend that'
+    fix = 'fix that'
     if self.errno in (errno.ENOSPC, errno.EDQUOT):
-      move = 'make room there, or write elsewhere'
+      fix = 'make room there, or write elsewhere'
     return (
       f'{self.filename} could not be written: {self.strerror}; nothing of it '
-      f'is left, and all that was finished stays as it was; {move}, and give '
-      'the same command again'
+      f'is left, and finished files are unchanged; try to {fix}, and give the '
+      'same command again'
     )
 
 
 def write_atomically(path: pathlib.Path, data: bytes | memoryview) -> None:
-  """Writes a file beside its name and renames it: whole or not there.
+  """Writes a temporary file and renames it: `path` is whole or not there.
 
   Raises:
-    InputError: if no file can be there; see `check_output_path`.
+    InputError: if `path` cannot be a file; see `check_output_path`.
     WriteError: if the disk is full or fails.
   """
   check_output_path(path)
@@ -69,7 +69,7 @@ def remove_part_on_error(
   except BaseException as error:
     with contextlib.suppress(OSError):
       part.unlink(missing_ok=True)
-    # Other errors have a kind and an exit code of their own.
+    # Other errors have their own class and exit code.
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
       raise WriteError(error.errno, error.strerror, str(path)) from error
     raise
@@ -78,23 +78,27 @@ def remove_part_on_error(
 def check_output_path(path: pathlib.Path) -> None:
   """Raises InputError unless a file may be written as `path`."""
   if path.is_dir():
-    raise InputError(f'{path} is a folder; wanted the name of a file to write')
-  if path.exists() and not path.is_file():
-    # A rename would replace it: /dev/null itself, where root asks.
     raise InputError(
-      f'{path} is a device or a pipe; wanted the name of a file to write'
+      f'got {path}, which is a folder; expected the name of a file to write'
+    )
+  if path.exists() and not path.is_file():
+    # A rename would replace it, even /dev/null for root.
+    raise InputError(
+      f'got {path}, which is a device or a pipe; expected the name of a file '
+      'to write'
     )
   if not path.parent.is_dir():
     raise InputError(
-      f'{path} cannot be written: {path.parent} is no folder; make it first'
+      f'got {path} to write, but {path.parent} is no folder; expected an '
+      'existing folder; try to make it first'
     )
 
 
 def output_file(path: str | pathlib.Path) -> pathlib.Path:
-  """The path of a file to be written; makes its folder.
+  """The path of a file to write; makes its folder.
 
   Raises:
-    InputError: if no file can be there.
+    InputError: if no file can be written there.
   """
   path = pathlib.Path(path)
   output_folder(path.parent)
@@ -103,7 +107,7 @@ def output_file(path: str | pathlib.Path) -> pathlib.Path:
 
 
 def output_folder(path: str | pathlib.Path) -> pathlib.Path:
-  """A folder that can be written to; made if it is not there.
+  """A folder for results; makes it if it does not exist.
 
   Raises:
     InputError: if it cannot be made or written to.
@@ -115,37 +119,40 @@ def output_folder(path: str | pathlib.Path) -> pathlib.Path:
     tempfile.TemporaryFile(dir=path).close()
   except OSError as error:
     raise InputError(
-      f'{path} came as the folder for results, and nothing can be written '
-      f'there ({error.strerror}); wanted a folder of yours, or the name of a '
-      'new one; choose another place'
+      f'got {path} as the folder for results, and nothing can be written '
+      f'there ({error.strerror}); expected your own folder, or the name of a '
+      'new one; try another path'
     ) from error
   return path
 
 
 def unused_path(path: str | pathlib.Path) -> pathlib.Path:
-  """A path with nothing at it yet, where something can be put.
+  """A path that does not exist yet, and where something can be written.
 
   Tries it with a folder that is removed again: nothing is left behind.
 
   Raises:
-    InputError: if something is there, or nothing can be made there.
+    InputError: if the path exists, or nothing can be written there.
   """
   path = pathlib.Path(path)
   try:
     if os.path.lexists(path):
-      raise InputError(f'{path} exists; give another name or remove it')
-    whole = pathlib.Path(os.path.abspath(path))
-    above = next(p for p in whole.parents if os.path.lexists(p))
+      raise InputError(
+        f'got {path}, which exists; expected a new name; try another one, or '
+        'remove it'
+      )
+    full = pathlib.Path(os.path.abspath(path))
+    above = next(p for p in full.parents if os.path.lexists(p))
     with tempfile.TemporaryDirectory(dir=above, prefix='.') as trial:
-      rest = whole.relative_to(above)
+      rest = full.relative_to(above)
       name = rest.name + 'x' * _NAME_ROOM
       (pathlib.Path(trial) / rest).with_name(name).mkdir(parents=True)
   except InputError:
     raise
   except (OSError, ValueError) as error:
     raise InputError(
-      f'{_system_message(path, error)}, so nothing can be written there; give '
-      'another place'
+      f'got {_system_message(path, error)}, so nothing can be written there; '
+      'expected a path that can be written to; try another one'
     ) from error
   return path
 
@@ -155,53 +162,50 @@ def check_disk_space(path: pathlib.Path, size: int) -> None:
   disk = shutil.disk_usage(path)
   if disk.total and disk.free < size:  # 0: the file system does not say
     raise InputError(
-      f'the scores take {size / 1e6:.2f} MB and the disk of {path} has '
-      f'{disk.free / 1e6:.2f} MB left; wanted room for them; make some, or '
-      'choose another place with --out'
+      f'got {disk.free / 1e6:.2f} MB left on the disk of {path}; expected '
+      f'{size / 1e6:.2f} MB for the scores; try to make room, or another place '
+      'with --out'
     )
 
 
 def check_no_overwrite(
   outputs: Iterable[str | pathlib.Path], inputs: Iterable[str | pathlib.Path]
 ) -> None:
-  """Refuses to write over an input, or two outputs over one another.
+  """Refuses to write over an input, or two outputs over each other.
 
   Args:
-    outputs: files to be written.
-    inputs: files that stay as they are, and folders of such files.
+    outputs: files to write.
+    inputs: files that must not change, and folders of such files.
 
   Raises:
     InputError: if an output is, or lies in, one of the inputs.
   """
-  kept = {pathlib.Path(path).resolve(): path for path in inputs}
-  new: set[pathlib.Path] = set()
+  protected = {pathlib.Path(path).resolve(): path for path in inputs}
+  written: set[pathlib.Path] = set()
   for path in outputs:
-    place = pathlib.Path(path).resolve()
-    hit = [kept[p] for p in (place, *place.parents) if p in kept]
-    if hit:
+    full = pathlib.Path(path).resolve()
+    replaced = [protected[p] for p in (full, *full.parents) if p in protected]
+    if replaced:
       raise InputError(
-        f'{path} came as a file to write, and would replace '
-        f'{"" if place in kept else "a part of "}{hit[0]}, which this '
-        'evaluation reads or writes; wanted a file of its own; choose another '
-        'name'
+        f'got {path} as a file to write, which would replace '
+        f'{"" if full in protected else "a part of "}{replaced[0]}, which this '
+        'evaluation reads or writes; expected a separate file; try another name'
       )
-    if place in new:
-      raise InputError(
-        f'{path} came as two files to write; wanted a name for each'
-      )
-    new.add(place)
+    if full in written:
+      raise InputError(f'got {path} as two files to write; expected two names')
+    written.add(full)
 
 
 def existing_path(path: str | pathlib.Path, expected: str) -> pathlib.Path:
-  """A path that can be looked at; whether a file is there the caller checks.
+  """A path that can be examined; the caller checks whether it exists.
 
   Args:
     path: as the user gave it.
-    expected: what the user might give instead, for errors.
+    expected: the rest of an error: what to give instead.
 
   Raises:
     InputError: for a dangling link, a folder without permission, or a name
-      that no system has.
+      that the system does not allow.
   """
   path = pathlib.Path(path)
   try:
@@ -209,24 +213,25 @@ def existing_path(path: str | pathlib.Path, expected: str) -> pathlib.Path:
   except FileNotFoundError as error:
     if path.is_symlink():
       raise InputError(
-        f'{short_path(path)} is a link to {short_path(os.readlink(path))}, '
-        f'which is not there; {expected}'
+        f'got {short_path(path)}, which is a link to '
+        f'{short_path(os.readlink(path))}, which does not exist; {expected}'
       ) from error
   except (OSError, ValueError) as error:  # a name with a zero byte in it
-    raise InputError(f'{_system_message(path, error)}; {expected}') from error
+    message = f'got {_system_message(path, error)}; {expected}'
+    raise InputError(message) from error
   return path
 
 
 def unreadable_error(path: pathlib.Path, error: OSError) -> InputError:
-  """The error for a file that is there but cannot be read."""
+  """The error for a file that exists but cannot be read."""
   return InputError(
-    f'{_system_message(path, error)}, so it cannot be read; give a file that '
-    'you may read, or copy it to a disk'
+    f'got {_system_message(path, error)}, so it cannot be read; expected a '
+    'file that you may read; try to copy it to a disk'
   )
 
 
 def short_path(path: str | pathlib.Path) -> str:
-  """A path for an error: both ends of a very long one."""
+  """A path for an error message: a very long one is shown by both ends."""
   text = str(path)
   if len(text) <= SHORT_PATH_LENGTH:
     return text
@@ -235,6 +240,6 @@ def short_path(path: str | pathlib.Path) -> str:
 
 
 def _system_message(path: str | pathlib.Path, error: Exception) -> str:
-  """What the system says of a path, and of which part of it."""
+  """A path and what the system says about it."""
   text = getattr(error, 'strerror', None) or str(error)
   return f'{short_path(path)!r}: {text[:1].lower()}{text[1:]}'

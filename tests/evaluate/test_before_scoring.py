@@ -80,8 +80,8 @@ def refused(monkeypatch, capsys):
     ('--submission-format ssv2', ['got --submission-format without']),
     ('--per-class c.csv --split secret', ['leave out --per-class']),
     ('--per-class /proc/x/y.csv', ['/proc/x', 'wanted a folder', 'choose']),
-    ('--per-class .', ['. is a folder; wanted the name of a file']),
-    ('--out taken', ['taken came as the folder', 'File exists', 'choose']),
+    ('--per-class .', ['got ., which is a folder; expected the name']),
+    ('--out taken', ['got taken as the folder', 'File exists', 'try']),
     ('--out taken/deeper', ['taken/deeper came as', 'Not a directory']),
     ('--shares 1,2', ['got shares 1, 2 for one model']),
     ('--shares nan', ['got --shares nan;', 'finite numbers above 0']),
@@ -163,7 +163,7 @@ def test_a_place_of_the_second_model_is_tried_before_the_first_is_asked(
   (tmp_path / 'b' / 'evaluation').write_text('mine')
   refused(
     '--workdir', 'a', 'b', '--data', records,
-    parts=[f'{tmp_path}/b/evaluation came as the folder', 'File exists'],
+    parts=[f'{tmp_path}/b/evaluation as the folder', 'File exists'],
   )  # fmt: skip
 
 
@@ -265,7 +265,7 @@ def test_a_place_is_made_and_left_empty(tmp_path):
 def test_a_disk_without_room_for_the_scores(monkeypatch, refused, workdir):
   usage = collections.namedtuple('Usage', 'total used free')
   monkeypatch.setattr(files.shutil, 'disk_usage', lambda _: usage(9, 9, 0))
-  refused('--workdir', workdir, parts=['the scores take 0.00 MB', 'make some'])
+  refused('--workdir', workdir, parts=['0.00 MB for the scores', 'make room'])
   monkeypatch.setattr(files.shutil, 'disk_usage', lambda _: usage(0, 0, 0))
   files.check_disk_space(workdir, 10**9)  # a file system that does not say
 
@@ -285,7 +285,7 @@ def test_files_of_the_run_and_the_records_are_left_alone(refused, workdir):
   for name in names:
     refused(
       '--workdir', workdir, '--per-class', name,
-      parts=[f'{name} came as a file to write, and would replace'],
+      parts=[f'{name} as a file to write, which would replace'],
     )  # fmt: skip
   # A table of before may be written again, wherever it is.
   (workdir / 'c.csv').write_text('before')

@@ -314,12 +314,12 @@ def test_nothing_is_written_over_what_is_read(
     argv = [flag, name, '--levels', '1,1,1'][: 2 if 'per' in flag else 4]
     assert main(['evaluate', '--scores', 's.npz', *argv]) == 2
     said = capsys.readouterr().err
-    assert f'{name} came as a file to write, and would replace ' in said
-    assert 'choose another name' in said
+    assert f'{name} as a file to write, which would replace ' in said
+    assert 'try another name' in said
   argv = ['--per-class', 'a.json', '--submission', './a.json']
   argv += ['--levels', '1,1,1']
   assert main(['evaluate', '--scores', 's.npz', *argv]) == 2
-  assert 'came as two files to write' in capsys.readouterr().err
+  assert 'as two files to write' in capsys.readouterr().err
   assert before == {p.name: p.read_bytes() for p in tmp_path.iterdir()}
 
 
@@ -346,6 +346,8 @@ def test_a_pipe_is_no_place_for_a_table(capsys, tmp_path, evaluated):
   argv = ['evaluate', '--scores', str(evaluated[0]), '--per-class']
   assert main([*argv, str(tmp_path / 'pipe')]) == 2
   said = capsys.readouterr()
-  assert 'pipe is a device or a pipe; wanted the name of a file' in said.err
+  assert (
+    'pipe, which is a device or a pipe; expected the name of a file' in said.err
+  )
   assert not said.out
   assert (tmp_path / 'pipe').is_fifo()
