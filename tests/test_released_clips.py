@@ -62,7 +62,7 @@ def test_the_views_of_a_recipe_differ_on_a_video_of_usual_length(name):
     frames = rules.view_indices(
       times_n, config.clip, when, config.views.temporal
     )
-    crop = views.crop_of(
+    crop = views.view_crop(
       256, 340, size=config.clip.size, view=where, views=config.views
     )
     found.add((tuple(frames.tolist()), crop))

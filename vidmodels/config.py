@@ -228,14 +228,17 @@ def check(recipe: Mapping[str, Any]) -> Config:
       f'got a recipe with {", ".join(tree) or "no field"}; expected family and '
       'model too; try config.skeleton(family=...), which has every field'
     )
-  config = _fill(Config, tree, path='')
+  config = fill(Config, tree, path='')
   config.check()
   return config
 
 
 def as_dict(config: Config) -> dict[str, Any]:
   """The nested dict of plain values that `check` takes back."""
-  return json.loads(json.dumps(dataclasses.asdict(config)))
+  tree = json.loads(json.dumps(dataclasses.asdict(config)))
+  if not tree['augment']['extra']:  # recipes without plug-ins keep their text
+    del tree['augment']['extra']
+  return tree
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
@@ -249,8 +252,17 @@ def flatten(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
   return fields
 
 
-def _fill(cls: type, tree: Mapping[str, Any], *, path: str) -> Any:
-  """Builds dataclass `cls` from `tree`, checking names, types and ranges."""
+def fill(cls: type, tree: Mapping[str, Any], *, path: str) -> Any:
+  """Builds dataclass `cls` from `tree`, checking names, types and ranges.
+
+  Args:
+    cls: a section of a recipe, or the fields of a plug-in.
+    tree: values by field name; a field that is not there keeps its default.
+    path: what to call the section in errors, such as 'clip'.
+
+  Raises:
+    InputError: names the field, its value and what was expected.
+  """
   if not isinstance(tree, Mapping):
     raise InputError(
       f'got {type(tree).__name__} {tree!r} for {path}; expected the fields of '
@@ -265,7 +277,7 @@ def _fill(cls: type, tree: Mapping[str, Any], *, path: str) -> Any:
         unknown_field(prefix + name, [prefix + h for h in hints])
       )
     if dataclasses.is_dataclass(hints[name]):
-      values[name] = _fill(hints[name], value, path=prefix + name)
+      values[name] = fill(hints[name], value, path=prefix + name)
     else:
       values[name] = check_value(value, hints[name], path=prefix + name)
   section = cls(**values)

@@ -14,6 +14,7 @@ and which fields each of them reads:
 
 import dataclasses
 import importlib
+import pkgutil
 import types
 from typing import Any, Literal
 
@@ -40,6 +41,17 @@ def plugins(name: str) -> types.ModuleType:
   import order, and only a check needs the modules of all plug-ins.
   """
   return importlib.import_module(f'vidmodels.{name}')
+
+
+def modules_with(package: str, attribute: str) -> dict[str, types.ModuleType]:
+  """The modules of one of our packages that define `attribute`, by file name.
+
+  So plug-ins are found: a new file is a new plug-in. Imports every module.
+  """
+  paths = plugins(package).__path__
+  modules = {m.name: plugins(f'{package}.{m.name}')
+             for m in pkgutil.iter_modules(paths)}  # fmt: skip
+  return {k: m for k, m in sorted(modules.items()) if hasattr(m, attribute)}
 
 
 def refuse_unread(section: Any, names: str, condition: str) -> None:
@@ -105,7 +117,7 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Augment:
-  """What training varies, drawn once a clip unless said."""
+  """What training varies, drawn once a clip unless the field says otherwise."""
 
   # The crop; `augment/crops.py` has the three kinds.
   crop: Literal['square', 'area', 'multi_scale'] = 'square'
@@ -147,6 +159,9 @@ class Augment:
   # Each example so often in a row, with draws of its own; an epoch is as many
   # times longer.
   repeats: Positive = 1
+  # Further augmentations, files of data/augment, with their fields:
+  # {'blur': {'sigma': 1.0}}.
+  extra: dict[str, Any] = dataclasses.field(default_factory=dict, hash=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -133,13 +133,13 @@ def test_a_view_that_is_missing_or_doubled_is_an_error(records):
     score_split.group_by_video(twice, records=opened, info=info, file='')
 
 
-@pytest.mark.parametrize('rule', rules.SAMPLERS)
+@pytest.mark.parametrize('rule', rules.names())
 def test_predict_cuts_the_views_that_evaluate_cuts(model, records, rule):
   opened = RecordSet.open(records, 'test')
   views = dataclasses.replace(
     views_of(model, 2, 3, 6), short_side=17, centre='floor'
   )
-  fps = 20.0 if 'fps' in rules.READS[rule] else 0.0
+  fps = 20.0 if 'fps' in rules.find(rule).READS else 0.0
   clip = dataclasses.replace(model.config.clip, sampling=rule, fps=fps)
   config = dataclasses.replace(model.config, clip=clip)
   model = dataclasses.replace(model, config=config)

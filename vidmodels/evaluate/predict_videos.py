@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from vidmodels import config as cfg
-from vidmodels.data.augment import cut, resized
+from vidmodels.data.augment import cut, fit_short_side
 from vidmodels.data.prepare import encode
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.task import Task
@@ -171,7 +171,7 @@ class Predictor:
     height, width = frame_HWC.shape[:2]
     if min(height, width) <= side:
       return frame_HWC
-    H, W = resized(height, width, side, self.views.long_side)
+    H, W = fit_short_side(height, width, side, self.views.long_side)
     return cv2.resize(frame_HWC, (W, H), interpolation=cv2.INTER_LINEAR)
 
   def choose_frames(self, times_us: np.ndarray) -> np.ndarray:
@@ -189,7 +189,9 @@ class Predictor:
     clips = []
     for number in range(viewing.count(views)):
       when, where = viewing.split(number, views)
-      crop = viewing.crop_of(height, width, size=size, view=where, views=views)
+      crop = viewing.view_crop(
+        height, width, size=size, view=where, views=views
+      )
       frames = [cut(segment.frames[int(i)], crop, size) for i in numbers[when]]
       clips.append(np.stack(frames))
     return np.stack(clips)

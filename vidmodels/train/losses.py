@@ -56,7 +56,7 @@ def soft_targets(
   classes ('any') share the 1 equally. With s = smoothing a part of n classes
   keeps 1 - s of that, and s / n goes to each of its classes, the right ones
   included. Each part adds up to 1. For 'multi' the targets stay 0 or 1 and are
-  never smoothed (`task_check.py` refuses it).
+  never smoothed (`build.py` refuses it).
 
   Args:
     label_Bx: int32 [B], int32 [B, heads] (numbers in the whole list) or float32

@@ -85,15 +85,15 @@ def test_an_exif_tag_does_not_turn_the_frame():
   ids=['empty', 'html', 'last byte missing', 'half'],
 )
 def test_bytes_that_are_no_whole_image_are_refused(data):
-  with pytest.raises(InputError, match=f'{len(data)} bytes came'):
+  with pytest.raises(InputError, match=f'{len(data)} bytes that'):
     augment.decode(data)
 
 
 def test_the_long_side_is_rounded_down():
-  assert augment.resized(256, 340, 224) == (224, 297)  # 297.5
-  assert augment.resized(340, 256, 224) == (297, 224)
-  assert augment.resized(100, 100, 32) == (32, 32)
-  assert augment.resized(3, 1000, 7) == (7, 2333)
+  assert augment.fit_short_side(256, 340, 224) == (224, 297)  # 297.5
+  assert augment.fit_short_side(340, 256, 224) == (297, 224)
+  assert augment.fit_short_side(100, 100, 32) == (32, 32)
+  assert augment.fit_short_side(3, 1000, 7) == (7, 2333)
 
 
 def test_a_crop_that_resizes_nothing_is_a_slice():
@@ -109,7 +109,7 @@ def test_a_crop_that_resizes_nothing_is_a_slice():
 @pytest.mark.parametrize('short_side', [17, 31, 40, 95])
 def test_resizing_is_bilinear_without_antialiasing_up_and_down(short_side):
   frame_HWC = noise(40, 60, 3)
-  height, width = augment.resized(40, 60, short_side)
+  height, width = augment.fit_short_side(40, 60, short_side)
   crop = Crop(short_side=short_side, top=height - 16, left=width - 16)
   found_HWC = augment.cut(frame_HWC, crop, 16)
   wanted_HWC = bilinear(frame_HWC, height, width)[-16:, -16:]
@@ -141,7 +141,9 @@ def test_a_crop_past_the_edge_is_refused(top, left):
 
 def draws(count, height, width, size, **fields):
   rng, recipe = np.random.default_rng(1), Augment(**fields)
-  return [augment.draw(rng, height, width, recipe, size) for _ in range(count)]
+  return [
+    augment.draw_crop(rng, height, width, recipe, size) for _ in range(count)
+  ]
 
 
 def test_short_sides_are_uniform_with_both_ends():
@@ -164,7 +166,9 @@ def test_flips_come_at_the_rate_asked_for_and_change_no_crop(flip):
   rate = np.mean([crop.flip for crop in found])
   assert abs(rate - flip) <= 5 * np.sqrt(flip * (1 - flip) / 4000)
   rng = np.random.default_rng(1)
-  first = augment.draw(rng, 40, 60, Augment(short_side=(20, 30), flip=0.5), 16)
+  first = augment.draw_crop(
+    rng, 40, 60, Augment(short_side=(20, 30), flip=0.5), 16
+  )
   for name in ('short_side', 'top', 'left'):
     assert getattr(found[0], name) == getattr(first, name)
 
@@ -183,10 +187,16 @@ def test_a_clip_is_cut_alike_in_every_frame_and_in_order():
   recipe = Augment(short_side=(20, 40), flip=0.5)
   for seed in range(12):
     rng = np.random.default_rng(seed)
-    choose = lambda h, w, rng=rng: augment.draw(rng, h, w, recipe, 16)
-    video_THWC, crop = augment.cut_clip(
+    crops = []
+
+    def choose(height, width, rng=rng, crops=crops):
+      crops.append(augment.draw_crop(rng, height, width, recipe, 16))
+      return crops[-1]
+
+    video_THWC = augment.cut_clip(
       [jpeg(f) for f in frames], np.array([0, 3, 3, 4]), choose, 16
     )
+    (crop,) = crops  # it is asked once
     blue_T = video_THWC[..., 2].mean((1, 2))
     assert abs(blue_T - [0, 150, 150, 200]).max() < 4
     # JPEG mixes the channels a little.
@@ -199,7 +209,7 @@ def test_a_clip_is_cut_alike_in_every_frame_and_in_order():
 def test_only_the_sampled_frames_are_decoded_and_each_once(monkeypatch):
   decoded, decode = [], augment.decode
   spy = lambda data: decoded.append(data) or decode(data)
-  monkeypatch.setattr(augment.frames, 'decode', spy)
+  monkeypatch.setattr(augment.crops, 'decode', spy)
   jpegs = [jpeg(ramp(20, 20 + t)) for t in range(3)]
   broken = [b'not an image', *jpegs, b'nor this']
   choose = lambda height, width: Crop(short_side=20, top=0, left=0)
@@ -210,7 +220,7 @@ def test_only_the_sampled_frames_are_decoded_and_each_once(monkeypatch):
 def test_a_broken_frame_and_a_change_of_size_are_named():
   jpegs = [jpeg(ramp(20, 20)), jpeg(ramp(20, 22)), b'not an image']
   choose = lambda height, width: Crop(short_side=20, top=0, left=0)
-  with pytest.raises(InputError, match='frame 2: 12 bytes came'):
+  with pytest.raises(InputError, match='frame 2: got 12 bytes that'):
     augment.cut_clip(jpegs, [0, 2], choose, 16)
   with pytest.raises(InputError, match=r'frame 1 has \(20, 22, 3\)'):
     augment.cut_clip(jpegs, [0, 1], choose, 16)

@@ -57,10 +57,10 @@ def make(jpegs, seed, indices=None, size=16, data=None, **fields):
   """A clip, what was drawn for it, and the generator after that."""
   rng = np.random.default_rng(seed)
   indices = range(len(jpegs)) if indices is None else indices
-  clip = augment.train_clip(
-    jpegs, indices, rng, Augment(**fields), size, data or Data()
+  augmenter = augment.ClipAugmenter(
+    Augment(**fields), size=size, data=data or Data()
   )
-  return *clip, rng
+  return *augmenter(jpegs, indices, rng), rng
 
 
 @pytest.mark.parametrize('fields', RECIPES.values(), ids=RECIPES)
@@ -91,7 +91,7 @@ def test_frames_flicker_only_where_that_is_asked_for():
   assert len({frame.tobytes() for frame in video_THWC}) == 4
   plain_THWC, *_ = make(jpegs, 0, short_side=(18, 24))
   for t in range(4):
-    wanted_HWC = ops.apply(plain_THWC[t], drawn.colours[t])
+    wanted_HWC = ops.apply(plain_THWC[t], drawn.changes['colour'][t])
     assert (video_THWC[t] == wanted_HWC).all()
   # A frame that stands twice in a clip flickers too.
   video_THWC, *_ = make(jpegs, 0, indices=[2, 2, 2, 2], **fields)
@@ -110,11 +110,12 @@ def test_operations_run_in_the_order_that_is_documented(on):
   for seed in range(60):
     video_THWC, drawn, _ = make([jpeg(picture())], seed, **fields)
     cut = lambda frame_HWC, own=drawn: augment.cut(frame_HWC, own.crop, 16)
-    before = cut(ops.apply(frame_HWC, drawn.policy))
-    after = ops.apply(cut(frame_HWC), drawn.policy)
+    before = cut(ops.apply(frame_HWC, drawn.changes['policies']))
+    after = ops.apply(cut(frame_HWC), drawn.changes['policies'])
     told_apart += (before != after).any()
-    wanted_HWC = ops.apply(before if on == 'frame' else after, drawn.colours[0])
-    for top, left, height, width in drawn.boxes:
+    cut_HWC = before if on == 'frame' else after
+    wanted_HWC = ops.apply(cut_HWC, drawn.changes['colour'][0])
+    for top, left, height, width in drawn.changes['erase']:
       wanted_HWC[top : top + height, left : left + width] = 0
     assert (video_THWC[0] == wanted_HWC).all()
   assert told_apart > 20
@@ -127,7 +128,7 @@ def test_erased_boxes_have_the_recipes_mean():
     video_THWC, drawn, _ = make(
       [jpeg(picture())], seed, data=data, short_side=(18, 24), erase=1.0
     )
-    (box,) = drawn.boxes
+    (box,) = drawn.changes['erase']
     found.add(tuple(video_THWC[0, box.top, box.left]))
   assert found == {(51, 102, 153)}
 
@@ -178,9 +179,10 @@ def test_augmented_rows_are_bit_equal_in_processes_of_their_own(videos):
   code = """
 import hashlib, sys
 from vidmodels.config import Augment, Clip, Data
-from vidmodels.data import pipeline, shards
-stream = pipeline.train_batches(
-  shards.RecordSet.open(sys.argv[1], 'train'), clip={clip!r},
+from vidmodels.data.records.record_set import RecordSet
+from vidmodels.data.stream import batch_stream
+stream = batch_stream.train_batches(
+  RecordSet.open(sys.argv[1], 'train'), clip={clip!r},
   augment={augment!r}, data=Data(threads=1), batch=4, seed=3,
   rows=[int(r) for r in sys.argv[2:]], start_step=0, steps=6)
 pixels = hashlib.sha256()

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from vidmodels.config import Augment, Data
-from vidmodels.data.augment import colour, erase
+from vidmodels.data.augment import ClipAugmenter, colour, draw_crop, erase
 
 FOUR = ('brightness', 'contrast', 'colour', 'hue')
 
 
 def jitters(count, frames=3, **fields):
   rng, recipe = np.random.default_rng(3), Augment(**fields)
-  return [colour.draw(rng, recipe, frames) for _ in range(count)]
+  return [colour.draw(rng, recipe, frames, 224) for _ in range(count)]
 
 
 @pytest.mark.parametrize('each', ['clip', 'frame'])
@@ -70,15 +70,16 @@ def test_a_strength_of_0_leaves_its_operation_out():
 
 
 def test_nothing_is_drawn_where_nothing_is_asked_for():
-  rng = np.random.default_rng(0)
-  assert colour.draw(rng, Augment(), 8) == ((),)
-  assert erase.draw(rng, Augment(), 224) == ()
-  assert rng.random() == np.random.default_rng(0).random()
+  rng, same = (np.random.default_rng(0) for _ in '01')
+  augmenter = ClipAugmenter(Augment(), size=224, data=Data())
+  assert augmenter.draw(rng, 256, 340, frames=8).changes == {}
+  draw_crop(same, 256, 340, Augment(), 224)
+  assert rng.random() == same.random()
 
 
 def boxes(count, size=1000, **fields):
   rng, recipe = np.random.default_rng(4), Augment(**fields)
-  return [erase.draw(rng, recipe, size) for _ in range(count)]
+  return [erase.draw(rng, recipe, 8, size) for _ in range(count)]
 
 
 def test_erasing_comes_at_its_rate():
@@ -134,7 +135,7 @@ def filled(how, boxes=((2, 30, 40, 20), (50, 3, 9, 60)), frames=4):
   video_THWC = np.full((frames, 64, 64, 3), 7, np.uint8)
   own = tuple(erase.Box(*box) for box in boxes)
   rng = np.random.default_rng(5)
-  erase.fill(video_THWC, own, rng, Augment(erase_with=how), DATA)
+  erase.change_clip(video_THWC, own, Augment(erase_with=how), rng, DATA)
   first, second = (
     video_THWC[:, t : t + h, l : l + w].astype(float) for t, l, h, w in boxes
   )
@@ -176,6 +177,6 @@ def test_noise_that_leaves_the_levels_is_clipped():
   data = Data(mean=(0.5,) * 3, std=(0.5,) * 3)
   box = (erase.Box(0, 0, 32, 32),)
   rng = np.random.default_rng(5)
-  erase.fill(video_THWC, box, rng, Augment(erase_with='noise'), data)
+  erase.change_clip(video_THWC, box, Augment(erase_with='noise'), rng, data)
   chance.rate((video_THWC == 255).ravel(), 0.1587)  # over 254.5
   chance.rate((video_THWC == 0).ravel(), 0.1587)

@@ -7,16 +7,18 @@ import cv2
 import numpy as np
 import pytest
 
-from vidmodels.config import Augment
+from vidmodels.config import Augment, Data
 from vidmodels.data import augment
 from vidmodels.data.augment import Crop, crops
-from vidmodels.data.stream.example_order import ExampleOrder
+from vidmodels.data.stream.batch_stream import ExampleOrder
 from vidmodels.typing import InputError
 
 
 def draws(count, height, width, size, **fields):
   rng, recipe = np.random.default_rng(1), Augment(**fields)
-  return [augment.draw(rng, height, width, recipe, size) for _ in range(count)]
+  return [
+    augment.draw_crop(rng, height, width, recipe, size) for _ in range(count)
+  ]
 
 
 def noise(*shape):
@@ -32,7 +34,7 @@ def test_the_crops_of_plain_recipes_are_the_same_as_ever():
   found = []
   for g in range(4):
     rng = ExampleOrder(10, 2, seed=7).rng(g)
-    crop = augment.draw(rng, 240 + g, 320 - g, Augment(), 224)
+    crop = augment.draw_crop(rng, 240 + g, 320 - g, Augment(), 224)
     found.append((crop.short_side, crop.top, crop.left, crop.flip))
   assert found == [
     (304, 71, 73, False),
@@ -46,10 +48,14 @@ def test_what_comes_after_the_crop_does_not_change_it():
   rich = Augment(auto='v0', jitter=1.0, grey=0.5, erase=1.0)
   for seed in range(50):
     plain, other = (
-      augment.draw_all(np.random.default_rng(seed), 240, 320, a, 224, 8).crop
+      augment.ClipAugmenter(a, size=224, data=Data()).draw(
+        np.random.default_rng(seed), 240, 320, frames=8
+      )
       for a in (Augment(), rich)
     )
-    assert plain == other
+    assert plain.crop == other.crop
+    assert plain.changes == {}
+    assert list(other.changes) == ['policies', 'colour', 'erase']
 
 
 def test_inverse_short_sides_are_uniform_in_their_inverse():
@@ -134,7 +140,7 @@ def test_a_box_is_inside_the_frame_and_is_resized_to_the_crop(
 ):
   frame_HWC, boxes = noise(*shape, 3), set()
   for crop in draws(200, *shape, 16, crop=kind, short_side=sides):
-    H, W = crops.scaled(*shape, short_side=crop.short_side, zoom=1)
+    H, W = crops.fit_short_side(*shape, crop.short_side)
     if sides == (0, 0):
       assert shape == (H, W)
     else:

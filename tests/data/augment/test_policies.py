@@ -13,7 +13,7 @@ from vidmodels.data.augment.policies import RAND_OPS, V0, amount
 
 def draws(count, **fields):
   rng, recipe = np.random.default_rng(2), Augment(**fields)
-  return [policies.draw(rng, recipe) for _ in range(count)]
+  return [policies.draw(rng, recipe, 8, 224) for _ in range(count)]
 
 
 # Levels 0, 3, 7 and 10, to the right or downwards.
@@ -187,7 +187,7 @@ def test_auto_draws_pairs_evenly_and_does_them_at_their_chances():
   chance.rate(signs, 0.5)
 
 
-def test_nothing_is_drawn_without_a_policy():
-  rng = np.random.default_rng(0)
-  assert policies.draw(rng, Augment()) == ()
-  assert rng.random() == np.random.default_rng(0).random()
+def test_a_recipe_is_without_a_policy_unless_it_names_one():
+  assert not policies.is_on(Augment())
+  assert policies.is_on(Augment(rand_n=1))
+  assert policies.is_on(Augment(auto='v0'))

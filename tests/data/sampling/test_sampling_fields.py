@@ -25,7 +25,7 @@ class Spy:
     return getattr(self.clip, name)
 
 
-@pytest.mark.parametrize('rule', rules.SAMPLERS)
+@pytest.mark.parametrize('rule', rules.names())
 def test_a_rule_reads_the_fields_that_recipes_may_set(rule):
   read = set()
   for n, unit in itertools.product((3, 50), ('frame', 'second')):
@@ -33,11 +33,13 @@ def test_a_rule_reads_the_fields_that_recipes_may_set(rule):
     rules.train_indices(stamps(n), spy, np.random.default_rng(0))
     rules.view_indices(stamps(n), spy, 0, 2)
     read |= spy.read
-  assert read & set(FIELDS) == set(rules.READS[rule])
+  assert read & set(FIELDS) == set(rules.find(rule).READS)
 
 
-def test_every_rule_says_what_it_reads():
-  assert set(rules.SAMPLERS) == set(rules.READS)
+@pytest.mark.parametrize('rule', rules.names())
+def test_a_rule_that_reads_clip_short_treats_short_videos_so(rule):
+  own = rules.find(rule)
+  assert (own.SHORT == 'clip.short') == ('short' in own.READS)
 
 
 def test_an_unknown_rule_is_refused_with_the_nearest():
@@ -57,18 +59,20 @@ SET = {'stride': 3.0, 'unit': 'second', 'fps': 30.0, 'short': 'loop'}
 
 
 @pytest.mark.parametrize(
-  ('rule', 'field'), list(itertools.product(rules.SAMPLERS, FIELDS))
+  ('rule', 'field'), list(itertools.product(rules.names(), FIELDS))
 )
 def test_a_field_that_a_rule_does_not_read_is_refused(rule, field):
   c = recipe(sampling=rule, **{field: SET[field]})
-  if field in rules.READS[rule]:
+  if field in rules.find(rule).READS:
     cfg.check(c)
   else:
     with pytest.raises(InputError, match=rf'clip\.{field}=.*nothing reads'):
       cfg.check(c)
 
 
-@pytest.mark.parametrize('rule', rules.WHOLE_STRIDES)
+@pytest.mark.parametrize(
+  'rule', ['dmvr', 'mmaction', 'mmaction_segment', 'vidtr']
+)
 def test_rules_that_count_whole_frames_refuse_fractions(rule):
   with pytest.raises(InputError, match=r'stride=1.5 .* whole frames'):
     cfg.check(recipe(sampling=rule, stride=1.5))

@@ -15,7 +15,7 @@ from vidmodels.typing import InputError
 def places(height, width, size, short_side, count, **how):
   recipe = Views(spatial=count, short_side=short_side, **how)
   crops = [
-    views.crop_of(height, width, size=size, view=view, views=recipe)
+    views.view_crop(height, width, size=size, view=view, views=recipe)
     for view in range(count)
   ]
   assert all(c.short_side == short_side and not c.flip for c in crops)
@@ -37,7 +37,7 @@ def test_one_crop_is_the_centre_and_a_half_pixel_goes_right_and_down():
 
 def test_crops_fit_and_three_of_them_reach_both_ends():
   for H, W, extra in itertools.product((30, 37, 80), (30, 41, 90), (0, 5)):
-    height, width = augment.resized(H, W, 24 + extra)
+    height, width = augment.fit_short_side(H, W, 24 + extra)
     for count in (1, 3):
       found = places(H, W, 24, 24 + extra, count)
       assert all(0 <= top <= height - 24 for top, _ in found)
@@ -91,11 +91,11 @@ def test_the_long_side_is_rounded_as_asked_and_the_crops_with_it():
   assert places(256, 340, 224, 224, 3, **how) == [(0, 0), (0, 37), (0, 74)]
   # 341 x 224 / 256 is 298.4.
   assert places(256, 341, 224, 224, 3, **how) == [(0, 0), (0, 37), (0, 74)]
-  assert augment.resized(256, 340, 224, 'round') == (224, 298)
-  assert augment.resized(340, 256, 224, 'round') == (298, 224)
-  assert augment.resized(3, 1000, 7, 'round') == (7, 2333)
+  assert augment.fit_short_side(256, 340, 224, 'round') == (224, 298)
+  assert augment.fit_short_side(340, 256, 224, 'round') == (298, 224)
+  assert augment.fit_short_side(3, 1000, 7, 'round') == (7, 2333)
   for side in range(1, 60):
-    assert min(augment.resized(59, 83, side, 'round')) == side
+    assert min(augment.fit_short_side(59, 83, side, 'round')) == side
 
 
 def test_the_last_crop_is_the_frames_end_at_the_size_asked_for():
@@ -104,7 +104,7 @@ def test_the_last_crop_is_the_frames_end_at_the_size_asked_for():
   for long_side, width in (('floor', 27), ('round', 27), ('round', 41)):
     side = 20 if width == 27 else 30
     recipe = Views(spatial=3, short_side=side, long_side=long_side)
-    crop = views.crop_of(30, 41, size=16, view=2, views=recipe)
+    crop = views.view_crop(30, 41, size=16, view=2, views=recipe)
     assert crop.left == width - 16
     resized = cv2.resize(frame_HWC, (width, side))
     top = (side - 16 + 1) // 2
@@ -114,7 +114,7 @@ def test_the_last_crop_is_the_frames_end_at_the_size_asked_for():
   for long_side, width in (('floor', 28), ('round', 29)):
     frame_HWC = rng.integers(0, 256, (30, 43, 3), np.uint8)
     recipe = Views(spatial=3, short_side=20, long_side=long_side)
-    crop = views.crop_of(30, 43, size=16, view=0, views=recipe)
+    crop = views.view_crop(30, 43, size=16, view=0, views=recipe)
     wanted = cv2.resize(frame_HWC, (width, 20))[2:18, :16]
     np.testing.assert_array_equal(augment.cut(frame_HWC, crop, 16), wanted)
 
@@ -122,18 +122,18 @@ def test_the_last_crop_is_the_frames_end_at_the_size_asked_for():
 @pytest.mark.parametrize(('view', 'count'), [(3, 3), (-1, 3), (1, 1), (0, 2)])
 def test_a_view_that_does_not_exist_is_refused(view, count):
   with pytest.raises(ValueError, match='spatial'):
-    views.crop_of(40, 50, size=16, view=view, views=Views(spatial=count))
+    views.view_crop(40, 50, size=16, view=view, views=Views(spatial=count))
 
 
 def test_a_crop_that_does_not_fit_is_refused():
   with pytest.raises(InputError, match=r'short_side=20 .*clip.size=24'):
-    views.crop_of(40, 50, size=24, view=0, views=Views(short_side=20))
+    views.view_crop(40, 50, size=24, view=0, views=Views(short_side=20))
 
 
 @pytest.mark.parametrize(
   'wanted', ['1x1', '1x3', '2x3', '4x1', '4x3', '10x3', '7x1']
 )
-@pytest.mark.parametrize('rule', rules.SAMPLERS)
+@pytest.mark.parametrize('rule', rules.names())
 def test_views_over_time_and_space_are_all_different(rule, wanted):
   temporal, spatial = map(int, wanted.split('x'))
   if rule == 'pyslowfast_segment' and temporal > 3:
@@ -145,6 +145,6 @@ def test_views_over_time_and_space_are_all_different(rule, wanted):
   for number in range(views.count(recipe)):
     when, where = views.split(number, recipe)
     frames = rules.view_indices(times_n, clip, when, temporal)
-    crop = views.crop_of(24, 36, size=16, view=where, views=recipe)
+    crop = views.view_crop(24, 36, size=16, view=where, views=recipe)
     found.add((tuple(frames.tolist()), crop))
   assert len(found) == temporal * spatial

@@ -110,11 +110,12 @@ def test_another_process_makes_the_same_stream(videos):
   code = f"""
 import hashlib, sys
 from vidmodels.config import Augment, Clip, Data
-from vidmodels.data import pipeline, shards
+from vidmodels.data.records.record_set import RecordSet
+from vidmodels.data.stream import batch_stream
 loaded = {{'jax', 'tensorflow', 'torch'}} & set(sys.modules)
 assert not loaded, loaded
-stream = pipeline.train_batches(
-  shards.RecordSet.open({str(videos.dir)!r}, 'train'), clip={CLIP!r},
+stream = batch_stream.train_batches(
+  RecordSet.open({str(videos.dir)!r}, 'train'), clip={CLIP!r},
   augment={AUGMENT!r}, data=Data(), batch=4, seed=3, rows=[3, 1],
   start_step=2, steps=6)
 pixels = b''.join(batch['video'].tobytes() for batch in stream)

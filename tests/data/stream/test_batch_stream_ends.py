@@ -20,7 +20,7 @@ def videos(tmp_path_factory):
 
 
 def test_a_crop_that_does_not_fit_is_refused_before_anything_is_read(videos):
-  with pytest.raises(InputError, match=r'\(15, 24\).*clip.size=16'):
+  with pytest.raises(InputError, match=r'\(15, 24\).*crops of 16'):
     train(videos, augment=Augment(short_side=(15, 24)))
   with pytest.raises(InputError, match=r'short_side=15.*clip.size=16'):
     evaluate(videos, views=Views(short_side=15))
@@ -36,9 +36,13 @@ def test_a_forbidden_flip_is_refused_before_anything_is_read(tmp_path):
 
 @pytest.mark.parametrize('rows', [[], [4], [-1], [0, 1, 2, 3, 4]], ids=str)
 def test_rows_that_are_empty_or_outside_the_batch_are_refused(videos, rows):
-  with pytest.raises(ValueError, match='of a batch of 4; give at least one'):
+  with pytest.raises(
+    ValueError, match='of a batch of 4; expected at least one'
+  ):
     train(videos, rows=rows)
-  with pytest.raises(ValueError, match='of a batch of 4; give at least one'):
+  with pytest.raises(
+    ValueError, match='of a batch of 4; expected at least one'
+  ):
     evaluate(videos, rows=rows, views=Views(batch=4))
 
 
@@ -76,7 +80,7 @@ def test_a_corrupt_record_is_named_by_shard_and_offset(tmp_path):
 @pytest.mark.parametrize('make', [train, evaluate])
 @pytest.mark.parametrize(
   ('frame', 'said'),
-  [(b'no image', '8 bytes came'), (jpeg(picture(0, 24, 30)), '24, 30, 3')],
+  [(b'no image', 'got 8 bytes'), (jpeg(picture(0, 24, 30)), '24, 30, 3')],
 )
 def test_an_unfit_frame_is_named_by_shard_offset_and_frame(
   tmp_path, frame, said, make
@@ -103,7 +107,7 @@ def test_seconds_from_a_record_whose_times_stand_still_are_refused(tmp_path):
   item.timestamps_us[:] = 0
   clip = Clip(frames=4, stride=0.1, unit='second', size=16)
   message = error_of(train(write(tmp_path, [item]), clip=clip))
-  assert message.startswith('train-00000-of-00002.tfrecord at offset 0: the 5')
+  assert message.startswith('train-00000-of-00002.tfrecord at offset 0: got 5')
 
 
 def threads():

@@ -8,7 +8,7 @@ from streams import BATCH, CLIP, VIDEOS, evaluate, record, train, write
 
 from vidmodels.config import Augment, Views
 from vidmodels.data.sampling import rules
-from vidmodels.data.stream.example_order import ExampleOrder
+from vidmodels.data.stream.batch_stream import ExampleOrder
 from vidmodels.typing import InputError
 
 
@@ -20,7 +20,7 @@ def videos(tmp_path_factory):
 
 def clip_of(rule):
   """Records are of 25 frames a second; at 50, a clip has half as many."""
-  fps = 50.0 if 'fps' in rules.READS[rule] else 0.0
+  fps = 50.0 if 'fps' in rules.find(rule).READS else 0.0
   return dataclasses.replace(CLIP, sampling=rule, stride=3.0, fps=fps)
 
 
@@ -29,7 +29,7 @@ def shown(video_THWC):
   return np.round(video_THWC[..., 0].mean((1, 2)) / 6).astype(int).tolist()
 
 
-@pytest.mark.parametrize('rule', rules.SAMPLERS)
+@pytest.mark.parametrize('rule', rules.names())
 def test_training_draws_frames_by_the_rule(videos, rule):
   plan = ExampleOrder(examples=len(VIDEOS), batch=BATCH, seed=3)
   plain = Augment(short_side=(16, 16), flip=0.0)
@@ -38,7 +38,7 @@ def test_training_draws_frames_by_the_rule(videos, rule):
     train(videos, clip=clip_of(rule), augment=plain)
   ):
     for row, index in enumerate(batch['index']):
-      rng = plan.rng(plan.number(step, row))
+      rng = plan.rng(step * BATCH + row)
       times_n = videos.record(index).timestamps_us
       wanted = rules.train_indices(times_n, clip_of(rule), rng)
       assert shown(batch['video'][row]) == wanted.tolist()
@@ -46,7 +46,7 @@ def test_training_draws_frames_by_the_rule(videos, rule):
   assert seen == 24
 
 
-@pytest.mark.parametrize('rule', rules.SAMPLERS)
+@pytest.mark.parametrize('rule', rules.names())
 def test_evaluation_takes_the_views_of_the_rule(videos, rule):
   views = Views(temporal=3, spatial=1, batch=7)
   for batch in evaluate(videos, clip=clip_of(rule), views=views):
@@ -65,8 +65,8 @@ def test_a_rate_that_a_record_does_not_tell_is_named_with_its_place(tmp_path):
   with pytest.raises(InputError) as caught:
     list(stream)
   said = str(caught.value)
-  assert said.startswith('train-00000-of-00002.tfrecord at offset 0: the 5')
-  assert said.endswith('wanted rising ones for clip.fps=50; set clip.fps=0')
+  assert said.startswith('train-00000-of-00002.tfrecord at offset 0: got 5')
+  assert said.endswith('expected rising ones for clip.fps=50; set clip.fps=0')
 
 
 def test_views_that_a_rule_lacks_are_refused_as_evaluation_starts(videos):

@@ -1,39 +1,65 @@
 """From a stored frame to the model's pixels, and what varies on the way.
 
-Training draws once a clip, from the clip's own generator and in this order:
+  augmenter = augment.ClipAugmenter(config.augment, size=224, data=config.data)
+  video_THWC, drawn = augmenter(record.frames, index_T, rng)
 
-  crop     short side, place, shape and flip             crops.py
-  policy   RandAugment or AutoAugment                    policies.py
-  colour   brightness, contrast, saturation, hue; grey   colour.py
-  erase    boxes                                         erase.py
+Training draws once a clip, from the clip's own generator: first the crop, that
+is short side, place, shape and flip (`crops.py`), then each augmentation that
+the recipe switches on. What was drawn is done to every frame: resize, crop,
+flip and the rest. Tests cut with the same functions, from the crops of
+`sampling/views.py`.
 
-and does the same to every frame: the policy on the whole frame, resize, crop,
-flip, colours, boxes (`augment.policy_on='crop'` moves the policy behind the
-flip). What is switched off draws nothing, so a recipe that does not use the
-later ones has the crops that it had without them. `training.py` puts it
-together; `ops.py` holds the operations on pixels, `frames.py` cuts. Tests cut
-with the same functions, from the crops of `views.py`.
+Every file of this folder that defines ORDER is an augmentation of the file's
+name; nothing else has to know of it (`training.py` runs them):
+
+  policies   10   RandAugment or AutoAugment
+  colour     20   brightness, contrast, saturation, hue; grey
+  erase      30   boxes
+
+It defines
+
+* ORDER: a number; lower ones draw first and change the pixels first. What is
+  off draws nothing. So a new augmentation above 30 leaves all draws of recipes
+  without it as they are;
+* its fields: either a frozen dataclass `Fields`, typed as the sections of a
+  recipe are, and then a recipe switches it on with
+  `augment.extra = {'name': {'field': value}}`; or, as ours do, fields of
+  `config.Augment`, with is_on(augment) and check(augment), which raises
+  InputError for fields that disagree or have no effect;
+* draw(rng, fields, frames, size): draws once for a clip of `frames` frames,
+  cropped to `size` pixels. `fields` is a `Fields`, or the whole `augment`
+  section;
+* one or more of these, which get what `draw` returned:
+    change_frame(frame_HWC, drawn, fields): a frame as stored, before the crop;
+    change_crop(crop_HWC, drawn, fields, t): the crop of frame t of the clip;
+    change_clip(video_THWC, drawn, fields, rng, data): the whole clip, in place.
+  The first two return new pixels, uint8, and never change those they get.
 """
 
-from vidmodels.data.augment.crops import Crop, check, draw, resized
-from vidmodels.data.augment.frames import cut, cut_clip, decode
+from vidmodels.data.augment.crops import (
+  Crop,
+  cut,
+  cut_clip,
+  decode,
+  draw_crop,
+  fit_short_side,
+)
 from vidmodels.data.augment.training import (
-  Draws,
-  draw_all,
+  ClipAugmenter,
+  Drawn,
+  check,
   mirror_labels,
-  train_clip,
 )
 
 __all__ = [
+  'ClipAugmenter',
   'Crop',
-  'Draws',
+  'Drawn',
   'check',
   'cut',
   'cut_clip',
   'decode',
-  'draw',
-  'draw_all',
+  'draw_crop',
+  'fit_short_side',
   'mirror_labels',
-  'resized',
-  'train_clip',
 ]

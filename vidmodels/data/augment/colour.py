@@ -3,28 +3,53 @@
 import numpy as np
 
 from vidmodels import config
-from vidmodels.data.augment.ops import Op
+from vidmodels.data.augment.ops import Op, apply
+from vidmodels.fields import refuse_unread
+from vidmodels.typing import InputError
+
+ORDER = 20
+STRENGTHS = 'brightness contrast saturation hue'
 
 Frames = tuple[tuple[Op, ...], ...]
 
 
-def draw(
-  rng: np.random.Generator, augment: config.Augment, frames: int
-) -> Frames:
-  """The operations on colours: for all frames alike, or for each of them.
+def is_on(augment: config.Augment) -> bool:
+  """Whether a recipe changes colours."""
+  return bool(augment.jitter or augment.grey)
 
-  Whether a clip is jittered, and whether it is grey, is one draw a clip each;
+
+def check(augment: config.Augment) -> None:
+  """Raises InputError for a jitter without strength, or the reverse."""
+  if not augment.jitter:
+    names = f'jitter_each {STRENGTHS}'
+    refuse_unread(augment, names, 'augment.jitter above 0')
+  elif not any(getattr(augment, name) for name in STRENGTHS.split()):
+    raise InputError(
+      f'got augment.jitter={augment.jitter}, and brightness, contrast, '
+      'saturation and hue are all 0; expected one of them above 0; try '
+      'augment.jitter=0 for none'
+    )
+
+
+def draw(
+  rng: np.random.Generator, augment: config.Augment, frames: int, size: int
+) -> Frames:
+  """The operations on colours, for all frames alike or for each frame.
+
+  Whether a clip is jittered, and whether it is grey, is drawn once a clip each.
   `jitter_each='frame'` draws order and factors anew for every frame, so that
   colours flicker. Grey comes last.
 
   Args:
-    rng: where the draws come from.
+    rng: draws whether to jitter, the jitters, then grey.
     augment: the chances and strengths.
     frames: T of the clip.
+    size: not used.
 
   Returns:
     Operations, in order: one tuple for all frames, or T of them.
   """
+  del size
   jitters: Frames = ((),)
   if augment.jitter and rng.random() < augment.jitter:
     count = frames if augment.jitter_each == 'frame' else 1
@@ -34,12 +59,20 @@ def draw(
   return jitters
 
 
+def change_crop(
+  crop_HWC: np.ndarray, jitters: Frames, augment: config.Augment, t: int
+) -> np.ndarray:
+  """Runs the operations of frame t."""
+  del augment
+  return apply(crop_HWC, jitters[t % len(jitters)])
+
+
 def _jitter(
   rng: np.random.Generator, augment: config.Augment
 ) -> tuple[Op, ...]:
   """Factors uniform in 1 +- strength, at least 0; hue in +- its strength.
 
-  All four in random order: they do not commute.
+  All four run in random order, because they do not commute.
   """
   low_high = {
     name: (max(0.0, 1 - strength), 1 + strength)

@@ -1,35 +1,51 @@
-"""Where a training clip is cut from its frames: drawn once a clip.
+"""Where a clip is cut from its frames, and the cutting: JPEGs to crops.
 
-A frame is brought to a short side, and a box of it becomes the crop. The box is
+  crop = draw_crop(rng, 240, 320, config.augment, size=224)
+  crop_HWC = cut(jpeg, crop, 224)
+
+A frame is resized to a short side, and a box of it becomes the crop. The box is
   square: as large as the crop, anywhere in the frame;
   area: a share of the frame's area in a shape of its own, resized to the crop;
   multi_scale: a few scales of the short side, at fixed places, resized too.
 """
 
+import collections
 import dataclasses
 import itertools
 import math
+from collections.abc import Callable, Iterator, Sequence
 
+import cv2
 import numpy as np
 
 from vidmodels import config
 from vidmodels.fields import refuse_unread
 from vidmodels.typing import InputError
 
-TRIES = 10  # of an area and a shape that fit the frame
-NEAR = 3  # a side this near to the crop's is the crop's: nothing is resized
+TRIES = 10  # draws of an area and a shape until one fits the frame
+NEAR = 3  # a side less than this from the crop's counts as equal: no resize
+# Places of a box in quarters of the room, down and right; the first five are
+# TSN's own.
+PLACES = (
+  *((0, 0), (0, 4), (4, 0), (4, 4), (2, 2)),
+  *((2, 0), (2, 4), (4, 2), (0, 2)),
+  *((1, 1), (1, 3), (3, 1), (3, 3)),
+)
+# RGB, three channels of grey JPEGs too, and no rotation by EXIF tags: readers
+# of the same records in TensorFlow do not rotate either.
+_READ = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Crop:
-  """Where a clip is cut from its frames; all of them alike.
+  """Where a clip is cut from its frames, all of them alike.
 
   Attributes:
     short_side: the frame's short side after resizing, pixels; 0: as stored.
     top: first row of the box in the resized frame.
     left: its first column.
     flip: whether the crop is mirrored, left to right.
-    zoom: what the resized frame is resized by once more.
+    zoom: a factor of a second resize, after the short side.
     height: of the box, which is resized to the crop; 0: the crop's own.
     width: of the box; 0: the crop's own.
     long_side: how the long side is rounded when the short side is set.
@@ -46,15 +62,14 @@ class Crop:
 
 
 def check(augment: config.Augment, size: int) -> None:
-  """Refuses fields that disagree and fields without effect.
+  """Refuses a crop that does not always fit, and fields without effect.
 
   Args:
     augment: the section of the recipe.
     size: height and width of the crop, pixels.
 
   Raises:
-    InputError: names the field, its value and what was expected; also if the
-      crop does not always fit the frame.
+    InputError: names the field, its value and what was expected.
   """
   low, high = augment.short_side
   if augment.crop == 'square' and not size <= low <= high:
@@ -79,51 +94,18 @@ def check(augment: config.Augment, size: int) -> None:
       'got augment.scales=(), which is empty; expected shares of the short '
       'side, largest first'
     )
-  if augment.auto and augment.rand_n:
-    raise InputError(
-      f'got two policies, augment.auto={augment.auto!r} and augment.rand_n='
-      f'{augment.rand_n}; expected one at most; leave one of them out'
-    )
-  colours = 'brightness contrast saturation hue'
-  if augment.jitter and not any(
-    getattr(augment, name) for name in colours.split()
+  if low == high:
+    refuse_unread(augment, 'short_draw', 'two ends of augment.short_side')
+  for kind, names in (
+    ('square', 'zoom'),
+    ('area', 'area aspect'),
+    ('multi_scale', 'scales scale_gap places'),
   ):
-    raise InputError(
-      f'got augment.jitter={augment.jitter}, and brightness, contrast, '
-      'saturation and hue are all 0; expected one of them above 0; try '
-      'augment.jitter=0 for none'
-    )
-  for names, read, condition in (
-    ('short_draw', low < high, 'two ends of augment.short_side'),
-    ('zoom', augment.crop == 'square', 'augment.crop=square'),
-    ('area aspect', augment.crop == 'area', 'augment.crop=area'),
-    (
-      'scales scale_gap places',
-      augment.crop == 'multi_scale',
-      'augment.crop=multi_scale',
-    ),
-    (
-      'rand_m rand_mstd rand_inc rand_p',
-      augment.rand_n,
-      'augment.rand_n above 0',
-    ),
-    (
-      'policy_on',
-      augment.auto or augment.rand_n,
-      'augment.auto or augment.rand_n',
-    ),
-    (f'jitter_each {colours}', augment.jitter, 'augment.jitter above 0'),
-    (
-      'erase_area erase_aspect erase_count erase_with',
-      augment.erase,
-      'augment.erase above 0',
-    ),
-  ):
-    if not read:
-      refuse_unread(augment, names, condition)
+    if augment.crop != kind:
+      refuse_unread(augment, names, f'augment.crop={kind}')
 
 
-def draw(
+def draw_crop(
   rng: np.random.Generator,
   height: int,
   width: int,
@@ -132,25 +114,36 @@ def draw(
 ) -> Crop:
   """Draws a training crop: short side, box and flip.
 
+  The short side is uniform over whole numbers, or with `short_draw` 'inverse'
+  it is round(1 / U(1 / high, 1 / low)), which is uniform in the crop's size
+  relative to the frame. The two ends of the inverse come half as often as they
+  should, because they round from one side only.
+
   Args:
-    rng: where the draws come from; the flip is the last of them, so that a
-      recipe without flips sees the same crops.
+    rng: the flip is its last draw, so that a recipe without flips sees the same
+      crops.
     height: of the frames as stored, pixels.
     width: of the frames as stored, pixels.
     augment: what may vary.
     size: height and width of the crop, pixels.
   """
-  side, zoom = _short_side(rng, augment), 1.0
+  low, high = augment.short_side
+  if augment.short_draw == 'inverse' and low < high:
+    side = round(1 / rng.uniform(1 / high, 1 / low))
+  else:
+    side = int(rng.integers(low, high + 1))
+  zoom = 1.0
   if augment.zoom[0] < augment.zoom[1]:
     zoom = float(rng.uniform(*augment.zoom))
-  H, W = scaled(height, width, short_side=side, zoom=zoom)
-  box = (0, 0)
+  H, W = fit_short_side(height, width, side)
+  H, W = int(H * zoom), int(W * zoom)
+  h = w = 0
   if augment.crop == 'square':
     top, left = (int(rng.integers(n - size + 1)) for n in (H, W))
   elif augment.crop == 'area':
-    top, left, *box = area_box(rng, H, W, augment.area, augment.aspect)
+    top, left, h, w = area_box(rng, H, W, augment.area, augment.aspect)
   else:
-    top, left, *box = scale_box(
+    top, left, h, w = scale_box(
       rng,
       H,
       W,
@@ -165,21 +158,9 @@ def draw(
     left=left,
     flip=bool(rng.random() < augment.flip),
     zoom=zoom,
-    height=box[0],
-    width=box[1],
+    height=h,
+    width=w,
   )
-
-
-def _short_side(rng: np.random.Generator, augment: config.Augment) -> int:
-  """Uniform over whole numbers, or round(1 / U(1 / high, 1 / low)).
-
-  The inverse is uniform in how large the crop is beside the frame. Its ends
-  come half as often as they would, since they round from one side only.
-  """
-  low, high = augment.short_side
-  if augment.short_draw == 'inverse' and low < high:
-    return round(1 / rng.uniform(1 / high, 1 / low))
-  return int(rng.integers(low, high + 1))
 
 
 def area_box(
@@ -191,10 +172,10 @@ def area_box(
 ) -> tuple[int, int, int, int]:
   """A box of a random share of the frame, in a random shape.
 
-  The share is uniform in `area`, width over height log-uniform in `aspect`. Of
-  ten such pairs the first that fits is taken, at a uniform place; if none does,
-  the largest square in the middle. Large shares fit less often, so that the
-  boxes taken are somewhat smaller than the shares drawn.
+  The share is uniform in `area`, width over height is log-uniform in `aspect`.
+  The first of ten such pairs that fits is taken, at a uniform place; if none
+  fits, the largest square in the middle. Large shares fit less often, so the
+  boxes are somewhat smaller than the shares drawn.
 
   Returns:
     (top, left, height, width), whole pixels, inside the frame.
@@ -222,19 +203,19 @@ def scale_box(
 ) -> tuple[int, int, int, int]:
   """A box whose sides are scales of the short side, at a fixed place (TSN).
 
-  Height and width have scales of their own that stand at most `gap` apart in
-  `scales`; all such pairs are equally likely. Places count in quarters of what
-  is left, rounded down to whole pixels: the corners and the middle; of 13
-  places also the middles of the edges and of the quarters.
+  Height and width each take a scale; the two stand at most `gap` apart in
+  `scales`, and all such pairs are equally likely. Places count in quarters of
+  the room that is left, rounded down to whole pixels: the corners and the
+  middle; with 13 places also the middles of the edges and of the quarters.
 
   Args:
-    rng: where the draws come from.
+    rng: draws the pair, then the place.
     height: of the frame, pixels.
     width: of the frame, pixels.
     scales: shares of the frame's short side.
     gap: 0 for squares.
     places: 5 or 13.
-    size: of the crop: a side within 2 pixels of it is made equal.
+    size: of the crop; a side within 2 pixels of it is made equal.
 
   Returns:
     (top, left, height, width), whole pixels, inside the frame.
@@ -252,23 +233,17 @@ def scale_box(
   return down * ((height - h) // 4), right * ((width - w) // 4), h, w
 
 
-# In quarters of the room, down and right; the first five are TSN's own.
-PLACES = (
-  *((0, 0), (0, 4), (4, 0), (4, 4), (2, 2)),
-  *((2, 0), (2, 4), (4, 2), (0, 2)),
-  *((1, 1), (1, 3), (3, 1), (3, 3)),
-)
-
-
-def resized(
+def fit_short_side(
   height: int, width: int, short_side: int, long_side: str = 'floor'
 ) -> tuple[int, int]:
-  """Height and width once the short side is `short_side`.
+  """Height and width once the short side is `short_side`; 0 keeps both.
 
   The long side is rounded down, as DMVR, PySlowFast and VidTr do, or with
-  `long_side` 'round' to the nearest, halves up, as mmaction2 does: 340 x 256 to
+  `long_side` 'round' to the nearest, halves up, as mmaction2 does: 340 x 256 at
   a short side of 224 is 297 or 298 long.
   """
+  if not short_side:
+    return height, width
   short = min(height, width)
   half = short // 2 if long_side == 'round' else 0
   return (
@@ -277,10 +252,125 @@ def resized(
   )
 
 
-def scaled(
-  height: int, width: int, *, short_side: int, zoom: float
-) -> tuple[int, int]:
-  """Height and width after both resizes; 0 keeps the short side."""
-  if short_side:
-    height, width = resized(height, width, short_side)
-  return int(height * zoom), int(width * zoom)
+def decode(jpeg: bytes) -> np.ndarray:
+  """A JPEG as RGB, uint8 [H, W, C]; a grey one gives three equal channels.
+
+  Raises:
+    InputError: if the bytes are not a whole image.
+  """
+  # OpenCV asserts that a buffer is not empty, and returns None for the rest.
+  data = np.frombuffer(jpeg, np.uint8)
+  frame_HWC = cv2.imdecode(data, _READ) if len(data) else None
+  if frame_HWC is None:
+    raise InputError(
+      f'got {len(data)} bytes that do not decode; expected a whole JPEG; try '
+      'to prepare the video again, or leave it out'
+    )
+  return frame_HWC
+
+
+def cut(frame: bytes | np.ndarray, crop: Crop, size: int) -> np.ndarray:
+  """Resizes a frame, cuts the crop out of it and mirrors it if asked.
+
+  Resizing is bilinear without antialiasing, up and down, in training and in
+  tests: the five papers' releases and DMVR resize so, and their weights know
+  those pixels. Shrinking by far more than 2 aliases; `prepare --short-side`
+  brings large videos near the size that training needs.
+
+  Args:
+    frame: a JPEG, or its pixels, uint8 [H, W, C].
+    crop: what to cut; it must fit.
+    size: height and width of the crop, pixels.
+
+  Returns:
+    A new contiguous array, uint8 [size, size, C].
+
+  Raises:
+    InputError: if a JPEG does not decode.
+    ValueError: if the crop reaches past the resized frame.
+  """
+  frame_HWC = decode(frame) if isinstance(frame, bytes) else frame
+  H, W = frame_HWC.shape[:2]
+  H, W = fit_short_side(H, W, crop.short_side, crop.long_side)
+  frame_HWC = _resize(frame_HWC, H, W)
+  if crop.zoom != 1:
+    H, W = int(H * crop.zoom), int(W * crop.zoom)
+    frame_HWC = _resize(frame_HWC, H, W)
+  h, w = crop.height or size, crop.width or size
+  if not (0 <= crop.top <= H - h and 0 <= crop.left <= W - w):
+    raise ValueError(f'{crop} of {size=} does not fit in {H} x {W} pixels')
+  cut_HWC = frame_HWC[crop.top : crop.top + h, crop.left : crop.left + w]
+  cut_HWC = _resize(cut_HWC, size, size)
+  if crop.flip:
+    cut_HWC = cut_HWC[:, ::-1]
+  return cut_HWC.copy()
+
+
+def _resize(frame_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
+  if frame_HWC.shape[:2] == (height, width):
+    return frame_HWC
+  return cv2.resize(frame_HWC, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def decode_frames(
+  jpegs: Sequence[bytes], indices: Sequence[int] | np.ndarray
+) -> Iterator[tuple[list[int], np.ndarray]]:
+  """Decodes the frames of a clip, each once.
+
+  Args:
+    jpegs: the frames of the whole video; only those asked for are decoded.
+    indices: T frame numbers; they may repeat.
+
+  Yields:
+    For each different frame: its places in the clip, and its pixels as stored,
+    uint8 [H, W, C].
+
+  Raises:
+    InputError: names the frame, if one does not decode or has another size.
+  """
+  places = collections.defaultdict(list)
+  for t, frame in enumerate(indices):
+    places[int(frame)].append(t)
+  shape = None
+  for frame, ts in places.items():
+    try:
+      frame_HWC = decode(jpegs[frame])
+    except InputError as e:
+      raise InputError(f'frame {frame}: {e}') from e
+    shape = shape or frame_HWC.shape
+    if frame_HWC.shape != shape:
+      raise InputError(
+        f'frame {frame} has {frame_HWC.shape} where frame {indices[0]} has '
+        f'{shape}; expected one size in a video; try to prepare it again'
+      )
+    yield ts, frame_HWC
+
+
+def cut_clip(
+  jpegs: Sequence[bytes],
+  indices: Sequence[int] | np.ndarray,
+  choose_crop: Callable[[int, int], Crop],
+  size: int,
+) -> np.ndarray:
+  """Decodes the frames of a clip, each once, and cuts all of them alike.
+
+  Args:
+    jpegs: the frames of the whole video; only those asked for are decoded.
+    indices: T frame numbers; they may repeat.
+    choose_crop: (height, width) -> the crop. It is called once, with the size
+      of the first frame decoded and not the record's: foreign records may give
+      none, or a wrong one.
+    size: height and width of the crop, pixels.
+
+  Returns:
+    The clip, uint8 [T, H, W, C].
+
+  Raises:
+    InputError: names the frame, if one does not decode or has another size.
+  """
+  video_THWC = np.empty((len(indices), size, size, 3), np.uint8)
+  crop = None
+  for places, frame_HWC in decode_frames(jpegs, indices):
+    crop = crop or choose_crop(*frame_HWC.shape[:2])
+    video_THWC[places] = cut(frame_HWC, crop, size)
+  return video_THWC

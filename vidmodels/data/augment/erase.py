@@ -6,8 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from vidmodels import config
+from vidmodels.fields import refuse_unread
 
-TRIES = 10  # of an area and a shape that fit
+ORDER = 30
+TRIES = 10  # draws of an area and a shape until one fits
 
 
 class Box(NamedTuple):
@@ -19,17 +21,30 @@ class Box(NamedTuple):
   width: int
 
 
+def is_on(augment: config.Augment) -> bool:
+  """Whether a recipe erases boxes."""
+  return augment.erase > 0
+
+
+def check(augment: config.Augment) -> None:
+  """Raises InputError for fields of boxes that nothing erases."""
+  if not augment.erase:
+    names = 'erase_area erase_aspect erase_count erase_with'
+    refuse_unread(augment, names, 'augment.erase above 0')
+
+
 def draw(
-  rng: np.random.Generator, augment: config.Augment, size: int
+  rng: np.random.Generator, augment: config.Augment, frames: int, size: int
 ) -> tuple[Box, ...]:
   """The boxes of a clip: none, or 1 to `erase_count` of them.
 
-  A box's area is uniform in `erase_area`, as a share of the crop and divided by
-  how many there are; height over width is log-uniform in `erase_aspect`. Of ten
-  such pairs the first that is smaller than the crop is taken, at a uniform
-  place; if none is, the box is left out.
+  A box's area, as a share of the crop, is uniform in `erase_area` and divided
+  by the number of boxes; height over width is log-uniform in `erase_aspect`.
+  The first of ten such pairs that is smaller than the crop is taken, at a
+  uniform place; if none is, the box is left out.
   """
-  if not augment.erase or rng.random() >= augment.erase:
+  del frames
+  if rng.random() >= augment.erase:
     return ()
   count = 1
   if augment.erase_count > 1:
@@ -51,19 +66,19 @@ def _box(
   return None
 
 
-def fill(
+def change_clip(
   video_THWC: np.ndarray,
   boxes: tuple[Box, ...],
-  rng: np.random.Generator,
   augment: config.Augment,
+  rng: np.random.Generator,
   data: config.Data,
 ) -> None:
-  """Fills boxes of a clip, in place.
+  """Fills boxes of a clip, in place, with what `erase_with` says.
 
-  'mean' is the recipe's `data.mean`, which is 0 once it is scaled, to half a
-  level; 'black' is 0 before; 'colour' draws a colour a box and 'noise' every
-  value of every frame, from a normal distribution that is standard once it is
-  scaled (but for what falls outside of 0..255 and is clipped).
+  'mean' is the recipe's `data.mean`, which the model sees as 0, to half a
+  level. 'black' is 0 before scaling. 'colour' draws one colour a box, 'noise'
+  every value of every frame, from the normal distribution that the model sees
+  as standard (except values outside 0..255, which are clipped).
   """
   mean, std = np.array(data.mean), np.array(data.std)
   for top, left, height, width in boxes:

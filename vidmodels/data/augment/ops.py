@@ -1,11 +1,11 @@
 """Operations on the pixels of one frame: points, colours, geometry.
 
-Each takes a frame, uint8 [H, W, C] in RGB, and an amount, and gives a frame of
-the same shape. They mean what PIL's operations of these names mean, which the
-policies were tuned with: look-ups are equal to PIL's, blends within two levels,
-geometry within one but for the last half pixel before the border, the hue
-within a dozen (each of the two rounds it to 8 bits in its own way). What takes
-a histogram or a mean takes it from each frame on its own.
+Each takes a frame, uint8 [H, W, C] in RGB, and an amount, and returns a new
+frame of the same shape. They follow PIL's operations of the same names, with
+which the policies were tuned: look-ups are equal to PIL's, blends agree within
+two levels, geometry within one except in the last half pixel before the border,
+hue within a dozen (the two round it to 8 bits differently). Histograms and
+means are those of the single frame.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ class Op:
 
   Attributes:
     name: one of OPS.
-    amount: what the operation takes: see there. Some take nothing.
+    amount: the operation's argument; some ignore it.
   """
 
   name: str
@@ -54,23 +54,23 @@ def posterize(frame_HWC: np.ndarray, bits: float) -> np.ndarray:
 
 
 def solarize(frame_HWC: np.ndarray, threshold: float) -> np.ndarray:
-  """Inverts what is at least `threshold`, 0 to 256."""
+  """Inverts levels of at least `threshold`, 0 to 256."""
   return _look_up(
     frame_HWC, np.where(threshold > _LEVELS, _LEVELS, 255 - _LEVELS)
   )
 
 
 def solarize_add(frame_HWC: np.ndarray, add: float) -> np.ndarray:
-  """Adds to what is below 128, up to 255."""
+  """Adds to levels below 128, up to 255."""
   added = np.minimum(255, _LEVELS + int(add))
   return _look_up(frame_HWC, np.where(_LEVELS < 128, added, _LEVELS))
 
 
 def autocontrast(frame_HWC: np.ndarray, _: float) -> np.ndarray:
-  """Stretches each channel to 0..255; a flat one stays."""
+  """Stretches each channel to 0..255; a flat channel stays as it is."""
   tables = []
   for C in range(3):
-    low, high, *_ = cv2.minMaxLoc(frame_HWC[..., C])
+    low, high = cv2.minMaxLoc(frame_HWC[..., C])[:2]
     scale = 255 / (high - low) if high > low else 1.0
     shift = low * scale if high > low else 0.0
     tables.append(_LEVELS * scale - shift)
@@ -80,8 +80,8 @@ def autocontrast(frame_HWC: np.ndarray, _: float) -> np.ndarray:
 def equalize(frame_HWC: np.ndarray, _: float) -> np.ndarray:
   """Evens out each channel's histogram, as PIL does.
 
-  A level maps to the number of darker pixels, plus half a step, over a step; a
-  step is 1/255 of the pixels that are not of the brightest level there is.
+  A level maps to (the number of darker pixels + half a step) / a step. A step
+  is 1/255 of the pixels below the brightest level in the channel.
   """
   tables = []
   for C in range(3):
@@ -131,22 +131,22 @@ def grey(frame_HWC: np.ndarray, _: float) -> np.ndarray:
 
 
 def shear_x(frame_HWC: np.ndarray, by: float) -> np.ndarray:
-  """Row y shows what was `by` * y further right."""
+  """Row y shows the pixels that were `by` * y further right."""
   return _warp(frame_HWC, [[1, by, 0], [0, 1, 0]])
 
 
 def shear_y(frame_HWC: np.ndarray, by: float) -> np.ndarray:
-  """Column x shows what was `by` * x further down."""
+  """Column x shows the pixels that were `by` * x further down."""
   return _warp(frame_HWC, [[1, 0, 0], [by, 1, 0]])
 
 
 def translate_x(frame_HWC: np.ndarray, share: float) -> np.ndarray:
-  """Shows what was a share of the width further right."""
+  """Shows the pixels that were a share of the width further right."""
   return _warp(frame_HWC, [[1, 0, share * frame_HWC.shape[1]], [0, 1, 0]])
 
 
 def translate_y(frame_HWC: np.ndarray, share: float) -> np.ndarray:
-  """Shows what was a share of the height further down."""
+  """Shows the pixels that were a share of the height further down."""
   return _warp(frame_HWC, [[1, 0, 0], [0, 1, share * frame_HWC.shape[0]]])
 
 
@@ -161,10 +161,11 @@ def rotate(frame_HWC: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def _warp(frame_HWC: np.ndarray, matrix: list[list[float]]) -> np.ndarray:
-  """Where in the frame each place of the result is taken from.
+  """Resamples a frame: `matrix` maps places in the result to the frame.
 
-  Places are continuous: the first pixel's middle is (.5, .5), for OpenCV (0,
-  0). Bilinear; PIL's users draw bilinear or bicubic anew for every frame.
+  Places are continuous: the middle of the first pixel is (.5, .5) here and
+  (0, 0) for OpenCV. Bilinear; PIL-based code draws bilinear or bicubic anew for
+  every frame.
   """
   at = np.array(matrix, np.float64)
   at[:, 2] += at[:, :2].sum(1) / 2 - 0.5

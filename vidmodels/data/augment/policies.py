@@ -1,16 +1,20 @@
 """RandAugment and AutoAugment: which operations a clip gets, and how much.
 
-Levels run from 0 to 10. For most operations 10 is the strongest; as timm and
-the EfficientNet releases have it, `posterize`, `solarize` and the four blends
-do more at low levels (a blend's 1 is at level 5, 0 takes nine tenths away),
-unless `increasing` turns them round. Signs of geometry are drawn, and with
-`increasing` those of the blends.
+Levels run from 0 to 10. For most operations 10 is the strongest. As in timm and
+the EfficientNet releases, `posterize`, `solarize` and the four blends do more
+at low levels (a blend's factor is 1 at level 5, and level 0 takes nine tenths
+away), unless `increasing` reverses them. The signs of geometric operations are
+drawn, and with `increasing` those of the blends.
 """
 
 import numpy as np
 
 from vidmodels import config
-from vidmodels.data.augment.ops import Op
+from vidmodels.data.augment.ops import Op, apply
+from vidmodels.fields import refuse_unread
+from vidmodels.typing import InputError
+
+ORDER = 10
 
 TOP = 10  # highest level
 # What RandAugment chooses from, each equally often.
@@ -28,8 +32,8 @@ FULL = {
   'translate_y': 0.45,
   'rotate': 30.0,
 }
-# AutoAugment's ImageNet policy as EfficientNet's TPU code has it, timm's 'v0':
-# 25 pairs of (operation, chance, level), one of which a clip gets.
+# AutoAugment's ImageNet policy as in EfficientNet's TPU code, timm's 'v0': 25
+# pairs of (operation, chance, level). A clip gets one pair.
 V0 = (
   (('equalize', 0.8, 1), ('shear_y', 0.8, 4)),
   (('colour', 0.4, 9), ('equalize', 0.6, 3)),
@@ -60,17 +64,50 @@ V0 = (
 )
 
 
-def draw(rng: np.random.Generator, augment: config.Augment) -> tuple[Op, ...]:
-  """The operations of a clip, in order; () if the recipe has no policy."""
-  if augment.auto:
-    return auto(rng)
-  if augment.rand_n:
-    return rand(rng, augment)
-  return ()
+def is_on(augment: config.Augment) -> bool:
+  """Whether a recipe has a policy."""
+  return bool(augment.auto or augment.rand_n)
+
+
+def check(augment: config.Augment) -> None:
+  """Raises InputError for two policies, or for fields that none reads."""
+  if augment.auto and augment.rand_n:
+    raise InputError(
+      f'got two policies, augment.auto={augment.auto!r} and augment.rand_n='
+      f'{augment.rand_n}; expected one at most; leave one of them out'
+    )
+  if not augment.rand_n:
+    names = 'rand_m rand_mstd rand_inc rand_p'
+    refuse_unread(augment, names, 'augment.rand_n above 0')
+  if not is_on(augment):
+    refuse_unread(augment, 'policy_on', 'augment.auto or augment.rand_n')
+
+
+def draw(
+  rng: np.random.Generator, augment: config.Augment, frames: int, size: int
+) -> tuple[Op, ...]:
+  """The operations of a clip, in order."""
+  del frames, size
+  return auto(rng) if augment.auto else rand(rng, augment)
+
+
+def change_frame(
+  frame_HWC: np.ndarray, ops: tuple[Op, ...], augment: config.Augment
+) -> np.ndarray:
+  """Runs the policy on the whole frame, unless `policy_on` says the crop."""
+  return apply(frame_HWC, ops) if augment.policy_on == 'frame' else frame_HWC
+
+
+def change_crop(
+  crop_HWC: np.ndarray, ops: tuple[Op, ...], augment: config.Augment, t: int
+) -> np.ndarray:
+  """Runs the policy on the crop, if `policy_on` says so."""
+  del t
+  return apply(crop_HWC, ops) if augment.policy_on == 'crop' else crop_HWC
 
 
 def auto(rng: np.random.Generator) -> tuple[Op, ...]:
-  """Draws one of the 25 pairs, then for each of the two whether it is done."""
+  """Draws one of the 25 pairs, then for each of the two whether to apply it."""
   ops = []
   for name, chance, level in V0[rng.integers(len(V0))]:
     done, sign = rng.random() < chance, _sign(rng)
@@ -82,9 +119,9 @@ def auto(rng: np.random.Generator) -> tuple[Op, ...]:
 def rand(rng: np.random.Generator, augment: config.Augment) -> tuple[Op, ...]:
   """Draws `rand_n` operations, the same one perhaps twice.
 
-  Each is done with chance `rand_p`, at a level from a normal distribution about
-  `rand_m` with deviation `rand_mstd`, clipped to 0..10; above 100 that stands
-  for uniform from 0 to `rand_m`, as in timm's strings.
+  Each is applied with chance `rand_p`, at a level from a normal distribution
+  around `rand_m` with deviation `rand_mstd`, clipped to 0..10. A deviation
+  above 100 means uniform from 0 to `rand_m`, as in timm's strings.
   """
   ops = []
   for _ in range(augment.rand_n):
@@ -95,21 +132,23 @@ def rand(rng: np.random.Generator, augment: config.Augment) -> tuple[Op, ...]:
     else:
       level = np.clip(rng.normal(augment.rand_m, augment.rand_mstd), 0, TOP)
     if done:
-      given = amount(name, float(level), sign=sign, increasing=augment.rand_inc)
-      ops.append(Op(name, given))
+      strength = amount(
+        name, float(level), sign=sign, increasing=augment.rand_inc
+      )
+      ops.append(Op(name, strength))
   return tuple(ops)
 
 
 def amount(
   name: str, level: float, *, sign: int, increasing: bool = False
 ) -> float:
-  """What an operation takes at a level.
+  """The amount of an operation at a level.
 
   Args:
     name: one of RAND_OPS.
     level: 0 to 10.
-    sign: 1 or -1, for those that have two directions.
-    increasing: whether more is stronger, for those where it is not.
+    sign: 1 or -1, for operations with two directions.
+    increasing: makes higher levels stronger where they are not.
   """
   share = level / TOP
   if name in FULL:

@@ -1,104 +1,162 @@
-"""A training clip, from JPEGs to the augmented pixels that the model sees.
-
-`draw_all` draws everything that is drawn once a clip; `train_clip` does it to
-the frames.
-"""
+"""A training clip, from JPEGs to the augmented pixels that the model sees."""
 
 import dataclasses
+import itertools
+import types
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vidmodels import config
-from vidmodels.data.augment import colour, crops, erase, frames, ops, policies
+from vidmodels.data.augment import crops
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
-from vidmodels.typing import InputError
+from vidmodels.fields import modules_with
+from vidmodels.typing import InputError, unknown_name
+
+
+class Augmentation(NamedTuple):
+  """An augmentation that a recipe switches on."""
+
+  name: str
+  module: types.ModuleType
+  fields: Any
 
 
 @dataclasses.dataclass(frozen=True)
-class Draws:
-  """All that was drawn for a clip, but for the noise in erased boxes.
+class Drawn:
+  """What was drawn for a clip, except the noise in erased boxes.
 
   Attributes:
-    crop: where it is cut, and whether it is mirrored.
-    policy: operations on every frame, in order.
-    colours: operations on the crop of every frame, or T of such lists.
-    boxes: what is erased.
+    crop: where the clip is cut, and whether it is mirrored.
+    changes: what each augmentation's `draw` returned, by name.
   """
 
   crop: crops.Crop
-  policy: tuple[ops.Op, ...] = ()
-  colours: colour.Frames = ((),)
-  boxes: tuple[erase.Box, ...] = ()
+  changes: dict[str, Any]
 
 
-def draw_all(
-  rng: np.random.Generator,
-  height: int,
-  width: int,
-  augment: config.Augment,
-  size: int,
-  T: int,
-) -> Draws:
-  """Draws what a clip is to look like.
+def check(augment: config.Augment, size: int) -> None:
+  """Refuses fields that disagree and fields without effect.
 
   Args:
-    rng: where the draws come from, in the order of the fields of Draws.
-    height: of the frames as stored, pixels.
-    width: of the frames as stored, pixels.
-    augment: what may vary.
+    augment: the section of the recipe.
     size: height and width of the crop, pixels.
-    T: frames of the clip.
-  """
-  return Draws(
-    crop=crops.draw(rng, height, width, augment, size),
-    policy=policies.draw(rng, augment),
-    colours=colour.draw(rng, augment, T),
-    boxes=erase.draw(rng, augment, size),
-  )
-
-
-def train_clip(
-  jpegs: Sequence[bytes],
-  indices: Sequence[int],
-  rng: np.random.Generator,
-  augment: config.Augment,
-  size: int,
-  data: config.Data,
-) -> tuple[np.ndarray, Draws]:
-  """Decodes the frames of a clip, each once, and augments all of them alike.
-
-  Args:
-    jpegs: the frames of the whole video; only those asked for are decoded.
-    indices: T frame numbers; they may repeat.
-    rng: the clip's own generator.
-    augment: what may vary.
-    size: height and width of the crop, pixels.
-    data: gives mean and deviation of what is erased.
-
-  Returns:
-    The clip, uint8 [T, H, W, C], and what was drawn.
 
   Raises:
-    InputError: naming the frame, if one does not decode or has another size.
+    InputError: names the field, its value and what was expected; also if the
+      crop does not always fit the frame.
   """
-  T, drawn = len(indices), None
-  video_THWC = np.empty((T, size, size, 3), np.uint8)
-  on_frame = augment.policy_on == 'frame'
-  for ts, frame_HWC in frames.each(jpegs, indices):
-    if drawn is None:
-      drawn = draw_all(rng, *frame_HWC.shape[:2], augment, size, T)
-    if on_frame:
-      frame_HWC = ops.apply(frame_HWC, drawn.policy)
-    cut_HWC = frames.cut(frame_HWC, drawn.crop, size)
-    if not on_frame:
-      cut_HWC = ops.apply(cut_HWC, drawn.policy)
-    for t in ts:
-      own = drawn.colours[t % len(drawn.colours)]
-      video_THWC[t] = ops.apply(cut_HWC, own)
-  erase.fill(video_THWC, drawn.boxes, rng, augment, data)
-  return video_THWC, drawn
+  crops.check(augment, size)
+  for module in modules_with('data.augment', 'ORDER').values():
+    if not hasattr(module, 'Fields'):
+      module.check(augment)
+  find_augmentations(augment)
+
+
+def find_augmentations(augment: config.Augment) -> list[Augmentation]:
+  """The augmentations that a recipe switches on, in their order.
+
+  Raises:
+    InputError: if `augment.extra` names an augmentation that does not exist,
+      or a field or value that it does not take.
+  """
+  modules = modules_with('data.augment', 'ORDER')
+  own = {name for name, m in modules.items() if hasattr(m, 'Fields')}
+  for name in augment.extra:
+    if name not in own:
+      raise InputError(unknown_name('augment.extra', name, sorted(own)))
+  found = []
+  for name, module in modules.items():
+    if name in augment.extra:
+      fields = config.fill(
+        module.Fields, augment.extra[name], path=f'augment.extra.{name}'
+      )
+      found.append(Augmentation(name, module, fields))
+    elif name not in own and module.is_on(augment):
+      found.append(Augmentation(name, module, augment))
+  return sorted(found, key=lambda a: (a.module.ORDER, a.name))
+
+
+class ClipAugmenter:
+  """Cuts and augments clips as a recipe says; threads may share it."""
+
+  def __init__(self, augment: config.Augment, *, size: int, data: config.Data):
+    """Looks up what the recipe switches on.
+
+    Args:
+      augment: what may vary.
+      size: height and width of the crop, pixels.
+      data: gives mean and deviation of what is erased.
+    """
+    self.augment, self.size, self.data = augment, size, data
+    self.augmentations = find_augmentations(augment)
+
+  def draw(
+    self, rng: np.random.Generator, height: int, width: int, frames: int
+  ) -> Drawn:
+    """Draws the crop, then every augmentation in its order.
+
+    Args:
+      rng: the clip's own generator.
+      height: of the frames as stored, pixels.
+      width: of the frames as stored, pixels.
+      frames: T of the clip.
+    """
+    crop = crops.draw_crop(rng, height, width, self.augment, self.size)
+    changes = {
+      name: module.draw(rng, fields, frames, self.size)
+      for name, module, fields in self.augmentations
+    }
+    return Drawn(crop, changes)
+
+  def __call__(
+    self,
+    jpegs: Sequence[bytes],
+    indices: Sequence[int] | np.ndarray,
+    rng: np.random.Generator,
+  ) -> tuple[np.ndarray, Drawn]:
+    """Decodes the frames of a clip, each once, and augments all of them alike.
+
+    Args:
+      jpegs: the frames of the whole video; only those asked for are decoded.
+      indices: T frame numbers; they may repeat.
+      rng: the clip's own generator.
+
+    Returns:
+      The clip, uint8 [T, H, W, C], and what was drawn.
+
+    Raises:
+      InputError: names the frame, if one does not decode or has another size.
+    """
+    T, size = len(indices), self.size
+    video_THWC = np.empty((T, size, size, 3), np.uint8)
+    frames = crops.decode_frames(jpegs, indices)
+    # The draw needs the size of a frame, which only its JPEG tells for sure.
+    first = next(frames)
+    height, width = first[1].shape[:2]
+    drawn = self.draw(rng, height, width, T)
+    for places, frame_HWC in itertools.chain([first], frames):
+      for name, module, fields in self.augmentations:
+        if hasattr(module, 'change_frame'):
+          frame_HWC = module.change_frame(
+            frame_HWC, drawn.changes[name], fields
+          )
+      cut_HWC = crops.cut(frame_HWC, drawn.crop, size)
+      for t in places:
+        crop_HWC = cut_HWC
+        for name, module, fields in self.augmentations:
+          if hasattr(module, 'change_crop'):
+            crop_HWC = module.change_crop(
+              crop_HWC, drawn.changes[name], fields, t
+            )
+        video_THWC[t] = crop_HWC
+    for name, module, fields in self.augmentations:
+      if hasattr(module, 'change_clip'):
+        change = drawn.changes[name]
+        module.change_clip(video_THWC, change, fields, rng, self.data)
+    return video_THWC, drawn
 
 
 def mirror_labels(
@@ -107,15 +165,15 @@ def mirror_labels(
   """The label of each class's mirror image, int64 [K].
 
   Raises:
-    InputError: if `augment.flip` asks for what the data set's policy forbids.
+    InputError: if `augment.flip` asks for flips that the data set forbids.
   """
   if not augment.flip:
     return np.arange(len(classes))
   if policy.kind == 'forbid':
     raise InputError(
-      f'augment.flip={augment.flip:g} came with a data set that forbids it (a '
-      'mirrored clip may have another label); set augment.flip=0, or if labels '
-      'survive a mirror prepare the set with --flip=free, or if some trade '
-      'places with --flip=swap:left=right'
+      f'got augment.flip={augment.flip:g} with a data set that forbids it (a '
+      'mirrored clip may have another label); expected no flips; set '
+      'augment.flip=0, or if labels survive a mirror prepare the set with '
+      '--flip=free, or if some trade places with --flip=swap:left=right'
     )
   return policy.label_map(classes)

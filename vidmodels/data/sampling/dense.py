@@ -1,25 +1,30 @@
 """'dense': T frames at a stride, views from the first to the last start.
 
-Ours, and the default. Frames start + k * stride, k = 0..T-1. A start is a
-frame; it is valid if the whole clip fits after it. Training draws any valid
+Ours, and the default. The frames are start + k * stride, k = 0..T-1. A start is
+a frame; it is valid if the whole clip fits after it. Training draws any valid
 start, the last one included. Test starts lie evenly from the first valid one to
-the last, rounded to the nearest, halves up; one view starts in the middle.
-Views differ if there are as many valid starts as views.
+the last, rounded to the nearest, halves up; a single view starts in the middle.
+Views differ if there are at least as many valid starts as views.
 
 The stride counts frames or, with `clip.unit` 'second', time: then a frame is
-the one on show at its moment, at any and at varying frame rates. In seconds a
-clip fits if its last moment is no later than the last frame's stamp: how long
-that frame is shown is not recorded, so it counts for nothing.
+the one on show at its moment, at any frame rate, also at a varying one. In
+seconds a clip fits if its last moment is no later than the last frame's stamp:
+how long that frame is shown is not recorded, so it does not count.
 
-A video too short for any clip has one start, its first frame, and `clip.short`
-says what stands past the end: the last frame again ('clamp') or the video from
-its beginning ('loop').
+A video too short for any clip has one start, its first frame. `clip.short` says
+what follows after the end: the last frame again ('clamp') or the video from its
+beginning ('loop').
 """
+
+import math
 
 import numpy as np
 
 from vidmodels import config
 from vidmodels.data.sampling import clock
+
+READS = ('stride', 'unit', 'short')
+SHORT = 'clip.short'
 
 
 def train(
@@ -47,11 +52,11 @@ def starts(times_n: np.ndarray, clip: config.Clip) -> int:
   Raises:
     InputError: if the stride is in seconds and the stamps do not tell time.
   """
+  span = (clip.frames - 1) * clip.stride
   if clip.unit == 'frame':
-    return max(1, len(times_n) - int(_offsets(clip)[-1]))
-  clock.check(times_n, 'clip.unit=second', 'clip.unit=frame')
-  span_us = (clip.frames - 1) * clip.stride * 1e6
-  latest = times_n[-1] - span_us + clock.TOLERANCE_US
+    return max(1, len(times_n) - math.floor(span + clock.TOLERANCE_FRAMES))
+  clock.check_times(times_n, 'clip.unit=second', 'clip.unit=frame')
+  latest = times_n[-1] - span * 1e6 + clock.TOLERANCE_US
   return max(1, int(np.searchsorted(times_n, latest, side='right')))
 
 
@@ -61,17 +66,13 @@ def frames(times_n: np.ndarray, clip: config.Clip, start: int) -> np.ndarray:
   In frames: floor(start + k * stride). In seconds: the last frame whose stamp
   is no later than the start's plus k * stride.
   """
-  n = len(times_n)
-  if clip.unit == 'second':
-    return _by_time(times_n, clip, start)
-  index_T = start + _offsets(clip)
-  return index_T % n if clip.short == 'loop' else np.minimum(index_T, n - 1)
-
-
-def _by_time(times_n: np.ndarray, clip: config.Clip, start: int) -> np.ndarray:
-  n = len(times_n)
+  n, steps_T = len(times_n), np.arange(clip.frames) * clip.stride
+  if clip.unit == 'frame':
+    offset_T = np.floor(steps_T + clock.TOLERANCE_FRAMES).astype(np.int64)
+    index_T = start + offset_T
+    return index_T % n if clip.short == 'loop' else np.minimum(index_T, n - 1)
   times_n = times_n - times_n[0]
-  at_T = times_n[start] + np.arange(clip.frames) * clip.stride * 1e6
+  at_T = times_n[start] + steps_T * 1e6
   at_T += clock.TOLERANCE_US
   if clip.short == 'loop':
     if n == 1:
@@ -82,8 +83,3 @@ def _by_time(times_n: np.ndarray, clip: config.Clip, start: int) -> np.ndarray:
     at_T += clock.TOLERANCE_US * (at_T // period)
     at_T %= period
   return np.searchsorted(times_n, at_T, side='right') - 1
-
-
-def _offsets(clip: config.Clip) -> np.ndarray:
-  steps_T = np.arange(clip.frames) * clip.stride
-  return np.floor(steps_T + clock.TOLERANCE_FRAMES).astype(np.int64)

@@ -1,4 +1,4 @@
-"""'dmvr': DMVR's three rules, which scenic's video models are trained with.
+"""'dmvr': DMVR's three rules, which train scenic's video models.
 
 Random, in training: a start from 0 to n - (T - 1) * stride - 1, or 0. Middle,
 for one test view: max(0, (n - T * stride) // 2). Linspace, for V views: the
@@ -7,11 +7,11 @@ are start + k * stride, always modulo n.
 
 Odd: training counts (T - 1) * stride + 1 frames a clip and tests T * stride, so
 that the middle is stride / 2 early and the last view ends stride - 1 frames
-early. Points are reckoned in single precision and cut, not rounded: of 15 views
-of 126 frames at 32 x 2 the eighth starts at 30, which is 62 / 14 * 7 = 31.
-Views differ if n - T * stride is at least V - 1.
+early. Points are computed in single precision and truncated, not rounded: of 15
+views of 126 frames at 32 x 2 the eighth starts at 30, where the exact value is
+62 / 14 * 7 = 31. Views differ if n - T * stride is at least V - 1.
 
-A short video has one start, frame 0, and goes round.
+A short video has one start, frame 0, and loops.
 """
 
 import numpy as np
@@ -19,11 +19,15 @@ import numpy as np
 from vidmodels import config
 from vidmodels.data.sampling import clock
 
+READS = ('stride',)
+SHORT = 'loop'
+check = clock.whole_stride  # refuses fractions
+
 
 def train(
   times_n: np.ndarray, clip: config.Clip, rng: np.random.Generator
 ) -> np.ndarray:
-  """Draws a start; every one at which the clip fits is equally likely."""
+  """Draws a start; every start at which the clip fits is equally likely."""
   span = (clip.frames - 1) * clock.whole_stride(clip)
   start = int(rng.integers(max(len(times_n) - span, 1)))
   return _frames(len(times_n), clip, start)
@@ -38,7 +42,7 @@ def view(
   if views == 1:
     return _frames(n, clip, last // 2)
   if view == views - 1:
-    return _frames(n, clip, last)  # not a product that may fall short of it
+    return _frames(n, clip, last)  # the product below may fall short of it
   step = np.float32(last) / np.float32(views - 1)
   return _frames(n, clip, int(step * np.float32(view)))
 

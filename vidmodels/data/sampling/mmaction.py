@@ -1,18 +1,18 @@
 """'mmaction': T frames at a stride, past the end from the beginning again.
 
-As released with DualFormer, and mmaction2's rule for I3D and most others. With
-L = T * stride, training draws a start from 0 to n - L, whole and evenly. View v
-of V starts at floor(v * a + a / 2) with a = (n - L + 1) / V: in the middle of
-its part of the starts, so that neither the first start nor the last is among
-them when there are many. Frames are start + k * stride, modulo n. Views differ
+As released with DualFormer; also mmaction2's rule for I3D and most others. With
+L = T * stride, training draws a whole start from 0 to n - L, all equally
+likely. View v of V starts at floor(v * a + a / 2) with a = (n - L + 1) / V: in
+the middle of its part of the starts, so that with many starts neither the first
+nor the last is taken. The frames are start + k * stride, modulo n. Views differ
 if n - L + 1 is at least V.
 
-Odd: a clip's last frame is start + L - stride, and L counts `stride` frames for
-it; so the last stride - 1 frames of a video are never seen, and a video with
-room for a clip, but not for L frames, is taken for short.
+Odd: a clip's last frame is start + L - stride, but L counts `stride` frames for
+it. So the last stride - 1 frames of a video are never seen, and a video with
+room for a clip but not for L frames counts as short.
 
-A short video (n < L) has one start, frame 0, and goes round: T = 4, stride 2,
-n = 5 gives 0 2 4 1.
+A short video (n < L) has one start, frame 0, and loops: T = 4, stride 2, n = 5
+gives 0 2 4 1.
 """
 
 import numpy as np
@@ -20,11 +20,15 @@ import numpy as np
 from vidmodels import config
 from vidmodels.data.sampling import clock
 
+READS = ('stride',)
+SHORT = 'loop'
+check = clock.whole_stride  # refuses fractions
+
 
 def train(
   times_n: np.ndarray, clip: config.Clip, rng: np.random.Generator
 ) -> np.ndarray:
-  """Draws a start; every one with L frames after it is equally likely."""
+  """Draws a start; every start with L frames after it is equally likely."""
   free = _free(len(times_n), clip)
   return _frames(len(times_n), clip, int(rng.integers(max(free, 1))))
 

@@ -1,28 +1,32 @@
 """'mmaction_segment': T clips of one frame each, spread over the video.
 
-As released with Video-FocalNets, with T = 8 and a stride of 4, on all its sets.
-Of n frames the last stride - 1 start no clip. Training cuts the others into T
-parts of a whole length, floor((n - stride + 1) / T), from frame 0 on, what is
-left at the end being lost, and draws a frame of each. A single test view takes
-floor(i * a + a / 2), a = (n - stride + 1) / T: the middles, as the release's
-validation does.
+As released with Video-FocalNets, with T = 8 and a stride of 4, on all its data
+sets. Of n frames the last stride - 1 start no clip. Training cuts the others
+into T parts of a whole length, floor((n - stride + 1) / T), from frame 0 on
+(the rest at the end is lost), and draws a frame of each part. A single test
+view takes floor(i * a + a / 2), a = (n - stride + 1) / T: the middles, as the
+release's validation does.
 
-Odd: the stride changes nothing else; with 4, the last three frames are never
-seen. The release tests on 4 draws of its training rule, with a stride of 1, and
-its accuracy moves by .3 from run to run. Here several views are the same every
-time: view v of V takes floor(i * a + a * (2 v + 1) / (2 V)), the quantiles of
-each part. Views differ if a is at least V.
+Odd: the stride has no other effect; with a stride of 4, the last three frames
+are never seen. The release tests on 4 draws of its training rule, with a stride
+of 1, and its accuracy varies by .3 from run to run. Here several views are the
+same every time: view v of V takes floor(i * a + a * (2 v + 1) / (2 V)), the
+quantiles of each part. Views differ if a is at least V.
 
-A short video's parts have less than a frame. Training then takes, if n is above
-T and the stride, T sorted draws; else rounded steps of a, modulo n, which a
-stride of 1 needs: 4 frames give 0 0 1 2 2 2 3 0. Under `stride` frames all
-numbers are 0.
+In a short video the parts have less than a frame. Training then takes T sorted
+draws if n is above T and above the stride; else rounded steps of a, modulo n,
+which a stride of 1 needs: 4 frames give 0 0 1 2 2 2 3 0. With fewer than
+`stride` frames all numbers are 0.
 """
 
 import numpy as np
 
 from vidmodels import config
 from vidmodels.data.sampling import clock
+
+READS = ('stride',)
+SHORT = 'repeat'
+check = clock.whole_stride  # refuses fractions
 
 
 def train(

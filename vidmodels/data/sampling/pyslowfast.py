@@ -6,16 +6,16 @@ in the video's own frames) and SlowFast. The window is
   L = T * stride                            if clip.fps is 0
   L = T * stride * (video's fps) / clip.fps  else
 
-source frames long, and need not be whole. Frames are the floors of T points
-spread evenly from start to start + L - 1, so that with 8 x 32 they are 255 / 7
-= 36.4 apart and not 32. Training draws the start evenly from 0 to n - L, not
-rounded.
+source frames long; it need not be a whole number. The frames are the floors of
+T points spread evenly from start to start + L - 1, so that with 8 x 32 they are
+255 / 7 = 36.4 apart and not 32. Training draws the start evenly from 0 to
+n - L, not rounded.
 
-Odd: view k of K starts at (n - L) * k / K, so that the first view is the
-video's beginning, a single view too, where papers say the middle; and no view
+Odd: view k of K starts at (n - L) * k / K. So the first view starts at the
+video's beginning, even a single view, where papers say the middle; and no view
 reaches the video's end. Views differ if n - L is at least K frames. Where a
-point is a whole number, the release's single precision may fall short of it and
-take the frame before (68 of 331,776 frames compared); here it does not.
+point is a whole number, the release's single precision may fall just below it
+and take the frame before (68 of 331,776 frames compared); here it does not.
 
 A video shorter than the window has one start, frame 0, and repeats its last
 frame; all its views are the same.
@@ -26,11 +26,14 @@ import numpy as np
 from vidmodels import config
 from vidmodels.data.sampling import clock
 
+READS = ('stride', 'fps')
+SHORT = 'clamp'
+
 
 def train(
   times_n: np.ndarray, clip: config.Clip, rng: np.random.Generator
 ) -> np.ndarray:
-  """Draws a window of those that fit, with a fraction of a frame."""
+  """Draws a window that fits; its start may be a fraction of a frame."""
   length = window(times_n, clip)
   return spread(times_n, clip, rng.uniform(0, max(len(times_n) - length, 0.0)))
 
@@ -44,7 +47,7 @@ def view(
 
 
 def window(times_n: np.ndarray, clip: config.Clip) -> float:
-  """How many source frames a clip spans, at least 1; need not be whole.
+  """How many source frames a clip spans, at least 1; may be a fraction.
 
   Raises:
     InputError: if `clip.fps` is set and the stamps do not tell time.
@@ -52,7 +55,7 @@ def window(times_n: np.ndarray, clip: config.Clip) -> float:
   length = clip.frames * clip.stride
   if clip.fps:
     field = f'clip.fps={clip.fps:g}'
-    length *= clock.rate(times_n, field, 'clip.fps=0') / clip.fps
+    length *= clock.frame_rate(times_n, field, 'clip.fps=0') / clip.fps
   return max(length, 1.0)
 
 

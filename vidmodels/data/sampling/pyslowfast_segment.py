@@ -3,19 +3,23 @@
 As released with TimeSformer and X-ViT for Something-Something V2. Of n frames,
 segment i runs from round(i * (n - 1) / T) to round((i + 1) * (n - 1) / T),
 halves to the even number, both ends included: a segment's last frame is the
-next one's first. Training draws a frame of each, on its own, so that two in a
-row may be the same frame. View 0 takes the middle, (first + last) // 2, view 1
-each segment's first frame and view 2 its last.
+next one's first. Training draws a frame of each, independently, so that two in
+a row may be the same frame. View 0 takes the middle, (first + last) // 2, view
+1 each segment's first frame and view 2 its last.
 
-Odd: X-ViT names these three views and TimeSformer only the first, which its
+Odd: X-ViT names these three views, TimeSformer only the first, which its
 further "views" repeat; here a fourth is refused. The three differ if n is above
-T + 1. No stride, and no short rule: a video of fewer frames repeats some, in
+T + 1. It has no stride. A video of fewer than T frames repeats some, in
 order.
 """
 
 import numpy as np
 
 from vidmodels import config
+
+READS = ()
+SHORT = 'repeat'
+MOST_VIEWS = 3  # the middle, the first and the last frame of each segment
 
 
 def train(
@@ -29,7 +33,7 @@ def train(
 def view(
   times_n: np.ndarray, clip: config.Clip, view: int, views: int
 ) -> np.ndarray:
-  """The frames of test view `view`, however many of the three are taken."""
+  """The frames of test view `view`; they do not depend on `views`."""
   del views
   first_T, last_T = _segments(len(times_n), clip.frames)
   return ((first_T + last_T) // 2, first_T, last_T)[view]

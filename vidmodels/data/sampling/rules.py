@@ -1,56 +1,75 @@
-"""Which frames of a video make a clip: index arithmetic, no pixels.
+"""The rules that choose which frames of a video make a clip.
 
-A video has n frames with a time stamp each; a clip takes T of them, by the rule
-that `clip.sampling` names. The rules are in this folder, one a file, each with
-what the release that it comes from does, oddities included.
+  index_T = rules.train_indices(times_n, clip, rng)  # frame numbers, drawn
+  index_T = rules.view_indices(times_n, clip, view=0, views=3)  # for tests
+
+A video has n frames with a time stamp each; a clip takes T of them by the rule
+that `clip.sampling` names. A rule is index arithmetic and sees no pixels.
+
+Every file of this folder that defines READS is a rule of the file's name;
+nothing else has to know of it. It says who uses the rule and what is odd about
+it, and defines
+
+* READS: the fields of a recipe's `clip` that it reads, besides frames and size;
+* SHORT: what a video with too few frames gives: its last frame again ('clamp'),
+  the video from its beginning ('loop'), some frames several times, in order
+  ('repeat'), or what the field `clip.short` says ('clip.short');
+* train(times_n, clip, rng): frame numbers, int64 [T], drawn with rng;
+* view(times_n, clip, view, views): the same for test view `view` of `views`,
+  where nothing is drawn;
+* MOST_VIEWS: how many views over time it has, if it has not any number;
+* check(clip): raises InputError for values that it cannot use, if there are
+  any.
+
+`train` and `view` get at least one frame and a view that exists. They return T
+numbers from 0 to n - 1 for every n.
 """
 
+import dataclasses
+import functools
 import types
 
 import numpy as np
 
 from vidmodels import config
-from vidmodels.data.sampling import (
-  dense,
-  dmvr,
-  mmaction,
-  mmaction_segment,
-  pyslowfast,
-  pyslowfast_segment,
-  segment,
-  uniform,
-  vidtr,
-)
-from vidmodels.fields import refuse_unread
+from vidmodels.fields import modules_with, refuse_unread
 from vidmodels.typing import InputError, unknown_name
 
-SAMPLERS: dict[str, types.ModuleType] = {
-  'dense': dense,
-  'segment': segment,
-  'pyslowfast': pyslowfast,
-  'pyslowfast_segment': pyslowfast_segment,
-  'mmaction': mmaction,
-  'mmaction_segment': mmaction_segment,
-  'vidtr': vidtr,
-  'dmvr': dmvr,
-  'uniform': uniform,
-}
-# The fields of `clip` that each rule reads besides `frames`.
-READS = {
-  'dense': ('stride', 'unit', 'short'),
-  'segment': (),
-  'pyslowfast': ('stride', 'fps'),
-  'pyslowfast_segment': (),
-  'mmaction': ('stride',),
-  'mmaction_segment': ('stride',),
-  'vidtr': ('stride',),
-  'dmvr': ('stride',),
-  'uniform': ('stride', 'fps'),
-}
-# Rules whose stride counts whole frames.
-WHOLE_STRIDES = ('mmaction', 'mmaction_segment', 'vidtr', 'dmvr')
-# Rules that have only so many views over time.
-MOST_VIEWS = {'pyslowfast_segment': 3}
+# The fields that a rule may read; each rule declares those that it does.
+FIELDS = tuple(
+  field.name
+  for field in dataclasses.fields(config.Clip)
+  if field.name not in ('frames', 'sampling', 'size')
+)
+SHORT = ('clamp', 'loop', 'repeat', 'clip.short')
+_NO_FRAMES = (
+  'got a video of 0 frames; expected at least 1; try to prepare it again, or '
+  'leave it out'
+)
+
+
+def names() -> list[str]:
+  """The names of all rules, sorted. Imports every rule."""
+  return list(modules_with('data.sampling', 'READS'))
+
+
+@functools.cache
+def find(name: str) -> types.ModuleType:
+  """The module of a rule.
+
+  Raises:
+    InputError: for a rule that does not exist, with the nearest name.
+    TypeError: if the rule declares fields or a treatment that do not exist.
+  """
+  rules = modules_with('data.sampling', 'READS')
+  if name not in rules:
+    raise InputError(unknown_name('clip.sampling', name, rules))
+  rule = rules[name]
+  if not set(rule.READS) <= set(FIELDS):
+    raise TypeError(f'{rule} has READS={rule.READS}; expected some of {FIELDS}')
+  if rule.SHORT not in SHORT:
+    raise TypeError(f'{rule} has SHORT={rule.SHORT!r}; expected one of {SHORT}')
+  return rule
 
 
 def check(clip: config.Clip, views: int) -> None:
@@ -63,73 +82,19 @@ def check(clip: config.Clip, views: int) -> None:
   Raises:
     InputError: names the field, its value and what was expected.
   """
-  if clip.sampling not in SAMPLERS:
-    raise InputError(unknown_name('clip.sampling', clip.sampling, SAMPLERS))
-  if clip.sampling in WHOLE_STRIDES and clip.stride != int(clip.stride):
-    raise InputError(
-      f'got clip.stride={clip.stride} with clip.sampling={clip.sampling}; '
-      'expected whole frames; round it, or try clip.sampling=dense'
-    )
+  rule = find(clip.sampling)
+  if hasattr(rule, 'check'):
+    rule.check(clip)
   check_views(clip, views)
-  for field in ('stride', 'unit', 'fps', 'short'):
-    rules = [rule for rule, fields in READS.items() if field in fields]
-    if clip.sampling not in rules:
-      refuse_unread(clip, field, f'clip.sampling={" or ".join(rules)}')
-
-
-def train_indices(
-  timestamps_us: np.ndarray, clip: config.Clip, rng: np.random.Generator
-) -> np.ndarray:
-  """Draws the frames of a training clip.
-
-  Args:
-    timestamps_us: when each frame is shown, microseconds, [n], never falling;
-      its values matter only to a recipe that is `by_time`.
-    clip: the sampling rule.
-    rng: where the draw comes from.
-
-  Returns:
-    Frame numbers, int64 [T], each from 0 to n - 1.
-
-  Raises:
-    InputError: if there is no frame, or time is asked of a video whose stamps
-      are unknown, fall or all agree.
-  """
-  times_n = _checked(timestamps_us)
-  return SAMPLERS[clip.sampling].train(times_n, clip, rng)
-
-
-def view_indices(
-  timestamps_us: np.ndarray, clip: config.Clip, view: int, views: int
-) -> np.ndarray:
-  """The frames of test view `view` (from 0) of `views`; nothing is drawn.
-
-  Where views lie, and of how long a video they differ, its rule's file says.
-
-  Args:
-    timestamps_us: as for `train_indices`.
-    clip: the sampling rule.
-    view: which view, 0 to views - 1.
-    views: how many views over time.
-
-  Returns:
-    Frame numbers, int64 [T], each from 0 to n - 1.
-
-  Raises:
-    InputError: as `train_indices`; and if the rule has fewer views.
-    ValueError: if there is no such view.
-  """
-  if not 0 <= view < views:
-    raise ValueError(f'{view=} of {views}; give one from 0 to {views - 1}')
-  check_views(clip, views)
-  return SAMPLERS[clip.sampling].view(
-    _checked(timestamps_us), clip, view, views
-  )
+  for field in FIELDS:
+    if field not in rule.READS:
+      readers = [name for name in names() if field in find(name).READS]
+      refuse_unread(clip, field, f'clip.sampling={" or ".join(readers)}')
 
 
 def check_views(clip: config.Clip, views: int) -> None:
   """Raises InputError if the rule has fewer than `views` views over time."""
-  most = MOST_VIEWS.get(clip.sampling, views)
+  most = getattr(find(clip.sampling), 'MOST_VIEWS', views)
   if views > most:
     raise InputError(
       f'got views.temporal={views} with clip.sampling={clip.sampling}, which '
@@ -138,19 +103,66 @@ def check_views(clip: config.Clip, views: int) -> None:
     )
 
 
-def by_time(clip: config.Clip) -> bool:
-  """Whether a clip is as long in seconds at any frame rate.
+def train_indices(
+  timestamps_us: np.ndarray, clip: config.Clip, rng: np.random.Generator
+) -> np.ndarray:
+  """Draws the frames of a training clip.
 
-  If not, its stride counts the frames that records happen to hold, and splits
-  prepared at different rates do not go together.
+  Args:
+    timestamps_us: when each frame is shown, microseconds, [n], never falling.
+      The values matter only if the recipe is `by_time`.
+    clip: the sampling rule and its fields.
+    rng: draws the clip.
+
+  Returns:
+    Frame numbers, int64 [T], each from 0 to n - 1.
+
+  Raises:
+    InputError: if there is no frame, or if the rule needs time and the stamps
+      are unknown, fall or all agree.
   """
-  return clip.unit == 'second' or clip.fps > 0
-
-
-def _checked(timestamps_us: np.ndarray) -> np.ndarray:
   times_n = np.asarray(timestamps_us, np.int64)
   if not len(times_n):
-    raise InputError(
-      'a video of 0 frames came; wanted at least 1; leave it out'
+    raise InputError(_NO_FRAMES)
+  return find(clip.sampling).train(times_n, clip, rng)
+
+
+def view_indices(
+  timestamps_us: np.ndarray, clip: config.Clip, view: int, views: int
+) -> np.ndarray:
+  """The frames of test view `view` (from 0) of `views`; nothing is drawn.
+
+  Each rule's file says where its views lie, and how long a video must be for
+  them to differ.
+
+  Args:
+    timestamps_us: as for `train_indices`.
+    clip: the sampling rule and its fields.
+    view: which view, 0 to views - 1.
+    views: how many views over time.
+
+  Returns:
+    Frame numbers, int64 [T], each from 0 to n - 1.
+
+  Raises:
+    InputError: as `train_indices`; also if the rule has fewer views.
+    ValueError: if there is no such view.
+  """
+  if not 0 <= view < views:
+    raise ValueError(
+      f'got {view=} of {views} views; expected one from 0 to {views - 1}'
     )
-  return times_n
+  check_views(clip, views)
+  times_n = np.asarray(timestamps_us, np.int64)
+  if not len(times_n):
+    raise InputError(_NO_FRAMES)
+  return find(clip.sampling).view(times_n, clip, view, views)
+
+
+def by_time(clip: config.Clip) -> bool:
+  """Whether a clip spans the same seconds at any frame rate.
+
+  If not, its stride counts the frames that the records happen to hold, and
+  splits that were prepared at different rates must not be mixed.
+  """
+  return clip.unit == 'second' or clip.fps > 0

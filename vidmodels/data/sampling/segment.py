@@ -2,16 +2,19 @@
 
 Ours. Segment i of n frames runs from floor(i * n / T) to just before the next
 one's start, so that lengths differ by one at most and every frame is in one.
-Training draws a frame of each, on its own, all equally likely. A test view
-takes the (view + 0.5) / views quantile of each segment; one view takes the
-centre (of 4 frames the third). Views differ if n is at least T * views. No
-stride, and no short rule: with n < T, segments share frames and segment i takes
-frame floor(i * n / T).
+Training draws a frame of each, independently, all equally likely. A test view
+takes the (view + 0.5) / views quantile of each segment; a single view takes the
+centre (of 4 frames the third). Views differ if n is at least T * views. It has
+no stride. With n < T, segments share frames: segment i takes frame
+floor(i * n / T).
 """
 
 import numpy as np
 
 from vidmodels import config
+
+READS = ()
+SHORT = 'repeat'
 
 
 def train(

@@ -6,19 +6,23 @@ end - L to end, the last one held at end - 1: 64 / 7 = 9.1 apart for T = 8. View
 v of V starts at floor(v * (n - L + 1) / V) and takes every stride-th frame: 8
 apart. Views differ if n - L + 1 is at least V.
 
-Odd: the two spacings above; training never sees a video's last frame; the first
-view is the video's beginning and the last one stops short of its end.
+Odd: the two spacings above. Training never sees a video's last frame. The first
+view is the video's beginning; the last one stops before its end.
 
-Short videos: in training, n <= L, floor(n / stride) points from 0 to n, and for
-the other frames the last one; with n below the stride that is the last frame
-alone. In tests, n < L, all views start at 0 and hold the last frame that the
-stride reaches, which need not be the video's last.
+Short videos: in training (n <= L) the frames are floor(n / stride) points from
+0 to n, and then the last frame again; with n below the stride that is the last
+frame alone. In tests (n < L) all views start at 0 and repeat the last frame
+that the stride reaches, which need not be the video's last.
 """
 
 import numpy as np
 
 from vidmodels import config
 from vidmodels.data.sampling import clock
+
+READS = ('stride',)
+SHORT = 'clamp'
+check = clock.whole_stride  # refuses fractions
 
 
 def train(

@@ -1,11 +1,14 @@
-"""The views of a video that evaluation averages: which, and where they look.
+"""The views of a video that evaluation averages: which frames, which crop.
 
-View v of a video is temporal view v // spatial, spatial view v % spatial; a
-video's views are neighbours in the evaluation stream.
+  temporal, spatial = views.split(view, config.views)
+  crop = views.view_crop(240, 320, size=224, view=spatial, views=config.views)
+
+View v of a video is temporal view v // spatial and spatial view v % spatial. A
+video's views follow each other in the evaluation stream.
 """
 
 from vidmodels import config
-from vidmodels.data.augment import Crop, resized
+from vidmodels.data.augment import Crop, fit_short_side
 from vidmodels.typing import InputError
 
 
@@ -15,7 +18,7 @@ def count(views: config.Views) -> int:
 
 
 def split(view: int, views: config.Views) -> tuple[int, int]:
-  """The temporal and the spatial view that view `view` stands for."""
+  """The (temporal view, spatial view) of view number `view`."""
   return divmod(view, views.spatial)
 
 
@@ -23,18 +26,18 @@ def short_side(views: config.Views, size: int) -> int:
   """The short side that frames are resized to, pixels.
 
   Raises:
-    InputError: if the crop of `size` pixels does not fit into it.
+    InputError: if a crop of `size` pixels does not fit into it.
   """
   side = views.short_side or size
   if side < size:
     raise InputError(
-      f'views.short_side={side} came with clip.size={size}; the crop must fit '
-      f'in the frame; set views.short_side to {size} or more, or 0'
+      f'got views.short_side={side} with clip.size={size}; expected a frame '
+      f'that the crop fits in; try {size} or more, or 0 for the crop itself'
     )
   return side
 
 
-def crop_of(
+def view_crop(
   height: int,
   width: int,
   *,
@@ -44,24 +47,25 @@ def crop_of(
 ) -> Crop:
   """Where spatial view `view` of `views.spatial` cuts a frame.
 
-  One view is the centre. Three are left, centre, right if the frame is at least
-  as wide as high, else top, centre, bottom; each in the middle of the other
-  axis. With a slack of g pixels the centre is at
+  A single view is the centre. Three are left, centre, right if the frame is at
+  least as wide as high, else top, centre, bottom; each in the middle of the
+  other axis. With g pixels to spare
 
-    ceil(g / 2)  if `views.centre` is 'ceil', and the last crop at g: so does
-      PySlowFast, and with it TimeSformer and X-ViT, and scenic;
-    floor(g / 2)  if it is 'floor', and the last crop at twice that, a pixel
-      short of the end for an odd g: so does mmaction2, and with it DualFormer
-      and Video-FocalNets, and VidTr. DMVR's only crop is this centre.
+    'ceil' (`views.centre`) puts the centre at ceil(g / 2) and the last crop at
+      g, as PySlowFast does, and with it TimeSformer and X-ViT, and scenic;
+    'floor' puts the centre at floor(g / 2) and the last crop at twice that, a
+      pixel before the end for an odd g, as mmaction2 does, and with it
+      DualFormer and Video-FocalNets, and VidTr. DMVR's only crop is this
+      centre.
 
-  Releases that count left, right, centre differ in the views' numbers only.
+  Releases that count left, right, centre differ only in the views' numbers.
 
   Args:
     height: of the frame as stored, pixels.
     width: of the frame as stored, pixels.
-    size: height and width of the crop.
+    size: height and width of the crop, pixels.
     view: which view, 0 to views.spatial - 1.
-    views: how many there are, and how frames are resized and centred.
+    views: how many views there are, and how frames are resized and centred.
 
   Raises:
     InputError: if the crop does not fit.
@@ -69,10 +73,11 @@ def crop_of(
   """
   if views.spatial not in (1, 3) or not 0 <= view < views.spatial:
     raise ValueError(
-      f'spatial {view=} of {views.spatial}; give 0 of 1, or 0 to 2 of 3'
+      f'got spatial {view=} of {views.spatial} views; expected 0 of 1, or 0 to '
+      '2 of 3'
     )
   side = short_side(views, size)
-  new_height, new_width = resized(height, width, side, views.long_side)
+  new_height, new_width = fit_short_side(height, width, side, views.long_side)
   slack = (new_height - size, new_width - size)
   up = 1 if views.centre == 'ceil' else 0
   top, left = ((s + up) // 2 for s in slack)

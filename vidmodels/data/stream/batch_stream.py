@@ -1,10 +1,19 @@
 """From records to batches: read, sample, decode, cut, stack.
 
-Position is a number: batch k of a stream is a function of the recipe, the seed
-and k, whoever makes it. A process asks for the rows of the global batch that
-its devices hold, R of them; a row is the same wherever it is made.
+  with train_batches(records, clip=c.clip, augment=c.augment, data=c.data,
+                     batch=64, seed=0, rows=range(64), start_step=0,
+                     steps=1000) as batches:
+    video_BTHWC = next(batches)['video']
 
-A batch is a dict of arrays that are contiguous and nobody else's:
+The stream is a function of the step: nothing but the step number is state. Row
+j of step s is clip g = s * batch + j. With epoch, i = divmod(g, n), clip g
+shows example `permutation(seed, epoch)[i]` and draws its frames and its
+augmentation from a generator keyed by (seed, g). So any process may make any
+row, a stream may start at any step, and no epoch skips or repeats an example,
+whether or not the batch divides n. A process asks for the rows of the global
+batch that its devices hold, R of them; a row is the same wherever it is made.
+
+A batch is a dict of contiguous arrays that nobody else holds:
   video: uint8 [R, T, H, W, C], RGB.
   label: int32 [R], or [R, heads], or float32 [R, K]; see `task.Task.row`.
   mask: float32 [R], 1 for a clip, 0 for padding.
@@ -12,8 +21,9 @@ A batch is a dict of arrays that are contiguous and nobody else's:
   view: int32 [R], in evaluation only, the view's number; -1 for padding.
 """
 
-import contextlib
+import dataclasses
 import functools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
@@ -23,21 +33,22 @@ import numpy as np
 from vidmodels import config
 from vidmodels.data import augment as augmenting
 from vidmodels.data.records.record_set import RecordSet
-from vidmodels.data.records.video_record import Record
 from vidmodels.data.sampling import rules
 from vidmodels.data.sampling import views as viewing
-from vidmodels.data.stream.example_order import ExampleOrder
 from vidmodels.typing import InputError
 
 Batch = dict[str, np.ndarray]
-Item = dict[str, Any]  # a batch's row
+Row = dict[str, Any]  # one row of a batch
+# Philox keys are (seed, purpose): two purposes never share a number.
+_ORDER, _AUGMENT = 0, 1
+_LOCK = threading.Lock()
 
 
 class Batches(Iterator[Batch]):
   """An iterator over batches that threads make ahead.
 
   Close it, leave its `with` block, drop it or run it to the end, and the
-  threads finish the clip they are at and go. An error of a thread reaches the
+  threads finish their current clip and end. An error of a thread reaches the
   caller as it was raised, in the place of its batch, and closes the stream.
 
   Attributes:
@@ -46,29 +57,37 @@ class Batches(Iterator[Batch]):
 
   def __init__(
     self,
-    make_item: Callable[[int, int], Item],
+    make_row: Callable[[int, int], Row],
     *,
     rows: Sequence[int],
     steps: range,
     data: config.Data,
   ):
+    """Starts the threads.
+
+    Args:
+      make_row: (step, row of the global batch) -> that row.
+      rows: the rows that this process feeds.
+      steps: which steps.
+      data: threads, and batches made ahead.
+    """
     import grain  # here, since it brings JAX along
 
-    def item(position: int) -> Item:
+    def row_at(position: int) -> Row:
       step, j = divmod(position, len(rows))
-      return make_item(step, rows[j])
+      return make_row(step, rows[j])
 
-    # OpenCV's own threads would fight with those that decode whole clips.
+    # OpenCV's own threads would compete with those that decode whole clips.
     cv2.setNumThreads(1)
     self.batches = len(steps)
     self._closed = False
-    items = grain.MapDataset.range(steps.stop * len(rows)).map(item)
     options = grain.ReadOptions(
       num_threads=data.threads,
       prefetch_buffer_size=max(data.threads, data.prefetch * len(rows)),
     )
+    positions = grain.MapDataset.range(steps.stop * len(rows)).map(row_at)
     self._iterator = iter(
-      items[steps.start * len(rows) :]
+      positions[steps.start * len(rows) :]
       .to_iter_dataset(options)
       .batch(len(rows), batch_fn=_stack)
     )
@@ -118,34 +137,56 @@ def train_batches(
     data: threads, batches made ahead, and the mean of what is erased.
     batch: clips of a step, over all processes.
     seed: of the order and of the augmentation.
-    rows: the rows of the global batch that this process feeds, in the order
-      wanted; other processes may ask for the same ones.
-    start_step: the first step wanted; what came before is not replayed.
+    rows: the rows of the global batch that this process feeds, in any order;
+      other processes may feed the same ones.
+    start_step: the first step; earlier ones are not replayed.
     steps: the length of the whole run.
 
   Raises:
-    InputError: at once if the crop does not fit or the data set forbids the
-      flips; later, naming shard and offset, for a record that is unfit.
+    InputError: at once if the crop does not fit, a name is unknown or the data
+      set forbids the flips; later, naming shard and offset, for a bad record.
     ValueError: if rows or steps are out of range.
   """
-  if not records.manifest.labelled:
+  manifest = records.manifest
+  if not manifest.labelled:
     raise InputError(
-      f'split {records.manifest.split!r} of {records.dir} has no labels; '
-      'wanted a labelled one to train on; set data.train'
+      f'got split {manifest.split!r} of {records.dir}, which has no labels; '
+      'expected a labelled one to train on; try another data.train'
     )
+  rules.find(clip.sampling)
   augmenting.check(augment, clip.size)
-  policy, classes = records.manifest.flip, records.classes
-  mirror_K = augmenting.mirror_labels(augment, policy, classes)
-  rows = _checked_rows(rows, batch)
+  augmenter = augmenting.ClipAugmenter(augment, size=clip.size, data=data)
+  mirror_K = augmenting.mirror_labels(augment, manifest.flip, records.classes)
   if not 0 <= start_step <= steps:
-    raise ValueError(f'{start_step=} of {steps=}; give one from 0 to {steps}')
-  plan = ExampleOrder(
-    examples=len(records), batch=batch, seed=seed, repeats=augment.repeats
+    raise ValueError(f'got {start_step=}; expected one from 0 to {steps}')
+  order = ExampleOrder(len(records), batch, seed, augment.repeats)
+  task, classes = manifest.task, len(records.classes)
+
+  def train_row(step: int, row: int) -> Row:
+    g = step * batch + row
+    index, rng = order.example(g), order.rng(g)
+    record = records.record(index)
+    try:
+      label_x = task.row(record.labels, classes)
+      index_T = rules.train_indices(record.timestamps_us, clip, rng)
+      video_THWC, drawn = augmenter(record.frames, index_T, rng)
+      if drawn.crop.flip:
+        label_x = task.row([mirror_K[k] for k in record.labels], classes)
+    except InputError as e:
+      raise _name_record(e, records, index) from e
+    return {
+      'video': video_THWC,
+      'label': label_x,
+      'mask': np.float32(1),
+      'index': np.int32(index),
+    }
+
+  return Batches(
+    train_row,
+    rows=_check_rows(rows, batch),
+    steps=range(start_step, steps),
+    data=data,
   )
-  item = functools.partial(
-    _train_item, records, clip, augment, data, plan, mirror_K
-  )
-  return Batches(item, rows=rows, steps=range(start_step, steps), data=data)
 
 
 def eval_batches(
@@ -159,8 +200,9 @@ def eval_batches(
   """The evaluation stream: every view of every record, once.
 
   Global batches of `views.batch` follow the records in order and each record's
-  views in order (see `views.py`). Padding fills the last one, so that every
-  process gets equally many; the masks of all rows sum to records times views.
+  views in order (see `sampling/views.py`). Padding fills the last one, so that
+  every process gets equally many; the masks of all rows sum to records times
+  views. Labels that are not published are blank.
 
   Args:
     records: what to evaluate.
@@ -171,115 +213,143 @@ def eval_batches(
 
   Raises:
     InputError: at once if the crop does not fit or the rule has fewer views;
-      later, naming shard and offset, for a record that is unfit.
+      later, naming shard and offset, for a bad record.
     ValueError: if rows are out of range.
   """
   viewing.short_side(views, clip.size)
   rules.check_views(clip, views.temporal)
-  rows = _checked_rows(rows, views.batch)
-  item = functools.partial(_view_item, records, clip, views)
-  total = len(records) * viewing.count(views)
-  steps = range(-(-total // views.batch))  # rounded up
-  return Batches(item, rows=rows, steps=steps, data=data)
+  manifest, count = records.manifest, viewing.count(views)
+  task, classes = manifest.task, len(records.classes)
 
-
-def _train_item(
-  records: RecordSet,
-  clip: config.Clip,
-  augment: config.Augment,
-  data: config.Data,
-  plan: ExampleOrder,
-  mirror_K: np.ndarray,
-  step: int,
-  row: int,
-) -> Item:
-  g = plan.number(step, row)
-  index, rng = plan.example(g), plan.rng(g)
-  record = _read(records, index)
-  with _named(records, index):
-    frames = rules.train_indices(record.timestamps_us, clip, rng)
-    video, drawn = augmenting.train_clip(
-      record.frames, frames, rng, augment, clip.size, data
+  def eval_row(step: int, row: int) -> Row:
+    index, view = divmod(step * views.batch + row, count)
+    if index >= len(records):
+      return {
+        'video': np.zeros((clip.frames, clip.size, clip.size, 3), np.uint8),
+        'label': task.blank(classes),
+        'mask': np.float32(0),
+        'index': np.int32(-1),
+        'view': np.int32(-1),
+      }
+    temporal, spatial = viewing.split(view, views)
+    choose_crop = functools.partial(
+      viewing.view_crop, size=clip.size, view=spatial, views=views
     )
-  flip = drawn.crop.flip
-  labels = [mirror_K[k] for k in record.labels] if flip else record.labels
-  return _item(video, _labels(records, labels), index=index)
+    record = records.record(index)
+    try:
+      label_x = task.blank(classes)
+      if manifest.labelled:
+        label_x = task.row(record.labels, classes)
+      index_T = rules.view_indices(
+        record.timestamps_us, clip, temporal, views.temporal
+      )
+      video_THWC = augmenting.cut_clip(
+        record.frames, index_T, choose_crop, clip.size
+      )
+    except InputError as e:
+      raise _name_record(e, records, index) from e
+    return {
+      'video': video_THWC,
+      'label': label_x,
+      'mask': np.float32(1),
+      'index': np.int32(index),
+      'view': np.int32(view),
+    }
 
-
-def _view_item(
-  records: RecordSet,
-  clip: config.Clip,
-  views: config.Views,
-  step: int,
-  row: int,
-) -> Item:
-  number = step * views.batch + row
-  index, view = divmod(number, viewing.count(views))
-  if index >= len(records):
-    shape = (clip.frames, clip.size, clip.size, 3)
-    black = np.zeros(shape, np.uint8)
-    blank = records.manifest.task.blank(len(records.classes))
-    return _item(black, blank, mask=0, index=-1, view=-1)
-  when, where = viewing.split(view, views)
-  record = _read(records, index)
-  choose = functools.partial(
-    viewing.crop_of, size=clip.size, view=where, views=views
+  return Batches(
+    eval_row,
+    rows=_check_rows(rows, views.batch),
+    steps=range(-(-len(records) * count // views.batch)),  # rounded up
+    data=data,
   )
-  with _named(records, index):
-    frames = rules.view_indices(
-      record.timestamps_us, clip, when, views.temporal
-    )
-    video, _ = augmenting.cut_clip(record.frames, frames, choose, clip.size)
-  label_x = _labels(records, record.labels)
-  return _item(video, label_x, index=index, view=view)
 
 
-def _item(
-  video_THWC: np.ndarray,
-  label_x: np.ndarray,
-  *,
-  mask: float = 1,
-  **numbers: int,
-) -> Item:
-  item = {key: np.int32(number) for key, number in numbers.items()}
-  mask = np.float32(mask)
-  return {'video': video_THWC, 'label': label_x, 'mask': mask, **item}
-
-
-def _labels(records: RecordSet, labels: Sequence[int]) -> np.ndarray:
-  """The labels as the batch has them; blank where none are published."""
-  task, classes = records.manifest.task, len(records.classes)
-  if not records.manifest.labelled:
-    return task.blank(classes)
-  return task.row(labels, classes)
-
-
-def _read(records: RecordSet, index: int) -> Record:
-  record = records.record(index)  # its errors name the place themselves
-  if records.manifest.labelled:
-    with _named(records, index):
-      records.manifest.task.check(record.labels, len(records.classes))
-  return record
-
-
-@contextlib.contextmanager
-def _named(records: RecordSet, index: int) -> Iterator[None]:
-  """Says in an InputError which record it is about."""
-  try:
-    yield
-  except InputError as e:
-    shard, offset = records.where(index)
-    raise InputError(f'{shard} at offset {offset}: {e}') from e
-
-
-def _checked_rows(rows: Sequence[int], batch: int) -> list[int]:
+def _check_rows(rows: Sequence[int], batch: int) -> list[int]:
   rows = [int(row) for row in rows]
   if not rows or not all(0 <= row < batch for row in rows):
     raise ValueError(
-      f'{rows=} of a batch of {batch}; give at least one, from 0 to {batch - 1}'
+      f'got {rows=} of a batch of {batch}; expected at least one, from 0 to '
+      f'{batch - 1}'
     )
   return rows
 
 
-def _stack(items: Sequence[Item]) -> Batch:
-  return {key: np.stack([item[key] for item in items]) for key in items[0]}
+def _name_record(e: InputError, records: RecordSet, index: int) -> InputError:
+  """The same error, with the place of the record it is about."""
+  shard, offset = records.where(index)
+  return InputError(f'{shard} at offset {offset}: {e}')
+
+
+def _stack(rows: Sequence[Row]) -> Batch:
+  return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleOrder:
+  """Which example comes when, and with which randomness.
+
+  With r repeats, epoch, i = divmod(g // r, n): r clips in a row show the same
+  example, each with a generator of its own, and none of them is in the next
+  batch. An epoch is then n * r clips: every example r times.
+
+  Attributes:
+    examples: how many there are, n.
+    batch: clips of a step, over all processes.
+    seed: 0 to 2**64 - 1; equal seeds give equal streams.
+    repeats: clips of an example in a row, r; must divide the batch.
+
+  Raises:
+    ValueError: if a number is not positive, the seed is not a uint64 or the
+      batch is not a multiple of the repeats.
+  """
+
+  examples: int
+  batch: int
+  seed: int
+  repeats: int = 1
+
+  def __post_init__(self):
+    if min(self.examples, self.batch, self.repeats) < 1:
+      raise ValueError(
+        f'got {self}; expected at least 1 example, batch 1 and repeats 1'
+      )
+    if self.batch % self.repeats:
+      raise ValueError(
+        f'got repeats {self.repeats} of a batch of {self.batch}; expected a '
+        'divisor'
+      )
+    if not 0 <= self.seed < 2**64:
+      raise ValueError(f'got seed {self.seed}; expected 0 to 2**64 - 1')
+
+  def example(self, g: int) -> int:
+    """The example that clip `g` shows, 0 to n - 1."""
+    epoch, i = divmod(g // self.repeats, self.examples)
+    with _LOCK:  # or every thread would shuffle a new epoch
+      return int(permutation(self.seed, epoch, self.examples)[i])
+
+  def rng(self, g: int) -> np.random.Generator:
+    """A fresh generator for all that clip `g` draws."""
+    return np.random.Generator(_philox(self.seed, _AUGMENT, g))
+
+
+@functools.lru_cache(maxsize=3)  # this epoch, the next, one of another run
+def permutation(seed: int, epoch: int, examples: int) -> np.ndarray:
+  """The order of an epoch: 0 to examples - 1 shuffled, [examples], read-only.
+
+  It sorts Philox's raw output: numpy keeps that the same in every version,
+  which it does not promise for `Generator.permutation`. (Two equal numbers
+  among 10 million have a chance of 3e-6, and keep their order.)
+  """
+  raw = _philox(seed, _ORDER, epoch).random_raw(examples)
+  order = np.argsort(raw, kind='stable')
+  order = order.astype(np.uint32 if examples < 2**32 else np.int64)
+  order.flags.writeable = False
+  return order
+
+
+def _philox(seed: int, purpose: int, number: int) -> np.random.Philox:
+  # The counter's top word is ours; the draws count in the 2**192 below it.
+  return np.random.Philox(
+    key=np.array([seed, purpose], np.uint64),
+    counter=np.array([0, 0, 0, number], np.uint64),
+  )
