@@ -4,8 +4,9 @@
   vidmodels check k400 --annotations validate.csv --videos videos/val \\
     --split val --fast
 
-What is fine here becomes a record in `prepare`: both use the same decoder.
---fast only looks for the files. The exit code is 1 if a clip is bad or missing.
+A clip that passes here becomes a record in `prepare`, which uses the same
+decoder. --fast only looks for the files. The exit code is 1 if a clip is bad or
+missing.
 """
 
 import argparse
@@ -40,22 +41,22 @@ def run(args: argparse.Namespace) -> int:
   from vidmodels.data.prepare import check_videos
 
   with terminal.Reporter('check') as report:
-    found = check_videos.check(
+    result = check_videos.check(
       args.source,
-      **prepare.source_of(args),
+      **prepare.source_options(args),
       decode=args.decode,
       out=args.bad,
       workers=args.workers,
       progress=terminal.print_matching(report, 'bad '),
     )
   if args.json:
-    print(json.dumps(found.as_json()))
+    print(json.dumps(result.as_json()))
   else:
-    print('\n'.join(found.lines()))
-    for video in found.missing:
+    print('\n'.join(result.lines()))
+    for video in result.missing:
       print(f'missing  {video}')
-    for video, reason in found.broken:
+    for video, reason in result.broken:
       print(f'broken   {video}: {reason}')
-    for video, parts in found.damaged:
+    for video, parts in result.damaged:
       print(f'damaged  {video}: {parts} packets or frames do not decode')
-  return FAILED if found.bad else DONE
+  return FAILED if result.bad else DONE

@@ -7,18 +7,22 @@
     --split val --out records
   vidmodels prepare tfds:ucf101 --split train --out records
 
-SOURCE is a folder with a folder per class, a list with `path label`,
-`path,label` or a tab on each line (labels are names or numbers), the name of a
-data set with its official files, or a set that TFDS has prepared. A clip that
-gives no frame is counted, listed in <split>.lost.txt and never replaced;
-<split>.report.json says how much of the split is there. A run that was killed
-continues where it stopped.
+SOURCE is a folder with a folder per class; a list (`path label` on each line,
+with a space, comma or tab between, a csv with a header, or JSON lines; labels
+are names or numbers); the name of a data set with its official files; or a set
+that TFDS has prepared. A clip without a single frame is counted, listed in
+<split>.lost.txt and never replaced; <split>.report.json says how much of the
+split is there. A run that was killed continues where it stopped.
 """
 
 import argparse
 import json
 import pathlib
 import shlex
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from vidmodels.data.prepare.prepare_records import Engine
 
 HELP = 'videos to records'
 
@@ -62,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-  """Flags that say which clips and what their labels mean."""
+  """Adds the flags for the clips and for the meaning of their labels."""
   add = parser.add_argument
   add('source', metavar='SOURCE', help='folder, list, data set or tfds:NAME')
   add('--split', default='train', help='name of the split (default train)')
@@ -80,8 +84,8 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
   add('--workers', type=int, default=0, help='processes; default one a CPU')
 
 
-def source_of(args: argparse.Namespace) -> dict:
-  """What the flags say of the source, as `prepare` and `check` take it."""
+def source_options(args: argparse.Namespace) -> dict[str, Any]:
+  """The source's flags, as keyword arguments of `prepare` and `check`."""
   from vidmodels.data.records.class_list import ClassList
 
   return dict(
@@ -109,13 +113,15 @@ def run(args: argparse.Namespace) -> int:
   if args.dry_run:
     return _dry_run(args)
   if args.out is None:
-    raise InputError('prepare came without --out; wanted --out DIR')
-  engine = _engine(args)
+    raise InputError(
+      'got no --out; expected a folder for the records; try --out DIR'
+    )
+  engine = _make_engine(args)
   with terminal.Reporter('prepare') as report:
     manifest = prepare_records.prepare(
       args.source,
       args.out,
-      **source_of(args),
+      **source_options(args),
       flip=args.flip,
       short_side=args.short_side,
       quality=args.quality,
@@ -141,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
   return DONE
 
 
-def _engine(args: argparse.Namespace):
+def _make_engine(args: argparse.Namespace) -> 'Engine | None':
   """The engine that the flags ask for; None for this machine's processes."""
   from vidmodels.typing import InputError
 
@@ -150,8 +156,8 @@ def _engine(args: argparse.Namespace):
 
     if args.workers:
       raise InputError(
-        f'--workers {args.workers} came with --engine=beam; wanted the '
-        "runner's own option, as --beam-options=--direct_num_workers=2"
+        f'got --workers {args.workers} with --engine=beam; expected the '
+        "runner's own option; try --beam-options=--direct_num_workers=2"
       )
     return beam.make_engine(
       shlex.split(args.beam_options or ''), runner=args.beam_runner
@@ -159,7 +165,9 @@ def _engine(args: argparse.Namespace):
   for flag in ('beam_runner', 'beam_options'):
     if getattr(args, flag) is not None:
       name = flag.replace('_', '-')
-      raise InputError(f'--{name} came; wanted it with --engine=beam only')
+      raise InputError(
+        f'got --{name}; expected it with --engine=beam only; try adding that'
+      )
   return None
 
 
@@ -174,21 +182,21 @@ def _dry_run(args: argparse.Namespace) -> int:
   )
   if args.out is not None:
     prepare_records.check_out_folder(pathlib.Path(args.out))
-  for flag, given in (
+  for flag, is_set in (
     ('--overwrite', args.overwrite),
     ('--no-resume', not args.resume),
     (f'--engine={args.engine}', args.engine != 'local'),
     ('--beam-runner', args.beam_runner is not None),
     ('--beam-options', args.beam_options is not None),
   ):
-    if given:
+    if is_set:
       raise InputError(
-        f'{flag} came with --dry-run, which writes nothing and ends at once; '
-        'leave one of the two out'
+        f'got {flag} with --dry-run, which writes nothing and ends at once; '
+        'expected one of the two; try without one'
       )
-  found = estimate.estimate(
+  result = estimate.estimate(
     args.source,
-    **source_of(args),
+    **source_options(args),
     flip=args.flip,
     options=encode.Options(
       short_side=args.short_side, quality=args.quality, fps=args.fps
@@ -196,7 +204,7 @@ def _dry_run(args: argparse.Namespace) -> int:
     workers=args.workers,
   )
   if args.json:
-    print(json.dumps(found.as_json()))
+    print(json.dumps(result.as_json()))
   else:
-    print('\n'.join(found.lines()))
+    print('\n'.join(result.lines()))
   return DONE

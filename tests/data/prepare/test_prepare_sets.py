@@ -609,11 +609,11 @@ def test_a_dry_run_of_ones_own_folder_takes_the_headers_lengths(
     (['--quality', 0], 'quality 0'),
     (['--workers', -2], '-2 workers'),
     (['--out', '{file}'], 'is no folder'),
-    (['--overwrite'], '--overwrite came with --dry-run'),
-    (['--no-resume'], '--no-resume came with --dry-run'),
-    (['--engine=beam'], '--engine=beam came with --dry-run'),
-    (['--beam-runner=DirectRunner'], '--beam-runner came with --dry-run'),
-    (['--beam-options=--x=1'], '--beam-options came with --dry-run'),
+    (['--overwrite'], 'got --overwrite with --dry-run'),
+    (['--no-resume'], 'got --no-resume with --dry-run'),
+    (['--engine=beam'], 'got --engine=beam with --dry-run'),
+    (['--beam-runner=DirectRunner'], 'got --beam-runner with --dry-run'),
+    (['--beam-options=--x=1'], 'got --beam-options with --dry-run'),
   ],
 )
 def test_a_dry_run_refuses_what_a_run_would_and_what_it_would_ignore(
