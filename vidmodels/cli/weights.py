@@ -7,17 +7,24 @@
 
 A file is a .pth, .npz or .safetensors of an image model or of the authors of a
 video model; no code in it is run. FILE#NAME takes the weights that a .pth keeps
-under that name, FILE#model_ema say, where the plain ones lie beside them. DIR
-is a training run, or what `import` wrote: `evaluate`, `predict` and `export`
-take either. `diff` takes files and folders: of one each, a folder is compared
-under the file's names. To train from a file, give the recipe
---config.init_from=FILE instead.
+under that name: FILE#model_ema takes averaged weights where the file also has
+the plain ones. DIR is a training run, or what `import` wrote: `evaluate`,
+`predict` and `export` take either. `diff` takes files and folders; a folder and
+a file are compared under the file's names. To train from a file, give the
+recipe --config.init_from=FILE instead.
 """
 
 import argparse
 import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from vidmodels import files
+
+if TYPE_CHECKING:
+  import numpy as np
+
+  Tensors = Mapping[str, np.ndarray]
 
 HELP = 'inspect, import, export and compare weight files'
 TAKES_CONFIG = True
@@ -39,12 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(sub.add_argument)
 
 
-def _inspect_arguments(add) -> None:
+def _inspect_arguments(add: Callable[..., Any]) -> None:
   add('file', metavar='FILE')
   add('--tensors', type=int, default=20, help='rows shown (20; 0: all)')
 
 
-def _import_arguments(add) -> None:
+def _import_arguments(add: Callable[..., Any]) -> None:
   add('file', metavar='FILE')
   add('--config', required=True, metavar='RECIPE[:ARG]', help='file or name')
   add('--out', required=True, metavar='DIR', help='a new folder')
@@ -67,7 +74,7 @@ def _import_arguments(add) -> None:
   )
 
 
-def _export_arguments(add) -> None:
+def _export_arguments(add: Callable[..., Any]) -> None:
   add('dir', metavar='DIR', help='a training run, or what import wrote')
   add('--to', required=True, choices=('pth', 'safetensors', 'npz'))
   add('--out', required=True, metavar='FILE', help='a new file')
@@ -76,19 +83,20 @@ def _export_arguments(add) -> None:
   add('--weights', choices=('auto', 'params', 'ema'), default='auto')
 
 
-def _diff_arguments(add) -> None:
+def _diff_arguments(add: Callable[..., Any]) -> None:
   add('a', metavar='A', help='a weight file, or a folder with checkpoints')
   add('b', metavar='B')
   add('--tolerance', type=float, default=0.0, help='absolute (0)')
 
 
 def run(args: argparse.Namespace) -> int:
-  """Does what the action says."""
+  """Runs the action that was asked for."""
   from vidmodels.typing import InputError
 
   if args.overrides and args.action != 'import':
     raise InputError(
-      f'{" ".join(args.overrides)} came; only import takes a recipe'
+      f'got {" ".join(args.overrides)} for weights {args.action}; expected no '
+      'recipe, which only import takes; try without it'
     )
   actions = {
     'inspect': _inspect,
@@ -100,27 +108,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _inspect(args: argparse.Namespace) -> int:
-  """What a file is."""
+  """Prints what a file is."""
   from vidmodels.cli import DONE
   from vidmodels.weights import import_report
 
-  found = import_report.inspect(args.file)
+  inspection = import_report.inspect(args.file)
   if args.json:
-    print(json.dumps(found))
+    print(json.dumps(inspection))
   else:
-    print(import_report.inspection(found, rows=args.tensors))
+    print(import_report.format_inspection(inspection, rows=args.tensors))
   return DONE
 
 
 def _import(args: argparse.Namespace) -> int:
-  """A file into a folder that evaluate, predict and export take."""
+  """Writes a file as a folder that evaluate, predict and export take."""
   from vidmodels.cli import DONE, recipe
   from vidmodels.train import init_from
   from vidmodels.weights import import_report
 
   out = files.unused_path(args.out)
   config = recipe.load(args.config, args.overrides)
-  made = init_from.write_checkpoint(
+  imported = init_from.write_checkpoint(
     args.file,
     config,
     out,
@@ -129,17 +137,17 @@ def _import(args: argparse.Namespace) -> int:
     head=args.head,
     positions=args.positions,
   )
-  said = import_report.summary(made)
+  summary = import_report.summarize(imported)
   if args.json:
-    print(json.dumps({**said, 'out': args.out}))
+    print(json.dumps({**summary, 'out': args.out}))
   else:
-    print(import_report.lines(said))
+    print(import_report.format_summary(summary))
     print(f'written to {args.out}')
   return DONE
 
 
 def _export(args: argparse.Namespace) -> int:
-  """A model's weights into a file of the authors' names."""
+  """Writes a model's weights as a file under the authors' names."""
   from vidmodels.cli import DONE
   from vidmodels.train import restore
   from vidmodels.weights import export
@@ -149,82 +157,81 @@ def _export(args: argparse.Namespace) -> int:
     args.dir, 'give what a training run or import wrote'
   )
   model = restore.load(folder, step=args.step, weights=args.weights)
-  names, state = export.state_of(
+  naming, state = export.name_tensors(
     model.config.family,
     model.model,
     {'params': model.params, **model.model_state},
     name=args.names,
   )
-  path = export.write(out, state, to=args.to, under=names.under)
-  said = {
+  path = export.write(out, state, to=args.to, under=naming.under)
+  summary = {
     'file': str(path),
-    'names': f'{names.family} {names.name}',
+    'names': f'{naming.family} {naming.name}',
     'tensors': len(state),
     'step': model.step,
     'weights': model.weights,
   }
   if args.json:
-    print(json.dumps(said))
+    print(json.dumps(summary))
   else:
     print(
-      f'{said["tensors"]} tensors of step {said["step"]} ({said["weights"]}) '
-      f'under the names of {said["names"]} in {path}'
+      f'{len(state)} tensors of step {model.step} ({model.weights}) under the '
+      f'names of {summary["names"]} in {path}'
     )
   return DONE
 
 
 def _diff(args: argparse.Namespace) -> int:
-  """What differs; 0 whether or not anything does."""
+  """Prints which tensors differ; the exit code is 0 whether or not any do."""
   import dataclasses
 
   from vidmodels.cli import DONE
   from vidmodels.weights import diff, import_report
 
-  a, b, unread = _two(args.a, args.b)
-  found = diff.differences(a, b, tolerance=args.tolerance)
-  same = len(set(a) | set(b)) - len(found)
+  a, b, unread = _read_both(args.a, args.b)
+  rows = diff.compare_tensors(a, b, tolerance=args.tolerance)
+  same = len(set(a) | set(b)) - len(rows)
   if args.json:
-    rows = [_finite(dataclasses.asdict(each)) for each in found]
-    print(json.dumps({'same': same, 'different': rows, 'unread': dict(unread)}))
+    plain = [_infinite_as_text(dataclasses.asdict(row)) for row in rows]
+    report = {'same': same, 'different': plain, 'unread': dict(unread)}
+    print(json.dumps(report))
     return DONE
-  for each in found:
-    print(import_report.difference(each))
+  for row in rows:
+    print(import_report.format_difference(row))
   for key, why in unread.items():
     print(f'{key}: not compared: {why}')
-  dtypes = sum(each.kind == 'dtype' for each in found)
-  print(
-    f'{len(found)} tensors differ'
-    + (f' ({dtypes} of them in dtype alone)' if dtypes else '')
-    + f', {same} are the same'
-  )
+  dtypes = sum(row.kind == 'dtype' for row in rows)
+  in_dtype = f' ({dtypes} of them in dtype alone)' if dtypes else ''
+  print(f'{len(rows)} tensors differ{in_dtype}, {same} are the same')
   return DONE
 
 
-def _two(a: str, b: str):
+def _read_both(a: str, b: str) -> 'tuple[Tensors, Tensors, Mapping[str, str]]':
   """Tensors of A and B under the same names, and why others are left out.
 
-  A folder keeps our names: beside a file it takes the file's.
+  A folder keeps our names; compared with a file it takes the file's.
   """
   from vidmodels.train import init_from, restore
-  from vidmodels.weights import same_names
-  from vidmodels.weights.formats.open_file import WANTED, open_file
+  from vidmodels.weights import diff
+  from vidmodels.weights.formats.open_file import ACCEPTED, open_file
 
-  is_dir = [files.existing_path(each, WANTED).is_dir() for each in (a, b)]
+  is_dir = [files.existing_path(path, ACCEPTED).is_dir() for path in (a, b)]
   if is_dir[0] == is_dir[1]:
     return init_from.read_tensors(a), init_from.read_tensors(b), {}
   folder, path = (a, b) if is_dir[0] else (b, a)
-  file, made = open_file(path), restore.load(folder)
-  both = same_names.by_names_of(
+  file, model = open_file(path), restore.load(folder)
+  both = diff.align_with_file(
     file,
-    made.config.family,
-    made.model,
-    {'params': made.params, **made.model_state},
+    model.config.family,
+    model.model,
+    {'params': model.params, **model.model_state},
   )
-  two = (both.ours, both.theirs) if is_dir[0] else (both.theirs, both.ours)
-  return (*two, both.unread)
+  if is_dir[0]:
+    return both.ours, both.theirs, both.unread
+  return both.theirs, both.ours, both.unread
 
 
-def _finite(row: dict) -> dict:
-  """A row whose numbers without end are text: JSON has none."""
-  ends = (float('inf'), float('-inf'))
-  return {k: str(v) if v in ends else v for k, v in row.items()}
+def _infinite_as_text(row: dict[str, Any]) -> dict[str, Any]:
+  """A row with infinite numbers as text, because JSON has none."""
+  infinite = (float('inf'), float('-inf'))
+  return {k: str(v) if v in infinite else v for k, v in row.items()}

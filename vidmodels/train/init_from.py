@@ -29,7 +29,10 @@ from vidmodels.weights import import_report, load_weights
 from vidmodels.weights.formats.open_file import open_file
 from vidmodels.weights.formats.tensors import Tensors
 from vidmodels.weights.load_weights import Imported
-from vidmodels.weights.mapping import layers
+from vidmodels.weights.mapping.apply import (
+  flatten_variables,
+  unflatten_variables,
+)
 
 UNNAMED = 'class {}'  # of a file that says no names
 
@@ -38,7 +41,7 @@ def read(
   config: cfg.Config, path: str | pathlib.Path, **options: Any
 ) -> Imported:
   """A file's weights in a recipe's model, for the recipe's clip."""
-  return load_weights.for_recipe(config, path, **options)
+  return load_weights.load_for_recipe(config, path, **options)
 
 
 def write_checkpoint(
@@ -62,7 +65,7 @@ def write_checkpoint(
       and evaluation on records with names of their own is refused.
     labels: what they are, as `Task.parse` reads it; default a data set's own,
       else one class a video.
-    head: see `importing.read`.
+    head: see `load_weights.load_file`.
     positions: likewise.
 
   Raises:
@@ -91,9 +94,9 @@ def write_checkpoint(
   task.parts(K)  # raises if its heads are no parts of so many
   names = made.labels or tuple(UNNAMED.format(k) for k in range(K))
   given = given or ClassList.from_names(names)
-  flat = layers.flat(made.complete(jax.random.key(config.seed)))
+  flat = flatten_variables(made.complete(jax.random.key(config.seed)))
   made = _without_arrays(made)
-  variables = layers.unflat(_on_device(flat))
+  variables = unflatten_variables(_on_device(flat))
   meta = {
     'config': cfg.as_dict(config),
     'classes': list(given.names),
@@ -123,12 +126,12 @@ def _save(variables, meta: dict, config: cfg.Config, out: pathlib.Path) -> None:
 def _without_arrays(made: Imported) -> Imported:
   """What was said of an import, without its weights and its open file."""
   nothing = Tensors({}, lambda key: np.zeros(0))
-  seen = dataclasses.replace(made.found.unwrapped, tensors=nothing)
+  seen = dataclasses.replace(made.match.unwrapped, tensors=nothing)
   return dataclasses.replace(
     made,
     variables={},
     file=dataclasses.replace(made.file, tensors=nothing),
-    found=dataclasses.replace(made.found, unwrapped=seen),
+    match=dataclasses.replace(made.match, unwrapped=seen),
   )
 
 
@@ -180,7 +183,9 @@ def initial_state(
   state, config = create_state(run.init, run.shardings), run.config
   if made is None:
     return state, None
-  said = import_report.lines(import_report.summary(made)).splitlines()
+  said = import_report.format_summary(
+    import_report.summarize(made)
+  ).splitlines()
   for line in (*said, *_otherwise(config, made)):
     progress(0, run.total, line)
   drawn = {'params': state.params, **state.model_state}
@@ -211,7 +216,7 @@ def _over(drawn: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
 
   Every process puts its own parts there.
   """
-  flat, whole = layers.flat(ours), layers.flat(drawn)
+  flat, whole = flatten_variables(ours), flatten_variables(drawn)
   for path, array in flat.items():
     # The array as a default: the callback may outlive its round of the loop.
     whole[path] = jax.make_array_from_callback(
@@ -219,7 +224,7 @@ def _over(drawn: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
       whole[path].sharding,
       lambda index, array=array: array[index],
     )
-  return layers.unflat(whole)
+  return unflatten_variables(whole)
 
 
 def _otherwise(config: cfg.Config, made: Imported) -> list[str]:
@@ -244,15 +249,15 @@ def source_metadata(made: Imported) -> dict[str, Any]:
   return {
     'file': made.file.path.name,
     'sha256': made.file.sha256(),
-    'family': made.found.naming.family,
-    'names': made.found.naming.name,
-    'size': made.found.guess.size,
+    'family': made.match.naming.family,
+    'names': made.match.naming.name,
+    'size': made.match.guess.size,
     'mean': list(pixels.mean) if pixels else None,
     'std': list(pixels.std) if pixels else None,
     'channels': pixels.order if pixels else None,
     'trained': dict(made.trained),
     'classes': list(made.labels),
-    'random': dict(made.books.random),
+    'random': dict(made.report.random),
   }
 
 
@@ -267,6 +272,6 @@ def read_tensors(path: str | pathlib.Path) -> Mapping[str, np.ndarray]:
     return open_file(path).tensors
   model = restore.load(path)
   variables = {'params': model.params, **model.model_state}
-  arrays = {k: np.asarray(v) for k, v in layers.flat(variables).items()}
+  arrays = {k: np.asarray(v) for k, v in flatten_variables(variables).items()}
   specs = {k: (a.shape, a.dtype) for k, a in arrays.items()}
   return Tensors(specs, arrays.__getitem__)

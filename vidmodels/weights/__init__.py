@@ -1,10 +1,12 @@
-"""Weights from elsewhere into our parameters, with nothing left over.
+"""Weight files: published checkpoints to our parameters, and back.
 
   model, variables = vidmodels.weights.load('timesformer', 'TimeSformer.pyth')
 
-`rules` is the engine, which knows no model; one file a family says what the
-authors call each tensor and how it lies; `known/` how such a file is
-recognised; `importing` puts it into a model, and `exporting` back.
+`load_weights` fills a model from a file, `export` writes a model's weights
+under the authors' key names, and `diff` compares files and models.
+`<family>_weights.py` says what the authors call each tensor, how their files
+are recognised, and how a model starts from an image model. `formats/` reads
+files, and `mapping/` is the code that all families share.
 """
 
 import pathlib
@@ -20,23 +22,23 @@ if TYPE_CHECKING:  # importing the package stays cheap
 def load(
   family_or_config: 'str | Config', path: str | pathlib.Path, **options: Any
 ) -> 'tuple[nn.Module, dict[str, Any]]':
-  """A weight file as a model with its variables.
+  """Loads a weight file as a model with its variables.
 
   Args:
-    family_or_config: name of a family, whose fields are then those that the
-      file tells; or a recipe (`vidmodels.config.Config`), for whose model and
-      clip the file is taken.
+    family_or_config: name of a family, whose fields are then read from the
+      file; or a recipe (`vidmodels.config.Config`), which defines the model and
+      the clip.
     path: of a .pth, .npz or .safetensors; no code in it is run.
-    **options: those of `importing.take` (classes, head, clip, ...), and `seed`
-      of what the file does not fill.
+    **options: those of `load_weights.load_file` (classes, head, clip, ...), and
+      `seed`, for parameters that the file does not fill.
 
   Returns:
-    The module and all its variables, float32. What the file does not fill is
-    drawn as a fresh model's, and a `UserWarning` names it; `importing.read`
-    gives the books of what became of every key instead.
+    The module and all its variables, float32. Parameters that the file does not
+    fill get initial values, and a `UserWarning` names them.
+    `load_weights.load_path` returns a report of every key instead.
 
   Raises:
-    InputError: if the file is none, or does not fit.
+    InputError: if the file is not a weight file, or does not fit.
   """
   import jax
 
@@ -44,14 +46,13 @@ def load(
 
   seed = options.pop('seed', 0)
   if isinstance(family_or_config, str):
-    made = load_weights.read(path, family_or_config, **options)
+    imported = load_weights.load_path(path, family_or_config, **options)
   else:
-    made = load_weights.for_recipe(family_or_config, path, **options)
-  if made.books.random:
-    names = list(made.books.random)
+    imported = load_weights.load_for_recipe(family_or_config, path, **options)
+  if names := list(imported.report.random):
     warnings.warn(
       f'{path} does not fill {", ".join(names[:6])}'
       f'{f" and {len(names) - 6} more" if len(names) > 6 else ""}: random',
       stacklevel=2,
     )
-  return made.model, made.complete(jax.random.key(seed))
+  return imported.model, imported.complete(jax.random.key(seed))

@@ -1,11 +1,25 @@
-"""What differs between two sets of tensors, one by one."""
+"""Compares two sets of tensors, or a model with a file under the file's names.
+
+both = align_with_file(open_file(path), 'vit', model, variables)
+for row in compare_tensors(both.ours, both.theirs): ...
+"""
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from flax import linen as nn
 
-Arrays = Mapping[str, np.ndarray]
+from vidmodels import models
+from vidmodels.typing import InputError
+from vidmodels.weights import load_weights
+from vidmodels.weights.formats.open_file import File
+from vidmodels.weights.formats.tensors import Tensors
+from vidmodels.weights.mapping import identify
+from vidmodels.weights.mapping.apply import match_rules, save_variables
+
+TensorMap = Mapping[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,12 +30,12 @@ class Difference:
     key: its name.
     kind: 'only in A', 'only in B', 'shape', 'values', or 'dtype' for the same
       numbers kept in another type.
-    a: shape in A; empty text if it is not there.
+    a: shape in A; '' if A does not have it.
     b: shape in B.
-    largest: largest absolute difference of values; 0 where there is none.
+    largest: largest absolute difference of values; 0 if there is none.
     relative: root mean square of the difference over that of A.
-    a_dtype: type of the numbers in A; empty text if it is not there.
-    b_dtype: likewise in B.
+    a_dtype: type of the numbers in A; '' if A does not have it.
+    b_dtype: type of the numbers in B.
   """
 
   key: str
@@ -34,65 +48,135 @@ class Difference:
   b_dtype: str = ''
 
 
-def differences(
-  a: Arrays, b: Arrays, *, tolerance: float = 0.0
+def compare_tensors(
+  a: TensorMap, b: TensorMap, *, tolerance: float = 0.0
 ) -> list[Difference]:
-  """Every tensor that differs, in A's order and then B's.
+  """Lists every tensor that differs, in A's order and then B's.
 
   Args:
     a: tensors by name.
     b: likewise.
     tolerance: absolute; values that are not farther apart are the same.
   """
-  found = [each for key in a if (each := _one(key, a, b, tolerance))]
-  alone = [(key, *_spec(b, key)) for key in b if key not in a]
-  return found + [
-    Difference(key, 'only in B', b=shape, b_dtype=dtype)
-    for key, shape, dtype in alone
-  ]
+  rows = [_compare_one(key, a, b, tolerance) for key in a]
+  for key in b:
+    if key not in a:
+      shape, dtype = _describe_spec(b, key)
+      rows.append(Difference(key, 'only in B', b=shape, b_dtype=dtype))
+  return [row for row in rows if row]
 
 
-def _one(key: str, a: Arrays, b: Arrays, tolerance: float) -> Difference | None:
+def _compare_one(
+  key: str, a: TensorMap, b: TensorMap, tolerance: float
+) -> Difference | None:
   """The difference of one tensor of A, None if there is none."""
-  shape, dtype = _spec(a, key)
+  shape, dtype = _describe_spec(a, key)
   if key not in b:
     return Difference(key, 'only in A', a=shape, a_dtype=dtype)
-  other, b_dtype = _spec(b, key)
-  found = Difference(key, 'shape', shape, other, a_dtype=dtype, b_dtype=b_dtype)
+  other, b_dtype = _describe_spec(b, key)
+  row = Difference(key, 'shape', shape, other, a_dtype=dtype, b_dtype=b_dtype)
   if shape != other:
-    return found
-  largest, relative = _apart(a[key], b[key])
+    return row
+  largest, relative = _measure_distance(a[key], b[key])
   if largest > tolerance:
     return dataclasses.replace(
-      found, kind='values', largest=largest, relative=relative
+      row, kind='values', largest=largest, relative=relative
     )
-  if dtype != b_dtype:
-    return dataclasses.replace(found, kind='dtype')
-  return None
+  return dataclasses.replace(row, kind='dtype') if dtype != b_dtype else None
 
 
-def _apart(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+def _measure_distance(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
   """Largest difference of two arrays, and its mean size over that of `a`."""
   left, right = (np.atleast_1d(np.asarray(x, np.float64)) for x in (a, b))
   with np.errstate(invalid='ignore', over='ignore'):
-    off = np.abs(left - right)
-  # Not a number on both sides is the same nothing, and so is no end; on one
-  # side it is as far as can be.
-  off[(np.isnan(left) & np.isnan(right)) | (left == right)] = 0
-  off[np.isnan(off)] = np.inf
-  largest = float(off.max(initial=0))
+    distance = np.abs(left - right)
+  # NaN on both sides is the same, and so is infinity. On one side it is as far
+  # away as can be.
+  distance[(np.isnan(left) & np.isnan(right)) | (left == right)] = 0
+  distance[np.isnan(distance)] = np.inf
+  largest = float(distance.max(initial=0))
   if not largest:
     return 0.0, 0.0
   with np.errstate(invalid='ignore', over='ignore', divide='ignore'):
-    relative = float(np.sqrt(np.mean(off**2)) / np.sqrt(np.mean(left**2)))
+    size = np.sqrt(np.mean(left**2))
+    relative = float(np.sqrt(np.mean(distance**2)) / size)
   return largest, np.inf if np.isnan(relative) else relative
 
 
-def _spec(tensors: Arrays, key: str) -> tuple[str, str]:
-  """Shape and dtype of a tensor as text, of a file without reading it."""
+def _describe_spec(tensors: TensorMap, key: str) -> tuple[str, str]:
+  """Shape and dtype of a tensor as text; a file's tensor is not read."""
   specs = getattr(tensors, 'specs', None)
   if specs:
     shape, dtype = specs[key]
   else:
     shape, dtype = np.shape(tensors[key]), np.asarray(tensors[key]).dtype
   return str(list(shape)), str(dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignedTensors:
+  """A model's weights and a file's under the same names.
+
+  Attributes:
+    ours: the model's tensors by the file's key.
+    theirs: the file's own.
+    unread: by key, why no such model reads a tensor of the file. These are in
+      neither of the others.
+  """
+
+  ours: TensorMap
+  theirs: TensorMap
+  unread: Mapping[str, str]
+
+
+def align_with_file(
+  file: File, family: str, model: nn.Module, variables: Mapping[str, Any]
+) -> AlignedTensors:
+  """Puts a model's weights under a file's names, beside the file's tensors.
+
+  Layers that a file keeps in one array are split on both sides.
+
+  Args:
+    file: from `open_file`.
+    family: of the model.
+    model: the module.
+    variables: its parameters and statistics.
+
+  Raises:
+    InputError: if the file is of no or another family, or has no name for
+      something the model has.
+  """
+  matches = identify.identify(file.tensors)
+  own = [m for m in matches if m.naming.family == family]
+  if not own:
+    known = ', '.join(dict.fromkeys(m.naming.family for m in matches))
+    odd = load_weights.describe_odd_keys(file.tensors)
+    raise InputError(
+      f'{file.path} is {known or f"of no known family{odd}"} and the folder '
+      f'holds {family}, which share no names; import the file into a folder, '
+      'and compare the two folders'
+    )
+  fields = {name: getattr(model, name) for name in models.fields(family)}
+  match = min(
+    own, key=lambda m: len(load_weights.list_contradictions(m, fields))
+  )
+  rules, unwrapped = match.naming.rules(model), match.unwrapped
+  prefix = unwrapped.prefix
+  state = save_variables(rules, variables)
+  drops = [rule for rule in rules if not rule.paths]
+  unread = {
+    unwrapped.keys[key]: rule.why
+    for rule, keys, _ in match_rules(drops, unwrapped.tensors)
+    for key in keys
+    if key not in state
+  }
+  specs = {
+    prefix + key: spec
+    for key, spec in unwrapped.tensors.specs.items()
+    if unwrapped.keys[key] not in unread
+  }
+  return AlignedTensors(
+    ours={prefix + key: array for key, array in state.items()},
+    theirs=Tensors(specs, lambda k: unwrapped.tensors[k.removeprefix(prefix)]),
+    unread={**unread, **unwrapped.aside},
+  )

@@ -1,4 +1,8 @@
-"""Our weights under the authors' key names, for their code to load."""
+"""Writes our weights under the authors' key names, for their code to load.
+
+naming, state = name_tensors('timesformer', model, variables)
+write('TimeSformer.safetensors', state, to='safetensors')
+"""
 
 import os
 import pathlib
@@ -12,14 +16,15 @@ from flax import linen as nn
 
 from vidmodels import files
 from vidmodels.typing import InputError
-from vidmodels.weights.mapping import identify, layers
+from vidmodels.weights.mapping.apply import save_variables
+from vidmodels.weights.mapping.identify import Naming, list_namings
 
 Container = Literal['pth', 'safetensors', 'npz']
 
 
-def state_of(
+def name_tensors(
   family: str, model: nn.Module, variables: Mapping[str, Any], *, name: str = ''
-) -> tuple[identify.Naming, dict[str, np.ndarray]]:
+) -> tuple[Naming, dict[str, np.ndarray]]:
   """A model's variables as the tensors of a published file.
 
   Args:
@@ -34,15 +39,18 @@ def state_of(
   Raises:
     InputError: if the family has no such naming, or a parameter has no name.
   """
-  known = identify.namings(family)
-  chosen = next((n for n in known if name in ('', n.name)), None)
-  if chosen is None:
-    names = ', '.join(n.name for n in known) or 'none'
-    raise InputError(f'{family} has no names {name!r}; there are: {names}')
+  namings = list_namings(family)
+  naming = next((n for n in namings if name in ('', n.name)), None)
+  if naming is None:
+    names = ', '.join(n.name for n in namings) or 'none'
+    raise InputError(
+      f'got names={name!r} for {family}; expected one of: {names}; try one of '
+      "them, or leave it out for the authors'"
+    )
   arrays = jax.tree.map(np.asarray, dict(variables))
-  state = layers.save(chosen.rules(model), arrays)
-  state |= chosen.extras(model, state)
-  return chosen, {chosen.prefix + key: array for key, array in state.items()}
+  state = save_variables(naming.rules(model), arrays)
+  state |= naming.extras(model, state)
+  return naming, {naming.prefix + key: array for key, array in state.items()}
 
 
 def write(
@@ -52,61 +60,51 @@ def write(
   to: Container,
   under: str = '',
 ) -> pathlib.Path:
-  """Writes tensors to a file, whole or not at all.
+  """Writes tensors to a new file, whole or not at all.
 
   Args:
-    path: of the file; nothing is replaced.
+    path: of the file, which must not exist.
     state: tensors by key.
     to: container. 'pth' needs torch.
-    under: the name that the tensors are kept under in a .pth.
+    under: the name under which a .pth keeps the tensors.
 
   Raises:
     InputError: if the file exists, nothing can be written there, or torch is
-      wanted and not there.
+      needed and not installed.
   """
   path = files.unused_path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  writers = {'pth': _pth, 'safetensors': _safetensors, 'npz': _npz}
-  # Our own name, lest two exports at once write to one file.
-  handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+  # A name of its own, so that two exports at once do not write to one file.
+  handle, part = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
   os.close(handle)
   try:
-    whole = {
+    arrays = {
       k: np.ascontiguousarray(a).reshape(a.shape) for k, a in state.items()
     }
-    writers[to](beside, whole, under)
-    pathlib.Path(beside).chmod(0o644)
-    os.replace(beside, path)
+    if to == 'pth':
+      _write_pth(part, arrays, under)
+    elif to == 'safetensors':
+      from safetensors.numpy import save_file
+
+      save_file(arrays, part, metadata={'format': 'pt'})  # as torch code reads
+    else:
+      with open(part, 'wb') as file:
+        np.savez(file, **arrays)
+    pathlib.Path(part).chmod(0o644)
+    os.replace(part, path)
   finally:
-    pathlib.Path(beside).unlink(missing_ok=True)
+    pathlib.Path(part).unlink(missing_ok=True)
   return path
 
 
-def _pth(path: str, state: Mapping[str, np.ndarray], under: str) -> None:
-  """As torch.save writes a state dict."""
+def _write_pth(path: str, state: Mapping[str, np.ndarray], under: str) -> None:
+  """Writes as torch.save writes a state dict."""
   try:
     import torch
   except ImportError as error:
     raise InputError(
-      "a .pth is written by torch, which is not here; pip install 'vidmodels"
-      "[torch]', or export to safetensors"
+      'got to=pth, and torch, which writes it, is not installed; expected '
+      "torch; try pip install 'vidmodels[torch]', or to=safetensors"
     ) from error
   tensors = {key: torch.tensor(array) for key, array in state.items()}
   torch.save({under: tensors} if under else tensors, path)
-
-
-def _safetensors(
-  path: str, state: Mapping[str, np.ndarray], under: str
-) -> None:
-  """As the safetensors package writes it, which torch code reads."""
-  del under  # there is one level of names
-  from safetensors.numpy import save_file
-
-  save_file(dict(state), path, metadata={'format': 'pt'})
-
-
-def _npz(path: str, state: Mapping[str, np.ndarray], under: str) -> None:
-  """As numpy writes it; keys may hold slashes."""
-  del under
-  with open(path, 'wb') as file:
-    np.savez(file, **state)

@@ -1,179 +1,336 @@
-"""FocalNet's released weights, in the three namings they are published in.
+"""FocalNet's released weights, under the three publishers' names.
 
-Microsoft's own, that of the HF hub, and timm's. They differ in names alone, but
-for two things: timm keeps linear layers as 1 x 1 convolutions, and puts a
-stage's downsampling at its start where the others have it at the end of the
+Microsoft's own, that of the HF hub, and timm's. They differ in names alone,
+except for two things: timm keeps linear layers as 1 x 1 convolutions, and puts
+a stage's downsampling at its start where the others have it at the end of the
 stage before.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.weights._focal_fields import agree, fields_of, shape, specs_of
-from vidmodels.weights._focal_names import NAMES, KeyNames, Naming, naming_of
-from vidmodels.weights.mapping import layers
-from vidmodels.weights.mapping.apply import Books
+from vidmodels.typing import InputError
+from vidmodels.weights.mapping.identify import (
+  IMAGENET,
+  Guess,
+  Naming,
+  Specs,
+  find_shape,
+)
 from vidmodels.weights.mapping.rules import (
+  Arrays,
   Layout,
-  Rule,
+  Rules,
+  Shapes,
+  conv,
   convolution,
+  norm,
   rule,
   vector,
 )
 
+Publisher = Literal['microsoft', 'hf', 'timm']
 
-def split_linear(ones: int = 0) -> Layout:
-  """A linear weight [out, in, 1...] to one or more of ours, [in, out_i] each.
 
-  Rows of the file are those of the first, then of the second, and so on.
+@dataclasses.dataclass(frozen=True)
+class KeyNames:
+  """What one publisher calls each thing; {s} is a stage, {i} a block of it.
 
-  Args:
-    ones: axes of size 1 that the file has at the end.
+  Attributes:
+    patch: the first convolution.
+    patch_norm: the norm after it.
+    block: a block's prefix.
+    down: the convolution after stage {s}, {n} being {s} + 1.
+    down_norm: the norm after it.
+    f: projection to query, context and gates, in this order.
+    h: projection of the gathered context.
+    out: last projection of a modulation.
+    mod_norm: norm before it.
+    pre: the two norms of a block that has them first.
+    post: the two norms of a block that has them last.
+    gammas: of layer scale.
+    norm: the last norm.
+    head: the classifier.
+    ones: axes of size 1 at the end of linear weights.
   """
 
-  def load(arrays, shapes):
-    rows = np.cumsum([shape[-1] for shape in shapes])[:-1]
-    kernel = arrays[0].reshape(arrays[0].shape[:2]).T
-    return tuple(np.split(kernel, rows, axis=1))
-
-  def save(arrays):
-    kernel = np.concatenate(arrays, axis=1).T
-    return (kernel.reshape(*kernel.shape, *(1,) * ones),)
-
-  return Layout(load, save)
-
-
-def split_vector() -> Layout:
-  """The bias of `split_linear`."""
-
-  def load(arrays, shapes):
-    rows = np.cumsum([shape[0] for shape in shapes])[:-1]
-    return tuple(np.split(arrays[0], rows))
-
-  return Layout(load, lambda arrays: (np.concatenate(arrays),))
+  patch: str = 'patch_embed.proj'
+  patch_norm: str = 'patch_embed.norm'
+  block: str = 'layers.{s}.blocks.{i}'
+  down: str = 'layers.{s}.downsample.proj'
+  down_norm: str = 'layers.{s}.downsample.norm'
+  f: str = 'f'
+  h: str = 'h'
+  out: str = 'proj'
+  mod_norm: str = 'ln'
+  pre: tuple[str, str] = ('norm1', 'norm2')
+  post: tuple[str, str] = ('norm1', 'norm2')
+  gammas: tuple[str, str] = ('gamma_1', 'gamma_2')
+  norm: str = 'norm'
+  head: str = 'head'
+  ones: int = 0
 
 
-def linear(key: str, paths: str, ones: int = 0) -> tuple[Rule, ...]:
-  """A linear layer of a file to one or more of ours, which spaces separate."""
+NAMES: dict[Publisher, KeyNames] = {
+  'microsoft': KeyNames(),
+  'hf': KeyNames(
+    patch='focalnet.embeddings.patch_embeddings.projection',
+    patch_norm='focalnet.embeddings.norm',
+    block='focalnet.encoder.stages.{s}.layers.{i}',
+    down='focalnet.encoder.stages.{s}.downsample.projection',
+    down_norm='focalnet.encoder.stages.{s}.downsample.norm',
+    f='projection_in',
+    h='projection_context',
+    out='projection_out',
+    mod_norm='layernorm',
+    norm='focalnet.layernorm',
+    head='classifier',
+  ),
+  'timm': KeyNames(
+    patch='stem.proj',
+    patch_norm='stem.norm',
+    down='layers.{n}.downsample.proj',
+    down_norm='layers.{n}.downsample.norm',
+    mod_norm='norm',
+    post=('norm1_post', 'norm2_post'),
+    gammas=('ls1.gamma', 'ls2.gamma'),
+    head='head.fc',
+    ones=2,
+  ),
+}
+
+# --- Rules
+
+
+def linear_rules(key: str, paths: str, ones: int = 0) -> Rules:
+  """A linear layer of the file to one or more of ours.
+
+  Rows of the file are those of our first layer, then of the second, and so on.
+
+  Args:
+    key: of the layer in the file.
+    paths: of our layers, separated by spaces.
+    ones: axes of size 1 that the file's weight has at the end.
+  """
   kernels, biases = (
     ' '.join(f'{path}/{part}' for path in paths.split())
     for part in ('kernel', 'bias')
   )
-  return (
-    rule(f'{key}.weight', kernels, split_linear(ones)),
-    rule(f'{key}.bias', biases, split_vector()),
-  )
 
+  def load_kernel(arrays: Arrays, shapes: Shapes) -> Arrays:
+    columns = np.cumsum([shape[-1] for shape in shapes])[:-1]
+    kernel = arrays[0].reshape(arrays[0].shape[:2]).T
+    return tuple(np.split(kernel, columns, axis=1))
 
-def convolved(key: str, path: str) -> tuple[Rule, ...]:
-  """A convolution with a bias."""
+  def save_kernel(arrays: Arrays) -> Arrays:
+    kernel = np.concatenate(arrays, axis=1).T
+    return (kernel.reshape(*kernel.shape, *(1,) * ones),)
+
+  def load_bias(arrays: Arrays, shapes: Shapes) -> Arrays:
+    return tuple(np.split(arrays[0], np.cumsum([n for (n,) in shapes])[:-1]))
+
+  def save_bias(arrays: Arrays) -> Arrays:
+    return (np.concatenate(arrays),)
+
   return (
-    rule(f'{key}.weight', f'{path}/kernel', convolution()),
-    rule(f'{key}.bias', f'{path}/bias', vector()),
+    rule(f'{key}.weight', kernels, Layout(load_kernel, save_kernel)),
+    rule(f'{key}.bias', biases, Layout(load_bias, save_bias)),
   )
 
 
 def rules(
   levels: Sequence[int],
   *,
-  naming: Naming = 'microsoft',
+  publisher: Publisher = 'microsoft',
   post_norm: bool = False,
-  stream: str = 'space',
-) -> tuple[Rule, ...]:
+) -> Rules:
   """The key rules of an image FocalNet.
 
   Args:
     levels: focal levels of each stage.
-    naming: of the file.
+    publisher: whose names.
     post_norm: whether blocks have their norms last.
-    stream: what our modulators in the place of FocalNet's are called.
   """
-  names = NAMES[naming]
+  names = NAMES[publisher]
   stages = [
-    part
+    r
     for s, count in enumerate(levels)
-    for part in _stage(names, s, count, post_norm, stream)
+    for r in _stage_rules(names, s, count, post_norm)
   ]
   return (
-    *convolved(names.patch, 'patch/conv'),
-    *layers.norm(names.patch_norm, 'patch/norm'),
+    *conv(names.patch, 'patch/conv'),
+    *norm(names.patch_norm, 'patch/norm'),
     *stages,
-    *layers.norm(names.norm, 'norm'),
-    *linear(names.head, 'head'),
+    *norm(names.norm, 'norm'),
+    *linear_rules(names.head, 'head'),
   )
 
 
-def _stage(names: KeyNames, s: int, levels: int, post_norm: bool, stream: str):
+def _stage_rules(
+  names: KeyNames, s: int, levels: int, post_norm: bool
+) -> Rules:
   """The rules of one stage's blocks, and of the downsampling after it."""
-  theirs, ours = names.block.replace('{s}', str(s)), f'stage_{s}_block_{{i}}'
-  mod, at = f'{theirs}.modulation', f'{ours}/mod/{stream}'
-  at_f = f'{ours}/mod/query {at}/context {at}/gate'
+  block, ours = names.block.replace('{s}', str(s)), f'stage_{s}_block_{{i}}'
+  mod, space = f'{block}.modulation', f'{ours}/mod/space'
+  query_context_gate = f'{ours}/mod/query {space}/context {space}/gate'
   norms = names.post if post_norm else names.pre
-  down = names.down.format(s=s, n=s + 1)
-  down_norm = names.down_norm.format(s=s, n=s + 1)
   return (
-    *layers.norm(f'{theirs}.{norms[0]}', f'{ours}/mod_norm'),
-    *linear(f'{mod}.{names.f}', at_f, names.ones),
-    *linear(f'{mod}.{names.h}', f'{at}/out', 2),
-    *linear(f'{mod}.{names.out}', f'{ours}/mod/out', names.ones),
-    *layers.norm(f'{mod}.{names.mod_norm}', f'{ours}/mod/norm'),
+    *norm(f'{block}.{norms[0]}', f'{ours}/mod_norm'),
+    *linear_rules(f'{mod}.{names.f}', query_context_gate, names.ones),
+    *linear_rules(f'{mod}.{names.h}', f'{space}/out', 2),
+    *linear_rules(f'{mod}.{names.out}', f'{ours}/mod/out', names.ones),
+    *norm(f'{mod}.{names.mod_norm}', f'{ours}/mod/norm'),
     *(
       rule(
         f'{mod}.focal_layers.{level}.0.weight',
-        f'{at}/depthwise_{level}/kernel',
+        f'{space}/depthwise_{level}/kernel',
         convolution(),
       )
       for level in range(levels)
     ),
-    *layers.norm(f'{theirs}.{norms[1]}', f'{ours}/mlp_norm'),
-    *linear(f'{theirs}.mlp.fc1', f'{ours}/mlp/up', names.ones),
-    *linear(f'{theirs}.mlp.fc2', f'{ours}/mlp/down', names.ones),
-    rule(f'{theirs}.{names.gammas[0]}', f'{ours}/mod_gamma', vector()),
-    rule(f'{theirs}.{names.gammas[1]}', f'{ours}/mlp_gamma', vector()),
-    *convolved(down, f'down_{s}/conv'),
-    *layers.norm(down_norm, f'down_{s}/norm'),
+    *norm(f'{block}.{norms[1]}', f'{ours}/mlp_norm'),
+    *linear_rules(f'{block}.mlp.fc1', f'{ours}/mlp/up', names.ones),
+    *linear_rules(f'{block}.mlp.fc2', f'{ours}/mlp/down', names.ones),
+    rule(f'{block}.{names.gammas[0]}', f'{ours}/mod_gamma', vector()),
+    rule(f'{block}.{names.gammas[1]}', f'{ours}/mlp_gamma', vector()),
+    *conv(names.down.format(s=s, n=s + 1), f'down_{s}/conv'),
+    *norm(names.down_norm.format(s=s, n=s + 1), f'down_{s}/norm'),
   )
 
 
-def load(
-  state: Mapping[str, np.ndarray],
-  model: nn.Module,
-  *,
-  books: Books | None = None,
-) -> dict[str, Any]:
-  """Turns a file of any of the three namings into variables.
+# --- What a file tells about its model
 
-  Args:
-    state: tensors by the file's key, every one of which is used once.
-    model: an image FocalNet.
-    books: takes what became of every key and parameter.
+# Published sizes by blocks and width.
+SIZES = {
+  ((2, 2, 6, 2), 96): 'tiny',
+  ((2, 2, 18, 2), 96): 'small',
+  ((2, 2, 18, 2), 128): 'base',
+}
+F = 'layers.0.blocks.{i}.modulation.f.weight'
+F_TEMPORAL = 'layers.0.blocks.{i}.modulation.f_temporal.weight'
+# A field in words, for errors.
+WORDS = {
+  'layers': 'blocks a stage',
+  'levels': 'focal levels',
+  'windows': 'taps at the first focal level',
+}
 
-  Returns:
-    Variables of `model`: numpy arrays, most of them views of `state`.
+
+def guess_model(specs: Specs, publisher: Publisher) -> Guess:
+  """What keys and shapes tell about a model.
+
+  Only timm's names tell whether norms come last. In the others it is taken from
+  layer scale: published models have both or neither.
 
   Raises:
-    InputError: if the file is for another model, a key is left over, or a
-      parameter is not filled.
+    InputError: if the file is incomplete.
   """
-  naming, specs = naming_of(state), specs_of(state)
-  agree(fields_of(naming, specs), model)
-  channels = shape(specs, f'{NAMES[naming].patch}.weight')[1]
-  size = model.patch << len(model.layers)
-  found = rules(model.levels, naming=naming, post_norm=model.post_norm)
-  return layers.load(
-    found, state, model, video=(1, size, size, channels), books=books
+  shapes = {key: tuple(shape) for key, (shape, _) in specs.items()}
+  names = NAMES[publisher]
+  kernel = find_shape(shapes, f'{names.patch}.weight')
+
+  def block(s: int, i: int) -> str:
+    return names.block.format(s=s, i=i)
+
+  def focal_conv(s: int, level: int) -> str:
+    return f'{block(s, 0)}.modulation.focal_layers.{level}.0.weight'
+
+  def count(key: Callable[[int], str]) -> int:
+    return next(i for i in itertools.count() if key(i) not in shapes)
+
+  stages = range(count(lambda s: f'{block(s, 0)}.mlp.fc1.weight'))
+  edge = kernel[-1]  # 2 P - 1 if patches overlap
+  layer_scale = f'{block(0, 0)}.{names.gammas[0]}' in shapes
+  model = {
+    'post_norm': layer_scale,
+    'layers': tuple(
+      count(lambda i, s=s: f'{block(s, i)}.mlp.fc1.weight') for s in stages
+    ),
+    'width': kernel[0],
+    'levels': tuple(
+      count(lambda level, s=s: focal_conv(s, level)) for s in stages
+    ),
+    'windows': tuple(find_shape(shapes, focal_conv(s, 0))[-1] for s in stages),
+    'patch': edge if edge % 2 == 0 else (edge + 1) // 2,
+    'overlap': edge % 2 == 1,
+    'layer_scale': layer_scale,
+    'modulation_norm': (
+      f'{block(0, 0)}.modulation.{names.mod_norm}.weight' in shapes
+    ),
+  }
+  told = names.pre != names.post
+  if told:
+    model['post_norm'] = f'{block(0, 0)}.{names.post[0]}.weight' in shapes
+  return Guess(
+    model=model,
+    assumed=() if told else ('post_norm',),
+    clip=(1, 224, 224, kernel[1]),
+    classes=shapes.get(f'{names.head}.bias', (0,))[0],
+    size=SIZES.get((model['layers'], model['width']), ''),
   )
 
 
-def save(
-  variables: Mapping[str, Any],
-  model: nn.Module,
-  *,
-  naming: Naming = 'microsoft',
-) -> dict[str, np.ndarray]:
-  """Turns our variables into a file's tensors: `load` undone."""
-  found = rules(model.levels, naming=naming, post_norm=model.post_norm)
-  return layers.save(found, variables)
+def check_same_as_file(fields: Mapping[str, Any], model: nn.Module) -> None:
+  """Refuses a model whose fields are not those of the file.
+
+  Raises:
+    InputError: with every field that differs, and both values.
+  """
+  wrong = [
+    f'{_shorten(value)} {WORDS.get(name, name)}, the model {_shorten(ours)}'
+    for name, value in fields.items()
+    if (ours := getattr(model, name)) != value
+  ]
+  if wrong:
+    raise InputError(
+      f'the file has {"; ".join(wrong)}; build the model with the fields of '
+      'the file'
+    )
+
+
+def _shorten(value: Any) -> Any:
+  """A tuple of equal values as one of them."""
+  return value[0] if isinstance(value, tuple) and len({*value}) == 1 else value
+
+
+def check_guess(model: nn.Module, guess: Guess) -> nn.Module:
+  """The model, if the file is for one like it.
+
+  Raises:
+    InputError: with every field that differs, and both values.
+  """
+  certain = {k: v for k, v in guess.model.items() if k not in guess.assumed}
+  check_same_as_file(certain, model)
+  return model
+
+
+def _naming(
+  publisher: Publisher, *has: str, lacks: tuple[str, ...] = (), under: str = ''
+) -> Naming:
+  return Naming(
+    family='focalnet',
+    name=publisher,
+    has=(f'{NAMES[publisher].patch}.weight', *has),
+    lacks=lacks,
+    guess=functools.partial(guess_model, publisher=publisher),
+    rules=lambda model: rules(
+      model.levels, publisher=publisher, post_norm=model.post_norm
+    ),
+    pixels=IMAGENET,
+    trained={'activation': 'gelu', 'epsilon': 1e-5},
+    adapt=check_guess,
+    under=under,
+  )
+
+
+NAMINGS = (
+  _naming('microsoft', F, lacks=(F_TEMPORAL,), under='model'),
+  _naming('hf'),
+  _naming('timm', F),
+)

@@ -5,208 +5,192 @@ SlowFast's model in PyTorch (`s1.pathway0_stem.` ...; the model zoo's Caffe2
 file has other names), or of torchvision's ResNet.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal
-
-import numpy as np
+import functools
+import re
+from typing import Literal
 
 from vidmodels.models import i3d
-from vidmodels.typing import InputError
-from vidmodels.weights.mapping import layers
-from vidmodels.weights.mapping.apply import Books
+from vidmodels.weights.mapping.apply import batch_counters
+from vidmodels.weights.mapping.identify import (
+  IMAGENET,
+  Guess,
+  Naming,
+  Pixels,
+  Specs,
+  count_classes,
+  count_layers,
+  find_shape,
+  shapes_by_path,
+)
 from vidmodels.weights.mapping.rules import (
+  STATS,
   Layout,
-  Rule,
+  Rules,
   convolution,
+  dense,
   drop,
+  inflated_convolution,
+  norm,
   rule,
   vector,
 )
 
-Release = Literal['mmaction2', 'slowfast']
+Publisher = Literal['mmaction2', 'slowfast']
 
 # Our layers of a block, in the order of the releases' a, b, c or 1, 2, 3.
 LAYERS = ('reduce', 'space', 'expand')
-STATS = (('running_mean', 'mean'), ('running_var', 'var'))
 STEMS = {'mmaction2': 'backbone.conv1', 'slowfast': 's1.pathway0_stem'}
 HEADS = {'mmaction2': 'cls_head.fc_cls', 'slowfast': 'head.projection'}
-COUNTED = 'batches seen: nothing reads it, since the momentum is fixed'
+NOT_READ = 'a count of batches: nothing reads it while the momentum is fixed'
+SLOWFAST_PIXELS = Pixels(mean=(0.45,) * 3, std=(0.225,) * 3)
+TRAINED = {'activation': 'relu', 'epsilon': 1e-5}  # of batch norms
+STRIDES = (
+  'frames that the stem and the first pool skip are in no tensor: 2 and 2 in '
+  "mmaction2's light model, 1 and 1 in its heavy one and in SlowFast's"
+)
+IMAGE = 'an image model: its kernels are spread over the frames of ours'
 
 
-def layer(
-  conv: str, norm: str, path: str, kernel: Layout | None = None
-) -> tuple[Rule, ...]:
-  """A convolution and its batch norm.
+def _conv_norm_rules(
+  conv: str, norm_key: str, path: str, kernel: Layout | None = None
+) -> Rules:
+  """The rules of a convolution without a bias and of its batch norm.
 
   Args:
     conv: key of the convolution in the file.
-    norm: key of the norm.
+    norm_key: key of the norm.
     path: our `ConvNorm`.
-    kernel: between the kernels; by default they differ in their axes alone.
+    kernel: layout of the kernel; by default `convolution()`.
   """
+  stats = f'{STATS}{path}/norm'
   return (
     rule(f'{conv}.weight', f'{path}/conv/kernel', kernel or convolution()),
-    rule(f'{norm}.weight', f'{path}/norm/scale', vector()),
-    rule(f'{norm}.bias', f'{path}/norm/bias', vector()),
-    *(
-      rule(f'{norm}.{theirs}', f'{layers.STATS}{path}/norm/{ours}', vector())
-      for theirs, ours in STATS
-    ),
-    drop(f'{norm}.num_batches_tracked', COUNTED),
+    *norm(norm_key, f'{path}/norm'),
+    rule(f'{norm_key}.running_mean', f'{stats}/mean', vector()),
+    rule(f'{norm_key}.running_var', f'{stats}/var', vector()),
+    drop(f'{norm_key}.num_batches_tracked', NOT_READ),
   )
 
 
-def rules(release: Release, stages: int = 4) -> tuple[Rule, ...]:
+def rules(publisher: Publisher, stages: int = 4) -> Rules:
   """The key rules of a release of the video model."""
-  stem, head = STEMS[release], HEADS[release]
-  found = layer(f'{stem}.conv', f'{stem}.bn', 'stem')
+  stem, mmaction = STEMS[publisher], publisher == 'mmaction2'
+  all_rules = _conv_norm_rules(f'{stem}.conv', f'{stem}.bn', 'stem')
   for s in range(1, stages + 1):
     ours = f'stage{s}_block{{i}}'
-    for number, letter, name in zip('123', 'abc', LAYERS, strict=True):
-      if release == 'mmaction2':
-        key = f'backbone.layer{s}.{{i}}.conv{number}'
-        found += layer(f'{key}.conv', f'{key}.bn', f'{ours}/{name}')
-      else:
-        key = f's{s + 1}.pathway0_res{{i}}.branch2.{letter}'
-        found += layer(key, f'{key}_bn', f'{ours}/{name}')
-    if release == 'mmaction2':
-      key = f'backbone.layer{s}.{{i}}.downsample'
-      found += layer(f'{key}.conv', f'{key}.bn', f'{ours}/project')
+    if mmaction:
+      block = f'backbone.layer{s}.{{i}}'
+      keys = [f'{block}.conv{n}' for n in '123'] + [f'{block}.downsample']
     else:
-      key = f's{s + 1}.pathway0_res{{i}}.branch1'
-      found += layer(key, f'{key}_bn', f'{ours}/project')
-  return (*found, *layers.dense(head, 'head'))
+      block = f's{s + 1}.pathway0_res{{i}}'
+      keys = [f'{block}.branch2.{a}' for a in 'abc'] + [f'{block}.branch1']
+    for key, name in zip(keys, (*LAYERS, 'project'), strict=True):
+      pair = (f'{key}.conv', f'{key}.bn') if mmaction else (key, f'{key}_bn')
+      all_rules += _conv_norm_rules(*pair, f'{ours}/{name}')
+  return (*all_rules, *dense(HEADS[publisher], 'head'))
 
 
-def image_rules(stages: int = 4) -> tuple[Rule, ...]:
-  """The key rules of torchvision's ResNet: kernels get a time axis."""
-  grow = repeated()
-  found = layer('conv1', 'bn1', 'stem', grow)
+def image_rules(stages: int = 4) -> Rules:
+  """The key rules of torchvision's ResNet; its kernels get a time axis."""
+  inflate = inflated_convolution()
+  all_rules = _conv_norm_rules('conv1', 'bn1', 'stem', inflate)
   for s in range(1, stages + 1):
     key, ours = f'layer{s}.{{i}}', f'stage{s}_block{{i}}'
-    for number, name in zip('123', LAYERS, strict=True):
-      names = f'{key}.conv{number}', f'{key}.bn{number}'
-      found += layer(*names, f'{ours}/{name}', grow)
-    names = f'{key}.downsample.0', f'{key}.downsample.1'
-    found += layer(*names, f'{ours}/project', grow)
+    pairs = [(f'{key}.conv{n}', f'{key}.bn{n}') for n in '123']
+    pairs.append((f'{key}.downsample.0', f'{key}.downsample.1'))
+    for pair, name in zip(pairs, (*LAYERS, 'project'), strict=True):
+      all_rules += _conv_norm_rules(*pair, f'{ours}/{name}', inflate)
   why = 'the image classes: a video model has its own'
-  return (*found, drop('fc.weight', why), drop('fc.bias', why))
+  return (*all_rules, drop('fc.weight', why), drop('fc.bias', why))
 
 
-def repeated() -> Layout:
-  """torch's image kernel [out, in, H, W] to our [T, H, W, in, out].
-
-  Every frame gets the kernel divided by the number of frames, so that a clip
-  of one frame over and over is answered as the image is. Back, frames add up.
-  """
-  flat = convolution()
-
-  def load(arrays, shapes):
-    (kernel,) = flat.load(arrays, shapes)
-    T = shapes[0][0]
-    return (np.repeat(kernel[None] / np.float32(T), T, axis=0),)
-
-  def save(arrays):
-    return flat.save((arrays[0].sum(0),))
-
-  return Layout(load, save)
-
-
-def release_of(state: Mapping[str, np.ndarray]) -> Release:
-  """Whose names a file's keys are.
-
-  Raises:
-    InputError: for keys of neither release.
-  """
-  for release, stem in STEMS.items():
-    if f'{stem}.conv.weight' in state:
-      return release
-  raise InputError(
-    f'the file has neither backbone.conv1.conv.weight nor '
-    f's1.pathway0_stem.conv.weight; its keys start {list(state)[:3]}; give an '
-    "I3D's state dict of mmaction2 or SlowFast, without prefixes"
-  )
-
-
-def load(
-  state: Mapping[str, np.ndarray],
-  model: i3d.Model,
-  *,
-  books: Books | None = None,
-) -> dict[str, Any]:
-  """Turns a released state dict into our variables.
-
-  Args:
-    state: tensors by mmaction2's or SlowFast's key, each used once.
-    model: the model that they are for.
-    books: takes what became of every key and parameter.
-
-  Returns:
-    Variables of `model`, {'params', 'batch_stats'}: numpy arrays, most of them
-    views of `state`.
-
-  Raises:
-    InputError: if a key is left over, a parameter is not filled, or a shape is
-      not the model's.
-  """
-  release = release_of(state)
-  channels = state[f'{STEMS[release]}.conv.weight'].shape[1]
-  return layers.load(
-    rules(release, len(model.reach)),
-    state,
-    model,
-    video=(*_clip(model), channels),
-    books=books,
-  )
-
-
-def save(
-  variables: Mapping[str, Any],
-  model: i3d.Model,
-  release: Release = 'mmaction2',
-) -> dict[str, np.ndarray]:
-  """Turns our variables into a release's state dict: `load` undone.
-
-  The counts of batches that torch keeps beside its statistics are not made up.
-  """
-  return layers.save(rules(release, len(model.reach)), variables)
-
-
-def inflate(
-  state: Mapping[str, np.ndarray],
-  model: i3d.Model,
-  *,
-  books: Books | None = None,
-) -> dict[str, Any]:
-  """A video model's start from an image ResNet.
-
-  Args:
-    state: torchvision's ResNet-50, each tensor used once; its classes are left
-      out.
-    model: the video model.
-    books: takes what became of every key and parameter.
-
-  Returns:
-    Variables of `model` but for the head, which stays as it was drawn.
-
-  Raises:
-    InputError: if a key is left over, or a shape is not the model's.
-  """
-  if 'conv1.weight' not in state:
-    raise InputError(
-      f'the file has no conv1.weight; its keys start {list(state)[:3]}; give '
-      "torchvision's ResNet, without prefixes"
+def guess_model(specs: Specs, publisher: Publisher) -> Guess:
+  """What a file's keys and shapes tell about its model."""
+  # Both releases number the stages of blocks, from 1 or from 2.
+  pattern, first = {
+    'mmaction2': (r'backbone\.layer(\d+)\.', 1),
+    'slowfast': (r's(\d+)\.pathway0_res', 2),
+  }[publisher]
+  stages = _highest_number(pattern, specs, first - 1) - first + 1
+  shapes = shapes_by_path(rules(publisher, stages), specs)
+  width, C, stem, _, _ = find_shape(shapes, 'stem/conv/kernel')
+  reach = tuple(
+    tuple(
+      find_shape(shapes, f'stage{s}_block{i}/reduce/conv/kernel')[2]
+      for i in range(count_layers(shapes, f'stage{s}_block{{i}}/'))
     )
-  return layers.load(
-    image_rules(len(model.reach)),
-    state,
-    model,
-    video=(*_clip(model), state['conv1.weight'].shape[1]),
-    random=(('^head/', 'the classes of the videos are new'),),
-    books=books,
+    for s in range(1, stages + 1)
+  )
+  light = publisher == 'mmaction2' and reach != i3d.HEAVY
+  stride = 2 if light else 1
+  return Guess(
+    model={
+      'width': width,
+      'reach': reach,
+      'stem_reach': stem,
+      'stem_stride': stride,
+      'pool_stride': stride,
+    },
+    assumed=('stem_stride', 'pool_stride'),
+    clip=(32, 224, 224, C),
+    classes=count_classes(shapes),
+    size='R50' if (width, *map(len, reach)) == (64, 3, 4, 6, 3) else '',
+    notes=(STRIDES,),
   )
 
 
-def _clip(model: i3d.Model) -> tuple[int, int, int]:
-  """Some clip that the model takes: no parameter depends on its size."""
-  return 2 * model.stem_stride * model.pool_stride, i3d.STEM, i3d.STEM
+def guess_from_image(specs: Specs) -> Guess:
+  """What an image ResNet's file tells about the I3D that starts from it."""
+  stages = _highest_number(r'layer(\d+)\.', specs, 0)
+  depths = [
+    count_layers(specs, f'layer{s}.{{i}}.') for s in range(1, stages + 1)
+  ]
+  shapes = {key: shape for key, (shape, _) in specs.items()}
+  width, C, _, _ = find_shape(shapes, 'conv1.weight')
+  published = [len(stage) for stage in i3d.LIGHT] == depths
+  return Guess(
+    model={
+      'width': width,
+      'reach': i3d.LIGHT if published else tuple((1,) * n for n in depths),
+    },
+    assumed=('reach',),
+    clip=(32, 224, 224, C),
+    classes=0,
+    size='R50' if published and width == 64 else '',
+    notes=(IMAGE,),
+  )
+
+
+def _highest_number(pattern: str, specs: Specs, default: int) -> int:
+  """The highest number that a pattern finds at the start of a key."""
+  matches = (re.match(pattern, key) for key in specs)
+  return max((int(m[1]) for m in matches if m), default=default)
+
+
+def _naming(publisher: Publisher, under: str, pixels: Pixels) -> Naming:
+  return Naming(
+    family='i3d',
+    name=publisher,
+    has=(f'{STEMS[publisher]}.conv.weight', f'{HEADS[publisher]}.weight'),
+    guess=functools.partial(guess_model, publisher=publisher),
+    rules=lambda model: rules(publisher, len(model.reach)),
+    pixels=pixels,
+    trained=TRAINED,
+    extras=batch_counters,
+    under=under,
+  )
+
+
+NAMINGS = (
+  _naming('mmaction2', 'state_dict', IMAGENET),
+  _naming('slowfast', 'model_state', SLOWFAST_PIXELS),
+  Naming(
+    family='i3d',
+    name='torchvision',
+    has=('conv1.weight', 'layer1.{i}.conv3.weight', 'bn1.running_var'),
+    guess=guess_from_image,
+    rules=lambda model: image_rules(len(model.reach)),
+    pixels=IMAGENET,
+    trained=TRAINED,
+  ),
+)

@@ -1,4 +1,8 @@
-"""What a file is and what became of it, as data and as text."""
+"""Describes a weight file and an import, as plain data and as text.
+
+print(format_inspection(inspect('TimeSformer.pyth')))
+print(format_summary(summarize(load_path('B_16.npz', 'timesformer'))))
+"""
 
 import collections
 import math
@@ -7,24 +11,23 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vidmodels.weights import choosing
+from vidmodels.weights import load_weights
 from vidmodels.weights.diff import Difference
-from vidmodels.weights.formats import hub_config
+from vidmodels.weights.formats.hub_config import HubConfig
 from vidmodels.weights.formats.open_file import open_file
 from vidmodels.weights.load_weights import Imported
-from vidmodels.weights.mapping import identify
-from vidmodels.weights.mapping.identify import Found
+from vidmodels.weights.mapping.identify import Match, identify
 
 
 def inspect(path: str | pathlib.Path) -> dict[str, Any]:
-  """What a file says of itself, as plain data.
+  """What a file tells about itself, as plain data.
 
   Raises:
     InputError: for a file that cannot be read.
   """
   file = open_file(path)
   specs, failed = file.tensors.specs, []
-  found = identify.identify(file.tensors, failed)
+  matches = identify(file.tensors, failed)
   return {
     'file': str(path),
     'bytes': file.path.stat().st_size,
@@ -38,24 +41,28 @@ def inspect(path: str | pathlib.Path) -> dict[str, Any]:
       for key, (shape, dtype) in specs.items()
     ],
     'numbers': sum(math.prod(shape) for shape, _ in specs.values()),
-    'likely': [_likely(each, choosing.told(file, each)) for each in found],
+    'likely': [
+      _describe_match(match, load_weights.read_hub_config(file, match))
+      for match in matches
+    ],
     'unreadable': failed,
   }
 
 
-def _likely(found: Found, beside: hub_config.Told) -> dict[str, Any]:
-  """One reading of a file."""
-  guess, pixels = found.guess, choosing.pixels(found, beside)
+def _describe_match(match: Match, config: HubConfig) -> dict[str, Any]:
+  """One naming that matches a file, as plain data."""
+  guess, pixels = match.guess, load_weights.find_pixels(match, config)
+  from_hub = {k: v for k, v in config.trained.items() if k in guess.model}
   return {
-    'family': found.naming.family,
-    'names': found.naming.name,
-    'prefix': found.prefix,
+    'family': match.naming.family,
+    'names': match.naming.name,
+    'prefix': match.unwrapped.prefix,
     'size': guess.size,
-    'model': {**guess.model, **_known(guess.model, beside.trained)},
-    'assumed': [name for name in guess.assumed if name not in beside.trained],
-    'trained': {**found.naming.trained, **beside.trained},
-    'beside': list(beside.files),
-    'labels': len(beside.labels),
+    'model': {**guess.model, **from_hub},
+    'assumed': [name for name in guess.assumed if name not in config.trained],
+    'trained': {**match.naming.trained, **config.trained},
+    'beside': list(config.files),
+    'labels': len(config.labels),
     'clip': list(guess.clip),
     'classes': guess.classes,
     'mean': list(pixels.mean) if pixels else None,
@@ -65,26 +72,22 @@ def _likely(found: Found, beside: hub_config.Told) -> dict[str, Any]:
   }
 
 
-def _known(model: Mapping[str, Any], trained: Mapping[str, Any]):
-  """What lies beside a file, of the fields that its shapes have."""
-  return {name: value for name, value in trained.items() if name in model}
-
-
-def inspection(found: Mapping[str, Any], *, rows: int = 20) -> str:
-  """`inspect` for people; `rows` tensors, 0 for all."""
-  tensors = found['tensors']
-  under = f', under {" / ".join(found["under"])}' if found['under'] else ''
+def format_inspection(inspection: Mapping[str, Any], *, rows: int = 20) -> str:
+  """The result of `inspect` as text; `rows` tensors, 0 for all."""
+  tensors = inspection['tensors']
+  under = ', under ' + ' / '.join(inspection['under'])
   lines = [
-    f'{found["file"]}: {found["container"]}, {found["bytes"] / 1e6:.1f} MB, '
-    f'{len(tensors)} tensors of {found["numbers"]:,} numbers{under}',
-    f'sha256 {found["sha256"]}',
-    *(f'  beside them {name}: {v}' for name, v in found['others'].items()),
-    *(f'  note: {note}' for note in found['notes']),
+    f'{inspection["file"]}: {inspection["container"]}, '
+    f'{inspection["bytes"] / 1e6:.1f} MB, {len(tensors)} tensors of '
+    f'{inspection["numbers"]:,} numbers{under if inspection["under"] else ""}',
+    f'sha256 {inspection["sha256"]}',
+    *(f'  beside them {name}: {v}' for name, v in inspection['others'].items()),
+    *(f'  note: {note}' for note in inspection['notes']),
   ]
-  for each in found['likely']:
-    lines += _reading(each)
-  lines += [f'perhaps {why}' for why in found['unreadable']]
-  if not found['likely'] and not found['unreadable']:
+  for match in inspection['likely']:
+    lines += _format_match(match)
+  lines += [f'perhaps {why}' for why in inspection['unreadable']]
+  if not inspection['likely'] and not inspection['unreadable']:
     lines.append('of no family that is known here')
   width = max(len(t['key']) for t in tensors)
   for tensor in tensors[: rows or None]:
@@ -95,78 +98,82 @@ def inspection(found: Mapping[str, Any], *, rows: int = 20) -> str:
   return '\n'.join(lines)
 
 
-def _reading(each: Mapping[str, Any]) -> list[str]:
-  """Lines of one reading."""
-  T, H, W, _ = each['clip']
-  fields = ', '.join(f'{name}={value}' for name, value in each['model'].items())
+def _format_match(match: Mapping[str, Any]) -> list[str]:
+  """Lines of one naming that matches."""
+  T, H, W, _ = match['clip']
+  fields = ', '.join(
+    f'{name}={value}' for name, value in match['model'].items()
+  )
   lines = [
-    f'likely {each["family"]} {each["size"]} ({each["names"]} names): '
-    f'{each["classes"] or "no"} classes, tables for {T} frames of {H} x {W}',
+    f'likely {match["family"]} {match["size"]} ({match["names"]} names): '
+    f'{match["classes"] or "no"} classes, tables for {T} frames of {H} x {W}',
     f'  fields {fields}',
   ]
-  if each['assumed']:
-    lines.append(f'  assumed, not told by shapes: {", ".join(each["assumed"])}')
-  if each['mean']:
+  if match['assumed']:
     lines.append(
-      f'  trained on {each["channels"]} with mean {each["mean"]}, std '
-      f'{each["std"]}'
+      f'  assumed, not told by shapes: {", ".join(match["assumed"])}'
     )
-  trained = ', '.join(f'{k} {v}' for k, v in each['trained'].items())
-  if trained:
+  if match['mean']:
+    lines.append(
+      f'  trained on {match["channels"]} with mean {match["mean"]}, std '
+      f'{match["std"]}'
+    )
+  if match['trained']:
+    trained = ', '.join(f'{k} {v}' for k, v in match['trained'].items())
     lines.append(f'  a model with {trained}')
-  if each['beside']:
+  if match['beside']:
     lines.append(
-      f'  read beside it: {", ".join(each["beside"])}, which name '
-      f'{each["labels"] or "no"} classes'
+      f'  read beside it: {", ".join(match["beside"])}, which name '
+      f'{match["labels"] or "no"} classes'
     )
-  return lines + [f'  note: {note}' for note in each['notes']]
+  return lines + [f'  note: {note}' for note in match['notes']]
 
 
-def summary(made: Imported) -> dict[str, Any]:
+def summarize(imported: Imported) -> dict[str, Any]:
   """What became of a file's keys and a model's parameters, as plain data."""
-  books, found = made.books, made.found
+  report, naming = imported.report, imported.match.naming
   return {
-    'file': str(made.file.path),
-    'sha256': made.file.sha256(),
-    'read_as': f'{found.naming.family} {found.naming.name}',
-    'family': made.family,
-    'used': len(books.used),
-    'dropped': dict(books.dropped),
-    'random': dict(books.random),
-    'changed': dict(books.changed),
-    'notes': list(made.notes),
+    'file': str(imported.file.path),
+    'sha256': imported.file.sha256(),
+    'read_as': f'{naming.family} {naming.name}',
+    'family': imported.family,
+    'used': len(report.used),
+    'dropped': dict(report.dropped),
+    'random': dict(report.random),
+    'changed': dict(report.changed),
+    'notes': list(imported.notes),
   }
 
 
-def lines(said: Mapping[str, Any]) -> str:
-  """`summary` for people: what is alike in all blocks is said once."""
-  text = [
-    f'{said["file"]} read as {said["read_as"]} into {said["family"]}: '
-    f'{said["used"]} keys used'
+def format_summary(summary: Mapping[str, Any]) -> str:
+  """The result of `summarize` as text; blocks that are alike share a line."""
+  lines = [
+    f'{summary["file"]} read as {summary["read_as"]} into {summary["family"]}: '
+    f'{summary["used"]} keys used'
   ]
-  for what in ('dropped', 'random', 'changed'):
+  for kind in ('dropped', 'random', 'changed'):
     alike = collections.Counter(
-      (re.sub(r'\d+', '*', name), why) for name, why in said[what].items()
+      (re.sub(r'\d+', '*', name), why) for name, why in summary[kind].items()
     )
-    text += [
-      f'  {what} {name}{f" ({count} of them)" if count > 1 else ""}: {why}'
+    lines += [
+      f'  {kind} {name}{f" ({count} of them)" if count > 1 else ""}: {why}'
       for (name, why), count in alike.items()
     ]
-  return '\n'.join(text + [f'  note: {note}' for note in said['notes']])
+  return '\n'.join(lines + [f'  note: {note}' for note in summary['notes']])
 
 
-def difference(each: Difference) -> str:
-  """One row of a comparison for people."""
-  types = [kind for kind in (each.a_dtype, each.b_dtype) if kind]
+def format_difference(row: Difference) -> str:
+  """One row of a comparison as text."""
+  types = [dtype for dtype in (row.a_dtype, row.b_dtype) if dtype]
   dtypes = ' and '.join(dict.fromkeys(types))
-  said = f'{each.key}: {each.kind}'
-  if each.kind == 'shape':
-    return f'{said} {each.a} and {each.b}, {dtypes}'
-  if each.kind == 'dtype':
-    return f'{said} {dtypes}'
-  if each.kind == 'values':
-    return (
-      f'{said} {each.a} {dtypes} differ by at most {each.largest:.3g}, '
-      f'{each.relative:.2%} of the size of A'
-    )
-  return f'{said} {each.a or each.b} {dtypes}'
+  details = {
+    'shape': f'{row.a} and {row.b}, {dtypes}',
+    'dtype': dtypes,
+    'values': (
+      f'{row.a} {dtypes} differ by at most {row.largest:.3g}, '
+      f'{row.relative:.2%} of the size of A'
+    ),
+  }
+  return f'{row.key}: {row.kind} ' + details.get(
+    row.kind, f'{row.a or row.b} {dtypes}'
+  )

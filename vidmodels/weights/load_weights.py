@@ -1,15 +1,19 @@
-"""A weight file into a model: what it is, what fits, what stays random.
+"""Fills a model from a weight file, and reports what became of every key.
 
-The model is the recipe's, the weights the file's. A file of the same family
-fills all of it; a file of an image model that the family can start from fills
-what images have. Position tables are resized to the clip of the recipe.
+  imported = load_path('B_16.npz', 'timesformer', clip=(8, 224, 224))
+  imported.report.random, imported.report.dropped, imported.notes
+  variables = imported.complete(jax.random.key(0))
+
+The caller (a recipe) defines the model, or else the file does. A file of the
+same family fills all of the model; a file of an image model that the family can
+start from fills what images have. Position tables are resized to the clip.
 """
 
 import dataclasses
 import functools
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
@@ -21,15 +25,16 @@ from vidmodels import models
 from vidmodels.config import Config
 from vidmodels.nn import position
 from vidmodels.typing import InputError
-from vidmodels.weights import choosing
 from vidmodels.weights.formats import hub_config
+from vidmodels.weights.formats.hub_config import HubConfig
 from vidmodels.weights.formats.open_file import File, open_file
-from vidmodels.weights.mapping import identify, layers
-from vidmodels.weights.mapping.apply import Books
-from vidmodels.weights.mapping.identify import Found, Pixels
+from vidmodels.weights.formats.tensors import Tensors
+from vidmodels.weights.mapping import apply, identify, prefixes
+from vidmodels.weights.mapping.apply import KeyReport
+from vidmodels.weights.mapping.identify import Clip, Match, Pixels
 from vidmodels.weights.mapping.rules import Rule, drop
 
-# 'auto': kept if the file's head has as many answers as the model's.
+# 'auto': the file's head is kept if it has as many classes as the model.
 Head = Literal['auto', 'keep', 'new']
 Shape = tuple[int, int, int, int]
 
@@ -39,30 +44,30 @@ class Imported:
   """What a file gives a model.
 
   Attributes:
-    file: that was read.
-    found: its naming and what it says of its own model.
+    file: the opened file.
+    match: its naming and what it tells about its own model.
     family: of the model that is filled.
     model: the model.
-    variables: from the file, float32, without those that stay random.
+    variables: from the file, float32, without those that it does not fill.
     target: all variables of the model, as shapes.
-    books: what became of every key and every parameter.
+    report: what became of every key and every parameter.
     notes: what the user should know, a sentence each.
     video: shape (T, H, W, C) of the clip that `target` is for.
-    labels: what the answers mean, where the head is the file's and its classes
-      are named beside it.
-    pixels: how frames were scaled that the file was trained on; None if
-      nothing says it.
+    labels: names of the classes, if the head is the file's and they are beside
+      the file.
+    pixels: how frames were scaled that the file was trained on; None if nothing
+      tells.
     trained: 'activation' and 'epsilon' of the model that the file is for, as
       far as they are known.
   """
 
   file: File
-  found: Found
+  match: Match
   family: str
   model: nn.Module
   variables: Mapping[str, Any]
   target: Mapping[str, Any]
-  books: Books
+  report: KeyReport
   notes: tuple[str, ...]
   video: Shape
   labels: tuple[str, ...]
@@ -70,230 +75,333 @@ class Imported:
   trained: Mapping[str, Any]
 
   def complete(self, key: jax.Array) -> dict[str, Any]:
-    """All variables: the file's, and the rest drawn as a fresh model's are."""
-    ours, whole = layers.flat(self.variables), layers.flat(self.target)
-    missing = [path for path in whole if path not in ours]
-    if missing:
+    """All variables: the file's, and initial values for the others."""
+    ours = apply.flatten_variables(self.variables)
+    paths = list(apply.flatten_variables(self.target))
+    missing = [path for path in paths if path not in ours]
+
+    def draw_missing(key: jax.Array) -> dict[str, jax.Array]:
       video = jnp.zeros((1, *self.video), jnp.float32)
-      # Only what is missing is kept; the compiler drops the rest.
-      draw = jax.jit(
-        lambda key: {
-          path: leaf
-          for path, leaf in layers.flat(
-            dict(self.model.init(key, video))
-          ).items()
-          if path in missing
-        }
-      )
-      ours |= {path: np.asarray(leaf) for path, leaf in draw(key).items()}
-    return layers.unflat({path: ours[path] for path in whole})
+      fresh = apply.flatten_variables(dict(self.model.init(key, video)))
+      # Only what is missing is returned; the compiler drops the rest.
+      return {path: fresh[path] for path in missing}
+
+    if missing:
+      drawn = jax.jit(draw_missing)(key)
+      ours |= {path: np.asarray(leaf) for path, leaf in drawn.items()}
+    return apply.unflatten_variables({path: ours[path] for path in paths})
 
 
-def read(path: str | pathlib.Path, family: str, **options: Any) -> Imported:
-  """Opens a file and takes its weights; `options` are those of `take`."""
-  return take(open_file(path), family, **options)
+def load_path(
+  path: str | pathlib.Path, family: str, **options: Any
+) -> Imported:
+  """Opens a file and loads it; `options` are those of `load_file`."""
+  return load_file(open_file(path), family, **options)
 
 
-def for_recipe(
+def load_for_recipe(
   config: Config, path: str | pathlib.Path, **options: Any
 ) -> Imported:
-  """A file's weights in a recipe's model, for the recipe's clip."""
+  """Loads a file into a recipe's model, for the recipe's clip."""
   clip = (config.clip.frames, config.clip.size, config.clip.size)
-  given = {'model': config.model, 'clip': clip, 'dtype': config.dtype}
-  return read(path, config.family, **{**given, **options})
+  recipe = {'model': config.model, 'clip': clip, 'dtype': config.dtype}
+  return load_path(path, config.family, **{**recipe, **options})
 
 
-def take(
+def load_file(
   file: File,
   family: str,
   *,
   model: Mapping[str, Any] | None = None,
   classes: int | None = None,
-  clip: tuple[int, int, int] | None = None,
+  clip: Clip | None = None,
   head: Head = 'auto',
   positions: str = '',
   dtype: str = 'float32',
 ) -> Imported:
-  """Takes an opened file's weights into a model of a family.
+  """Loads an opened file's weights into a model of a family.
 
   Args:
-    file: that was opened.
+    file: from `open_file`.
     family: of the model.
-    model: its fields; by default what the file says, where it is of the same
-      family, and the family's defaults where it is of an image model.
-    classes: answers of its head; by default the file's.
+    model: its fields. By default they are read from a file of the same family;
+      for a file of an image model they are the family's defaults.
+    classes: number of classes of its head; by default the file's.
     clip: frames, height and width that the model is to be used with; by
-      default those the file is for. It tells the grid of a table of places
-      that is no square.
-    head: whether the layer that answers the classes is taken. That of an image
-      model never is.
+      default those that the file is for. If the number of rows in a table of
+      patches is not a square, `clip` tells its grid.
+    head: whether the file's classifier is taken. That of an image model never
+      is.
     positions: the method of nn/position by which position tables are resized
-      to `clip`; by default the model's own, which changes no answer: the
+      to `clip`. The default is the model's own, which changes no answer: the
       model would do the same at every call.
     dtype: of the model's computation.
 
   Raises:
-    InputError: if the file is none, is of another family, does not fit, or
-      leaves anything on either side without a reason.
+    InputError: if the file is of another family, does not fit, or leaves
+      anything on either side without a reason.
   """
   if positions:
     position.sources(1, 1, positions)  # refuses a name that it does not know
-  found = choosing.choose(file, family, model, clip)
-  guess, told = found.guess, choosing.told(file, found)
+  match = choose_match(file, family, model, clip)
+  guess, hub = match.guess, read_hub_config(file, match)
+  if model is None:
+    fields = models.fields(family)
+    from_hub = {k: v for k, v in hub.trained.items() if k in fields}
+    same = match.naming.family == family
+    model = {**guess.model, **from_hub} if same else {}
   K = guess.classes if classes is None else classes
-  made = _model(found, told, family, model, classes=K or 1, dtype=dtype)
-  video, books = (*(clip or guess.clip[:3]), guess.clip[3]), Books()
-  fill = functools.partial(_from_image, identify.sources(family))
-  if found.naming.family == family:
-    fill = _same
-  made, variables, new = fill(file, found, made, video, head, books)
-  found.unwrapped.in_file(books)
-  target = layers.shapes(made, video)
-  lead = functools.partial(identify.lead, family, made)
-  method = positions or getattr(made, 'pos_resize', 'bilinear')
-  variables = _resized(variables, target, method, lead, books)
-  trained = {**found.naming.trained, **told.trained}
-  n = len(told.labels)
-  notes = hub_config.differences(trained, made, n, guess.classes)
+  module = models.build(family, classes=K or 1, dtype=dtype, **model)
+  video, report = (*(clip or guess.clip[:3]), guess.clip[3]), KeyReport()
+  if match.naming.family == family:
+    module, variables, why_new_head = _load_own(
+      file, match, module, video, head, report
+    )
+  else:
+    variables = _load_image(file, match, family, module, video, head, report)
+    why_new_head = 'the classes of images'
+  match.unwrapped.restore_file_keys(report)
+  target = apply.variable_shapes(module, video)
+  method = positions or getattr(module, 'pos_resize', 'bilinear')
+  class_rows = functools.partial(identify.class_rows, family, module)
+  variables = _resize_tables(variables, target, method, class_rows, report)
+  trained = {**match.naming.trained, **hub.trained}
+  count = len(hub.labels)
+  notes = hub_config.compare_with_model(trained, module, count, guess.classes)
   return Imported(
     file=file,
-    found=found,
+    match=match,
     family=family,
-    model=made,
+    model=module,
     variables=jax.tree.map(lambda x: np.asarray(x, np.float32), variables),
     target=target,
-    books=books,
+    report=report,
     notes=(*file.notes, *guess.notes, *notes),
     video=video,
-    labels=told.labels if not new and n == guess.classes else (),
-    pixels=choosing.pixels(found, told),
+    labels=() if why_new_head or count != guess.classes else hub.labels,
+    pixels=find_pixels(match, hub),
     trained=trained,
   )
 
 
-def _model(found: Found, told: hub_config.Told, family: str, model, **more):
-  """The model that is filled: the caller's fields, or what the file says."""
-  if model is None:
-    own = models.fields(family)
-    beside = {k: v for k, v in told.trained.items() if k in own}
-    same = found.naming.family == family
-    model = {**found.guess.model, **beside} if same else {}
-  return models.build(family, **more, **model)
+# --- Which of the matching namings is meant, and what lies beside the file
 
 
-def _new_head(theirs: int, ours: int, head: Head, file: File) -> str:
-  """Why the file's head is not taken; '' if it is."""
-  if head == 'keep' and theirs != ours:
-    raise InputError(
-      f'the head of {file.path} has {theirs} answers and the model {ours}; '
-      'use a data set of its classes, or a new head'
-    )
-  if head == 'new':
-    return 'a new head was asked for'
-  if not theirs:
-    return 'the file has none'
-  return '' if theirs == ours else f'the file has {theirs} classes, not {ours}'
+def read_hub_config(file: File, match: Match) -> HubConfig:
+  """The config beside a file, if it is about the file's family."""
+  config = hub_config.read_hub_config(file.path)
+  return config if config.family == match.naming.family else HubConfig()
 
 
-def _same(file: File, found: Found, model, video: Shape, head: Head, books):
-  """From a file of the model's own family.
+def find_pixels(match: Match, config: HubConfig) -> Pixels | None:
+  """How frames were scaled, by a config, the file's shapes or its names."""
+  if config.mean and config.std:
+    return Pixels(mean=config.mean, std=config.std)
+  return match.guess.pixels or match.naming.pixels
+
+
+def choose_match(
+  file: File,
+  family: str,
+  model: Mapping[str, Any] | None = None,
+  clip: Clip | None = None,
+) -> Match:
+  """Chooses the naming by which a file is loaded into a family.
+
+  A naming of the family itself comes before one of an image model, unless the
+  file contradicts the model's fields: the keys of a space-only TimeSformer are
+  those of an image ViT. `clip` is the clip that the file is needed for.
+
+  Raises:
+    InputError: if the family can take nothing from the file.
+  """
+  matches = identify.identify(file.tensors, clip=clip)
+  sources = identify.image_sources(family)
+  own = [m for m in matches if m.naming.family == family]
+  images = [m for m in matches if m.naming.family in sources]
+  fields = {} if model is None else {**models.fields(family), **model}
+  agreeing = [m for m in own if not list_contradictions(m, fields)]
+  if candidates := [*agreeing, *images, *own]:
+    return candidates[0]
+  kinds = [f'{m.naming.family} ({m.naming.name})' for m in matches]
+  got = ', '.join(kinds) or (
+    f'of no family that is known here{describe_odd_keys(file.tensors)}'
+  )
+  raise InputError(
+    f'{file.path} is {got}; {family} takes {", ".join([family, *sources])}; '
+    f'its keys start {list(file.tensors)[:3]}; try the family of the file, or '
+    'another file'
+  )
+
+
+def describe_odd_keys(tensors: Tensors) -> str:
+  """Names the few keys that keep a file from being recognised, or ''."""
+  for prefix, _ in sorted(prefixes.PREFIXES, key=lambda p: -len(p[0])):
+    few = [key for key in tensors if not key.startswith(prefix)]
+    if not prefix or not 0 < len(few) < len(tensors) / 2:
+      continue
+    rest = {k: s for k, s in tensors.specs.items() if k not in few}
+    if matches := identify.identify(Tensors(rest, tensors.__getitem__)):
+      naming = matches[0].naming
+      return (
+        f', but would be {naming.family} ({naming.name}) without '
+        f'{", ".join(few[:6])}'
+      )
+  return ''
+
+
+def list_contradictions(match: Match, model: Mapping[str, Any]) -> list[str]:
+  """Lines 'field: the file says ..., the model has ...', where both tell."""
+  known = models.fields(match.naming.family)
+  return [
+    f'{name}: the file says {value!r}, the model has {model[name]!r}'
+    for name, value in match.guess.model.items()
+    if name not in match.guess.assumed
+    and name in known
+    and name in model
+    and model[name] != value
+  ]
+
+
+# --- Filling the model
+
+
+def _load_own(
+  file: File,
+  match: Match,
+  model: Any,
+  video: Shape,
+  head: Head,
+  report: KeyReport,
+) -> tuple[Any, dict[str, Any], str]:
+  """Loads a file of the model's own family.
 
   Returns:
-    The model (a field may follow the file's tables), its variables, and why
-    the file's head is not taken; '' if it is.
+    The model (a field may follow the file's tables), its variables, and why the
+    file's head is not taken; '' if it is.
   """
-  guess, family = found.guess, found.naming.family
-  new, random = _new_head(guess.classes, model.classes, head, file), []
-  model = found.naming.adapt(model, guess)
-  rules = found.naming.rules(model)
-  if new:
-    ours = identify.head(family)
-    rules = [_without_head(rule, ours, new) for rule in rules]
-    random = [(ours, new)]
-  variables = layers.load(
+  guess, naming = match.guess, match.naming
+  theirs, ours = guess.classes, model.classes
+  if head == 'keep' and theirs != ours:
+    raise InputError(
+      f'got head=keep, and the head of {file.path} has {theirs} answers and '
+      f'the model {ours}; expected as many; try a data set of its classes, or '
+      'head=new'
+    )
+  why, random = '', []
+  if head == 'new':
+    why = 'a new head was asked for'
+  elif theirs != ours:
+    why = f'the file has {theirs} classes, not {ours}'
+    why = why if theirs else 'the file has none'
+  model = naming.adapt(model, guess)
+  rules = naming.rules(model)
+  if why:
+    pattern = identify.head_pattern(naming.family)
+    rules = [_drop_if_head(rule, pattern, why) for rule in rules]
+    random = [(pattern, why)]
+  variables = apply.load_variables(
     rules,
-    found.unwrapped.tensors,
+    match.unwrapped.tensors,
     model,
-    video=video if found.naming.made_for(guess, video) else guess.clip,
+    video=video if naming.could_be_for(guess, video) else guess.clip,
     random=random,
-    books=books,
+    report=report,
   )
-  return model, variables, new
+  return model, variables, why
 
 
-def _without_head(rule: Rule, head: str, why: str) -> Rule:
+def _drop_if_head(rule: Rule, pattern: str, why: str) -> Rule:
   """The rule, or one that drops its keys if they are the head's."""
-  if rule.paths and re.search(head, rule.paths[0]):
+  if rule.paths and re.search(pattern, rule.paths[0]):
     return drop(rule.keys[0], why)
   return rule
 
 
-def _from_image(
-  sources, file: File, found: Found, model, video: Shape, head: Head, books
-):
-  """From the file of one of `sources`; returns what `_same` does."""
+def _load_image(
+  file: File,
+  match: Match,
+  family: str,
+  model: Any,
+  video: Shape,
+  head: Head,
+  report: KeyReport,
+) -> dict[str, Any]:
+  """Starts a model of a family from the file of an image model."""
+  guess, image = match.guess, match.naming.family
   if head == 'keep':
     raise InputError(
-      f'head=keep came and {file.path} is an image {found.naming.family}, '
-      'whose classes are not those of videos; leave it out'
+      f'got head=keep with {file.path}, an image {image}, whose classes are '
+      'not those of videos; expected auto or new; leave it out'
     )
-  image = found.naming.family
-  guess = found.guess
-  # What shapes do not tell of the image model is as in the video model.
+  # Fields that shapes do not tell are taken from the video model.
   fields = {
     name: getattr(model, name, value) if name in guess.assumed else value
     for name, value in guess.model.items()
   }
   theirs = models.build(image, classes=guess.classes or 1, **fields)
-  whole = Books()
-  variables = layers.load(
-    found.naming.rules(theirs),
-    found.unwrapped.tensors,
+  from_file, to_video = KeyReport(), KeyReport()
+  no_head = (identify.head_pattern(image), 'not in the file')
+  image_variables = apply.load_variables(
+    match.naming.rules(theirs),
+    match.unwrapped.tensors,
     theirs,
     video=guess.clip,
-    random=[] if guess.classes else [(identify.head(image), 'not in the file')],
-    books=whole,
+    random=[] if guess.classes else [no_head],
+    report=from_file,
   )
-  start = sources[image]
-  entered = Books()
-  made = start(variables, theirs, model, video, entered)
-  books.dropped.update(whole.dropped)
-  for key, paths in whole.used.items():
-    # The video model has no use for some of what the image model took.
-    why = [entered.dropped.get(path) for path in paths]
-    if all(why):
-      books.dropped[key] = why[0]
+  start = identify.image_sources(family)[image]
+  variables = start(image_variables, theirs, model, video, to_video)
+  report.dropped.update(from_file.dropped)
+  for key, paths in from_file.used.items():
+    # The video model may have no use for what the image model took.
+    reasons = [to_video.dropped.get(path) for path in paths]
+    if all(reasons):
+      report.dropped[key] = str(reasons[0])
     else:
-      books.used[key] = paths
-  books.random.update(entered.random)
-  books.changed.update(entered.changed)
-  return model, made, 'the classes of images'
+      report.used[key] = paths
+  report.random.update(to_video.random)
+  report.changed.update(to_video.changed)
+  return variables
 
 
-def _resized(variables, target, method: str, lead, books: Books):
-  """Variables with every position table in the size that the model has."""
-  wanted, ours = layers.flat(target), layers.flat(variables)
+def _resize_tables(
+  variables: Mapping[str, Any],
+  target: Mapping[str, Any],
+  method: str,
+  class_rows: Callable[[str], tuple[int, ...]],
+  report: KeyReport,
+) -> dict[str, Any]:
+  """Variables with every position table in the size that the model has.
+
+  Args:
+    variables: from the file.
+    target: all variables of the model, as shapes.
+    method: of nn/position.
+    class_rows: from a path to `identify.class_rows`, which are not resized.
+    report: records what is resized.
+  """
+  shapes = apply.flatten_variables(target)
+  ours = apply.flatten_variables(variables)
   for path, array in ours.items():
-    shape = wanted[path].shape
+    shape = shapes[path].shape
     if array.shape == shape:
       continue
     if not path.endswith('/table') or len(array.shape) != len(shape):
       raise InputError(
-        f'{path} of the file has shape {list(array.shape)} and the model '
-        f'{list(shape)}; only tables of positions are resized'
+        f'got {path} with shape {list(array.shape)}; expected {list(shape)}, '
+        "the model's: only position tables are resized; try a model of the "
+        "file's size"
       )
-    ours[path] = np.asarray(_fit(array, shape, method, lead(path)))
-    books.changed[path] = (
+    rows = class_rows(path)
+    if len(shape) == 3 and not rows:
+      table = position.fit_grid(jnp.float32(array), *shape[:2], method)
+    else:
+      rows = rows or (0,) * (len(shape) - 1)
+      sizes = tuple(n - first for n, first in zip(shape, rows, strict=False))
+      table = position.fit_axes(jnp.float32(array), sizes, method, rows)
+    ours[path] = np.asarray(table)
+    report.changed[path] = (
       f'{list(array.shape)} resized to {list(shape)} by {method}'
     )
-  return layers.unflat(ours)
-
-
-def _fit(array: np.ndarray, shape: tuple[int, ...], method: str, lead):
-  """One table in another size; `lead` rows of each axis stay as they are."""
-  table = jnp.asarray(array, jnp.float32)
-  if len(shape) == 3 and not lead:
-    return position.fit_grid(table, *shape[:2], method)
-  lead = lead or (0,) * (len(shape) - 1)
-  sizes = tuple(n - first for n, first in zip(shape, lead, strict=False))
-  return position.fit_axes(table, sizes, method, lead)
+  return apply.unflatten_variables(ours)

@@ -1,37 +1,50 @@
 """TimeSformer's released weights: their keys and our parameters.
 
-Keys are those of the authors' `VisionTransformer`, without the 'model.' that
-published files put in front, or those of the Hugging Face hub. Steps that were
-never released are named as the released ones are.
+Keys are those of the authors' `VisionTransformer`, to which published files add
+the prefix 'model.', or those of the Hugging Face hub. Attention steps that were
+never released are named like the released ones.
 """
 
+import dataclasses
 import functools
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
-
 from vidmodels.models import timesformer, vit
 from vidmodels.models.timesformer import StepSpec
-from vidmodels.typing import InputError
-from vidmodels.weights.mapping import layers
-from vidmodels.weights.mapping.apply import Books
-from vidmodels.weights.mapping.from_image import from_vit, starts_at_image
-from vidmodels.weights.mapping.layers import attention, dense, norm
+from vidmodels.weights.mapping.apply import KeyReport
+from vidmodels.weights.mapping.from_image import (
+  check_starts_at_image,
+  start_from_vit,
+)
+from vidmodels.weights.mapping.identify import (
+  Guess,
+  Naming,
+  Pixels,
+  Specs,
+  count_classes,
+  find_shape,
+  shapes_by_path,
+  square_frame,
+  vit_fields,
+  vit_size,
+)
 from vidmodels.weights.mapping.rules import (
-  Rule,
+  Rules,
+  attention,
   class_and_grid,
-  convolution,
+  conv,
+  dense,
+  norm,
   rule,
   table,
   vector,
 )
 
-Naming = Literal['release', 'hf']
+Publisher = Literal['release', 'hf']
 
-# What comes before the numbers of blocks, and the parts of one.
+# The hub's word for each of the release's.
 _HF = {
   'cls_token': 'timesformer.embeddings.cls_token',
   'pos_embed': 'timesformer.embeddings.position_embeddings',
@@ -51,150 +64,77 @@ _HF = {
   'norm': 'timesformer.layernorm',
   'head': 'classifier',
 }
+# Fields that shapes do not tell: orders of time and space have the same
+# tensors, and so have both kinds of position in space attention.
+AMBIGUOUS = {'divided': ('attention',), 'space': ('positions',)}
+RGB = Pixels(mean=(0.45,) * 3, std=(0.225,) * 3)
+SSV2 = 174  # classes of Something-Something V2, whose readers gave BGR
+NOTE = (
+  'released weights for Something-Something V2 were trained on BGR frames, '
+  'those for other sets on RGB, scaled by mean .45 and std .225; a file of 174 '
+  'classes is taken to be of the former'
+)
 
 
-def rules(
-  steps: Sequence[StepSpec], naming: Naming = 'release'
-) -> tuple[Rule, ...]:
+def rules(steps: Sequence[StepSpec], publisher: Publisher = 'release') -> Rules:
   """The key rules of a model with these attention steps.
 
   The release calls the step without a second projection plain `attn`, whatever
-  it looks at, and puts `temporal_` before the names of the step in time; we put
-  `local_`, `width_` and `height_` before those of others.
+  it looks at, and puts `temporal_` before the names of the step in time. We put
+  `local_`, `width_` and `height_` before those of other steps.
   """
-  say = (lambda name: name) if naming == 'release' else _HF.__getitem__
-  block = say('blocks.{i}')
+  word = _words(publisher)
+  block = word('blocks.{i}')
   return (
-    rule(say('cls_token'), 'class_token', vector(2)),
-    rule(say('pos_embed'), 'class_pos space_pos/table', class_and_grid()),
-    rule(say('time_embed'), 'time_pos/table', table()),
-    rule(f'{say("patch_embed.proj")}.weight', 'patch/kernel', convolution()),
-    rule(f'{say("patch_embed.proj")}.bias', 'patch/bias', vector()),
-    *(r for look in steps for r in _step(look, block, say)),
-    *norm(f'{block}.{say("norm2")}', 'block_{i}/mlp_norm'),
-    *dense(f'{block}.{say("mlp.fc1")}', 'block_{i}/mlp/up'),
-    *dense(f'{block}.{say("mlp.fc2")}', 'block_{i}/mlp/down'),
-    *norm(say('norm'), 'norm'),
-    *dense(say('head'), 'head'),
+    rule(word('cls_token'), 'class_token', vector(2)),
+    rule(word('pos_embed'), 'class_pos space_pos/table', class_and_grid()),
+    rule(word('time_embed'), 'time_pos/table', table()),
+    *conv(word('patch_embed.proj'), 'patch'),
+    *(r for look in steps for r in _step_rules(look, block, word)),
+    *norm(f'{block}.{word("norm2")}', 'block_{i}/mlp_norm'),
+    *dense(f'{block}.{word("mlp.fc1")}', 'block_{i}/mlp/up'),
+    *dense(f'{block}.{word("mlp.fc2")}', 'block_{i}/mlp/down'),
+    *norm(word('norm'), 'norm'),
+    *dense(word('head'), 'head'),
   )
 
 
-def _step(
-  look: StepSpec, block: str, say: Callable[[str], str]
-) -> tuple[Rule, ...]:
+def _words(publisher: Publisher) -> Callable[[str], str]:
+  """From the release's words to a publisher's."""
+  return _HF.__getitem__ if publisher == 'hf' else lambda name: name
+
+
+def _step_rules(look: StepSpec, block: str, word: Callable[[str], str]) -> Rules:
   """The rules of one attention step."""
   path = f'block_{{i}}/{look.name}'
-  if not look.fc:
-    qkv, out, key = say('attn.qkv'), say('attn.proj'), say('norm1')
-    return (
-      *norm(f'{block}.{key}', f'{path}/norm'),
-      *attention(block, f'{path}/attn', qkv=qkv, out=out),
-    )
   prefix = 'temporal' if look.name == 'time' else look.name
-  qkv, out = prefix + say('_attn.qkv'), prefix + say('_attn.proj')
-  return (
-    *norm(f'{block}.{prefix}{say("_norm1")}', f'{path}/norm'),
+  if not look.fc:
+    norm_key, qkv, out = word('norm1'), word('attn.qkv'), word('attn.proj')
+  else:
+    norm_key = prefix + word('_norm1')
+    qkv, out = prefix + word('_attn.qkv'), prefix + word('_attn.proj')
+  step = (
+    *norm(f'{block}.{norm_key}', f'{path}/norm'),
     *attention(block, f'{path}/attn', qkv=qkv, out=out),
-    *dense(f'{block}.{prefix}{say("_fc")}', f'{path}/fc'),
   )
+  if look.fc:
+    step += dense(f'{block}.{prefix}{word("_fc")}', f'{path}/fc')
+  return step
 
 
-def naming_of(state: Mapping[str, Any]) -> Naming:
-  """Whose names a file's keys are."""
-  return 'hf' if _HF['cls_token'] in state else 'release'
-
-
-def clip_of(
-  state: Mapping[str, np.ndarray], patch: int
-) -> tuple[int, int, int]:
-  """The clip that a file's position tables are for.
-
-  Args:
-    state: the file's tensors by key.
-    patch: edge of a patch in pixels.
-
-  Returns:
-    Frames, height and width in pixels. Frames are 1 without a time table. The
-    table of patches does not say its shape: it is taken as a square, as the
-    release does.
-
-  Raises:
-    InputError: if the file has no table of patches, or one that is not square.
-  """
-  say = (lambda name: name) if naming_of(state) == 'release' else _HF.get
-  if say('pos_embed') not in state:
-    raise InputError(
-      f'the file has no pos_embed; its keys start {list(state)[:3]}; give a '
-      'TimeSformer state dict, without prefixes'
-    )
-  patches = state[say('pos_embed')].shape[1] - 1
-  side = math.isqrt(max(patches, 0))
-  if side < 1 or side**2 != patches:
-    raise InputError(
-      f'the file has positions for {patches} patches, which is no square; '
-      'say which clip it was made for'
-    )
-  time = state.get(say('time_embed'))
-  frames = 1 if time is None else time.shape[1]
-  return frames, side * patch, side * patch
-
-
-def load(
-  state: Mapping[str, np.ndarray],
-  model: timesformer.Model,
-  *,
-  clip: tuple[int, int, int] | None = None,
-) -> dict[str, Any]:
-  """Turns the authors' state dict, or the hub's, into our variables.
-
-  Args:
-    state: tensors by key, every one of which is used once.
-    model: the model that they are for.
-    clip: frames, height and width in pixels of the clip that the position
-      tables are for; by default `clip_of` reads it from the file.
-
-  Returns:
-    Variables of `model`: numpy arrays, most of them views of `state`.
-
-  Raises:
-    InputError: if a key is left over, a parameter is not filled, or a shape is
-      not the model's.
-  """
-  naming = naming_of(state)
-  if clip is None and model.positions == 'none':
-    clip = (1, model.patch, model.patch)  # there is no table to fit
-  pixels = clip or clip_of(state, model.patch)
-  name = _HF['patch_embed.proj'] if naming == 'hf' else 'patch_embed.proj'
-  if f'{name}.weight' not in state:
-    raise InputError(f'the file has no {name}.weight; is it a model?')
-  channels = state[f'{name}.weight'].shape[1]
-  return layers.load(
-    rules(model.steps(), naming), state, model, video=(*pixels, channels)
-  )
-
-
-def save(
-  variables: Mapping[str, Any],
-  model: timesformer.Model,
-  naming: Naming = 'release',
-) -> dict[str, np.ndarray]:
-  """Turns our variables into a file's tensors: `load` undone."""
-  return layers.save(rules(model.steps(), naming), variables)
-
-
-def from_image(
+def start_from_image(
   variables: Mapping[str, Any],
   image: vit.Model,
   model: timesformer.Model,
   video: tuple[int, ...],
-  books: Books,
+  report: KeyReport,
 ) -> dict[str, Any]:
-  """A video model's start from an image ViT (section 4.1 and appendix A).
+  """Starts a video model from an image ViT (section 4.1 and appendix A).
 
   Every attention step starts as the image model's attention, its norm
   included. With the projections behind the steps at zero (`fresh='image'`) and
-  an image model of exact GELU and an epsilon of 1e-6, a clip of one frame over
-  and over then has the class feature of the image
+  an image model of exact GELU and an epsilon of 1e-6, a clip that repeats one
+  frame then has the class feature of the image
 
   * in divided attention of any order, and in space attention;
   * in joint attention if the clip is one frame: otherwise each patch counts
@@ -209,34 +149,93 @@ def from_image(
     image: the image model.
     model: the video model.
     video: shape (T, H, W, C) of the clips that it is for.
-    books: takes what stays random, and what of the image model is left out.
+    report: records what keeps its initial value, and what is left out.
 
   Returns:
-    Variables of `model` but for the head, the table of times and the
-    projections behind steps, which stay as they were drawn. The table of places
-    keeps the image's grid; the model fits it as ever.
+    Variables of `model`. The head, the table of times and the projections
+    behind steps keep their initial values and are left out. The table of
+    patches keeps the image's grid; the model resizes it at every call.
 
   Raises:
     InputError: if the sizes of the two differ, or the video model's projections
       would not start at zero.
   """
-  starts_at_image(model, 'new layers')
-  return from_vit(
-    variables,
-    image,
-    model,
-    video,
-    books,
-    source=functools.partial(_source, steps=model.steps()),
+
+  def source(path: str) -> str:
+    for look in model.steps():
+      path = re.sub(rf'^(block_\d+)/{look.name}/attn/', r'\1/attn/', path)
+      path = re.sub(rf'^(block_\d+)/{look.name}/norm/', r'\1/attn_norm/', path)
+    return path
+
+  check_starts_at_image(model, 'new layers')
+  return start_from_vit(variables, image, model, video, report, source=source)
+
+
+def guess_model(specs: Specs, publisher: Publisher) -> Guess:
+  """What a file's keys and shapes tell about its model."""
+  # Rules of every scheme: the plain step's keys are in all of them.
+  schemes = ('divided', 'joint', 'local_global', 'axial')
+  steps = dict.fromkeys(s for name in schemes for s in timesformer.attention_steps(name))
+  steps |= dict.fromkeys(timesformer.attention_steps('axial', axial_order='thw'))
+  shapes = shapes_by_path(rules(tuple(steps), publisher), specs)
+  width = find_shape(shapes, 'patch/bias')[0]
+  _, C, _, P = find_shape(shapes, 'patch/kernel')
+  scheme = _guess_scheme(shapes)
+  has_time = 'time_pos/table' in shapes
+  patches = find_shape(shapes, 'space_pos/table')[1] - 1
+  frames = shapes['time_pos/table'][1] if has_time else 1
+  fields = vit_fields(shapes, width=width, patch=P)
+  classes = count_classes(shapes)
+  return Guess(
+    model={
+      **fields,
+      'attention': scheme,
+      'qkv_bias': 'block_0/space/attn/qkv/bias' in shapes,
+      'positions': 'space_time' if has_time or scheme == 'space' else 'space',
+    },
+    assumed=('heads', *AMBIGUOUS.get(scheme, ())),
+    clip=(frames, *square_frame(patches, P), C),
+    patches=patches,
+    classes=classes,
+    size=vit_size(fields),
+    notes=(NOTE,),
+    pixels=dataclasses.replace(RGB, order='BGR' if classes == SSV2 else 'RGB'),
   )
 
 
-def _source(path: str, *, steps: Sequence[StepSpec]) -> str:
-  """The image model's path of what starts a parameter of the video model."""
-  for look in steps:
-    path = re.sub(rf'^(block_\d+)/{look.name}/attn/', r'\1/attn/', path)
-    path = re.sub(rf'^(block_\d+)/{look.name}/norm/', r'\1/attn_norm/', path)
-  return path
+def _guess_scheme(shapes: Mapping[str, tuple[int, ...]]) -> str:
+  """The attention scheme, by the steps that have a projection behind them."""
+  for scheme, step in (
+    ('axial', 'width'),
+    ('axial', 'height'),
+    ('divided', 'time'),
+    ('local_global', 'local'),
+  ):
+    if f'block_0/{step}/fc/kernel' in shapes:
+      return scheme
+  return 'joint' if 'time_pos/table' in shapes else 'space'
 
 
-SOURCES = {'vit': from_image}
+def _naming(publisher: Publisher, **more: Any) -> Naming:
+  word = _words(publisher)
+  return Naming(
+    family='timesformer',
+    name=publisher,
+    has=(word('cls_token'), word('pos_embed')),
+    guess=functools.partial(guess_model, publisher=publisher),
+    rules=lambda model: rules(model.steps(), publisher),
+    trained={'activation': 'gelu', 'epsilon': 1e-6},
+    **more,
+  )
+
+
+SOURCES = {'vit': start_from_image}
+NAMINGS = (
+  _naming(
+    'release',
+    lacks=('dist_token', 'pre_logits.fc.weight'),
+    prefix='model.',
+    under='model_state',
+  ),
+  _naming('hf'),
+)

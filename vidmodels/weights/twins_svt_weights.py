@@ -1,86 +1,103 @@
 """Twins-SVT's public weights, by timm's keys."""
 
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
-
 from vidmodels.models import twins_svt
-from vidmodels.weights.dualformer_weights import channels, conv, level, levels
-from vidmodels.weights.mapping import layers
-from vidmodels.weights.mapping.layers import dense, norm
+from vidmodels.weights.dualformer_weights import (
+  FRAME,
+  guess_heads,
+  level_rules,
+  list_levels,
+  list_shapes,
+)
+from vidmodels.weights.mapping.identify import (
+  IMAGENET,
+  Guess,
+  Naming,
+  Specs,
+  count_classes,
+)
 from vidmodels.weights.mapping.rules import (
-  Arrays,
-  Layout,
-  Rule,
-  Shapes,
+  Rules,
+  conv,
   convolution,
+  dense,
+  norm,
+  one_to_one,
   rule,
-  vector,
 )
 
-
-def one_frame() -> Layout:
-  """torch's [out, in, h, w] to our [1, h, w, in, out]."""
-  flat = convolution()
-
-  def load(arrays: Arrays, shapes: Shapes) -> Arrays:
-    return (flat.load(arrays, shapes)[0][None],)
-
-  def save(arrays: Arrays) -> Arrays:
-    return flat.save((arrays[0][0],))
-
-  return Layout(load, save)
+SIZES = {(64, 18): 'S', (96, 24): 'B', (128, 24): 'L'}
 
 
-def rules(model: twins_svt.Model) -> tuple[Rule, ...]:
+def rules(model: twins_svt.Model) -> Rules:
   """The key rules of a model; timm counts a stage's levels through."""
-  found = [*norm('norm', 'norm'), *dense('head', 'head')]
+  all_rules = [*norm('norm', 'norm'), *dense('head', 'head')]
   for s in range(len(model.widths)):
     key, path = f'patch_embeds.{s}', f'stage_{s}'
-    found += [
-      rule(f'{key}.proj.weight', f'{path}/patch/kernel', convolution()),
-      rule(f'{key}.proj.bias', f'{path}/patch/bias', vector()),
+    all_rules += [
+      *conv(f'{key}.proj', f'{path}/patch'),
       *norm(f'{key}.norm', f'{path}/patch_norm'),
       *conv(f'pos_block.{s}.proj.0', f'{path}/block_0/peg'),
     ]
-  patterns = (twins_svt.PATTERN,) * len(model.widths)
-  for key, path, kind in levels(model.layers, patterns):
-    pool = f'{path}/attn/pyramid/fine/kernel'
-    # Before the rule of kernels that have a frame axis: the first is taken.
-    found += [
-      rule(f'{key}.attn.sr.weight', pool, one_frame()),
-      *level(key, path, kind),
-    ]
-  return tuple(found)
-
-
-def load(
-  state: Mapping[str, np.ndarray], model: twins_svt.Model
-) -> dict[str, Any]:
-  """Turns timm's state dict into our variables.
-
-  Args:
-    state: tensors by timm's key, every one of which is used once.
-    model: the model that they are for.
-
-  Returns:
-    Variables of `model`: numpy arrays, most of them views of `state`.
-
-  Raises:
-    InputError: if a key is left over, a parameter is not filled, or a shape is
-      not the model's.
-  """
-  # Any frame does that leaves a pooled token in every stage.
-  edge = max(
-    model.patch * 2**s * each for s, each in enumerate(model.reductions)
+  image = convolution()
+  # torch's [out, in, h, w] to our [1, h, w, in, out].
+  one_frame = one_to_one(
+    load=lambda array, shape: image.load((array,), (shape,))[0][None],
+    save=lambda array: image.save((array[0],))[0],
   )
-  video = (1, edge, edge, channels(state, ''))
-  return layers.load(rules(model), state, model, video=video)
+  patterns = (twins_svt.PATTERN,) * len(model.widths)
+  for key, path, kind in list_levels(model.layers, patterns):
+    pool = f'{path}/attn/pyramid/fine/kernel'
+    # Before the rule of kernels that have a frame axis: the first rule wins.
+    all_rules += [
+      rule(f'{key}.attn.sr.weight', pool, one_frame),
+      *level_rules(key, path, kind),
+    ]
+  return tuple(all_rules)
 
 
-def save(
-  variables: Mapping[str, Any], model: twins_svt.Model
-) -> dict[str, np.ndarray]:
-  """Turns our variables into timm's state dict: `load` undone."""
-  return layers.save(rules(model), variables)
+def guess_model(specs: Specs) -> Guess:
+  """What keys and shapes tell about a model."""
+  shapes = {key: spec[0] for key, spec in specs.items()}
+  patches = list_shapes(shapes, 'patch_embeds.{}.proj.weight')
+  widths = tuple(shape[0] for shape in patches)
+  stages = range(len(widths))
+  layers = tuple(
+    len(list_shapes(shapes, f'blocks.{s}.{{}}.norm1.weight')) for s in stages
+  )
+  pools = (shapes.get(f'blocks.{s}.1.attn.sr.weight', (1,)) for s in stages)
+  _, C, _, edge = patches[0]
+  return Guess(
+    model={
+      'widths': widths,
+      'layers': layers,
+      'heads': guess_heads(widths),
+      'mlp_ratio': shapes['blocks.0.0.mlp.fc1.weight'][0] / widths[0],
+      'reductions': tuple(shape[-1] for shape in pools),
+      'patch': edge,
+      'qkv_bias': 'blocks.0.0.attn.qkv.bias' in shapes,
+    },
+    assumed=('heads',),
+    clip=(1, FRAME, FRAME, C),
+    classes=count_classes(shapes, 'head.weight'),
+    size=SIZES.get((widths[0], sum(layers)), ''),
+  )
+
+
+NAMINGS = (
+  Naming(
+    family='twins_svt',
+    name='timm',
+    has=(
+      'patch_embeds.0.proj.weight',
+      'blocks.0.0.attn.qkv.weight',
+      'blocks.0.1.attn.kv.weight',
+      'head.weight',
+    ),
+    # DualFormer's own image model has these keys too.
+    lacks=('blocks.0.1.attn.lr.0.weight',),
+    guess=guess_model,
+    rules=rules,
+    pixels=IMAGENET,
+    trained={'activation': 'gelu', 'epsilon': 1e-6},
+  ),
+)

@@ -1,9 +1,10 @@
 """Video-FocalNet's released weights, and its start from image FocalNets.
 
-Keys are those of the authors' `VideoFocalNet`, which are Microsoft's with the
-temporal branch beside: under 'model' in the published files.
+Keys are those of the authors' `VideoFocalNet`: Microsoft's names with those of
+the temporal branch added. Published files keep them under 'model'.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,17 +14,26 @@ from vidmodels.models import focalnet as image_focalnet
 from vidmodels.models import video_focalnet
 from vidmodels.typing import InputError
 from vidmodels.weights import focalnet_weights
-from vidmodels.weights._focal_fields import Specs, agree, shape, specs_of
-from vidmodels.weights._focal_fields import fields_of as image_fields
-from vidmodels.weights._focal_names import naming_of
-from vidmodels.weights.mapping import layers
-from vidmodels.weights.mapping.apply import Books
-from vidmodels.weights.mapping.rules import Layout, Rule, convolution, rule
+from vidmodels.weights.focalnet_weights import check_same_as_file, linear_rules
+from vidmodels.weights.mapping.apply import (
+  KeyReport,
+  flatten_variables,
+  unflatten_variables,
+  variable_shapes,
+)
+from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
+from vidmodels.weights.mapping.rules import (
+  Rules,
+  convolution,
+  one_to_one,
+  repeat_over_frames,
+  rule,
+)
 
+FRAMES = 8  # tokens over time of every published model
 # The designs whose parameters the authors' names can tell apart.
 NAMED = ('space', 'parallel')
-
-# Fields that a video model has of the image model that it starts from.
+# Fields that a video model shares with the image model that it starts from.
 SHARED = (
   'layers',
   'width',
@@ -38,13 +48,11 @@ SHARED = (
   'normalize',
 )
 PATCH = 'patch/conv/kernel'
-_FIRST = 'layers.0.blocks.0.modulation'
-
 NEW_HEAD = 'the classes of an image model are others'
 NO_TIME = 'an image has no time'
 
 
-def rules(model: video_focalnet.Model) -> tuple[Rule, ...]:
+def rules(model: video_focalnet.Model) -> Rules:
   """The key rules of a released model.
 
   Raises:
@@ -52,170 +60,134 @@ def rules(model: video_focalnet.Model) -> tuple[Rule, ...]:
   """
   if model.design not in NAMED:
     raise InputError(
-      f'design {model.design!r} was never released, so its parameters have no '
-      f'names in a file; wanted one of {NAMED}'
+      f'got design {model.design!r}, which was never released, so a file has '
+      f'no names for its parameters; expected one of {NAMED}; try one of them'
     )
   temporal = [
-    part
+    r
     for s, count in enumerate(model.levels)
-    for part in _temporal(s, count)
+    for r in _temporal_rules(s, count)
     if model.design == 'parallel'
   ]
-  return (
-    *focalnet_weights.rules(model.levels, post_norm=model.post_norm),
-    *temporal,
-  )
+  image = focalnet_weights.rules(model.levels, post_norm=model.post_norm)
+  return (*image, *temporal)
 
 
-def _temporal(s: int, levels: int) -> tuple[Rule, ...]:
+def _temporal_rules(s: int, levels: int) -> Rules:
   """The rules of one stage's temporal branches."""
   theirs = f'layers.{s}.blocks.{{i}}.modulation'
   ours = f'stage_{s}_block_{{i}}/mod/time'
-  convs = [
-    part
+  # torch's Conv1d with a group per channel, [D, 1, k], to [k, 1, 1, 1, D].
+  depthwise = one_to_one(
+    load=lambda array, shape: array.T[:, None, None],
+    save=lambda array: array[:, 0, 0].T,
+  )
+  kernels = [
+    rule(f'{theirs}.focal_layers_temporal.{level}.0.weight', path, layout)
     for level in range(levels)
-    for part in (
-      rule(
-        f'{theirs}.focal_layers_temporal.{level}.0.weight',
-        f'{ours}/time_conv_{level}/kernel',
-        convolution(),
-      ),
-      rule(
-        f'{theirs}.focal_layers_temporal.{level}.0.weight',
-        f'{ours}/time_depthwise_{level}/kernel',
-        _depthwise(),
-      ),
+    for path, layout in (
+      (f'{ours}/time_conv_{level}/kernel', convolution()),
+      (f'{ours}/time_depthwise_{level}/kernel', depthwise),
     )
   ]
   return (
-    *focalnet_weights.linear(
-      f'{theirs}.f_temporal', f'{ours}/context {ours}/gate'
-    ),
-    *focalnet_weights.linear(f'{theirs}.h_temporal', f'{ours}/out', 1),
-    *convs,
+    *linear_rules(f'{theirs}.f_temporal', f'{ours}/context {ours}/gate'),
+    *linear_rules(f'{theirs}.h_temporal', f'{ours}/out', 1),
+    *kernels,
   )
 
 
-def _depthwise() -> Layout:
-  """torch's Conv1d with a group a channel, [D, 1, k], to [k, 1, 1, 1, D]."""
-  return Layout(
-    load=lambda arrays, shapes: (arrays[0].T[:, None, None],),
-    save=lambda arrays: (arrays[0][:, 0, 0].T,),
-  )
-
-
-def fields_of(specs: Specs) -> dict[str, Any]:
-  """The fields of a model that keys and shapes tell."""
-  fields = image_fields('microsoft', specs)
-  patch = shape(specs, 'patch_embed.proj.weight')
-  fields['tubelet'] = patch[2] if len(patch) == 5 else 1
-  # Files of design 'space' are key for key those of an image model.
-  parallel = f'{_FIRST}.f_temporal.weight' in specs
-  fields['design'] = 'parallel' if parallel else 'space'
-  if parallel:
-    conv = shape(specs, f'{_FIRST}.focal_layers_temporal.0.0.weight')
-    fields['temporal_conv'] = 'depthwise' if conv[1] == 1 else 'dense'
-  return fields
-
-
-def load(
-  state: Mapping[str, np.ndarray],
-  model: video_focalnet.Model,
-  *,
-  books: Books | None = None,
-) -> dict[str, Any]:
-  """Turns the authors' state dict into our variables.
-
-  Args:
-    state: tensors by the authors' key, every one of which is used once.
-    model: the model that they are for.
-    books: takes what became of every key and parameter.
-
-  Returns:
-    Variables of `model`: numpy arrays, most of them views of `state`.
-
-  Raises:
-    InputError: if the file is for another model, a key is left over, or a
-      parameter is not filled.
-  """
-  found, specs = rules(model), specs_of(state)
-  naming_of(state)  # or an error that says what it is not
-  agree(fields_of(specs), model)
-  channels = shape(specs, 'patch_embed.proj.weight')[1]
-  size = model.patch << len(model.layers)
-  video = (model.tubelet, size, size, channels)
-  return layers.load(found, state, model, video=video, books=books)
-
-
-def save(
-  variables: Mapping[str, Any], model: video_focalnet.Model
-) -> dict[str, np.ndarray]:
-  """Turns our variables into the authors' state dict: `load` undone."""
-  return layers.save(rules(model), variables)
-
-
-def from_image(
+def start_from_image(
   variables: Mapping[str, Any],
   image: image_focalnet.Model,
   model: video_focalnet.Model,
   video: tuple[int, ...],
-  books: Books,
+  report: KeyReport,
 ) -> dict[str, Any]:
-  """A video model's start from an image FocalNet.
+  """Starts a video model from an image FocalNet.
 
   As released: patches of t frames take the image's kernel t times, divided by
-  t; the temporal branch and the head stay as they were drawn. With
-  `time_start` 'neutral' and the image's head the model answers the mean of
-  what the image model says to the frames.
+  t; the temporal branch and the head keep their initial values. With
+  `time_start` 'neutral' and the image's head the model answers the mean of the
+  image model's answers to the frames.
 
   Args:
     variables: of the image model.
     image: the image model.
-    model: the video model, of any design but 'alternate'.
+    model: the video model, of any design except 'alternate'.
     video: shape (T, H, W, C) of the clips that it is for.
-    books: takes what stays random, and what of the image model is left out.
+    report: records what keeps its initial value, and what is left out.
 
   Returns:
-    Variables of `model` without those that stay as they were drawn.
+    Variables of `model` without those that keep their initial values.
 
   Raises:
-    InputError: if the image model's fields are others (3 focal levels for 2,
-      say), or the design has no place for its blocks.
+    InputError: if the image model's fields are others (3 focal levels instead
+      of 2, say), or the design has no place for its blocks.
   """
-  _refuse_image(image, model)
-  given, made = layers.flat(variables), {}
-  for path in layers.flat(layers.shapes(model, video)):
-    source = path.replace('/mod/volume/', '/mod/space/')
-    if path.startswith('head/'):
-      books.random[path] = NEW_HEAD
-    elif source in given:
-      made[path] = given[source]
-    else:
-      books.random[path] = NO_TIME
-  heads = (path for path in given if path.startswith('head/'))
-  books.dropped.update(dict.fromkeys(heads, NEW_HEAD))
-  if (t := model.tubelet) > 1:
-    made[PATCH] = _tubelet(made[PATCH], t)
-    books.changed[PATCH] = f'the image kernel {t} times, divided by {t}'
-  return layers.unflat(made)
-
-
-def _tubelet(kernel: Any, frames: int) -> np.ndarray:
-  """An image's kernel [P, P, C, D] for patches of t frames, of the same sum."""
-  each = np.asarray(kernel)[None] / np.float32(frames)
-  return np.repeat(each, frames, axis=0)
-
-
-def _refuse_image(
-  image: image_focalnet.Model, model: video_focalnet.Model
-) -> None:
-  """Raises InputError if the one cannot start from the other."""
   if model.design == 'alternate':
     raise InputError(
-      "design 'alternate' has blocks without a spatial modulation, which have "
-      "no block in an image model to start from; wanted 'pair' or another"
+      "got design 'alternate', which has blocks without a spatial modulation, "
+      'and no block of an image model can start them; expected another design; '
+      "try 'pair'"
     )
-  agree({name: getattr(image, name) for name in SHARED}, model)
+  check_same_as_file({name: getattr(image, name) for name in SHARED}, model)
+  theirs, ours = flatten_variables(variables), {}
+  for path in flatten_variables(variable_shapes(model, video)):
+    source = path.replace('/mod/volume/', '/mod/space/')
+    if path.startswith('head/'):
+      report.random[path] = NEW_HEAD
+    elif source in theirs:
+      ours[path] = theirs[source]
+    else:
+      report.random[path] = NO_TIME
+  heads = (path for path in theirs if path.startswith('head/'))
+  report.dropped.update(dict.fromkeys(heads, NEW_HEAD))
+  if (t := model.tubelet) > 1:
+    ours[PATCH] = repeat_over_frames(np.asarray(ours[PATCH]), t)
+    report.changed[PATCH] = f'the image kernel {t} times, divided by {t}'
+  return unflatten_variables(ours)
 
 
-SOURCES = {'focalnet': from_image}
+def guess_model(specs: Specs) -> Guess:
+  """What keys and shapes tell about a model."""
+  guess = focalnet_weights.guess_model(specs, 'microsoft')
+  patch = specs['patch_embed.proj.weight'][0]
+  tubelet = patch[2] if len(patch) == 5 else 1
+  # Files of design 'space' have exactly the keys of an image model.
+  modulation = 'layers.0.blocks.0.modulation'
+  parallel = f'{modulation}.f_temporal.weight' in specs
+  model = {
+    **guess.model,
+    'tubelet': tubelet,
+    'design': 'parallel' if parallel else 'space',
+  }
+  if parallel:
+    kernel = specs[f'{modulation}.focal_layers_temporal.0.0.weight'][0]
+    model['temporal_conv'] = 'depthwise' if kernel[1] == 1 else 'dense'
+  return dataclasses.replace(
+    guess,
+    model=model,
+    clip=(FRAMES * tubelet, *guess.clip[1:]),
+    notes=('published models were trained on 8 frames of 224 x 224 pixels',),
+  )
+
+
+SOURCES = {'focalnet': start_from_image}
+NAMINGS = (
+  Naming(
+    family='video_focalnet',
+    name='release',
+    has=(
+      'patch_embed.proj.weight',
+      focalnet_weights.F,
+      focalnet_weights.F_TEMPORAL,
+    ),
+    guess=guess_model,
+    rules=rules,
+    pixels=IMAGENET,
+    trained={'activation': 'gelu', 'epsilon': 1e-5},
+    adapt=focalnet_weights.check_guess,
+    under='model',
+  ),
+)

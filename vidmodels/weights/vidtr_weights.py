@@ -1,61 +1,93 @@
-"""VidTr's released weights: their keys and our parameters.
+"""VidTr's released weights, and its start from an image model.
 
 Keys are those of the authors' `VidTr` and `CompactVidTr`. Every attention of
-theirs keeps queries, keys and values in one `in_proj_weight`, torch's
+theirs keeps queries, keys and values in one `in_proj_weight`: torch's
 `MultiheadAttention` as well as their own. What the release has no names for
 (space and axial attention, projections of their own, pooling by convolution)
-can start from an image ViT all the same: `vidtr_image`.
+can still start from an image ViT (section 3.3), or from T2T-ViT (Table 5c).
+
+Every frame starts as the image model's image: class tokens and positions are
+repeated wherever a scheme has them, everything else is copied. So a model that
+has just been started cannot tell the order of frames; it learns that.
 """
 
+import functools
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from vidmodels.models import vidtr
+from vidmodels.models import vidtr, vit
+from vidmodels.models.vidtr import AXIS_NAMES
 from vidmodels.typing import InputError
-from vidmodels.weights.mapping import layers
-from vidmodels.weights.mapping.apply import Books
-from vidmodels.weights.mapping.layers import dense, norm
-from vidmodels.weights.mapping.position_tables import square
+from vidmodels.weights import vit_weights
+from vidmodels.weights.mapping.apply import (
+  KeyReport,
+  flatten_variables,
+  load_variables,
+  save_variables,
+)
+from vidmodels.weights.mapping.from_image import (
+  IMAGE_CLASSES,
+  IN_CLASS_TOKEN,
+  LEFT_OUT,
+  VIDEO_CLASSES,
+  VIT_FIELDS,
+  check_same_fields,
+)
+from vidmodels.weights.mapping.identify import (
+  IMAGENET,
+  Guess,
+  Naming,
+  Specs,
+  count_classes,
+  find_shape,
+  shapes_by_path,
+  square_frame,
+  vit_fields,
+  vit_size,
+)
 from vidmodels.weights.mapping.rules import (
   Arrays,
   Layout,
   Rule,
+  Rules,
   Shapes,
+  attention_block,
   class_and_grid,
+  conv,
   convolution,
+  dense,
+  drop,
   linear,
+  norm,
+  one_to_one,
+  plain,
   rule,
   vector,
 )
 
-PIXELS = 224  # frames of the release, whose tables do not say their own
+# --- The release
 
 
-def rules(model: vidtr.Model) -> tuple[Rule, ...]:
+def rules(model: vidtr.Model) -> Rules:
   """The released key rules of a model.
 
   Raises:
     InputError: for a model that the release has no names for.
   """
-  _refuse_unreleased(model)
-  ones = 1 if model.patch_frames == 1 else 0
+  _check_released(model)
   return (
-    *_tokens(model.attention == 'separable'),
-    rule('conv_stem.weight', 'patch/kernel', convolution(ones)),
-    rule('conv_stem.bias', 'patch/bias', vector()),
-    *in_proj('encoder.layers.{i}.self_attn', 'layer_{i}/attn'),
-    *norm('encoder.layers.{i}.norm1', 'layer_{i}/attn_norm'),
-    *norm('encoder.layers.{i}.norm2', 'layer_{i}/mlp_norm'),
-    *dense('encoder.layers.{i}.linear1', 'layer_{i}/mlp/up'),
-    *dense('encoder.layers.{i}.linear2', 'layer_{i}/mlp/down'),
+    *_token_rules(model.attention == 'separable'),
+    *conv('conv_stem', 'patch', convolution(int(model.patch_frames == 1))),
+    *_layer_rules('layer_{i}'),
     *norm('encoder.norm', 'norm'),
     *dense('fc', 'head'),
   )
 
 
-def _refuse_unreleased(m: vidtr.Model) -> None:
+def _check_released(m: vidtr.Model) -> None:
   """Raises InputError for a model that the release has no names for."""
   if (m.attention in ('space', 'axial') or m.stem == 't2t') or (
     m.projections,
@@ -63,43 +95,51 @@ def _refuse_unreleased(m: vidtr.Model) -> None:
     m.pool == 'conv',
   ) != ('shared', 'before', False):
     raise InputError(
-      f'there are no released weights for attention={m.attention!r}, '
-      f'stem={m.stem!r}, projections={m.projections!r}, norms={m.norms!r} and '
-      f'pool={m.pool!r}; start it from an image model, with vidtr_image'
+      f'got attention={m.attention!r}, stem={m.stem!r}, '
+      f'projections={m.projections!r}, norms={m.norms!r} and pool={m.pool!r}; '
+      'expected a model that was released, because others have no key names; '
+      'try to start it from an image model'
     )
 
 
-def _tokens(separable: bool) -> tuple[Rule, ...]:
-  """Class tokens and positions: of separable attention, or one for all."""
+def _token_rules(separable: bool) -> Rules:
+  """Class tokens and positions, of separable attention or of any other."""
   tables = 'tokens/class_pos/table tokens/patch_pos/table'
   if not separable:
     return (
       rule('cls', 'tokens/class_token', vector(2)),
       rule('pos_embedding', tables, class_and_grid()),
     )
+  # Spatial class tokens [T, 1, D] to our [T, D].
+  space_classes = one_to_one(
+    load=lambda array, shape: array[:, 0], save=lambda array: array[:, None]
+  )
   column = 'tokens/class_token tokens/time_class/table'
   return (
     rule('cls_t', column, class_and_grid()),
-    rule('cls_s', 'tokens/space_class/table', _rows()),
+    rule('cls_s', 'tokens/space_class/table', space_classes),
     rule('pos_embedding', tables, _class_column()),
   )
 
 
-def in_proj(key: str, path: str) -> tuple[Rule, ...]:
+def _layer_rules(path: str) -> Rules:
+  """The rules of all layers by the authors' names."""
+  key = 'encoder.layers.{i}'
+  return (
+    *attention_rules(f'{key}.self_attn', f'{path}/attn'),
+    *norm(f'{key}.norm1', f'{path}/attn_norm'),
+    *norm(f'{key}.norm2', f'{path}/mlp_norm'),
+    *dense(f'{key}.linear1', f'{path}/mlp/up'),
+    *dense(f'{key}.linear2', f'{path}/mlp/down'),
+  )
+
+
+def attention_rules(key: str, path: str) -> Rules:
   """Attention by torch's names of `MultiheadAttention`."""
   return (
     rule(f'{key}.in_proj_weight', f'{path}/qkv/kernel', linear()),
     rule(f'{key}.in_proj_bias', f'{path}/qkv/bias', vector()),
-    rule(f'{key}.out_proj.weight', f'{path}/out/kernel', linear(inputs=2)),
-    rule(f'{key}.out_proj.bias', f'{path}/out/bias', vector()),
-  )
-
-
-def _rows() -> Layout:
-  """Spatial class tokens [T, 1, D] to our [T, D]."""
-  return Layout(
-    load=lambda arrays, shapes: (arrays[0][:, 0],),
-    save=lambda arrays: (arrays[0][:, None],),
+    *dense(f'{key}.out_proj', f'{path}/out', inputs=2),
   )
 
 
@@ -120,89 +160,438 @@ def _class_column() -> Layout:
   return Layout(load, save)
 
 
-def clip_of(
-  state: Mapping[str, np.ndarray], model: vidtr.Model
-) -> tuple[int, int, int]:
-  """The clip that a file's tables are for, in frames and pixels.
+# --- From an image model
 
-  The table of C-VidTr and of joint attention counts places of all frames in
-  one: it is taken to be for frames of 224 pixels, as all that was released.
-
-  Raises:
-    InputError: if tables are missing, or for no such clip.
-  """
-  P, t = model.patch, model.patch_frames
-  if 'cls_s' in state and 'cls_t' in state:
-    side = square(state['cls_t'].shape[1] - 1, 'cls_t')
-    return state['cls_s'].shape[0] * t, side * P, side * P
-  if 'pos_embedding' not in state:
-    raise InputError(
-      f'the file has no pos_embedding; its keys start {list(state)[:3]}; give '
-      "VidTr's state dict, without prefixes"
-    )
-  rows, side = state['pos_embedding'].shape[1] - 1, PIXELS // P
-  return frames_of(rows, side) * t, side * P, side * P
+CubicKernel = Literal['mean', 'centre']
+RANDOM = (
+  ('^head/', VIDEO_CLASSES),
+  ('_norm_after/', 'an image ViT has no norm after a residual'),
+  ('/pool/', 'an image ViT does not pool; it starts as the mean of pairs'),
+)
+NO_BIAS = (('/qkv/bias$', 'T2T-ViT has no such biases; they start at 0'),)
+# How the names of parameters start that only an image model has.
+_IMAGE_ONLY = ('head', 'pre_logits', 'dist_token')
 
 
-def frames_of(places: int, side: int) -> int:
-  """Frames of side x side places that a table of all of them is for.
-
-  Raises:
-    InputError: if it is for no such frames.
-  """
-  if places % side**2 or not places:
-    raise InputError(
-      f'pos_embedding has {places} places, which is no number of frames of '
-      f'{side} x {side}; say which clip it was made for'
-    )
-  return places // side**2
-
-
-def load(
+def start_from_state(
   state: Mapping[str, np.ndarray],
   model: vidtr.Model,
   *,
-  clip: tuple[int, int, int] | None = None,
-  books: Books | None = None,
+  frames: int,
+  grid: tuple[int, int] | None = None,
+  cubic: CubicKernel = 'mean',
+  report: KeyReport | None = None,
 ) -> dict[str, Any]:
-  """Turns the authors' state dict into our variables.
+  """Starts a video model from the tensors of an image model's file.
+
+  Tables keep the image model's grid; the model resizes them at every call.
 
   Args:
-    state: tensors by the authors' key, every one of which is used once.
-    model: the model that they are for.
-    clip: frames, height and width in pixels of the clip that the tables are
-      for; by default `clip_of` reads it from the file.
-    books: takes what became of every key and parameter.
+    state: an image ViT's tensors by timm's key, or by the keys of the file that
+      the authors start from (VidTr's own, kernels 5-D, one class token), or
+      T2T-ViT's if the model has that stem. Each is used once; classes are
+      dropped.
+    model: the video model.
+    frames: of the clips that it is for.
+    grid: rows and columns of the image model's patches; by default a square.
+    cubic: how the kernel of a patch of several frames starts: 'mean', the
+      image's kernel in each frame over their number, or 'centre', the image's
+      kernel in the middle frame and zeros in the others. The authors' code
+      cannot start cubic patches.
+    report: records what became of every key and parameter.
 
   Returns:
-    Variables of `model`: numpy arrays, most of them views of `state`.
+    Variables of `model`. The head, norms after residuals and a pooling
+    convolution keep their initial values and are left out.
 
   Raises:
     InputError: if a key is left over, a parameter is not filled, or a shape is
       not the model's.
   """
-  found = rules(model)
-  video = clip or clip_of(state, model)
-  video = (*video, channels(state, 'conv_stem.weight'))
-  return layers.load(found, state, model, video=video, books=books)
+  own = 'conv_stem.weight' in state
+  cls, pos = ('cls', 'pos_embedding') if own else ('cls_token', 'pos_embed')
+  name = 'conv_stem' if own else 'patch_embed.proj'
+  if model.stem == 't2t':
+    name = 'tokens_to_token.attention1.kqv'
+  for key in (pos, f'{name}.weight'):
+    if key not in state:
+      raise InputError(
+        f'got a file without {key}, whose keys start {list(state)[:3]}; '
+        "expected an image ViT's tensors without prefixes; try another file"
+      )
+  C = state[f'{name}.weight'].shape[1]
+  stem, random = conv(name, 'patch', _inflated_patch(cubic, int(own))), RANDOM
+  if model.stem == 't2t':
+    # The first soft split unfolds 7 x 7 pixels.
+    C, stem, random = C // 49, _t2t_rules(), RANDOM + NO_BIAS
+  patches = state[pos].shape[1] - 1
+  H, W = grid or (math.isqrt(max(patches, 0)),) * 2
+  if patches != H * W or not patches:
+    raise InputError(
+      f'got {pos} with {patches} patches, which is not a square; expected to '
+      'be told the grid; try grid=(rows, columns)'
+    )
+  return load_variables(
+    (
+      *_image_token_rules(model, cls, pos),
+      *stem,
+      *_image_layer_rules(model, own),
+    ),
+    state,
+    model,
+    video=(frames, H * model.patch, W * model.patch, C),
+    random=random,
+    report=report,
+  )
 
 
-def save(
-  variables: Mapping[str, Any], model: vidtr.Model
-) -> dict[str, np.ndarray]:
-  """Turns our variables into the authors' state dict: `load` undone."""
-  return layers.save(rules(model), variables)
+def start_from_image(
+  variables: Mapping[str, Any],
+  image: vit.Model,
+  model: vidtr.Model,
+  video: tuple[int, ...],
+  report: KeyReport,
+) -> dict[str, Any]:
+  """Starts a video model from an image ViT of ours, as from its file.
 
+  Args:
+    variables: of the image model.
+    image: the image model.
+    model: the video model.
+    video: shape (T, H, W, C) of the clips that it is for.
+    report: records what keeps its initial value, and what is left out.
 
-def channels(state: Mapping[str, np.ndarray], key: str) -> int:
-  """Channels of the pixels that the kernel `key` takes.
+  Returns:
+    As `start_from_state`.
 
   Raises:
-    InputError: if there is no such key.
+    InputError: if the sizes of the two differ, or the video model does not cut
+      square patches.
   """
-  if key not in state:
+  if model.stem != 'patch':
     raise InputError(
-      f'the file has no {key}; its keys start {list(state)[:3]}; is it a model '
-      'of this kind, without prefixes?'
+      f'got stem={model.stem!r} with an image ViT, which cuts patches; '
+      "expected stem='patch'; try that, or give T2T-ViT's tensors to "
+      'vidtr_weights.start_from_state'
     )
-  return state[key].shape[1]
+  check_same_fields(image, model, [n for n in VIT_FIELDS if n != 'qkv_bias'])
+  if not image.qkv_bias:
+    raise InputError(
+      'got an image model with qkv_bias=False; expected such biases, which '
+      'VidTr has; try weights with them'
+    )
+  inner, theirs = KeyReport(), flatten_variables(variables)
+  ours = start_from_state(
+    _as_timm_file(variables, image),
+    model,
+    frames=video[0],
+    grid=theirs['space_pos/table'].shape[:2],
+    report=inner,
+  )
+  report.random.update(inner.random)
+  if not image.class_position:
+    report.changed['tokens/class_pos/table'] = IN_CLASS_TOKEN
+  for path in theirs:
+    if path.startswith(('head', 'pre_logits', 'distilled')):
+      report.dropped[path] = LEFT_OUT
+  return ours
+
+
+def _as_timm_file(
+  variables: Mapping[str, Any], image: vit.Model
+) -> dict[str, np.ndarray]:
+  """What VidTr takes of an image ViT, by timm's keys, with one class token.
+
+  The token's row of the table is zero if the image model has none.
+  """
+  state = save_variables(vit_weights.rules('timm'), variables)
+  grid = state['pos_embed'][:, len(image.tokens) * image.class_position :]
+  first = np.zeros_like(grid[:, :1])
+  if image.class_position:
+    first = state['pos_embed'][:, :1]
+  kept = {k: v for k, v in state.items() if not k.startswith(_IMAGE_ONLY)}
+  return {**kept, 'pos_embed': np.concatenate([first, grid], axis=1)}
+
+
+def _image_token_rules(model: vidtr.Model, cls: str, pos: str) -> Rules:
+  """Class token and positions, wherever a scheme has them."""
+  more, table = '', 'tokens/class_pos/table tokens/patch_pos/table'
+  layout = _repeated_table()
+  if model.attention == 'separable':
+    more = ' tokens/time_class/table tokens/space_class/table'
+  if model.attention == 'space':
+    table = 'tokens/class_pos/table tokens/space_pos/table'
+  if model.attention == 'axial':
+    table, layout = 'tokens/patch_pos/table', _bordered_table()
+  return (
+    rule(cls, f'tokens/class_token{more}', _repeated_token()),
+    rule(pos, table, layout),
+  )
+
+
+def _image_layer_rules(model: vidtr.Model, own: bool) -> Rules:
+  """Layers, the last norm, and the classes that are dropped."""
+  layers, last = _layer_rules('layer_{i}'), 'encoder.norm'
+  if not own:
+    last = 'norm'
+    layers = attention_block('blocks.{i}', 'layer_{i}')
+  _, order = vidtr.SCHEMES[model.attention]
+  return (
+    *(_copy_to_axes(r, order) for r in layers if '/attn/' in r.paths[0]),
+    *layers,
+    *norm(last, 'norm'),
+    *(
+      drop(f'{name}.{kind}', IMAGE_CLASSES)
+      for name in ('head', 'fc', 'pre_logits.fc')
+      for kind in ('weight', 'bias')
+    ),
+  )
+
+
+def _copy_to_axes(attn: Rule, order: str) -> Rule:
+  """A rule of attention for a layer whose axes have projections of their own.
+
+  Each of them starts as the image's attention; the paper does not say.
+  """
+  (path,), layout = attn.paths, attn.layout
+  own = [path.replace('/attn/', f'/{AXIS_NAMES[axis]}_attn/') for axis in order]
+
+  def load(arrays: Arrays, shapes: Shapes) -> Arrays:
+    return layout.load(arrays, shapes[:1]) * len(own)
+
+  copy = Layout(load=load, save=lambda arrays: layout.save(arrays[:1]))
+  return Rule(attn.keys, tuple(own), copy)
+
+
+def _t2t_rules() -> Rules:
+  """The soft splits of T2T-ViT, with the random features of its Performer."""
+  key, path = 'tokens_to_token.attention{i}', 't2t/mixer_{i}'
+  return (
+    rule(f'{key}.w', f'batch_stats/{path}/features', plain()),
+    *norm(f'{key}.norm1', f'{path}/attn_norm'),
+    *dense(f'{key}.kqv', f'{path}/kqv'),
+    *dense(f'{key}.proj', f'{path}/out'),
+    *norm(f'{key}.norm2', f'{path}/mlp_norm'),
+    *dense(f'{key}.mlp.0', f'{path}/up'),
+    *dense(f'{key}.mlp.2', f'{path}/down'),
+    *dense('tokens_to_token.project', 't2t/fc'),
+  )
+
+
+# Layouts that repeat an image's tensors over frames. Saving gives back the
+# image's tensor, from one of its copies.
+
+
+def _repeated_token() -> Layout:
+  """One class token [1, 1, D] wherever there is a class token."""
+
+  def load(arrays: Arrays, shapes: Shapes) -> Arrays:
+    return tuple(np.broadcast_to(arrays[0][0, 0], shape) for shape in shapes)
+
+  return Layout(load, save=lambda arrays: (arrays[0].reshape(1, 1, -1),))
+
+
+def _repeated_table() -> Layout:
+  """An image's table [1, 1 + H W, D] to class rows and grids of frames."""
+
+  def load(arrays: Arrays, shapes: Shapes) -> Arrays:
+    rows = arrays[0][0]
+    grid = rows[1:].reshape(shapes[1][-3:])
+    return np.broadcast_to(rows[0], shapes[0]), np.broadcast_to(grid, shapes[1])
+
+  def save(arrays: Arrays) -> Arrays:
+    D = arrays[1].shape[-1]
+    cls = arrays[0].reshape(-1, D)[0]
+    grid = arrays[1].reshape(-1, *arrays[1].shape[-3:])[0]
+    return (np.concatenate([cls[None], grid.reshape(-1, D)])[None],)
+
+  return Layout(load, save)
+
+
+def _bordered_table() -> Layout:
+  """An image's table to [1 + T, 1 + H, 1 + W, D], its class row on borders."""
+
+  def load(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    _, H, W, D = shape
+    ours = np.broadcast_to(array[0, 0], shape).copy()
+    ours[1:, 1:, 1:] = array[0, 1:].reshape(H - 1, W - 1, D)
+    return ours
+
+  def save(array: np.ndarray) -> np.ndarray:
+    grid = array[-1, 1:, 1:].reshape(-1, array.shape[-1])
+    return np.concatenate([array[:1, 0, 0], grid])[None]
+
+  return one_to_one(load, save)
+
+
+def _inflated_patch(cubic: CubicKernel, ones: int) -> Layout:
+  """An image's kernel [D, C, P, P] to [(t,) P, P, C, D].
+
+  Args:
+    cubic: see `start_from_state`.
+    ones: axes of size 1 that the file has for time.
+  """
+  front = tuple(range(2, 2 + ones))
+
+  def load(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    image = np.moveaxis(array.squeeze(front), (1, 0), (-2, -1))
+    t = shape[0] if len(shape) > image.ndim else 0
+    if not t:
+      return image
+    ours = np.zeros(shape, image.dtype)
+    ours[slice(None) if cubic == 'mean' else t // 2] = image
+    return ours / t if cubic == 'mean' else ours
+
+  def save(array: np.ndarray) -> np.ndarray:
+    image = array if array.ndim == 4 else array.sum(0)
+    return np.expand_dims(np.moveaxis(image, (-2, -1), (1, 0)), front)
+
+  return one_to_one(load, save)
+
+
+# --- How files are recognised
+
+FRAME = 224  # pixels of the release's frames, which joint tables do not tell
+KEYS = ('conv_stem.weight', 'pos_embedding', 'encoder.layers.{i}.linear1.bias')
+# The two C-VidTr that were published, by layers and frames.
+COMPACT: dict[tuple[int, int], dict[str, Any]] = {
+  (12, 8): {'pool_layers': (1, 3, 5), 'pool_drop': (2, 2, 2), 'joint_from': 6},
+  (12, 16): {'pool_layers': (1, 2, 4), 'pool_drop': (8, 4, 2), 'joint_from': 5},
+}
+NOTE = (
+  'C-VidTr and joint attention have the same tensors: a file of 12 layers and '
+  '8 or 16 frames is taken for the C-VidTr that was published so, any other '
+  'for joint attention'
+)
+
+
+def class_rows(model: vidtr.Model, path: str) -> tuple[int, ...]:
+  """Per axis of a table, its rows in front that are class tokens."""
+  if path == 'tokens/patch_pos/table':
+    return {'separable': (1, 0, 0), 'axial': (1, 1, 1)}.get(model.attention, ())
+  return (1,) if path == 'tokens/class_pos/table' else ()
+
+
+def guess_separable(specs: Specs) -> Guess:
+  """What keys and shapes tell about a model of separable attention."""
+  shapes, fields, C = _read_shapes(specs, 'separable')
+  patches = find_shape(shapes, 'tokens/time_class/table')[1] - 1
+  frames = find_shape(shapes, 'tokens/space_class/table')[0]
+  H, W = square_frame(patches, fields['patch'])
+  # The release adds positions in every layer where there are 16 frames.
+  positions = 'every' if frames == 16 else 'first'
+  return Guess(
+    model={**fields, 'attention': 'separable', 'positions': positions},
+    assumed=('heads', 'positions'),
+    clip=(frames * fields['patch_frames'], H, W, C),
+    patches=patches,
+    classes=count_classes(shapes),
+    size=vit_size(fields),
+  )
+
+
+def guess_joint(specs: Specs) -> Guess:
+  """What keys and shapes tell about a C-VidTr, or a model of joint attention.
+
+  One table has the rows of all frames, so it tells neither frames nor size:
+  frames of 224 pixels as published, or of whatever square divides the rows.
+  """
+  shapes, fields, C = _read_shapes(specs, 'joint')
+  P, t = fields['patch'], fields['patch_frames']
+  rows = find_shape(shapes, 'tokens/patch_pos/table')[1] - 1
+  sides = (FRAME // P, *range(math.isqrt(max(rows, 0)), 0, -1))
+  side = next((s for s in sides if s and rows % s**2 == 0), 1)
+  frames = rows // side**2
+  compact = COMPACT.get((fields['layers'], frames), {})
+  scheme = {'attention': 'merged', 'pool': 'top_k'} if compact else {}
+  return Guess(
+    model={**fields, 'attention': 'joint', **scheme, **compact},
+    assumed=(
+      *('heads', 'attention', 'joint_from', 'pool'),
+      *('pool_layers', 'pool_drop'),
+    ),
+    clip=(frames * t, side * P, side * P, C),
+    classes=count_classes(shapes),
+    size=vit_size(fields),
+    notes=(NOTE,),
+  )
+
+
+def _read_shapes(
+  specs: Specs, attention: str
+) -> tuple[dict[str, tuple[int, ...]], dict[str, Any], int]:
+  """Shapes by our path, the fields that all schemes share, and channels."""
+  like = vidtr.Model(classes=1, attention=attention, patch_frames=2)
+  shapes = shapes_by_path(rules(like), specs)
+  width, C, t, P, _ = find_shape(shapes, 'patch/kernel')
+  fields = vit_fields(shapes, width=width, patch=P, block='layer_{i}/')
+  return shapes, {**fields, 'patch_frames': t}, C
+
+
+def _has_equal_rows(guess: Guess, video: tuple[int, int, int, int]) -> bool:
+  """Whether a joint table has the rows of a clip: no shape tells more."""
+  P, t = guess.model['patch'], guess.model['patch_frames']
+
+  def count(T: int, H: int, W: int) -> int:
+    return (T // t) * (H // P) * (W // P)
+
+  return count(*video[:3]) == count(*guess.clip[:3])
+
+
+def image_rules(model: Any = None) -> Rules:
+  """An image ViT of ours by VidTr's names; its kernel has an axis of time."""
+  del model
+  return (
+    rule('cls', 'class_token', vector(2)),
+    rule('pos_embedding', 'class_pos space_pos/table', class_and_grid()),
+    *conv('conv_stem', 'patch', convolution(1)),
+    *_layer_rules('block_{i}'),
+    *norm('encoder.norm', 'norm'),
+  )
+
+
+def guess_image_vit(specs: Specs) -> Guess:
+  """What the image ViT's keys and shapes tell; it has no classes."""
+  shapes = shapes_by_path(image_rules(), specs)
+  width, C, _, P, _ = find_shape(shapes, 'patch/kernel')
+  patches = find_shape(shapes, 'space_pos/table')[1] - 1
+  fields = vit_fields(shapes, width=width, patch=P)
+  return Guess(
+    model=fields,
+    assumed=('heads',),
+    clip=(1, *square_frame(patches, P), C),
+    patches=patches,
+    classes=0,
+    size=vit_size(fields),
+  )
+
+
+_released = functools.partial(
+  Naming,
+  family='vidtr',
+  rules=rules,
+  pixels=IMAGENET,
+  trained={'activation': 'relu', 'epsilon': 1e-5},
+  under='model',
+)
+SOURCES = {'vit': start_from_image}
+NAMINGS = (
+  _released(
+    name='release', has=(*KEYS, 'cls_s', 'cls_t'), guess=guess_separable
+  ),
+  _released(
+    name='compact',
+    has=(*KEYS, 'cls', 'fc.weight'),
+    lacks=('cls_s',),
+    guess=guess_joint,
+    could_be_for=_has_equal_rows,
+  ),
+  Naming(
+    family='vit',
+    name='vidtr',
+    has=(*KEYS, 'cls'),
+    lacks=('cls_s', 'fc.weight'),
+    guess=guess_image_vit,
+    rules=image_rules,
+  ),
+)

@@ -1,64 +1,81 @@
-"""Image ViT weights by the names of those who publish them, both ways.
+"""Image ViT weights under the names of those who publish them, both ways.
 
-timm's and DeiT's, Hugging Face's, Google's npz files of the ViT paper and of
-AugReg ('google', numbered over all kinds of layer in a block), and those of
-big_vision (numbered by kind), which adds the position of the class token to
-the token: nothing can tell them apart again, so the model has none
+Four sets of names: timm's and DeiT's; Hugging Face's ('hf'); Google's npz files
+of the ViT paper and of AugReg ('google', which numbers the sub-modules of a
+block over all kinds of layer); and those of big_vision (which numbers them per
+kind). big_vision adds the position of the class token to the token. Nothing can
+tell the two apart again, so the model has no such position
 (`class_position=False`).
 """
 
+import functools
 import math
-from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
-
-from vidmodels.models import vit
 from vidmodels.typing import InputError
-from vidmodels.weights.mapping import layers
-from vidmodels.weights.mapping.apply import Books
-from vidmodels.weights.mapping.layers import attention, dense, norm
+from vidmodels.weights.mapping.identify import (
+  HALF,
+  IMAGENET,
+  Guess,
+  Naming,
+  Specs,
+  count_classes,
+  find_shape,
+  shapes_by_path,
+  square_frame,
+  vit_fields,
+  vit_size,
+)
 from vidmodels.weights.mapping.rules import (
+  Arrays,
+  Layout,
   Rule,
+  Rules,
+  Shapes,
+  attention_block,
   class_and_grid,
+  conv,
   convolution,
+  dense,
   drop,
   linear,
+  norm,
   plain,
   rule,
   stacked,
   vector,
 )
 
-Naming = Literal['timm', 'hf', 'google', 'big_vision']
+Publisher = Literal['timm', 'hf', 'google', 'big_vision']
 
-# The key of the position table, which tells the namings apart, and of the
-# patches' kernel, with the axis that counts channels.
-TABLES = {
-  'timm': 'pos_embed',
-  'hf': 'vit.embeddings.position_embeddings',
-  'google': 'Transformer/posembed_input/pos_embedding',
-  'big_vision': 'pos_embedding',
+HEAD = '^head'
+NOTES = {
+  'timm': (
+    "trained on frames of mean and std .5 if its weights are Google's, of "
+    "ImageNet's mean and std if DeiT's; a file does not say which",
+  ),
+  'google': (
+    'Google computes the tanh form of GELU; these fields take the exact one, '
+    "as timm and video models do: activation=gelu_tanh gives Google's answers",
+  ),
+  'big_vision': (
+    'the position of the class token is a part of the token here, so a model '
+    'that uses the two apart (VidTr) does not start where others do',
+  ),
 }
-PATCHES = {
-  'timm': ('patch_embed.proj.weight', 1),
-  'hf': ('vit.embeddings.patch_embeddings.projection.weight', 1),
-  'google': ('embedding/kernel', 2),
-  'big_vision': ('embedding/kernel', 2),
-}
 
 
-def rules(naming: Naming = 'timm') -> tuple[Rule, ...]:
-  """The key rules of a naming, for models with and without any field."""
-  if naming == 'timm':
-    return _timm()
-  if naming == 'hf':
+def rules(publisher: Publisher = 'timm') -> Rules:
+  """The key rules of a publisher, for models with any choice of fields."""
+  if publisher == 'timm':
+    return _timm_rules()
+  if publisher == 'hf':
     # Files of ViTModel, which has no head, have no `vit.` in front.
-    return (*_hf('vit.'), *_hf(''), *dense('classifier', 'head'))
-  return _jax(naming)
+    return (*_hf_rules('vit.'), *_hf_rules(''), *dense('classifier', 'head'))
+  return _jax_rules(publisher)
 
 
-def _table(key: str) -> tuple[Rule, ...]:
+def _table_rules(key: str) -> Rules:
   """Positions with rows for two tokens, for one, and for patches alone."""
   both = 'class_pos distilled_pos space_pos/table'
   return (
@@ -68,19 +85,13 @@ def _table(key: str) -> tuple[Rule, ...]:
   )
 
 
-def _timm() -> tuple[Rule, ...]:
-  block = 'blocks.{i}'
+def _timm_rules() -> Rules:
   return (
-    *_table('pos_embed'),
+    *_table_rules('pos_embed'),
     rule('cls_token', 'class_token', vector(2)),
     rule('dist_token', 'distilled_token', vector(2)),
-    rule('patch_embed.proj.weight', 'patch/kernel', convolution()),
-    rule('patch_embed.proj.bias', 'patch/bias', vector()),
-    *norm(f'{block}.norm1', 'block_{i}/attn_norm'),
-    *attention(f'{block}.attn', 'block_{i}/attn'),
-    *norm(f'{block}.norm2', 'block_{i}/mlp_norm'),
-    *dense(f'{block}.mlp.fc1', 'block_{i}/mlp/up'),
-    *dense(f'{block}.mlp.fc2', 'block_{i}/mlp/down'),
+    *conv('patch_embed.proj', 'patch', _flat_or_square_kernel()),
+    *attention_block('blocks.{i}', 'block_{i}'),
     *norm('norm', 'norm'),
     *dense('pre_logits.fc', 'pre_logits'),
     *dense('head', 'head'),
@@ -88,18 +99,27 @@ def _timm() -> tuple[Rule, ...]:
   )
 
 
-def _hf(prefix: str) -> tuple[Rule, ...]:
+def _flat_or_square_kernel() -> Layout:
+  """The patches' kernel [D, C, P, P], in timm's oldest files [D, C P P]."""
+  square = convolution()
+
+  def load(arrays: Arrays, shapes: Shapes) -> Arrays:
+    ((*window, C, D),) = shapes
+    return square.load((arrays[0].reshape(D, C, *window),), shapes)
+
+  return Layout(load, square.save, merged=True)
+
+
+def _hf_rules(prefix: str) -> Rules:
   """Hugging Face's names; files keep those that modules had before 5.0."""
   embeddings = f'{prefix}embeddings'
-  patches = f'{embeddings}.patch_embeddings.projection'
   pooled = f'{prefix}pooler.dense'
   why = 'the pooled feature, for which the model has no layer'
   return (
-    *_table(f'{embeddings}.position_embeddings'),
+    *_table_rules(f'{embeddings}.position_embeddings'),
     rule(f'{embeddings}.cls_token', 'class_token', vector(2)),
-    rule(f'{patches}.weight', 'patch/kernel', convolution()),
-    rule(f'{patches}.bias', 'patch/bias', vector()),
-    *_hf_block(
+    *conv(f'{embeddings}.patch_embeddings.projection', 'patch'),
+    *_hf_block_rules(
       f'{prefix}encoder.layer.{{i}}',
       qkv='attention.attention.query attention.attention.key '
       'attention.attention.value',
@@ -107,7 +127,7 @@ def _hf(prefix: str) -> tuple[Rule, ...]:
       up='intermediate.dense',
       down='output.dense',
     ),
-    *_hf_block(
+    *_hf_block_rules(
       f'{prefix}layers.{{i}}',
       qkv='attention.q_proj attention.k_proj attention.v_proj',
       out='attention.o_proj',
@@ -121,36 +141,30 @@ def _hf(prefix: str) -> tuple[Rule, ...]:
   )
 
 
-def _hf_block(
+def _hf_block_rules(
   block: str, *, qkv: str, out: str, up: str, down: str
-) -> tuple[Rule, ...]:
-  """One block, by one of the two spellings."""
+) -> Rules:
+  """One block, in one of the two spellings."""
   path = 'block_{i}'
   keys = [f'{block}.{name}' for name in qkv.split()]
+  weights, biases = (
+    ' '.join(f'{key}.{part}' for key in keys) for part in ('weight', 'bias')
+  )
   return (
     *norm(f'{block}.layernorm_before', f'{path}/attn_norm'),
-    rule(
-      ' '.join(f'{key}.weight' for key in keys),
-      f'{path}/attn/qkv/kernel',
-      stacked(linear(), 1),
-    ),
-    rule(
-      ' '.join(f'{key}.bias' for key in keys),
-      f'{path}/attn/qkv/bias',
-      stacked(vector(), 0),
-    ),
-    rule(f'{block}.{out}.weight', f'{path}/attn/out/kernel', linear(inputs=2)),
-    rule(f'{block}.{out}.bias', f'{path}/attn/out/bias', vector()),
+    rule(weights, f'{path}/attn/qkv/kernel', stacked(linear(), 1)),
+    rule(biases, f'{path}/attn/qkv/bias', stacked(vector(), 0)),
+    *dense(f'{block}.{out}', f'{path}/attn/out', inputs=2),
     *norm(f'{block}.layernorm_after', f'{path}/mlp_norm'),
     *dense(f'{block}.{up}', f'{path}/mlp/up'),
     *dense(f'{block}.{down}', f'{path}/mlp/down'),
   )
 
 
-def _jax(naming: Naming) -> tuple[Rule, ...]:
-  """Google's names: kernels lie as ours do, but for queries, keys, values."""
-  # Flax once counted sub-modules of a block over all kinds, later each kind.
-  numbers = (0, 1, 2, 3) if naming == 'google' else (0, 0, 1, 0)
+def _jax_rules(publisher: Publisher) -> Rules:
+  """Google's names; kernels have our axes, except queries, keys and values."""
+  # Flax once numbered the sub-modules of a block over all kinds, later by kind.
+  numbers = (0, 1, 2, 3) if publisher == 'google' else (0, 0, 1, 0)
   block, path = 'Transformer/encoderblock_{i}', 'block_{i}'
   norm1, attn, norm2, mlp = (
     f'{block}/{name}_{number}'
@@ -161,135 +175,113 @@ def _jax(naming: Naming) -> tuple[Rule, ...]:
     )
   )
 
-  def same(key: str, ours: str, *names: str) -> tuple[Rule, ...]:
+  def same(key: str, ours: str, weight: str = 'kernel') -> Rules:
     return tuple(
-      rule(f'{key}/{name}', f'{ours}/{name}', plain()) for name in names
+      rule(f'{key}/{name}', f'{ours}/{name}', plain())
+      for name in (weight, 'bias')
     )
 
-  def three(name: str, axis: int) -> Rule:
-    keys = (f'{attn}/{one}/{name}' for one in ('query', 'key', 'value'))
+  def stack_qkv(name: str, axis: int) -> Rule:
+    keys = (f'{attn}/{part}/{name}' for part in ('query', 'key', 'value'))
     ours = f'{path}/attn/qkv/{name}'
     return rule(' '.join(keys), ours, stacked(plain(), axis))
 
+  table = 'pos_embedding'
+  if publisher == 'google':
+    table = 'Transformer/posembed_input/pos_embedding'
   return (
-    *_table(TABLES[naming]),
+    *_table_rules(table),
     rule('cls', 'class_token', vector(2)),
-    *same('embedding', 'patch', 'kernel', 'bias'),
-    *same(norm1, f'{path}/attn_norm', 'scale', 'bias'),
-    three('kernel', 1),
-    three('bias', 0),
-    *same(f'{attn}/out', f'{path}/attn/out', 'kernel', 'bias'),
-    *same(norm2, f'{path}/mlp_norm', 'scale', 'bias'),
-    *same(f'{mlp}/Dense_0', f'{path}/mlp/up', 'kernel', 'bias'),
-    *same(f'{mlp}/Dense_1', f'{path}/mlp/down', 'kernel', 'bias'),
-    *same('Transformer/encoder_norm', 'norm', 'scale', 'bias'),
-    *same('pre_logits', 'pre_logits', 'kernel', 'bias'),
-    *same('head', 'head', 'kernel', 'bias'),
+    *same('embedding', 'patch'),
+    *same(norm1, f'{path}/attn_norm', 'scale'),
+    stack_qkv('kernel', 1),
+    stack_qkv('bias', 0),
+    *same(f'{attn}/out', f'{path}/attn/out'),
+    *same(norm2, f'{path}/mlp_norm', 'scale'),
+    *same(f'{mlp}/Dense_0', f'{path}/mlp/up'),
+    *same(f'{mlp}/Dense_1', f'{path}/mlp/down'),
+    *same('Transformer/encoder_norm', 'norm', 'scale'),
+    *same('pre_logits', 'pre_logits'),
+    *same('head', 'head'),
   )
 
 
-def naming_of(state: Mapping[str, Any]) -> tuple[Naming, str]:
-  """Whose names a file's keys are, and its key of the position table.
-
-  Raises:
-    InputError: if it has none of the tables that are known.
-  """
-  tables = [*TABLES.items(), ('hf', TABLES['hf'].removeprefix('vit.'))]
-  for naming, key in tables:
-    if key in state:
-      return naming, key
-  raise InputError(
-    f'the file has none of {", ".join(TABLES.values())}; its keys start '
-    f'{list(state)[:3]}; give an image ViT, without prefixes'
-  )
-
-
-def image_of(
-  state: Mapping[str, np.ndarray], model: vit.Model
-) -> tuple[int, int, int]:
-  """Height, width and channels of the image that a file is for.
-
-  Raises:
-    InputError: if the table's patches are no square, as those of a model with
-      other tokens are not.
-  """
-  naming, key = naming_of(state)
-  tokens = len(model.tokens) if model.class_position else 0
-  patches = state[key].shape[1] - tokens
-  side = math.isqrt(max(patches, 0))
-  if side < 1 or side**2 != patches:
-    raise InputError(
-      f'{key} has shape {list(state[key].shape)}: {patches} patches beside '
-      f'{tokens} other tokens, which is no square; check distilled and '
-      'class_position, or say the size of the image'
-    )
-  kernel, axis = PATCHES[naming]
-  if not key.startswith('vit.'):
-    kernel = kernel.removeprefix('vit.')
-  if kernel not in state:
-    raise InputError(f'the file has no {kernel}; is it a model?')
-  channels = state[kernel].shape[axis] if state[kernel].ndim == 4 else 3
-  return side * model.patch, side * model.patch, channels
-
-
-def load(
-  state: Mapping[str, np.ndarray],
-  model: vit.Model,
-  *,
-  image: tuple[int, int, int] | None = None,
-  books: Books | None = None,
-) -> dict[str, Any]:
-  """Turns a file's tensors into our variables.
-
-  Args:
-    state: tensors by the publisher's key, every one used once or dropped.
-    model: the model that they are for.
-    image: height, width and channels of the image that the position table is
-      for; by default `image_of` reads it from the file.
-    books: takes what became of every key and parameter.
-
-  Returns:
-    Variables of `model`: numpy arrays, most of them views of `state`.
-
-  Raises:
-    InputError: if a key is left over, a parameter is not filled, or a shape is
-      not the model's.
-  """
-  naming, _ = naming_of(state)
-  size = image or image_of(state, model)
-  return layers.load(
-    rules(naming),
-    square_kernel(state, model, size[-1]),
-    model,
-    video=(1, *size),
-    books=books,
-  )
-
-
-def square_kernel(
-  state: Mapping[str, np.ndarray], model: vit.Model, channels: int
-) -> Mapping[str, np.ndarray]:
-  """The oldest files of timm keep the patches' kernel flat, [D, C P P]."""
-  key = PATCHES['timm'][0]
-  if key not in state or state[key].ndim != 2:
-    return state
-  P = model.patch
-  return {**state, key: state[key].reshape(-1, channels, P, P)}
-
-
-def save(
-  variables: Mapping[str, Any], model: vit.Model, naming: Naming = 'timm'
-) -> dict[str, np.ndarray]:
-  """Turns our variables into a file's tensors: `load` undone.
-
-  Raises:
-    InputError: if the naming has no name for something the model has.
-  """
-  if (naming == 'big_vision') == model.class_position:
-    had = 'a' if model.class_position else 'no'
-    if naming != 'timm':
+def guess_model(specs: Specs, publisher: Publisher) -> Guess:
+  """What a file's keys and shapes tell about its model."""
+  shapes = shapes_by_path(rules(publisher), specs)
+  in_jax = publisher in ('google', 'big_vision')
+  width = find_shape(shapes, 'patch/bias')[0]
+  kernel = find_shape(shapes, 'patch/kernel')
+  if in_jax:
+    P, _, C, _ = kernel
+  elif len(kernel) == 2:  # timm's oldest files: [D, C P P]
+    C, P = 3, math.isqrt(kernel[1] // 3)
+    if P < 1 or kernel[1] != C * P * P:
       raise InputError(
-        f'{naming} files cannot hold a class token with {had} position; take '
-        'timm'
+        f"got {kernel[1]} inputs for the patches' kernel; expected 3 x P x P; "
+        'the file is damaged: try fetching it again'
       )
-  return layers.save(rules(naming), variables)
+  else:
+    _, C, _, P = kernel
+  fields = vit_fields(shapes, width=width, patch=P)
+  if in_jax:  # whose kernels are [D, A, d]; the others do not tell
+    fields['heads'] = find_shape(shapes, 'block_0/attn/qkv/kernel')[1]
+  distilled = 'distilled_token' in shapes
+  tokens = 0 if publisher == 'big_vision' else 1 + distilled
+  patches = find_shape(shapes, 'space_pos/table')[1] - tokens
+  return Guess(
+    model={
+      **fields,
+      'distilled': distilled,
+      # The hub's pooler is not a layer of the classifier.
+      'pre_logits': publisher != 'hf' and 'pre_logits/kernel' in shapes,
+      'class_position': tokens > 0,
+      'qkv_bias': 'block_0/attn/qkv/bias' in shapes,
+    },
+    assumed=() if in_jax else ('heads',),
+    clip=(1, *square_frame(patches, P), C),
+    patches=patches,
+    classes=count_classes(shapes),
+    size=vit_size(fields),
+    notes=NOTES.get(publisher, ()) if not distilled else (),
+    pixels=IMAGENET if distilled else None,
+  )
+
+
+def _naming(publisher: Publisher, **more: Any) -> Naming:
+  return Naming(
+    family='vit',
+    name=publisher,
+    guess=functools.partial(guess_model, publisher=publisher),
+    rules=lambda model: rules(publisher),
+    **more,
+  )
+
+
+EXACT = {'activation': 'gelu', 'epsilon': 1e-6}
+TANH = {'activation': 'gelu_tanh', 'epsilon': 1e-6}
+# The hub's default; a config.json beside the file replaces it.
+HUB = {'activation': 'gelu', 'epsilon': 1e-12}
+PATCHES = 'vit.embeddings.patch_embeddings.projection.weight'
+NAMINGS = (
+  _naming(
+    'timm',
+    has=('cls_token', 'pos_embed', 'blocks.{i}.attn.qkv.weight'),
+    lacks=('time_embed', 'blocks.{i}.temporal_attn.qkv.weight'),
+    trained=EXACT,
+  ),
+  _naming('hf', has=(PATCHES,), pixels=HALF, trained=HUB),
+  _naming('hf', has=(PATCHES.removeprefix('vit.'),), pixels=HALF, trained=HUB),
+  _naming(
+    'google',
+    has=('cls', 'embedding/kernel', 'Transformer/posembed_input/pos_embedding'),
+    pixels=HALF,
+    trained=TANH,
+  ),
+  _naming(
+    'big_vision',
+    has=('cls', 'embedding/kernel', 'pos_embedding'),
+    pixels=HALF,
+    trained=TANH,
+  ),
+)

@@ -6,74 +6,77 @@ only where frames are averaged. A model that is built without dropout has its
 linear classifier in `base_model.head` instead.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from vidmodels.models import vit, xvit
-from vidmodels.typing import InputError
-from vidmodels.weights.mapping import layers, position_tables
-from vidmodels.weights.mapping.apply import Books
-from vidmodels.weights.mapping.from_image import from_vit, starts_at_image
-from vidmodels.weights.mapping.layers import attention, dense, norm
+from vidmodels.weights.mapping.apply import KeyReport
+from vidmodels.weights.mapping.from_image import (
+  check_starts_at_image,
+  start_from_vit,
+)
+from vidmodels.weights.mapping.identify import (
+  HALF,
+  Guess,
+  Naming,
+  Specs,
+  count_classes,
+  count_layers,
+  find_shape,
+  shapes_by_path,
+  square_frame,
+  vit_fields,
+  vit_size,
+)
 from vidmodels.weights.mapping.rules import (
-  Layout,
-  Rule,
+  Rules,
+  attention_block,
   class_and_grid,
-  convolution,
+  conv,
+  dense,
   drop,
+  norm,
+  one_to_one,
   rule,
   vector,
 )
 
-UNUSED = 'a linear classifier that temporal attention takes the place of'
+HEAD = r'^head(_\d+)?/'
+FRAMES = 16  # every published model takes so many, whatever its table has
+UNUSED = 'a linear classifier that temporal attention replaces'
+NOTE = (
+  'how channels are mixed is in no tensor: the release has mix_share .25 and '
+  'segments of 8 frames for Kinetics, .5 and one of 16 for Something-Something'
+)
 
 
-def time_table() -> Layout:
-  """One row a frame, for all its tokens: [1, T, 1, D] to our [T, D]."""
-  return Layout(
-    load=lambda arrays, shapes: (arrays[0][0, :, 0],),
-    save=lambda arrays: (arrays[0][None, :, None],),
-  )
-
-
-def rules(model: xvit.Model) -> tuple[Rule, ...]:
+def rules(model: xvit.Model) -> Rules:
   """The key rules of a model's kind of head; the release has one of them."""
-  answer = _temporal if model.ta_layers else _linear
-  return (*_backbone(), *answer(model))
-
-
-def _backbone() -> tuple[Rule, ...]:
-  """The image ViT, and its table of frames."""
+  # One row per frame, for all its tokens: [1, T, 1, D] to our [T, D].
+  time_table = one_to_one(
+    load=lambda array, shape: array[0, :, 0],
+    save=lambda array: array[None, :, None],
+  )
+  base = 'base_model'
   return (
-    rule('base_model.cls_token', 'class_token', vector(2)),
-    rule('base_model.pos_embed', 'class_pos space_pos/table', class_and_grid()),
-    rule('base_model.temp_embed', 'time_pos/table', time_table()),
-    rule('base_model.patch_embed.proj.weight', 'patch/kernel', convolution()),
-    rule('base_model.patch_embed.proj.bias', 'patch/bias', vector()),
-    *_block('base_model.blocks.{i}', 'block_{i}'),
-    *norm('base_model.norm', 'norm'),
+    rule(f'{base}.cls_token', 'class_token', vector(2)),
+    rule(f'{base}.pos_embed', 'class_pos space_pos/table', class_and_grid()),
+    rule(f'{base}.temp_embed', 'time_pos/table', time_table),
+    *conv(f'{base}.patch_embed.proj', 'patch'),
+    *attention_block(f'{base}.blocks.{{i}}', 'block_{i}'),
+    *norm(f'{base}.norm', 'norm'),
+    *(_temporal_rules() if model.ta_layers else _linear_rules(model)),
   )
 
 
-def _block(key: str, path: str) -> tuple[Rule, ...]:
-  """A pre-norm block, of the ViT or of the temporal head."""
-  return (
-    *norm(f'{key}.norm1', f'{path}/attn_norm'),
-    *attention(f'{key}.attn', f'{path}/attn'),
-    *norm(f'{key}.norm2', f'{path}/mlp_norm'),
-    *dense(f'{key}.mlp.fc1', f'{path}/mlp/up'),
-    *dense(f'{key}.mlp.fc2', f'{path}/mlp/down'),
-  )
-
-
-def _temporal(model: xvit.Model) -> tuple[Rule, ...]:
-  """Temporal attention and its perceptron, whose layers have numbers."""
-  del model
+def _temporal_rules() -> Rules:
+  """Temporal attention and its MLP, whose layers have numbers."""
   return (
     rule('consensus.cls_token', 'temporal/class_token', vector(2)),
-    *_block('consensus.temporal_encoder.{i}', 'temporal/block_{i}'),
+    *attention_block('consensus.temporal_encoder.{i}', 'temporal/block_{i}'),
     *norm('consensus.mlp_head.0', 'head/norm'),
     *dense('consensus.mlp_head.1', 'head/up'),
     *dense('consensus.mlp_head.4', 'head/linear'),
@@ -81,67 +84,15 @@ def _temporal(model: xvit.Model) -> tuple[Rule, ...]:
   )
 
 
-def _linear(model: xvit.Model) -> tuple[Rule, ...]:
+def _linear_rules(model: xvit.Model) -> Rules:
   """The linear classifier under either name; it is saved under the first."""
   keys = ['new_fc', 'base_model.head']
   if model.dropout == 0:
     keys.reverse()
-  return tuple(each for key in keys for each in dense(key, 'head'))
+  return tuple(r for key in keys for r in dense(key, 'head'))
 
 
-def load(
-  state: Mapping[str, np.ndarray],
-  model: xvit.Model,
-  *,
-  size: tuple[int, int] | None = None,
-  books: Books | None = None,
-) -> dict[str, Any]:
-  """Turns the authors' state dict into our variables.
-
-  Args:
-    state: tensors by the authors' key, every one of which is used once, or
-      dropped if it is the classifier that nothing reads.
-    model: the model that they are for, at whatever clip: the tables keep the
-      rows that the file has, 8 or 16 frames of a 224-pixel grid as released.
-    size: height and width in pixels of the frames that the table of patches is
-      for; by default a square, as in the release.
-    books: takes what became of every key and parameter.
-
-  Returns:
-    Variables of `model`: numpy arrays, most of them views of `state`.
-
-  Raises:
-    InputError: if a key is left over, a parameter is not filled, or a shape is
-      not the model's.
-  """
-  for key in ('pos_embed', 'temp_embed', 'patch_embed.proj.weight'):
-    if f'base_model.{key}' not in state:
-      raise InputError(
-        f'the file has no base_model.{key}; its keys start {list(state)[:3]}; '
-        'give an X-ViT state dict, without other prefixes'
-      )
-  rows = state['base_model.temp_embed'].shape[1]
-  channels = state['base_model.patch_embed.proj.weight'].shape[1]
-  if size is None:
-    patches = state['base_model.pos_embed'].shape[1] - 1
-    size = (
-      model.patch * position_tables.square(patches, 'base_model.pos_embed'),
-    ) * 2
-  # Frames that suit any segment: only the tables' shapes come from the clip.
-  video = (max(model.segment, 1), *size, channels)
-  like = model.clone(time_rows=rows)
-  return layers.load(rules(model), state, like, video=video, books=books)
-
-
-def save(
-  variables: Mapping[str, Any], model: xvit.Model
-) -> dict[str, np.ndarray]:
-  """Turns our variables into the authors' state dict: `load` undone."""
-  state = layers.save(rules(model), variables)
-  return {**state, **unread(model, state)}
-
-
-def unread(
+def add_unread_tensors(
   model: xvit.Model, state: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
   """The `new_fc` that files with temporal attention have: zeros, never read."""
@@ -155,37 +106,78 @@ def unread(
   }
 
 
-def from_image(
+def start_from_image(
   variables: Mapping[str, Any],
   image: vit.Model,
   model: xvit.Model,
   video: tuple[int, ...],
-  books: Books,
+  report: KeyReport,
 ) -> dict[str, Any]:
-  """A video model's start from an image ViT (section 4.1).
+  """Starts a video model from an image ViT (section 4.1).
 
-  The ViT is the backbone, key for key, its last norm included. With a table of
-  frames at zero (`fresh='image'`), an image model of exact GELU and an epsilon
-  of 1e-6, and no mixing, every frame then has the class feature of an image.
+  The ViT is the backbone, key for key, with its last norm. If the table of
+  frames is zero (`fresh='image'`), the image model has exact GELU and an
+  epsilon of 1e-6, and nothing is mixed, then every frame has the class feature
+  of an image.
 
-  Args:
-    variables: of the image model.
-    image: the image model.
-    model: the video model.
-    video: shape (T, H, W, C) of the clips that it is for.
-    books: takes what stays random, and what of the image model is left out.
-
-  Returns:
-    Variables of `model` but for the temporal head and the table of frames,
-    which stay as they were drawn. The table of places keeps the image's grid;
-    the model fits it as ever.
+  Args and errors as for `from_image.start_from_vit`; the temporal head and the
+  table of frames keep their initial values.
 
   Raises:
-    InputError: if the sizes of the two differ, or the table of frames would not
-      start at zero.
+    InputError: also if the table of frames would not start at zero.
   """
-  starts_at_image(model, 'the table of frames')
-  return from_vit(variables, image, model, video, books)
+  check_starts_at_image(model, 'the table of frames')
+  return start_from_vit(variables, image, model, video, report)
 
 
-SOURCES = {'vit': from_image}
+def guess_model(specs: Specs) -> Guess:
+  """What a file's keys and shapes tell about its model."""
+  # A model that averages frames has other names for its head.
+  heads = [xvit.Model(classes=1), xvit.Model(classes=1, ta_layers=0)]
+  shapes = shapes_by_path([r for m in heads for r in rules(m)], specs)
+  width = find_shape(shapes, 'patch/bias')[0]
+  _, C, _, P = find_shape(shapes, 'patch/kernel')
+  patches = find_shape(shapes, 'space_pos/table')[1] - 1
+  ta_layers = count_layers(shapes, 'temporal/block_{i}/')
+  fields = {
+    **vit_fields(shapes, width=width, patch=P),
+    'time_rows': find_shape(shapes, 'time_pos/table')[1],
+    'ta_layers': ta_layers,
+    'qkv_bias': 'block_0/attn/qkv/bias' in shapes,
+  }
+  if shapes.get('head/up/bias', (width,))[0] != width:
+    fields['ta_hidden'] = shapes['head/up/bias'][0]
+  return Guess(
+    model=fields,
+    # The file's rows are kept as they are, whatever the recipe starts with.
+    assumed=('heads', 'time_rows'),
+    clip=(FRAMES, *square_frame(patches, P), C),
+    patches=patches,
+    classes=count_classes(
+      shapes, 'head/linear/bias' if ta_layers else 'head/bias'
+    ),
+    size=vit_size(fields),
+    notes=(NOTE,),
+  )
+
+
+def _adapt(model: xvit.Model, guess: Guess) -> xvit.Model:
+  """The model with as many rows of frame positions as the file has."""
+  return dataclasses.replace(model, time_rows=guess.model['time_rows'])
+
+
+SOURCES = {'vit': start_from_image}
+NAMINGS = (
+  Naming(
+    family='xvit',
+    name='release',
+    has=('base_model.temp_embed', 'base_model.pos_embed'),
+    guess=guess_model,
+    rules=rules,
+    pixels=HALF,
+    trained={'activation': 'gelu', 'epsilon': 1e-6},
+    adapt=_adapt,
+    extras=add_unread_tensors,
+    under='model_state',
+  ),
+)

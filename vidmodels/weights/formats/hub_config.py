@@ -1,9 +1,9 @@
-"""What the Hugging Face hub keeps beside a weight file: its model's config.
+"""The config that the Hugging Face hub keeps beside a weight file.
 
 `config.json`, by transformers or by timm, says what no tensor tells: heads,
-epsilon, the form of GELU, the names of the classes; `preprocessor_config.json`,
-or timm's `pretrained_cfg`, how pixels were scaled. A copy beside `NAME.bin` may
-be called `NAME_config.json`.
+epsilon, the form of GELU, the names of the classes. `preprocessor_config.json`,
+or timm's `pretrained_cfg`, says how pixels were scaled. A copy beside
+`NAME.bin` may be called `NAME_config.json`.
 """
 
 import dataclasses
@@ -34,8 +34,8 @@ PLACEHOLDER = 'LABEL_0'  # transformers, where nobody named the classes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Told:
-  """What lies beside a file; all of it empty where nothing does.
+class HubConfig:
+  """The config beside a file; all of it is empty if there is none.
 
   Attributes:
     files: names of the files that were read.
@@ -54,112 +54,112 @@ class Told:
   std: tuple[float, float, float] | None = None
 
 
-def beside(path: pathlib.Path) -> Told:
-  """Reads what lies beside a weight file.
+def read_hub_config(path: pathlib.Path) -> HubConfig:
+  """Reads the config beside a weight file.
 
   Raises:
-    InputError: if a file of that name is no JSON, or no config.
+    InputError: if a file of that name is not JSON, or not a config.
   """
   try:
-    return _told(path)
-  except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
-    raise _odd(path, error) from error
-  except ValueError as error:
-    if isinstance(error, InputError):
-      raise
-    raise _odd(path, error) from error
+    return _read_config(path)
+  except InputError:
+    raise
+  except (
+    TypeError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+  ) as error:
+    raise InputError(
+      f'got a config.json or preprocessor_config.json beside {path} with a '
+      f'value that no config has ({error}); expected that of the weights; try '
+      'fetching it again, or move the weights away from it'
+    ) from error
 
 
-def _odd(path: pathlib.Path, error: Exception) -> InputError:
-  return InputError(
-    f'the config.json or preprocessor_config.json beside {path} says what no '
-    f'config says ({error}); fetch it again or move the weights away from it'
-  )
-
-
-def _told(path: pathlib.Path) -> Told:
-  """As `beside`, of configs that are as they should be."""
-  config, name = _read(path, 'config.json')
+def _read_config(path: pathlib.Path) -> HubConfig:
+  """As `read_hub_config`; a bad value is any error."""
+  config, name = _read_json(path, 'config.json')
   kind = config.get('model_type') or config.get('architecture') or ''
   family = FAMILIES.get(str(kind).partition('_')[0].rstrip('0123456789'), '')
   if not family:
-    return Told()
-  cfg = config.get('pretrained_cfg') or {}
-  pixels, more = _read(path, 'preprocessor_config.json')
-  return Told(
-    files=tuple(filter(None, (name, more))),
+    return HubConfig()
+  trained = {
+    'heads': config.get('num_attention_heads'),
+    'epsilon': config.get('layer_norm_eps'),
+    'activation': ACTIVATIONS.get(str(config.get('hidden_act'))),
+  }
+  timm = config.get('pretrained_cfg') or {}
+  pixels, pixels_name = _read_json(path, 'preprocessor_config.json')
+  return HubConfig(
+    files=tuple(filter(None, (name, pixels_name))),
     family=family,
-    trained=_trained(config),
-    labels=_labels(config, cfg),
-    mean=_three(pixels.get('image_mean') or cfg.get('mean')),
-    std=_three(pixels.get('image_std') or cfg.get('std')),
+    trained={name: v for name, v in trained.items() if v is not None},
+    labels=_read_labels(config, timm),
+    mean=_read_rgb(pixels.get('image_mean') or timm.get('mean')),
+    std=_read_rgb(pixels.get('image_std') or timm.get('std')),
   )
 
 
-def differences(
+def compare_with_model(
   trained: Mapping[str, Any], model: Any, labels: int, classes: int
 ) -> list[str]:
-  """What a file was trained with and a model is not, a sentence each.
+  """Notes on how a file was trained that its new model differs from.
 
-  A family whose paper fixes a number has no field for it and is not asked.
+  A family whose paper fixes a number has no field for it, and gets no note.
 
   Args:
     trained: 'heads', 'epsilon', 'activation', as far as they are known.
     model: that takes the file's weights.
-    labels: names of classes beside the file.
-    classes: answers of the file's head.
+    labels: number of class names beside the file.
+    classes: number of classes of the file's head.
 
   Raises:
-    InputError: if the heads differ: no shape tells, and no answer would be
-      right.
+    InputError: if the number of heads differs: no shape tells it, and every
+      answer would be wrong.
   """
   heads = trained.get('heads')
   if heads is not None and getattr(model, 'heads', heads) != heads:
     raise InputError(
-      f'the config beside the file says {heads} heads and the model has '
-      f'{model.heads}; give the model heads={heads}'
+      f'got a model with {model.heads} heads; expected {heads}, as the config '
+      f'beside the file says; try heads={heads}'
     )
-  found = [
+  notes = [
     f'the file was trained with {name} {trained[name]} and the model has '
     f'{getattr(model, name)}; give {name}={trained[name]} for its own answers'
     for name in ('activation', 'epsilon')
     if name in trained and getattr(model, name, trained[name]) != trained[name]
   ]
   if labels and labels != classes:
-    found.append(
+    notes.append(
       f'the config beside the file names {labels} classes and its head has '
       f'{classes}: the names are left out'
     )
-  return found
+  return notes
 
 
-def _read(path: pathlib.Path, name: str) -> tuple[dict[str, Any], str]:
-  """A JSON object beside the file and the name it has; ({}, '') for none."""
-  for each in (f'{path.stem}_{name}', name):
-    # os.path's own: a name that becomes too long is no file either.
-    if os.path.isfile(found := path.with_name(each)):
+def _read_json(path: pathlib.Path, name: str) -> tuple[dict[str, Any], str]:
+  """A JSON object beside a file, and the name it has; ({}, '') if none."""
+  for candidate in (f'{path.stem}_{name}', name):
+    beside = path.with_name(candidate)
+    # os.path's own: with a name that is too long there is no file either.
+    if os.path.isfile(beside):
       try:
-        read = json.loads(found.read_text())
+        content = json.loads(beside.read_text())
       except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-          f'{found} lies beside the weights and is no JSON ({error}); fetch it '
-          'again or move the weights away from it'
+          f'got {beside} beside the weights, which is not JSON ({error}); '
+          'expected a config; try fetching it again, or move the weights away '
+          'from it'
         ) from error
-      return (read, each) if isinstance(read, dict) else ({}, '')
+      return (content, candidate) if isinstance(content, dict) else ({}, '')
   return {}, ''
 
 
-def _trained(config: Mapping[str, Any]) -> dict[str, Any]:
-  """Fields of ours that transformers' config has."""
-  found = {
-    'heads': config.get('num_attention_heads'),
-    'epsilon': config.get('layer_norm_eps'),
-    'activation': ACTIVATIONS.get(str(config.get('hidden_act'))),
-  }
-  return {name: value for name, value in found.items() if value is not None}
-
-
-def _labels(config: Mapping[str, Any], cfg: Mapping[str, Any]):
+def _read_labels(
+  config: Mapping[str, Any], timm: Mapping[str, Any]
+) -> tuple[str, ...]:
   """Class names in the order of the head; () if there are none."""
   names = config.get('id2label') or {}
   if isinstance(names, Mapping) and names:
@@ -168,22 +168,22 @@ def _labels(config: Mapping[str, Any], cfg: Mapping[str, Any]):
       return ()
     if names[keys[0]] == PLACEHOLDER:
       return ()
-    return _apart([str(names[key]) for key in keys])
-  names = config.get('label_names') or cfg.get('label_names') or []
+    return _make_distinct([str(names[key]) for key in keys])
+  names = config.get('label_names') or timm.get('label_names') or []
   if not isinstance(names, list):
-    raise TypeError(f'label_names is {names!r:.80}, no list')
-  return _apart(list(map(str, names)))
+    raise TypeError(f'label_names is {names!r:.80}, not a list')
+  return _make_distinct(list(map(str, names)))
 
 
-def _apart(names: list[str]) -> tuple[str, ...]:
-  """Names all different: ImageNet has a crane that flies and one that lifts."""
+def _make_distinct(names: list[str]) -> tuple[str, ...]:
+  """Adds numbers to equal names: ImageNet has two classes called crane."""
   return tuple(
     f'{name} ({k})' if names.count(name) > 1 else name
     for k, name in enumerate(names)
   )
 
 
-def _three(values: Any) -> tuple[float, float, float] | None:
+def _read_rgb(values: Any) -> tuple[float, float, float] | None:
   if isinstance(values, list | tuple) and len(values) == 3:
-    return tuple(map(float, values))
+    return float(values[0]), float(values[1]), float(values[2])
   return None

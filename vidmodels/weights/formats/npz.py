@@ -11,9 +11,11 @@ import numpy as np
 from vidmodels.typing import InputError
 from vidmodels.weights.formats.tensors import BFLOAT16, Spec, Tensors
 
-BOMB = 1 << 28  # bytes of an array that may come from any few
+# Bytes that an array may have however small it is packed. np.load would unpack
+# a bomb of any size, which is why this file opens archives itself.
+BOMB = 1 << 28
 # What a damaged or encrypted archive makes zipfile and NumPy raise.
-UNZIP = (
+UNZIP_ERRORS = (
   zipfile.BadZipFile,
   zlib.error,
   lzma.LZMAError,
@@ -25,10 +27,10 @@ UNZIP = (
 )
 
 
-def read(path: pathlib.Path) -> Tensors:
-  """The arrays of an archive.
+def read_npz(path: pathlib.Path) -> Tensors:
+  """Reads the arrays of an archive; their shapes now, numbers when asked for.
 
-  A bfloat16 array is stored as two bytes of no type; it comes back as bfloat16.
+  NumPy stores bfloat16 as two bytes without a type; it comes back as bfloat16.
 
   Raises:
     InputError: for an array of objects, which only a pickle could hold, or
@@ -40,7 +42,9 @@ def read(path: pathlib.Path) -> Tensors:
       for info in archive.infolist()
       if info.filename.endswith('.npy')
     }
-    specs = {key: _spec(path, archive, info) for key, info in infos.items()}
+    specs = {
+      key: _read_spec(path, archive, info) for key, info in infos.items()
+    }
 
   def load(key: str) -> np.ndarray:
     shape, dtype = specs[key]
@@ -48,24 +52,24 @@ def read(path: pathlib.Path) -> Tensors:
     if info.file_size > max(BOMB, 100 * info.compress_size):
       raise InputError(
         f'{key} of {path} would unpack from {info.compress_size} bytes to '
-        f'{info.file_size}, as no trained weights do; use another file'
+        f'{info.file_size}, as no trained weights do; try another file'
       )
     try:
       with zipfile.ZipFile(path) as archive, archive.open(info) as file:
         array = np.lib.format.read_array(file, allow_pickle=False)
-    except UNZIP as error:
+    except UNZIP_ERRORS as error:
       raise InputError(
-        f'{key} of {path} cannot be read ({error}); fetch the file again'
+        f'{key} of {path} cannot be read ({error}); try fetching the file again'
       ) from error
     return array.view(dtype).reshape(shape)
 
   return Tensors(specs, load)
 
 
-def _spec(
+def _read_spec(
   path: pathlib.Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo
 ) -> Spec:
-  """Shape and dtype from an array's header; nothing of its data is read."""
+  """Shape and dtype from an array's header, without reading its numbers."""
   try:
     with archive.open(info) as file:
       version = np.lib.format.read_magic(file)
@@ -74,25 +78,27 @@ def _spec(
       else:
         header = np.lib.format.read_array_header_2_0(file)
       before = file.tell()
-  except UNZIP as error:
+  except UNZIP_ERRORS as error:
     raise InputError(
-      f'{info.filename} of {path} is no array ({error}); fetch the file again'
+      f'{info.filename} of {path} is not an array ({error}); try fetching the '
+      'file again'
     ) from error
   shape, _, dtype = header
   if dtype.hasobject:
     raise InputError(
       f'{info.filename} of {path} holds Python objects, which could run code; '
-      'only arrays of numbers are read'
+      'expected only arrays of numbers; try saving the file without it'
     )
   if dtype.kind not in 'biufc' and dtype != np.dtype('V2'):
     raise InputError(
-      f'{info.filename} of {path} holds {dtype}; only arrays of numbers are '
-      'read: save the file without it'
+      f'{info.filename} of {path} holds {dtype}; expected only arrays of '
+      'numbers; try saving the file without it'
     )
-  wanted = before + math.prod(shape) * dtype.itemsize
-  if info.file_size != wanted:
+  expected = before + math.prod(shape) * dtype.itemsize
+  if info.file_size != expected:
     raise InputError(
-      f'{info.filename} of {path} has {info.file_size} bytes and its header '
-      f'says {wanted}; the file is damaged: fetch it again'
+      f'{info.filename} of {path} has {info.file_size} bytes; expected '
+      f'{expected}, as its header says: the file is damaged; try fetching it '
+      'again'
     )
   return shape, BFLOAT16 if dtype == np.dtype('V2') else dtype

@@ -1,8 +1,11 @@
-"""Weight files: what they hold, without running anything that they hold.
+"""Opens weight files, without running anything that they hold.
 
-`open_file` tells the container by its first bytes, never by its name. Tensors
-are read when they are asked for; where the container stores them plainly they
-are views of the file and cost no memory.
+  file = open_file('TimeSformer.pyth')
+  file.container, file.tensors.specs, file.tensors['model.head.weight']
+
+`open_file` tells the container by the file's first bytes, never by its name.
+Tensors are read when they are asked for. If the container stores them plainly,
+they are views of the file and cost no memory.
 """
 
 import dataclasses
@@ -19,14 +22,15 @@ import numpy as np
 
 from vidmodels import files
 from vidmodels.typing import InputError
-from vidmodels.weights.formats import npz, pth, safetensors
+from vidmodels.weights.formats import npz, pth
+from vidmodels.weights.formats.safetensors import read_safetensors
 from vidmodels.weights.formats.tensors import Tensors
 
-# What a state dict is kept under, the inner one first where both are there.
+# Names that a state dict is kept under; the inner one first if both are there.
 STATES = ('state_dict', 'model_state', 'model_state_dict', 'model', 'module')
-# What averages of the weights over training are kept under, by timm and DeiT.
+# Names that timm and DeiT keep averages of the weights over training under.
 AVERAGED = ('state_dict_ema', 'model_ema')
-WANTED = 'give a .pth, .npz or .safetensors'
+ACCEPTED = 'give a .pth, .npz or .safetensors'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +42,8 @@ class File:
     container: 'npz', 'safetensors', 'pth' or 'pth (legacy)'.
     tensors: arrays by key, read when asked for.
     under: names that led to the tensors, e.g. ('model',).
-    others: what lies beside them, by name: numbers and text as they are, of
-      anything else the kind.
+    others: what else the file holds, by name: numbers and text as they are,
+      the kind of anything else.
     averaged: names in `others` that averaged weights are kept under.
   """
 
@@ -52,7 +56,7 @@ class File:
 
   @property
   def notes(self) -> tuple[str, ...]:
-    """Which weights were taken where there are several, a sentence each."""
+    """Which weights were read if there are several, a sentence each."""
     if taken := [name for name in self.under if name in AVERAGED]:
       return (f'averaged weights were read: {taken[0]}',)
     return tuple(
@@ -71,50 +75,53 @@ def open_file(path: str | pathlib.Path) -> File:
   """Opens a weight file.
 
   Args:
-    path: of the file; FILE#NAME asks for what a .pth keeps under that name,
-      say averaged weights, where it would not be taken by itself.
+    path: of the file. FILE#NAME asks for what a .pth keeps under that name,
+      such as averaged weights, if it would not be taken by default.
 
   Raises:
-    InputError: for a file that is none, cannot be read, is cut short, holds no
-      tensors, or none under the name asked for.
+    InputError: for a file that is not a weight file, cannot be read, is cut
+      short, holds no tensors, or none under the name asked for.
   """
-  path, under = files.existing_path(path, WANTED), ''
+  path, under = files.existing_path(path, ACCEPTED), ''
   if not path.is_file() and '#' in path.name:
     name, _, under = path.name.rpartition('#')
-    path = files.existing_path(path.with_name(name), WANTED) if name else path
+    path = files.existing_path(path.with_name(name), ACCEPTED) if name else path
   if not path.is_file():
-    raise InputError(f'{files.short_path(path)} is no file; {WANTED}')
+    raise InputError(f'{files.short_path(path)} is no file; {ACCEPTED}')
   try:
-    found = _open(path, under)
+    file = _open_container(path, under)
   except OSError as error:
     raise files.unreadable_error(path, error) from error
-  if under and under not in found.under:
-    names = ', '.join((*found.under, *found.others)) or 'none'
+  if under and under not in file.under:
+    names = ', '.join((*file.under, *file.others)) or 'none'
     raise InputError(
       f'{path} keeps no tensors under {under!r}; its names: {names}; choose '
-      f'from them, or leave #{under} out'
+      f'one of them, or leave #{under} out'
     )
-  return found
+  return file
 
 
-def _open(path: pathlib.Path, under: str) -> File:
-  """By the container that a file's first bytes tell."""
+def _open_container(path: pathlib.Path, under: str) -> File:
+  """Opens a file as the container that its first bytes tell."""
   with open(path, 'rb') as file:
     head = file.read(16)
   if head[:4] == b'PK\x03\x04':
-    return _zip(path, under)
+    return _open_zip(path, under)
   if head.startswith(pth.LEGACY):
-    return _torch(path, 'pth (legacy)', pth.read_legacy(path), under)
+    return _find_state(path, 'pth (legacy)', pth.read_legacy(path), under)
   if head[8:9] == b'{':
-    tensors, notes = safetensors.read(path)
-    _printable(path, tensors)
-    notes = {_text(k): _short(v) for k, v in notes.items()}
-    return File(path, 'safetensors', tensors, others=notes)
-  raise InputError(f'{path} {_unlike(head)}; wanted .pth, .npz or .safetensors')
+    tensors, notes = read_safetensors(path)
+    _check_printable(path, tensors)
+    others = {_make_printable(k): _summarize(v) for k, v in notes.items()}
+    return File(path, 'safetensors', tensors, others=others)
+  raise InputError(
+    f'{path} {_describe_unknown(head)}; expected .pth, .npz or .safetensors; '
+    'try fetching it again, or another file'
+  )
 
 
-def _unlike(head: bytes) -> str:
-  """What a file seems to be that cannot be read."""
+def _describe_unknown(head: bytes) -> str:
+  """What a file that cannot be read seems to be."""
   if not head:
     return 'is empty'
   if head.startswith(b'\x89HDF'):
@@ -132,90 +139,111 @@ def _unlike(head: bytes) -> str:
   return f'begins with {head[:8]!r}, which is no weight file'
 
 
-def _zip(path: pathlib.Path, under: str) -> File:
-  """An npz or a torch file: both are zip archives."""
+def _open_zip(path: pathlib.Path, under: str) -> File:
+  """Opens an npz or a torch file: both are zip archives."""
   try:
     with zipfile.ZipFile(path) as archive:
       names = archive.namelist()
-  except npz.UNZIP as error:
+  except npz.UNZIP_ERRORS as error:
     raise InputError(
-      f'{path} is cut short or damaged ({error}); fetch it again'
+      f'{path} is cut short or damaged ({error}); try fetching it again'
     ) from error
-  if twice := [n for n, count in Counter(names).items() if count > 1]:
+  if repeated := [n for n, count in Counter(names).items() if count > 1]:
     raise InputError(
-      f'{path} holds {twice[0]} twice, and which one counts is nowhere said; '
-      'fetch it again'
+      f'{path} holds {repeated[0]} twice, and nothing says which one counts; '
+      'expected each name once; try fetching it again'
     )
   if any(name.endswith('/data.pkl') for name in names):
-    return _torch(path, 'pth', pth.read_zip(path), under)
+    return _find_state(path, 'pth', pth.read_zip(path), under)
   if any(name.endswith('.npy') for name in names):
-    tensors = npz.read(path)
-    _printable(path, tensors)
+    tensors = npz.read_npz(path)
+    _check_printable(path, tensors)
     return File(path, 'npz', tensors)
-  raise InputError(f'{path} is a zip archive of {names[:3]}, not of weights')
+  raise InputError(
+    f'{path} is a zip archive of {names[:3]}; expected one of weights; '
+    f'{ACCEPTED}'
+  )
 
 
-def _torch(path: pathlib.Path, container: str, tree: Any, wanted: str) -> File:
+def _find_state(
+  path: pathlib.Path, container: str, tree: Any, asked_for: str
+) -> File:
   """Finds the state dict in what torch.save was given.
 
-  Plain weights go before averaged ones: what lies beside them, an optimiser or
-  an epoch, is theirs. `wanted` goes before either.
+  Plain weights come before averaged ones: the optimiser or the epoch in the
+  same file belong to them. The name `asked_for` comes before either.
   """
-  under, others, averaged = [], {}, []
+  under: list[str] = []
+  others: dict[str, Any] = {}
+  averaged: list[str] = []
   while isinstance(tree, Mapping) and len(under) < 4:
-    names = (wanted, *STATES, *AVERAGED)
-    there = [n for n in names if isinstance(tree.get(n), Mapping)]
-    if not there:
+    names = [
+      name
+      for name in (asked_for, *STATES, *AVERAGED)
+      if isinstance(tree.get(name), Mapping)
+    ]
+    if not names:
       break
-    name = there[0]
-    others |= {_text(k): _short(v) for k, v in tree.items() if k != name}
-    averaged += [n for n in there if n in AVERAGED and n != name]
+    name = names[0]
+    others |= _summarize_others(tree, [name])
+    averaged += [n for n in names if n in AVERAGED and n != name]
     under.append(name)
     tree = tree[name]
   if not isinstance(tree, Mapping):
     raise InputError(
-      f'{path} holds a {type(tree).__name__} and no state dict; save '
-      'model.state_dict() with the code that wrote it'
+      f'{path} holds a {type(tree).__name__}; expected a state dict; try to '
+      'save model.state_dict() with the code that wrote it'
     )
-  tensors = {k: v for k, v in tree.items() if isinstance(v, pth.Tensor)}
-  others |= {_text(k): _short(v) for k, v in tree.items() if k not in tensors}
+  tensors = {k: v for k, v in tree.items() if isinstance(v, pth.TorchTensor)}
+  others |= _summarize_others(tree, tensors)
   if not tensors:
-    names = ', '.join(map(_text, list(tree)[:5])) or 'none'
+    known = ', '.join(map(_make_printable, list(tree)[:5])) or 'none'
     raise InputError(
-      f'{path} holds no tensors; its names: {names}; wanted a state dict'
+      f'{path} holds no tensors; its names: {known}; expected a state dict; '
+      'try to save model.state_dict() with the code that wrote it'
     )
-  _printable(path, tensors)
+  _check_printable(path, tensors)
   specs = {k: (v.shape, v.dtype) for k, v in tensors.items()}
-  found = Tensors(specs, lambda key: tensors[key].array())
-  return File(path, container, found, tuple(under), others, tuple(averaged))
+  arrays = Tensors(specs, lambda key: tensors[key].array())
+  return File(path, container, arrays, tuple(under), others, tuple(averaged))
 
 
-def _printable(path: pathlib.Path, keys: Iterable[Any]) -> None:
-  """Refuses names that could not be shown as they are."""
+def _summarize_others(
+  tree: Mapping[Any, Any], taken: Iterable[Any]
+) -> dict[str, Any]:
+  """What a dict of the file holds besides the names that were taken."""
+  taken = set(taken)
+  return {
+    _make_printable(k): _summarize(v) for k, v in tree.items() if k not in taken
+  }
+
+
+def _check_printable(path: pathlib.Path, keys: Iterable[Any]) -> None:
+  """Refuses names that a terminal could not show as they are."""
   if odd := [k for k in keys if not (isinstance(k, str) and k.isprintable())]:
     raise InputError(
-      f'{path} names tensors by {reprlib.repr(odd[:3])}; wanted printable '
-      'text: save model.state_dict() with the code that wrote it'
+      f'{path} names tensors by {reprlib.repr(odd[:3])}; expected printable '
+      'text; try to save model.state_dict() with the code that wrote it'
     )
 
 
-def _text(value: Any) -> str:
-  """A name or text of the file as any terminal can show it."""
+def _make_printable(value: Any) -> str:
+  """A name or text of the file in characters that any terminal can show."""
   text = value if isinstance(value, str) else reprlib.repr(value)
   return ''.join(
     c if c.isprintable() or c in '\n\t' else ascii(c)[1:-1] for c in text
   )
 
 
-def _short(value: Any) -> Any:
-  """Numbers and text as they are, of other things what they are."""
+def _summarize(value: Any) -> Any:
+  """Numbers and text as they are, and the kind of anything else."""
   if isinstance(value, str):
-    return _text(value)
+    return _make_printable(value)
   if isinstance(value, float) and not math.isfinite(value):
     return str(value)  # JSON has no such number
   if value is None or isinstance(value, int | float | bool):
     return value
-  if isinstance(value, pth.Tensor):
+  if isinstance(value, pth.TorchTensor):
     return f'tensor {list(value.shape)}'
   if isinstance(value, Mapping | list | tuple):
     return f'{type(value).__name__} of {len(value)}'

@@ -1,27 +1,27 @@
-"""What a pickle would make, told before it is made.
+"""Checks how large and how deep the objects of a pickle are before making them.
 
-A few bytes can name an object that holds the one before twice, sixty times
-over: to hash or print the last one takes for ever. Another nests a million
-deep, and the interpreter's own stack ends before it does. So the opcodes are
+A few bytes can describe a tuple that holds the tuple before it twice, sixty
+times over: to hash or print the last one takes forever. Another pickle nests a
+million levels, and the interpreter's own stack overflows. So the opcodes are
 run once on sizes alone.
 """
 
 import pickle
 import pickletools
 
-# A checkpoint of torch has some ten thousand tensors, a dozen levels deep.
+# A checkpoint of torch has about ten thousand tensors, a dozen levels deep.
 LARGEST, DEEPEST = 10_000_000, 500
-# These add to what lies below them, which stays as deep as it was.
+# These add to the object below them, which stays as deep as it was.
 _GROW = {'APPEND', 'APPENDS', 'SETITEM', 'SETITEMS', 'ADDITEMS', 'BUILD'}
 _MARK = pickletools.markobject
 
-Size = tuple[int, int]  # objects inside, levels of them
+Size = tuple[int, int]  # objects inside, levels of nesting
 
 
-def check(raw: bytes) -> None:
+def check_pickle(raw: bytes) -> None:
   """Refuses a pickle whose objects, each written out in full, are too many.
 
-  Mutable things are counted as they were when they were last named: they
+  Mutable objects count as large as they were when they were last named: they
   cannot be keys, so nothing ever walks through them.
 
   Raises:
@@ -37,28 +37,30 @@ def check(raw: bytes) -> None:
       place = len(memo) if value is None else int(value)
       if place > len(raw):
         raise pickle.UnpicklingError(f'memo place {place}')
-      memo[place] = _top(stack)
+      memo[place] = _read_top(stack)
     elif 'GET' in name:
-      stack.append(memo.get(int(value), (1, 1)))
+      stack.append(memo.get(int(value or 0), (1, 1)))
     elif name == 'MARK':
       stack.append(None)
     elif name == 'DUP':
-      stack.append(_top(stack))
+      stack.append(_read_top(stack))
     elif name == 'POP':
-      _take(stack)
+      _pop(stack)
     else:
-      _run(opcode, stack)
+      _run_opcode(opcode, stack)
 
 
-def _run(opcode: pickletools.OpcodeInfo, stack: list[Size | None]) -> None:
-  """Takes what an opcode takes and puts one thing where it puts one."""
-  taken = []
+def _run_opcode(
+  opcode: pickletools.OpcodeInfo, stack: list[Size | None]
+) -> None:
+  """Pops what an opcode takes, and pushes one size if it pushes an object."""
+  taken: list[Size] = []
   for kind in reversed(opcode.stack_before):
     if kind is pickletools.stackslice:
-      while (size := _take(stack)) is not None:
+      while (size := _pop(stack)) is not None:
         taken.append(size)
-    elif kind is not _MARK:  # which went with what is above it
-      taken.append(_take(stack) or (1, 1))
+    elif kind is not _MARK:  # a mark is popped with the slice above it
+      taken.append(_pop(stack) or (1, 1))
   if not opcode.stack_after:
     return
   below = taken.pop() if opcode.name in _GROW else (1, 1)
@@ -71,13 +73,13 @@ def _run(opcode: pickletools.OpcodeInfo, stack: list[Size | None]) -> None:
   stack.append((total, depth))
 
 
-def _take(stack: list[Size | None]) -> Size | None:
+def _pop(stack: list[Size | None]) -> Size | None:
   if not stack:
     raise pickle.UnpicklingError('nothing left on the stack')
   return stack.pop()
 
 
-def _top(stack: list[Size | None]) -> Size:
+def _read_top(stack: list[Size | None]) -> Size:
   if not stack:
     raise pickle.UnpicklingError('nothing left on the stack')
   return stack[-1] or (1, 1)

@@ -1,10 +1,10 @@
-"""torch.save files, read without torch and without making their objects.
+"""Reads torch.save files without torch and without making their objects.
 
 Such a file is a pickle that names tensors, and the tensors' bytes. A pickle may
-name any function and call it. Here the only names that mean something are those
-that rebuild tensors and OrderedDict; every other one, whatever it is, becomes
-an `Inert` object that forgets what it is given. So a checkpoint that carries a
-config node or an optimiser opens, and one that carries code does not run it.
+name any function and call it. Here only the names that rebuild tensors and
+OrderedDict mean something. Every other name becomes an `Inert` object, which
+forgets whatever it is given. So a checkpoint that holds a config node or an
+optimiser opens, and one that holds code does not run it.
 """
 
 import collections
@@ -14,12 +14,13 @@ import pickle
 import pickletools
 import reprlib
 import zipfile
-from typing import Any
+from collections.abc import Sequence
+from typing import IO, Any
 
 import numpy as np
 
 from vidmodels.typing import InputError
-from vidmodels.weights.formats import pickle_limits
+from vidmodels.weights.formats.pickle_limits import check_pickle
 from vidmodels.weights.formats.tensors import BFLOAT16, view
 
 # How files from before torch 1.6 begin: the pickle of a magic number.
@@ -45,56 +46,61 @@ DTYPES = {
 class Inert:
   """An object of the file that was not made: its origin, and nothing else.
 
-  It takes whatever a pickle does to an object: arguments, calls, items, state.
+  It accepts whatever a pickle does to an object: arguments, calls, items,
+  state.
   """
 
   origin = ''
 
-  def __new__(cls, *args, **kwargs) -> 'Inert':
-    """Takes any arguments."""
+  def __new__(cls, *args: Any, **kwargs: Any) -> 'Inert':
+    """Accepts any arguments."""
     return super().__new__(cls)
 
-  def __init__(self, *args, **kwargs) -> None:
+  def __init__(self, *args: Any, **kwargs: Any) -> None:
     """Forgets the arguments."""
 
-  def __call__(self, *args, **kwargs) -> 'Inert':
-    """A call gives something inert too."""
+  def __call__(self, *args: Any, **kwargs: Any) -> 'Inert':
+    """A call returns something inert too."""
     return self
 
-  def __setitem__(self, key, value) -> None:
+  def __setitem__(self, key: Any, value: Any) -> None:
     """Forgets an item."""
 
-  def __setstate__(self, state) -> None:
+  def __setstate__(self, state: Any) -> None:
     """Forgets the state."""
 
-  def append(self, value) -> None:
-    """Forgets a value."""
+  def append(self, value: Any) -> None:
+    """Forgets one or more values."""
 
-  def extend(self, values) -> None:
-    """Forgets values."""
-
-  add = append
+  extend = add = append
 
 
-class _Fixed:
-  """What a pickle may use and not change."""
+class _Unchangeable:
+  """An object that a pickle may use but not change."""
 
-  def __setstate__(self, state) -> None:
+  def __setstate__(self, state: Any) -> None:
     """Forgets the state."""
 
 
-class Storage(_Fixed):
-  """Bytes of one or more tensors, found when the pickle has been read."""
+class Storage(_Unchangeable):
+  """Bytes of one or more tensors; `bytes` is set after the pickle is read."""
 
   def __init__(self, key: str, dtype: np.dtype, length: int) -> None:
     self.key, self.dtype, self.length = key, dtype, length
     self.bytes = np.zeros(0, np.uint8)
 
 
-class Tensor(_Fixed):
+class TorchTensor(_Unchangeable):
   """A tensor of the file: which part of which storage."""
 
-  def __init__(self, storage, start, shape, strides, dtype=None) -> None:
+  def __init__(
+    self,
+    storage: Any,
+    start: int,
+    shape: Sequence[int],
+    strides: Sequence[int],
+    dtype: np.dtype | None = None,
+  ) -> None:
     if not isinstance(storage, Storage):
       raise pickle.UnpicklingError('a tensor without a storage')
     self.storage, self.start = storage, start
@@ -112,51 +118,53 @@ class Tensor(_Fixed):
     )
 
 
-class _Rebuild(_Fixed):
-  """torch._utils._rebuild_tensor_v2, and v3, which is told a dtype too."""
+class _RebuildTensor(_Unchangeable):
+  """torch._utils._rebuild_tensor_v2, and v3, which has a dtype argument too."""
 
-  def __call__(self, storage, start, shape, strides, *rest) -> Tensor:
+  def __call__(
+    self, storage: Any, start: Any, shape: Any, strides: Any, *rest: Any
+  ) -> TorchTensor:
     names = [getattr(r, 'origin', '').rpartition('.')[2] for r in rest]
     dtype = next((DTYPES[name] for name in names if name in DTYPES), None)
-    return Tensor(storage, start, shape, strides, dtype)
+    return TorchTensor(storage, start, shape, strides, dtype)
 
 
-class _Inside(_Fixed):
-  """A parameter or a tensor of another class: the tensor inside."""
+class _UnwrapTensor(_Unchangeable):
+  """From a parameter or a tensor of another class to the tensor inside."""
 
-  def __call__(self, *args) -> Any:
-    if isinstance(args[0], _Rebuild):  # (function, class, its arguments, state)
+  def __call__(self, *args: Any) -> Any:
+    if isinstance(args[0], _RebuildTensor):  # (function, class, args, state)
       return args[0](*args[2])
     return args[0]
 
 
 KNOWN = {
   ('collections', 'OrderedDict'): collections.OrderedDict,
-  ('torch._utils', '_rebuild_tensor'): _Rebuild(),
-  ('torch._utils', '_rebuild_tensor_v2'): _Rebuild(),
-  ('torch._utils', '_rebuild_tensor_v3'): _Rebuild(),
-  ('torch._utils', '_rebuild_parameter'): _Inside(),
-  ('torch._tensor', '_rebuild_from_type_v2'): _Inside(),
+  ('torch._utils', '_rebuild_tensor'): _RebuildTensor(),
+  ('torch._utils', '_rebuild_tensor_v2'): _RebuildTensor(),
+  ('torch._utils', '_rebuild_tensor_v3'): _RebuildTensor(),
+  ('torch._utils', '_rebuild_parameter'): _UnwrapTensor(),
+  ('torch._tensor', '_rebuild_from_type_v2'): _UnwrapTensor(),
 }
 
 
 class _Unpickler(pickle.Unpickler):
   """Makes tensors' places, dicts, lists, text and numbers; no other object."""
 
-  def __init__(self, file) -> None:
+  def __init__(self, file: IO[bytes]) -> None:
     super().__init__(file, encoding='latin1')
     self.storages: dict[str, Storage] = {}
 
-  def find_class(self, module: str, name: str):
+  def find_class(self, module: str, name: str) -> Any:
     """What a name of the pickle stands for."""
     if (module, name) in KNOWN:
       return KNOWN[module, name]
     origin = f'{module}.{name}'
     kind = type('Inert', (Inert,), {'origin': origin})
-    # A dtype is a thing and not a class: torch.float32.
+    # A dtype such as torch.float32 is an object, not a class.
     return kind() if module == 'torch' and name in DTYPES else kind
 
-  def persistent_load(self, pid) -> Storage:
+  def persistent_load(self, pid: Any) -> Storage:
     """A storage: ('storage', type, key, device, numel[, view])."""
     if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == 'storage'):
       raise pickle.UnpicklingError(f'unknown persistent id {reprlib.repr(pid)}')
@@ -168,40 +176,45 @@ class _Unpickler(pickle.Unpickler):
     key, length = pid[2], pid[4]
     if not (isinstance(key, str | int) and isinstance(length, int)):
       raise pickle.UnpicklingError('a storage without a name or a length')
-    made = Storage(str(key), DTYPES[kind], length)
-    known = self.storages.setdefault(made.key, made)
-    if (known.dtype, known.length) != (made.dtype, made.length):
+    storage = Storage(str(key), DTYPES[kind], length)
+    known = self.storages.setdefault(storage.key, storage)
+    if (known.dtype, known.length) != (storage.dtype, storage.length):
       raise pickle.UnpicklingError(f'storage {key} is said to be two things')
     return known
 
 
 def read_zip(path: pathlib.Path) -> Any:
-  """What was saved, of a file that is a zip archive (torch 1.6 and later).
+  """Reads what was saved in a zip archive (torch 1.6 and later).
 
   Raises:
     InputError: for a file that is cut short, compressed or not torch's.
   """
   with zipfile.ZipFile(path) as archive:
     infos = {info.filename: info for info in archive.infolist()}
-  pkls = [name for name in infos if name.endswith('/data.pkl')]
-  if len(pkls) > 1:
-    raise InputError(f'{path} holds {pkls}; wanted one object: save it again')
-  root = pkls[0].removesuffix('data.pkl')
+  pickles = [name for name in infos if name.endswith('/data.pkl')]
+  if len(pickles) > 1:
+    raise InputError(
+      f'{path} holds {pickles}; expected one object; try saving it again'
+    )
+  root = pickles[0].removesuffix('data.pkl')
   whole = np.memmap(path, np.uint8, mode='r')
 
-  def stored(name: str) -> np.ndarray:
-    return _stored(path, whole, infos.get(root + name), name)
+  def read(name: str) -> np.ndarray:
+    return _read_member(path, whole, infos.get(root + name), name)
 
-  if f'{root}byteorder' in infos and stored('byteorder').tobytes() != b'little':
-    raise InputError(f'{path} was written big-endian; save it again')
-  tree, storages = _unpickle(path, stored('data.pkl').tobytes())
+  if f'{root}byteorder' in infos and read('byteorder').tobytes() != b'little':
+    raise InputError(
+      f'{path} was written big-endian; expected little-endian; try saving it '
+      'again on a little-endian machine'
+    )
+  tree, storages = _unpickle(path, read('data.pkl').tobytes())
   for key, storage in storages.items():
-    storage.bytes = _all(path, storage, stored(f'data/{key}'))
+    _fill(path, storage, read(f'data/{key}'))
   return tree
 
 
 def read_legacy(path: pathlib.Path) -> Any:
-  """What was saved, of a file from before torch 1.6.
+  """Reads what was saved by torch before 1.6.
 
   Four pickles (magic, protocol, system, the object), a fifth with the order of
   the storages, then each storage as its length in elements and its bytes.
@@ -209,87 +222,92 @@ def read_legacy(path: pathlib.Path) -> Any:
   whole = np.memmap(path, np.uint8, mode='r')
   with open(path, 'rb') as file:
     for _ in range(3):
-      _one(path, file)
-    tree, storages = _one(path, file)
-    order, _ = _one(path, file)
+      _read_pickle(path, file)
+    tree, storages = _read_pickle(path, file)
+    order, _ = _read_pickle(path, file)
     at = file.tell()
   if not isinstance(order, list):
-    raise _damaged(path, 'no order of storages')
+    raise _damaged_error(path, 'no order of storages')
   for key in map(str, order):
     storage = storages.get(key)
     if storage is None or at + 8 > whole.size:
-      raise _damaged(path, f'storage {key} is missing')
+      raise _damaged_error(path, f'storage {key} is missing')
     length = int.from_bytes(whole[at : at + 8].tobytes(), 'little')
     end = at + 8 + length * storage.dtype.itemsize
     if end > whole.size:
-      raise _damaged(path, f'storage {key} ends behind the file')
-    storage.bytes, at = _all(path, storage, whole[at + 8 : end]), end
+      raise _damaged_error(path, f'storage {key} ends behind the file')
+    _fill(path, storage, whole[at + 8 : end])
+    at = end
   return tree
 
 
-def _one(path: pathlib.Path, file) -> tuple[Any, dict[str, Storage]]:
-  """Reads the pickle at the file's position and leaves it behind its end."""
+def _read_pickle(
+  path: pathlib.Path, file: IO[bytes]
+) -> tuple[Any, dict[str, Storage]]:
+  """Reads the pickle at the file's position, which moves behind its end."""
   start = file.tell()
   try:
     for _ in pickletools.genops(file):
       pass
-  except Exception as error:  # whatever a damaged pickle makes of it
-    raise _damaged(path, error) from error
+  except Exception as error:  # a damaged pickle may raise anything
+    raise _damaged_error(path, error) from error
   end = file.tell()
   file.seek(start)
-  found = _unpickle(path, file.read(end - start))
+  result = _unpickle(path, file.read(end - start))
   file.seek(end)
-  return found
+  return result
 
 
-def _unpickle(path: pathlib.Path, raw: bytes):
+def _unpickle(path: pathlib.Path, raw: bytes) -> tuple[Any, dict[str, Storage]]:
   """The object of a pickle, and its storages by key."""
   try:
-    pickle_limits.check(raw)
+    check_pickle(raw)
     unpickler = _Unpickler(io.BytesIO(raw))
     return unpickler.load(), unpickler.storages
-  except Exception as error:  # whatever a damaged pickle makes of it
-    raise _damaged(path, error) from error
+  except Exception as error:  # a damaged pickle may raise anything
+    raise _damaged_error(path, error) from error
 
 
-def _stored(
+def _read_member(
   path: pathlib.Path, whole: np.ndarray, info: zipfile.ZipInfo | None, name: str
 ) -> np.ndarray:
   """The bytes of a member of the archive, as a view of the file.
 
-  Its checksum is not looked at: torch writes none if it is told so.
+  Its checksum is not checked: torch can be told to write none.
   """
   if info is None:
-    raise _damaged(path, f'{name} is missing')
+    raise _damaged_error(path, f'{name} is missing')
   if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
     raise InputError(
-      f'{name} of {path} is compressed or encrypted, which torch never does; '
-      'save the file again with torch.save'
+      f'{name} of {path} is compressed or encrypted; expected plain bytes, as '
+      'torch writes them; try saving the file again with torch.save'
     )
-  # A local header is 30 bytes, then a name and a field of lengths of its own.
+  # A local header is 30 bytes, then a name and an extra field. Their lengths
+  # may differ from those in the archive's directory.
   at = info.header_offset
-  name, extra = (
+  name_length, extra_length = (
     int.from_bytes(whole[at + i : at + i + 2].tobytes(), 'little')
     for i in (26, 28)
   )
-  start = at + 30 + name + extra
+  start = at + 30 + name_length + extra_length
   if start + info.file_size > whole.size:
-    raise _damaged(path, f'{name} ends behind the file')
+    raise _damaged_error(path, f'{name} ends behind the file')
   return whole[start : start + info.file_size]
 
 
-def _all(path: pathlib.Path, storage: Storage, came: np.ndarray) -> np.ndarray:
-  """The bytes, if they are as many as the pickle says."""
-  wanted = storage.length * storage.dtype.itemsize
-  if came.size != wanted:
-    raise _damaged(
-      path, f'storage {storage.key} has {came.size} bytes of {wanted}'
+def _fill(path: pathlib.Path, storage: Storage, content: np.ndarray) -> None:
+  """Gives a storage its bytes, if they are as many as the pickle says."""
+  expected = storage.length * storage.dtype.itemsize
+  if content.size != expected:
+    raise _damaged_error(
+      path, f'storage {storage.key} has {content.size} bytes of {expected}'
     )
-  return came
+  storage.bytes = content
 
 
-def _damaged(path: pathlib.Path, error) -> InputError:
-  said = ' '.join(str(error).split())[:120] or type(error).__name__
+def _damaged_error(path: pathlib.Path, error: object) -> InputError:
+  cause = ' '.join(str(error).split())[:120] or type(error).__name__
   return InputError(
-    f'{path} is cut short, damaged or no torch file ({said}); fetch it again'
+    f'{path} is cut short, damaged or no torch file ({cause}); try fetching it '
+    'again'
   )

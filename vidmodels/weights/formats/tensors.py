@@ -1,4 +1,4 @@
-"""Tensors of a file: shapes at once, numbers when asked for."""
+"""Tensors of a file: shapes at once, numbers when they are asked for."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -8,14 +8,19 @@ import numpy as np
 
 from vidmodels.typing import InputError
 
-# An element's place in 64 bits, and how far repeated elements may go.
+# Places of elements fit in 64 bits. A tensor may repeat elements (strides of 0)
+# up to 2^28 bytes.
 LARGEST, REPEATED = 1 << 48, 1 << 28
 Spec = tuple[tuple[int, ...], np.dtype]
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 
 class Tensors(Mapping[str, np.ndarray]):
-  """Arrays by key; each is read from the file when it is looked up."""
+  """Arrays by key; each is read from the file when it is looked up.
+
+  Attributes:
+    specs: shape and dtype by key.
+  """
 
   def __init__(
     self, specs: Mapping[str, Spec], read: Callable[[str], np.ndarray]
@@ -38,13 +43,13 @@ class Tensors(Mapping[str, np.ndarray]):
 def view(
   buffer: np.ndarray, spec: Spec, *, start: int, strides: tuple[int, ...] = ()
 ) -> np.ndarray:
-  """A read-only array over the bytes of a file, after a check of its bounds.
+  """Makes a read-only array over the bytes of a file, after checking bounds.
 
   Args:
     buffer: uint8, the bytes that belong to the tensor.
     spec: shape and dtype.
     start: of the first element, in elements.
-    strides: in elements; rows one after the other if empty.
+    strides: in elements; if empty, the last axis varies fastest.
 
   Raises:
     InputError: if an element would lie outside the buffer, or if repeated
@@ -65,12 +70,12 @@ def view(
   if wrong or (not empty and (last + 1) * dtype.itemsize > buffer.size):
     raise InputError(
       f'a tensor of shape {shape} and strides {strides} does not lie in the '
-      f'{buffer.size} bytes of its storage; the file is damaged: fetch it again'
+      f'{buffer.size} bytes of its storage; the file is damaged: try fetching '
+      'it again'
     )
   if empty:
     return np.zeros(shape, dtype)
   whole = buffer[: buffer.size // dtype.itemsize * dtype.itemsize].view(dtype)
-  array = np.lib.stride_tricks.as_strided(
+  return np.lib.stride_tricks.as_strided(
     whole[start:], shape, [s * dtype.itemsize for s in strides], writeable=False
   )
-  return array

@@ -1,39 +1,50 @@
-"""A file's tensors into a model's parameters, and back, with the books kept.
+"""Converts a file's tensors to a model's variables and back, and reports it.
 
-Every key of the file is used once or dropped for a reason; every parameter is
-filled or left as it was drawn for a reason; what is left on either side is an
-error that names the nearest on the other. There is no way to skip a key.
+  report = KeyReport()
+  variables = load_variables(rules, tensors, model, video=shape, report=report)
+  tensors = save_variables(rules, variables)
+
+Every key of the file is used once or dropped for a reason. Every parameter is
+filled, or keeps its initial value for a reason. Anything left over on either
+side is an error that names the nearest name on the other side; there is no way
+to skip a key.
 """
 
 import dataclasses
 import difflib
+import functools
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import flax
+import jax
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+from flax import linen as nn
 
 from vidmodels.typing import InputError
-from vidmodels.weights.mapping.rules import Arrays, Layout, Rule, Shapes
+from vidmodels.weights.mapping.rules import STATS, Arrays, Layout, Rule, Shapes
 
 SHOWN = 6  # names of each kind in an error
-LARGEST = 1e4  # that weights stay below
-# A file may keep numbers smaller than we do; whole numbers are no weights.
+LARGEST = 1e4  # trained weights stay below this
+# A file may use a smaller type than we do. Integers are not weights.
 FLOATS = tuple(
   np.dtype(d) for d in (np.float16, ml_dtypes.bfloat16, np.float32, np.float64)
 )
 
 
 @dataclasses.dataclass
-class Books:
-  """What became of every key of a file and every parameter of a model.
+class KeyReport:
+  """What became of every key of a file and of every parameter of a model.
 
   Attributes:
     used: our paths by the file's key.
     dropped: the reason by the file's key.
-    random: the reason by our path.
-    changed: what was done to a parameter, by our path: a resize, an average.
+    random: by our path, the reason for keeping the initial value.
+    changed: by our path, what changed the numbers: a resize, an average.
   """
 
   used: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
@@ -42,218 +53,297 @@ class Books:
   changed: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
+def load_variables(
+  rules: Sequence[Rule],
+  state: Mapping[str, np.ndarray],
+  model: nn.Module,
+  *,
+  video: tuple[int, ...],
+  random: Sequence[tuple[str, str]] = (),
+  report: KeyReport | None = None,
+) -> dict[str, Any]:
+  """Converts a file's tensors to a model's variables.
+
+  Args:
+    rules: of the family.
+    state: tensors by the file's key; every one is used once or dropped.
+    model: the model that they are for.
+    video: shape (T, H, W, C) of the clip that the file's tables are for.
+    random: (regex, reason) of parameters that the file need not fill.
+    report: records what became of every key and parameter.
+
+  Returns:
+    Variables of `model`, {'params': ..., ...}: numpy arrays, most of them views
+    of `state`. Parameters that keep their initial value are left out.
+
+  Raises:
+    InputError: if a key is left over, a parameter is not filled, or a shape is
+      not the model's.
+  """
+  target = flatten_variables(variable_shapes(model, video))
+  arrays = convert(rules, state, target, random=random, report=report)
+  return unflatten_variables(arrays)
+
+
+def save_variables(
+  rules: Sequence[Rule], variables: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+  """Converts a model's variables to a file's tensors; undoes `load_variables`.
+
+  Raises:
+    InputError: if the file has no name for a parameter.
+  """
+  params = {k: np.asarray(x) for k, x in flatten_variables(variables).items()}
+  state: dict[str, np.ndarray] = {}
+  used: set[str] = set()
+  reverse = [Rule(r.paths, r.keys, r.layout) for r in rules if r.paths]
+  for rule, paths, keys in match_rules(reverse, params):
+    if used.intersection(paths):
+      continue
+    arrays = rule.layout.save(tuple(params[path] for path in paths))
+    state.update(zip(keys, arrays, strict=True))
+    used.update(paths)
+  if extra := [path for path in params if path not in used]:
+    raise InputError(
+      f'got parameters {", ".join(extra[:SHOWN])}{_count_rest(extra)}, and no '
+      'key of the file stands for them; expected a model of this family; try '
+      'other key names, or check the family'
+    )
+  return state
+
+
+def variable_shapes(model: nn.Module, video: tuple[int, ...]) -> dict[str, Any]:
+  """Shapes of all variables of a model that is built for clips (T, H, W, C)."""
+  return unflatten_variables(_flat_shapes(model, tuple(video)))
+
+
+@functools.lru_cache(maxsize=16)  # a file's clip is often the recipe's
+def _flat_shapes(model: nn.Module, video: tuple[int, ...]) -> dict[str, Any]:
+  clip = jax.ShapeDtypeStruct((1, *video), jnp.float32)
+  variables = dict(jax.eval_shape(model.init, jax.random.key(0), clip))
+  variables.pop('intermediates', None)
+  return flatten_variables(variables)
+
+
+def flatten_variables(variables: Mapping[str, Any]) -> dict[str, Any]:
+  """Variables by path; paths of 'params' do not name the collection."""
+  flat: dict[str, Any] = {}
+  for collection, tree in variables.items():
+    prefix = '' if collection == 'params' else f'{collection}/'
+    leaves = flax.traverse_util.flatten_dict(tree, sep='/')
+    flat |= {prefix + path: leaf for path, leaf in leaves.items()}
+  return flat
+
+
+def unflatten_variables(arrays: Mapping[str, Any]) -> dict[str, Any]:
+  """Undoes `flatten_variables`."""
+  named = {
+    path if path.startswith(STATS) else f'params/{path}': array
+    for path, array in arrays.items()
+  }
+  return flax.traverse_util.unflatten_dict(named, sep='/')
+
+
+def batch_counters(
+  model: nn.Module, state: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  """torch's counters of batches, beside a batch norm's statistics: 0 here.
+
+  Nothing reads them while the momentum is fixed, and we do not count batches.
+  """
+  del model
+  return {
+    key.replace('running_mean', 'num_batches_tracked'): np.zeros((), np.int64)
+    for key in state
+    if key.endswith('running_mean')
+  }
+
+
 def convert(
   rules: Sequence[Rule],
   source: Mapping[str, np.ndarray],
   target: Mapping[str, Any],
   *,
   random: Sequence[tuple[str, str]] = (),
-  books: Books | None = None,
+  report: KeyReport | None = None,
 ) -> dict[str, np.ndarray]:
-  """Turns a file's tensors into our parameters.
+  """Converts a file's tensors to our parameters.
 
   Args:
-    rules: of the family; the first that knows a key takes it.
-    source: the file's tensors by key; read one after the other.
-    target: our parameters by path, as anything that has a `shape`.
+    rules: of the family; the first rule that matches a key takes it.
+    source: the file's tensors by key; they are read one after the other.
+    target: our parameters by path: anything with a `shape`.
     random: (regex, reason) of parameters that the file need not fill.
-    books: takes what became of everything.
+    report: records what became of everything.
 
   Returns:
     Arrays by our path, in the file's dtype, views of `source` where possible.
-    Parameters that stay random are not there.
+    Parameters that keep their initial value are left out.
 
   Raises:
-    InputError: if a key of the file is unknown, a parameter is not filled, or
-      a tensor has another shape or kind than the model needs, or holds what is
-      no number.
+    InputError: if no rule matches a key of the file, a parameter is not filled,
+      or a tensor has a shape or dtype that the model does not have, or holds
+      values that are not finite.
   """
-  made, books = {}, Books() if books is None else books
-  for found, keys, paths in pairs(rules, source):
-    taken = any(key in books.used or key in books.dropped for key in keys)
-    if taken or not set(paths) <= set(target) or set(paths) & set(made):
+  arrays: dict[str, np.ndarray] = {}
+  report = KeyReport() if report is None else report
+  for rule, keys, paths in match_rules(rules, source):
+    taken = any(key in report.used or key in report.dropped for key in keys)
+    if taken or not set(paths) <= set(target) or set(paths) & set(arrays):
       continue
     if not paths:
-      books.dropped.update(dict.fromkeys(keys, found.why))
+      report.dropped.update(dict.fromkeys(keys, rule.why))
       continue
     shapes = tuple(tuple(target[path].shape) for path in paths)
-    _fits(found.layout, keys, source, paths, shapes)
-    arrays = tuple(_numbers(key, source[key]) for key in keys)
-    made.update(zip(paths, found.layout.load(arrays, shapes), strict=True))
-    books.used.update(dict.fromkeys(keys, tuple(paths)))
-  missing = [path for path in target if path not in made]
-  empty = _book_random(missing, random, books)
-  extra = [k for k in source if k not in books.used and k not in books.dropped]
-  if extra or empty:
-    raise InputError(_leftovers(rules, extra, empty))
-  return made
-
-
-def _book_random(
-  missing: Sequence[str], random: Sequence[tuple[str, str]], books: Books
-) -> list[str]:
-  """Books what the file need not fill; returns what it should have filled."""
+    _check_shapes(rule.layout, keys, source, paths, shapes)
+    tensors = tuple(_check_numbers(key, source[key]) for key in keys)
+    arrays.update(zip(paths, rule.layout.load(tensors, shapes), strict=True))
+    report.used.update(dict.fromkeys(keys, tuple(paths)))
   empty = []
-  for path in missing:
+  for path in [path for path in target if path not in arrays]:
     why = next((why for regex, why in random if re.search(regex, path)), None)
     if why is None:
       empty.append(path)
     else:
-      books.random[path] = why
-  return empty
+      report.random[path] = why
+  extra = [
+    k for k in source if k not in report.used and k not in report.dropped
+  ]
+  if extra or empty:
+    raise InputError(_describe_leftovers(rules, extra, empty))
+  return arrays
 
 
-def revert(
-  rules: Sequence[Rule], params: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-  """Turns our parameters back into a file's tensors: `convert` undone.
-
-  Args:
-    rules: as given to `convert`.
-    params: arrays by our path.
-
-  Raises:
-    InputError: if a parameter has no name in the file.
-  """
-  made, used = {}, set()
-  turned = [Rule(r.paths, r.keys, r.layout) for r in rules if r.paths]
-  for found, paths, keys in pairs(turned, params):
-    if used.intersection(paths):
-      continue
-    arrays = found.layout.save(tuple(params[path] for path in paths))
-    made.update(zip(keys, arrays, strict=True))
-    used.update(paths)
-  if extra := [path for path in params if path not in used]:
-    raise InputError(
-      f'no key of the file stands for {", ".join(extra[:SHOWN])}'
-      f'{_more(extra)}; check the family'
-    )
-  return made
-
-
-def pairs(
+def match_rules(
   rules: Sequence[Rule], names: Iterable[str]
 ) -> Iterator[tuple[Rule, list[str], list[str]]]:
-  """Yields every rule with the names it finds and what they become.
+  """Yields every rule with the keys that match it and the paths they get.
 
-  A rule of several keys is found by its first and needs all of them.
+  A rule of several keys matches by its first and needs all of them.
   """
   names = dict.fromkeys(names)
-  for each in rules:
-    pattern = _pattern(each.keys[0])
+  for rule in rules:
+    pattern = _compile_name(rule.keys[0])
     for name in names:
       if match := pattern.fullmatch(name):
-        keys = [key.format(**match.groupdict()) for key in each.keys]
-        paths = [path.format(**match.groupdict()) for path in each.paths]
+        keys = [key.format(**match.groupdict()) for key in rule.keys]
+        paths = [path.format(**match.groupdict()) for path in rule.paths]
         if all(key in names for key in keys):
-          yield each, keys, paths
+          yield rule, keys, paths
 
 
-def _pattern(name: str) -> re.Pattern:
+def _compile_name(name: str) -> re.Pattern[str]:
   """A rule's name as a regex: `{i}`, `{j}` stand for whole numbers."""
   return re.compile(re.sub(r'\\\{(\w)\\\}', r'(?P<\1>\\d+)', re.escape(name)))
 
 
-def _numbers(key: str, array: np.ndarray) -> np.ndarray:
-  """The array in this machine's order of bytes, if all of it is numbers."""
+def _check_numbers(key: str, array: np.ndarray) -> np.ndarray:
+  """The array in this machine's byte order, if all its values are finite."""
   if not array.dtype.isnative:
     array = array.astype(array.dtype.newbyteorder('='))
   if array.dtype not in FLOATS:
     raise InputError(
-      f'{key} is {array.dtype}; wanted floating point numbers: export the file '
-      'unquantised'
+      f'got {array.dtype} for {key}; expected floating point numbers; try an '
+      'unquantised export of the file'
     )
-  # Of an axis without a stride every number is the first.
-  seen = array[tuple(slice(1 if s == 0 else None) for s in array.strides)]
-  # A sum is not finite if any of it is not, and makes no copy of the size;
-  # of float64 it is so while the numbers themselves are too large for us.
+  # An axis with a stride of 0 repeats one number: check it once.
+  distinct = array[tuple(slice(1 if s == 0 else None) for s in array.strides)]
+  # A sum is not finite if any value is not, and needs no copy of that size.
+  # For float64 this holds too, but float32 cannot hold its largest numbers.
   with np.errstate(all='ignore'):
     wide = array.dtype == np.float64
-    fine = np.isfinite(np.sum(np.float32(seen) if wide else seen, dtype='f8'))
-    bad = 0 if fine else int((~np.isfinite(np.float32(seen))).sum())
-  if not fine:
-    raise InputError(
-      f'{key} holds {bad} values that are no finite numbers; {_why(seen)}'
-    )
-  return array
+    values = np.float32(distinct) if wide else distinct
+    if np.isfinite(np.sum(values, dtype='f8')):
+      return array
+    bad = int((~np.isfinite(np.float32(distinct))).sum())
+  raise InputError(
+    f'{key} holds {bad} values that are not finite; '
+    f'{_explain_infinite(distinct)}'
+  )
 
 
-def _why(array: np.ndarray) -> str:
+def _explain_infinite(array: np.ndarray) -> str:
   """What may have made numbers infinite, and what to do."""
   with np.errstate(all='ignore'):
-    came, turned = (np.abs(np.float64(a)) for a in (array, array.byteswap()))
-  # Half of all numbers with bytes in the wrong order are larger than weights.
-  huge = (came[np.isfinite(came)] > LARGEST).any()
-  if huge and (turned < LARGEST).all():
+    values, swapped = (np.abs(np.float64(a)) for a in (array, array.byteswap()))
+  # With their bytes in the wrong order half of all numbers exceed any weight.
+  huge = (values[np.isfinite(values)] > LARGEST).any()
+  if huge and (swapped < LARGEST).all():
     return (
-      'with the bytes of each turned round all are small numbers: the file was '
-      'written big-endian; save it again on, or for, a little-endian machine'
+      'with the bytes of each number reversed all of them are small: the file '
+      'was written big-endian; save it again on, or for, a little-endian '
+      'machine'
     )
-  return 'the file is damaged or its training diverged: use another'
+  return 'the file is damaged or its training diverged; try another file'
 
 
-def _fits(
+def _check_shapes(
   layout: Layout,
   keys: Sequence[str],
   source: Mapping[str, np.ndarray],
   paths: Sequence[str],
   shapes: Shapes,
 ) -> None:
-  """Refuses tensors that are not what our parameters would be saved as.
+  """Refuses tensors of other shapes than our parameters would be saved with.
 
-  A reshape takes any tensor of the right size, scrambled or not; saving zeros
-  of our shapes (without memory: all strides are 0) tells the file's shapes.
-  Shapes are looked up without reading the tensors where the file allows it.
+  A reshape accepts any tensor of the right size, scrambled or not. Saving zeros
+  of our shapes (no memory: all strides are 0) tells the shapes that the file
+  must have. If the file has `specs`, no tensor is read for this.
   """
   zeros: Arrays = tuple(np.broadcast_to(np.float32(0), s) for s in shapes)
-  wanted = [tuple(array.shape) for array in layout.save(zeros)]
+  expected = [tuple(array.shape) for array in layout.save(zeros)]
   specs = getattr(source, 'specs', None)
-  came = [tuple(specs[key][0] if specs else source[key].shape) for key in keys]
-  if came != wanted:
+  shapes_in_file = [
+    tuple(specs[key][0] if specs else source[key].shape) for key in keys
+  ]
+  merged = [(shape[0], math.prod(shape[1:])) for shape in expected if shape]
+  if shapes_in_file != expected and not (
+    layout.merged and shapes_in_file == merged
+  ):
     raise InputError(
-      f'{", ".join(keys)} has shape {_shapes(came)} and {", ".join(paths)} '
-      f'needs {_shapes(wanted)}; check width, heads, patch, classes and the '
-      'clip size'
+      f'{", ".join(keys)} has shape {_join_shapes(shapes_in_file)} and '
+      f'{", ".join(paths)} needs {_join_shapes(expected)}; check width, heads, '
+      'patch, classes and the clip size'
     )
 
 
-def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
+def _join_shapes(shapes: Sequence[tuple[int, ...]]) -> str:
   return ', '.join(str(list(shape)) for shape in shapes)
 
 
-def _leftovers(
+def _describe_leftovers(
   rules: Sequence[Rule], extra: Sequence[str], empty: Sequence[str]
 ) -> str:
-  """Both sides of what does not fit, each with the nearest of the other."""
-  wanted = {path: _key_of(rules, path) for path in empty}
-  keys = [key for key in wanted.values() if key]
-  extra_said = [key + _near(key, keys) for key in extra[:SHOWN]]
-  empty_said = [
-    f'{path} (in a file: {key or "never"}{_near(key, extra)})'
-    for path, key in list(wanted.items())[:SHOWN]
+  """Names both sides of a mismatch, each name with the nearest on the other."""
+  key_of_path = {path: _find_key(rules, path) for path in empty}
+  keys = [key for key in key_of_path.values() if key]
+  extra_lines = [key + _name_nearest(key, keys) for key in extra[:SHOWN]]
+  empty_lines = [
+    f'{path} (in a file: {key or "never"}{_name_nearest(key, extra)})'
+    for path, key in list(key_of_path.items())[:SHOWN]
   ]
   return (
     'the file and the model do not fit: keys that the model has no place for: '
-    f'{", ".join(extra_said) or "none"}{_more(extra)}; parameters that the '
-    f'file does not fill: {", ".join(empty_said) or "none"}{_more(empty)}; '
-    'check the family and its fields'
+    f'{", ".join(extra_lines) or "none"}{_count_rest(extra)}; parameters that '
+    f'the file does not fill: {", ".join(empty_lines) or "none"}'
+    f'{_count_rest(empty)}; check the family and its fields'
   )
 
 
-def _key_of(rules: Sequence[Rule], path: str) -> str:
+def _find_key(rules: Sequence[Rule], path: str) -> str:
   """The file's key that would fill a parameter, '' if there is none."""
-  for each in rules:
-    for own in each.paths:
-      if match := _pattern(own).fullmatch(path):
-        return each.keys[0].format(**match.groupdict())
+  for rule in rules:
+    for own in rule.paths:
+      if match := _compile_name(own).fullmatch(path):
+        return rule.keys[0].format(**match.groupdict())
   return ''
 
 
-def _near(name: str, others: Sequence[str]) -> str:
-  near = difflib.get_close_matches(name, others, n=1, cutoff=0.8)
-  return f', nearest {near[0]}' if near else ''
+def _name_nearest(name: str, others: Sequence[str]) -> str:
+  nearest = difflib.get_close_matches(name, others, n=1, cutoff=0.8)
+  return f', nearest {nearest[0]}' if nearest else ''
 
 
-def _more(names: Sequence[str]) -> str:
-  """How many there are that are not shown."""
+def _count_rest(names: Sequence[str]) -> str:
+  """How many names are not shown."""
   return f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''

@@ -1,8 +1,8 @@
-"""What starts from an image model have in common: the sizes that must agree.
+"""What all starts from an image model share: checks, and the copy from a ViT.
 
-Between `importing`, which reads the image model's file, and the video families'
-own files, which say where its weights go; and the whole of that for families
-that are an image ViT and more.
+`load_weights` reads the image model's file. The video families' own files say
+where its weights go; `start_from_vit` does all of that for families that are an
+image ViT with more layers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,81 +13,92 @@ from flax import linen as nn
 
 from vidmodels.models import vit
 from vidmodels.typing import InputError
-from vidmodels.weights.mapping import layers
-from vidmodels.weights.mapping.apply import Books
+from vidmodels.weights.mapping.apply import (
+  KeyReport,
+  flatten_variables,
+  unflatten_variables,
+  variable_shapes,
+)
 
-# Fields that a video model of an image ViT's blocks has of it.
-VIT = ('layers', 'width', 'heads', 'mlp_ratio', 'patch', 'qkv_bias')
+# Fields that a video model built on an image ViT's blocks shares with it.
+VIT_FIELDS = ('layers', 'width', 'heads', 'mlp_ratio', 'patch', 'qkv_bias')
 LEFT_OUT = 'of the image model, and of no use to a video model'
-NOT_THERE = 'an image model has none, or has other classes'
-IN_TOKEN = 'zeros: the image model has it in its class token'
+NOT_IN_IMAGE = 'an image model has none, or has other classes'
+IN_CLASS_TOKEN = 'zeros: the image model has it in its class token'
+VIDEO_CLASSES = 'the classes of the videos are new'
+IMAGE_CLASSES = 'the classes of images'
 
 
-def agree(image: nn.Module, model: nn.Module, names: Sequence[str]) -> None:
-  """Refuses models that differ in one of these fields.
+def check_same_fields(
+  image: nn.Module, model: nn.Module, names: Sequence[str]
+) -> None:
+  """Refuses an image and a video model that differ in one of these fields.
 
   Raises:
-    InputError: for the first field that does.
+    InputError: for the first field that differs.
   """
   for name in names:
     theirs, ours = getattr(image, name), getattr(model, name)
     if theirs != ours:
       raise InputError(
-        f'the image model has {name}={theirs} and the video model {ours}; set '
-        f'{name}={theirs}'
+        f'got {name}={ours} for the video model; expected that of the image '
+        f'model, {name}={theirs}; try {name}={theirs}'
       )
 
 
-def starts_at_image(model: nn.Module, where: str) -> None:
-  """Refuses a model whose new parameters would not start at zero.
+def check_starts_at_image(model: Any, where: str) -> None:
+  """Refuses a video model whose new parameters would not start at zero.
 
   Raises:
-    InputError: that calls those parameters `where`.
+    InputError: with `where`, a name of those parameters.
   """
   if model.fresh != 'image':
     raise InputError(
-      f"fresh={model.fresh!r} came with an image model's weights, which noise "
-      f"in {where} would drown; set fresh='image'"
+      f"got fresh={model.fresh!r} with an image model's weights, which noise "
+      f"in {where} would drown; expected zeros there; try fresh='image'"
     )
 
 
-def from_vit(
+def start_from_vit(
   variables: Mapping[str, Any],
   image: vit.Model,
-  model: nn.Module,
+  model: Any,
   video: tuple[int, ...],
-  books: Books,
+  report: KeyReport,
   *,
   source: Callable[[str], str] = lambda path: path,
 ) -> dict[str, Any]:
-  """Everything that an image ViT has of a video model that is built on one.
+  """Copies all that an image ViT has of a video model that is built on one.
 
   Args:
     variables: of the image model.
     image: the image model.
-    model: the video model, with the ViT's names but for what `source` says.
+    model: the video model; its names are the ViT's, except for those that
+      `source` translates.
     video: shape (T, H, W, C) of the clips that it is for.
-    books: takes what stays random, and what of the image model is left out.
-    source: from a path of the video model to the image model's path of what
-      starts it.
+    report: records what keeps its initial value, and what of the image model
+      is left out.
+    source: from a path of the video model to the path of the image model's
+      parameter that it starts as.
 
   Returns:
-    Variables of `model` but for the heads and what no path of the image model
-    starts, which stay as they were drawn. Tables keep the image's grid.
+    Variables of `model`. The heads, and whatever no path of the image model
+    starts, keep their initial values and are left out. Tables keep the image's
+    grid.
 
   Raises:
-    InputError: if the sizes of the two differ.
+    InputError: if the sizes of the two models differ.
   """
-  agree(image, model, VIT)
-  given, made = layers.flat(variables), {}
-  for path in layers.flat(layers.shapes(model, video)):
+  check_same_fields(image, model, VIT_FIELDS)
+  theirs, ours = flatten_variables(variables), {}
+  for path in flatten_variables(variable_shapes(model, video)):
     if path == 'class_pos' and not image.class_position:
-      made[path] = np.zeros(model.width, np.float32)
-      books.changed[path] = IN_TOKEN
-    elif source(path) in given and not path.startswith('head'):
-      made[path] = given[source(path)]
+      ours[path] = np.zeros(model.width, np.float32)
+      report.changed[path] = IN_CLASS_TOKEN
+    elif source(path) in theirs and not path.startswith('head'):
+      ours[path] = theirs[source(path)]
     else:
-      books.random[path] = NOT_THERE
-  for path in sorted(set(given) - set(map(source, made))):
-    books.dropped[path] = LEFT_OUT
-  return layers.unflat(made)
+      report.random[path] = NOT_IN_IMAGE
+  for path in sorted(set(theirs) - set(map(source, ours))):
+    report.dropped[path] = LEFT_OUT
+  return unflatten_variables(ours)

@@ -1,15 +1,20 @@
-"""Whose names the keys of a file are, and what its shapes say of the model.
+"""Recognises whose key names a file has, and guesses its model from the shapes.
 
-Every `weights/known/<family>.py` lists the `NAMINGS` of a family, the image
-families that it can start from as `SOURCES`, its classifier as `HEAD`, and as
-`lead` which of its tables have rows of class tokens. A file is recognised by
-keys that all such files have and others have not, never by its own name;
-several may fit, since a space-only TimeSformer is key for key an image ViT.
+  match = identify(open_file('TimeSformer.pyth').tensors)[0]
+  match.naming.family, match.guess.model, match.guess.clip
+
+Every `weights/<family>_weights.py` lists the `NAMINGS` of a family, the image
+families that it can start from as `SOURCES`, a regex of its classifier's paths
+as `HEAD`, and as `class_rows` which of its tables have rows of class tokens. A
+file is recognised by keys that all such files have and others do not, never by
+its file name. Several namings may match: a space-only TimeSformer has exactly
+the keys of an image ViT.
 """
 
 import dataclasses
 import importlib
-import pkgutil
+import importlib.util
+import math
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,25 +22,26 @@ from typing import Any
 
 import numpy as np
 
+from vidmodels import models
 from vidmodels.typing import InputError
 from vidmodels.weights.formats.tensors import Spec, Tensors
-from vidmodels.weights.mapping import position_tables
-from vidmodels.weights.mapping.apply import Books, pairs
+from vidmodels.weights.mapping.apply import KeyReport, match_rules
 from vidmodels.weights.mapping.prefixes import Unwrapped, unwrap
 from vidmodels.weights.mapping.rules import Rule
 
 Specs = Mapping[str, Spec]
 State = Mapping[str, np.ndarray]
+Clip = tuple[int, int, int]  # frames, height and width in pixels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pixels:
-  """How the frames were scaled that a file was trained on.
+  """How the frames that a file was trained on were scaled.
 
   Attributes:
     mean: of RGB scaled to 0..1.
     std: likewise.
-    order: of the channels that the weights take.
+    order: order of the channels that the weights take.
   """
 
   mean: tuple[float, float, float]
@@ -49,19 +55,19 @@ IMAGENET = Pixels(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Guess:
-  """What names and shapes say of the model that a file is for.
+  """What names and shapes tell about the model that a file is for.
 
   Attributes:
     model: fields of the family, as far as shapes tell them.
     assumed: names of fields in `model` that shapes do not tell (heads).
-    clip: shape (T, H, W, C) of the clip that the file's tables are for; with
-      H = W = 0 from a naming whose table has no square number of places, which
-      `identify` settles or refuses.
-    classes: answers of its head; 0 if it has none.
-    size: name of the published size, e.g. 'B/16'; '' for another.
+    clip: shape (T, H, W, C) of the clip that the file's tables are for. A
+      naming gives H = W = 0 if the number of rows in its table of patches is
+      not a square; `identify` then takes H and W from the caller, or refuses.
+    classes: number of classes of its head; 0 if it has no head.
+    size: name of the published size, e.g. 'B/16'; '' for any other.
     notes: what a user should know, a sentence each.
-    pixels: how frames were scaled, where the shapes tell it.
-    places: rows of the table of patches of a frame; 0 if there is none.
+    pixels: how frames were scaled, if the shapes tell it.
+    patches: rows of the table of patches of a frame; 0 if there is none.
   """
 
   model: Mapping[str, Any]
@@ -71,30 +77,30 @@ class Guess:
   size: str = ''
   notes: tuple[str, ...] = ()
   pixels: Pixels | None = None
-  places: int = 0
+  patches: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Naming:
-  """One way in which a family's weights are published.
+  """One set of key names under which a family's weights are published.
 
   Attributes:
     family: of the models.
     name: 'release', 'hf', 'timm', 'google', ...
     has: keys that all such files have; '{i}' stands for any whole number.
-    lacks: keys that none has.
+    lacks: keys that no such file has.
     guess: from keys and shapes to the model.
     rules: from the model to its key rules.
-    pixels: how frames were scaled, where all such files agree.
+    pixels: how frames were scaled, if all such files agree.
     trained: 'activation' and 'epsilon' that all such files were trained with.
-    adapt: from the model and the guess to the model whose shapes the file
-      fills, where a field has to follow the file's tables.
-    made_for: whether the file's tables could be for a clip (T, H, W, C) as
-      well as for that of the guess, where shapes leave it open.
-    extras: from the model and a file made of its weights to the keys that
-      published files have and nothing of ours fills.
-    prefix: that published files put in front of every key.
-    under: the name that published files keep their tensors under.
+    adapt: from the model and the guess to the model that the file fills, where
+      a field has to follow the file's tables.
+    could_be_for: whether the file's tables could be for a clip (T, H, W, C)
+      just as well as for the clip of the guess, where shapes leave it open.
+    extras: from the model and its tensors by file key to further tensors that
+      published files have and that nothing of ours fills.
+    prefix: what published files put in front of every key.
+    under: the name under which published files keep their tensors.
   """
 
   family: str
@@ -106,194 +112,258 @@ class Naming:
   pixels: Pixels | None = None
   trained: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   adapt: Callable[[Any, Guess], Any] = lambda model, guess: model
-  made_for: Callable[[Guess, tuple[int, int, int, int]], bool] = (
+  could_be_for: Callable[[Guess, tuple[int, int, int, int]], bool] = (
     lambda guess, video: False
   )
   extras: Callable[[Any, State], State] = lambda model, state: {}
   prefix: str = ''
   under: str = ''
 
-  def fits(self, keys: Iterable[str]) -> bool:
-    """Whether a file with these keys is so named."""
+  def matches(self, keys: Iterable[str]) -> bool:
+    """Whether a file with these keys has these names."""
     keys = list(keys)
-    return all(_any(name, keys) for name in self.has) and not any(
-      _any(name, keys) for name in self.lacks
+    return all(_has_key(name, keys) for name in self.has) and not any(
+      _has_key(name, keys) for name in self.lacks
     )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Found:
-  """A naming that fits a file.
+class Match:
+  """A naming that matches a file.
 
   Attributes:
-    naming: whose names.
-    unwrapped: the file's tensors by those names.
-    guess: what the file says of the model.
+    naming: the naming.
+    unwrapped: the file's tensors by the naming's keys.
+    guess: what the file tells about its model.
   """
 
   naming: Naming
   unwrapped: Unwrapped
   guess: Guess
 
-  @property
-  def prefix(self) -> str:
-    """What stands in front of every key of the model."""
-    return self.unwrapped.prefix
+
+# Gives a video model what it takes of an image model's variables. Arguments:
+# (variables, image model, video model, video shape (T, H, W, C), report).
+# Returns variables of the video model. Those that keep their initial value are
+# left out and reported.
+ImageSource = Callable[
+  [Any, Any, Any, tuple[int, ...], KeyReport], dict[str, Any]
+]
 
 
-# What an image model's variables give a video model; called with (variables,
-# image model, video model, video shape (T, H, W, C), books). Returns variables
-# of the video model, without those that stay random, which it books.
-Source = Callable[[Any, Any, Any, tuple[int, ...], Books], dict[str, Any]]
-
-
-def modules() -> dict[str, types.ModuleType]:
-  """What is known of every family's files, by family."""
-  package = importlib.import_module('vidmodels.weights.known')
+def family_modules() -> dict[str, types.ModuleType]:
+  """The module `weights/<family>_weights.py` of every family that has one."""
+  names = {f: f'vidmodels.weights.{f}_weights' for f in models.families()}
   return {
-    m.name: importlib.import_module(f'{package.__name__}.{m.name}')
-    for m in pkgutil.iter_modules(package.__path__)
+    family: importlib.import_module(name)
+    for family, name in names.items()
+    if importlib.util.find_spec(name)
   }
 
 
-def namings(family: str = '') -> tuple[Naming, ...]:
-  """All namings, or those of a family: first those that its own file lists.
+def list_namings(family: str = '') -> tuple[Naming, ...]:
+  """All namings, or those of a family; those in the family's own file first.
 
-  A video family may know an image model by names of its own.
+  A video family may know an image model by other names.
   """
-  found = [
-    (name != each.family, each)
-    for name, module in modules().items()
-    for each in getattr(module, 'NAMINGS', ())
-    if family in ('', each.family)
+  namings = [
+    (name != naming.family, naming)
+    for name, module in family_modules().items()
+    for naming in getattr(module, 'NAMINGS', ())
+    if family in ('', naming.family)
   ]
-  return tuple(each for _, each in sorted(found, key=lambda pair: pair[0]))
+  return tuple(n for _, n in sorted(namings, key=lambda pair: pair[0]))
 
 
-def sources(family: str) -> dict[str, Source]:
+def image_sources(family: str) -> dict[str, ImageSource]:
   """The image families that a video family can start from, by name."""
-  module = modules().get(family)
-  return dict(getattr(module, 'SOURCES', {})) if module else {}
+  return dict(getattr(family_modules().get(family), 'SOURCES', {}))
 
 
-def lead(family: str, model: Any, path: str) -> tuple[int, ...]:
-  """Rows in front of a table's axes that are class tokens; () for none."""
-  find = getattr(modules().get(family), 'lead', None)
+def class_rows(family: str, model: Any, path: str) -> tuple[int, ...]:
+  """Rows in front of each axis of a table that are class tokens, or ()."""
+  find = getattr(family_modules().get(family), 'class_rows', None)
   return find(model, path) if find else ()
 
 
-def head(family: str) -> str:
-  """A regex of our paths of the layers that answer the classes."""
-  return getattr(modules().get(family), 'HEAD', '^head/')
+def head_pattern(family: str) -> str:
+  """A regex that matches our paths of the classifier."""
+  return getattr(family_modules().get(family), 'HEAD', '^head/')
 
 
 def identify(
-  tensors: Tensors,
-  failed: list[str] | None = None,
-  clip: position_tables.Clip | None = None,
-) -> list[Found]:
-  """Every naming that fits a file, those with more telling keys first.
+  tensors: Tensors, failed: list[str] | None = None, clip: Clip | None = None
+) -> list[Match]:
+  """Finds every naming that matches a file, those with most keys first.
 
   Args:
     tensors: of the file.
-    failed: takes why a naming that fits by its keys cannot be read; without
-      it such a file is an error.
-    clip: that the file is wanted for, which tells the sides of a table of
-      places that is no square.
+    failed: collects the reason why a naming that matches by its keys cannot be
+      read. Without it such a file is an error.
+    clip: the clip that the file is needed for. It tells height and width if the
+      number of rows in a table of patches is not a square.
 
   Raises:
-    InputError: if a file begins like a known one and lacks what tells its size.
+    InputError: if a naming matches a file that lacks the tensors which tell
+      the size of its model.
   """
-  found = []
-  for seen in unwrap(tensors):
-    for each in namings():
-      if not each.fits(seen.tensors):
+  matches = []
+  for unwrapped in unwrap(tensors):
+    for naming in list_namings():
+      if not naming.matches(unwrapped.tensors):
         continue
       try:
-        guess = position_tables.settled(_guess(each, seen.tensors.specs), clip)
+        guess = _complete_frame_size(_guess(naming, unwrapped.tensors), clip)
       except InputError as error:
         if failed is None:
           raise
-        failed.append(f'{each.family} ({each.name}): {error}')
+        failed.append(f'{naming.family} ({naming.name}): {error}')
       else:
-        found.append(Found(naming=each, unwrapped=seen, guess=guess))
-  return sorted(found, key=lambda f: -len(f.naming.has) - len(f.naming.lacks))
+        matches.append(Match(naming=naming, unwrapped=unwrapped, guess=guess))
+  return sorted(matches, key=lambda m: -len(m.naming.has) - len(m.naming.lacks))
 
 
-def _guess(naming: Naming, specs: Specs) -> Guess:
-  """The naming's guess; shapes that no model has are an error of the file."""
+def _guess(naming: Naming, tensors: Tensors) -> Guess:
+  """The naming's guess; shapes that no model has become an InputError."""
   try:
-    return naming.guess(specs)
+    return naming.guess(tensors.specs)
   except InputError:
     raise
   except (LookupError, ArithmeticError, ValueError, StopIteration) as error:
-    said = ' '.join(str(error).split()) or type(error).__name__
+    cause = ' '.join(str(error).split()) or type(error).__name__
     raise InputError(
-      f'the file has keys of {naming.family} ({naming.name}) and lacks or '
-      f'misshapes others ({said}); it is incomplete'
+      f'the file has keys of {naming.family} ({naming.name}), but others are '
+      f'missing or have a wrong shape ({cause}); the file is incomplete: try '
+      'fetching it again'
     ) from error
 
 
-def by_path(rules: Sequence[Rule], specs: Specs) -> dict[str, tuple[int, ...]]:
+def _complete_frame_size(guess: Guess, clip: Clip | None) -> Guess:
+  """A guess with height and width, taken from `clip` if rows are not a square.
+
+  A table of patches has one row per patch; it does not store height and width.
+
+  Raises:
+    InputError: if the rows are neither a square nor the patches of the clip.
+  """
+  if guess.clip[1]:
+    return guess
+  comparison = ''
+  if clip:
+    (_, H, W), P = clip, guess.model['patch']
+    if not (H % P or W % P) and guess.patches == (H // P) * (W // P):
+      note = (
+        f'the position table has {guess.patches} patches, which is not a '
+        f'square: it is taken to be for {H // P} x {W // P} patches, as in the '
+        'clip'
+      )
+      shape = (guess.clip[0], H, W, guess.clip[3])
+      return dataclasses.replace(guess, clip=shape, notes=(*guess.notes, note))
+    comparison = f'; frames of {H} x {W} pixels have {H / P:g} x {W / P:g}'
+  raise InputError(
+    f'got a position table of {guess.patches} patches, which is not a square; '
+    f'expected to be told the clip that it was made for{comparison}; try '
+    'clip=(frames, height, width), or a recipe for that clip'
+  )
+
+
+# --- For the guesses of the families: shapes to fields
+
+
+def shapes_by_path(
+  rules: Sequence[Rule], specs: Specs
+) -> dict[str, tuple[int, ...]]:
   """Shapes as they are in a file, by our path of what they would become.
 
-  Keys that no rule knows are left out; rules of several keys or paths give the
-  first key's shape to every path.
+  Keys that no rule matches are left out. A rule of several keys or paths gives
+  the first key's shape to every path.
   """
-  found: dict[str, tuple[int, ...]] = {}
-  for each, keys, paths in pairs(rules, specs):
-    del each
+  shapes: dict[str, tuple[int, ...]] = {}
+  for _, keys, paths in match_rules(rules, specs):
     for path in paths:
-      found.setdefault(path, specs[keys[0]][0])
-  return found
+      shapes.setdefault(path, specs[keys[0]][0])
+  return shapes
 
 
-def shape(paths: Mapping[str, tuple[int, ...]], path: str) -> tuple[int, ...]:
-  """The shape of a path of `by_path`.
+def find_shape(
+  shapes: Mapping[str, tuple[int, ...]], path: str
+) -> tuple[int, ...]:
+  """The shape at a path of `shapes_by_path`, or at a key of the file.
 
   Raises:
     InputError: if the file has no such tensor.
   """
-  if path not in paths:
+  if path not in shapes:
     raise InputError(
-      f'the file has nothing that becomes {path}; it is incomplete'
+      f'the file has nothing that becomes {path}; it is incomplete: try '
+      'fetching it again'
     )
-  return paths[path]
+  return shapes[path]
 
 
-def layers(paths: Iterable[str], path: str = 'block_{i}/') -> int:
-  """How many numbers '{i}' takes at the start of the paths.
+def count_classes(
+  shapes: Mapping[str, tuple[int, ...]], bias: str = 'head/bias'
+) -> int:
+  """Number of classes that a head's bias has; 0 without a head."""
+  return shapes[bias][0] if bias in shapes else 0
+
+
+def count_layers(paths: Iterable[str], path: str = 'block_{i}/') -> int:
+  """Counts the numbers that '{i}' takes at the start of the paths.
 
   Raises:
-    InputError: if they leave one out.
+    InputError: if the numbers are not 0, 1, 2 and so on without gaps.
   """
-  pattern = _pattern(path)
+  pattern = _number_pattern(path)
   numbers = sorted({int(m[1]) for p in paths if (m := pattern.match(p))})
   if numbers != list(range(len(numbers))):
     raise InputError(
-      f'{path} has the numbers {numbers}, with gaps; the file is incomplete'
+      f'got the numbers {numbers} for {path}; expected no gaps: the file is '
+      'incomplete; try fetching it again'
     )
   return len(numbers)
 
 
-def _pattern(name: str) -> re.Pattern:
+def vit_fields(
+  shapes: Mapping[str, tuple[int, ...]],
+  *,
+  width: int,
+  patch: int,
+  block: str = 'block_{i}/',
+) -> dict[str, Any]:
+  """The fields that every model with a ViT's blocks has; heads are assumed.
+
+  Every published ViT has heads that are 64 wide.
+  """
+  hidden = find_shape(shapes, f'{block.format(i=0)}mlp/up/bias')[0]
+  return {
+    'layers': count_layers(shapes, block),
+    'width': width,
+    'heads': max(width // 64, 1),
+    'mlp_ratio': hidden / width,
+    'patch': patch,
+  }
+
+
+def vit_size(fields: Mapping[str, Any]) -> str:
+  """'B/16' and the like; '' if no such ViT was published."""
+  letters = {(384, 12): 'S', (768, 12): 'B', (1024, 24): 'L'}
+  letter = letters.get((fields['width'], fields['layers']))
+  return f'{letter}/{fields["patch"]}' if letter else ''
+
+
+def square_frame(patches: int, patch: int) -> tuple[int, int]:
+  """Height and width of a square frame of so many patches; (0, 0) if none."""
+  side = math.isqrt(max(patches, 0))
+  return (side * patch,) * 2 if side * side == patches else (0, 0)
+
+
+def _number_pattern(name: str) -> re.Pattern[str]:
   return re.compile(re.escape(name).replace(r'\{i\}', r'(\d+)'))
 
 
-def _any(name: str, keys: Sequence[str]) -> bool:
+def _has_key(name: str, keys: Sequence[str]) -> bool:
   if '{i}' not in name:
     return name in keys
-  pattern = _pattern(name)
+  pattern = _number_pattern(name)
   return any(pattern.fullmatch(key) for key in keys)
-
-
-def heads(width: int) -> int:
-  """Heads of a published ViT of a width: 64 wide each. Shapes do not tell."""
-  return max(width // 64, 1)
-
-
-def vit_size(width: int, layers: int, patch: int) -> str:
-  """'B/16' and the like; '' if no such ViT was published."""
-  letters = {(384, 12): 'S', (768, 12): 'B', (1024, 24): 'L'}
-  letter = letters.get((width, layers))
-  return f'{letter}/{patch}' if letter else ''

@@ -1,12 +1,11 @@
-"""What wrappers did to a model's keys, undone: prefixes, company, one array.
+"""Undoes what wrappers did to a model's keys, without reading any tensor.
 
-Training code puts a model's tensors under a prefix and other things beside
-them, and JAX code that scans over its layers keeps each kind of tensor of all
-layers as one array. Here a file is seen as the model's own code would save it;
-what lies beside is set aside, each key with a reason.
+Training code puts a model's tensors under a prefix and saves other things with
+them. JAX code that scans over its layers keeps each kind of tensor of all
+layers as one array. `unwrap` shows a file as the model's own code would save
+it, and sets the other keys aside, each with a reason.
 """
 
-import collections
 import dataclasses
 import functools
 import re
@@ -15,15 +14,15 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from vidmodels.weights.formats.tensors import Spec, Tensors
-from vidmodels.weights.mapping.apply import Books
+from vidmodels.weights.mapping.apply import KeyReport
 
-Aside = tuple[tuple[str, str], ...]  # (regex of a whole key, reason)
-TRAINING: Aside = (
-  (r'(opt|opt/state|chrono|extra|state)/.*|step', 'how far training had come'),
+Asides = tuple[tuple[str, str], ...]  # (regex of a whole key, reason)
+TRAINING: Asides = (
+  (r'(opt|opt/state|chrono|extra|state)/.*|step', 'the state of the training'),
 )
-TOWERS: Aside = ((r'(params/)?(txt/.*|t|b)', 'the tower that reads text'),)
-# What stands in front of every key of a model, and what may lie beside it.
-PREFIXES: tuple[tuple[str, Aside], ...] = (
+TOWERS: Asides = ((r'(params/)?(txt/.*|t|b)', 'the tower that reads text'),)
+# What is in front of every key of a model, and which other keys may be there.
+PREFIXES: tuple[tuple[str, Asides], ...] = (
   ('', ()),
   ('module.', ()),
   ('model.', ()),
@@ -36,8 +35,9 @@ PREFIXES: tuple[tuple[str, Aside], ...] = (
   ('img/', TOWERS),
 )
 SCANNED = re.compile(r'(?P<front>.*/)?(?P<name>encoderblock)/(?P<end>.*)')
-DEEPEST = 1000  # layers that one array may be of
-KEPT = 3  # whole arrays at once: queries, keys and values are one of ours
+MOST_LAYERS = 1000  # that one array is split into
+# Arrays of all layers in memory at once: our qkv needs three of them.
+CACHED_ARRAYS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Unwrapped:
   """A file as the code of the model alone would save it.
 
   Attributes:
-    prefix: that stood in front of every key.
+    prefix: what is in front of every key.
     tensors: by the model's key.
-    keys: the file's key, by the model's.
-    aside: the reason, by the file's key, of what is no part of the model.
+    keys: the file's key by the model's key.
+    aside: by the file's key, why a tensor is not part of the model.
   """
 
   prefix: str
@@ -56,74 +56,62 @@ class Unwrapped:
   keys: Mapping[str, str]
   aside: Mapping[str, str]
 
-  def in_file(self, books: Books) -> None:
-    """Turns the keys of books into the file's own, what is aside included.
+  def restore_file_keys(self, report: KeyReport) -> None:
+    """Changes a report's keys to the file's own, and adds those set aside.
 
-    Layers that one array holds are used together: the first ends the others.
+    Layers in one array are reported together, under the array's key.
     """
     used: dict[str, tuple[str, ...]] = {}
-    for key, paths in books.used.items():
-      theirs = self.keys[key]
-      used[theirs] = (*used.get(theirs, ()), *paths)
-    dropped = {self.keys[key]: why for key, why in books.dropped.items()}
-    books.used, books.dropped = used, {**dropped, **self.aside}
+    for key, paths in report.used.items():
+      file_key = self.keys[key]
+      used[file_key] = (*used.get(file_key, ()), *paths)
+    dropped = {self.keys[key]: why for key, why in report.dropped.items()}
+    report.used, report.dropped = used, {**dropped, **self.aside}
 
 
 def unwrap(tensors: Tensors) -> Iterator[Unwrapped]:
-  """Every way of seeing a file that leaves no key without a reason."""
-  for prefix, beside in PREFIXES:
+  """Yields the file for every prefix that leaves no key without a reason."""
+  for prefix, asides in PREFIXES:
     own = [key for key in tensors if key.startswith(prefix)]
     aside = {
       key: why
       for key in tensors
       if not key.startswith(prefix)
-      and (why := _reason(key, beside)) is not None
+      and (why := _find_reason(key, asides)) is not None
     }
-    # Text towers of 'params/img/' lie under 'params/' too.
+    # The text tower of 'params/img/' starts with 'params/' too.
     if own and len(own) + len(aside) == len(tensors):
-      yield _plain(tensors, prefix, own, aside)
+      yield _remove_prefix(tensors, prefix, own, aside)
 
 
-def _reason(key: str, aside: Aside) -> str | None:
-  found = (why for regex, why in aside if re.fullmatch(regex, key))
-  return next(found, None)
+def _find_reason(key: str, asides: Asides) -> str | None:
+  return next((why for regex, why in asides if re.fullmatch(regex, key)), None)
 
 
-def _plain(
+def _remove_prefix(
   tensors: Tensors, prefix: str, own: list[str], aside: Mapping[str, str]
 ) -> Unwrapped:
-  """Without the prefix, and every layer by itself."""
+  """Removes the prefix, and splits arrays of all layers into layers."""
   specs: dict[str, Spec] = {}
-  # The model's key: the file's, and which layer of its array.
-  where: dict[str, tuple[str, int | None]] = {}
+  # By the model's key: the file's key, and the layer within its array.
+  places: dict[str, tuple[str, int | None]] = {}
   for key in own:
     shape, dtype = tensors.specs[key]
     name = key.removeprefix(prefix)
-    if (match := SCANNED.fullmatch(name)) is None or not (
-      shape and shape[0] <= DEEPEST
-    ):
-      specs[name], where[name] = (shape, dtype), (key, None)
+    match = SCANNED.fullmatch(name)
+    if match is None or not (shape and shape[0] <= MOST_LAYERS):
+      specs[name], places[name] = (shape, dtype), (key, None)
       continue
     front, block, end = match['front'] or '', match['name'], match['end']
     for i in range(shape[0]):
       name = f'{front}{block}_{i}/{end}'
-      specs[name], where[name] = (shape[1:], dtype), (key, i)
-  whole = functools.partial(_whole, tensors, collections.OrderedDict())
+      specs[name], places[name] = (shape[1:], dtype), (key, i)
+  # An array of all layers is read once while its layers are needed.
+  read_array = functools.lru_cache(maxsize=CACHED_ARRAYS)(tensors.__getitem__)
 
   def read(name: str) -> np.ndarray:
-    key, layer = where[name]
-    return tensors[key] if layer is None else whole(key)[layer]
+    key, layer = places[name]
+    return tensors[key] if layer is None else read_array(key)[layer]
 
-  keys = {name: key for name, (key, _) in where.items()}
+  keys = {name: key for name, (key, _) in places.items()}
   return Unwrapped(prefix, Tensors(specs, read), keys, dict(aside))
-
-
-def _whole(
-  tensors: Tensors, kept: collections.OrderedDict, key: str
-) -> np.ndarray:
-  """An array of all layers, read once while its layers are asked for."""
-  if key not in kept:
-    kept[key] = tensors[key]
-    while len(kept) > KEPT:
-      kept.popitem(last=False)
-  return kept[key]

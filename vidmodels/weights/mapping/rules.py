@@ -1,8 +1,11 @@
 """Key rules: which tensor of a file is which parameter of ours, both ways.
 
-A rule names one or more keys of a file, one or more of our paths, and a
-`Layout` that turns the arrays of the one into the other. `{i}` in a name stands
-for a whole number, the same on both sides. What follows: `apply.py`.
+  rule('pos_embed', 'class_pos space_pos/table', class_and_grid())
+  dense('blocks.{i}.mlp.fc1', 'block_{i}/mlp/up')  # two rules: kernel and bias
+
+A rule names one or more keys of a file, one or more of our parameter paths, and
+a `Layout` that converts the arrays between the two. `{i}` in a name stands for
+a whole number and is the same number on both sides. `apply.py` applies rules.
 """
 
 import dataclasses
@@ -13,33 +16,40 @@ import numpy as np
 
 Arrays = tuple[np.ndarray, ...]
 Shapes = tuple[tuple[int, ...], ...]
+Rules = tuple['Rule', ...]
+
+# Paths of the collection 'batch_stats' start so; others belong to 'params'.
+STATS = 'batch_stats/'
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-  """How the same numbers lie in a file and in our parameters.
+  """How the same numbers are arranged in a file and in our parameters.
 
-  Both ways only move numbers about (views where numpy can), so converting back
-  is exact.
+  Both directions only move numbers (as views where numpy can), so converting
+  to our parameters and back is exact.
 
   Attributes:
-    load: arrays of the file and the shapes of our parameters, to our arrays.
-    save: our arrays, to arrays of the file.
+    load: from arrays of the file and the shapes of our parameters to ours.
+    save: from our arrays to arrays of the file.
+    merged: whether a tensor of the file may also have all its axes but the
+      first merged into one.
   """
 
   load: Callable[[Arrays, Shapes], Arrays]
   save: Callable[[Arrays], Arrays]
+  merged: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-  """Keys of a file, paths of ours, and the layout between them.
+  """Keys of a file, our paths, and the layout between them.
 
   Attributes:
     keys: names in the file, e.g. 'blocks.{i}.norm1.weight'.
     paths: our names, e.g. 'block_{i}/space/norm/scale'.
-    layout: between the arrays, in the order of the names.
-    why: the reason that keys without a path are dropped.
+    layout: converts the arrays, which are in the order of the names.
+    why: the reason for dropping the keys, if there are no paths.
   """
 
   keys: tuple[str, ...]
@@ -49,25 +59,49 @@ class Rule:
 
 
 def rule(keys: str, paths: str, layout: Layout) -> Rule:
-  """A rule from names separated by spaces."""
+  """Makes a rule from names separated by spaces."""
   return Rule(tuple(keys.split()), tuple(paths.split()), layout)
 
 
 def drop(key: str, why: str) -> Rule:
-  """A rule for a key of the file that stands for nothing of ours."""
+  """Makes a rule for a key of the file that has no parameter of ours."""
   nothing = Layout(load=lambda arrays, shapes: (), save=lambda arrays: ())
   return Rule((key,), (), nothing, why)
 
 
-def vector(lead: int = 0) -> Layout:
-  """A bias, a scale or a token: only axes of size 1 or merged ones differ.
+# --- Layouts
+
+
+def one_to_one(
+  load: Callable[[np.ndarray, tuple[int, ...]], np.ndarray],
+  save: Callable[[np.ndarray], np.ndarray],
+) -> Layout:
+  """Makes a layout of one array on each side.
 
   Args:
-    lead: axes of size 1 that the file has in front.
+    load: from the file's array and the shape of our parameter to our array.
+    save: from our array to the file's.
   """
   return Layout(
-    load=lambda arrays, shapes: (arrays[0].reshape(shapes[0]),),
-    save=lambda arrays: (arrays[0].reshape(*(1,) * lead, -1),),
+    load=lambda arrays, shapes: (load(arrays[0], shapes[0]),),
+    save=lambda arrays: (save(arrays[0]),),
+  )
+
+
+def plain() -> Layout:
+  """The same arrays on both sides, as in files of other JAX libraries."""
+  return Layout(load=lambda arrays, shapes: arrays, save=lambda arrays: arrays)
+
+
+def vector(lead: int = 0) -> Layout:
+  """A bias, a scale or a token, which differ in merged axes or axes of size 1.
+
+  Args:
+    lead: number of axes of size 1 that the file has in front.
+  """
+  return one_to_one(
+    load=lambda array, shape: array.reshape(shape),
+    save=lambda array: array.reshape(*(1,) * lead, -1),
   )
 
 
@@ -75,50 +109,75 @@ def linear(inputs: int = 1) -> Layout:
   """torch's [out, in] to our [inputs..., outputs...], e.g. [D, 3, A, d].
 
   Args:
-    inputs: axes that are inputs; the rest are outputs, merged in the file.
+    inputs: number of our axes that are inputs; the others are outputs. The
+      file merges each group into one axis.
   """
 
-  def save(arrays: Arrays) -> Arrays:
-    rows = math.prod(arrays[0].shape[:inputs])
-    return (arrays[0].reshape(rows, -1).T,)
+  def save(array: np.ndarray) -> np.ndarray:
+    return array.reshape(math.prod(array.shape[:inputs]), -1).T
 
-  return Layout(
-    load=lambda arrays, shapes: (arrays[0].T.reshape(shapes[0]),), save=save
-  )
+  return one_to_one(lambda array, shape: array.T.reshape(shape), save)
 
 
 def convolution(ones: int = 0) -> Layout:
   """torch's [out, in, window...] to our [window..., in, out].
 
   Args:
-    ones: axes of size 1 that the file's window starts with and ours lacks, as
-      where a window of one frame is written as an image's.
+    ones: number of axes of size 1 at the start of the file's window that our
+      window does not have, as where a file writes an image's window as a
+      window of one frame.
   """
   front = tuple(range(ones))
+  return one_to_one(
+    load=lambda array, shape: np.moveaxis(array, (1, 0), (-2, -1)).squeeze(
+      front
+    ),
+    save=lambda array: np.moveaxis(
+      np.expand_dims(array, front), (-2, -1), (1, 0)
+    ),
+  )
 
-  def load(arrays: Arrays, shapes: Shapes) -> Arrays:
-    return (np.moveaxis(arrays[0], (1, 0), (-2, -1)).squeeze(front),)
 
-  def save(arrays: Arrays) -> Arrays:
-    full = np.expand_dims(arrays[0], front)
-    return (np.moveaxis(full, (-2, -1), (1, 0)),)
+def repeat_over_frames(kernel: np.ndarray, frames: int) -> np.ndarray:
+  """Copies an image's kernel [...] to [frames, ...], keeping its sum.
 
-  return Layout(load, save)
+  Every frame gets the kernel divided by the number of frames, so that a clip
+  which repeats one frame has the image's answer.
+  """
+  return np.repeat(kernel[None] / np.float32(frames), frames, axis=0)
+
+
+def inflated_convolution() -> Layout:
+  """torch's image kernel [out, in, h, w] to our [T, h, w, in, out].
+
+  See `repeat_over_frames`. Without a T axis of ours the kernel stays as it is.
+  Saving adds up the frames.
+  """
+  image = convolution()
+
+  def load(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    (kernel,) = image.load((array,), (shape,))
+    if len(shape) == kernel.ndim:
+      return kernel
+    return repeat_over_frames(kernel, shape[0])
+
+  def save(array: np.ndarray) -> np.ndarray:
+    return image.save((array.sum(0) if array.ndim == 5 else array,))[0]
+
+  return one_to_one(load, save)
 
 
 def table() -> Layout:
   """torch's position table [1, T, D] to our [T, D]."""
-  return Layout(
-    load=lambda arrays, shapes: (arrays[0][0],),
-    save=lambda arrays: (arrays[0][None],),
-  )
+  return one_to_one(lambda array, shape: array[0], lambda array: array[None])
 
 
 def class_and_grid(tokens: int = 1) -> Layout:
   """One table [1, tokens + H W, D] to rows [D] and a grid [H, W, D].
 
   Args:
-    tokens: rows in front of the patches', each a parameter of its own.
+    tokens: number of rows in front of the patches' rows; each of them is a
+      parameter of its own.
   """
 
   def load(arrays: Arrays, shapes: Shapes) -> Arrays:
@@ -133,26 +192,79 @@ def class_and_grid(tokens: int = 1) -> Layout:
   return Layout(load, save)
 
 
-def plain() -> Layout:
-  """The same in the file as with us, as in files of other JAX libraries."""
-  return Layout(load=lambda arrays, shapes: arrays, save=lambda arrays: arrays)
-
-
-def stacked(each: Layout, axis: int) -> Layout:
-  """Several tensors of a file as one of ours, e.g. queries, keys and values.
+def stacked(part: Layout, axis: int) -> Layout:
+  """Several tensors of a file to one of ours, e.g. queries, keys and values.
 
   Args:
-    each: the layout of one.
-    axis: of ours that counts them.
+    part: the layout of one of them.
+    axis: our axis that counts them.
   """
 
   def load(arrays: Arrays, shapes: Shapes) -> Arrays:
     shape = (*shapes[0][:axis], *shapes[0][axis + 1 :])
-    parts = [each.load((array,), (shape,))[0] for array in arrays]
+    parts = [part.load((array,), (shape,))[0] for array in arrays]
     return (np.stack(parts, axis),)
 
   def save(arrays: Arrays) -> Arrays:
     parts = np.moveaxis(arrays[0], axis, 0)
-    return tuple(each.save((part,))[0] for part in parts)
+    return tuple(part.save((array,))[0] for array in parts)
 
   return Layout(load, save)
+
+
+# --- Rules of the layers that every release is made of: torch's name, our path
+
+
+def norm(key: str, path: str) -> Rules:
+  """The rules of a normalisation: weight and bias to scale and bias."""
+  return (
+    rule(f'{key}.weight', f'{path}/scale', vector()),
+    rule(f'{key}.bias', f'{path}/bias', vector()),
+  )
+
+
+def dense(key: str, path: str, inputs: int = 1) -> Rules:
+  """The rules of a linear layer; `inputs` as in `linear`."""
+  return (
+    rule(f'{key}.weight', f'{path}/kernel', linear(inputs)),
+    rule(f'{key}.bias', f'{path}/bias', vector()),
+  )
+
+
+def conv(key: str, path: str, kernel: Layout | None = None) -> Rules:
+  """The rules of a convolution with a bias; `kernel` is `convolution()`."""
+  return (
+    rule(f'{key}.weight', f'{path}/kernel', kernel or convolution()),
+    rule(f'{key}.bias', f'{path}/bias', vector()),
+  )
+
+
+def attention(
+  key: str, path: str, *, qkv: str = 'qkv', out: str = 'proj'
+) -> Rules:
+  """The rules of attention.
+
+  The rows of the file's qkv weight are queries, keys and values, each of them
+  head after head; ours is [D, 3, A, d].
+  """
+  return (
+    *dense(f'{key}.{qkv}', f'{path}/qkv'),
+    *dense(f'{key}.{out}', f'{path}/out', inputs=2),
+  )
+
+
+def attention_block(key: str, path: str, attn: Rules | None = None) -> Rules:
+  """The rules of a pre-norm transformer block by timm's names.
+
+  Args:
+    key: of the block in the file.
+    path: of our block.
+    attn: rules of its attention; by default those of `attention`.
+  """
+  return (
+    *norm(f'{key}.norm1', f'{path}/attn_norm'),
+    *(attn or attention(f'{key}.attn', f'{path}/attn')),
+    *norm(f'{key}.norm2', f'{path}/mlp_norm'),
+    *dense(f'{key}.mlp.fc1', f'{path}/mlp/up'),
+    *dense(f'{key}.mlp.fc2', f'{path}/mlp/down'),
+  )
