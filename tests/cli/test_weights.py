@@ -34,7 +34,7 @@ def state(family: str, classes: int, frames: int, **more) -> dict:
   variables = jax.jit(model.init)(jax.random.key(2), video)
   rng = np.random.default_rng(1)
   draw = lambda x: np.float32(0.1 * rng.normal(size=x.shape))
-  return export.state_of(family, model, jax.tree.map(draw, variables))[1]
+  return export.name_tensors(family, model, jax.tree.map(draw, variables))[1]
 
 
 @pytest.fixture(scope='module')
@@ -179,7 +179,7 @@ def hub_state() -> dict:
   """An image ViT under the hub's names."""
   model = models.build('vit', classes=3, **FIELDS)
   variables = model.init(jax.random.key(2), np.zeros((1, 1, 16, 16, 3)))
-  return export.state_of('vit', model, variables, name='hf')[1]
+  return export.name_tensors('vit', model, variables, name='hf')[1]
 
 
 def test_training_starts_from_an_image_file_and_resumes_without_it(
@@ -229,7 +229,7 @@ def test_training_starts_from_an_image_file_and_resumes_without_it(
     (['import', 'F', '--config=i3d', '--out=D'], 'takes i3d'),
     (['export', 'none', '--to=npz', '--out=x.npz'], 'does not exist'),
     (['diff', 'F', 'none'], 'is no file'),
-    (['inspect', 'F', '--config.batch=3'], 'only import'),
+    (['inspect', 'F', '--config.batch=3'], 'only import takes'),
   ],
 )
 def test_wrong_input_ends_in_code_2_and_writes_nothing(
@@ -271,7 +271,7 @@ def test_inspect_shows_the_tensors_of_a_file_that_it_cannot_place(
   path = export.write(tmp_path / 'oblong.npz', arrays, to='npz')
   found = run(capsys, 'inspect', path)
   assert found['likely'] == []
-  assert 'no square' in found['unreadable'][0]
+  assert 'not a square' in found['unreadable'][0]
   assert len(found['tensors']) == len(arrays)
   assert main(['weights', 'inspect', str(path)]) == 0
   assert 'perhaps timesformer (release)' in capsys.readouterr().out

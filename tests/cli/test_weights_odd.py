@@ -98,7 +98,7 @@ def test_classes_of_one_name_are_told_apart_by_their_numbers(tmp_path):
     {'architecture': 'vit_base', 'label_names': list(names.values())},
   ):
     (tmp_path / 'config.json').write_text(json.dumps(config))
-    labels = hub_config.beside(tmp_path / 'w.bin').labels
+    labels = hub_config.read_hub_config(tmp_path / 'w.bin').labels
     assert labels == ('crane (0)', 'kite', 'crane (2)')
 
 

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 
 import jax
 import numpy as np
-from golden import Answers
+from golden import Answers, apply_model
 
 from vidmodels import models
 from vidmodels.models import dualformer
 from vidmodels.weights import dualformer_weights
 
 MODELS = ('dualformer',)
+FAMILY = 'dualformer'
 TOLERANCE = 1e-5
 
 
@@ -26,18 +27,12 @@ class _PerFeature(dict):
 
 
 FEATURE_TOLERANCE = _PerFeature()
-LAYOUT = 'B,C,T,H,W; conv kernels O,I/groups,T,H,W; linear O,I'
 
 
-def model_of(config: Mapping) -> dualformer.Model:
-  """Our fields from the neutral ones; what has no field must be as ours."""
-  assert (config['gelu'], config['layernorm_eps']) == ('erf', 1e-5)
-  assert (config['batchnorm_eps'], config['layout']) == (1e-5, LAYOUT)
+def model_of(config: Mapping, state: Mapping | None = None) -> dualformer.Model:
+  """Our fields from the neutral ones."""
   stages = len(config['dims'])
-  time, *square = config['patch']
-  assert square[0] == square[1]
-  # The first value is that of the patches, written down twice.
-  assert config['temporal_stride'][0] == time
+  time, edge, _ = config['patch']
   grids = [tuple(target) for target in config['coarse_grid']]
   has_coarse = set(config['coarse_stages'])
   model = models.build(
@@ -52,22 +47,22 @@ def model_of(config: Mapping) -> dualformer.Model:
     fine=config['fine_grid'],
     coarse=[grids[s] if s in has_coarse else () for s in range(stages)],
     built=config['built_for'],
-    patch=square[0],
+    patch=edge,
     patch_frames=time,
+    # The first value is that of the patches, written down twice.
     rates=config['temporal_stride'][1:stages],
     dropout=0.0,
     drop_path=0.0,
     qkv_bias=config['qkv_bias'],
   )
-  _same_kernels(model, config['derived'])
+  _check_kernels(model, config.get('derived', {}))
   return model
 
 
-def _same_kernels(model: dualformer.Model, derived: Mapping) -> None:
+def _check_kernels(model: dualformer.Model, derived: Mapping) -> None:
   """What the file says of every level is what our fields come to."""
-  for s, (plan, theirs) in enumerate(
-    zip(model.plans(), derived['stages'], strict=True)
-  ):
+  stages = derived.get('stages', ())
+  for s, (plan, theirs) in enumerate(zip(model.plans(), stages, strict=False)):
     assert len(theirs) == model.layers[s]
     for j, level in enumerate(theirs):
       kind = model.patterns[s][j % 2]
@@ -75,29 +70,29 @@ def _same_kernels(model: dualformer.Model, derived: Mapping) -> None:
       if kind == 'L':
         assert tuple(level['window']) == plan.window
         continue
-      said = tuple(level.get('fine_kernel', ()))
-      assert said == plan.kernels.fine
+      assert tuple(level.get('fine_kernel', ())) == plan.kernels.fine
       numbers = [n for n in ('1', '2') if f'coarse_kernel_{n}' in level]
-      said = tuple(tuple(level[f'coarse_kernel_{n}']) for n in numbers)
-      assert said == plan.kernels.coarse
+      coarse = tuple(tuple(level[f'coarse_kernel_{n}']) for n in numbers)
+      assert coarse == plan.kernels.coarse
 
 
-def run(config: Mapping, state: Mapping, given: np.ndarray):
-  model = model_of(config)
-  variables = dualformer_weights.load(state, model)
-  video_BTHWC = given.transpose(0, 2, 3, 4, 1)
-  assert video_BTHWC.shape[1:4] == (
-    config['input_frames'],
-    config['input_height'],
-    config['input_width'],
-  )
+def video_of(config: Mapping, given: np.ndarray) -> np.ndarray:
+  return given.transpose(0, 2, 3, 4, 1)
+
+
+def clip_of(config: Mapping, video_BTHWC: np.ndarray) -> tuple[int, int, int]:
+  """The clip that the kernels were built for."""
+  return tuple(config['built_for'])
+
+
+def answer(config: Mapping, model, variables: Mapping, video_BTHWC) -> Answers:
   # A file with labels is of a training step, without dropout.
   train = 'labels' in config
-  kinds = ['intermediates', 'batch_stats']
-  logits_BK, kept = jax.jit(
-    lambda x, v: model.apply(x, v, train=train, mutable=kinds)
-  )(variables, video_BTHWC)
-  return Answers(logits_BK, Features(model, kept['intermediates']))
+  return apply_model(config, model, variables, video_BTHWC, train=train)
+
+
+def name_features(config: Mapping, model, kept: Mapping) -> Mapping:
+  return Features(model, kept)
 
 
 class Features(dict):
@@ -108,12 +103,14 @@ class Features(dict):
     self['backbone_out'] = _theirs(kept['after_norm'][0])
     for s in range(len(model.widths)):
       self[f'stage{s}_out'] = _theirs(kept[f'after_stage_{s}'][0])
-    for key, path, _ in dualformer_weights.levels(model.layers, model.patterns):
+    for key, path, _ in dualformer_weights.list_levels(
+      model.layers, model.patterns
+    ):
       _, s, j = key.split('.')
-      found = kept
+      level = kept
       for part in path.split('/'):
-        found = found[part]
-      self[f'stage{s}_sub{j}_out'] = _theirs(found['after'][0])
+        level = level[part]
+      self[f'stage{s}_sub{j}_out'] = _theirs(level['after'][0])
 
   def __missing__(self, name: str) -> np.ndarray:
     """A feature of one clip of the batch."""

@@ -4,28 +4,29 @@ from collections.abc import Mapping
 
 import jax
 import numpy as np
-from golden import Answers
 
 from vidmodels import models
 from vidmodels.models import timesformer
-from vidmodels.weights import timesformer_weights
 
 MODELS = ('timesformer',)
+FAMILY = 'timesformer'
 TOLERANCE = 1e-5
+SCHEMES = {
+  'divided_space_time': 'divided',
+  'joint_space_time': 'joint',
+  'space_only': 'space',
+}
 
 
-def model_of(config: Mapping) -> timesformer.Model:
+def model_of(
+  config: Mapping, state: Mapping | None = None
+) -> timesformer.Model:
   """Our fields from the neutral ones; what has no field must be as ours."""
   assert (config['gelu'], config['layer_norm_eps']) == ('exact', 1e-6)
-  schemes = {
-    'divided_space_time': 'divided',
-    'joint_space_time': 'joint',
-    'space_only': 'space',
-  }
   return models.build(
     'timesformer',
     classes=config['num_classes'],
-    attention=schemes[config['attention']],
+    attention=SCHEMES[config['attention']],
     layers=config['depth'],
     width=config['embed_dim'],
     heads=config['num_heads'],
@@ -35,23 +36,25 @@ def model_of(config: Mapping) -> timesformer.Model:
   )
 
 
-def run(config: Mapping, state: Mapping, given: np.ndarray):
-  model = model_of(config)
-  clip = (config['built_frames'], *config['built_size'])
-  variables = timesformer_weights.load(state, model, clip=clip)
+def video_of(config: Mapping, given: np.ndarray) -> np.ndarray:
   axes = [config['input_layout'].split(',').index(a) for a in 'BTHWC']
-  logits_BK, kept = jax.jit(
-    lambda x, v: model.apply(x, v, mutable='intermediates')
-  )(variables, given.transpose(axes))
-  kept = kept['intermediates']
-  theirs = {
+  return given.transpose(axes)
+
+
+def clip_of(config: Mapping, video_BTHWC: np.ndarray) -> tuple[int, int, int]:
+  """The clip that the authors built the model for, whatever they fed it."""
+  return (config['built_frames'], *config['built_size'])
+
+
+def name_features(config: Mapping, model, kept: Mapping) -> Mapping:
+  features = {
     'tokens_after_embeddings': _theirs(kept['after_embedding'][0]),
     'cls_after_final_norm': kept['after_norm'][0],
   }
   for i in range(model.layers):
     tokens = kept[f'block_{i}']['after'][0]
-    theirs[f'tokens_after_block{i}'] = _theirs(tokens)
-  return Answers(logits_BK, theirs)
+    features[f'tokens_after_block{i}'] = _theirs(tokens)
+  return features
 
 
 def _theirs(tokens: Mapping[str, jax.Array]) -> np.ndarray:

@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 
-import jax
 import numpy as np
-from golden import Answers
 
 from vidmodels import models
 from vidmodels.models import video_focalnet
-from vidmodels.weights import video_focalnet_weights
 
 MODELS = ('video_focalnet',)
+FAMILY = 'video_focalnet'
 TOLERANCE = 5e-5
 # Layer norm of tokens that hardly vary: here ours differs by up to 1.4e-4.
 FEATURE_TOLERANCE = {'final_norm': 5e-4}
@@ -38,7 +36,9 @@ def fields_of(config: Mapping) -> dict:
   }
 
 
-def model_of(config: Mapping) -> video_focalnet.Model:
+def model_of(
+  config: Mapping, state: Mapping | None = None
+) -> video_focalnet.Model:
   return models.build(
     'video_focalnet',
     tubelet=config['tubelet_size'],
@@ -56,21 +56,10 @@ def video_of(config: Mapping, given: np.ndarray) -> np.ndarray:
   return given.transpose([layout.index(axis) for axis in 'BTHWC'])
 
 
-def run(config: Mapping, state: Mapping, given: np.ndarray) -> Answers:
-  model = model_of(config)
-  variables = video_focalnet_weights.load(state, model)
-  return answer(model, variables, video_of(config, given))
-
-
-def answer(model, variables: Mapping, video_BTHWC: np.ndarray) -> Answers:
-  """What a model says, and its features under the authors' names."""
-  logits_BK, kept = jax.jit(
-    lambda x, v: model.apply(x, v, mutable='intermediates')
-  )(variables, video_BTHWC)
-  kept = kept['intermediates']
+def name_features(config: Mapping, model, kept: Mapping) -> Mapping:
   tokens = lambda h: h.reshape(-1, h.shape[2] * h.shape[3], h.shape[4])
   frames = lambda h: h.reshape(-1, *h.shape[2:])
-  theirs = {
+  features = {
     'patch_embed': tokens(kept['after_embed_0'][0]),
     'final_norm': tokens(kept['after_norm'][0]),
   }
@@ -80,11 +69,11 @@ def answer(model, variables: Mapping, video_BTHWC: np.ndarray) -> Answers:
     prefix = name.replace('_block_', 'block').replace('stage_', 'stage')
     prefix = prefix.replace('block', '_block')
     mod = block['mod']
-    theirs[f'{prefix}_modulation_out'] = frames(mod['modulated'][0])
+    features[f'{prefix}_modulation_out'] = frames(mod['modulated'][0])
     for stream, word in (('space', 'spatial'), ('time', 'temporal')):
       if stream in mod:
         channels_first = frames(mod[stream]['modulator'][0])
-        theirs[f'{prefix}_modulator_{word}'] = channels_first.transpose(
+        features[f'{prefix}_modulator_{word}'] = channels_first.transpose(
           0, 3, 1, 2
         )
-  return Answers(logits_BK, theirs)
+  return features

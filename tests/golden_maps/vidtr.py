@@ -16,9 +16,9 @@ from vidmodels.models import vidtr
 from vidmodels.models.vidtr import SeparableAttention, TimePool
 from vidmodels.weights import vidtr_weights
 from vidmodels.weights.mapping import apply
-from vidmodels.weights.mapping import layers as mapping_layers
 
 MODELS = ('vidtr', 'vidtr_attention_module')
+FAMILY = 'vidtr'
 TOLERANCE = 1e-5
 # Residual streams grow to 19 before the last norm: there the authors' float32
 # is up to 4.3e-5 off the same computed in float64, ours up to 2.5e-5.
@@ -30,14 +30,13 @@ FEATURE_TOLERANCE = {
 FIRST_ROWS = True
 
 
-def model_of(config: Mapping) -> vidtr.Model:
+def model_of(config: Mapping, state: Mapping | None = None) -> vidtr.Model:
   """Our fields from the neutral ones and from the authors' constructor's."""
-  made = config['original']
-  theirs = made['kwargs']
+  original = config['original']
+  theirs = original['kwargs']
   assert config['layernorm_eps'] == 1e-5
   assert theirs['normalize_before']
-  t, P, P2 = config['patch']
-  assert P == P2
+  t, P, _ = config['patch']
   return models.build(
     'vidtr',
     classes=config['num_classes'],
@@ -49,7 +48,7 @@ def model_of(config: Mapping) -> vidtr.Model:
     patch_frames=t,
     activation=config['activation'],
     positions='every' if config['pos_every_layer'] else 'first',
-    **_scheme(made['class'], theirs),
+    **_scheme(original['class'], theirs),
   )
 
 
@@ -76,32 +75,30 @@ def _scheme(name: str, theirs: Mapping) -> dict:
   return {'attention': 'merged', 'joint_from': first}
 
 
-def clip_of(config: Mapping) -> tuple[int, int, int]:
+def video_of(config: Mapping, given: np.ndarray) -> np.ndarray:
+  return given.transpose(0, 2, 3, 4, 1)
+
+
+def clip_of(
+  config: Mapping, video_BTHWC: np.ndarray | None = None
+) -> tuple[int, int, int]:
   """Frames and pixels that the file's tables are for."""
   t, P, _ = config['patch']
   H, W = config['grid_hw']
   return config['time_tokens'] * t, H * P, W * P
 
 
-def run(config: Mapping, state: Mapping, given: np.ndarray) -> Answers:
-  if config['model'] == 'vidtr_attention_module':
-    return _run_attention(config, state, given)
-  model = model_of(config)
-  variables = vidtr_weights.load(state, model, clip=clip_of(config))
-  logits_BK, kept = jax.jit(
-    lambda v, x: model.apply(v, x, mutable='intermediates')
-  )(variables, given.transpose(0, 2, 3, 4, 1))
-  kept = kept['intermediates']
-  theirs = {'conv_stem': kept['patches'][0].transpose(0, 4, 1, 2, 3)}
+def name_features(config: Mapping, model, kept: Mapping) -> Mapping:
+  features = {'conv_stem': kept['patches'][0].transpose(0, 4, 1, 2, 3)}
   for i in range(model.layers):
     layer = kept[f'layer_{i}']
     (grid, cls), name = layer['tokens'][0], f'encoder_layers_{i}'
-    theirs[name] = _theirs(grid, cls)
+    features[name] = _theirs(grid, cls)
     if cls is None:  # else the class row is no part of what attention answers
-      theirs[f'{name}_self_attn'] = _theirs(layer['attention'][0], None)
-  theirs['encoder_norm'] = kept['after_norm'][0][None]
-  theirs['encoder'] = theirs['encoder_norm']
-  return Answers(logits_BK, theirs)
+      features[f'{name}_self_attn'] = _theirs(layer['attention'][0], None)
+  features['encoder_norm'] = kept['after_norm'][0][None]
+  features['encoder'] = features['encoder_norm']
+  return features
 
 
 def _theirs(grid: jax.Array, cls_BLD: jax.Array | None) -> np.ndarray:
@@ -150,12 +147,12 @@ def _run_attention(
     'attn/out/bias': (D,),
   }
   used = {k: v for k, v in state.items() if not k.startswith('linear_temporal')}
-  made = apply.convert(
-    vidtr_weights.in_proj('self_attn', 'attn'),
+  arrays = apply.convert(
+    vidtr_weights.attention_rules('self_attn', 'attn'),
     {f'self_attn.{key}': value for key, value in used.items()},
     {path: jax.ShapeDtypeStruct(s, 'float32') for path, s in shapes.items()},
   )
-  params = mapping_layers.unflat(made)['params']['attn']
+  params = apply.unflatten_variables(arrays)['params']['attn']
   (_, out), kept = jax.jit(
     lambda p, h: layer.apply(
       {'params': p}, h, h, False, mutable='intermediates'
@@ -168,3 +165,6 @@ def _run_attention(
     order = kept_BNAT.transpose(2, 0, 1, 3)
     features['kept_index'] = order.reshape(-1, order.shape[-1])
   return Answers(rows, features)
+
+
+PARTS = {'vidtr_attention_module': _run_attention}

@@ -1,37 +1,41 @@
 """Image ViT's golden files: their fields and features in our terms."""
 
-import functools
 from collections.abc import Mapping
 
-import jax
 import numpy as np
-from golden import Answers
 
 from vidmodels import models
 from vidmodels.models import vit
-from vidmodels.weights import vit_weights
 
 MODELS = ('vit', 'deit_distilled')
+FAMILY = 'vit'
 TOLERANCE = 1e-5
+# The table of positions in the files of every publisher.
+TABLES = (
+  'pos_embed',
+  'vit.embeddings.position_embeddings',
+  'embeddings.position_embeddings',
+  'Transformer/posembed_input/pos_embedding',
+  'pos_embedding',
+)
 
 
-def model_of(config: Mapping, state: Mapping, **more) -> vit.Model:
+def model_of(config: Mapping, state: Mapping) -> vit.Model:
   """Our fields from the neutral ones, and from the keys where those are silent.
 
   Args:
     config: of the file; what has no field must be as ours.
     state: the weights, by whoever's names.
-    **more: fields that the caller wants otherwise.
   """
   gelu = config.get('gelu', 'exact')
   assert gelu.startswith(('exact', 'tanh'))
-  distilled = config['model'] == 'deit_distilled'
   assert config.get('prefix_tokens', ['cls', 'dist']) == ['cls', 'dist']
-  assert ('dist_token' in state) == distilled
   H, W = config['image_hw']
-  _, table = vit_weights.naming_of(state)
-  rows = state[table].shape[1] - H * W // config['patch'] ** 2
-  fields = dict(
+  table = next(state[key] for key in TABLES if key in state)
+  rows = table.shape[1] - H * W // config['patch'] ** 2
+  return models.build(
+    'vit',
+    classes=config['num_classes'],
     layers=config['layers'],
     width=config['dim'],
     heads=config['heads'],
@@ -40,27 +44,27 @@ def model_of(config: Mapping, state: Mapping, **more) -> vit.Model:
     epsilon=config['layernorm_eps'],
     activation='gelu' if gelu.startswith('exact') else 'gelu_tanh',
     qkv_bias=config.get('qkv_bias', True),
-    distilled=distilled,
+    distilled='dist_token' in state,
     class_position=rows > 0,
     pre_logits=any('pre_logits' in key for key in state),
   )
-  classes = config['num_classes']
-  return models.build('vit', classes=classes, **{**fields, **more})
 
 
-def run(config: Mapping, state: Mapping, given: np.ndarray, **more) -> Answers:
-  """Our answer to images [B, C, H, W]."""
-  assert config.get('input_layout', 'B,C,H,W') == 'B,C,H,W'
-  model = model_of(config, state, **more)
-  image = (*config['image_hw'], given.shape[1])
-  variables = vit_weights.load(state, model, image=image)
-  apply = jax.jit(functools.partial(model.apply, mutable='intermediates'))
-  logits_BK, kept = apply(variables, given.transpose(0, 2, 3, 1)[:, None])
-  kept = kept['intermediates']
-  theirs = {
+def video_of(config: Mapping, given: np.ndarray) -> np.ndarray:
+  """Images [B, C, H, W] as clips of one frame."""
+  return given.transpose(0, 2, 3, 1)[:, None]
+
+
+def clip_of(config: Mapping, video_BTHWC: np.ndarray) -> tuple[int, int, int]:
+  """The image that the table of positions is for."""
+  return (1, *config['image_hw'])
+
+
+def name_features(config: Mapping, model, kept: Mapping) -> Mapping:
+  features = {
     'tokens_after_pos': kept['after_embedding'][0][:, 0],
     'norm_out': kept['after_norm'][0][:, 0],
   }
   for i in range(model.layers):
-    theirs[f'block_{i}_out'] = kept[f'after_block_{i}'][0][:, 0]
-  return Answers(logits_BK, theirs)
+    features[f'block_{i}_out'] = kept[f'after_block_{i}'][0][:, 0]
+  return features

@@ -2,19 +2,18 @@
 
 from collections.abc import Mapping
 
-import jax
 import numpy as np
-from golden import Answers
+from golden import Answers, apply_model
 
 from vidmodels import models
 from vidmodels.models import xvit
-from vidmodels.weights import xvit_weights
 
 MODELS = ('xvit',)
+FAMILY = 'xvit'
 TOLERANCE = 1e-5
 
 
-def model_of(config: Mapping) -> xvit.Model:
+def model_of(config: Mapping, state: Mapping | None = None) -> xvit.Model:
   """Our fields from the neutral ones; what has no field must be as ours."""
   assert config['gelu'] == 'exact'
   assert config['layer_norm_eps'] == 1e-6
@@ -76,30 +75,29 @@ def _dropout(config: Mapping) -> dict:
   return {'dropout': 0.0} if 'base_model' in config['classifier_key'] else {}
 
 
-def run(config: Mapping, state: Mapping, given: np.ndarray) -> Answers:
-  model = model_of(config)
-  # A table that is stretched is a square, as released; another is the input's.
-  stretched = config.get('pos_embed_interpolation')
-  size = None if stretched else tuple(config['input_size'])
-  variables = xvit_weights.load(state, model, size=size)
+def video_of(config: Mapping, given: np.ndarray) -> np.ndarray:
   axes = [config['input_layout'].split(',').index(a) for a in 'BTHWC']
-  video_BTHWC = given.transpose(axes)
+  return given.transpose(axes)
+
+
+def answer(config: Mapping, model, variables: Mapping, video_BTHWC) -> Answers:
   if not model.ta_layers:
     # The release averages what mixes: two segments are two answers.
     frames = config['mixing_segment_length']
     video_BTHWC = video_BTHWC.reshape(-1, frames, *video_BTHWC.shape[2:])
-  logits_BK, kept = jax.jit(
-    lambda x, v: model.apply(x, v, mutable='intermediates')
-  )(variables, video_BTHWC)
-  if model.average == 'probs':
-    logits_BK = np.exp(logits_BK)  # the release answers with probabilities
-  kept = kept['intermediates']
+  ours = apply_model(config, model, variables, video_BTHWC)
+  if model.average == 'probs':  # the release answers with probabilities
+    return Answers(np.exp(ours.logits), ours.features)
+  return ours
+
+
+def name_features(config: Mapping, model, kept: Mapping) -> Mapping:
   rows = lambda tokens: tokens.reshape(-1, *tokens.shape[2:])
-  theirs = {
+  features = {
     'tokens_after_embeddings_BT_N_C': rows(kept['after_embedding'][0]),
     'frame_cls_after_final_norm_BT_C': rows(kept['after_norm'][0]),
   }
   for i in range(model.layers):
     tokens = kept[f'block_{i}']['tokens'][0]
-    theirs[f'tokens_after_block{i}_BT_N_C'] = rows(tokens)
-  return Answers(logits_BK, theirs)
+    features[f'tokens_after_block{i}_BT_N_C'] = rows(tokens)
+  return features

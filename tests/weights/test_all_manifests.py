@@ -14,19 +14,19 @@ import pytest
 
 from vidmodels import models
 from vidmodels.weights import load_weights
-from vidmodels.weights.mapping import identify, layers
+from vidmodels.weights.mapping import apply, identify
 
 FRAMES = 32  # of the video models that images start
 # Lists of names and not of tensors.
 NAMES = ('timesformer_key_pairs_original_to_hf', 'README')
 
 
-def families(found: identify.Found) -> dict[str, dict]:
+def families(found: identify.Match) -> dict[str, dict]:
   """The models that a file is for: their fields by family, its own first."""
   own, told = found.naming.family, found.guess.model
   wanted = {own: None}
   for family in models.families():
-    if own in identify.sources(family):
+    if own in identify.image_sources(family):
       fields = models.fields(family)
       wanted[family] = {k: v for k, v in told.items() if k in fields}
   return wanted
@@ -47,13 +47,13 @@ def test_every_published_file_enters_every_model_it_is_for(shared, capsys):
     assert found, f'no naming fits {path.stem}'
     for family, fields in families(found[0]).items():
       clip = fields and (FRAMES, *found[0].guess.clip[1:3])
-      made = load_weights.take(file, family, model=fields, clip=clip)
+      made = load_weights.load_file(file, family, model=fields, clip=clip)
       said = f'{path.stem} into {family}'
-      books, target = made.books, layers.flat(made.target)
-      assert {*books.used, *books.dropped} == set(file.tensors), said
-      ours = layers.flat(made.variables)
-      assert {*ours, *books.random} == set(target), said
-      assert not {*ours} & {*books.random}, said
+      report, target = made.report, apply.flatten_variables(made.target)
+      assert {*report.used, *report.dropped} == set(file.tensors), said
+      ours = apply.flatten_variables(made.variables)
+      assert {*ours, *report.random} == set(target), said
+      assert not {*ours} & {*report.random}, said
       for name, array in ours.items():
         assert array.shape == target[name].shape, (said, name)
         assert array.dtype == np.float32, (said, name)

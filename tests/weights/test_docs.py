@@ -103,7 +103,7 @@ def take(path: pathlib.Path, command: str, **options):
   name, *overrides = command.split()
   config = recipe.load(name, overrides)
   size = config.clip.size
-  return load_weights.take(
+  return load_weights.load_file(
     manifests.file(path),
     config.family,
     model=config.model,
@@ -116,7 +116,7 @@ def take(path: pathlib.Path, command: str, **options):
 @pytest.mark.parametrize('stem', RECIPES)
 def test_a_published_file_fits_the_recipe_that_the_page_gives(stem):
   made = take(FILES / f'{stem}.json', RECIPES[stem])
-  assert not made.books.random
+  assert not made.report.random
 
 
 @pytest.mark.slow
@@ -125,7 +125,7 @@ def test_a_published_file_fits_the_recipe_that_the_page_gives(stem):
 )
 def test_an_image_file_starts_the_recipe_that_the_page_gives(stem, command):
   made = take(FILES / f'{stem}.json', command, classes=400)
-  assert {'head'} <= {path.split('/')[0] for path in made.books.random}
-  assert all(made.books.random.values())
-  assert all(made.books.dropped.values())
+  assert {'head'} <= {path.split('/')[0] for path in made.report.random}
+  assert all(made.report.random.values())
+  assert all(made.report.dropped.values())
   assert made.model.classes == 400

@@ -16,11 +16,9 @@ from vidmodels.weights import (
   export,
   import_report,
   load_weights,
-  same_names,
 )
 from vidmodels.weights.formats.open_file import open_file
-from vidmodels.weights.mapping import identify
-from vidmodels.weights.mapping import layers as mapping_layers
+from vidmodels.weights.mapping import apply, identify
 
 
 def drawn(family: str, **fields):
@@ -30,7 +28,7 @@ def drawn(family: str, **fields):
   rng = np.random.default_rng(0)
   variables = jax.tree.map(
     lambda x: rng.uniform(0.1, 1, x.shape).astype(np.float32),
-    dict(mapping_layers.shapes(model, (*clip_of(family), 3))),
+    dict(apply.variable_shapes(model, (*clip_of(family), 3))),
   )
   return model, variables
 
@@ -38,14 +36,14 @@ def drawn(family: str, **fields):
 def saved(family: str, name: str = '', **fields):
   """The same as a published file's tensors."""
   model, variables = drawn(family, **fields)
-  _, state = export.state_of(family, model, variables, name=name)
+  _, state = export.name_tensors(family, model, variables, name=name)
   return model, variables, state
 
 
-def equal(made, variables):
+def equal(imported, variables):
   got, wanted = (
-    mapping_layers.flat(made.variables),
-    mapping_layers.flat(variables),
+    apply.flatten_variables(imported.variables),
+    apply.flatten_variables(variables),
   )
   assert set(got) == set(wanted)
   for path, array in wanted.items():
@@ -86,12 +84,12 @@ def test_an_archive_s_container_is_found(tmp_path, prefix, beside, name):
   company = {key: np.ones(2, np.float32) for key in beside}
   path = tmp_path / 'weights.npz'
   export.write(path, {**wrapped, **company}, to='npz')
-  made = load_weights.read(path, 'vit', model=fields_of(model, 'vit'))
-  equal(made, variables)
-  assert set(made.books.used) == set(wrapped)
-  assert set(made.books.dropped) == set(beside)
+  imported = load_weights.load_path(path, 'vit', model=fields_of(model, 'vit'))
+  equal(imported, variables)
+  assert set(imported.report.used) == set(wrapped)
+  assert set(imported.report.dropped) == set(beside)
   for key, word in beside.items():
-    assert word in made.books.dropped[key]
+    assert word in imported.report.dropped[key]
 
 
 def test_company_that_nobody_knows_is_no_container():
@@ -99,7 +97,7 @@ def test_company_that_nobody_knows_is_no_container():
   wrapped = {f'params/{key}': array for key, array in state.items()}
   wrapped['other/thing'] = np.ones(2, np.float32)
   with pytest.raises(InputError, match='of no family'):
-    load_weights.take(held(wrapped), 'vit', model=fields_of(model, 'vit'))
+    load_weights.load_file(held(wrapped), 'vit', model=fields_of(model, 'vit'))
 
 
 @pytest.mark.parametrize('prefix', ['', 'params/', 'opt/target/'])
@@ -116,10 +114,12 @@ def test_layers_that_were_scanned_are_taken_apart(prefix):
   for key, of in layers.items():
     scanned[prefix + key] = np.stack([of[i] for i in range(len(of))])
   assert len(layers) == 16
-  made = load_weights.take(held(scanned), 'vit', model=fields_of(model, 'vit'))
-  equal(made, variables)
-  assert made.found.guess.model['layers'] == model.layers
-  assert set(made.books.used) == set(scanned)
+  imported = load_weights.load_file(
+    held(scanned), 'vit', model=fields_of(model, 'vit')
+  )
+  equal(imported, variables)
+  assert imported.match.guess.model['layers'] == model.layers
+  assert set(imported.report.used) == set(scanned)
 
 
 def test_an_array_of_all_layers_is_read_once():
@@ -132,8 +132,11 @@ def test_an_array_of_all_layers_is_read_once():
   file, reads = held(scanned), []
   load = file.tensors._read
   file.tensors._read = lambda key: reads.append(key) or load(key)
-  load_weights.take(file, 'vit', model={**models.find('vit').TINY, 'layers': 5,
-                                     'class_position': False})  # fmt: skip
+  load_weights.load_file(
+    file,
+    'vit',
+    model={**models.find('vit').TINY, 'layers': 5, 'class_position': False},
+  )
   assert sorted(reads) == sorted(scanned)
 
 
@@ -142,10 +145,10 @@ def test_bfloat16_without_a_name_is_read(tmp_path):
   short = {k: v.astype(ml_dtypes.bfloat16) for k, v in state.items()}
   path = tmp_path / 'bf16.npz'
   np.savez(path, **{k: v.view('V2') for k, v in short.items()})
-  made = load_weights.read(path, 'vit', model=fields_of(model, 'vit'))
+  imported = load_weights.load_path(path, 'vit', model=fields_of(model, 'vit'))
   kernel = variables['params']['head']['kernel']
   np.testing.assert_array_equal(
-    made.variables['params']['head']['kernel'],
+    imported.variables['params']['head']['kernel'],
     kernel.astype(ml_dtypes.bfloat16).astype(np.float32),
   )
 
@@ -206,10 +209,10 @@ def test_a_checkpoint_s_wrappings_are_undone(
   path = torch_file(tmp_path / 'weights.pyth', wrap(own))
   file = open_file(path)
   assert file.under == under
-  made = load_weights.take(
+  imported = load_weights.load_file(
     file, family, model=fields_of(model, family), clip=clip_of(family)
   )
-  equal(made, variables)
+  equal(imported, variables)
 
 
 def clip_of(family: str) -> tuple[int, int, int]:
@@ -249,16 +252,16 @@ def test_the_hub_s_files_are_read_in_both_spellings(
     torch_file(path, state)
   else:
     export.write(path, state, to='safetensors')
-  made = load_weights.read(path, 'vit', model=fields_of(model, 'vit'))
+  imported = load_weights.load_path(path, 'vit', model=fields_of(model, 'vit'))
   params = dict(variables['params'])
   if bare:
     del params['head']
-    assert set(made.books.dropped) == {
+    assert set(imported.report.dropped) == {
       'pooler.dense.weight',
       'pooler.dense.bias',
     }
-    assert set(made.books.random.values()) == {'the file has none'}
-  equal(made, {'params': params})
+    assert set(imported.report.random.values()) == {'the file has none'}
+  equal(imported, {'params': params})
 
 
 def hub_config(path, **more):
@@ -283,44 +286,47 @@ def test_what_lies_beside_a_file_travels_along(tmp_path):
   (tmp_path / 'preprocessor_config.json').write_text(
     json.dumps({'image_mean': [0.1, 0.2, 0.3], 'image_std': [1, 1, 1]})
   )
-  made = load_weights.read(path, 'vit')
-  assert made.labels == ('ape', 'bee', 'cat')
-  assert (made.model.epsilon, made.model.activation) == (1e-12, 'gelu_tanh')
-  assert made.model.heads == models.find('vit').TINY['heads']
-  assert made.pixels.mean == (0.1, 0.2, 0.3)
-  text = import_report.inspection(import_report.inspect(path))
+  imported = load_weights.load_path(path, 'vit')
+  assert imported.labels == ('ape', 'bee', 'cat')
+  assert (imported.model.epsilon, imported.model.activation) == (
+    1e-12,
+    'gelu_tanh',
+  )
+  assert imported.model.heads == models.find('vit').TINY['heads']
+  assert imported.pixels.mean == (0.1, 0.2, 0.3)
+  text = import_report.format_inspection(import_report.inspect(path))
   assert 'config.json' in text
   assert 'epsilon 1e-12' in text
   # A recipe of other numbers is told so; other heads are no model at all.
   model = {**models.find('vit').TINY, 'epsilon': 1e-6}
-  notes = ' '.join(load_weights.read(path, 'vit', model=model).notes)
+  notes = ' '.join(load_weights.load_path(path, 'vit', model=model).notes)
   assert 'epsilon 1e-12 and the model has 1e-06' in notes
   with pytest.raises(InputError, match='heads'):
-    load_weights.read(path, 'vit', model={**model, 'heads': 8})
+    load_weights.load_path(path, 'vit', model={**model, 'heads': 8})
 
 
 def test_labels_are_left_out_where_the_head_is_not_theirs(tmp_path):
   _, _, state = saved('vit', 'hf')
   path = export.write(tmp_path / 'model.safetensors', state, to='safetensors')
   hub_config(path)
-  assert load_weights.read(path, 'vit', head='new').labels == ()
-  assert load_weights.read(path, 'vit', classes=9).labels == ()
+  assert load_weights.load_path(path, 'vit', head='new').labels == ()
+  assert load_weights.load_path(path, 'vit', classes=9).labels == ()
   hub_config(path, id2label={'0': 'ape'})
-  made = load_weights.read(path, 'vit')
-  assert made.labels == ()
-  assert any('names 1 classes' in note for note in made.notes)
+  imported = load_weights.load_path(path, 'vit')
+  assert imported.labels == ()
+  assert any('names 1 classes' in note for note in imported.notes)
   hub_config(path, id2label={str(i): f'LABEL_{i}' for i in range(3)})
-  assert load_weights.read(path, 'vit').labels == ()
+  assert load_weights.load_path(path, 'vit').labels == ()
 
 
 def test_a_config_of_another_model_is_not_asked(tmp_path):
   _, _, state = saved('vit', 'hf')
   path = export.write(tmp_path / 'model.safetensors', state, to='safetensors')
   hub_config(path, model_type='timesformer')
-  assert load_weights.read(path, 'vit').labels == ()
+  assert load_weights.load_path(path, 'vit').labels == ()
   (tmp_path / 'config.json').write_text('{')
-  with pytest.raises(InputError, match=r'config\.json.*no JSON'):
-    load_weights.read(path, 'vit')
+  with pytest.raises(InputError, match=r'config\.json.*not JSON'):
+    load_weights.load_path(path, 'vit')
 
 
 # --- The families' own extras
@@ -332,51 +338,55 @@ def test_dualformer_s_token_head_is_kept_where_the_model_has_one(wanted):
   _, _, teacher = saved('dualformer')
   state |= {f'teacher.{key}': array for key, array in teacher.items()}
   fields = {**fields_of(model, 'dualformer'), 'token_head': wanted}
-  made = load_weights.take(
+  imported = load_weights.load_file(
     held(state), 'dualformer', model=fields, clip=clip_of('dualformer')
   )
-  dropped = {k for k in made.books.dropped if 'num_batches' not in k}
+  dropped = {k for k in imported.report.dropped if 'num_batches' not in k}
   assert {k for k in dropped if k.startswith('teacher.')} == {
     f'teacher.{k}' for k in teacher if 'num_batches' not in k
   }
   tokens = {k for k in state if 'cls_head.token_linear' in k}
   assert len(tokens) == 6
   assert (dropped & tokens == set()) == wanted
-  assert all(made.books.dropped.values())
+  assert all(imported.report.dropped.values())
   params = dict(variables['params'])
   if not wanted:
     del params['token_head']
-  equal(made, {**variables, 'params': params})
+  equal(imported, {**variables, 'params': params})
 
 
 @pytest.mark.parametrize('rows', [8, 16])
 def test_x_vit_s_tables_have_the_rows_that_the_file_has(rows):
   _, variables, state = saved('xvit', time_rows=rows)
   tiny = models.find('xvit').TINY
-  made = load_weights.take(held(state), 'xvit', model=tiny, clip=(16, 32, 32))
-  assert made.model.time_rows == rows
-  table = made.variables['params']['time_pos']['table']
+  imported = load_weights.load_file(
+    held(state), 'xvit', model=tiny, clip=(16, 32, 32)
+  )
+  assert imported.model.time_rows == rows
+  table = imported.variables['params']['time_pos']['table']
   np.testing.assert_array_equal(table, variables['params']['time_pos']['table'])
 
 
 @pytest.mark.parametrize('name', ['release', 'hf'])
 def test_a_timesformer_of_other_classes_has_a_new_head(name):
   model, variables, state = saved('timesformer', name)
-  made = load_weights.take(
+  imported = load_weights.load_file(
     held(state),
     'timesformer',
     model=fields_of(model, 'timesformer'),
     classes=9,
     clip=clip_of('timesformer'),
   )
-  assert set(made.books.random) == {'head/kernel', 'head/bias'}
-  assert len(made.books.dropped) == 2
-  assert all('3 classes, not 9' in why for why in made.books.dropped.values())
-  params = {k: v for k, v in variables['params'].items() if k != 'head'}
-  equal(made, {'params': params})
-  assert made.complete(jax.random.key(0))['params']['head']['bias'].shape == (
-    9,
+  assert set(imported.report.random) == {'head/kernel', 'head/bias'}
+  assert len(imported.report.dropped) == 2
+  assert all(
+    '3 classes, not 9' in why for why in imported.report.dropped.values()
   )
+  params = {k: v for k, v in variables['params'].items() if k != 'head'}
+  equal(imported, {'params': params})
+  assert imported.complete(jax.random.key(0))['params']['head'][
+    'bias'
+  ].shape == (9,)
 
 
 def test_something_something_s_timesformer_says_that_it_takes_bgr():
@@ -386,13 +396,15 @@ def test_something_something_s_timesformer_says_that_it_takes_bgr():
   video = (*clip_of('timesformer'), 3)
   zeros = jax.tree.map(
     lambda x: np.zeros(x.shape, np.float32),
-    dict(mapping_layers.shapes(model, video)),
+    dict(apply.variable_shapes(model, video)),
   )
-  _, state = export.state_of('timesformer', model, zeros)
-  made = load_weights.take(held(state), 'timesformer')
-  assert made.pixels.order == 'BGR'
+  _, state = export.name_tensors('timesformer', model, zeros)
+  imported = load_weights.load_file(held(state), 'timesformer')
+  assert imported.pixels.order == 'BGR'
   state = {k: v[:5] if '.head.' in k else v for k, v in state.items()}
-  assert load_weights.take(held(state), 'timesformer').pixels.order == 'RGB'
+  assert (
+    load_weights.load_file(held(state), 'timesformer').pixels.order == 'RGB'
+  )
 
 
 def test_focal_levels_that_differ_are_named():
@@ -401,10 +413,10 @@ def test_focal_levels_that_differ_are_named():
   more = tuple(n + 1 for n in model.levels)
   tiny = {**models.find('video_focalnet').TINY, 'levels': more[:stages]}
   with pytest.raises(InputError, match='levels'):
-    load_weights.take(held(state), 'video_focalnet', model=tiny)
+    load_weights.load_file(held(state), 'video_focalnet', model=tiny)
 
 
-def test_twins_starts_a_dualformer_and_the_books_say_how():
+def test_twins_starts_a_dualformer_and_the_report_says_how():
   twin, _, state = saved('twins_svt')
   fields = dict(
     widths=twin.widths,
@@ -418,17 +430,19 @@ def test_twins_starts_a_dualformer_and_the_books_say_how():
     rates=(1,),
     built=(8, 32, 32),
   )
-  made = load_weights.take(
+  imported = load_weights.load_file(
     held(state), 'dualformer', model=fields, classes=5, clip=(8, 32, 32)
   )
-  assert {'head.weight', 'head.bias'} <= set(made.books.dropped)
-  assert all(made.books.dropped.values())
-  assert all(made.books.random.values())
-  used = {path for paths in made.books.used.values() for path in paths}
+  assert {'head.weight', 'head.bias'} <= set(imported.report.dropped)
+  assert all(imported.report.dropped.values())
+  assert all(imported.report.random.values())
+  used = {path for paths in imported.report.used.values() for path in paths}
   assert used
-  assert set(made.books.used) | set(made.books.dropped) == set(state)
-  filled = set(mapping_layers.flat(made.variables)) | set(made.books.random)
-  assert filled == set(mapping_layers.flat(made.target))
+  assert set(imported.report.used) | set(imported.report.dropped) == set(state)
+  filled = set(apply.flatten_variables(imported.variables)) | set(
+    imported.report.random
+  )
+  assert filled == set(apply.flatten_variables(imported.target))
 
 
 def test_vidtr_s_own_image_file_starts_every_scheme():
@@ -446,22 +460,22 @@ def test_vidtr_s_own_image_file_starts_every_scheme():
   rng = np.random.default_rng(0)
   variables = jax.tree.map(
     lambda x: rng.normal(size=x.shape).astype(np.float32),
-    dict(mapping_layers.shapes(vit, (1, side, side, 3))),
+    dict(apply.variable_shapes(vit, (1, side, side, 3))),
   )
-  inflate = next(n for n in identify.namings('vit') if n.name == 'vidtr')
+  inflate = next(n for n in identify.list_namings('vit') if n.name == 'vidtr')
   del variables['params']['head']
-  state = mapping_layers.save(inflate.rules(vit), variables)
+  state = apply.save_variables(inflate.rules(vit), variables)
   assert state['conv_stem.weight'].ndim == 5
   for scheme in ('separable', 'joint'):
-    made = load_weights.take(
+    imported = load_weights.load_file(
       held({f'module.{k}': v for k, v in state.items()}),
       'vidtr',
       model={**tiny, 'attention': scheme},
       classes=4,
       clip=(4, side, side),
     )
-    assert {p.split('/')[0] for p in made.books.random} == {'head'}
-    assert set(made.books.used) == {f'module.{k}' for k in state}
+    assert {p.split('/')[0] for p in imported.report.random} == {'head'}
+    assert set(imported.report.used) == {f'module.{k}' for k in state}
   assert width == variables['params']['class_token'].shape[-1]
 
 
@@ -511,9 +525,9 @@ def test_big_endian_numbers_are_turned_where_the_file_says_so(tmp_path):
   model, variables, state = saved('vit')
   path = tmp_path / 'big.npz'
   np.savez(path, **{k: v.astype('>f4') for k, v in state.items()})
-  made = load_weights.read(path, 'vit', model=fields_of(model, 'vit'))
-  equal(made, variables)
-  assert made.variables['params']['norm']['scale'].dtype.isnative
+  imported = load_weights.load_path(path, 'vit', model=fields_of(model, 'vit'))
+  equal(imported, variables)
+  assert imported.variables['params']['norm']['scale'].dtype.isnative
 
 
 def test_big_endian_numbers_where_nothing_says_so_are_told_for_what_they_are(
@@ -529,14 +543,14 @@ def test_big_endian_numbers_where_nothing_says_so_are_told_for_what_they_are(
   turned = {k: v.byteswap() for k, v in state.items()}
   export.write(path, turned, to='safetensors')
   with pytest.raises(InputError, match='written big-endian; save it again'):
-    load_weights.read(path, 'vit', model=fields)
+    load_weights.load_path(path, 'vit', model=fields)
   key = next(iter(state))
   broken = {**state, key: np.full_like(state[key], np.nan)}
   for value in (np.nan, np.inf):
     broken[key] = np.where(np.arange(broken[key].size) == 0, value, 1.0)
     broken[key] = np.float32(broken[key]).reshape(state[key].shape)
     with pytest.raises(InputError, match='damaged or its training diverged'):
-      load_weights.take(held(broken), 'vit', model=fields)
+      load_weights.load_file(held(broken), 'vit', model=fields)
 
 
 # --- A model beside a file, by the file's names
@@ -555,17 +569,17 @@ def test_big_endian_numbers_where_nothing_says_so_are_told_for_what_they_are(
 )
 def test_a_model_and_the_file_made_of_it_are_the_same(family, name, unread):
   model, variables, state = saved(family, name)
-  both = same_names.by_names_of(held(state), family, model, variables)
-  assert diff.differences(both.ours, both.theirs) == []
+  both = diff.align_with_file(held(state), family, model, variables)
+  assert diff.compare_tensors(both.ours, both.theirs) == []
   assert {*both.theirs, *both.unread} == set(state)
   # What published files have and nothing of ours fills is named with a reason.
   assert len(both.unread) == unread
   assert all(both.unread.values())
   key = next(k for k, x in both.theirs.items() if x.size)
   state = {**state, key: state[key] + 1}
-  both = same_names.by_names_of(held(state), family, model, variables)
-  (found,) = diff.differences(both.ours, both.theirs)
-  assert (found.key, found.kind, round(found.largest, 4)) == (key, 'values', 1)
+  both = diff.align_with_file(held(state), family, model, variables)
+  (row,) = diff.compare_tensors(both.ours, both.theirs)
+  assert (row.key, row.kind, round(row.largest, 4)) == (key, 'values', 1)
 
 
 def test_layers_in_one_array_are_compared_one_by_one_and_company_is_named():
@@ -577,14 +591,14 @@ def test_layers_in_one_array_are_compared_one_by_one_and_company_is_named():
     elif 'encoderblock_0' in key:
       layers = [state[key.replace('_0/', f'_{i}/', 1)] for i in range(2)]
       scanned[f'params/{key.replace("_0/", "/", 1)}'] = np.stack(layers)
-  both = same_names.by_names_of(held(scanned), 'vit', model, variables)
-  assert diff.differences(both.ours, both.theirs) == []
+  both = diff.align_with_file(held(scanned), 'vit', model, variables)
+  assert diff.compare_tensors(both.ours, both.theirs) == []
   assert len(both.theirs) == len(state) > len(scanned)
   assert list(both.unread) == ['opt/0/count']
 
 
 def test_numbers_of_no_axis_are_compared():
   one, two = {'n': np.array(1.0)}, {'n': np.array(3.0, np.float32)}
-  (found,) = diff.differences(one, two)
-  assert (found.largest, found.relative) == (2, 2)
-  assert (found.a_dtype, found.b_dtype) == ('float64', 'float32')
+  (row,) = diff.compare_tensors(one, two)
+  assert (row.largest, row.relative) == (2, 2)
+  assert (row.a_dtype, row.b_dtype) == ('float64', 'float32')

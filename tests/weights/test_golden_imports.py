@@ -16,10 +16,9 @@ from golden_maps import video_focalnet as video_map
 from golden_maps import vidtr as vidtr_map
 
 from vidmodels import models
-from vidmodels.nn import position
 from vidmodels.weights import dualformer_weights, load_weights
 from vidmodels.weights.formats.open_file import open_file
-from vidmodels.weights.mapping import identify, layers
+from vidmodels.weights.mapping import apply, identify
 
 
 def cases(wanted) -> dict[str, pathlib.Path]:
@@ -50,11 +49,14 @@ def near(got, wanted, atol: float = 1e-5):
 
 def whole(made, fresh=()):
   """All variables: the file's, and `fresh` or zeros where it has none."""
-  ours, all_of = layers.flat(made.variables), layers.flat(made.target)
+  ours, all_of = (
+    apply.flatten_variables(made.variables),
+    apply.flatten_variables(made.target),
+  )
   fresh = dict(fresh)
   rest = {k: np.zeros(x.shape, np.float32) for k, x in all_of.items()}
   rest |= {k: fresh[k] for k in rest if k in fresh}
-  return layers.unflat({**rest, **ours})
+  return apply.unflatten_variables({**rest, **ours})
 
 
 def answers(made, video, variables=None):
@@ -99,9 +101,9 @@ def test_every_published_layout_of_a_vit_gives_its_answers(
   }
   if 'heads' not in told.assumed:
     assert told.model['heads'] == config['heads']
-  made = load_weights.take(file, 'vit', model=model)
-  assert not made.books.random
-  assert not made.books.dropped
+  made = load_weights.load_file(file, 'vit', model=model)
+  assert not made.report.random
+  assert not made.report.dropped
   name = 'logits_prelogits_head' if model['pre_logits'] else 'logits'
   name += '_tanh_gelu' * (activation == 'gelu_tanh')
   with np.load(case) as arrays:
@@ -125,39 +127,19 @@ def test_a_state_dict_of_a_vit_gives_its_answers(path, wrap):
   config, state = golden.read_config(path), golden.read_state(path)
   wrapped = {wrap + key: array for key, array in state.items()}
   file = manifests.held(wrapped)
-  told = identify.identify(file.tensors)[0].guess
+  clip = (1, *config['image_hw'])
+  told = identify.identify(file.tensors, clip=clip)[0].guess
   assert told.classes == config['num_classes']
   model = {
     **told.model,
     'heads': config['heads'],
     'epsilon': config['layernorm_eps'],
   }
-  made = load_weights.take(file, 'vit', model=model)
-  assert set(made.books.used) == set(wrapped)
+  made = load_weights.load_file(file, 'vit', model=model, clip=clip)
+  assert set(made.report.used) == set(wrapped)
   with np.load(path) as arrays:
     images, wanted = arrays['input'], arrays['logits']
   near(answers(made, images.transpose(0, 2, 3, 1)[:, None]), wanted)
-
-
-@each(lambda c: c.get('model') == 'pos_embed_resize', 'resized positions')
-def test_position_tables_are_resized_as_every_library_does(path):
-  config = golden.read_config(path)
-  methods = {
-    'scipy_zoom_order1': 'corner_aligned',
-    'torch_bilinear': 'bilinear',
-    'torch_bicubic_antialias': 'bicubic_antialias',
-    'torch_bicubic': 'bicubic',
-    'torch_nearest': 'nearest',
-  }
-  first, new = config['prefix_tokens'], config['new_grid']
-  with np.load(path) as arrays:
-    table, D = arrays['input'][0], arrays['input'].shape[-1]
-    side = config['old_grid']
-    for theirs in config['methods']:
-      grid = table[first:].reshape(side, side, D)
-      got = position.fit_grid(grid, new, new, methods[theirs])
-      near(got.reshape(-1, D), arrays[theirs][0, first:])
-      np.testing.assert_array_equal(table[:first], arrays[theirs][0, :first])
 
 
 @each(lambda c: c.get('model') == 'pos_embed_resize', 'resized positions')
@@ -170,7 +152,7 @@ def test_an_import_resizes_a_file_s_table_by_the_method_that_is_named(path):
   model = models.build('vit', classes=3, **fields)
   zeros = jax.tree.map(
     lambda x: np.zeros(x.shape, np.float32),
-    dict(layers.shapes(model, (1, 4 * side, 4 * side, 3))),
+    dict(apply.variable_shapes(model, (1, 4 * side, 4 * side, 3))),
   )
   state = {**naming_state('vit', model, zeros), 'pos_embed': table}
   pairs = {
@@ -180,7 +162,7 @@ def test_an_import_resizes_a_file_s_table_by_the_method_that_is_named(path):
     'nearest': 'torch_nearest',
   }
   for ours, name in pairs.items():
-    made = load_weights.take(
+    made = load_weights.load_file(
       manifests.held(state),
       'vit',
       model=fields,
@@ -189,11 +171,13 @@ def test_an_import_resizes_a_file_s_table_by_the_method_that_is_named(path):
     )
     got = made.variables['params']['space_pos']['table']
     near(got.reshape(-1, D), theirs[name][0, config['prefix_tokens'] :])
-    assert list(made.books.changed) == ['space_pos/table']
+    assert list(made.report.changed) == ['space_pos/table']
 
 
 def naming_state(family: str, model, variables) -> dict:
-  return layers.save(identify.namings(family)[0].rules(model), variables)
+  return apply.save_variables(
+    identify.list_namings(family)[0].rules(model), variables
+  )
 
 
 # --- FocalNet, image and video
@@ -211,8 +195,8 @@ def test_every_naming_of_an_image_focalnet_gives_its_answers(path):
     if name not in told.guess.assumed:
       assert getattr(wanted, name) == value, name
   fields = {name: getattr(wanted, name) for name in models.fields('focalnet')}
-  made = load_weights.take(file, 'focalnet', model=fields)
-  assert not made.books.random
+  made = load_weights.load_file(file, 'focalnet', model=fields)
+  assert not made.report.random
   with np.load(path) as arrays:
     images, logits = arrays['input'], arrays['logits']
   near(answers(made, video_map.video_of(config, images)), logits, 5e-5)
@@ -235,19 +219,19 @@ def test_an_image_focalnet_becomes_the_authors_video_model(path, rename):
   with np.load(path) as arrays:
     given, logits = arrays['input'], arrays['logits']
   video = video_map.video_of(config, given)
-  made = load_weights.take(
+  made = load_weights.load_file(
     held,
     'video_focalnet',
     model=fields,
     classes=config['num_classes'],
     clip=video.shape[1:4],
   )
-  kept = {k for k in held.tensors if k not in made.books.dropped}
+  kept = {k for k in held.tensors if k not in made.report.dropped}
   assert all(
     any(word in key for word in ('head', 'classifier'))
-    for key in made.books.dropped
+    for key in made.report.dropped
   )
-  assert kept == set(made.books.used)
+  assert kept == set(made.report.used)
   # The rest is what the file calls fresh, under the authors' names.
   zeros = {
     key: fresh.get(key, np.zeros(array.shape, np.float32))
@@ -255,15 +239,40 @@ def test_an_image_focalnet_becomes_the_authors_video_model(path, rename):
       'video_focalnet', made.model, whole(made)
     ).items()
   }
-  full = layers.load(
-    identify.namings('video_focalnet')[0].rules(made.model),
+  full = apply.load_variables(
+    identify.list_namings('video_focalnet')[0].rules(made.model),
     zeros,
     made.model,
     video=made.video,
   )
-  flat = layers.flat(full)
-  rest = {k: flat[k] for k in made.books.random}
-  near(answers(made, video, whole(made, rest)), logits, 5e-5)
+  flat = apply.flatten_variables(full)
+  rest = {k: flat[k] for k in made.report.random}
+  variables = whole(made, rest)
+  near(answers(made, video, variables), logits, 5e-5)
+  _, kept = made.model.apply(variables, video, mutable='intermediates')
+  features = video_map.name_features(config, made.model, kept['intermediates'])
+  for name, feature in golden.read_state(path, 'feature/').items():
+    atol = video_map.FEATURE_TOLERANCE.get(name, video_map.TOLERANCE)
+    near(features[name], feature, atol)
+
+
+@each(
+  lambda c: c.get('kind') == 'image_checkpoint_import',
+  'an image model that becomes a Video-FocalNet',
+)
+def test_the_image_focalnet_that_a_video_model_starts_from_answers_too(path):
+  config = golden.read_config(path)
+  fields = video_map.fields_of(
+    {**config, 'num_classes': config['image_num_classes']}
+  )
+  parent = load_weights.load_file(
+    manifests.held(golden.read_state(path, 'source/')),
+    'focalnet',
+    model=without_classes(fields),
+  )
+  with np.load(path) as arrays:
+    images, logits = arrays['image_input'], arrays['image_logits']
+  near(answers(parent, images.transpose(0, 2, 3, 1)[:, None]), logits, 5e-5)
 
 
 def renamed(source: dict, config: dict, name: str) -> dict:
@@ -273,11 +282,11 @@ def renamed(source: dict, config: dict, name: str) -> dict:
   fields = video_map.fields_of(
     {**config, 'num_classes': config['image_num_classes']}
   )
-  parent = load_weights.take(
+  parent = load_weights.load_file(
     manifests.held(source), 'focalnet', model=without_classes(fields)
   )
-  known = {n.name: n for n in identify.namings('focalnet')}
-  return layers.save(known[name].rules(parent.model), parent.variables)
+  known = {n.name: n for n in identify.list_namings('focalnet')}
+  return apply.save_variables(known[name].rules(parent.model), parent.variables)
 
 
 def without_classes(fields: dict) -> dict:
@@ -294,15 +303,15 @@ def test_an_image_vit_becomes_the_authors_vidtr(path):
   theirs = golden.read_state(path)
   wanted = vidtr_map.model_of(config)
   fields = {name: getattr(wanted, name) for name in models.fields('vidtr')}
-  made = load_weights.take(
+  made = load_weights.load_file(
     manifests.held(source),
     'vidtr',
     model=fields,
     classes=config['num_classes'],
     clip=vidtr_map.clip_of(config),
   )
-  assert set(made.books.dropped) == {'head.weight', 'head.bias'}
-  assert set(made.books.random) == {'head/kernel', 'head/bias'}
+  assert set(made.report.dropped) == {'head.weight', 'head.bias'}
+  assert set(made.report.random) == {'head/kernel', 'head/bias'}
   head = {'head/kernel': theirs['fc.weight'].T, 'head/bias': theirs['fc.bias']}
   with np.load(path) as arrays:
     given, logits = arrays['input'], arrays['logits']
@@ -318,15 +327,15 @@ def test_an_image_model_becomes_the_authors_dualformer(path):
   constructor = golden.read_config(path)['original_constructor']
   fields = dualformer_fields(constructor)
   source, theirs = golden.read_state(path, 'source/'), golden.read_state(path)
-  made = load_weights.take(
+  made = load_weights.load_file(
     manifests.held(source), 'dualformer', model=fields, classes=3
   )
-  assert set(made.books.random) == {'head/kernel', 'head/bias'}
+  assert set(made.report.random) == {'head/kernel', 'head/bias'}
   assert all(
     key.startswith('head.') or key.endswith('num_batches_tracked')
-    for key in made.books.dropped
+    for key in made.report.dropped
   )
-  state = layers.save(dualformer_weights.backbone(made.model, ''), {
+  state = apply.save_variables(dualformer_weights.backbone_rules(made.model, ''), {
     name: {k: v for k, v in tree.items() if k != 'head'}
     for name, tree in made.variables.items()
   })  # fmt: skip
@@ -364,9 +373,9 @@ def dualformer_fields(theirs: dict) -> dict:
 def test_an_image_resnet_becomes_an_i3d(path):
   source = golden.read_state(path, 'resnet2d/')
   theirs = golden.read_state(path)
-  made = load_weights.take(manifests.held(source), 'i3d', classes=3)
-  assert set(made.books.random) == {'head/kernel', 'head/bias'}
-  assert set(made.books.used) | set(made.books.dropped) == set(source)
+  made = load_weights.load_file(manifests.held(source), 'i3d', classes=3)
+  assert set(made.report.random) == {'head/kernel', 'head/bias'}
+  assert set(made.report.used) | set(made.report.dropped) == set(source)
   state = naming_state('i3d', made.model, whole(made))
   for key in [k for k in state if not k.startswith('cls_head')]:
     if key in theirs:
@@ -374,54 +383,51 @@ def test_an_image_resnet_becomes_an_i3d(path):
   assert sum(key in theirs for key in state) >= len(state) - 2
 
 
-# --- Video models
+# --- Every file of a whole model
 
 
-def of_a_video(config) -> bool:
-  names = ('timesformer', 'xvit', 'vidtr', 'dualformer', 'video_focalnet')
+def of_a_model(config) -> bool:
   return (
-    config.get('model') in names
-    and {
-      'state_dict',
-      'input.npy',
-      'logits.npy',
-    }
-    <= config['parts']
+    config.get('model') in golden.maps()
+    and {'state_dict', 'input.npy', 'logits.npy'} <= config['parts']
+    and config['model'] not in getattr(map_of(config), 'PARTS', {})
   )
 
 
-def square(config) -> bool:
-  """Whether a file's grid can be told from its tables."""
-  H, W = config.get('grid_hw') or config.get('input_size') or (1, 1)
-  return H == W
+def map_of(config):
+  return golden.maps()[config['model']]
 
 
-@each(of_a_video, 'a video model')
-def test_a_video_model_s_file_is_recognised(path):
+def open_golden(path):
+  """The model of a golden file, its state dict as a file, and its clip."""
   config, state = golden.read_config(path), golden.read_state(path)
-  # A grid that is no square only a clip can tell.
-  clip = None if square(config) else vidtr_map.clip_of(config)
-  found = identify.identify(manifests.held(state).tensors, clip=clip)
-  told = next(f for f in found if f.naming.family == config['model'])
-  assert told.guess.classes == config['num_classes']
-
-
-@each(
-  lambda c: (
-    c.get('model') == 'vidtr'
-    and 'vit_state_dict' not in c['parts']
-    and of_a_video(c)
-  ),
-  'a VidTr',
-)
-def test_a_vidtr_gives_its_answers_for_the_clip_that_is_asked_for(path):
-  config, state = golden.read_config(path), golden.read_state(path)
-  wanted, clip = vidtr_map.model_of(config), vidtr_map.clip_of(config)
-  fields = {name: getattr(wanted, name) for name in models.fields('vidtr')}
-  made = load_weights.take(
-    manifests.held(state), 'vidtr', model=fields, clip=clip
-  )
-  assert not made.books.random
   with np.load(path) as arrays:
-    given, logits = arrays['input'], arrays['logits']
-  near(answers(made, given.transpose(0, 2, 3, 4, 1)), logits)
+    video = map_of(config).video_of(config, arrays['input'])
+  model = map_of(config).model_of(config, state)
+  return model, manifests.held(state), golden.clip_of(config, video)
+
+
+@each(of_a_model, 'a whole model')
+def test_a_file_is_recognised_as_its_family_with_its_classes(path):
+  family = map_of(golden.read_config(path)).FAMILY
+  model, file, clip = open_golden(path)
+  matches = identify.identify(file.tensors, clip=clip)
+  match = next(m for m in matches if m.naming.family == family)
+  assert match.guess.classes == model.classes
+
+
+@each(of_a_model, 'a whole model')
+def test_loading_and_saving_gives_the_authors_file_again(path):
+  family = map_of(golden.read_config(path)).FAMILY
+  model, file, clip = open_golden(path)
+  fields = {name: getattr(model, name) for name in models.fields(family)}
+  imported = load_weights.load_file(file, family, model=fields, clip=clip)
+  again = golden.save_state(
+    family, imported.model, imported.variables, imported.match.naming.name
+  )
+  assert set(again) == set(file.tensors)
+  for key, array in file.tensors.items():
+    if key in imported.report.dropped:  # nothing read it, so it is zeros
+      assert again[key].shape == array.shape
+    elif not imported.report.changed:
+      np.testing.assert_array_equal(again[key], array, err_msg=key)

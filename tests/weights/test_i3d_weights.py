@@ -1,27 +1,17 @@
 """I3D's published files, and an image ResNet inflated into it."""
 
-import json
-
 import golden
 import jax
 import jax.numpy as jnp
+import manifests
 import numpy as np
 import pytest
 
 from vidmodels import models
-from vidmodels.models.i3d import HEAVY
 from vidmodels.typing import InputError
-from vidmodels.weights import i3d_weights
-from vidmodels.weights.mapping import layers
-from vidmodels.weights.mapping.apply import Books
+from vidmodels.weights import load_weights
+from vidmodels.weights.mapping import apply
 
-KEEPS_FRAMES = {'stem_stride': 1, 'pool_stride': 1}
-# Fields, parameters and what each convolution over time adds up to.
-PUBLISHED = {
-  'i3d_r50_mmaction2_light': ({}, 28_043_472),
-  'i3d_r50_mmaction2_heavy': ({'reach': HEAVY, **KEEPS_FRAMES}, 33_024_208),
-  'i3d_r50_slowfast': (KEEPS_FRAMES, 28_043_472),
-}
 SMALL = {'width': 4, 'reach': ((3, 1), (1, 3))}
 
 
@@ -38,50 +28,44 @@ def drawn(model, seed: int = 0):
   return jax.tree.map(draw, dict(abstract))
 
 
+def save(variables, model, name: str = 'mmaction2'):
+  """A release's tensors, without the counters that torch keeps."""
+  state = golden.save_state('i3d', model, variables, name)
+  return {k: x for k, x in state.items() if 'num_batches' not in k}
+
+
+def load(state, model):
+  return golden.load_state('i3d', model, state, clip=(8, 16, 16))[1]
+
+
+def inflate(image, model):
+  """What an image ResNet's file gives a model."""
+  fields = {name: getattr(model, name) for name in models.fields('i3d')}
+  return load_weights.load_file(
+    manifests.held(image), 'i3d', model=fields, classes=3, clip=(8, 16, 16)
+  )
+
+
 def assert_equal(ours, theirs):
   assert set(ours) == set(theirs)
   for name in ours:
     np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
 
 
-@pytest.mark.parametrize('name', PUBLISHED)
-def test_a_published_file_fills_the_full_size_model(shared, name):
-  manifest = json.loads((shared / 'manifests' / f'{name}.json').read_text())
-  fields, count = PUBLISHED[name]
-  model = models.build('i3d', classes=400, **fields)
-  # Zeros of any shape in four bytes: nothing of the full size is allocated.
-  state = {
-    key: np.broadcast_to(np.float32(0), shape)
-    for key, shape, _ in manifest['entries']
-  }
-  books = Books()
-  variables = i3d_weights.load(state, model, books=books)
-  video = jax.ShapeDtypeStruct((1, 32, 224, 224, 3), jnp.float32)
-  abstract = jax.eval_shape(model.init, jax.random.key(0), video)
-  assert jax.tree.map(np.shape, variables) == jax.tree.map(np.shape, abstract)
-  total = sum(x.size for x in jax.tree.leaves(variables['params']))
-  assert total == manifest['num_params'] == count
-  assert {key.split('.')[-1] for key in books.dropped} == {
-    'num_batches_tracked'
-  }
-  assert len(books.dropped) == 53  # one a norm: 1 + 3 * 16 + 4
-
-
 @pytest.mark.parametrize('release', ['mmaction2', 'slowfast'])
 def test_saving_and_loading_gives_the_same_variables(release):
   model = small()
   variables = drawn(model)
-  state = i3d_weights.save(variables, model, release)
-  assert i3d_weights.release_of(state) == release
-  again = i3d_weights.load(state, model)
-  assert_equal(layers.flat(again), layers.flat(variables))
+  again = load(save(variables, model, release), model)
+  assert_equal(
+    apply.flatten_variables(again), apply.flatten_variables(variables)
+  )
 
 
 def test_releases_differ_in_names_alone():
   model = small()
   one, other = (
-    i3d_weights.save(drawn(model), model, release)
-    for release in ('mmaction2', 'slowfast')
+    save(drawn(model), model, release) for release in ('mmaction2', 'slowfast')
   )
   project = 'backbone.layer1.0.downsample'
   for theirs, key in {
@@ -119,9 +103,9 @@ def image_of(state):
 
 def test_kernels_are_repeated_over_time_and_divided_by_their_frames():
   model = small()
-  image = image_of(i3d_weights.save(drawn(model), model))
-  books = Books()
-  made = i3d_weights.inflate(image, model, books=books)
+  image = image_of(save(drawn(model), model))
+  imported = inflate(image, model)
+  made, report = imported.variables, imported.report
   kernel = made['params']['stage1_block0']['reduce']['conv']['kernel']
   assert kernel.shape == (3, 1, 1, 4, 4)
   for t in range(3):
@@ -130,62 +114,32 @@ def test_kernels_are_repeated_over_time_and_divided_by_their_frames():
   norm = made['batch_stats']['stage2_block1']['space']['norm']
   np.testing.assert_array_equal(norm['var'], image['layer2.1.bn2.running_var'])
   assert 'head' not in made['params']
-  assert set(books.random) == {'head/kernel', 'head/bias'}
+  assert set(report.random) == {'head/kernel', 'head/bias'}
 
 
 def test_classes_of_the_image_model_are_left_out_and_said():
-  model, books = small(), Books()
-  image = image_of(i3d_weights.save(drawn(model), model))
+  model = small()
+  image = image_of(save(drawn(model), model))
   image |= {'fc.weight': np.ones((9, 8)), 'fc.bias': np.ones(9)}
-  i3d_weights.inflate(image, model, books=books)
-  assert set(books.dropped) == {'fc.weight', 'fc.bias'}
+  assert set(inflate(image, model).report.dropped) == {'fc.weight', 'fc.bias'}
 
 
 def test_a_still_clip_is_answered_as_its_image_is():
   # Away from the clip's ends, which look at zeros: on the first stage's middle.
   model = small(reach=((3,),), stem_stride=1, pool_stride=1, stem_reach=3)
-  image = image_of(i3d_weights.save(drawn(model), model))
+  image = image_of(save(drawn(model), model))
   clip = np.random.default_rng(0).normal(size=(1, 1, 16, 16, 3))
   still = np.repeat(np.float32(clip), 9, axis=1)
   flat = small(reach=((1,),), stem_stride=1, pool_stride=1, stem_reach=1)
   answers = []
   for each in (model, flat):
-    made = i3d_weights.inflate(image, each)
+    made = dict(inflate(image, each).variables)
     made['params']['head'] = drawn(model)['params']['head']
     _, kept = each.apply(made, still, mutable='intermediates')
     answers.append(kept['intermediates']['after_stage_1'][0])
   video, frames = answers
   np.testing.assert_allclose(video[:, 2:-2], frames[:, 2:-2], rtol=2e-5)
   assert abs(video[:, 0] / frames[:, 0] - 1).max() > 0.01
-
-
-def test_the_authors_inflation_is_ours(shared):
-  found = 0
-  for path in sorted((shared / 'golden').rglob('*.npz')):
-    image = golden.read_state(path, 'resnet2d/')
-    if not image:
-      continue
-    found += 1
-    wanted = golden.read_state(path)
-    width = image['conv1.weight'].shape[0]
-    model = models.build('i3d', classes=2, width=width, reach=reach_of(wanted))
-    made = layers.flat(i3d_weights.inflate(image, model))
-    again = i3d_weights.save(layers.unflat(made), model)
-    assert set(again) == {k for k in wanted if 'num_batches' not in k}
-    for key, array in again.items():
-      np.testing.assert_allclose(array, wanted[key], rtol=1e-6, err_msg=key)
-  if not found:
-    pytest.skip('no file with an image ResNet')
-
-
-def reach_of(state) -> tuple[tuple[int, ...], ...]:
-  """Frames that each block's first kernel has, read off the file."""
-  stages = {}
-  for key, array in state.items():
-    if key.endswith('.conv1.conv.weight') and '.layer' in key:
-      stage = key.split('.')[1]
-      stages.setdefault(stage, []).append(array.shape[2])
-  return tuple(tuple(frames) for frames in stages.values())
 
 
 class Torch:
@@ -251,14 +205,14 @@ def test_torch_answers_the_same(reach, strides):
   )
   clip = np.random.default_rng(1).normal(size=(2, 9, 39, 33, 3))
   clip = np.float32(clip)
-  wanted = Torch(i3d_weights.save(variables, model), **names).answer(clip)
+  wanted = Torch(save(variables, model), **names).answer(clip)
   found = jax.jit(model.apply)(variables, clip)
   np.testing.assert_allclose(found, wanted, atol=1e-5 * abs(wanted).max())
   assert abs(wanted[0] - wanted[1]).max() > 1e-3 * abs(wanted).max()
 
 
 @pytest.mark.parametrize(
-  ('change', 'says'),
+  ('change', 'message'),
   [
     (lambda s: s.pop('backbone.layer1.0.conv2.bn.running_mean'), 'not fill'),
     (lambda s: s.update({'backbone.extra': np.ones(2)}), 'for: backbone.extra'),
@@ -266,18 +220,13 @@ def test_torch_answers_the_same(reach, strides):
       lambda s: s.update({'cls_head.fc_cls.weight': np.ones((2, 8))}),
       'cls_head.fc_cls.weight has shape',
     ),
-    (lambda s: s.pop('backbone.conv1.conv.weight'), 'neither backbone.conv1'),
+    (lambda s: s.pop('backbone.conv1.conv.weight'), 'of no family'),
   ],
   ids=['missing', 'extra', 'shape', 'neither release'],
 )
-def test_a_file_that_does_not_fit_is_refused_by_name(change, says):
+def test_a_file_that_does_not_fit_is_refused_by_name(change, message):
   model = small()
-  state = i3d_weights.save(drawn(model), model)
+  state = save(drawn(model), model)
   change(state)
-  with pytest.raises(InputError, match=says):
-    i3d_weights.load(state, model)
-
-
-def test_an_image_model_of_other_keys_is_refused():
-  with pytest.raises(InputError, match=r'no conv1\.weight; its keys start'):
-    i3d_weights.inflate({'stem.weight': np.ones(1)}, small())
+  with pytest.raises(InputError, match=message):
+    load(state, model)

@@ -2,6 +2,7 @@
 
 import collections
 import json
+import math
 import os
 import pathlib
 
@@ -13,7 +14,7 @@ import pytest
 from vidmodels import models
 from vidmodels.typing import InputError
 from vidmodels.weights import export, load_weights
-from vidmodels.weights.mapping import identify, layers
+from vidmodels.weights.mapping import apply, identify
 
 SHARED = pathlib.Path(
   os.environ.get(
@@ -30,7 +31,9 @@ PUBLISHED = sorted(
 
 
 def shapes(tree) -> dict[str, tuple[int, ...]]:
-  return {path: x.shape for path, x in layers.flat(dict(tree)).items()}
+  return {
+    path: x.shape for path, x in apply.flatten_variables(dict(tree)).items()
+  }
 
 
 # Files without a classifier; every other one fills its whole model.
@@ -44,39 +47,52 @@ HEADLESS = {
 def taken(request):
   """A published file at full size, taken into its own family."""
   file = manifests.file(request.param)
-  found = identify.identify(file.tensors)
-  assert found, 'no naming fits it'
-  return file, load_weights.take(file, found[0].naming.family)
+  matches = identify.identify(file.tensors)
+  assert matches, 'no naming matches it'
+  return file, load_weights.load_file(file, matches[0].naming.family)
 
 
 def test_every_key_of_a_published_file_is_used_or_dropped_for_a_reason(taken):
-  file, made = taken
-  assert {*made.books.used, *made.books.dropped} == set(file.tensors)
-  assert all(made.books.dropped.values())
-  headless = made.found.guess.classes == 0
+  file, imported = taken
+  assert {*imported.report.used, *imported.report.dropped} == set(file.tensors)
+  assert all(imported.report.dropped.values())
+  headless = imported.match.guess.classes == 0
   random = {
-    k: x for k, x in shapes(made.target).items() if k.startswith('head')
+    k: x for k, x in shapes(imported.target).items() if k.startswith('head')
   }
-  assert set(made.books.random) == (set(random) if headless else set())
-  assert shapes(made.variables) | made.books.random == (
-    shapes(made.target) | made.books.random
+  assert set(imported.report.random) == (set(random) if headless else set())
+  assert shapes(imported.variables) | imported.report.random == (
+    shapes(imported.target) | imported.report.random
   )
-  assert not made.books.changed
+  assert not imported.report.changed
+
+
+def test_a_published_file_has_the_parameters_that_its_authors_count(taken):
+  file, imported = taken
+  if 'image_source' in file.path.stem and imported.family == 'dualformer':
+    return  # the video model has more than the image model
+  manifest = manifests.read(file.path)
+  unread = manifest.get('num_params_unused_new_fc', 0)
+  params = shapes({'params': imported.target['params']})
+  sizes = [
+    math.prod(s) for k, s in params.items() if k not in imported.report.random
+  ]
+  assert sum(sizes) == manifest['num_params'] - unread
 
 
 def test_a_published_file_comes_out_as_it_went_in(taken):
-  file, made = taken
-  found, family = made.found, made.family
-  chosen, state = export.state_of(
-    family, made.model, made.variables, name=found.naming.name
+  file, imported = taken
+  match, family = imported.match, imported.family
+  naming, state = export.name_tensors(
+    family, imported.model, imported.variables, name=match.naming.name
   )
-  state = {k.removeprefix(chosen.prefix): x for k, x in state.items()}
+  state = {k.removeprefix(naming.prefix): x for k, x in state.items()}
   wanted = {
-    k.removeprefix(found.prefix): shape
+    k.removeprefix(match.unwrapped.prefix): shape
     for k, (shape, _) in file.tensors.specs.items()
   }
   # Layers that a model has no place for are not there to be written.
-  gone = [k for k in made.books.dropped if k not in state]
+  gone = [k for k in imported.report.dropped if k not in state]
   assert {k: x.shape for k, x in state.items()} == {
     k: shape for k, shape in wanted.items() if k not in gone
   }
@@ -88,22 +104,22 @@ def test_a_published_file_comes_out_as_it_went_in(taken):
 def test_what_a_file_says_of_its_model_is_what_the_model_has(family):
   fields = models.fields(family)
   for path in PUBLISHED:
-    for found in identify.identify(manifests.file(path).tensors):
-      if found.naming.family != family:
+    for match in identify.identify(manifests.file(path).tensors):
+      if match.naming.family != family:
         continue
-      unknown = set(found.guess.model) - set(fields)
+      unknown = set(match.guess.model) - set(fields)
       assert not unknown, (path.stem, unknown)
-      assert set(found.guess.assumed) <= set(found.guess.model)
+      assert set(match.guess.assumed) <= set(match.guess.model)
       config = manifests.read(path)['config']
       if 'num_classes' in config:
-        assert found.guess.classes == config['num_classes'], path.stem
+        assert match.guess.classes == config['num_classes'], path.stem
 
 
 @pytest.mark.parametrize('family', models.families())
 def test_image_models_that_a_family_starts_from_exist(family):
-  for image in identify.sources(family):
+  for image in identify.image_sources(family):
     assert image in models.families()
-    assert any(n.family == image for n in identify.namings())
+    assert any(n.family == image for n in identify.list_namings())
 
 
 def tiny_vit():
@@ -112,7 +128,7 @@ def tiny_vit():
   model = models.build('vit', classes=7, **sizes)
   video = np.zeros((1, 1, 32, 32, 3), np.float32)
   variables = model.init(jax.random.key(1), video)
-  _, state = export.state_of('vit', model, variables, name='timm')
+  _, state = export.name_tensors('vit', model, variables, name='timm')
   rng = np.random.default_rng(0)
   return sizes, {
     key: rng.normal(size=array.shape).astype(np.float32)
@@ -126,28 +142,32 @@ def image_file(tmp_path):
   return sizes, export.write(tmp_path / 'vit.npz', state, to='npz')
 
 
-def test_an_image_file_starts_a_video_model_and_the_books_say_how(image_file):
+def test_an_image_file_starts_a_video_model_and_the_report_says_how(image_file):
   sizes, path = image_file
-  made = load_weights.read(
+  imported = load_weights.load_path(
     path, 'timesformer', model=sizes, classes=5, clip=(4, 48, 48)
   )
-  kinds = collections.Counter(path.split('/')[0] for path in made.books.random)
+  kinds = collections.Counter(
+    path.split('/')[0] for path in imported.report.random
+  )
   assert kinds == {'head': 2, 'time_pos': 1, 'block_0': 2, 'block_1': 2}
-  assert made.books.changed == {
+  assert imported.report.changed == {
     'space_pos/table': '[4, 4, 16] resized to [6, 6, 16] by nearest'
   }
-  assert set(made.books.dropped) == {'head.weight', 'head.bias'}
-  whole = made.complete(jax.random.key(0))
-  assert shapes(whole) == shapes(made.target)
-  fresh = made.model.init(
-    jax.random.key(0), np.zeros((1, *made.video), np.float32)
+  assert set(imported.report.dropped) == {'head.weight', 'head.bias'}
+  whole = imported.complete(jax.random.key(0))
+  assert shapes(whole) == shapes(imported.target)
+  fresh = imported.model.init(
+    jax.random.key(0), np.zeros((1, *imported.video), np.float32)
   )
   np.testing.assert_allclose(
     whole['params']['head']['kernel'],
     fresh['params']['head']['kernel'],
     atol=1e-6,
   )
-  logits = made.model.apply(whole, np.zeros((2, *made.video), np.float32))
+  logits = imported.model.apply(
+    whole, np.zeros((2, *imported.video), np.float32)
+  )
   assert logits.shape == (2, 5)
 
 
@@ -155,16 +175,20 @@ def test_an_image_file_starts_a_video_model_and_the_books_say_how(image_file):
 def test_tables_are_resized_by_the_method_that_is_named(image_file, method):
   sizes, path = image_file
   options = dict(model=sizes, classes=5, clip=(4, 48, 48))
-  made = load_weights.read(path, 'timesformer', positions=method, **options)
-  table = made.variables['params']['space_pos']['table']
+  imported = load_weights.load_path(
+    path, 'timesformer', positions=method, **options
+  )
+  table = imported.variables['params']['space_pos']['table']
   if method == 'nearest_1d_flat':
     # The release's: floor(i * 16 / 36) of the flattened grid.
-    source = load_weights.read(path, 'vit').variables['params']['space_pos']
+    source = load_weights.load_path(path, 'vit').variables['params'][
+      'space_pos'
+    ]
     rows = source['table'].reshape(16, -1)
     wanted = rows[np.arange(36) * 16 // 36].reshape(6, 6, -1)
     np.testing.assert_array_equal(table, wanted)
   assert table.shape == (6, 6, 16)
-  assert method in made.books.changed['space_pos/table']
+  assert method in imported.report.changed['space_pos/table']
 
 
 def test_the_default_resize_changes_no_answer(image_file):
@@ -172,11 +196,15 @@ def test_the_default_resize_changes_no_answer(image_file):
   video = np.random.default_rng(0).normal(size=(2, 4, 48, 48, 3))
   video = video.astype(np.float32)
   options = dict(model=sizes, classes=5)
-  kept = load_weights.read(path, 'timesformer', clip=(4, 32, 32), **options)
-  made = load_weights.read(path, 'timesformer', clip=(4, 48, 48), **options)
+  kept = load_weights.load_path(
+    path, 'timesformer', clip=(4, 32, 32), **options
+  )
+  imported = load_weights.load_path(
+    path, 'timesformer', clip=(4, 48, 48), **options
+  )
   answers = [
     one.model.apply(one.complete(jax.random.key(0)), video)
-    for one in (kept, made)
+    for one in (kept, imported)
   ]
   np.testing.assert_allclose(*answers, atol=1e-5)
 
@@ -207,58 +235,62 @@ def test_a_tampered_file_is_refused_with_the_tensor_s_name(tmp_path, kind, to):
   export.write(path, tampered(state, kind), to=to)
   name = r'blocks\.1\.mlp\.fc(1|9)\.weight'
   with pytest.raises(ValueError, match=name):
-    load_weights.read(path, 'timesformer', model=sizes, classes=5)
+    load_weights.load_path(path, 'timesformer', model=sizes, classes=5)
 
 
 def test_a_file_of_another_family_is_refused_with_what_it_is(image_file):
   _, path = image_file
   with pytest.raises(ValueError, match=r'is vit \(timm\).*takes i3d'):
-    load_weights.read(path, 'i3d')
+    load_weights.load_path(path, 'i3d')
 
 
 def test_a_space_only_timesformer_is_told_from_its_twin_by_the_model(tmp_path):
   sizes, state = tiny_vit()
   path = export.write(tmp_path / 'twin.npz', state, to='npz')
-  own = load_weights.read(
+  own = load_weights.load_path(
     path, 'timesformer', model={**sizes, 'attention': 'space'}, classes=7
   )
-  assert own.found.naming.family == 'timesformer'
-  assert not own.books.random
-  image = load_weights.read(path, 'timesformer', model=sizes, classes=7)
-  assert image.found.naming.family == 'vit'
+  assert own.match.naming.family == 'timesformer'
+  assert not own.report.random
+  image = load_weights.load_path(path, 'timesformer', model=sizes, classes=7)
+  assert image.match.naming.family == 'vit'
 
 
 def test_a_head_is_taken_dropped_or_asked_for(image_file, tmp_path):
   sizes, path = image_file
   space = {**sizes, 'attention': 'space'}
-  made = load_weights.read(path, 'timesformer', model=space, head='new')
-  assert set(made.books.random) == {'head/kernel', 'head/bias'}
-  made = load_weights.read(path, 'timesformer', model=space, classes=3)
-  assert set(made.books.dropped) == {'head.weight', 'head.bias'}
+  imported = load_weights.load_path(
+    path, 'timesformer', model=space, head='new'
+  )
+  assert set(imported.report.random) == {'head/kernel', 'head/bias'}
+  imported = load_weights.load_path(path, 'timesformer', model=space, classes=3)
+  assert set(imported.report.dropped) == {'head.weight', 'head.bias'}
   with pytest.raises(ValueError, match='7 answers and the model 3'):
-    load_weights.read(path, 'timesformer', model=space, classes=3, head='keep')
+    load_weights.load_path(
+      path, 'timesformer', model=space, classes=3, head='keep'
+    )
 
 
 def test_read_into_another_size_says_which_field(image_file):
   sizes, path = image_file
   with pytest.raises(ValueError, match='layers'):
-    load_weights.read(path, 'timesformer', model={**sizes, 'layers': 3})
+    load_weights.load_path(path, 'timesformer', model={**sizes, 'layers': 3})
 
 
 def test_half_precision_files_become_float32(tmp_path):
   sizes, state = tiny_vit()
   state = {k: v.astype(np.float16) for k, v in state.items()}
   path = export.write(tmp_path / 'half.npz', state, to='npz')
-  made = load_weights.read(path, 'vit', model=sizes)
-  assert {x.dtype for x in jax.tree.leaves(made.variables)} == {
+  imported = load_weights.load_path(path, 'vit', model=sizes)
+  assert {x.dtype for x in jax.tree.leaves(imported.variables)} == {
     np.dtype('float32')
   }
 
 
 def test_guesses_survive_json():
   for each in PUBLISHED[:5]:
-    for found in identify.identify(manifests.file(each).tensors):
-      json.dumps(dict(found.guess.model))
+    for match in identify.identify(manifests.file(each).tensors):
+      json.dumps(dict(match.guess.model))
 
 
 def test_vidtr_s_tables_are_resized_as_the_model_fits_them(tmp_path):
@@ -273,13 +305,13 @@ def test_vidtr_s_tables_are_resized_as_the_model_fits_them(tmp_path):
   variables = jax.tree.map(
     lambda x: rng.normal(size=x.shape).astype(np.float32), variables
   )
-  _, state = export.state_of('vidtr', model, variables)
+  _, state = export.name_tensors('vidtr', model, variables)
   path = export.write(tmp_path / 'w.npz', state, to='npz')
-  made = load_weights.read(path, 'vidtr', model=fields, clip=large)
-  assert made.books.changed
+  imported = load_weights.load_path(path, 'vidtr', model=fields, clip=large)
+  assert imported.report.changed
   video = rng.normal(size=(2, *large, 3)).astype(np.float32)
   np.testing.assert_allclose(
-    model.apply(made.variables, video),
+    model.apply(imported.variables, video),
     model.apply(variables, video),
     atol=1e-4,
   )
@@ -295,8 +327,10 @@ def oblong(family: str):
   model = models.build(family, classes=3, **{**module.TINY, 'patch': 8})
   rng = np.random.default_rng(0)
   draw = lambda x: rng.normal(size=x.shape).astype(np.float32)
-  variables = jax.tree.map(draw, dict(layers.shapes(model, (T, H, W, 3))))
-  _, state = export.state_of(family, model, variables)
+  variables = jax.tree.map(
+    draw, dict(apply.variable_shapes(model, (T, H, W, 3)))
+  )
+  _, state = export.name_tensors(family, model, variables)
   fields = {name: getattr(model, name) for name in models.fields(family)}
   return fields, variables, manifests.held(state), (T, H, W)
 
@@ -304,29 +338,34 @@ def oblong(family: str):
 @pytest.mark.parametrize('family', ['timesformer', 'vidtr', 'vit', 'xvit'])
 def test_the_clip_tells_the_grid_of_a_table_that_is_no_square(family):
   fields, variables, file, clip = oblong(family)
-  made = load_weights.take(file, family, model=fields, clip=clip)
-  got, wanted = layers.flat(made.variables), layers.flat(variables)
+  imported = load_weights.load_file(file, family, model=fields, clip=clip)
+  got, wanted = (
+    apply.flatten_variables(imported.variables),
+    apply.flatten_variables(variables),
+  )
   assert set(got) == set(wanted)
   for path, array in wanted.items():
     np.testing.assert_array_equal(got[path], array, err_msg=path)
-  assert any('taken to be for 2 x 3 patches' in note for note in made.notes)
+  assert any('taken to be for 2 x 3 patches' in note for note in imported.notes)
   # Not told, or told of frames with other places, or of no whole patches.
   for other, says in (
-    (None, 'must be said'),
+    (None, 'expected to be told the clip'),
     ((4, 32, 32), 'frames of 32 x 32 pixels have 4 x 4'),
     ((4, 16, 28), 'have 2 x 3.5'),
   ):
-    with pytest.raises(InputError, match=f'6 places, .* no square.*{says}'):
-      load_weights.take(file, family, model=fields, clip=other)
+    with pytest.raises(InputError, match=f'6 patches, .* not a square.*{says}'):
+      load_weights.load_file(file, family, model=fields, clip=other)
 
 
 @pytest.mark.parametrize('family', ['timesformer', 'vidtr', 'xvit'])
 def test_an_image_model_of_oblong_frames_starts_a_video_model(family):
   _, variables, file, (_, H, W) = oblong('vit')
   tiny = {**models.find(family).TINY, 'layers': 2, 'patch': 8}
-  made = load_weights.take(file, family, model=tiny, classes=3, clip=(4, H, W))
-  table = layers.flat(variables)['space_pos/table']
-  ours = layers.flat(made.variables)
+  imported = load_weights.load_file(
+    file, family, model=tiny, classes=3, clip=(4, H, W)
+  )
+  table = apply.flatten_variables(variables)['space_pos/table']
+  ours = apply.flatten_variables(imported.variables)
   if family == 'vidtr':  # behind class rows, once for every frame
     ours = ours['tokens/patch_pos/table'][1:]
     np.testing.assert_array_equal(ours, np.stack([table] * 4))

@@ -11,13 +11,13 @@ import pytest
 
 from vidmodels import models
 from vidmodels.weights import export
-from vidmodels.weights.mapping import identify, layers
+from vidmodels.weights.mapping import apply, identify
 
 LARGE = dict(layers=24, width=1024, heads=16)
 MEASURED = r"""
 import json, re, sys
 import jax
-from vidmodels.weights import importing
+from vidmodels.weights import load_weights
 
 def peak():  # ru_maxrss would be the parent's if that is larger
   text = open('/proc/self/status').read()
@@ -25,8 +25,9 @@ def peak():  # ru_maxrss would be the parent's if that is larger
 
 jax.numpy.zeros(1).block_until_ready()
 before = peak()
-made = importing.read(*sys.argv[1:3], model=json.loads(sys.argv[3]) or None)
-variables = made.complete(jax.random.key(0))
+fields = json.loads(sys.argv[3]) or None
+imported = load_weights.load_path(*sys.argv[1:3], model=fields)
+variables = imported.complete(jax.random.key(0))
 print(json.dumps({'before': before, 'peak': peak()}))
 """
 
@@ -38,10 +39,12 @@ def write(path: pathlib.Path, *, name: str, to: str, **fields) -> int:
   rng = np.random.default_rng(0)
   variables = jax.tree.map(
     lambda x: rng.random(x.shape, np.float32),
-    dict(layers.shapes(model, (1, 224, 224, 3))),
+    dict(apply.variable_shapes(model, (1, 224, 224, 3))),
   )
-  chosen = next(n for n in identify.namings('vit') if n.name == name)
-  export.write(path, layers.save(chosen.rules(model), variables), to=to)
+  chosen = next(n for n in identify.list_namings('vit') if n.name == name)
+  export.write(
+    path, apply.save_variables(chosen.rules(model), variables), to=to
+  )
   return path.stat().st_size
 
 

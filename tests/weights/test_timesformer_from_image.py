@@ -12,8 +12,8 @@ from vidmodels.models import timesformer as family
 from vidmodels.nn import position
 from vidmodels.typing import InputError
 from vidmodels.weights import timesformer_weights as weights
-from vidmodels.weights.mapping import layers
-from vidmodels.weights.mapping.apply import Books
+from vidmodels.weights.mapping import apply
+from vidmodels.weights.mapping.apply import KeyReport
 
 SIZE = (32, 48)  # 4 x 6 patches
 T = 4
@@ -53,19 +53,25 @@ def drawn(model, video):
 
 
 def taken(theirs, *, size=SIZE, frames: int = T, **fields):
-  """A video model, what it takes of the image model, and the books of that."""
+  """A video model, what it takes of the image model, and the report of that."""
   picture, variables = theirs
   model = models.build('timesformer', classes=5, **family.TINY, **fields)
-  books, video = Books(), (frames, *size, 3)
-  made = weights.from_image(variables, picture, model, video, books)
-  return model, made, books
+  report, video = KeyReport(), (frames, *size, 3)
+  made = weights.start_from_image(variables, picture, model, video, report)
+  return model, made, report
 
 
 def started(theirs, *, size=SIZE, frames: int = T, **fields):
   """A video model and its variables, drawn and then taken from the image's."""
-  model, made, books = taken(theirs, size=size, frames=frames, **fields)
+  model, made, report = taken(theirs, size=size, frames=frames, **fields)
   fresh = drawn(model, (frames, *size, 3))
-  return model, layers.unflat(layers.flat(fresh) | layers.flat(made)), books
+  return (
+    model,
+    apply.unflatten_variables(
+      apply.flatten_variables(fresh) | apply.flatten_variables(made)
+    ),
+    report,
+  )
 
 
 def both(theirs, still: np.ndarray, frames: int = T, **fields):
@@ -162,16 +168,16 @@ def test_a_table_that_is_stored_at_another_size_is_the_image_models():
 
 def test_a_class_token_that_holds_its_position_keeps_it():
   theirs = image(class_position=False)
-  _, variables, books = taken(theirs)
+  _, variables, report = taken(theirs)
   assert not variables['params']['class_pos'].any()
-  assert 'class_pos' in books.changed
+  assert 'class_pos' in report.changed
   assert apart(theirs, frame()) < 3e-6
 
 
 def test_a_distilled_model_leaves_its_second_token_behind():
-  _, variables, books = taken(image(distilled=True))
-  assert {'distilled_token', 'distilled_pos'} <= set(books.dropped)
-  assert list(books.dropped) == sorted(books.dropped)  # in every run
+  _, variables, report = taken(image(distilled=True))
+  assert {'distilled_token', 'distilled_pos'} <= set(report.dropped)
+  assert list(report.dropped) == sorted(report.dropped)  # in every run
   assert 'distilled_token' not in variables['params']
 
 
@@ -180,32 +186,34 @@ TAKEN = [fields for fields in family.VARIANTS if fields not in REFUSED]
 
 
 @pytest.mark.parametrize('fields', TAKEN, ids=str)
-def test_every_scheme_starts_and_says_what_stays_random(fields):
+def test_every_scheme_starts_and_message_what_stays_random(fields):
   theirs = image()
-  model, variables, books = taken(theirs, **fields)
+  model, variables, report = taken(theirs, **fields)
   attn = theirs[1]['params']['block_1']['attn']
   norm = theirs[1]['params']['block_1']['attn_norm']
   for look in model.steps():
     step = variables['params']['block_1'][look.name]
     jax.tree.map(np.testing.assert_array_equal, step['attn'], attn)
     jax.tree.map(np.testing.assert_array_equal, step['norm'], norm)
-  left = {path.split('/')[-2] for path in books.random}
+  left = {path.split('/')[-2] for path in report.random}
   assert left <= {'head', 'fc', 'time_pos'}
-  assert {'head/kernel', 'head/bias'} <= set(books.dropped)
+  assert {'head/kernel', 'head/bias'} <= set(report.dropped)
 
 
 @pytest.mark.parametrize(
-  ('fields', 'says'),
+  ('fields', 'message'),
   [
-    ({'width': 32}, 'width=16 and the video model 32'),
-    ({'layers': 3}, 'layers=2 and the video model 3'),
+    ({'width': 32}, 'width=32 for the video model; .* try width=16'),
+    ({'layers': 3}, 'layers=3 for the video .* try layers=2'),
     ({'patch': 16}, 'patch=8'),
     ({'qkv_bias': False}, 'qkv_bias=True'),
-    ({'fresh': 'scratch'}, "fresh='scratch' came"),
+    ({'fresh': 'scratch'}, "got fresh='scratch'"),
   ],
 )
-def test_an_image_model_that_does_not_fit_is_refused(fields, says):
+def test_an_image_model_that_does_not_fit_is_refused(fields, message):
   picture, variables = image()
   model = models.build('timesformer', classes=5, **{**family.TINY, **fields})
-  with pytest.raises(InputError, match=says):
-    weights.from_image(variables, picture, model, (T, *SIZE, 3), Books())
+  with pytest.raises(InputError, match=message):
+    weights.start_from_image(
+      variables, picture, model, (T, *SIZE, 3), KeyReport()
+    )

@@ -1,18 +1,19 @@
 """Twins-SVT's public files, and DualFormer's start from them."""
 
 import functools
-import json
 
+import golden
 import jax
 import jax.numpy as jnp
+import manifests
 import numpy as np
 import pytest
 
 from vidmodels import models
 from vidmodels.typing import InputError
-from vidmodels.weights import dualformer_twins, twins_svt_weights
-from vidmodels.weights.mapping import layers
-from vidmodels.weights.mapping.apply import Books
+from vidmodels.weights import dualformer_weights, load_weights
+from vidmodels.weights.mapping import apply
+from vidmodels.weights.mapping.apply import KeyReport
 
 WIDE = dict(
   widths=(96, 192, 384, 768), layers=(2, 2, 18, 2), heads=(3, 6, 12, 24)
@@ -39,25 +40,22 @@ def shapes(variables):
 @pytest.mark.parametrize('size', SIZES)
 def test_a_public_file_fills_the_model_and_starts_a_video_model(shared, size):
   path = shared / 'manifests' / f'dualformer_alt_image_source_twins_svt_{size}'
-  manifest = json.loads(path.with_suffix('.json').read_text())
-  state = {
-    key: np.broadcast_to(np.float32(0), shape)
-    for key, shape, _ in manifest['entries']
-  }
   image = models.build('twins_svt', classes=1000, **SIZES[size])
-  variables = twins_svt_weights.load(state, image)
+  variables = load_weights.load_file(
+    manifests.file(path.with_suffix('.json')), 'twins_svt'
+  ).variables
   assert shapes(variables) == shapes(zeros(image, 1, 224, 224))
-  total = sum(x.size for x in jax.tree.leaves(variables['params']))
-  assert total == manifest['num_params']
   video = models.build('dualformer', classes=7, **SIZES[size])
-  books = Books()
-  made = dualformer_twins.from_twins(
-    variables, image, video, (32, 224, 224, 3), books
+  report = KeyReport()
+  made = dualformer_weights.start_from_twins(
+    variables, image, video, (32, 224, 224, 3), report
   )
   wanted = shapes(zeros(video, 32, 224, 224))
   wanted['params'].pop('head')
   assert shapes(made) == wanted
-  assert set(books.random) == set(books.dropped) == {'head/kernel', 'head/bias'}
+  assert (
+    set(report.random) == set(report.dropped) == {'head/kernel', 'head/bias'}
+  )
 
 
 def image_model(**more):
@@ -95,34 +93,34 @@ def drawn(model, *clip: int):
 def test_loading_and_saving_gives_the_file_again():
   model = image_model()
   variables = drawn(model, 1, 32, 48)
-  state = twins_svt_weights.save(variables, model)
+  state = golden.save_state('twins_svt', model, variables)
   assert state['blocks.0.1.attn.sr.weight'].shape == (8, 8, 4, 4)
   kernel = variables['params']['stage_0']['block_0']['level_1']['attn']
   kernel = kernel['pyramid']['fine']['kernel']
   assert state['blocks.0.1.attn.sr.weight'][3, 5, 1, 2] == kernel[0, 1, 2, 5, 3]
-  again = twins_svt_weights.load(state, model)
+  _, again = golden.load_state('twins_svt', model, state, clip=(1, 32, 48))
   jax.tree.map(np.testing.assert_array_equal, variables, again)
 
 
 def start(model, fine='mean'):
   image = image_model()
-  books = Books()
+  report = KeyReport()
   variables = drawn(image, 1, 32, 48)
-  made = dualformer_twins.from_twins(
-    variables, image, model, (*model.built, 3), books, fine=fine
+  made = dualformer_weights.start_from_twins(
+    variables, image, model, (*model.built, 3), report, fine=fine
   )
-  return variables, made, books
+  return variables, made, report
 
 
 def test_a_static_clip_is_answered_as_the_image_was_where_nothing_is_made_up():
   # Dense pooling as in images, no coarse scale, no position encoding (whose
   # first and last frames have one neighbour less).
   video = video_model(pooling='dense', position='none')
-  variables, made, books = start(video)
-  assert any('/peg/' in path for path in books.dropped)
-  assert list(books.dropped) == sorted(books.dropped)  # in every run
+  variables, made, report = start(video)
+  assert any('/peg/' in path for path in report.dropped)
+  assert list(report.dropped) == sorted(report.dropped)  # in every run
   image = image_model()
-  for path in list(layers.flat(variables)):
+  for path in list(apply.flatten_variables(variables)):
     if '/peg/' in path:
       stage, block, *_ = path.split('/')
       tree = variables['params'][stage][block]['peg']
@@ -145,12 +143,12 @@ PYRAMID = ('stage_0', 'block_0', 'level_1', 'attn', 'pyramid')
 
 
 def test_dense_kernels_become_means_or_their_diagonals():
-  given, mean, books = start(video_model())
+  given, mean, report = start(video_model())
   kernel = of(mean, *PYRAMID, 'fine', 'kernel')
   assert kernel.shape == (2, 4, 4, 1, 8)
   np.testing.assert_allclose(kernel, 1 / 32, rtol=1e-6)
   assert not of(mean, *PYRAMID, 'fine', 'bias').any()
-  assert len(books.changed) == 2
+  assert len(report.changed) == 2
   given, own, _ = start(video_model(), 'diagonal')
   kernel = of(own, *PYRAMID, 'fine', 'kernel')
   dense = of(given, *PYRAMID, 'fine', 'kernel')
@@ -175,13 +173,13 @@ def test_the_coarse_scale_starts_as_a_mean():
 
 
 @pytest.mark.parametrize(
-  ('fields', 'says'),
+  ('fields', 'message'),
   [
     (dict(layers=(2, 4)), 'layers='),
     (dict(patterns=('GG', 'LG')), 'no stage_0/block_0/level_0/attn/'),
     (dict(fine=((2, 4, 4), ())), 'fine/kernel of the image model comes to'),
   ],
 )
-def test_another_video_model_is_refused(fields, says):
-  with pytest.raises(InputError, match=says):
+def test_another_video_model_is_refused(fields, message):
+  with pytest.raises(InputError, match=message):
     start(video_model(**fields), 'diagonal')

@@ -1,7 +1,5 @@
 """Video-FocalNet's published files, and its start from an image model."""
 
-import json
-
 import golden
 import jax
 import jax.numpy as jnp
@@ -10,10 +8,10 @@ import pytest
 
 from vidmodels import models
 from vidmodels.typing import InputError
-from vidmodels.weights import focalnet_weights, video_focalnet_weights
+from vidmodels.weights import video_focalnet_weights
 from vidmodels.weights.formats.tensors import Tensors
-from vidmodels.weights.mapping import layers
-from vidmodels.weights.mapping.apply import Books
+from vidmodels.weights.mapping import apply
+from vidmodels.weights.mapping.apply import KeyReport
 from vidmodels.weights.mapping.identify import identify
 
 SMALL = (2, 2, 18, 2)
@@ -22,20 +20,6 @@ SIZES = {
   'small': {'layers': SMALL},
   'base': {'layers': SMALL, 'width': 128},
 }
-PUBLISHED = [
-  'tiny_kinetics400',
-  'small_kinetics400',
-  'base_kinetics400',
-  'base_kinetics600',
-  'base_ssv2',
-  'base_diving48',
-  'base_activitynet',
-]
-IMPORTS = [
-  path
-  for path in golden.every('video_focalnet').values()
-  if golden.read_config(path).get('kind') == 'image_checkpoint_import'
-]
 TINY = {'layers': (2, 1), 'width': 8, 'levels': (2, 2), 'windows': (3, 3)}
 
 
@@ -55,40 +39,32 @@ def drawn(model, seed: int = 0) -> dict:
 
 def over(fresh: dict, made: dict) -> dict:
   """Fresh variables with those in `made` in their place."""
-  return layers.unflat({**layers.flat(fresh), **layers.flat(made)})
+  return apply.unflatten_variables(
+    {**apply.flatten_variables(fresh), **apply.flatten_variables(made)}
+  )
 
 
 def start(
-  image: dict, parent, model, video=(2, 16, 16, 3), books: Books | None = None
+  image: dict,
+  parent,
+  model,
+  video=(2, 16, 16, 3),
+  report: KeyReport | None = None,
 ) -> dict:
   """Variables of a video model from those of an image model."""
-  books = Books() if books is None else books
-  return video_focalnet_weights.from_image(image, parent, model, video, books)
-
-
-def zeros(path) -> dict[str, np.ndarray]:
-  """The tensors of a manifest, in four bytes each."""
-  return {
-    key: np.broadcast_to(np.float32(0), shape)
-    for key, shape, _ in json.loads(path.read_text())['entries']
-  }
-
-
-@pytest.mark.parametrize('name', PUBLISHED)
-def test_a_published_file_fills_the_full_size_model(shared, name):
-  path = shared / 'manifests' / f'video_focalnet_{name}.json'
-  manifest = json.loads(path.read_text())
-  model = models.build(
-    'video_focalnet',
-    classes=manifest['config']['num_classes'],
-    **SIZES[name.split('_')[0]],
+  report = KeyReport() if report is None else report
+  return video_focalnet_weights.start_from_image(
+    image, parent, model, video, report
   )
-  state, books = zeros(path), Books()
-  params = video_focalnet_weights.load(state, model, books=books)['params']
-  assert set(books.used) == set(state)
-  assert not books.random
-  total = sum(x.size for x in jax.tree.leaves(params))
-  assert total == manifest['num_params']
+
+
+def save(variables, model):
+  return golden.save_state('video_focalnet', model, variables)
+
+
+def load(state, model):
+  clip = (2, 16, 16)
+  return golden.load_state('video_focalnet', model, state, clip=clip)[1]
 
 
 @pytest.mark.parametrize(
@@ -98,21 +74,20 @@ def test_a_published_file_fills_the_full_size_model(shared, name):
     {'tubelet': 2, 'post_norm': True, 'layer_scale': True},
     {'overlap': True, 'modulation_norm': True, 'levels': (3, 1)},
     {'temporal_conv': 'depthwise', 'windows': (5, 3)},
-    {'design': 'space'},
   ],
 )
 def test_saving_and_loading_gives_the_same_numbers(more):
   model = build(**more)
   variables = drawn(model)
-  state = video_focalnet_weights.save(variables, model)
-  again = video_focalnet_weights.load(state, model)
+  state = save(variables, model)
+  again = load(state, model)
   jax.tree.map(np.testing.assert_array_equal, again, variables)
 
 
 def test_temporal_keys_lie_as_torchs_do():
   model = build()
   variables = drawn(model)
-  state = video_focalnet_weights.save(variables, model)
+  state = save(variables, model)
   mod = variables['params']['stage_1_block_0']['mod']['time']
   prefix = 'layers.1.blocks.0.modulation'
   rows = state[f'{prefix}.f_temporal.weight']
@@ -131,7 +106,7 @@ def test_temporal_keys_lie_as_torchs_do():
 def test_a_depthwise_convolution_over_time_lies_as_torchs_does():
   model = build(temporal_conv='depthwise')
   variables = drawn(model)
-  state = video_focalnet_weights.save(variables, model)
+  state = save(variables, model)
   prefix = 'layers.0.blocks.1.modulation'
   conv = state[f'{prefix}.focal_layers_temporal.1.0.weight']  # [D, 1, k]
   assert conv.shape == (8, 1, 5)
@@ -139,43 +114,6 @@ def test_a_depthwise_convolution_over_time_lies_as_torchs_does():
   np.testing.assert_array_equal(
     conv[:, 0].T, time['time_depthwise_1']['kernel'][:, 0, 0, 0]
   )
-
-
-@pytest.mark.skipif(not IMPORTS, reason='no file of an import is here')
-@pytest.mark.parametrize('path', IMPORTS, ids=lambda path: path.stem)
-def test_an_imported_image_model_answers_as_the_authors_does(path):
-  config, ours = golden.read_config(path), golden.maps()['video_focalnet']
-  with np.load(path) as arrays:
-    given, logits_BK = arrays['input'], arrays['logits']
-    image, image_logits_BK = arrays['image_input'], arrays['image_logits']
-  source = golden.read_state(path, 'source/')
-  fresh = golden.read_state(path, 'fresh/')
-  model = ours.model_of({'fusion': 'multiplication', **config})
-  fields = {**ours.fields_of(config), 'classes': config['image_num_classes']}
-  parent = models.build('focalnet', **fields)
-  parents = focalnet_weights.load(source, parent)
-  video = ours.video_of(config, given)
-  made = start(parents, parent, model, video.shape[1:])
-  # What stays as it was drawn is exactly what the file calls fresh.
-  whole = video_focalnet_weights.save(over(drawn(model), made), model)
-  assert not set(fresh) - set(whole)
-  assert set(source) | set(fresh) == set(whole)
-  for key, array in source.items():
-    if key not in fresh and array.shape == whole[key].shape:
-      np.testing.assert_array_equal(whole[key], array, err_msg=key)
-  variables = video_focalnet_weights.load({**whole, **fresh}, model)
-  got = ours.answer(model, variables, video)
-  np.testing.assert_allclose(got.logits, logits_BK, rtol=0, atol=5e-5)
-  for name, feature in golden.read_state(path, 'feature/').items():
-    np.testing.assert_allclose(
-      got.features[name],
-      feature,
-      rtol=0,
-      atol=ours.FEATURE_TOLERANCE.get(name, ours.TOLERANCE),
-    )
-  frame_BTHWC = image.transpose(0, 2, 3, 1)[:, None]
-  got = jax.jit(parent.apply)(parents, frame_BTHWC)
-  np.testing.assert_allclose(got, image_logits_BK, rtol=0, atol=5e-5)
 
 
 def test_a_neutral_start_answers_the_mean_of_the_image_models_answers():
@@ -204,54 +142,54 @@ def test_an_image_leaves_the_temporal_branch_and_the_head_random(
 ):
   model = models.build('video_focalnet', classes=400, **SIZES[size])
   parent = models.build('focalnet', classes=1000, **SIZES[size])
-  video, books = (8, 224, 224, 3), Books()
+  video, report = (8, 224, 224, 3), KeyReport()
   shapes = lambda model: jax.eval_shape(
     model.init, jax.random.key(0), jnp.zeros((1, *video))
   )
   zeros = jax.tree.map(
     lambda x: np.broadcast_to(np.float32(0), x.shape), shapes(parent)
   )
-  made = start(zeros, parent, model, video, books)
-  assert set(books.dropped) == {'head/kernel', 'head/bias'}
-  random = [path for path in books.random if not path.startswith('head/')]
+  made = start(zeros, parent, model, video, report)
+  assert set(report.dropped) == {'head/kernel', 'head/bias'}
+  random = [path for path in report.random if not path.startswith('head/')]
   assert all('/mod/time/' in path for path in random)
-  target = layers.flat(shapes(model))
-  assert {*layers.flat(made), *books.random} == set(target)
+  target = apply.flatten_variables(shapes(model))
+  assert {*apply.flatten_variables(made), *report.random} == set(target)
   assert round(sum(target[p].size for p in random) / 1e6, 1) == millions
 
 
 @pytest.mark.parametrize('design', ['space', 'volume', 'encoder', 'pair'])
 def test_other_designs_start_from_an_image_model_too(design):
   parent, model = build('focalnet'), build(design=design)
-  image, books = drawn(parent), Books()
-  made = layers.flat(start(image, parent, model, books=books))
+  image, report = drawn(parent), KeyReport()
+  made = apply.flatten_variables(start(image, parent, model, report=report))
   stream = 'volume' if design == 'volume' else 'space'
-  given = layers.flat(image)
+  given = apply.flatten_variables(image)
   for path, array in made.items():
     source = path.replace(f'/mod/{stream}/', '/mod/space/')
     np.testing.assert_array_equal(array, given[source], err_msg=path)
-  assert set(given) - set(books.dropped) == {
+  assert set(given) - set(report.dropped) == {
     path.replace(f'/mod/{stream}/', '/mod/space/') for path in made
   }
-  random = {path for path in books.random if not path.startswith('head/')}
+  random = {path for path in report.random if not path.startswith('head/')}
   assert bool(random) == (design != 'space')
   assert all('time' in path for path in random)
 
 
 def test_tubelets_take_the_images_kernel_divided_by_their_frames():
-  parent, model, books = build('focalnet'), build(tubelet=3), Books()
+  parent, model, report = build('focalnet'), build(tubelet=3), KeyReport()
   image = drawn(parent)
-  made = start(image, parent, model, (6, 16, 16, 3), books)
+  made = start(image, parent, model, (6, 16, 16, 3), report)
   kernel = made['params']['patch']['conv']['kernel']
   assert kernel.shape == (3, 4, 4, 3, 8)
   wanted = image['params']['patch']['conv']['kernel'] / np.float32(3)
   for t in range(3):
     np.testing.assert_array_equal(kernel[t], wanted)
-  assert 'divided by 3' in books.changed['patch/conv/kernel']
+  assert 'divided by 3' in report.changed['patch/conv/kernel']
 
 
 @pytest.mark.parametrize(
-  ('more', 'says'),
+  ('more', 'message'),
   [
     ({'levels': (3, 3)}, 'the file has 3 focal levels, the model 2'),
     ({'layers': (2, 2)}, r'has 2 blocks a stage, the model \(2, 1\)'),
@@ -259,9 +197,9 @@ def test_tubelets_take_the_images_kernel_divided_by_their_frames():
     ({'post_norm': True}, 'True post_norm, the model False'),
   ],
 )
-def test_an_image_model_of_other_fields_is_refused(more, says):
+def test_an_image_model_of_other_fields_is_refused(more, message):
   parent = build('focalnet', **more)
-  with pytest.raises(InputError, match=says):
+  with pytest.raises(InputError, match=message):
     start(drawn(parent), parent, build())
 
 
@@ -280,25 +218,19 @@ def test_a_design_without_a_place_for_an_images_blocks_is_refused():
 )
 def test_a_file_tells_the_fields_of_its_model(more):
   model = build(**more)
-  state = video_focalnet_weights.save(drawn(model), model)
+  state = save(drawn(model), model)
   specs = {key: (array.shape, array.dtype) for key, array in state.items()}
-  (found,) = identify(Tensors(specs, state.__getitem__))
-  assert (found.naming.family, found.guess.classes) == ('video_focalnet', 6)
-  told = found.guess.model
+  (match,) = identify(Tensors(specs, state.__getitem__))
+  assert (match.naming.family, match.guess.classes) == ('video_focalnet', 6)
+  told = match.guess.model
   assert told == {name: getattr(model, name) for name in told}
   assert {*more, 'width', 'layers'} <= set(told)
 
 
 def test_files_for_another_model_are_refused():
-  parent = build('focalnet')
-  state = focalnet_weights.save(drawn(parent), parent)
-  with pytest.raises(InputError, match='space design, the model parallel'):
-    video_focalnet_weights.load(state, build())
   tubelets = build(tubelet=2)
-  state = video_focalnet_weights.save(drawn(tubelets), tubelets)
+  state = save(drawn(tubelets), tubelets)
   with pytest.raises(InputError, match='2 tubelet, the model 1'):
-    video_focalnet_weights.load(state, build())
-  with pytest.raises(InputError, match="'pair' was never released"):
-    video_focalnet_weights.save(
-      drawn(build(design='pair')), build(design='pair')
-    )
+    load(state, build())
+  with pytest.raises(InputError, match="'pair', which was never released"):
+    save(drawn(build(design='pair')), build(design='pair'))

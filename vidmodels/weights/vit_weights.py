@@ -12,6 +12,7 @@ import functools
 import math
 from typing import Any, Literal
 
+from vidmodels.models import vit
 from vidmodels.typing import InputError
 from vidmodels.weights.mapping.identify import (
   HALF,
@@ -253,9 +254,24 @@ def _naming(publisher: Publisher, **more: Any) -> Naming:
     family='vit',
     name=publisher,
     guess=functools.partial(guess_model, publisher=publisher),
-    rules=lambda model: rules(publisher),
+    rules=functools.partial(_rules_for_model, publisher=publisher),
     **more,
   )
+
+
+def _rules_for_model(model: vit.Model, publisher: Publisher) -> Rules:
+  """The key rules, if such a file can hold the model.
+
+  Raises:
+    InputError: if it has no place for the class token's position, or needs one.
+  """
+  if publisher != 'timm' and (publisher == 'big_vision') == model.class_position:
+    has = 'a' if model.class_position else 'no'
+    raise InputError(
+      f'got a model whose class token has {has} position, which {publisher} '
+      'files cannot hold; expected the opposite; try the names of timm'
+    )
+  return rules(publisher)
 
 
 EXACT = {'activation': 'gelu', 'epsilon': 1e-6}

@@ -298,7 +298,7 @@ def test_a_memo_place_of_gigabytes_is_refused(tmp_path):
     (pickle.dumps({'a': 1}), 'plain pickle'),
     (b'PK\x03\x04 and then nothing', 'cut short or damaged'),
     (b'something else entirely', 'no weight file'),
-    (struct.pack('<Q', 9) + b'{"a": 1}!', 'no safetensors header'),
+    (struct.pack('<Q', 9) + b'{"a": 1}!', 'not a safetensors header'),
     (struct.pack('<Q', 2) + b'{}', 'holds no tensors'),
   ],
 )
@@ -309,10 +309,10 @@ def test_other_files_are_named_for_what_they_are(tmp_path, content, says):
     open_file(path)
 
 
-def test_safetensors_outside_their_file_are_refused_by_name(tmp_path):
+def test_safetensors_outside_their_file_are_refused(tmp_path):
   path = write_safetensors(tmp_path / 'w.safetensors')
   path.write_bytes(path.read_bytes()[:-8])
-  with pytest.raises(InputError, match=r'half of .*cut short'):
+  with pytest.raises(InputError, match=r'cut short'):
     open_file(path)
   one = {'w': np.zeros(4, np.float32)}
   for entry in (

@@ -7,7 +7,12 @@ import pytest
 
 from vidmodels.typing import InputError
 from vidmodels.weights.mapping import rules as r
-from vidmodels.weights.mapping.apply import Books, convert, revert
+from vidmodels.weights.mapping.apply import (
+  KeyReport,
+  convert,
+  save_variables,
+  unflatten_variables,
+)
 
 RULES = (
   r.rule('layer.{i}.weight', 'layer_{i}/kernel', r.linear()),
@@ -43,6 +48,10 @@ FILE = {
 }
 
 
+def save(rules, params: dict) -> dict[str, np.ndarray]:
+  return save_variables(rules, unflatten_variables(params))
+
+
 def source() -> dict[str, np.ndarray]:
   rng = np.random.default_rng(0)
   return {key: rng.normal(size=shape) for key, shape in FILE.items()}
@@ -71,7 +80,7 @@ def test_layouts_put_every_number_where_it_belongs():
 
 def test_going_back_gives_the_file_again():
   file = source()
-  again = revert(RULES, convert(RULES, file, target()))
+  again = save(RULES, convert(RULES, file, target()))
   assert set(again) == set(file)
   for key in file:
     np.testing.assert_array_equal(again[key], file[key])
@@ -113,8 +122,8 @@ def test_a_name_stands_for_whole_keys_only():
 
 
 def test_a_parameter_without_a_name_in_the_file_is_refused():
-  with pytest.raises(InputError, match='stands for extra'):
-    revert(RULES, {'extra': np.ones(2)})
+  with pytest.raises(InputError, match='got parameters extra'):
+    save(RULES, {'extra': np.ones(2)})
 
 
 def test_the_nearest_name_of_the_other_side_is_told():
@@ -129,39 +138,39 @@ def test_the_nearest_name_of_the_other_side_is_told():
   )
 
 
-def test_the_books_say_what_became_of_every_key_and_parameter():
+def test_the_report_says_what_became_of_every_key_and_parameter():
   rules = (*RULES, r.drop('count.{i}', 'a counter'))
   file = {**source(), 'count.3': np.array(7)}
   del file['time']
-  books = Books()
+  report = KeyReport()
   random = [('^time_', 'images have no time'), ('^never$', 'unused')]
-  made = convert(rules, file, target(), random=random, books=books)
+  made = convert(rules, file, target(), random=random, report=report)
   assert set(made) == set(SHAPES) - {'time_pos'}
-  assert books.random == {'time_pos': 'images have no time'}
-  assert books.dropped == {'count.3': 'a counter'}
-  assert set(books.used) == set(file) - {'count.3'}
-  assert books.used['pos'] == ('cls_pos', 'grid')
-  assert 'count.3' not in revert(rules, made)
+  assert report.random == {'time_pos': 'images have no time'}
+  assert report.dropped == {'count.3': 'a counter'}
+  assert set(report.used) == set(file) - {'count.3'}
+  assert report.used['pos'] == ('cls_pos', 'grid')
+  assert 'count.3' not in save(rules, made)
 
 
 @pytest.mark.parametrize(
-  ('value', 'says'),
+  ('value', 'message'),
   [
     (np.nan, 'stem.weight holds 1 values'),
     (np.inf, 'stem.weight holds 1 values'),
     (-np.inf, 'stem.weight holds 1 values'),
   ],
 )
-def test_a_value_that_is_no_number_is_refused_by_name(value, says):
+def test_a_value_that_is_no_number_is_refused_by_name(value, message):
   file = source()
   file['stem.weight'][1, 2, 3, 1] = value
-  with pytest.raises(InputError, match=says):
+  with pytest.raises(InputError, match=message):
     convert(RULES, file, target())
 
 
 def test_whole_numbers_are_no_weights():
   file = {**source(), 'token': np.ones((1, 1, 4), np.int8)}
-  with pytest.raises(InputError, match='token is int8'):
+  with pytest.raises(InputError, match='got int8 for token'):
     convert(RULES, file, target())
 
 
