@@ -335,10 +335,12 @@ def test_an_image_model_becomes_the_authors_dualformer(path):
     key.startswith('head.') or key.endswith('num_batches_tracked')
     for key in made.report.dropped
   )
-  state = apply.save_variables(dualformer_weights.backbone_rules(made.model, ''), {
+  backbone = {
     name: {k: v for k, v in tree.items() if k != 'head'}
     for name, tree in made.variables.items()
-  })  # fmt: skip
+  }
+  rules = dualformer_weights.backbone_rules(made.model, '')
+  state = apply.save_variables(rules, backbone)
   counters = {k for k in theirs if k.endswith('num_batches_tracked')}
   assert set(state) == set(theirs) - counters
   for key, array in state.items():

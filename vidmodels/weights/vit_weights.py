@@ -265,7 +265,9 @@ def _rules_for_model(model: vit.Model, publisher: Publisher) -> Rules:
   Raises:
     InputError: if it has no place for the class token's position, or needs one.
   """
-  if publisher != 'timm' and (publisher == 'big_vision') == model.class_position:
+  if (
+    publisher != 'timm' and (publisher == 'big_vision') == model.class_position
+  ):
     has = 'a' if model.class_position else 'no'
     raise InputError(
       f'got a model whose class token has {has} position, which {publisher} '

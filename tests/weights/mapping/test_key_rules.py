@@ -122,7 +122,7 @@ def test_a_name_stands_for_whole_keys_only():
 
 
 def test_a_parameter_without_a_name_in_the_file_is_refused():
-  with pytest.raises(InputError, match='got parameters extra'):
+  with pytest.raises(InputError, match='stands for extra'):
     save(RULES, {'extra': np.ones(2)})
 
 

@@ -105,8 +105,8 @@ def save_variables(
     used.update(paths)
   if extra := [path for path in params if path not in used]:
     raise InputError(
-      f'got parameters {", ".join(extra[:SHOWN])}{_count_rest(extra)}, and no '
-      'key of the file stands for them; expected a model of this family; try '
+      f'no key of the file stands for {", ".join(extra[:SHOWN])}'
+      f'{_count_rest(extra)}; expected a model with names in it; try '
       'other key names, or check the family'
     )
   return state
