@@ -104,7 +104,9 @@ def _words(publisher: Publisher) -> Callable[[str], str]:
   return _HF.__getitem__ if publisher == 'hf' else lambda name: name
 
 
-def _step_rules(look: StepSpec, block: str, word: Callable[[str], str]) -> Rules:
+def _step_rules(
+  look: StepSpec, block: str, word: Callable[[str], str]
+) -> Rules:
   """The rules of one attention step."""
   path = f'block_{{i}}/{look.name}'
   prefix = 'temporal' if look.name == 'time' else look.name
@@ -175,8 +177,12 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
   """What a file's keys and shapes tell about its model."""
   # Rules of every scheme: the plain step's keys are in all of them.
   schemes = ('divided', 'joint', 'local_global', 'axial')
-  steps = dict.fromkeys(s for name in schemes for s in timesformer.attention_steps(name))
-  steps |= dict.fromkeys(timesformer.attention_steps('axial', axial_order='thw'))
+  steps = dict.fromkeys(
+    s for name in schemes for s in timesformer.attention_steps(name)
+  )
+  steps |= dict.fromkeys(
+    timesformer.attention_steps('axial', axial_order='thw')
+  )
   shapes = shapes_by_path(rules(tuple(steps), publisher), specs)
   width = find_shape(shapes, 'patch/bias')[0]
   _, C, _, P = find_shape(shapes, 'patch/kernel')
