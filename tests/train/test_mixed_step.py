@@ -144,7 +144,11 @@ def test_microbatches_do_not_change_what_is_mixed():
 
 @pytest.mark.parametrize(
   ('task', 'devices', 'accumulate'),
-  [(SINGLE, 2, 1), (HEADS, 4, 4), (MULTI, 8, 2)],
+  [
+    pytest.param(SINGLE, 2, 1, marks=pytest.mark.slow),
+    (HEADS, 4, 4),
+    pytest.param(MULTI, 8, 2, marks=pytest.mark.slow),
+  ],
 )
 def test_the_mesh_does_not_change_what_is_mixed(task, devices, accumulate):
   close(run(task, accumulate=accumulate, devices=devices), alone(task))
