@@ -46,6 +46,7 @@ def test_counts_are_those_of_the_authors_code(name):
     assert gmacs == pytest.approx(row.reference_gmacs, rel=table.CLOSE)
 
 
+@pytest.mark.slow  # counts every row
 def test_regular_expressions_of_the_rows_leave_something_out():
   for name, (_, row) in ROWS.items():
     counts = [model_cost.count(part) for part in row.parts]
@@ -74,6 +75,7 @@ def test_every_printed_configuration_has_its_row(shared):
         assert row.gmacs == entry.get('gflops'), row
 
 
+@pytest.mark.slow  # counts every row
 def test_the_page_in_docs_is_what_the_command_prints():
   text = (REPO / 'docs' / 'costs.md').read_text()
   lines = [table.line(paper, row) for paper, row in ROWS.values()]

@@ -204,6 +204,9 @@ def is_zero(var) -> bool:
 @every_recipe
 def test_running_statistics_are_torchs(name):
   wanted = facts_of(name).statistics
+  if wanted == '(?!)':
+    assert not traced(name).norms
+    return
   program = traced(name, train=True)
   for path, (norm, n) in program.norms.items():
     assert re.search(wanted, path), path
@@ -220,12 +223,12 @@ def test_running_statistics_are_torchs(name):
     assert any(abs(s - n / (n - 1)) < 1e-7 for s in scales), (path, n, scales)
   # Statistics in evaluation are the same norms'.
   assert set(traced(name).norms) == set(program.norms)
-  if wanted == '(?!)':
-    assert not program.norms
 
 
 @every_recipe
-@pytest.mark.parametrize('train', [False, True])
+@pytest.mark.parametrize(
+  'train', [False, pytest.param(True, marks=pytest.mark.slow)]
+)
 def test_bfloat16_leaves_softmax_norms_and_logits_in_float32(name, train):
   program = traced(name, train)
   assert (program.out.ndim, program.out.dtype) == (2, jnp.float32)

@@ -1,6 +1,7 @@
 """Files into models: every published one, and what does not fit."""
 
 import collections
+import functools
 import json
 import math
 import os
@@ -43,7 +44,22 @@ HEADLESS = {
 }
 
 
-@pytest.fixture(scope='module', params=PUBLISHED, ids=lambda p: p.stem)
+def published() -> list:
+  """Every published file, the first of each kind fast: a file takes seconds."""
+  first = {}
+  for path in PUBLISHED:
+    first.setdefault(path.stem.split('_')[0], path)
+  return [
+    pytest.param(
+      path,
+      id=path.stem,
+      marks=[] if path in first.values() else pytest.mark.slow,
+    )
+    for path in PUBLISHED
+  ]
+
+
+@pytest.fixture(scope='module', params=published())
 def taken(request):
   """A published file at full size, taken into its own family."""
   file = manifests.file(request.param)
@@ -100,11 +116,17 @@ def test_a_published_file_comes_out_as_it_went_in(taken):
     assert gone == []
 
 
+@functools.cache
+def matches_of(path) -> list[identify.Match]:
+  """All that a published file may be; each family asks for the same."""
+  return identify.identify(manifests.file(path).tensors)
+
+
 @pytest.mark.parametrize('family', models.families())
 def test_what_a_file_says_of_its_model_is_what_the_model_has(family):
   fields = models.fields(family)
   for path in PUBLISHED:
-    for match in identify.identify(manifests.file(path).tensors):
+    for match in matches_of(path):
       if match.naming.family != family:
         continue
       unknown = set(match.guess.model) - set(fields)
