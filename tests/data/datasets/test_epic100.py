@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vidmodels.data.datasets import epic100, registry
-from vidmodels.data.listing import parse_values
+from vidmodels.data.listing import text_files
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.video import decode
 from vidmodels.typing import InputError
@@ -224,7 +224,7 @@ def test_frame_columns_are_seconds_by_the_rate_of_the_jpegs(row, times):
   fields = next(csv.reader([row]))
   assert epic100.jpegs_per_second(fields[2]) == times
   for clock, frame in ((fields[4], fields[6]), (fields[5], fields[7])):
-    assert int(parse_values.parse_clock(clock) * times + 1e-6) == int(frame)
+    assert int(text_files.parse_clock(clock) * times + 1e-6) == int(frame)
 
 
 def test_frames_made_a_video_are_cut_by_their_numbers(tmp_path):

@@ -5,7 +5,7 @@ import tracemalloc
 import pytest
 from test_video_files import touch
 
-from vidmodels.data.listing import parse_values, text_files
+from vidmodels.data.listing import text_files
 from vidmodels.typing import InputError
 
 
@@ -141,9 +141,9 @@ def test_a_wrong_file_is_told_what_it_looks_like(text, kind):
 
 @pytest.mark.parametrize('value', [417, '417', '417.0', 417.0, ' 417 '])
 def test_whole_numbers_come_in_several_shapes(value):
-  assert parse_values.parse_int(value, most=417) == 417
+  assert text_files.parse_int(value, most=417) == 417
   with pytest.raises(InputError, match='got 417; expected 0 to 416'):
-    parse_values.parse_int(value, most=416)
+    text_files.parse_int(value, most=416)
 
 
 @pytest.mark.parametrize(
@@ -151,11 +151,11 @@ def test_whole_numbers_come_in_several_shapes(value):
 )
 def test_what_is_no_whole_number_is_refused(value):
   with pytest.raises(InputError):
-    parse_values.parse_int(value, most=1000)
+    text_files.parse_int(value, most=1000)
 
 
 @pytest.mark.parametrize('value', ['', ' ', 'a/b', 'a\\b', 'a\nb', '\ud800', 7])
 def test_what_is_no_name_is_refused(value):
   with pytest.raises(InputError):
-    parse_values.parse_clip_name(value)
-  assert parse_values.parse_clip_name(' -ü (1)#&;! ') == '-ü (1)#&;!'
+    text_files.parse_clip_name(value)
+  assert text_files.parse_clip_name(' -ü (1)#&;! ') == '-ü (1)#&;!'

@@ -15,13 +15,8 @@ from typing import Any
 
 from vidmodels.data.datasets.build_listing import build_listing
 from vidmodels.data.datasets.dataset import Dataset, Request
-from vidmodels.data.listing.parse_values import parse_clip_name, parse_seconds
+from vidmodels.data.listing import text_files
 from vidmodels.data.listing.rows import Listing, VideoRow, note_count
-from vidmodels.data.listing.text_files import (
-  find_file,
-  locate_errors,
-  read_json,
-)
 from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.task import Task
@@ -61,7 +56,7 @@ class _Reader:
   """Reads the videos of one subset and counts what is odd in them."""
 
   def __init__(self, dataset: Dataset, request: Request):
-    self.path = find_file(
+    self.path = text_files.find_file(
       request.annotations,
       ['activity_net.v1-3*.json', '*activity*net*.json'],
       'the ActivityNet 1.3 json',
@@ -76,8 +71,8 @@ class _Reader:
   def videos(self) -> Iterator[_Video]:
     """The videos in the order of the file."""
     for name, entry in _read_database(self.path).items():
-      with locate_errors(self.path, f'video {name[:40]!r}'):
-        parse_clip_name(name)
+      with text_files.locate_errors(self.path, f'video {name[:40]!r}'):
+        text_files.parse_clip_name(name)
         names = (f'v_{name}.mp4', f'v_{name}', name)
         subset = _get(entry, 'subset', str)
         if subset not in _VIDEOS:
@@ -90,7 +85,7 @@ class _Reader:
           continue
         duration_s, segments = 0.0, []
         if self.labelled or 'duration' in entry:
-          duration_s = parse_seconds(entry.get('duration'))
+          duration_s = text_files.parse_seconds(entry.get('duration'))
         if self.labelled:
           segments = list(self._segments(entry, duration_s))
         yield _Video(name, self.files.find(*names), segments, duration_s)
@@ -104,7 +99,7 @@ class _Reader:
         raise InputError(
           f'got segment {str(times)[:40]}; expected [start, end]'
         )
-      start_s, end_s = map(parse_seconds, times)
+      start_s, end_s = map(text_files.parse_seconds, times)
       self.cut += start_s < 0 or end_s > duration_s
       yield _Segment(
         label=self._parse_label(_get(annotation, 'label', str)),
@@ -203,7 +198,7 @@ def read_untrimmed(dataset: Dataset, request: Request) -> Listing:
 
 
 def _read_database(path: pathlib.Path) -> dict[str, Any]:
-  value = read_json(path)
+  value = text_files.read_json(path)
   if not isinstance(value, dict) or not isinstance(value.get('database'), dict):
     is_object = isinstance(value, dict)
     content = ', '.join(value) if is_object else type(value).__name__

@@ -10,15 +10,8 @@ import re
 
 from vidmodels.data.datasets.build_listing import build_listing
 from vidmodels.data.datasets.dataset import Dataset, Request
-from vidmodels.data.listing.parse_values import parse_clip_name, parse_seconds
+from vidmodels.data.listing import text_files
 from vidmodels.data.listing.rows import Listing, VideoRow, note_count
-from vidmodels.data.listing.text_files import (
-  find_beside,
-  find_file,
-  locate_errors,
-  read_csv,
-  read_text,
-)
 from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
@@ -47,7 +40,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
     InputError: if a file is not the official one, or an action is malformed or
       of no class.
   """
-  path = find_file(
+  path = text_files.find_file(
     request.annotations,
     [_FILES[request.split]],
     f'the Charades {request.split} csv',
@@ -56,12 +49,12 @@ def read(dataset: Dataset, request: Request) -> Listing:
   files, rows = VideoFiles(request.videos), []
   odd = collections.Counter[str]()
   # The script and the descriptions are prose and may span lines.
-  for line, fields in read_csv(
+  for line, fields in text_files.read_csv(
     path, _COLUMNS, 'a Charades csv', multiline=True
   ):
-    with locate_errors(path, line):
-      name = parse_clip_name(fields['id'])
-      length_s = parse_seconds(fields['length'])
+    with text_files.locate_errors(path, line):
+      name = text_files.parse_clip_name(fields['id'])
+      length_s = text_files.parse_seconds(fields['length'])
       rows.append(
         VideoRow(
           path=files.find(f'{name}.mp4', name),
@@ -72,9 +65,9 @@ def read(dataset: Dataset, request: Request) -> Listing:
       )
   # The videos of both splits come in one archive.
   for name in _FILES.values():
-    other = find_beside(path, [name])
+    other = text_files.find_beside(path, [name])
     for _, fields in (
-      read_csv(other, _COLUMNS, 'a Charades csv', multiline=True)
+      text_files.read_csv(other, _COLUMNS, 'a Charades csv', multiline=True)
       if other
       else ()
     ):
@@ -100,7 +93,10 @@ def _parse_actions(
         f'c{_CLASSES - 1}, its start and its end, such as c092 11.90 21.20; '
         'try fetching the file again'
       )
-    start_s, end_s = parse_seconds(parts[1]), parse_seconds(parts[2])
+    start_s, end_s = (
+      text_files.parse_seconds(parts[1]),
+      text_files.parse_seconds(parts[2]),
+    )
     odd[late_end] += end_s > length_s
     odd[late_start] += start_s > length_s
     odd[backward] += end_s < start_s
@@ -119,14 +115,14 @@ def _load_classes(request: Request, path: pathlib.Path) -> ClassList:
         f'Charades; try the order of {_CLASS_FILE}'
       )
     return request.classes
-  file = find_beside(path, [_CLASS_FILE])
+  file = text_files.find_beside(path, [_CLASS_FILE])
   if file is None:
     raise InputError(
       f'{path.parent} has no {_CLASS_FILE}; expected it beside the csv, for '
       'the names of the classes; try --classes'
     )
   names: list[str] = []
-  for line in read_text(file).rstrip().split('\n'):
+  for line in text_files.read_text(file).rstrip().split('\n'):
     code, _, name = line.strip().partition(' ')
     if code != f'c{len(names):03d}' or not name.strip():
       raise InputError(
@@ -139,7 +135,7 @@ def _load_classes(request: Request, path: pathlib.Path) -> ClassList:
       f'{file} has {len(names)} classes; expected {_CLASSES}; try fetching it '
       'again'
     )
-  with locate_errors(file, 'as a class list'):
+  with text_files.locate_errors(file, 'as a class list'):
     return ClassList.from_names(names)
 
 

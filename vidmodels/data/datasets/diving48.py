@@ -15,17 +15,8 @@ from vidmodels.data.datasets.build_listing import (
   mark_other_splits,
 )
 from vidmodels.data.datasets.dataset import Dataset, Request
-from vidmodels.data.listing.parse_values import parse_clip_name, parse_int
+from vidmodels.data.listing import text_files
 from vidmodels.data.listing.rows import Listing, VideoRow
-from vidmodels.data.listing.text_files import (
-  describe_json,
-  find_beside,
-  find_file,
-  find_files,
-  locate_errors,
-  read_json,
-  read_objects,
-)
 from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
@@ -52,10 +43,12 @@ def read(dataset: Dataset, request: Request) -> Listing:
     _check_vocabulary(path, classes)
   files = VideoFiles(request.videos)
   rows, late = [], 0
-  for number, entry in enumerate(read_objects(path, _KEYS, _WHAT), 1):
-    with locate_errors(path, f'entry {number}'):
+  for number, entry in enumerate(
+    text_files.read_objects(path, _KEYS, _WHAT), 1
+  ):
+    with text_files.locate_errors(path, f'entry {number}'):
       rows.append(_parse_dive(entry, classes, files))
-      late += parse_int(entry['start_frame'], most=_MOST_FRAMES) > 0
+      late += text_files.parse_int(entry['start_frame'], most=_MOST_FRAMES) > 0
   notes = []
   if late:
     notes = [f'{late} clips do not start at frame 0; their files are whole']
@@ -71,10 +64,10 @@ def read(dataset: Dataset, request: Request) -> Listing:
 def _find_list(dataset: Dataset, request: Request) -> pathlib.Path:
   place, split = request.annotations, request.split
   first = f'Diving48_{split}.json'  # of version 1
-  if place.is_dir() and not find_files(place, _file_name(split)):
-    place = next(iter(find_files(place, first)), place)
+  if place.is_dir() and not text_files.find_files(place, _file_name(split)):
+    place = next(iter(text_files.find_files(place, first)), place)
   what = f'the {dataset.title} V2 {split} json'
-  path = find_file(place, (_file_name(split),), what)
+  path = text_files.find_file(place, (_file_name(split),), what)
   if path.name.lower() == first.lower():
     raise InputError(f'got {path}, {_FIRST} 2020; try {_file_name(split)}')
   return path
@@ -85,20 +78,20 @@ def _file_name(split: str) -> str:
 
 
 def _read_names(path: pathlib.Path, split: str) -> Iterator[str]:
-  for entry in read_objects(path, _KEYS, _WHAT):
-    yield parse_clip_name(entry['vid_name'])
+  for entry in text_files.read_objects(path, _KEYS, _WHAT):
+    yield text_files.parse_clip_name(entry['vid_name'])
 
 
 def _parse_dive(
   entry: dict[str, Any], classes: ClassList, files: VideoFiles
 ) -> VideoRow:
-  name = parse_clip_name(entry['vid_name'])
+  name = text_files.parse_clip_name(entry['vid_name'])
   try:
-    label = parse_int(entry['label'], most=len(classes) - 1)
+    label = text_files.parse_int(entry['label'], most=len(classes) - 1)
   except InputError as e:
     raise InputError(f'label: {e}; larger labels are of version 1') from e
   start, end = (
-    parse_int(entry[key], most=_MOST_FRAMES)
+    text_files.parse_int(entry[key], most=_MOST_FRAMES)
     for key in ('start_frame', 'end_frame')
   )
   if end < start:
@@ -111,16 +104,16 @@ def _parse_dive(
 
 
 def _check_vocabulary(path: pathlib.Path, classes: ClassList) -> None:
-  vocabulary = find_beside(path, ('Diving48_vocab.json',))
+  vocabulary = text_files.find_beside(path, ('Diving48_vocab.json',))
   if vocabulary is None:
     return
-  value = read_json(vocabulary)
+  value = text_files.read_json(vocabulary)
   try:
     theirs = ClassList.from_names(['+'.join(words) for words in value])
   except (TypeError, InputError) as e:
     raise InputError(
       f'{vocabulary} is not a list of dives in four words ({e}); it looks like '
-      f'{describe_json(value)}; try fetching it again'
+      f'{text_files.describe_json(value)}; try fetching it again'
     ) from e
   difference = theirs.first_difference(classes)
   if difference:

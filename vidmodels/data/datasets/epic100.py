@@ -6,25 +6,14 @@ released JPEGs, extracted at 60 or 50 a second whatever rate the video has.
 
 import collections
 import dataclasses
+import math
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 
 from vidmodels.data.datasets.build_listing import build_listing
 from vidmodels.data.datasets.dataset import Dataset, Request
-from vidmodels.data.listing.parse_values import (
-  parse_clip_name,
-  parse_clock,
-  parse_int,
-  parse_python_list,
-  parse_seconds,
-)
+from vidmodels.data.listing import text_files
 from vidmodels.data.listing.rows import Listing, VideoRow, note_count
-from vidmodels.data.listing.text_files import (
-  find_beside,
-  find_file,
-  locate_errors,
-  read_csv,
-)
 from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
@@ -51,18 +40,6 @@ _OTHER = (
 _SLACK_S = 0.1  # durations are of containers: a frame too long is no error
 
 
-@dataclasses.dataclass
-class _Clips:
-  """The rows of a csv, the clips of each participant, and counts."""
-
-  rows: list[VideoRow] = dataclasses.field(default_factory=list)
-  participants: dict[str, set[str]] = dataclasses.field(
-    default_factory=lambda: collections.defaultdict(set)
-  )
-  several: int = 0
-  late: int = 0
-
-
 def read(dataset: Dataset, request: Request) -> Listing:
   """Reads `EPIC_100_{train,validation,test_timestamps}.csv`.
 
@@ -76,48 +53,42 @@ def read(dataset: Dataset, request: Request) -> Listing:
   split = {'val': 'validation'}.get(request.split, request.split)
   labelled = split != 'test'
   what = f'the EPIC-KITCHENS-100 {split} csv'
-  path = find_file(request.annotations, [_FILES[split]], what)
+  path = text_files.find_file(request.annotations, [_FILES[split]], what)
   classes = _load_classes(dataset, request, path)
   files = VideoFiles(request.videos)
   if files.images and not len(files):
     raise _only_frames(path, request, files)
-  clips = _read_clips(path, what, files, labelled=labelled)
-  subsets, unknown = _find_unseen(path, split, clips)
+  durations = _read_durations(path)
+  files.mark_known(*durations)  # the videos of all splits
+  columns = _CLIP + _LABELS if labelled else _CLIP
+  rows, several, late = [], 0, 0
+  participants = collections.defaultdict[str, set[str]](set)
+  for line, fields in text_files.read_csv(path, columns, what, multiline=True):
+    with text_files.locate_errors(path, line):
+      labels, is_several = _parse_labels(fields) if labelled else ((), False)
+      participant, video, row = _parse_clip(fields, labels, files)
+    rows.append(row)
+    participants[participant].add(row.video)
+    several += is_several
+    late += (row.end_s or 0.0) > durations.get(video, math.inf) + _SLACK_S
+  subsets, unknown = _find_unseen(path, split, rows, participants)
   tails, no_tails = _read_tails(path)
-  notes = (
-    *note_count(
-      'clips with several nouns; the first is the label', clips.several
-    ),
-    *note_count(f'clips that stop after their video by {_INFO}', clips.late),
-    *unknown,
-    *no_tails,
-    *((_OTHER,) if find_beside(path, [_OTHER_NOUNS]) else ()),
-  )
   listing = build_listing(
     dataset,
     request,
-    clips.rows,
+    rows,
     files,
     classes=classes,
     labelled=labelled,
-    notes=notes,
+    notes=(
+      *note_count('clips with several nouns; the first is the label', several),
+      *note_count(f'clips that stop after their video by {_INFO}', late),
+      *unknown,
+      *no_tails,
+      *((_OTHER,) if text_files.find_beside(path, [_OTHER_NOUNS]) else ()),
+    ),
   )
   return dataclasses.replace(listing, subsets=subsets, class_subsets=tails)
-
-
-def _read_clips(
-  path: pathlib.Path, what: str, files: VideoFiles, *, labelled: bool
-) -> _Clips:
-  """Reads the csv line by line."""
-  durations = _read_durations(path)
-  files.mark_known(*durations)  # the videos of all splits
-  clips = _Clips()
-  columns = _CLIP + _LABELS if labelled else _CLIP
-  for line, fields in read_csv(path, columns, what, multiline=True):
-    with locate_errors(path, line):
-      labels = _parse_labels(fields, clips) if labelled else ()
-      _add_clip(clips, fields, labels, files, durations)
-  return clips
 
 
 def jpegs_per_second(video: str) -> int:
@@ -134,9 +105,9 @@ def _only_frames(
   path: pathlib.Path, request: Request, files: VideoFiles
 ) -> InputError:
   """The error for a folder of JPEGs: they are cut as videos of their frames."""
-  lines = read_csv(path, _CLIP, path.name, multiline=True)
+  lines = text_files.read_csv(path, _CLIP, path.name, multiline=True)
   _, fields = next(lines, (0, {'video_id': 'P01_01'}))
-  video = parse_clip_name(fields['video_id'])
+  video = text_files.parse_clip_name(fields['video_id'])
   return InputError(
     f'{request.videos} holds {files.images} images and no video: extracted '
     'frames are not read one by one; expected videos; try making one of each '
@@ -147,49 +118,44 @@ def _only_frames(
   )
 
 
-def _add_clip(
-  clips: _Clips,
-  fields: Mapping[str, str],
-  labels: tuple[int, ...],
-  files: VideoFiles,
-  durations: Mapping[str, float],
-) -> None:
-  name = parse_clip_name(fields['narration_id'])
-  participant = parse_clip_name(fields['participant_id'])
-  video = parse_clip_name(fields['video_id'])
-  start_s = parse_clock(fields['start_timestamp'])
-  stop_s = parse_clock(fields['stop_timestamp'])
+def _parse_clip(
+  fields: Mapping[str, str], labels: tuple[int, ...], files: VideoFiles
+) -> tuple[str, str, VideoRow]:
+  """The participant, the video, and the clip of one line."""
+  name, participant, video = (
+    text_files.parse_clip_name(fields[column]) for column in _CLIP[:3]
+  )
+  start_s, stop_s = (
+    text_files.parse_clock(fields[column]) for column in _CLIP[3:]
+  )
   if stop_s <= start_s:
     raise InputError(
       f'{name} goes from {start_s:g} to {stop_s:g} s; expected a stop after '
-      'the start; try fetching the file again'
+      'the start'
     )
   # Where the download scripts put it, or anywhere.
   official = f'{participant}/videos/{video}.MP4'
-  clips.rows.append(
-    VideoRow(
-      path=files.find(official, f'{video}.MP4', video),
-      video=name,
-      labels=labels,
-      start_s=start_s,
-      end_s=stop_s,
-    )
+  row = VideoRow(
+    path=files.find(official, f'{video}.MP4', video),
+    video=name,
+    labels=labels,
+    start_s=start_s,
+    end_s=stop_s,
   )
-  clips.participants[participant].add(name)
-  clips.late += stop_s > durations.get(video, stop_s) + _SLACK_S
+  return participant, video, row
 
 
-def _parse_labels(fields: Mapping[str, str], clips: _Clips) -> tuple[int, int]:
-  verb = parse_int(fields['verb_class'], most=_VERBS - 1)
-  noun = parse_int(fields['noun_class'], most=_NOUNS - 1)
-  nouns = parse_python_list(fields['all_noun_classes'])
+def _parse_labels(fields: Mapping[str, str]) -> tuple[tuple[int, int], bool]:
+  """Verb and noun, and whether there are several nouns."""
+  verb = text_files.parse_int(fields['verb_class'], most=_VERBS - 1)
+  noun = text_files.parse_int(fields['noun_class'], most=_NOUNS - 1)
+  nouns = text_files.parse_python_list(fields['all_noun_classes'])
   if not nouns or any(type(n) is not int or n != noun for n in nouns[:1]):
     raise InputError(
       f'got noun_class {noun} with all_noun_classes {str(nouns)[:60]}; '
       'expected the first of them'
     )
-  clips.several += len(nouns) > 1
-  return verb, _VERBS + noun
+  return (verb, _VERBS + noun), len(nouns) > 1
 
 
 def _load_classes(
@@ -203,16 +169,18 @@ def _load_classes(
       f'{_NOUNS} nouns; try a file with {len(official)} names'
     )
   for head, part in dataset.task.parts(len(official)).items():
-    file = find_beside(path, [f'EPIC_100_{head}_classes.csv'])
+    file = text_files.find_beside(path, [f'EPIC_100_{head}_classes.csv'])
     if file is None:
       continue
     names: list[str] = []
-    for line, fields in read_csv(file, ('id', 'key'), 'an EPIC class csv'):
-      with locate_errors(file, line):
-        if parse_int(fields['id'], most=100_000) != len(names):
+    for line, fields in text_files.read_csv(
+      file, ('id', 'key'), 'an EPIC class csv'
+    ):
+      with text_files.locate_errors(file, line):
+        if text_files.parse_int(fields['id'], most=100_000) != len(names):
           raise InputError(f'got id {fields["id"]}; expected {len(names)}')
       names.append(f'{head}/{fields["key"].strip()}')
-    with locate_errors(file, 'is not what action recognition uses'):
+    with text_files.locate_errors(file, 'is not what action recognition uses'):
       ours = ClassList.from_names(official.names[part])
       difference = ClassList.from_names(names).first_difference(ours)
       if difference:
@@ -225,55 +193,57 @@ def _load_classes(
 
 def _read_durations(path: pathlib.Path) -> dict[str, float]:
   """Seconds of each video, if the file with them is there."""
-  file = find_beside(path, [_INFO])
+  file = text_files.find_beside(path, [_INFO])
   durations: dict[str, float] = {}
   if file is None:
     return durations
-  for line, fields in read_csv(file, ('video_id', 'duration'), _INFO):
-    with locate_errors(file, line):
+  for line, fields in text_files.read_csv(
+    file, ('video_id', 'duration'), _INFO
+  ):
+    with text_files.locate_errors(file, line):
       name = fields['video_id'].strip()
-      durations[name] = parse_seconds(fields['duration'])
+      durations[name] = text_files.parse_seconds(fields['duration'])
   return durations
 
 
 def _find_unseen(
-  path: pathlib.Path, split: str, clips: _Clips
-) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+  path: pathlib.Path,
+  split: str,
+  rows: Sequence[VideoRow],
+  participants: Mapping[str, set[str]],
+) -> tuple[dict[str, tuple[str, ...]], list[str]]:
   """Clips of participants that are not in training; a note if unknown."""
   if split == 'train':
-    return {}, ()
+    return {}, []
   name = f'EPIC_100_unseen_participant_ids_{split}.csv'
-  file = find_beside(path, [name])
+  file = text_files.find_beside(path, [name])
   if file is None:
-    return {}, (f'{name} is not beside the csv: no result for unseen people',)
-  unseen = set()
-  for _, fields in read_csv(file, ('participant_id',), name):
-    unseen |= clips.participants.get(fields['participant_id'].strip(), set())
-  names = dict.fromkeys(row.video for row in clips.rows)
-  return {'unseen': tuple(name for name in names if name in unseen)}, ()
+    return {}, [f'{name} is not beside the csv: no result for unseen people']
+  unseen: set[str] = set()
+  for _, fields in text_files.read_csv(file, ('participant_id',), name):
+    unseen |= participants.get(fields['participant_id'].strip(), set())
+  names = dict.fromkeys(row.video for row in rows)
+  return {'unseen': tuple(name for name in names if name in unseen)}, []
 
 
 def _read_tails(
   path: pathlib.Path,
-) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]]:
+) -> tuple[dict[str, tuple[int, ...]], list[str]]:
   """The rare classes of each head, as numbers in the whole list."""
   tails, notes = {}, []
   for head, size, first in (('verb', _VERBS, 0), ('noun', _NOUNS, _VERBS)):
     name = f'EPIC_100_tail_{head}s.csv'
-    file = find_beside(path, [name])
+    file = text_files.find_beside(path, [name])
     if file is None:
       notes.append(f'{name} is not beside the csv: no result for its classes')
       continue
-    tails[f'tail_{head}'] = tuple(_read_tail(file, head, size, first))
-  return tails, tuple(notes)
-
-
-def _read_tail(
-  file: pathlib.Path, head: str, size: int, first: int
-) -> Iterator[int]:
-  for line, fields in read_csv(file, (head,), file.name):
-    with locate_errors(file, line):
-      yield first + parse_int(fields[head], most=size - 1)
+    labels = []
+    for line, fields in text_files.read_csv(file, (head,), name):
+      with text_files.locate_errors(file, line):
+        label = text_files.parse_int(fields[head], most=size - 1)
+      labels.append(first + label)
+    tails[f'tail_{head}'] = tuple(labels)
+  return tails, notes
 
 
 DATASETS = (

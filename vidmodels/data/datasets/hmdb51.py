@@ -12,14 +12,8 @@ import re
 
 from vidmodels.data.datasets.build_listing import build_listing
 from vidmodels.data.datasets.dataset import Dataset, Request
-from vidmodels.data.listing.parse_values import parse_clip_name
+from vidmodels.data.listing import text_files
 from vidmodels.data.listing.rows import Listing, VideoRow
-from vidmodels.data.listing.text_files import (
-  describe_text,
-  find_files,
-  locate_errors,
-  read_lines,
-)
 from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.typing import InputError
@@ -75,7 +69,7 @@ def _find_files(
       f'{place} is one file; expected the folder with the {len(classes)} files '
       f'<class>{end}; try testTrainMulti_7030_splits'
     )
-  paths = find_files(place, f'*{end}')
+  paths = text_files.find_files(place, f'*{end}')
   by_class = {path.name[: -len(end)]: path for path in paths}
   if len(by_class) < len(paths):
     raise InputError(
@@ -102,16 +96,16 @@ def _read_flags(path: pathlib.Path) -> list[tuple[str, int]]:
   """File and flag of each line."""
   entries: list[tuple[str, int]] = []
   flags: dict[str, int] = {}
-  for number, line in read_lines(path):
-    with locate_errors(path, number):
+  for number, line in text_files.read_lines(path):
+    with text_files.locate_errors(path, number):
       match = _LINE.fullmatch(line)
       if match is None:
-        text = '\n'.join(line for _, line in read_lines(path))
+        text = '\n'.join(line for _, line in text_files.read_lines(path))
         raise InputError(
           f'got {line[:80]!r}; expected `<file>.avi` and 0, 1 or 2; it looks '
-          f'like {describe_text(text)}'
+          f'like {text_files.describe_text(text)}'
         )
-      file, flag = parse_clip_name(match[1]), int(match[2])
+      file, flag = text_files.parse_clip_name(match[1]), int(match[2])
       if flags.setdefault(file, flag) != flag:
         raise InputError(
           f'got {file} with {flags[file]} and {flag}; expected one of train '

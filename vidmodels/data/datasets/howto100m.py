@@ -9,22 +9,14 @@ of that task's search. The split is the user's, or drawn by a hash.
 import collections
 import contextlib
 import csv
-import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 
 from vidmodels.data.datasets.build_listing import build_listing
 from vidmodels.data.datasets.dataset import Dataset, Request
-from vidmodels.data.listing.parse_values import parse_clip_name, parse_int
+from vidmodels.data.listing import text_files
 from vidmodels.data.listing.rows import Listing, VideoRow, note_count
-from vidmodels.data.listing.text_files import (
-  find_beside,
-  find_file,
-  locate_errors,
-  read_csv,
-  read_lines,
-)
 from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
@@ -39,15 +31,6 @@ _COLUMNS = ('video_id', 'rank', 'task_id')
 _SPLITS = ('train', 'test')
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Entry:
-  """A video in the results of a task's search."""
-
-  video: str
-  task: int
-  rank: int
-
-
 def read(dataset: Dataset, request: Request) -> Listing:
   """Reads `HowTo100M_v1.csv`, `task_ids.csv` and perhaps split files.
 
@@ -59,11 +42,11 @@ def read(dataset: Dataset, request: Request) -> Listing:
     InputError: if a file is not what it should be, or a video is in both
       splits.
   """
-  path = find_file(
+  path = text_files.find_file(
     request.annotations, ['HowTo100M_v1.csv'], 'the HowTo100M csv'
   )
-  entries, repeated = _read_entries(path)
-  videos = collections.Counter(entry.task for entry in entries)
+  ranks, repeated = _read_ranks(path)
+  videos = collections.Counter(task for _, task in ranks)
   tasks = sorted(task for task, n in videos.items() if n >= _LEAST)
   if not tasks:
     raise InputError(
@@ -72,10 +55,10 @@ def read(dataset: Dataset, request: Request) -> Listing:
     )
   classes, untitled = _load_classes(request, path, tasks)
   number = {task: i for i, task in enumerate(tasks)}
-  best, several = _choose_tasks(entries, number)
+  best, several = _choose_tasks(ranks, number)
   chosen, split_notes = _choose_videos(path, request.split, best)
   files = VideoFiles(request.videos)
-  files.mark_known(*{entry.video for entry in entries if len(files)})
+  files.mark_known(*{video for video, _ in ranks if len(files)})
   rows = [
     VideoRow(path=files.find(f'{v}.mp4', v), video=v, labels=(number[task],))
     for v, task in best.items()
@@ -98,43 +81,39 @@ def read(dataset: Dataset, request: Request) -> Listing:
   )
 
 
-def _read_entries(path: pathlib.Path) -> tuple[list[_Entry], int]:
-  """Every video of every task once, and the number of repeated lines."""
-  by_task: dict[tuple[str, int], _Entry] = {}
+def _read_ranks(path: pathlib.Path) -> tuple[dict[tuple[str, int], int], int]:
+  """The rank of each video in each task, and the number of repeated lines."""
+  ranks: dict[tuple[str, int], int] = {}
   lines = 0
-  for line, fields in read_csv(path, _COLUMNS, 'the HowTo100M csv'):
+  for line, fields in text_files.read_csv(path, _COLUMNS, 'the HowTo100M csv'):
     lines += 1
     try:  # not `locate_errors`: a million lines would take half as long again
-      entry = _Entry(
-        video=parse_clip_name(fields['video_id']),
-        task=parse_int(fields['task_id'], most=_MOST),
-        rank=parse_int(fields['rank'], most=_MOST),
-      )
+      video = text_files.parse_clip_name(fields['video_id'])
+      task = text_files.parse_int(fields['task_id'], most=_MOST)
+      rank = text_files.parse_int(fields['rank'], most=_MOST)
     except InputError as e:
       raise InputError(
         f'{path} line {line}: {e}; try fetching the file again'
       ) from e
-    by_task.setdefault((entry.video, entry.task), entry)
-  return list(by_task.values()), lines - len(by_task)
+    ranks.setdefault((video, task), rank)
+  return ranks, lines - len(ranks)
 
 
 def _choose_tasks(
-  entries: Sequence[_Entry], number: Mapping[int, int]
+  ranks: Mapping[tuple[str, int], int], tasks: Collection[int]
 ) -> tuple[dict[str, int], int]:
-  """The task of each video in one of these, and how many videos have several.
+  """The task of each video, among `tasks`, and how many videos have several.
 
   The best rank counts; of equal ranks, the smaller task id.
   """
-  first: dict[str, _Entry] = {}
+  best: dict[str, tuple[int, int]] = {}
   several = set()
-  for entry in entries:
-    if entry.task not in number:
-      continue
-    before = first.setdefault(entry.video, entry)
-    if before is not entry:
-      several.add(entry.video)
-      first[entry.video] = min(before, entry, key=lambda e: (e.rank, e.task))
-  return {video: entry.task for video, entry in first.items()}, len(several)
+  for (video, task), rank in ranks.items():
+    if task in tasks:
+      if video in best:
+        several.add(video)
+      best[video] = min(best.get(video, (rank, task)), (rank, task))
+  return {video: task for video, (_, task) in best.items()}, len(several)
 
 
 def _load_classes(
@@ -148,7 +127,7 @@ def _load_classes(
         f'each task of {path} with {_LEAST} videos; try them by task id'
       )
     return request.classes, []
-  file = find_beside(path, ['task_ids.csv'])
+  file = text_files.find_beside(path, ['task_ids.csv'])
   if file is None:
     raise InputError(
       f'{path.parent} has no task_ids.csv; expected it beside {path.name}, '
@@ -162,7 +141,7 @@ def _load_classes(
     for name, task in zip(names, tasks, strict=True)
   ]
   untitled = sum(task not in titles for task in tasks)
-  with locate_errors(file, 'as a class list'):
+  with text_files.locate_errors(file, 'as a class list'):
     return ClassList.from_names(names), note_count(
       'tasks without a title in task_ids.csv, called by number', untitled
     )
@@ -171,7 +150,7 @@ def _load_classes(
 def _read_titles(file: pathlib.Path) -> dict[int, str]:
   """Task id to title, separated by a tab, or by a comma without a tab."""
   titles: dict[int, str] = {}
-  for line, text in read_lines(file):
+  for line, text in text_files.read_lines(file):
     task, tab, title = text.partition('\t')
     if not tab:  # a title may have commas of its own
       with contextlib.suppress(csv.Error):
@@ -180,12 +159,12 @@ def _read_titles(file: pathlib.Path) -> dict[int, str]:
     title = ' '.join(title.split())
     if line == 1 and not task.strip().isdecimal() and title:
       continue  # the header
-    with locate_errors(file, line):
+    with text_files.locate_errors(file, line):
       if not title:
         raise InputError(
           f'got {text[:60]!r}; expected a task id, a tab and a title'
         )
-      titles[parse_int(task, most=_MOST)] = title
+      titles[text_files.parse_int(task, most=_MOST)] = title
   return titles
 
 
@@ -195,7 +174,9 @@ def _choose_videos(
   """The videos of a split, and a note on who made the split."""
   files: dict[str, pathlib.Path] = {}
   for name in _SPLITS:
-    file = find_beside(path, [f'{name}.txt', f'HowTo100M_{name}.txt'])
+    file = text_files.find_beside(
+      path, [f'{name}.txt', f'HowTo100M_{name}.txt']
+    )
     if file:
       files[name] = file
   if not files:
@@ -236,13 +217,13 @@ def split_of(video: str) -> str:
 
 def _read_ids(file: pathlib.Path) -> set[str]:
   ids = set()
-  for line, text in read_lines(file):
-    with locate_errors(file, line):
+  for line, text in text_files.read_lines(file):
+    with text_files.locate_errors(file, line):
       if len(text.split()) > 1 or ',' in text:
         raise InputError(
           f'got {text[:60]!r}; expected one video id; try one id a line'
         )
-      ids.add(parse_clip_name(text))
+      ids.add(text_files.parse_clip_name(text))
   return ids
 
 

@@ -14,14 +14,9 @@ from vidmodels.data.datasets.build_listing import (
   mark_other_splits,
 )
 from vidmodels.data.datasets.dataset import Dataset, Request
-from vidmodels.data.listing import youtube_clips
+from vidmodels.data.listing import text_files, youtube_clips
 from vidmodels.data.listing.class_names import ExactNames
 from vidmodels.data.listing.rows import Listing
-from vidmodels.data.listing.text_files import (
-  find_file,
-  locate_errors,
-  read_csv,
-)
 from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.listing.youtube_clips import YoutubeClip
 from vidmodels.data.records.class_list import ClassList
@@ -67,7 +62,9 @@ def read(dataset: Dataset, request: Request) -> Listing:
   """
   patterns = {split: _patterns(dataset, split) for split in _WORDS}
   what = f'the {dataset.title} {request.split} csv'
-  path = find_file(request.annotations, patterns.pop(request.split), what)
+  path = text_files.find_file(
+    request.annotations, patterns.pop(request.split), what
+  )
   if dataset.name == 'k700' and '2020' in path.name:
     raise InputError(
       f'got {path}, which is of Kinetics-700-2020 by its name; expected that '
@@ -78,7 +75,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
   labelled = bool(clips) and bool(clips[0][1].label)
   labels: list[tuple[int, ...]] = []
   for line, clip in clips:
-    with locate_errors(path, line):
+    with text_files.locate_errors(path, line):
       if bool(clip.label) != labelled:
         raise InputError(
           f'got label {clip.label!r}; expected labels for all clips or for none'
@@ -111,8 +108,10 @@ def _read_clips(
   path: pathlib.Path, split: str
 ) -> Iterator[tuple[int, YoutubeClip]]:
   """Line number and clip of each row."""
-  for line, fields in read_csv(path, youtube_clips.COLUMNS, 'a Kinetics csv'):
-    with locate_errors(path, line):
+  for line, fields in text_files.read_csv(
+    path, youtube_clips.COLUMNS, 'a Kinetics csv'
+  ):
+    with text_files.locate_errors(path, line):
       clip = youtube_clips.parse_clip(fields)
       if fields['split'].strip().lower() not in _WORDS[split]:
         raise InputError(

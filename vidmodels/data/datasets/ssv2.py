@@ -20,18 +20,9 @@ from vidmodels.data.datasets.build_listing import (
   mark_other_splits,
 )
 from vidmodels.data.datasets.dataset import Dataset, Request
+from vidmodels.data.listing import text_files
 from vidmodels.data.listing.class_names import ExactNames
-from vidmodels.data.listing.parse_values import parse_int
 from vidmodels.data.listing.rows import Listing, VideoRow
-from vidmodels.data.listing.text_files import (
-  describe_json,
-  find_beside,
-  find_file,
-  locate_errors,
-  read_json,
-  read_lines,
-  read_objects,
-)
 from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
@@ -54,11 +45,11 @@ def read(dataset: Dataset, request: Request) -> Listing:
   }
   split = {'val': 'validation'}.get(request.split, request.split)
   what = f'the {dataset.title} {split} json'
-  path = find_file(request.annotations, patterns.pop(split), what)
+  path = text_files.find_file(request.annotations, patterns.pop(split), what)
   classes = request.classes or dataset.classes()
   if request.classes is None:
     _check_label_numbers(path, classes)
-  entries = read_objects(path, ('id',), _WHAT)
+  entries = text_files.read_objects(path, ('id',), _WHAT)
   labels, notes = _read_labels(path, split, entries, ExactNames(classes))
   files = VideoFiles(request.videos)
   rows = [
@@ -69,7 +60,9 @@ def read(dataset: Dataset, request: Request) -> Listing:
     files,
     path,
     patterns,
-    lambda other, _: _parse_ids(other, read_objects(other, ('id',), _WHAT)),
+    lambda other, _: _parse_ids(
+      other, text_files.read_objects(other, ('id',), _WHAT)
+    ),
   )
   return build_listing(
     dataset,
@@ -105,16 +98,16 @@ def _read_labels(
   labels: list[tuple[int, ...]] = []
   if 'template' in entries[0]:
     for number, entry in enumerate(entries, 1):
-      with locate_errors(path, f'entry {number}'):
+      with text_files.locate_errors(path, f'entry {number}'):
         labels.append((_parse_label(entry.get('template'), names),))
     return labels, []
   if split != 'test' or any('template' in entry for entry in entries):
     raise InputError(
       f'{path} has no template in entry 1; expected one in all entries, and in '
       'none only of the test split; it looks like '
-      f'{describe_json(entries)}; try the official file'
+      f'{text_files.describe_json(entries)}; try the official file'
     )
-  path_of_answers = find_beside(
+  path_of_answers = text_files.find_beside(
     path, ('something-something-v2-test-answers.csv', 'test-answers.csv')
   )
   if path_of_answers is None:
@@ -143,9 +136,9 @@ def _parse_label(template: object, names: ExactNames) -> int:
 def _read_answers(path: pathlib.Path, names: ExactNames) -> dict[str, int]:
   """Labels by id, of lines `id;class`."""
   answers: dict[str, int] = {}
-  for number, line in read_lines(path):
+  for number, line in text_files.read_lines(path):
     video, _, template = line.partition(';')
-    with locate_errors(path, number):
+    with text_files.locate_errors(path, number):
       if not _ID.fullmatch(video):
         raise InputError(f'got {line[:40]!r}; expected `id;class`')
       label = _parse_label(template, names)
@@ -156,20 +149,22 @@ def _read_answers(path: pathlib.Path, names: ExactNames) -> dict[str, int]:
 
 def _check_label_numbers(path: pathlib.Path, classes: ClassList) -> None:
   """Compares labels.json, if it is there, with the class list."""
-  labels = find_beside(
+  labels = text_files.find_beside(
     path, ('something-something-v2-labels.json', 'labels.json')
   )
   if labels is None:
     return
-  value = read_json(labels)
+  value = text_files.read_json(labels)
   try:
-    numbers = {name: parse_int(v, most=999) for name, v in value.items()}
+    numbers = {
+      name: text_files.parse_int(v, most=999) for name, v in value.items()
+    }
     theirs = ClassList.from_names(sorted(numbers, key=numbers.__getitem__))
   except (AttributeError, InputError) as e:
     raise InputError(
       f'{labels} does not number the classes ({e}); expected an object of '
-      f'"class": "number"; it looks like {describe_json(value)}; try fetching '
-      'it again'
+      f'"class": "number"; it looks like '
+      f'{text_files.describe_json(value)}; try fetching it again'
     ) from e
   difference = theirs.first_difference(classes)
   if difference is None and max(numbers.values()) != len(classes) - 1:

@@ -13,16 +13,9 @@ import re
 
 from vidmodels.data.datasets.build_listing import build_listing
 from vidmodels.data.datasets.dataset import Dataset, Request
+from vidmodels.data.listing import text_files
 from vidmodels.data.listing.class_names import ExactNames
-from vidmodels.data.listing.parse_values import parse_clip_name
 from vidmodels.data.listing.rows import Listing, VideoRow
-from vidmodels.data.listing.text_files import (
-  describe_text,
-  find_beside,
-  find_file,
-  locate_errors,
-  read_lines,
-)
 from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
@@ -44,7 +37,9 @@ def read(dataset: Dataset, request: Request) -> Listing:
   split = split if split in '123' else '1'
   other = 'test' if part == 'train' else 'train'
   name = f'{part}list0{split}.txt'
-  path = find_file(request.annotations, (name,), f'the {dataset.title} {name}')
+  path = text_files.find_file(
+    request.annotations, (name,), f'the {dataset.title} {name}'
+  )
   if path.name.lower().startswith(f'{other}list'):
     raise InputError(
       f'{path} is a {other} list by its name; expected {part}; try {name}'
@@ -54,13 +49,13 @@ def read(dataset: Dataset, request: Request) -> Listing:
     _check_class_numbers(path, classes)
   names, files = ExactNames(classes), VideoFiles(request.videos)
   rows = []
-  for line, text in read_lines(path):
-    with locate_errors(path, line):
+  for line, text in text_files.read_lines(path):
+    with text_files.locate_errors(path, line):
       rows.append(_parse_line(text, names, files, numbered=part == 'train'))
   notes = []
   if request.split == part:
     notes = [f'{part} is taken for {part}1: UCF101 has three splits']
-  other_path = find_beside(path, (f'{other}list0{split}.txt',))
+  other_path = text_files.find_beside(path, (f'{other}list0{split}.txt',))
   if other_path:
     notes += _compare_lists(path, rows, other_path, other, files)
   return build_listing(
@@ -75,11 +70,11 @@ def _parse_line(
   if match is None:
     raise InputError(
       f'got {text[:80]!r}; expected `Class/v_Class_g01_c01.avi'
-      f'{" 1" if numbered else ""}`; it looks like {describe_text(text)}; try '
-      'the official file'
+      f'{" 1" if numbered else ""}`; it looks like '
+      f'{text_files.describe_text(text)}'
     )
   folder, file, number = match.groups()
-  parse_clip_name(file)
+  text_files.parse_clip_name(file)
   label = names.label(folder)
   if number is None and numbered:
     raise InputError(
@@ -110,11 +105,11 @@ def _file_names(folder: str, file: str) -> list[str]:
 
 def _check_class_numbers(path: pathlib.Path, classes: ClassList) -> None:
   """Compares classInd.txt, if it is there, with the class list."""
-  index = find_beside(path, ('classInd.txt',))
+  index = text_files.find_beside(path, ('classInd.txt',))
   if index is None:
     return
   names: list[str] = []
-  for line, text in read_lines(index):
+  for line, text in text_files.read_lines(index):
     number, _, name = text.partition(' ')
     if number != str(len(names) + 1) or not name.strip():
       raise InputError(
@@ -122,7 +117,7 @@ def _check_class_numbers(path: pathlib.Path, classes: ClassList) -> None:
         'Class`, counted from 1; try fetching the file again'
       )
     names.append(name.strip())
-  with locate_errors(index, len(names)):
+  with text_files.locate_errors(index, len(names)):
     difference = ClassList.from_names(names).first_difference(classes)
   if difference:
     raise InputError(
@@ -149,7 +144,9 @@ def _compare_lists(
     InputError: if a clip is in both lists.
   """
   try:
-    matches = [_LINE.fullmatch(text) for _, text in read_lines(other)]
+    matches = [
+      _LINE.fullmatch(text) for _, text in text_files.read_lines(other)
+    ]
   except InputError as e:
     return [f'videos of the {part} split count as outside: {e}']
   theirs = [(match[1], match[2]) for match in matches if match]

@@ -36,7 +36,6 @@ from vidmodels.data.listing.class_names import (
   normalize_name,
   note_spellings,
 )
-from vidmodels.data.listing.parse_values import parse_int
 from vidmodels.data.listing.rows import (
   VIDEO_SUFFIXES,
   Listing,
@@ -45,7 +44,7 @@ from vidmodels.data.listing.rows import (
   note_names,
   note_shared_files,
 )
-from vidmodels.data.listing.text_files import locate_errors
+from vidmodels.data.listing.text_files import locate_errors, parse_int
 from vidmodels.data.listing.video_files import (
   VideoFiles,
   is_image,
@@ -136,8 +135,9 @@ def read_list(
   if classes is None:
     classes = _collect_classes(source, entries)
     notes += note_spellings({x for entry in entries for x in entry.labels})
-  lookup, first, duplicates = AnySpelling(classes), {}, []
+  lookup, duplicates = AnySpelling(classes), []
   rows: dict[str, VideoRow] = {}
+  first: dict[str, int] = {}
   for entry in entries:
     with locate_errors(source, f'{unit} {entry.number}', hint=_CORRECT):
       row = _to_row(entry, lookup, classes, root, task)
@@ -329,7 +329,8 @@ def _read_table(
   source: pathlib.Path, lines: list[tuple[int, str]], several: bool
 ) -> tuple[list[_Entry], list[str]]:
   """A csv with a header: path, label, and perhaps `start` and `end`."""
-  entries, fields, known = [], {}, {'start', 'end'}
+  entries, known = [], {'start', 'end'}
+  fields: dict[str, str] = {}
   for number, fields in _read_columns(source, lines):
     path = next(column for column in fields if column in _PATH_COLUMNS)
     label = next(column for column in fields if column in _LABEL_COLUMNS)

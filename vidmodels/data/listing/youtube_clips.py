@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 
 import av
 
-from vidmodels.data.listing.parse_values import parse_int
 from vidmodels.data.listing.rows import VideoRow, join_names
+from vidmodels.data.listing.text_files import parse_int
 from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.video import container
 from vidmodels.typing import InputError
