@@ -1,4 +1,4 @@
-"""A small record set whose label can be read off its pixels."""
+"""Writes a small record set whose labels show in its pixels."""
 
 import pathlib
 from collections.abc import Sequence

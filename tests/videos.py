@@ -1,4 +1,4 @@
-"""Small video files of every kind, and the damage that befalls them."""
+"""Writes small video files of every kind, and damages them."""
 
 import fractions
 import pathlib

@@ -5,7 +5,7 @@ import json
 from vidmodels.cli import main
 
 
-def test_the_demo_runs_the_main_job_and_says_what_it_measured(capsys, tmp_path):
+def test_the_demo_runs_the_main_job_and_prints_its_results(capsys, tmp_path):
   argv = ['demo', '--out', str(tmp_path / 'demo'), '--steps', '12']
   argv += ['--train-clips', '48', '--test-clips', '16']
   assert main([*argv, '--json']) == 0
@@ -30,7 +30,7 @@ def test_the_demo_runs_the_main_job_and_says_what_it_measured(capsys, tmp_path):
   assert 'blind to order, at most' in table
 
 
-def test_only_the_videos_where_only_they_are_wanted(capsys, tmp_path):
+def test_make_data_writes_the_videos_only(capsys, tmp_path):
   argv = ['demo', '--make-data', str(tmp_path / 'v'), '--seed', '3']
   argv += ['--train-clips', '8', '--test-clips', '8', '--json']
   assert main(argv) == 0

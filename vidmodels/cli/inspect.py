@@ -110,7 +110,7 @@ def _print_page(summary: dict) -> None:
       print(
         '  clips that begin with copies of their first frame, 10 for each '
         f"second before their start: {split['options']['padded']}; DMVR's "
-        'script makes such; write them anew with `vidmodels prepare`'
+        'script makes such clips; try `vidmodels prepare` to write them again'
       )
     for video, reason in split['lost'][:10]:
       print(f'  lost {video}: {reason}')

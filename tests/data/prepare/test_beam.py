@@ -1,4 +1,4 @@
-"""Beam: the same bytes as this machine's processes; a clear word without it."""
+"""Beam: the same bytes as local processes; a clear error without Beam."""
 
 import sys
 
@@ -35,7 +35,7 @@ def test_the_bytes_are_those_of_the_local_engine(source, tmp_path, monkeypatch):
   assert content(tmp_path / 'local') == content(tmp_path / 'beam')
 
 
-def test_a_run_that_was_begun_here_is_ended_by_beam(source, tmp_path):
+def test_beam_continues_a_run_that_was_started_locally(source, tmp_path):
   pytest.importorskip('apache_beam')
 
   class Killed(BaseException):
@@ -63,13 +63,13 @@ def test_a_run_that_was_begun_here_is_ended_by_beam(source, tmp_path):
     ([], 'NoSuchRunner', 'NoSuchRunner'),
   ],
 )
-def test_options_that_cannot_be(options, runner, says):
+def test_invalid_options_are_refused(options, runner, says):
   pytest.importorskip('apache_beam')
   with pytest.raises(InputError, match=says):
     beam.make_engine(options, runner=runner)
 
 
-def test_without_beam_the_command_says_what_to_install(
+def test_without_beam_the_error_says_what_to_install(
   source, tmp_path, monkeypatch, capsys
 ):
   monkeypatch.setitem(sys.modules, 'apache_beam', None)

@@ -1,4 +1,4 @@
-"""check: every file decoded, the broken ones named, whoever does the work."""
+"""check: decodes every file and names the broken ones, with any workers."""
 
 import pytest
 import videos
@@ -57,7 +57,7 @@ def test_a_clean_source_leaves_an_empty_list(tmp_path):
   assert (tmp_path / 'bad.txt').read_text() == ''
 
 
-def test_a_list_is_held_to_its_classes_before_any_decoding(tmp_path):
+def test_labels_of_a_list_are_checked_before_any_decoding(tmp_path):
   videos.write(tmp_path / 'x.mp4', videos.moving(2))
   (tmp_path / 'list.txt').write_text('x.mp4 5\n')
   with pytest.raises(InputError, match='0 to 1'):

@@ -1,4 +1,4 @@
-"""Cuts: exact at every start, in one pass, whatever else is cut beside them."""
+"""Clips of a file: exact at every start, in one pass, alone or together."""
 
 import av
 import numpy as np
@@ -110,7 +110,7 @@ class Kept:
 
 
 def read(path, wanted):
-  """The cuts by number, each as (frames, times, damage) or a reason."""
+  """The clips by number, each as (frames, times, damage) or a reason."""
   found = {}
   for i, clip, damage in clip_reader.read_clips(
     path, wanted, lambda i, info: Kept(info)
@@ -125,14 +125,14 @@ def read(path, wanted):
 
 
 def whole(path):
-  """Frames and times by PyAV from the first packet to the last, no cut."""
+  """Frames and times of the complete file."""
   reading = decode.read_video(path)
   pairs = list(reading)
   return np.stack([f for f, _ in pairs]), np.array([t for _, t in pairs])
 
 
 def stretch(frames, times_us, cut):
-  """What a cut has to be, of the whole video."""
+  """The frames and times that a clip must have."""
   start_us, end_us = cut.start_s * 1e6 - 1, cut.end_s * 1e6 - 1
   inside = (times_us >= start_us) & (times_us < end_us)
   if not inside.any():
@@ -168,7 +168,7 @@ def eager(monkeypatch):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_a_cut_is_exact_at_every_start(folder, name, eager):
+def test_a_clip_is_exact_at_every_start(folder, name, eager):
   frames, times_us = whole(folder / name)
   assert len(frames) >= 50
   for start_us in times_us:
@@ -188,7 +188,7 @@ def test_a_cut_is_exact_at_every_start(folder, name, eager):
 
 @pytest.mark.parametrize('name', NAMES)
 @pytest.mark.parametrize('seed', range(3))
-def test_many_cuts_in_one_pass_are_those_cut_alone(folder, name, seed, eager):
+def test_clips_read_together_equal_clips_read_alone(folder, name, seed, eager):
   frames, times_us = whole(folder / name)
   rng = np.random.default_rng(seed)
   end = times_us[-1] / 1e6
@@ -241,7 +241,7 @@ def test_a_file_is_opened_once_and_each_frame_decoded_once(folder, monkeypatch):
   assert len(decoded) <= 52  # to the first frame after the last cut
 
 
-def test_the_gap_between_two_cuts_is_not_decoded(folder, monkeypatch):
+def test_the_gap_between_two_clips_is_not_decoded(folder, monkeypatch):
   decoded = []
   stamp = frame_reader.FrameReader._stamp
   monkeypatch.setattr(
@@ -263,7 +263,7 @@ def test_the_gap_between_two_cuts_is_not_decoded(folder, monkeypatch):
   assert 55 <= len(decoded) <= 57
 
 
-def test_a_short_gap_is_decoded_without_looking_for_a_way_round(
+def test_a_short_gap_is_decoded_without_a_search_for_key_frames(
   folder, monkeypatch
 ):
   monkeypatch.setattr(
@@ -318,9 +318,7 @@ def test_a_seek_that_lands_elsewhere_costs_time_and_no_frame(
     ),
   ],
 )
-def test_a_wrong_key_flag_is_found_out(
-  tmp_path, eager, monkeypatch, name, more
-):
+def test_a_wrong_key_flag_is_detected(tmp_path, eager, monkeypatch, name, more):
   """As if every packet were flagged as a key frame, which some muxers do."""
   path = videos.write(tmp_path / name, picture(1), **more)
   frames, times_us = whole(path)
@@ -360,14 +358,14 @@ def test_a_wrong_key_flag_is_found_out(
   assert eager == [False]
 
 
-def test_an_entry_comes_after_all_that_is_shown_before_it():
+def test_an_entry_point_comes_after_all_frames_shown_before_it():
   """Here the packet at 100 is decoded after one that is shown at 300."""
   pts = [0, 300, 100, 200, 400]
   found = keyframes._select_entries(pts, pts, [True, False, True, True, True])
-  assert found.numbers_n.tolist() == [0, 4]
-  assert found.last_before(399) == keyframes.KeyFrame(0, 0, 0)
-  assert found.last_before(400) == keyframes.KeyFrame(4, 400, 400)
-  assert found.last_before(-1) is None
+  assert [entry.number for entry in found] == [0, 4]
+  assert keyframes.last_before(found, 399) == keyframes.KeyFrame(0, 0, 0)
+  assert keyframes.last_before(found, 400) == keyframes.KeyFrame(4, 400, 400)
+  assert keyframes.last_before(found, -1) is None
 
 
 def test_a_clip_at_200_seconds_has_no_extra_frames(tmp_path):
@@ -379,7 +377,7 @@ def test_a_clip_at_200_seconds_has_no_extra_frames(tmp_path):
   assert damage == 0
 
 
-def test_a_file_that_cannot_be_opened_loses_every_cut(tmp_path):
+def test_a_file_that_cannot_be_opened_loses_every_clip(tmp_path):
   (tmp_path / 'a.mp4').write_bytes(b'')
   assert (
     read(
@@ -390,7 +388,7 @@ def test_a_file_that_cannot_be_opened_loses_every_cut(tmp_path):
   )
 
 
-def test_a_clip_that_cannot_be_made_costs_no_other(folder):
+def test_a_clip_that_fails_does_not_affect_others(folder):
   class Fails(Kept):
     def add(self, picture, time_us):
       super().add(picture, time_us)
@@ -425,7 +423,9 @@ def broken(folder, path, at):
   return videos.remux(path, path.with_name('bad.mkv'), copy=garbled)
 
 
-def test_damage_is_told_of_the_clips_that_it_lies_in(folder, tmp_path, eager):
+def test_damage_is_counted_for_the_clips_that_contain_it(
+  folder, tmp_path, eager
+):
   path = broken(folder, tmp_path / 'a.mkv', at=(3, 20, 21))
   wanted = [
     clip_reader.ClipRange(0, 0.9),
@@ -442,11 +442,11 @@ def test_damage_is_told_of_the_clips_that_it_lies_in(folder, tmp_path, eager):
 
 
 @pytest.mark.parametrize('seed', range(6))
-def test_cuts_of_damaged_files_are_the_same_every_time(
+def test_clips_of_damaged_files_are_the_same_every_time(
   folder, tmp_path, seed, eager
 ):
-  """A decoder mends a picture with what it saw before, so pixels of a damaged
-  file may depend on where it entered; but nothing else does, nor on chance."""
+  """A decoder repairs a picture from earlier ones, so the pixels of a damaged
+  file may depend on where decoding started; nothing else does."""
   rng = np.random.default_rng(seed)
   name = ('usual.mp4', 'vp9.webm', 'stream.ts')[seed % 3]
   path = tmp_path / name
@@ -474,7 +474,7 @@ def test_cuts_of_damaged_files_are_the_same_every_time(
     'eye_makeup_bframes.avi',
   ],
 )
-def test_real_clips_are_cut_exactly(shared, name, eager):
+def test_clips_of_real_videos_are_exact(shared, name, eager):
   path = shared / 'clips' / name
   frames, times_us = whole(path)
   rng = np.random.default_rng(0)

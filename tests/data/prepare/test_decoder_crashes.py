@@ -1,4 +1,4 @@
-"""A file that crashes the decoder costs itself, is named, and stops nothing."""
+"""A file that crashes the decoder is lost by name and stops nothing else."""
 
 import os
 import pathlib
@@ -78,7 +78,7 @@ def test_files_that_crash_the_decoder_are_lost_by_name(source, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_worker_dies_and_the_next_run_knows_why(source, tmp_path):
+def test_a_single_worker_dies_and_the_next_run_finds_the_file(source, tmp_path):
   """With one worker there is no process to outlive it."""
   for deaths in (1, 2):
     ended = start(tmp_path, source, tmp_path / 'one', 1)
@@ -88,8 +88,8 @@ def test_one_worker_dies_and_the_next_run_knows_why(source, tmp_path):
   assert content(tmp_path / 'one') == content(tmp_path / 'two')
 
 
-def test_another_engine_finds_the_file_at_its_next_start(source, tmp_path):
-  """The workers of Beam name files by whole paths, and we as we were told."""
+def test_another_engine_finds_the_file_when_it_starts_again(source, tmp_path):
+  """Jobs have absolute paths, also where the source is a relative one."""
   relative = os.path.relpath(source, tmp_path)
   for deaths in (1, 2):
     ended = start(tmp_path, relative, 'out', 1, 'engine')
@@ -102,7 +102,7 @@ def test_another_engine_finds_the_file_at_its_next_start(source, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_worker_that_the_system_kills_is_no_fault_of_its_file(
+def test_a_worker_that_the_system_kills_does_not_blame_its_file(
   source, tmp_path
 ):
   """As the kernel does when memory runs out."""
@@ -127,5 +127,5 @@ def leave():
 @pytest.mark.parametrize(
   ('function', 'want'), [(abort, False), (fail, True), (leave, False)]
 )
-def test_what_a_call_does_to_its_process(function, want):
+def test_a_crash_differs_from_an_exception(function, want):
   assert process_pool.ends_normally(function) == want

@@ -1,4 +1,4 @@
-"""Frames that are decoded already become records as those of files do."""
+"""Decoded frames become records in the same way as files do."""
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ def make(frames_THWC, source_fps, **options):
   )
 
 
-def test_frames_times_and_labels_are_those_given():
+def test_a_record_has_the_given_frames_times_and_labels():
   video_THWC = videos.moving(5)
   record = make(video_THWC, 10.0, quality=100)
   assert record.timestamps_us.tolist() == [100_000 * t for t in range(5)]
@@ -60,12 +60,12 @@ def test_a_frame_that_is_shown_twice_is_encoded_once(monkeypatch):
 
 
 @pytest.mark.parametrize(('fps', 'source_fps'), [(10, 2000), (5, 1000)])
-def test_a_single_frame_is_shown_however_short_it_is(fps, source_fps):
+def test_a_single_frame_is_kept_however_short(fps, source_fps):
   frames = encode.resample([('a', 0)], fps=fps, source_fps=source_fps)
   assert list(frames) == [('a', 0)]
 
 
-def test_no_frame_stays_none():
+def test_no_frames_give_no_frames():
   assert list(encode.resample([], fps=5, source_fps=5)) == []
 
 

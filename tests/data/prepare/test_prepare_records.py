@@ -70,7 +70,7 @@ def all_records(folder, split='train'):
   return [found.record(i) for i in range(len(found))]
 
 
-def test_every_video_becomes_a_record_that_says_what_it_is(source, tmp_path):
+def test_every_video_becomes_a_complete_record(source, tmp_path):
   seen = []
   manifest = prepare_records.prepare(
     source,
@@ -235,7 +235,7 @@ def test_a_complete_split_is_left_alone_but_takes_a_flip_policy(
     ({'classes': ClassList((*NAMES, 'more'))}, 'the class list'),
   ],
 )
-def test_other_options_do_not_mix_with_what_is_there(
+def test_other_options_do_not_mix_with_an_existing_split(
   source, tmp_path, change, says
 ):
   prepare_records.prepare(source, tmp_path, workers=1)
@@ -247,7 +247,7 @@ def test_other_options_do_not_mix_with_what_is_there(
   assert record_set.RecordSet.open(tmp_path, 'train').manifest == manifest
 
 
-def test_other_videos_do_not_mix_with_what_is_there(source, tmp_path):
+def test_other_videos_do_not_mix_with_an_existing_split(source, tmp_path):
   text = ''.join(f'{p.parent.name}/{p.name} 0\n' for p in source.glob('*/*'))
   make = lambda: prepare_records.prepare(
     tmp_path / 'list.txt', tmp_path / 'out', root=source, workers=1
@@ -294,7 +294,7 @@ def test_splits_share_one_class_list(source, tmp_path):
     prepare_records.prepare(few, out, split='val', workers=1, classes=other)
 
 
-def test_a_split_that_never_began_binds_no_one(source, tmp_path):
+def test_a_class_list_without_a_split_binds_nothing(source, tmp_path):
   ClassList(('other',)).save(tmp_path / 'classes.txt')
   prepare_records.prepare(source, tmp_path, workers=1)
   assert ClassList.load(tmp_path / 'classes.txt').names == NAMES
@@ -309,7 +309,7 @@ def test_a_video_listed_with_two_labels_is_refused(source, tmp_path):
   assert not (tmp_path / 'out').exists()
 
 
-def test_what_is_lost_is_listed_and_may_be_too_much(source, tmp_path):
+def test_lost_clips_are_listed_and_may_be_too_many(source, tmp_path):
   lines = [f'{p.parent.name}/{p.name} 0' for p in sorted(source.glob('*/*'))]
   lines[3:3] = ['gone.mp4 0', 'gone too.mp4 0', 'third.mp4 0']
   (tmp_path / 'list.txt').write_text('\n'.join(lines))
@@ -339,7 +339,7 @@ def test_what_is_lost_is_listed_and_may_be_too_much(source, tmp_path):
   assert (manifest.count, manifest.listed) == (12, 15)
 
 
-def test_lost_files_that_came_later_are_told(source, tmp_path, capsys):
+def test_lost_files_that_exist_later_are_reported(source, tmp_path, capsys):
   lines = [f'{name} 0' for name in ('a.mp4', 'b.mp4', 'c.mp4', 'd.mp4')]
   (tmp_path / 'list.txt').write_text('\n'.join(lines))
   one = next(source.glob('*/*'))
@@ -355,17 +355,17 @@ def test_lost_files_that_came_later_are_told(source, tmp_path, capsys):
     assert main(argv) == 0
     said[came] = capsys.readouterr().out
     assert len(record_set.RecordSet.open(out, 'train').manifest.lost) == 3
-  assert 'there now' not in said[0]
-  assert '1 of the lost is there now; --overwrite takes what is' in said[1]
-  assert '2 of the lost are there now; --overwrite takes what is' in said[2]
+  assert 'now; try --overwrite' not in said[0]
+  assert '1 of the lost clips exists now; try --overwrite' in said[1]
+  assert '2 of the lost clips exist now; try --overwrite' in said[2]
   assert main([*argv, '--overwrite']) == 0
   said = capsys.readouterr().out
-  assert 'there now' not in said
+  assert 'now; try --overwrite' not in said
   assert f'{out}: 3 records in 1 shard of split train' in said
 
 
 @pytest.mark.parametrize('below', ['', 'deeper/still'])
-def test_a_file_where_the_folder_would_be_is_told(source, tmp_path, below):
+def test_a_file_in_place_of_the_folder_is_an_error(source, tmp_path, below):
   (tmp_path / 'out').write_text('mine')
   with pytest.raises(
     InputError, match=r'/out is no folder; .* try another --out'
@@ -398,13 +398,13 @@ def test_a_source_of_broken_files_only_is_refused(tmp_path):
     ({'shards': 100_000}, '99999'),
   ],
 )
-def test_options_that_cannot_be_are_refused(source, tmp_path, options, says):
+def test_options_out_of_range_are_refused(source, tmp_path, options, says):
   with pytest.raises(InputError, match=says):
     prepare_records.prepare(source, tmp_path / 'out', workers=1, **options)
   assert not (tmp_path / 'out').exists()
 
 
-def test_size_and_quality_are_as_asked_and_recorded(source, tmp_path):
+def test_size_and_quality_are_applied_and_recorded(source, tmp_path):
   manifest = prepare_records.prepare(
     source, tmp_path / 'a', short_side=16, quality=60, workers=1
   )
@@ -435,7 +435,7 @@ def numbered(times_us):
   ],
 )
 @pytest.mark.parametrize('grain_us', [1, 1000])
-def test_resampling_shows_the_frame_of_each_moment(
+def test_resampling_gives_the_frame_shown_at_each_time(
   source_fps, fps, want, grain_us
 ):
   times = np.arange(12) * 1e6 / source_fps
@@ -447,14 +447,14 @@ def test_resampling_shows_the_frame_of_each_moment(
   assert [frame for frame, _ in shown] == want
 
 
-def test_resampling_a_gap_repeats_what_was_shown_and_nothing_before():
+def test_resampling_a_gap_repeats_the_frame_before_it():
   times_us = [0, 100_000, 500_000, 600_000]
   frames = encode.resample(numbered(times_us), fps=10, source_fps=10)
   shown = [int(frame_HWC[0, 0, 0]) for frame_HWC, _ in frames]
   assert shown == [0, 1, 1, 1, 1, 2, 3]
 
 
-def test_a_resampled_record_says_its_rate_and_starts_at_once(tmp_path):
+def test_a_resampled_record_has_its_rate_and_starts_at_0(tmp_path):
   (tmp_path / 'in' / 'run').mkdir(parents=True)
   path = tmp_path / 'in' / 'run' / 'a.mkv'
   times = [3000 + 40 * t for t in range(50)]
@@ -473,7 +473,7 @@ def test_a_resampled_record_says_its_rate_and_starts_at_once(tmp_path):
   assert np.allclose(lefts, want, atol=1)
 
 
-def test_a_cut_knows_where_it_lay(tmp_path):
+def test_the_record_of_a_clip_has_its_start_and_end(tmp_path):
   path = videos.write(tmp_path / 'a.mp4', videos.moving(30))
   row = VideoRow(path=path, video='a', labels=(1,), start_s=1.0, end_s=2.0)
   ((_, record, damage),) = encode.make_records(

@@ -645,11 +645,11 @@ def test_lengths_are_what_the_annotations_say_else_the_usual_of_the_set(
   assert (found['rows'], found['videos'], found['timed']) == (3, 2, 2)
   assert found['duration_s'] == [2, 36, 70]
   assert found['seconds'] == 472
-  assert '400 s where no length is said' in found['basis']
+  assert '400 s where no length is known' in found['basis']
   out = dry([*argv, '--limit', 1, '--workers', 1], capsys)
   assert 'train: 1 clip, ' in out
   assert ' 1 video, flip' in out
-  assert 'the length of 1 clip is said: 70.0 to 70.0 s' in out
+  assert 'the length of 1 clip is known: 70.0 to 70.0 s' in out
   assert 'with 1 worker\n' in out
 
 

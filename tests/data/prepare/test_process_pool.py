@@ -1,4 +1,4 @@
-"""Jobs over processes: none is lost, none is done twice, errors arrive."""
+"""Jobs in processes: each runs once, and errors reach the caller."""
 
 import os
 import time
@@ -61,7 +61,7 @@ def test_a_worker_that_dies_is_not_waited_for():
     list(process_pool.run_jobs(die, range(6), workers=2, total=6))
 
 
-def test_giving_up_stops_the_jobs_under_way(tmp_path):
+def test_an_error_of_the_caller_stops_running_jobs(tmp_path):
   class Enough(Exception):
     pass
 

@@ -1,4 +1,4 @@
-"""The report of a split: what it counts and how it says it."""
+"""The report of a split: its counts and its text."""
 
 import pytest
 
@@ -20,11 +20,11 @@ from vidmodels.data.prepare.split_report import (
     (0, 0, 0.0),
   ],
 )
-def test_less_than_all_is_never_called_100_percent(part, whole, want):
+def test_less_than_all_is_never_100_percent(part, whole, want):
   assert percent(part, whole) == want
 
 
-def test_a_split_that_lacks_one_clip_of_many_is_not_called_whole():
+def test_a_split_without_one_clip_of_many_is_not_complete():
   report = SplitReport(
     split='train', expected=240_436, listed=240_436, ok=240_435, bad=()
   )
@@ -33,7 +33,7 @@ def test_a_split_that_lacks_one_clip_of_many_is_not_called_whole():
   )
 
 
-def test_a_share_that_rounds_to_nothing_is_not_called_nothing():
+def test_a_share_that_rounds_to_0_is_not_written_as_0():
   assert format_share(1, 240_436) == 'under 0.01 %'
   assert format_share(1, 10_000) == '0.01 %'
   assert format_share(0, 240_436) == '0.00 %'

@@ -1,4 +1,4 @@
-"""TFDS's video sets: found by type, read frame for frame, nothing guessed."""
+"""Video sets of TFDS: features found by type, read frame for frame."""
 
 import pathlib
 import pickle
@@ -85,7 +85,7 @@ def numbers(videos):
   return [int(v.frames_THWC[0, 4, 4, 0]) // 10 for v in videos]
 
 
-def test_videos_labels_and_names_come_as_they_were_put_in(tfds, tmp_path):
+def test_videos_labels_and_names_are_those_of_the_set(tfds, tmp_path):
   split = opened(build(tfds, tmp_path))
   assert split.classes.names == ('sit', 'run', 'walk')
   assert (split.task, split.count, split.fps) == (SINGLE, 7, 0)
@@ -100,7 +100,7 @@ def test_videos_labels_and_names_come_as_they_were_put_in(tfds, tmp_path):
 
 
 @pytest.mark.parametrize(('start', 'stop'), [(0, 3), (3, 7), (6, 99), (5, 5)])
-def test_a_range_has_the_videos_that_stand_there(tfds, tmp_path, start, stop):
+def test_a_range_has_its_videos(tfds, tmp_path, start, stop):
   split = opened(build(tfds, tmp_path))
   every = [(v.video, n) for v, n in zip(*twice(split.videos()), strict=True)]
   some = split.videos(start, stop)
@@ -148,7 +148,7 @@ def test_a_prepared_folder_is_enough_without_its_code(tfds, tmp_path):
     ({'metadata': {'fps': 'unknown'}}, 0),
   ],
 )
-def test_the_rate_is_what_the_set_says_or_0(tfds, tmp_path, more, fps):
+def test_the_rate_is_that_of_the_set_or_0(tfds, tmp_path, more, fps):
   split = opened(build(tfds, tmp_path, labels=(0,), **more))
   assert split.fps == pytest.approx(fps)
   assert next(split.videos()).fps == pytest.approx(fps)
@@ -171,7 +171,9 @@ def test_each_video_may_have_a_rate_of_its_own(tfds, tmp_path):
   assert (split.fps, split.notes) == (0, ())
 
 
-def test_a_split_without_labels_says_so_and_has_no_class_0(tfds, tmp_path):
+def test_a_split_without_labels_is_unlabelled_and_has_no_class_0(
+  tfds, tmp_path
+):
   split = opened(build(tfds, tmp_path, labels=(-1, -1)))
   assert not split.labelled
   assert [v.labels for v in split.videos()] == [(), ()]
@@ -206,7 +208,7 @@ def test_grey_frames_become_rgb(tfds, tmp_path):
     )
 
 
-def test_what_is_not_one_video_with_one_label_is_told(tfds, tmp_path):
+def test_a_set_without_one_video_and_one_label_is_refused(tfds, tmp_path):
   kinds = tfds.features
   plain = build(tfds, tmp_path / 'a', label=kinds.Scalar(np.int64))
   with pytest.raises(InputError, match=r'0 features that are a class label'):
@@ -224,7 +226,7 @@ def test_what_is_not_one_video_with_one_label_is_told(tfds, tmp_path):
     opened(two)
 
 
-def test_a_wrong_name_split_or_folder_is_told(tfds, tmp_path):
+def test_a_wrong_name_split_or_folder_is_refused(tfds, tmp_path):
   folder = build(tfds, tmp_path)
   with pytest.raises(
     InputError, match="no split 'test'; expected one of train"

@@ -48,7 +48,7 @@ def test_a_label_is_a_name_first_and_then_a_number(label, index):
     ('9' * 5000, "got label '9{200}'"),
   ],
 )
-def test_an_unknown_label_is_refused_with_what_was_wanted(label, says):
+def test_an_unknown_label_is_refused_with_a_suggestion(label, says):
   with pytest.raises(InputError, match=says):
     CLASSES.index(label)
 
@@ -62,7 +62,7 @@ def test_an_unknown_label_is_refused_with_what_was_wanted(label, says):
     (('a\nb',), 'one line'),
   ],
 )
-def test_names_that_cannot_tell_classes_apart_are_refused(names, says):
+def test_invalid_class_names_are_refused(names, says):
   with pytest.raises(InputError, match=says):
     ClassList.from_names(names)
 
@@ -82,7 +82,7 @@ def test_the_first_difference_is_named():
   assert '4 classes' in CLASSES.first_difference(ClassList(('left', 'right')))
 
 
-def test_nothing_may_flip_unless_someone_says_so():
+def test_flips_are_forbidden_by_default():
   assert FlipPolicy().kind == 'forbid'
   with pytest.raises(InputError, match=r'augment\.flip=0'):
     FlipPolicy().label_map(CLASSES)
@@ -114,12 +114,12 @@ def test_a_policy_survives_json():
     ('swap:a=', "''"),
   ],
 )
-def test_a_policy_that_means_nothing_is_refused(text, says):
+def test_an_invalid_policy_is_refused(text, says):
   with pytest.raises(InputError, match=says):
     FlipPolicy.parse(text)
 
 
 @pytest.mark.parametrize('text', ['swap:left=rihgt', 'swap:left=right,0=2'])
-def test_pairs_are_held_to_the_class_list(text):
+def test_pairs_must_be_in_the_class_list(text):
   with pytest.raises(InputError):
     FlipPolicy.parse(text).check(CLASSES)

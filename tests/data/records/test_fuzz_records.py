@@ -1,4 +1,4 @@
-"""Records and shards with seeded damage: refused, or not touched by it."""
+"""Records and shards with seeded damage: refused, or read correctly."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""Shards of another tool: indexed as they are, or told what does not fit."""
+"""Shards of another tool: indexed as they are, or refused with the reason."""
 
 import cv2
 import numpy as np
@@ -123,7 +123,7 @@ def test_shards_in_their_files_order_whatever_the_folder_gives(tmp_path):
   assert names == [f'{i}.mp4' for i in (0, 3, 6, 1, 4, 2, 5)]
 
 
-def test_names_may_be_missing(tmp_path):
+def test_label_names_may_be_missing(tmp_path):
   dmvr(tmp_path, texts=())
   assert index_foreign.index_shards(tmp_path, 'val', CLASSES).labels == (
     0,
@@ -161,7 +161,9 @@ def test_every_record_is_read_once(tmp_path, monkeypatch):
   assert len(seen) == 6
 
 
-def test_a_wrong_class_list_is_told_at_the_first_shard(tmp_path, monkeypatch):
+def test_a_wrong_class_list_is_refused_at_the_first_shard(
+  tmp_path, monkeypatch
+):
   dmvr(tmp_path)
   read, seen = tfrecord.scan_offsets, []
   monkeypatch.setattr(
@@ -200,7 +202,7 @@ def test_two_runs_of_dmvrs_script_do_not_go_together(tmp_path):
     ([((0,), (b'run',)), ((1,), (b'run',))], "class 'run' twice"),
   ],
 )
-def test_names_that_make_no_class_list_are_told(tmp_path, made, says):
+def test_names_that_give_no_class_list_are_refused(tmp_path, made, says):
   write(tmp_path, [clip(labels=n, texts=t) for n, t in made])
   with pytest.raises(InputError, match=says):
     index_foreign.index_shards(tmp_path, 'val')
@@ -252,12 +254,12 @@ def test_heads_are_checked(tmp_path):
 
 
 @pytest.mark.parametrize('text', ['', 'none', 'verb', 'verb=97;noun=3', 'a=-1'])
-def test_labels_of_another_kind_are_told(text):
+def test_labels_of_another_kind_are_refused(text):
   with pytest.raises(InputError, match='expected single, multi, any, or heads'):
     Task.parse(text)
 
 
-def test_clips_of_one_name_get_names_of_their_own(tmp_path):
+def test_clips_with_the_same_name_get_unique_names(tmp_path):
   write(tmp_path, [clip(name=n) for n in (b'', b'v', b'v', b'', b'v')], count=1)
   index_foreign.index_shards(tmp_path, 'val', CLASSES)
   found = record_set.RecordSet.open(tmp_path, 'val')
@@ -275,7 +277,9 @@ def test_clips_of_one_name_get_names_of_their_own(tmp_path):
     ({'count': 0}, 'no shards'),
   ],
 )
-def test_labels_that_the_class_list_denies_are_refused(tmp_path, made, says):
+def test_labels_that_do_not_fit_the_class_list_are_refused(
+  tmp_path, made, says
+):
   dmvr(tmp_path, **made)
   with pytest.raises(InputError, match=says):
     index_foreign.index_shards(tmp_path, 'val', CLASSES)
@@ -283,7 +287,7 @@ def test_labels_that_the_class_list_denies_are_refused(tmp_path, made, says):
   assert not (tmp_path / 'classes.txt').exists()
 
 
-def test_empty_shards_are_told(tmp_path):
+def test_empty_shards_are_refused(tmp_path):
   write(tmp_path, [])
   with pytest.raises(InputError, match='are empty'):
     index_foreign.index_shards(tmp_path, 'val', CLASSES)
@@ -307,7 +311,7 @@ def test_a_split_may_not_change_the_classes_of_the_others(tmp_path):
   assert ClassList.load(tmp_path / 'classes.txt') == streams.CLASSES
 
 
-def test_a_record_that_is_no_record_is_told_and_ends_nothing(tmp_path):
+def test_an_invalid_record_is_refused_with_its_place(tmp_path):
   """Its checksum fits, so that only its sense is broken."""
   rng = np.random.default_rng(0)
   whole = clip(labels=(2, 0), texts=(b'run', b'sit'))
@@ -341,7 +345,7 @@ def test_a_record_that_is_no_record_is_told_and_ends_nothing(tmp_path):
     (4.0, 6.0, 50, 0),  # 25 a second
   ],
 )
-def test_frozen_starts_are_counted_and_told(
+def test_frozen_starts_are_counted_and_reported(
   tmp_path, capsys, start, end, frames, padded
 ):
   times = {'start': round(start * 1e6), 'end': round(end * 1e6)}
@@ -353,7 +357,7 @@ def test_frozen_starts_are_counted_and_told(
   assert said == bool(padded)
 
 
-def test_the_command_indexes_and_says_what_there_is(tmp_path, capsys):
+def test_the_command_indexes_and_prints_the_summary(tmp_path, capsys):
   records = [
     clip(labels=(0, 1), texts=(b'run', b'sit')),
     clip(labels=(), texts=(), start=1),

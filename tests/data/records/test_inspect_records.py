@@ -17,7 +17,7 @@ def folder(tmp_path):
   return tmp_path
 
 
-def test_the_summary_says_what_there_is(folder):
+def test_the_summary_describes_the_split(folder):
   summary = inspect_records.summary(folder)['splits']['train']
   assert summary['records'] == summary['listed'] == 6
   assert summary['shards'] == 2
@@ -29,7 +29,7 @@ def test_the_summary_says_what_there_is(folder):
   assert summary['fingerprint'] == manifest.fingerprint
 
 
-def test_a_folder_without_a_split_says_what_it_is(tmp_path):
+def test_a_folder_without_a_split_is_explained(tmp_path):
   with pytest.raises(InputError, match='no split'):
     inspect_records.summary(tmp_path)
   test_index_foreign.dmvr(tmp_path)

@@ -1,4 +1,4 @@
-"""Shards and manifest: random access, and no damage passes unnoticed."""
+"""Shards and manifest: random access, and every damage is detected."""
 
 import concurrent.futures
 import dataclasses
@@ -77,7 +77,7 @@ def test_scan_finds_the_offsets_that_were_written(shard):
   assert tfrecord.scan_offsets(shard.path.parent / 'empty').tolist() == []
 
 
-def test_a_shard_that_was_not_finished_is_not_there(tmp_path):
+def test_an_unfinished_shard_leaves_no_file(tmp_path):
   def broken():
     with tfrecord.ShardWriter(tmp_path / 'a.tfrecord') as writer:
       writer.write(b'data')
@@ -185,7 +185,7 @@ def test_a_shard_that_is_not_as_the_manifest_says_is_refused(folder, change):
     record_set.RecordSet.open(folder, 'train')
 
 
-def test_a_split_that_is_not_there_lists_those_that_are(folder):
+def test_a_missing_split_lists_the_existing_ones(folder):
   with pytest.raises(InputError, match="no split 'test'; its splits: train"):
     record_set.RecordSet.open(folder, 'test')
   with pytest.raises(InputError, match='no folder'):
@@ -274,7 +274,7 @@ def full(*_):
   raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_and_leaves_no_file(tmp_path, monkeypatch):
   path = tmp_path / 'a.json'
   path.write_text('before')
   monkeypatch.setattr(files.os, 'fsync', full)
@@ -336,7 +336,7 @@ def test_other_failures_of_a_write_keep_their_kind(tmp_path, monkeypatch):
   assert not list(tmp_path.iterdir())
 
 
-def test_a_marker_that_finds_no_room_is_told(tmp_path, monkeypatch):
+def test_a_marker_without_disk_space_is_an_error(tmp_path, monkeypatch):
   job = shard_job.ShardJob(
     shard=tmp_path / 's.tfrecord', note=tmp_path / 's.json',
     marker=tmp_path / 's.at', part=Marking(), task=None, options=None,

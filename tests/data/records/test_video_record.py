@@ -129,7 +129,7 @@ def test_the_bytes_are_those_of_tensorflows_field_numbers():
   assert video_record.encode(RECORD) == by_hand(context, lists)
 
 
-def test_dmvrs_own_records_are_read_without_inventing_times():
+def test_dmvrs_own_records_have_no_invented_times():
   record = video_record.parse(by_hand(*foreign()))
   assert (record.height, record.width) == (6, 10)
   assert (record.labels, record.label_texts) == ((2,), ('run',))
@@ -139,7 +139,7 @@ def test_dmvrs_own_records_are_read_without_inventing_times():
   assert record.timestamps_us.tolist() == [video_record.UNTIMED] * 3
 
 
-def test_clips_of_one_file_get_names_of_their_own():
+def test_clips_of_one_file_get_unique_names():
   starts = [0, 2_000_000]
   names = [
     video_record.parse(
@@ -163,7 +163,7 @@ def test_times_that_count_from_the_video_start_are_moved_to_the_clips():
   assert record.timestamps_us.tolist() == [0, 1_000, 2_500]
 
 
-def test_a_record_without_a_label_says_so():
+def test_a_record_without_a_label_has_none():
   context, lists = foreign()
   del context['clip/label/index']
   assert video_record.parse(by_hand(context, lists)).labels == ()
@@ -181,7 +181,7 @@ def test_a_record_without_a_label_says_so():
     ),
   ],
 )
-def test_what_is_no_record_is_refused(raw, says):
+def test_bytes_that_are_no_record_are_refused(raw, says):
   with pytest.raises(InputError, match=says):
     video_record.parse(raw)
 
@@ -232,12 +232,12 @@ def test_keys_count_what_each_key_holds():
     {'image/height': bytes_feature(b'6')},
   ],
 )
-def test_a_key_with_a_value_of_another_kind_is_told(context):
+def test_a_key_with_a_value_of_another_kind_is_refused(context):
   with pytest.raises(InputError, match='value that its key cannot have'):
     video_record.parse(by_hand(*foreign(**context)))
 
 
-def test_an_empty_first_frame_is_told():
+def test_an_empty_first_frame_is_refused():
   context, _ = foreign()
   lists = {'image/encoded': [bytes_feature(b'')]}
   with pytest.raises(InputError):

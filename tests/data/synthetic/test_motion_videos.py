@@ -39,7 +39,7 @@ def test_a_backward_clip_is_a_forward_clip_played_backwards(forward, backward):
 
 
 @pytest.mark.parametrize('axis', AXES)
-def test_a_frame_knows_no_more_of_time_than_its_phase(axis):
+def test_a_frame_depends_on_time_through_its_phase_alone(axis):
   """With uniform first phases, all frames then have one distribution."""
   clip = scene(3)
   for t in (1, 4):
@@ -59,7 +59,7 @@ def test_first_phases_are_uniform_and_the_same_for_both_directions():
 
 @pytest.mark.parametrize(('forward', 'backward'), PAIRS)
 @pytest.mark.parametrize('at', ['first', 'middle', 'last'])
-def test_no_single_frame_tells_the_direction(forward, backward, at):
+def test_no_single_frame_shows_the_direction(forward, backward, at):
   """No statistic of a frame has means that differ between the directions."""
   motion = Motion(short_side=(16, 16), frames=(8, 8))
   rows = []
@@ -80,7 +80,7 @@ def test_no_single_frame_tells_the_direction(forward, backward, at):
   assert z.max() < 4.5
 
 
-def test_the_order_of_the_frames_does_tell_the_direction():
+def test_the_order_of_the_frames_shows_the_direction():
   motion = Motion(short_side=(32, 32), frames=(12, 12))
   for number in range(20):
     clip = scene(number, motion)
@@ -155,7 +155,7 @@ def test_clips_vary_in_length_rate_and_shape():
     Motion(contrast='any', short_side=(16, 16)),
   ],
 )
-def test_difficulty_changes_the_pictures_and_not_the_motion(motion):
+def test_difficulty_changes_the_pictures_but_not_the_motion(motion):
   hard, plain = scene(1, motion), scene(1, Motion(short_side=(16, 16)))
   assert (hard.phase, hard.speed, hard.frames) == (
     plain.phase,
@@ -203,7 +203,7 @@ def test_a_frame_is_coded_without_its_neighbours(tmp_path):
   assert np.array_equal(decoded['on'], decoded['back'][::-1])
 
 
-def test_a_set_is_the_same_however_it_is_made(tmp_path):
+def test_a_set_does_not_depend_on_workers_or_other_clips(tmp_path):
   counts = {'train': 40, 'test': 9}
   made = {}
   for name, workers in (('one', 1), ('two', 2)):

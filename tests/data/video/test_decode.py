@@ -43,7 +43,7 @@ def long(tmp_path_factory):
   return videos.write(path, videos.moving(80), options=options)
 
 
-def test_frames_come_in_order_with_the_time_they_are_shown(tmp_path):
+def test_frames_have_the_order_and_times_in_which_they_are_shown(tmp_path):
   frames, times_us, damage = read(videos.write(tmp_path / 'a.mp4', MOVING))
   assert frames.dtype == np.uint8
   assert frames.shape == MOVING.shape
@@ -52,7 +52,7 @@ def test_frames_come_in_order_with_the_time_they_are_shown(tmp_path):
   assert damage == 0
 
 
-def test_probe_says_what_is_shown(tmp_path):
+def test_probe_describes_the_video(tmp_path):
   path = videos.write(tmp_path / 'a.mp4', MOVING)
   assert decode.probe(path) == container.VideoInfo(
     width=48,
@@ -78,7 +78,7 @@ def test_probe_says_what_is_shown(tmp_path):
     ((0, 1, 1, 0), 90, lambda f: f.swapaxes(1, 2)),
   ],
 )
-def test_frames_are_turned_as_the_header_says(
+def test_frames_are_turned_by_the_display_matrix(
   tmp_path, matrix, degrees, turned
 ):
   path = videos.write(tmp_path / 'a.mp4', corners())
@@ -182,7 +182,9 @@ def test_a_stamp_that_does_not_rise_is_set_after_the_last(tmp_path):
   ('start_s', 'end_s'),
   [(0, 0.45), (1.0, 1.5), (2.35, 4.0), (4.0, 4.1), (5.95, None), (7.85, 99)],
 )
-def test_a_cut_has_the_frames_of_the_whole(long, start_s, end_s):
+def test_a_time_range_has_the_frames_of_the_complete_video(
+  long, start_s, end_s
+):
   frames, times_us, _ = read(long)
   end = end_s if end_s is not None else 100
   inside = [start_s - 1e-6 <= t / 1e6 < end - 1e-6 for t in times_us]
@@ -196,7 +198,7 @@ def test_a_cut_has_the_frames_of_the_whole(long, start_s, end_s):
 
 
 @pytest.mark.parametrize('name', ['a.mkv', 'a.avi', 'a.ts', 'a.h264'])
-def test_a_late_cut_is_exact_in_every_container(tmp_path, name):
+def test_a_late_time_range_is_exact_in_every_container(tmp_path, name):
   path = tmp_path / name
   video_THWC = videos.moving(60)
   options = {'g': '15', 'bf': '2', 'qp': '10'}
@@ -209,7 +211,7 @@ def test_a_late_cut_is_exact_in_every_container(tmp_path, name):
   assert cut_us == [100_000 * t for t in range(7)]
 
 
-def test_a_late_cut_does_not_decode_what_comes_before(long, monkeypatch):
+def test_a_late_time_range_does_not_decode_earlier_frames(long, monkeypatch):
   decoded = []
   stamp = frame_reader.FrameReader._stamp
   monkeypatch.setattr(
@@ -222,7 +224,7 @@ def test_a_late_cut_does_not_decode_what_comes_before(long, monkeypatch):
 
 
 @pytest.mark.parametrize(('start_s', 'end_s'), [(9.0, None), (1.0, 1.0)])
-def test_a_cut_without_a_frame_is_bad(long, start_s, end_s):
+def test_a_time_range_without_a_frame_is_bad(long, start_s, end_s):
   with pytest.raises(container.BadVideo, match='no frame from'):
     read(long, start_s=start_s, end_s=end_s)
 
@@ -250,7 +252,7 @@ def test_frames_that_change_size_get_the_size_of_the_first(tmp_path):
   assert times_us == [100_000 * t for t in range(17)]
 
 
-def test_damage_costs_frames_and_is_counted(tmp_path):
+def test_damage_loses_frames_and_is_counted(tmp_path):
   noise = np.random.default_rng(0).integers(0, 255, (60, 32, 48, 3), np.uint8)
   front = {'movflags': '+faststart'}
   path = videos.write(tmp_path / 'a.mp4', noise, mux=front)

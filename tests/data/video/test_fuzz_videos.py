@@ -1,4 +1,4 @@
-"""Video files with seeded damage: each becomes a record or a line, in time."""
+"""Video files with seeded damage: each becomes a record or a lost line."""
 
 import json
 import os
@@ -124,7 +124,7 @@ def test_every_file_is_a_record_or_a_line(harmed, prepared):
   assert all(0 < len(why) < 100 for why in reasons), reasons
 
 
-def test_what_was_made_is_whole_and_of_that_very_file(harmed, prepared):
+def test_records_are_complete_and_of_their_own_file(harmed, prepared):
   _, done = harmed
   manifest, out = prepared
   found = record_set.RecordSet.open(out, 'train')

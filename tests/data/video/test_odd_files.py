@@ -1,4 +1,4 @@
-"""Odd files: each has a stated outcome, in `check` and in `prepare` alike.
+"""Odd files: each has one outcome, the same in `check` and in `prepare`.
 
 Every file has a grey of its own, so that one video in the place of another
 would be seen.
@@ -295,20 +295,20 @@ def prepared(source, as_user, tmp_path_factory):
   return manifest, {r.video: r for r in made}, out
 
 
-def test_there_are_at_least_twenty():
+def test_there_are_at_least_forty_files():
   assert len(ODD) >= 40
   assert len(set(NAMES)) == len(ODD)
 
 
 @pytest.mark.parametrize('odd', ODD, ids=NAMES)
-def test_check_says_what_is_wrong_with(odd, checked):
+def test_check_gives_the_reason(odd, checked):
   report, _ = checked
   assert dict(report.bad).get(f'odd/{odd.name}', '') == odd.lost
   assert (f'odd/{odd.name}' in dict(report.damaged)) == odd.damaged
 
 
 @pytest.mark.parametrize('odd', ODD, ids=NAMES)
-def test_prepare_keeps_or_loses(odd, prepared):
+def test_prepare_makes_a_record_or_gives_the_reason(odd, prepared):
   manifest, made, _ = prepared
   video = f'odd/{odd.name}'
   assert dict(manifest.lost).get(video, '') == odd.lost
@@ -332,7 +332,7 @@ def test_prepare_keeps_or_loses(odd, prepared):
     assert miss <= (20 if odd.name.endswith('.gif') else 2)
 
 
-def test_written_and_lost_are_all_that_were_listed(checked, prepared):
+def test_records_and_lost_clips_are_all_listed_clips(checked, prepared):
   report, bad = checked
   manifest, made, out = prepared
   assert report.listed == manifest.listed == len(ODD)
@@ -347,7 +347,7 @@ def test_written_and_lost_are_all_that_were_listed(checked, prepared):
   assert lost.splitlines() == [f'{v}\t{why}' for v, why in manifest.lost]
 
 
-def test_doubled_stamps_are_spread_and_a_wrong_rate_is_not_believed(prepared):
+def test_doubled_stamps_are_spread_and_a_wrong_rate_is_corrected(prepared):
   made = prepared[1]
   times_us = made['odd/doubled stamps.mkv'].timestamps_us
   assert (np.diff(times_us) == 100_000).all()
@@ -356,14 +356,14 @@ def test_doubled_stamps_are_spread_and_a_wrong_rate_is_not_believed(prepared):
   assert record.fps == pytest.approx(10)
 
 
-def test_a_rate_that_changes_is_kept_in_stamps_and_average(prepared):
+def test_a_variable_rate_is_kept_in_stamps_and_average(prepared):
   record = prepared[1]['odd/uneven rate.mp4']
   assert record.timestamps_us.tolist() == [1000 * t for t in UNEVEN]
   assert record.fps == pytest.approx(11 / 1.7, rel=1e-6)
   assert record.end_us == pytest.approx(1_700_000 + 1.7e6 / 11, abs=1)
 
 
-def test_pixels_and_records_of_odd_files_do_not_depend_on_the_company(
+def test_records_of_odd_files_do_not_depend_on_other_files(
   source, as_user, prepared, tmp_path
 ):
   """Alone, a file gives the very record that it gives among all others."""
@@ -378,7 +378,7 @@ def test_pixels_and_records_of_odd_files_do_not_depend_on_the_company(
   assert record.frames == made[f'odd/{name}'].frames
 
 
-def test_the_odd_files_are_as_odd_as_they_are_called(source):
+def test_the_odd_files_are_as_their_names_say(source):
   def opened(name):
     return av.open(str(source / 'odd' / name))
 
@@ -399,7 +399,7 @@ def test_the_odd_files_are_as_odd_as_they_are_called(source):
     assert container.streams.video[0].start_time == 3000
 
 
-def test_a_path_below_a_file_is_no_file(tmp_path):
+def test_a_path_below_a_file_does_not_exist(tmp_path):
   (tmp_path / 'a').write_bytes(b'x')
   with pytest.raises(BadVideo, match=r'^no such file$'):
     container.check_video_file(tmp_path / 'a' / 'b.mp4')

@@ -63,7 +63,7 @@ def check(
     check_output_path(pathlib.Path(out))  # before hours of decoding
   spec = sources.SourceSpec(source=os.fspath(source), **source_fields)
   opened = sources.open_source(spec)
-  if isinstance(opened, sources.TfdsSource):
+  if spec.kind == 'tfds':
     raise InputError(
       f'got {source}; expected video files: TFDS decodes its sets itself'
     )

@@ -76,7 +76,7 @@ def read_clips(
     (number, clip, damage) in the order of the ends, then of the numbers. A
     clip without frames is a `BadVideo` with damage 0.
   """
-  clips = _Clips(ranges, start_clip)
+  clips = _ClipQueue(ranges, start_clip)
   try:
     file = FrameReader(path, last_s=max(r.start_s for r in ranges))
     try:
@@ -87,7 +87,7 @@ def read_clips(
     yield from clips.lose_rest(e)
 
 
-class _Clips:
+class _ClipQueue:
   """The clips of a file that wait, that are open and that are finished."""
 
   def __init__(

@@ -72,7 +72,7 @@ def make_records(
 
   Yields:
     (index in `rows`, record or the reason for none, packets and frames that
-    did not decode whole), in the order of the ends of the clips.
+    did not decode completely), in the order of the ends of the clips.
   """
 
   def start_clip(_: int, info: VideoInfo) -> _RecordBuilder:

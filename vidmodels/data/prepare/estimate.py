@@ -7,6 +7,7 @@ of a frame is measured on a few of the videos or, without videos, taken from
 constants measured on others. `basis` says which.
 """
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -116,8 +117,8 @@ class Estimate:
     if self.duration_s:
       low, middle, high = self.duration_s
       lines.append(
-        f'the length of {count_noun(self.timed, "clip")} is said: {low:.1f} to '
-        f'{high:.1f} s, median {middle:.1f} s'
+        f'the length of {count_noun(self.timed, "clip")} is known: '
+        f'{low:.1f} to {high:.1f} s, median {middle:.1f} s'
       )
     lines.append(
       f'about {self.seconds / 3600:.2f} h of video, {self.frames} frames, '
@@ -200,20 +201,19 @@ def _measure_costs(
   places = np.linspace(0, len(rows) - 1, min(_SAMPLES, len(rows)))
   samples = []
   for i in sorted({round(place) for place in places.tolist()}):
-    try:
+    with contextlib.suppress(BadVideo):
       samples.append(_measure_sample(rows[i], options, usual_s))
-    except BadVideo:
-      continue
   if not samples:
     return _assume_costs(options, usual_s)
-  total = lambda field: sum(getattr(sample, field) for sample in samples)
-  frames = total('frames')
+  file_s, decoded_s, frames, size, cpu_s = np.sum(samples, 0).tolist()
   return _Costs(
-    seconds=total('file_s') / len(samples),
-    fps=options.fps or frames / total('decoded_s'),
-    bytes=total('bytes') / frames,
-    cpu_s=total('cpu_s') / frames,
-    basis=f'{frames} frames of {len(samples)} of the videos, on this machine',
+    seconds=file_s / len(samples),
+    fps=options.fps or frames / decoded_s,
+    bytes=size / frames,
+    cpu_s=cpu_s / frames,
+    basis=(
+      f'{frames:.0f} frames of {len(samples)} of the videos, on this machine'
+    ),
   )
 
 
@@ -230,28 +230,23 @@ def _assume_costs(options: encode.Options, usual_s: float) -> _Costs:
     cpu_s=cpu_s,
     basis=(
       f'assumption: H.264 of {_WIDTH}x{_HEIGHT} at {_FPS:g} fps, '
-      f'{usual_s:g} s where no length is said, on a core that decodes and '
+      f'{usual_s:g} s where no length is known, on a core that decodes and '
       f'writes 980 such frames a second; --videos DIR measures a few'
     ),
   )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Sample:
-  file_s: float  # length of the whole file
-  decoded_s: float
-  frames: int  # kept
-  bytes: int
-  cpu_s: float
-
-
 def _measure_sample(
   row: VideoRow, options: encode.Options, usual_s: float
-) -> _Sample:
+) -> tuple[float, float, int, int, float]:
   """Decodes the start of a clip.
 
+  Returns:
+    Seconds of the file and of what was decoded, frames and bytes kept, and CPU
+    seconds.
+
   Raises:
-    BadVideo: if it has no frame.
+    BadVideo: if the clip has no frame.
   """
   end_s = row.start_s + _SAMPLE_S
   end_s = end_s if row.end_s is None else min(end_s, row.end_s)
@@ -261,10 +256,10 @@ def _measure_sample(
   ((_, record, _),) = encode.make_records(row.path, [start], [()], options)
   if isinstance(record, BadVideo):
     raise record
-  return _Sample(
-    file_s=file_s,
-    decoded_s=(record.end_us - record.start_us) / 1e6,
-    frames=len(record.frames),
-    bytes=sum(map(len, record.frames)),
-    cpu_s=time.process_time() - begin,
+  return (
+    file_s,
+    (record.end_us - record.start_us) / 1e6,
+    len(record.frames),
+    sum(map(len, record.frames)),
+    time.process_time() - begin,
   )

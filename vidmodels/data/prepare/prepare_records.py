@@ -23,7 +23,7 @@ from vidmodels.data.prepare import encode, process_pool, shard_job, sources
 from vidmodels.data.prepare.shard_job import ShardJob
 from vidmodels.data.prepare.split_report import SplitReport, report_path
 from vidmodels.data.prepare.split_run import SplitRun, bound_classes
-from vidmodels.data.records.class_list import CLASSES_FILE, ClassList
+from vidmodels.data.records.class_list import CLASSES_FILE
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.record_set import Manifest
 from vidmodels.data.video.container import NO_FILE
@@ -69,7 +69,7 @@ def prepare(
     shards: files to spread the records over; 0 for one per 64 clips.
     workers: processes; 0 for one a CPU.
     max_lost: the largest share of the clips that may be lost, 0 to 1.
-    overwrite: starts the split anew.
+    overwrite: removes the split first.
     resume: continues a split that is partly written; False refuses it.
     engine: writes the shards instead of processes here; see `beam.py`.
     progress: called with clips done, clips listed, and the last clip, as
@@ -88,7 +88,7 @@ def prepare(
   bound = bound_classes(out, spec.split)
   opened = sources.open_source(spec, default=bound)
   listing = opened.listing
-  _check_classes(out, listing.classes, bound)
+  listing.classes.check_same(bound, out)
   flip = sources.resolve_flip(flip, spec, listing)
   run = SplitRun(out, spec, opened, options, shards)
   before = run.claim(overwrite=overwrite, resume=resume)
@@ -174,9 +174,9 @@ def make_report(
   rows = [row for row in listing.rows if row.video in missing]
   back = sum(row.path.is_file() for row in rows)
   if back:
-    are = 'is' if back == 1 else 'are'
+    exist = 'exists' if back == 1 else 'exist'
     notes.append(
-      f'{back} of the lost {are} there now; --overwrite takes what is'
+      f'{back} of the lost clips {exist} now; try --overwrite to include them'
     )
   return SplitReport.from_listing(
     dataclasses.replace(listing, notes=tuple(notes)),
@@ -188,18 +188,6 @@ def make_report(
     ok=manifest.count,
     damaged=manifest.damaged,
   )
-
-
-def _check_classes(
-  out: pathlib.Path, classes: ClassList, bound: ClassList | None
-) -> None:
-  difference = bound and classes.first_difference(bound)
-  if difference:
-    raise InputError(
-      f'got a class list that differs from {out / CLASSES_FILE}: {difference} '
-      '("there" is that file); expected the list that the other splits there '
-      'use; try the same --classes, or another --out'
-    )
 
 
 def _write_locally(

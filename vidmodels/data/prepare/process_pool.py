@@ -76,49 +76,29 @@ def run_jobs(
     workers: processes; 0 for one a CPU; 1 runs everything in this process.
     done: units that were done before.
     total: units in all, for `progress`.
-    progress: called in this process, after each unit or a few.
+    progress: called in this process, after each unit.
 
   Raises:
     WorkerDied: if a worker dies (out of memory, a crash in a decoder).
   """
-  progress = progress or (lambda done, total, note: None)
-  workers = worker_count(workers, len(jobs))
-  if workers == 1:
-    return _run_here(function, jobs, done, total, progress)
-  return _run_in_pool(function, jobs, workers, done, total, progress)
-
-
-def _run_here(
-  function: Callable[[_Job], _Result],
-  jobs: Sequence[_Job],
-  done: int,
-  total: int,
-  progress: Progress,
-) -> Iterator[_Result]:
   global _tick
+  workers = worker_count(workers, len(jobs))
 
-  def tick_here(note: str) -> None:
+  def report_unit(note: str) -> None:
     nonlocal done
     done += 1
-    progress(done, total, note)
+    if progress is not None:
+      progress(done, total, note)
 
-  for job in jobs:
-    before, _tick = _tick, tick_here
-    try:
-      result = function(job)
-    finally:
-      _tick = before
-    yield result
-
-
-def _run_in_pool(
-  function: Callable[[_Job], _Result],
-  jobs: Sequence[_Job],
-  workers: int,
-  done: int,
-  total: int,
-  progress: Progress,
-) -> Iterator[_Result]:
+  if workers == 1:
+    for job in jobs:
+      before, _tick = _tick, report_unit
+      try:
+        result = function(job)
+      finally:
+        _tick = before
+      yield result
+    return
   context = multiprocessing.get_context('spawn')
   notes, stop = context.SimpleQueue(), context.Event()
   pool = concurrent.futures.ProcessPoolExecutor(
@@ -133,11 +113,8 @@ def _run_in_pool(
       ended, waiting = concurrent.futures.wait(
         waiting, _POLL_S, concurrent.futures.FIRST_COMPLETED
       )
-      note = None
       while not notes.empty():
-        note, done = notes.get(), done + 1
-      if note is not None:
-        progress(done, total, note)
+        report_unit(notes.get())
       for future in ended:
         yield future.result()
   except BrokenProcessPool as e:

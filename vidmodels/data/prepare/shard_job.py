@@ -12,7 +12,7 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from vidmodels.data.listing.rows import VideoRow
 from vidmodels.data.prepare import encode, process_pool, tfds
@@ -25,22 +25,10 @@ from vidmodels.files import remove_part_on_error, write_atomically
 CRASHES = 'crashes the decoder'
 
 # A clip's number in the split, its name, its record or the reason for none,
-# and its packets and frames that did not decode whole.
+# and its packets and frames that did not decode completely.
 NumberedRecord = tuple[int, str, video_record.Record | BadVideo, int]
 # The numbered rows of one file.
 FileGroup = tuple[tuple[int, VideoRow], ...]
-
-
-class ShardPart(Protocol):
-  """The clips of one shard."""
-
-  def __len__(self) -> int:
-    """Their number."""
-
-  def make_records(
-    self, options: encode.Options, begin_file: Callable[[str], None]
-  ) -> Iterator[NumberedRecord]:
-    """Makes their records; calls `begin_file(path)` before each file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +52,10 @@ class FilePart:
   def make_records(
     self, options: encode.Options, begin_file: Callable[[str], None]
   ) -> Iterator[NumberedRecord]:
-    """Makes the records file by file; within one, in the order of the ends."""
+    """Makes the records file by file; within one, in the order of the ends.
+
+    Calls `begin_file(path)` before each file.
+    """
     for group in self.groups:
       path = group_path(group)
       if path in self.crashing:
@@ -115,6 +106,9 @@ class TfdsPart:
       except BadVideo as e:
         record = e
       yield number, video.video, record, 0
+
+
+ShardPart = FilePart | TfdsPart
 
 
 def group_path(group: FileGroup) -> str:

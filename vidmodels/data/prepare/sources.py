@@ -7,6 +7,7 @@ source.listing.rows, source.clips
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -61,31 +62,44 @@ class SourceSpec:
 
 
 @dataclasses.dataclass(frozen=True)
-class FileSource:
-  """Clips of video files.
+class Source:
+  """The clips of a source.
 
   Attributes:
-    listing: what was listed, cut to the limit.
+    listing: what was listed, cut to the limit; without rows for TFDS.
+    tfds_split: the split that TFDS has prepared; None for video files.
   """
 
   listing: Listing
+  tfds_split: tfds.TfdsSplit | None = None
 
   @property
   def clips(self) -> int:
     """Their number."""
-    return len(self.listing.rows)
+    split = self.tfds_split
+    return split.count if split else len(self.listing.rows)
 
   @property
   def sha256(self) -> str:
-    """Identifies the rows, wherever the files lie."""
+    """Identifies the rows, or TFDS's set, wherever the files lie."""
+    if self.tfds_split is not None:
+      entry = [self.tfds_split.name, self.tfds_split.split, self.clips]
+      return hashlib.sha256(json.dumps(entry).encode()).hexdigest()
     digest = hashlib.sha256()
     for row in self.listing.rows:
-      entry = [row.video, row.labels, row.start_s, row.end_s]
-      digest.update(json.dumps(entry).encode() + b'\n')
+      fields = [row.video, row.labels, row.start_s, row.end_s]
+      digest.update(json.dumps(fields).encode() + b'\n')
     return digest.hexdigest()
 
   def make_parts(self, shards: int) -> list[shard_job.ShardPart]:
     """The clips of each shard; at most `shards` parts, none of them empty."""
+    if self.tfds_split is not None:
+      count = min(shards, self.clips)
+      ends = [self.clips * k // count for k in range(count + 1)]
+      return [
+        shard_job.TfdsPart(self.tfds_split, start, stop)
+        for start, stop in itertools.pairwise(ends)
+      ]
     rows = [
       # Workers may be started in another folder.
       dataclasses.replace(row, path=row.path.absolute())
@@ -97,45 +111,12 @@ class FileSource:
     return [shard_job.FilePart(groups, names) for groups in dealt]
 
 
-@dataclasses.dataclass(frozen=True)
-class TfdsSource:
-  """Videos that TFDS has prepared.
-
-  Attributes:
-    split: which.
-    listing: what is known of them, without rows.
-  """
-
-  split: tfds.TfdsSplit
-  listing: Listing
-
-  @property
-  def clips(self) -> int:
-    """Their number."""
-    return self.split.count
-
-  @property
-  def sha256(self) -> str:
-    """Identifies the set, its split and its size."""
-    entry = [self.split.name, self.split.split, self.split.count]
-    return hashlib.sha256(json.dumps(entry).encode()).hexdigest()
-
-  def make_parts(self, shards: int) -> list[shard_job.ShardPart]:
-    """Equal ranges of videos; at most `shards`, none of them empty."""
-    n = self.split.count
-    count = min(shards, n)
-    ends = [n * k // count for k in range(count + 1)]
-    return [
-      shard_job.TfdsPart(self.split, ends[k], ends[k + 1]) for k in range(count)
-    ]
-
-
 def open_source(
   spec: SourceSpec,
   *,
   default: ClassList | None = None,
   need_videos: bool = True,
-) -> FileSource | TfdsSource:
+) -> Source:
   """Reads what a source lists.
 
   Args:
@@ -159,7 +140,7 @@ def open_source(
     listing = _read_own_files(spec, default, need_videos)
   if spec.limit:
     listing = dataclasses.replace(listing, rows=listing.rows[: spec.limit])
-  return FileSource(listing)
+  return Source(listing)
 
 
 def resolve_flip(
@@ -195,7 +176,7 @@ def _refuse_fields(spec: SourceSpec, names: Sequence[str], why: str) -> None:
       )
 
 
-def _open_tfds(spec: SourceSpec) -> TfdsSource:
+def _open_tfds(spec: SourceSpec) -> Source:
   why = 'a tfds: set has its own classes and labels'
   _refuse_fields(spec, ('annotations', 'root', 'labels', 'classes'), why)
   split = tfds.open_split(spec.source, spec.split, spec.videos)
@@ -209,7 +190,7 @@ def _open_tfds(spec: SourceSpec) -> TfdsSource:
   )
   if spec.limit:
     split = dataclasses.replace(split, count=min(spec.limit, split.count))
-  return TfdsSource(split, listing)
+  return Source(listing, split)
 
 
 def _read_dataset(spec: SourceSpec, need_videos: bool) -> Listing:

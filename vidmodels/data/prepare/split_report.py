@@ -53,7 +53,7 @@ class SplitReport:
     limit: the most clips asked for; 0 for all.
     ok: clips with frames, damaged ones included.
     bad: (clip, reason) of every other one, in the order listed.
-    damaged: (clip, packets and frames that do not decode whole) of ok ones.
+    damaged: (clip, packets and frames that do not decode) of ok ones.
     duplicated: clips listed more than once and used once.
     outside: video files that the source does not list.
     empty_classes: classes without an ok clip; none if labels are unpublished.

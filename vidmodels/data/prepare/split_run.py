@@ -62,7 +62,7 @@ class SplitRun:
     self,
     out: pathlib.Path,
     spec: sources.SourceSpec,
-    source: sources.FileSource | sources.TfdsSource,
+    source: sources.Source,
     options: encode.Options,
     shards: int,
   ):

@@ -135,5 +135,15 @@ class ClassList:
       return f'{len(self)} classes here and {len(other)} there'
     return None
 
+  def check_same(self, bound: 'ClassList | None', dir: pathlib.Path) -> None:
+    """Raises InputError unless the other splits of a folder have this list."""
+    difference = bound and self.first_difference(bound)
+    if difference:
+      raise InputError(
+        f'got a class list that differs from {dir / CLASSES_FILE}: '
+        f'{difference} ("there" is that file); expected the list of the other '
+        'splits there; try the same --classes, or another folder'
+      )
+
   def _text(self) -> str:
     return '\n'.join(self.names) + '\n'

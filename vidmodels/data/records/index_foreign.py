@@ -60,17 +60,11 @@ def index_shards(
   if classes is None:  # the list needs all records
     files = list(files)
     classes = _collect_classes(files)
-  difference = bound and classes.first_difference(bound)
-  if difference:
-    raise InputError(
-      f'got a class list that differs from {folder / CLASSES_FILE}: '
-      f'{difference} ("there" is that file); expected the list of the other '
-      'splits; try that one'
-    )
+  classes.check_same(bound, folder)
   flip = flip or FlipPolicy()
   flip.check(classes, task)
   tally = _Tally(classes, task)
-  shards = tuple(_index_file(file, tally) for file in files)
+  shards = tuple(tally.add_file(file) for file in files)
   classes.save(folder / CLASSES_FILE)
   manifest = Manifest(
     split=split,
@@ -102,44 +96,28 @@ def _find_shards(folder: pathlib.Path, split: str) -> list[pathlib.Path]:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Clip:
-  """What is kept of a record: all but its frames."""
-
-  offset: int
-  video: str
-  labels: tuple[int, ...]
-  label_texts: tuple[str, ...]
-  padded: bool
-
-
-@dataclasses.dataclass(frozen=True)
 class _File:
-  """A shard that was read to its end."""
+  """A shard that was read to its end; its records are without frames."""
 
   path: pathlib.Path
   offsets: np.ndarray
-  clips: tuple[_Clip, ...]
+  records: tuple[video_record.Record, ...]
+  padded: int
 
 
 def _read_shard(path: pathlib.Path) -> _File:
   """Reads and verifies every record of a shard, once."""
-  offsets, clips = tfrecord.scan_offsets(path), []
+  offsets = tfrecord.scan_offsets(path)
+  records, padded = [], 0
   for offset in offsets.tolist():
     raw = tfrecord.read_record(path, offset)
     try:
       record = video_record.parse(raw)
     except InputError as e:
       raise InputError(f'{path} at offset {offset}: {e}') from e
-    clips.append(
-      _Clip(
-        offset=offset,
-        video=record.video,
-        labels=record.labels,
-        label_texts=record.label_texts,
-        padded=_is_padded(record),
-      )
-    )
-  return _File(path, offsets, tuple(clips))
+    padded += _is_padded(record)
+    records.append(dataclasses.replace(record, frames=()))
+  return _File(path, offsets, tuple(records), padded)
 
 
 def _is_padded(record: video_record.Record) -> bool:
@@ -152,66 +130,62 @@ def _is_padded(record: video_record.Record) -> bool:
   return not record.timed and start_tenths >= 2 and abs(frames - tenths) < 2
 
 
-@dataclasses.dataclass
 class _Tally:
   """What the records must fit, and the counts so far."""
 
-  classes: ClassList
-  task: Task
-  names: set[str] = dataclasses.field(default_factory=set)
-  repeats: collections.Counter = dataclasses.field(
-    default_factory=collections.Counter
-  )
-  padded: int = 0
+  def __init__(self, classes: ClassList, task: Task):
+    self._classes, self._task = classes, task
+    self._repeats: collections.Counter[str] = collections.Counter()
+    self.names: set[str] = set()
+    self.labels = np.zeros(len(classes), np.int64)
+    self.padded = 0
 
-  def __post_init__(self):
-    self.labels = np.zeros(len(self.classes), np.int64)
+  def add_file(self, file: _File) -> Shard:
+    """Checks and counts the records of a shard and describes it."""
+    videos = []
+    pairs = zip(file.offsets.tolist(), file.records, strict=True)
+    for offset, record in pairs:
+      try:
+        self._task.check(record.labels, len(self._classes))
+        _check_label_texts(record, self._classes)
+      except InputError as e:
+        raise InputError(f'{file.path} at offset {offset}: {e}') from e
+      self.labels[list(record.labels)] += 1
+      videos.append(self._unique_name(record.video))
+    self.padded += file.padded
+    with open(file.path, 'rb') as f:
+      digest = hashlib.file_digest(f, 'sha256').hexdigest()
+      size = f.tell()
+    return Shard(
+      name=file.path.name,
+      count=len(videos),
+      bytes=size,
+      sha256=digest,
+      offsets=file.offsets,
+      videos=tuple(videos),
+    )
 
-  def add(self, clip: _Clip) -> str:
-    """Checks and counts a clip; returns a name that no other clip has."""
-    self.task.check(clip.labels, len(self.classes))
-    _check_label_texts(clip, self.classes)
-    self.labels[list(clip.labels)] += 1
-    self.padded += clip.padded
-    name = clip.video or 'unnamed'
+  def _unique_name(self, video: str) -> str:
+    name = video or 'unnamed'
     while name in self.names:
       # Results are kept by name: two clips of one name would become one.
-      self.repeats[clip.video] += 1
-      name = f'{clip.video or "unnamed"}#{self.repeats[clip.video] + 1}'
+      self._repeats[video] += 1
+      name = f'{video or "unnamed"}#{self._repeats[video] + 1}'
     self.names.add(name)
     return name
 
 
-def _index_file(file: _File, tally: _Tally) -> Shard:
-  videos = []
-  for clip in file.clips:
-    try:
-      videos.append(tally.add(clip))
-    except InputError as e:
-      raise InputError(f'{file.path} at offset {clip.offset}: {e}') from e
-  with open(file.path, 'rb') as f:
-    digest = hashlib.file_digest(f, 'sha256').hexdigest()
-    size = f.tell()
-  return Shard(
-    name=file.path.name,
-    count=len(videos),
-    bytes=size,
-    sha256=digest,
-    offsets=file.offsets,
-    videos=tuple(videos),
-  )
-
-
-def _check_label_texts(clip: _Clip, classes: ClassList) -> None:
+def _check_label_texts(record: video_record.Record, classes: ClassList) -> None:
   """Checks that the names a record gives its labels are those of the list."""
-  if not any(clip.label_texts):
+  labels, texts = record.labels, record.label_texts
+  if not any(texts):
     return
-  if len(clip.label_texts) != len(clip.labels):
+  if len(texts) != len(labels):
     raise InputError(
-      f'got the labels {clip.labels} with the names {clip.label_texts}; '
-      'expected a name for each, or none'
+      f'got the labels {labels} with the names {texts}; expected a name for '
+      'each, or none'
     )
-  for label, text in zip(clip.labels, clip.label_texts, strict=True):
+  for label, text in zip(labels, texts, strict=True):
     if text != classes.names[label]:
       place = ''
       if text in classes.names:
@@ -228,13 +202,14 @@ def _collect_classes(files: Iterable[_File]) -> ClassList:
   """The class list that the records spell out, number by number."""
   names: dict[int, str] = {}
   for file in files:
-    for clip in file.clips:
-      if len(clip.label_texts) != len(clip.labels):
+    for record in file.records:
+      labels, texts = record.labels, record.label_texts
+      if len(texts) != len(labels):
         raise InputError(
-          f'got {clip.video} of {file.path}, which does not name its labels '
-          f'{clip.labels}; expected their names; try --classes'
+          f'got {record.video} of {file.path}, which does not name its labels '
+          f'{labels}; expected their names; try --classes'
         )
-      for label, text in zip(clip.labels, clip.label_texts, strict=True):
+      for label, text in zip(labels, texts, strict=True):
         if names.setdefault(label, text) != text:
           raise InputError(
             f'got label {label} as {names[label]!r} and {text!r} in '

@@ -121,7 +121,7 @@ class VideoReader:
 
   @property
   def damage(self) -> int:
-    """Packets and frames so far that did not decode whole."""
+    """Packets and frames so far that did not decode completely."""
     return self._file.damage - self._earlier_damage
 
   def __iter__(self) -> Iterator[tuple[np.ndarray, int]]:

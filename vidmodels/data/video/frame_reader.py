@@ -54,7 +54,7 @@ class FrameReader:
     self._path = path
     self._threads = threads
     self._last_skip_s = last_s
-    self._key_frames: keyframes.KeyFrames | None = None
+    self._key_frames: list[keyframes.KeyFrame] | None = None
     self._open()
 
   def _open(self) -> None:
@@ -84,7 +84,7 @@ class FrameReader:
 
   @property
   def damage(self) -> int:
-    """Packets and frames so far that did not decode whole."""
+    """Packets and frames so far that did not decode completely."""
     return len(self._damage_s)
 
   def damage_since(self, start_s: float) -> int:
@@ -132,7 +132,7 @@ class FrameReader:
       until = (max(self._last_skip_s, start_s) + self._zero_s) / unit
       self._key_frames = keyframes.find_key_frames(self._path, float(until))
     pts = float((start_s + EPS_S + self._zero_s) / unit)
-    key = self._key_frames.last_before(pts)
+    key = keyframes.last_before(self._key_frames, pts)
     if key is None or key.number <= self._number:
       return
     try:
@@ -140,7 +140,7 @@ class FrameReader:
     except av.FFmpegError:  # the file cannot be sought
       entered = False
     if not entered:
-      self._key_frames = keyframes.NO_KEY_FRAMES
+      self._key_frames = []
       self._open()
 
   def _enter(self, key: keyframes.KeyFrame) -> bool:

@@ -7,13 +7,13 @@ packets are read, not decoded, up to the latest time of interest, and only
 packets that pass the rule of `find_key_frames` become entry points.
 """
 
+import bisect
 import dataclasses
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import av
-import numpy as np
 
 from vidmodels.data.video.container import open_video, video_stream
 
@@ -33,25 +33,14 @@ class KeyFrame:
   stamp: int
 
 
-@dataclasses.dataclass(frozen=True)
-class KeyFrames:
-  """The entry points of a file, sorted by time."""
-
-  numbers_n: np.ndarray
-  pts_n: np.ndarray
-  stamps_n: np.ndarray
-
-  def last_before(self, pts: float) -> KeyFrame | None:
-    """The last entry point that is shown at `pts` or earlier."""
-    i = int(np.searchsorted(self.pts_n, pts, side='right')) - 1
-    if i < 0:
-      return None
-    columns = (self.numbers_n, self.pts_n, self.stamps_n)
-    return KeyFrame(*(int(column[i]) for column in columns))
+def last_before(entries: Sequence[KeyFrame], pts: float) -> KeyFrame | None:
+  """The last entry point that is shown at `pts` or earlier."""
+  i = bisect.bisect_right(entries, pts, key=lambda entry: entry.pts)
+  return entries[i - 1] if i else None
 
 
-def find_key_frames(path: pathlib.Path, until: float) -> KeyFrames:
-  """Reads the packets of a file up to a time and selects the entry points.
+def find_key_frames(path: pathlib.Path, until: float) -> list[KeyFrame]:
+  """Reads the packets of a file and selects its entry points, sorted by time.
 
   An entry point is flagged as a key frame, and everything shown before it
   comes before it in the file: so no later frame depends on an earlier packet.
@@ -69,7 +58,7 @@ def find_key_frames(path: pathlib.Path, until: float) -> KeyFrames:
   with open_video(path, 1) as container:
     for packet in _packets(container):
       if packet.pts is None:
-        return NO_KEY_FRAMES
+        return []
       pts.append(packet.pts)
       dts = packet.pts if packet.dts is None else packet.dts
       stamps.append(min(packet.pts, dts))
@@ -77,7 +66,7 @@ def find_key_frames(path: pathlib.Path, until: float) -> KeyFrames:
       if packet.dts is not None and packet.dts > until:
         break
   if len(set(pts)) != len(pts):
-    return NO_KEY_FRAMES
+    return []
   return _select_entries(pts, stamps, flags)
 
 
@@ -91,15 +80,14 @@ def _packets(container: Any) -> Iterator[av.Packet]:
 
 
 def _select_entries(
-  pts: list[int], stamps: list[int], flags: list[bool]
-) -> KeyFrames:
-  pts_n, stamps_n = np.array(pts, np.int64), np.array(stamps, np.int64)
-  flags_n = np.array(flags, bool)
-  if len(pts_n):
-    # The latest so far: an entry is shown after all packets before it.
-    flags_n &= pts_n >= np.maximum.accumulate(pts_n)
-  numbers_n = np.flatnonzero(flags_n)
-  return KeyFrames(numbers_n, pts_n[numbers_n], stamps_n[numbers_n])
-
-
-NO_KEY_FRAMES = _select_entries([], [], [])
+  pts: Sequence[int], stamps: Sequence[int], flags: Sequence[bool]
+) -> list[KeyFrame]:
+  entries: list[KeyFrame] = []
+  latest = None
+  for number, time in enumerate(pts):
+    # An entry point is shown after all packets before it.
+    if latest is None or time >= latest:
+      latest = time
+      if flags[number]:
+        entries.append(KeyFrame(number, time, stamps[number]))
+  return entries
