@@ -2,9 +2,17 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
-from streams import BATCH, CLIP, VIDEOS, evaluate, record, train, write
+from streams import (
+  BATCH,
+  CLIP,
+  VIDEOS,
+  evaluate,
+  frame_numbers,
+  record,
+  train,
+  write,
+)
 
 from vidmodels.config import Augment, Views
 from vidmodels.data.sampling import rules
@@ -24,11 +32,6 @@ def clip_of(rule):
   return dataclasses.replace(CLIP, sampling=rule, stride=3.0, fps=fps)
 
 
-def shown(video_THWC):
-  """Which frames a clip has: their red says so."""
-  return np.round(video_THWC[..., 0].mean((1, 2)) / 6).astype(int).tolist()
-
-
 @pytest.mark.parametrize('rule', rules.names())
 def test_training_draws_frames_by_the_rule(videos, rule):
   plan = ExampleOrder(examples=len(VIDEOS), batch=BATCH, seed=3)
@@ -41,7 +44,7 @@ def test_training_draws_frames_by_the_rule(videos, rule):
       rng = plan.rng(step * BATCH + row)
       times_n = videos.record(index).timestamps_us
       wanted = rules.train_indices(times_n, clip_of(rule), rng)
-      assert shown(batch['video'][row]) == wanted.tolist()
+      assert frame_numbers(batch['video'][row]) == wanted.tolist()
       seen += 1
   assert seen == 24
 
@@ -55,7 +58,7 @@ def test_evaluation_takes_the_views_of_the_rule(videos, rule):
     ):
       times_n = videos.record(index).timestamps_us
       wanted = rules.view_indices(times_n, clip_of(rule), view, 3)
-      assert shown(batch['video'][row]) == wanted.tolist()
+      assert frame_numbers(batch['video'][row]) == wanted.tolist()
 
 
 def test_a_rate_that_a_record_does_not_tell_is_named_with_its_place(tmp_path):

@@ -302,11 +302,12 @@ class RecordSet:
     Raises:
       InputError: if it is corrupt; the message names shard and offset.
     """
-    raw = self[i]
+    name, offset = self.where(i)
+    raw = read_record(self.dir / name, offset)
     try:
       return video_record.parse(raw)
     except InputError as e:
-      raise InputError('{} at offset {}: {}'.format(*self.where(i), e)) from e
+      raise InputError(f'{name} at offset {offset}: {e}') from e
 
   def video(self, i: int) -> str:
     """The name of record `i`'s video; reads nothing."""
@@ -320,7 +321,8 @@ class RecordSet:
 
   def _locate(self, i: int) -> tuple[Shard, int]:
     """The shard of record `i` and its number there."""
-    if not 0 <= i < len(self):
-      raise IndexError(f'got record {i}; expected 0 to {len(self) - 1}')
+    count = self._ends[-1]
+    if not 0 <= i < count:
+      raise IndexError(f'got record {i}; expected 0 to {count - 1}')
     k = int(np.searchsorted(self._ends, i, side='right'))
     return self.manifest.shards[k], int(i - (self._ends[k - 1] if k else 0))

@@ -86,9 +86,10 @@ def check(clip: config.Clip, views: int) -> None:
   if hasattr(rule, 'check'):
     rule.check(clip)
   check_views(clip, views)
+  rules = modules_with('data.sampling', 'READS')
   for field in FIELDS:
     if field not in rule.READS:
-      readers = [name for name in names() if field in find(name).READS]
+      readers = [name for name, r in rules.items() if field in r.READS]
       refuse_unread(clip, field, f'clip.sampling={" or ".join(readers)}')
 
 
