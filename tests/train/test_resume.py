@@ -246,7 +246,7 @@ def test_a_checkpoint_of_another_shape_is_refused_by_name(unbroken):
   wrong = {'head': {'bias': jax.ShapeDtypeStruct((4,), np.float32)}}
   with pytest.raises(InputError, match=r'not in the model'):
     saved.restore_item(8, 'params', wrong)
-  with pytest.raises(InputError, match='there are 6, 8'):
+  with pytest.raises(InputError, match='expected one of 6, 8'):
     saved.pick(7)
 
 
@@ -287,4 +287,4 @@ def test_a_loss_that_is_no_number_stops_the_run_and_saves_nothing_broken(
 def test_the_last_good_checkpoint_is_one_whose_loss_was_seen(
   names, saved, says
 ):
-  assert says in hooks._post_mortem(9, names, saved)
+  assert says in hooks.non_finite_message(9, names, saved)

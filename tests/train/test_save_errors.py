@@ -82,8 +82,8 @@ def test_a_full_disk_is_one_message_and_the_run_goes_on_from_the_last_save(
   assert said['exit_code'] == 1
   assert said['error'] == (
     f'checkpoint 4 of {tmp_path}/checkpoints could not be saved: the disk is '
-    'full (No space left on device); checkpoint 2 is the last whole one; make '
-    'room and give the same command again, it goes on from there'
+    'full (No space left on device); checkpoint 2 is the last complete '
+    'one; make room and give the same command again, it resumes from there'
   )
   assert err.endswith(f'\nvidmodels train: {said["error"]}\n')
   assert 'Traceback' not in err
@@ -112,8 +112,8 @@ def test_what_orbax_and_its_threads_say_of_a_real_failure_is_held_back(
   assert all(line.startswith('train: ') for line in lines[:-1]), run.stderr
   assert lines[-1] == (
     f'vidmodels train: checkpoint 2 of {tmp_path}/checkpoints could not be '
-    'saved: File too large; there is no whole checkpoint yet; mend that and '
-    'give the same command again, it starts anew'
+    'saved: File too large; there is no complete checkpoint yet; fix that '
+    'and give the same command again, it starts anew'
   )
 
 

@@ -1,8 +1,12 @@
-"""Orbax checkpoints: what is in one, and the checks before it is used.
+"""Orbax checkpoints: their items, and the checks before one is used.
+
+  with contextlib.closing(Checkpoints('runs/first')) as checkpoints:
+    step = checkpoints.pick(None)  # the newest
+    recipe = checkpoints.read_json(step, 'meta')['config']
 
 A step directory holds the items params, ema, opt (optimiser state, step, key),
 model_state, data (JSON: the position in the stream) and meta (JSON: recipe,
-classes, versions). Weights are items of their own, so that evaluation restores
+classes, versions). Weights are separate items, so that evaluation can restore
 them alone. This is the only file that imports orbax.
 """
 
@@ -27,9 +31,9 @@ TREE_ITEMS = ('params', 'ema', 'opt', 'model_state')
 class Checkpoints:
   """The checkpoints of one run, in `workdir/checkpoints`.
 
-  Saving is asynchronous: the arrays are copied, the step goes on, and a step
-  directory appears under its final name only when it is complete. A kill in
-  between leaves a temporary directory that is never read.
+  Saving is asynchronous: orbax copies the arrays and training goes on. A step
+  directory gets its final name only when it is complete. If the process is
+  killed before, a temporary directory is left, which is never read.
   """
 
   def __init__(
@@ -37,16 +41,17 @@ class Checkpoints:
     workdir: str | pathlib.Path,
     options: cfg.Checkpoint | None = None,
   ) -> None:
-    """Opens the folder; without `options` it is only read.
+    """Opens the folder; without `options`, for reading only.
 
     Raises:
-      InputError: if it is only to be read and does not exist.
+      InputError: if it does not exist and `options` is None.
     """
     self.folder = pathlib.Path(workdir).absolute() / 'checkpoints'
-    self._saving = 0  # the newest step that `save` was given
+    self._saving = 0  # the step of the last call of `save`
     if options is None and not self.folder.is_dir():
       raise InputError(
-        f'{self.folder} does not exist; give the --workdir of a training run'
+        f'{self.folder} does not exist; expected the checkpoints of a training '
+        'run; try its folder as --workdir'
       )
     policies = ocp.checkpoint_managers
     keep = [policies.LatestN(options.keep)] if options else []
@@ -55,39 +60,42 @@ class Checkpoints:
     self._manager = ocp.CheckpointManager(
       self.folder,
       item_handlers={
-        # Named here, or a fresh manager cannot read shapes before arrays.
+        # Without handlers a new manager cannot read shapes before arrays.
         **{name: ocp.StandardCheckpointHandler() for name in TREE_ITEMS},
         **{name: ocp.JsonCheckpointHandler() for name in JSON_ITEMS},
       },
       options=ocp.CheckpointManagerOptions(
         create=options is not None,
         read_only=options is None,
-        # We decide when to save: `save` is called on the steps that matter.
-        save_decision_policy=_Always(),
+        # The loop decides when to save.
+        save_decision_policy=_SaveAlways(),
         preservation_policy=policies.AnyPreservationPolicy(keep),
       ),
     )
 
   def latest(self) -> int | None:
-    """The newest complete checkpoint's step, or None."""
+    """Returns the step of the newest complete checkpoint, or None."""
     return self._manager.latest_step()
 
   def steps(self) -> list[int]:
-    """The steps of all complete checkpoints, rising."""
+    """Returns the steps of all complete checkpoints, rising."""
     return sorted(self._manager.all_steps())
 
   def pick(self, step: int | None) -> int:
-    """`step` if there is such a checkpoint, the newest for None.
+    """Returns `step` if it has a checkpoint, or the newest step for None.
 
     Raises:
-      InputError: if there is none; it lists the steps there are.
+      InputError: if there is no such checkpoint, with the steps that exist.
     """
     steps = self.steps()
     if not steps:
-      raise InputError(f'{self.folder} holds no complete checkpoint')
+      raise InputError(
+        f'{self.folder} holds no complete checkpoint; expected at least one; '
+        'train the run until it has saved'
+      )
     if step is not None and step not in steps:
       raise InputError(
-        f'{self.folder} has no checkpoint of step {step}; there are '
+        f'{self.folder} has no checkpoint of step {step}; expected one of '
         f'{", ".join(map(str, steps))}'
       )
     return self.latest() if step is None else step
@@ -98,7 +106,7 @@ class Checkpoints:
     """Starts saving `state` as step `step`; `wait` finishes it.
 
     Raises:
-      SaveError: if the one before did not reach the disk, or this one cannot.
+      SaveError: if the previous one did not reach the disk, or this cannot.
     """
     items = {k: v for k, v in _trees(state).items() if jax.tree.leaves(v)}
     args = ocp.args.Composite(
@@ -106,14 +114,14 @@ class Checkpoints:
       data=ocp.args.JsonSave(dict(data)),
       meta=ocp.args.JsonSave(dict(meta)),
     )
-    with self._told():  # still of the step before
+    with self._explained():  # an error here belongs to the previous step
       self._manager.wait_until_finished()
     self._saving = step
-    with self._told():
+    with self._explained():
       self._manager.save(step, args=args)
 
   def save_weights(self, variables: Mapping, *, meta: Mapping) -> None:
-    """Saves weights alone, as step 0 of a run that never was; waits."""
+    """Saves weights without a run, as step 0; waits until they are on disk."""
     state = dict(variables)
     items = {'params': state.pop('params'), 'model_state': state}
     trees = {k: v for k, v in items.items() if jax.tree.leaves(v)}
@@ -127,53 +135,60 @@ class Checkpoints:
     self.wait()
 
   def read_json(self, step: int, item: str) -> dict[str, Any]:
-    """The data or meta item of a checkpoint."""
+    """Reads the data or meta item of a checkpoint."""
     args = ocp.args.Composite(**{item: ocp.args.JsonRestore()})
     return self._manager.restore(step, args=args)[item]
 
   def has(self, step: int, item: str) -> bool:
-    """Whether the checkpoint has an item, e.g. ema."""
+    """Whether the checkpoint has an item such as ema."""
     return (self.folder / str(step) / item).is_dir()
 
   def restore(self, step: int, abstract: TrainState) -> TrainState:
     """Restores a whole state onto the devices that `abstract` names.
 
     Args:
-      step: which checkpoint.
+      step: the step of the checkpoint.
       abstract: a TrainState of ShapeDtypeStructs with shardings.
 
     Raises:
       InputError: if a tensor's name, shape or dtype differs from the model's.
     """
-    trees = {k: v for k, v in _trees(abstract).items() if jax.tree.leaves(v)}
-    found = {k: self.restore_item(step, k, v) for k, v in trees.items()}
-    opt = found['opt']
+    items = {
+      name: self.restore_item(step, name, tree)
+      for name, tree in _trees(abstract).items()
+      if jax.tree.leaves(tree)
+    }
+    opt = items['opt']
     return TrainState(
       step=opt['step'],
-      params=found['params'],
+      params=items['params'],
       opt_state=opt['opt_state'],
-      ema=found.get('ema'),
-      model_state=found.get('model_state', {}),
+      ema=items.get('ema'),
+      model_state=items.get('model_state', {}),
       key=opt['key'],
     )
 
   def restore_item(self, step: int, item: str, abstract):
-    """Restores one tree, after a check of our own against what is stored.
+    """Restores one tree after comparing it with the stored names and shapes.
 
-    Orbax would cast another dtype silently and bury a wrong shape under
+    Orbax itself would cast another dtype silently, and report a wrong shape in
     thousands of lines.
+
+    Raises:
+      InputError: if the item is missing, or a tensor's name, shape or dtype
+        differs from `abstract`.
     """
     if not self.has(step, item):
-      why = (
-        'the run that wrote it did not keep averaged weights'
+      reason = (
+        'the run did not keep averaged weights; try --weights params'
         if item == 'ema'
-        else f'it is damaged: delete {self.folder / str(step)} and use another'
+        else f'it is damaged; delete {self.folder / str(step)} and use another'
       )
       raise InputError(
-        f'checkpoint {step} of {self.folder} has no {item}; {why}'
+        f'checkpoint {step} of {self.folder} has no {item}: {reason}'
       )
     stored = self._manager.item_metadata(step)[item].tree
-    _compare(stored, abstract, f'{item} of checkpoint {step}')
+    _compare_leaves(stored, abstract, f'{item} of checkpoint {step}')
     args = ocp.args.Composite(**{item: ocp.args.StandardRestore(abstract)})
     return self._manager.restore(step, args=args)[item]
 
@@ -182,39 +197,40 @@ class Checkpoints:
     return self._manager.reached_preemption(step)
 
   def wait(self) -> None:
-    """Returns when everything that was saved is on disk, or is a SaveError."""
-    with self._told():
+    """Waits until everything is on disk; raises SaveError if that fails."""
+    with self._explained():
       self._manager.wait_until_finished()
 
   def close(self) -> None:
-    """Waits and lets go of the folder."""
-    with self._told():
+    """Waits and releases the folder."""
+    with self._explained():
       self._manager.close()
 
-  def _told(self) -> contextlib.AbstractContextManager[None]:
-    """Makes one SaveError of what a full disk raises in orbax."""
-    what = f'checkpoint {self._saving} of {self.folder}'
-    return save_errors.explain_save_errors(what, self._whole)
+  def _explained(self) -> contextlib.AbstractContextManager[None]:
+    """Turns the errors of a full disk in orbax into one SaveError."""
+    return save_errors.explain_save_errors(
+      f'checkpoint {self._saving} of {self.folder}', self._steps_on_disk
+    )
 
-  def _whole(self) -> list[int]:
-    """The steps that are complete, by their folders' names.
+  def _steps_on_disk(self) -> list[int]:
+    """The complete steps, by their folders' names.
 
-    The manager counts the one that is being saved too.
+    The manager also counts the step that it is saving.
     """
     names = [path.name for path in self.folder.glob('*')]
     return sorted(int(name) for name in names if name.isdecimal())
 
 
-class _Always(ocp.checkpoint_managers.SaveDecisionPolicy):
-  """Every call of `save` saves."""
+class _SaveAlways(ocp.checkpoint_managers.SaveDecisionPolicy):
+  """Saves at every call of `save`."""
 
   def should_save(self, step, previous_steps, *, context) -> bool:
-    """True; the loop decides."""
+    """Returns True: the loop decides when to call `save`."""
     return True
 
 
 def _trees(state: TrainState) -> dict[str, Any]:
-  """A state as checkpoint items."""
+  """Splits a state into checkpoint items."""
   return {
     'params': state.params,
     'ema': {} if state.ema is None else state.ema,
@@ -227,29 +243,36 @@ def _trees(state: TrainState) -> dict[str, Any]:
   }
 
 
-def _compare(stored, wanted, what: str) -> None:
-  """Refuses names, shapes or dtypes that differ, naming the first few."""
-  have, want = _leaves(stored), _leaves(wanted)
-  wrong = [f'{p} is missing' for p in sorted(want.keys() - have.keys())]
+def _compare_leaves(stored, model, name: str) -> None:
+  """Refuses names, shapes or dtypes that differ; lists the first few.
+
+  Args:
+    stored: tree of the checkpoint.
+    model: tree that the recipe's model has.
+    name: the tree's name in the error.
+  """
+  have, need = _leaf_specs(stored), _leaf_specs(model)
+  wrong = [f'{p} is missing' for p in sorted(need.keys() - have.keys())]
   wrong += [
-    f'{p} is not in the model' for p in sorted(have.keys() - want.keys())
+    f'{p} is not in the model' for p in sorted(have.keys() - need.keys())
   ]
-  for path in sorted(have.keys() & want.keys()):
-    if have[path] != want[path]:
-      wrong.append(f'{path} is {have[path]}, the model has {want[path]}')
+  wrong += [
+    f'{p} is {have[p]}, the model has {need[p]}'
+    for p in sorted(have.keys() & need.keys())
+    if have[p] != need[p]
+  ]
   if wrong:
     more = f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''
     raise InputError(
-      f'{what} does not fit this recipe: {"; ".join(wrong[:5])}{more}; use the '
+      f'{name} does not fit this recipe: {"; ".join(wrong[:5])}{more}; try the '
       'recipe that it was trained with'
     )
 
 
-def _leaves(tree) -> dict[str, tuple]:
-  """Path -> (shape, dtype name); optax's tuples and orbax's lists alike."""
-  flat = jax.tree_util.tree_leaves_with_path(tree)
+def _leaf_specs(tree) -> dict[str, tuple]:
+  """Path -> (shape, dtype name), for optax's tuples and orbax's lists alike."""
   return {
     parameter_path(path): (tuple(leaf.shape), str(leaf.dtype))
-    for path, leaf in flat
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     if hasattr(leaf, 'shape')
   }

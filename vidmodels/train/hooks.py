@@ -1,6 +1,6 @@
-"""What happens between steps: metrics, logs, the check for a broken loss.
+"""Between the steps: metrics, logs, the check for a loss that is not finite.
 
-A step's metrics are read after the next step has been dispatched, so that the
+The metrics of a step are read after the next step was dispatched, so that the
 device never waits for the host.
 """
 
@@ -18,14 +18,14 @@ from vidmodels.typing import InputError
 
 
 class NonFiniteLossError(RuntimeError):
-  """The loss or the gradient stopped being a number; the run has stopped."""
+  """The loss or the gradient is not finite; the run has stopped."""
 
 
 class Writer(Protocol):
-  """What clu's metric writers and ours have in common."""
+  """The interface that clu's metric writers and ours share."""
 
   def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-    """Writes numbers of a step."""
+    """Writes the numbers of a step."""
 
   def flush(self) -> None:
     """Puts everything on disk."""
@@ -34,8 +34,8 @@ class Writer(Protocol):
 class JsonLinesWriter:
   """`metrics.jsonl`: one object per line, {"step": ..., name: value, ...}.
 
-  On resume the lines past the restored step are dropped, so no step is there
-  twice; a line whose steps straddle the restored one covers those after it.
+  On resume, lines after the restored step are dropped, so no step occurs twice.
+  The next line then averages only the steps after the restored one.
   """
 
   def __init__(self, path: pathlib.Path, *, start_step: int) -> None:
@@ -51,11 +51,11 @@ class JsonLinesWriter:
       file.write(json.dumps({'step': step, **scalars}) + '\n')
 
   def flush(self) -> None:
-    """Nothing is held back."""
+    """Does nothing: every line is written at once."""
 
 
 def _step_of(line: str) -> float:
-  """The step of a line; a line cut short by a kill counts as past the end."""
+  """The step of a line; infinity for a line that a kill cut short."""
   try:
     return json.loads(line)['step']
   except (json.JSONDecodeError, KeyError, TypeError):
@@ -65,12 +65,12 @@ def _step_of(line: str) -> float:
 def make_writers(
   workdir: pathlib.Path, *, tensorboard: bool, start_step: int
 ) -> list[Writer]:
-  """JSON lines always; TensorBoard through clu when the recipe asks for it.
+  """Makes the JSON lines writer, and clu's for TensorBoard if asked for.
 
   Raises:
-    InputError: if TensorBoard is asked for and TensorFlow is not installed.
+    InputError: if TensorBoard is asked for and TensorFlow does not import.
   """
-  found: list[Writer] = [
+  writers: list[Writer] = [
     JsonLinesWriter(workdir / 'metrics.jsonl', start_step=start_step)
   ]
   if tensorboard:
@@ -78,30 +78,30 @@ def make_writers(
       import tensorflow as tf
       from clu import metric_writers
 
-      # Or TensorFlow would take the GPU's memory for writing a few scalars.
+      # Otherwise TensorFlow takes the GPU's memory to write a few scalars.
       tf.config.set_visible_devices([], 'GPU')
     except ImportError as error:
       raise InputError(
-        f'log.tensorboard needs TensorFlow, which does not import ({error}); '
-        "pip install 'vidmodels[tf]', or set log.tensorboard to False"
+        'got log.tensorboard=True; expected TensorFlow, which does not import '
+        f"({error}); try pip install 'vidmodels[tf]', or log.tensorboard=False"
       ) from error
-    found.append(metric_writers.SummaryWriter(str(workdir / 'tensorboard')))
-  return found
+    writers.append(metric_writers.SummaryWriter(str(workdir / 'tensorboard')))
+  return writers
 
 
 @dataclasses.dataclass
 class StepLog:
-  """Gathers steps into log lines and watches that numbers stay numbers.
+  """Collects steps into log lines and checks that metrics stay finite.
 
   Attributes:
-    writers: where scalars go.
-    every: steps of a line.
+    writers: receive the scalars.
+    every: steps per line.
     total: steps of the run.
-    batch: clips of a step.
-    learning_rate: of a step.
-    waited: returns the seconds spent on input since it was last asked.
+    batch: clips per step.
+    learning_rate: step -> rate.
+    waited: returns the seconds spent on input since its last call.
     saved: returns the steps of the complete checkpoints, rising.
-    report: takes (steps done, total, line).
+    report: called with (steps done, total, line).
   """
 
   writers: list[Writer]
@@ -116,31 +116,31 @@ class StepLog:
   def __post_init__(self) -> None:
     self._pending: tuple[int, metrics.Pairs, float] | None = None
     self._window: list[dict[str, float]] = []
-    self._timed = 0  # steps of the window whose time is known
-    self._since: float | None = None
+    self._timed = 0  # steps of the window that are timed
+    self._since: float | None = None  # start of the timed steps
 
   def add_step(self, step: int, pairs: metrics.Pairs) -> None:
-    """Takes the metrics of the `step`-th update; reads those of the last."""
+    """Takes the metrics of the `step`-th update; reads the previous ones."""
     now = time.perf_counter()
-    before, self._pending = self._pending, (step, pairs, now)
+    previous, self._pending = self._pending, (step, pairs, now)
     if self._since is None:
-      # The first step compiles: no rate is taken of it.
+      # The first step compiles: it is not timed.
       self._since, self._timed = now, -1
       self.waited()
-    if before:
-      self._read(*before)
+    if previous:
+      self._read(*previous)
 
   def flush(self) -> None:
-    """Reads what is pending: before a save, and at the end."""
-    before, self._pending = self._pending, None
-    if before:
-      self._read(*before)
+    """Reads the pending metrics: before a save, and at the end."""
+    previous, self._pending = self._pending, None
+    if previous:
+      self._read(*previous)
 
   def finish(self, step: int) -> None:
-    """Writes the line that `step` cuts short, so that no step goes unlogged."""
+    """Writes a last, shorter line, so that every step is logged."""
     self.flush()
     if self._window:
-      self._line(step, time.perf_counter())
+      self._write_line(step, time.perf_counter())
     for writer in self.writers:
       writer.flush()
 
@@ -148,7 +148,7 @@ class StepLog:
     """Sends numbers to all writers.
 
     Raises:
-      SaveError: if the disk does not take them.
+      SaveError: if they cannot be written.
     """
     with save_errors.explain_save_errors(
       f'the metrics of step {step}', self.saved
@@ -159,33 +159,34 @@ class StepLog:
   def validate(
     self, step: int, validation: Callable[[], Mapping[str, float]]
   ) -> None:
-    """Writes what `validation` finds, once the step's loss is known good.
+    """Runs `validation` and writes its numbers, after checking the loss.
 
-    Its time counts in no rate.
+    Its time is not counted in any rate.
     """
     self.flush()
     start = time.perf_counter()
     self.write(step, validation())
-    self._since += time.perf_counter() - start
+    if self._since is not None:
+      self._since += time.perf_counter() - start
     self.waited()
 
   def _read(self, step: int, pairs: metrics.Pairs, now: float) -> None:
     values = metrics.divide(pairs)
     broken = [k for k, v in values.items() if not math.isfinite(v)]
     if broken:
-      raise NonFiniteLossError(_post_mortem(step, broken, self.saved()))
+      raise NonFiniteLossError(non_finite_message(step, broken, self.saved()))
     self._window.append(values)
     self._timed += 1
     if step % self.every == 0 or step == self.total:
-      self._line(step, now)
+      self._write_line(step, now)
     else:
       self.report(step, self.total, '')
 
-  def _line(self, step: int, now: float) -> None:
+  def _write_line(self, step: int, now: float) -> None:
     """Averages the window into one line; `now` is when its last step began.
 
-    From step to step that is the pace, also where a step runs while the host
-    goes on.
+    Times from start to start give the pace of the steps, even if a step runs
+    while the host goes on.
     """
     steps = len(self._window)
     mean = {k: sum(w[k] for w in self._window) / steps for k in self._window[0]}
@@ -207,8 +208,8 @@ class StepLog:
     self._window.clear()
 
   def _pace(self, step: int, now: float) -> dict[str, float]:
-    """Rates of the window; none if only the compiling step is in it."""
-    steps, seconds = self._timed, now - self._since
+    """Rates of the window; {} if it has only the step that compiles."""
+    steps, seconds = self._timed, now - (self._since or now)
     self._timed, self._since = 0, now
     waited = self.waited()
     if steps < 1 or seconds <= 0:
@@ -221,19 +222,19 @@ class StepLog:
 
 
 def _accuracy(mean: Mapping[str, float]) -> str:
-  """The accuracy that a log line shows, if the task has one while training."""
+  """The accuracy for a log line; '' if the task has none while training."""
   name = metrics.headline(mean)
   if name is None:
     return ''
-  spoken = 'top-1' if name == 'top1' else name
-  return f'clip {spoken} {mean[name]:.1%}  '
+  label = 'top-1' if name == 'top1' else name
+  return f'clip {label} {mean[name]:.1%}  '
 
 
-def _post_mortem(step: int, broken: list[str], saved: list[int]) -> str:
-  """What broke, what is still good, and the next move.
+def non_finite_message(step: int, broken: list[str], saved: list[int]) -> str:
+  """What is not finite, which checkpoint is still good, and the next move.
 
-  The loss of step n is that of the weights after step n - 1: a checkpoint of
-  that step, if there is one, holds the weights that broke.
+  The loss of step n comes from the weights after step n - 1: a checkpoint of
+  that step contains the broken weights.
   """
   suspect = [s for s in saved if s >= step - 1] if 'loss' in broken else []
   good = [s for s in saved if s not in suspect]

@@ -1,7 +1,9 @@
-"""Weights from a file as the start of a run, or as a folder of their own.
+"""Weights of a file as the start of a run, or as a checkpoint folder.
 
-The reading itself is in `vidmodels/weights`; here the arrays get to their
-devices and into a checkpoint.
+  write_checkpoint('K400.pyth', config, out=pathlib.Path('runs/imported'))
+
+`vidmodels/weights` reads the file; this module places the arrays on their
+devices and saves them as a checkpoint.
 """
 
 import contextlib
@@ -34,14 +36,7 @@ from vidmodels.weights.mapping.apply import (
   unflatten_variables,
 )
 
-UNNAMED = 'class {}'  # of a file that says no names
-
-
-def read(
-  config: cfg.Config, path: str | pathlib.Path, **options: Any
-) -> Imported:
-  """A file's weights in a recipe's model, for the recipe's clip."""
-  return load_weights.load_for_recipe(config, path, **options)
+UNNAMED = 'class {}'  # the name of a class if the file gives none
 
 
 def write_checkpoint(
@@ -57,88 +52,93 @@ def write_checkpoint(
   """Writes a file's weights as a folder with one checkpoint, of step 0.
 
   Args:
-    path: of the weight file.
-    config: the recipe whose model is filled.
-    out: a folder that does not exist yet; it appears when it is whole.
-    classes: file with a class name a line, in the order of the head, or the
-      name of a data set. Without it classes are called 'class 0' and so on,
-      and evaluation on records with names of their own is refused.
-    labels: what they are, as `Task.parse` reads it; default a data set's own,
-      else one class a video.
-    head: see `load_weights.load_file`.
+    path: the weight file.
+    config: the recipe whose model gets the weights.
+    out: a folder that does not exist yet; it appears when it is complete.
+    classes: file with one class name per line, in the order of the head, or the
+      name of a data set. Without it, classes are called 'class 0' and so on,
+      and evaluation on records with other class names is refused.
+    labels: kind of the labels, as `Task.parse` reads it; default that of the
+      data set, else one class per video.
+    head: see `load_weights.load_for_recipe`.
     positions: likewise.
 
   Raises:
     InputError: if the file does not fit, or `out` exists.
   """
   if out.exists():
-    raise InputError(f'{out} exists; give a new folder')
+    raise InputError(
+      f'got {out}, which exists; expected a folder that does not; try another '
+      'name'
+    )
   if config.init_from:
     raise InputError(
-      f'the recipe starts from init_from={config.init_from} and {path} is to '
-      'be imported; leave init_from out'
+      f'got a recipe with init_from={config.init_from} and {path} to import; '
+      'expected one file; leave init_from out'
     )
-  given, task = registry.load_classes(classes) if classes else (None, SINGLE)
+  class_list, task = (
+    registry.load_classes(classes) if classes else (None, SINGLE)
+  )
   task = Task.parse(labels) if labels else task
-  made = read(
+  imported = load_weights.load_for_recipe(
     config,
     path,
-    classes=len(given) if given else None,
+    classes=len(class_list) if class_list else None,
     head=head,
     positions=positions,
   )
-  # A field may follow the file's tables (the rows of X-ViT's frames).
-  fields = {name: getattr(made.model, name) for name in config.model}
+  # Some fields follow the file's tables, such as the frames of X-ViT.
+  fields = {name: getattr(imported.model, name) for name in config.model}
   config = dataclasses.replace(config, model=fields)
-  K = made.model.classes
-  task.parts(K)  # raises if its heads are no parts of so many
-  names = made.labels or tuple(UNNAMED.format(k) for k in range(K))
-  given = given or ClassList.from_names(names)
-  flat = flatten_variables(made.complete(jax.random.key(config.seed)))
-  made = _without_arrays(made)
+  K = imported.model.classes
+  task.parts(K)  # raises if the heads do not add up to K
+  names = imported.labels or tuple(UNNAMED.format(k) for k in range(K))
+  class_list = class_list or ClassList.from_names(names)
+  flat = flatten_variables(imported.complete(jax.random.key(config.seed)))
+  imported = _without_arrays(imported)
   variables = unflatten_variables(_on_device(flat))
   meta = {
     'config': cfg.as_dict(config),
-    'classes': list(given.names),
-    'classes_sha256': given.sha256,
+    'classes': list(class_list.names),
+    'classes_sha256': class_list.sha256,
     'task': task.to_json(),
     'clips': 0,
     'fps': 0.0,
     'versions': {'vidmodels': vidmodels.__version__, 'jax': jax.__version__},
-    'source': source_metadata(made),
+    'source': source_metadata(imported),
   }
   _save(variables, meta, config, out)
-  return made
+  return imported
 
 
 def _save(variables, meta: dict, config: cfg.Config, out: pathlib.Path) -> None:
-  """Writes the one checkpoint; the folder appears when it is whole."""
-  beside = out.with_name(f'.{out.name}.unfinished')
-  shutil.rmtree(beside, ignore_errors=True)
+  """Writes the one checkpoint; the folder appears when it is complete."""
+  partial = out.with_name(f'.{out.name}.unfinished')
+  shutil.rmtree(partial, ignore_errors=True)
   try:
-    with contextlib.closing(Checkpoints(beside, config.checkpoint)) as saved:
+    with contextlib.closing(Checkpoints(partial, config.checkpoint)) as saved:
       saved.save_weights(variables, meta=meta)
-    beside.rename(out)
+    partial.rename(out)
   finally:
-    shutil.rmtree(beside, ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)
 
 
-def _without_arrays(made: Imported) -> Imported:
-  """What was said of an import, without its weights and its open file."""
+def _without_arrays(imported: Imported) -> Imported:
+  """The description of an import, without its weights and its open file."""
   nothing = Tensors({}, lambda key: np.zeros(0))
-  seen = dataclasses.replace(made.match.unwrapped, tensors=nothing)
+  unwrapped = dataclasses.replace(imported.match.unwrapped, tensors=nothing)
   return dataclasses.replace(
-    made,
+    imported,
     variables={},
-    file=dataclasses.replace(made.file, tensors=nothing),
-    match=dataclasses.replace(made.match, unwrapped=seen),
+    file=dataclasses.replace(imported.file, tensors=nothing),
+    match=dataclasses.replace(imported.match, unwrapped=unwrapped),
   )
 
 
 def _on_device(arrays: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-  """The arrays as JAX's, taken out of `arrays` one by one to be freed.
+  """Moves the arrays to JAX, one by one, so that each can be freed.
 
-  Of NumPy arrays orbax would make two more copies, of JAX's none.
+  Orbax makes two more copies of NumPy arrays, and none of JAX arrays.
   """
   return {
     path: jax.device_put(arrays.pop(path)).block_until_ready()
@@ -149,9 +149,12 @@ def _on_device(arrays: dict[str, np.ndarray]) -> dict[str, jax.Array]:
 def read_init_weights(
   run: TrainingRun, workdir: pathlib.Path
 ) -> Imported | None:
-  """What the recipe's file gives a run that has no checkpoint yet.
+  """Reads the recipe's weight file, for a run that has no checkpoint yet.
 
-  Before anything is written to the workdir, so that a wrong file leaves none.
+  It runs before anything is written, so a wrong file leaves no workdir behind.
+
+  Returns:
+    The weights; None without `init_from` or if the run has a checkpoint.
 
   Raises:
     InputError: if the file does not fit.
@@ -159,37 +162,36 @@ def read_init_weights(
   config = run.config
   if not config.init_from or any(workdir.glob('checkpoints/[0-9]*')):
     return None
-  made = read(
+  imported = load_weights.load_for_recipe(
     config,
     config.init_from,
     classes=run.model.classes,
     head=config.init_head,
     positions=config.init_positions,
   )
-  _same_model(config, made)
-  return made
+  _check_fields(config, imported)
+  return imported
 
 
 def initial_state(
   run: TrainingRun,
-  made: Imported | None,
+  imported: Imported | None,
   progress: Callable[[int, int, str], None],
 ) -> tuple[TrainState, dict[str, Any] | None]:
-  """A run's first state: drawn, or what a file gives laid over that.
+  """Makes a run's first state: random values, replaced by a file's weights.
 
   Returns:
-    The state, and what is to be known of the file; None without one.
+    The state, and the metadata of the file; None without a file.
   """
   state, config = create_state(run.init, run.shardings), run.config
-  if made is None:
+  if imported is None:
     return state, None
-  said = import_report.format_summary(
-    import_report.summarize(made)
-  ).splitlines()
-  for line in (*said, *_otherwise(config, made)):
+  summary = import_report.summarize(imported)
+  lines = import_report.format_summary(summary).splitlines()
+  for line in (*lines, *_pixel_differences(config, imported)):
     progress(0, run.total, line)
-  drawn = {'params': state.params, **state.model_state}
-  variables = _over(drawn, made.variables)
+  random = {'params': state.params, **state.model_state}
+  variables = _overlay(random, imported.variables)
   params = variables.pop('params')
   state = state.replace(
     params=params,
@@ -197,75 +199,74 @@ def initial_state(
     ema=jax.tree.map(jnp.copy, params) if config.optim.ema else None,
     model_state=variables,
   )
-  return state, source_metadata(made)
+  return state, source_metadata(imported)
 
 
-def _same_model(config: cfg.Config, made: Imported) -> None:
-  """Refuses a file whose tables ask for other fields than the recipe's."""
+def _check_fields(config: cfg.Config, imported: Imported) -> None:
+  """Refuses a file whose tables need other model fields than the recipe's."""
   for name, value in config.model.items():
-    theirs = getattr(made.model, name)
+    theirs = getattr(imported.model, name)
     if theirs != value:
       raise InputError(
         f'{config.init_from} has {name}={theirs!r} and the recipe {value!r}; '
-        f'give --config.model.{name}={theirs}'
+        f'expected the same value; try --config.model.{name}={theirs}'
       )
 
 
-def _over(drawn: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-  """`drawn` with a file's arrays in their places, on the same devices.
+def _overlay(
+  random: Mapping[str, Any], weights: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Replaces arrays of `random` by those of a file, on the same devices.
 
-  Every process puts its own parts there.
+  Every process places its own parts.
   """
-  flat, whole = flatten_variables(ours), flatten_variables(drawn)
-  for path, array in flat.items():
-    # The array as a default: the callback may outlive its round of the loop.
-    whole[path] = jax.make_array_from_callback(
-      array.shape,
-      whole[path].sharding,
-      lambda index, array=array: array[index],
+  variables = flatten_variables(random)
+  for path, array in flatten_variables(weights).items():
+    variables[path] = jax.make_array_from_callback(
+      array.shape, variables[path].sharding, array.__getitem__
     )
-  return unflatten_variables(whole)
+  return unflatten_variables(variables)
 
 
-def _otherwise(config: cfg.Config, made: Imported) -> list[str]:
-  """Lines where the file was trained on frames made in another way."""
-  pixels, data = made.pixels, config.data
-  found = []
+def _pixel_differences(config: cfg.Config, imported: Imported) -> list[str]:
+  """Lines that say how the file's training frames differ from the recipe's."""
+  pixels, data = imported.pixels, config.data
+  lines = []
   if pixels and (pixels.mean, pixels.std) != (data.mean, data.std):
-    found.append(
+    lines.append(
       f'the file was trained with mean {pixels.mean} and std {pixels.std}, the '
       f'recipe scales by {data.mean} and {data.std}'
     )
   if pixels and pixels.order != 'RGB':
-    found.append(
+    lines.append(
       f'the file was trained on {pixels.order} frames, the recipe gives RGB'
     )
-  return found
+  return lines
 
 
-def source_metadata(made: Imported) -> dict[str, Any]:
-  """Where weights are from, for the checkpoint that begins with them."""
-  pixels = made.pixels
+def source_metadata(imported: Imported) -> dict[str, Any]:
+  """Describes the file of the weights, for the checkpoints that start there."""
+  pixels = imported.pixels
   return {
-    'file': made.file.path.name,
-    'sha256': made.file.sha256(),
-    'family': made.match.naming.family,
-    'names': made.match.naming.name,
-    'size': made.match.guess.size,
+    'file': imported.file.path.name,
+    'sha256': imported.file.sha256(),
+    'family': imported.match.naming.family,
+    'names': imported.match.naming.name,
+    'size': imported.match.guess.size,
     'mean': list(pixels.mean) if pixels else None,
     'std': list(pixels.std) if pixels else None,
     'channels': pixels.order if pixels else None,
-    'trained': dict(made.trained),
-    'classes': list(made.labels),
-    'random': dict(made.report.random),
+    'trained': dict(imported.trained),
+    'classes': list(imported.labels),
+    'random': dict(imported.report.random),
   }
 
 
 def read_tensors(path: str | pathlib.Path) -> Mapping[str, np.ndarray]:
-  """The tensors of a weight file, or of a folder's newest checkpoint.
+  """Reads the tensors of a weight file, or of a workdir's newest checkpoint.
 
   Raises:
-    InputError: if it is neither.
+    InputError: if `path` is neither.
   """
   path = pathlib.Path(path)
   if not path.is_dir():

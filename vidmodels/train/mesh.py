@@ -1,4 +1,6 @@
-"""The device mesh: axes data, fsdp and tensor, and which rows live where.
+"""The device mesh: axes data, fsdp and tensor, and the rows of each device.
+
+  mesh = make_mesh(cfg.Mesh(data=-1, fsdp=4))
 
 The batch is split over data and fsdp together; tensor devices share rows. Next:
 `sharding.py` places the parameters, `feed.py` the batches.
@@ -22,7 +24,7 @@ def make_mesh(sizes: cfg.Mesh, *, devices: list | None = None) -> Mesh:
   """Arranges the devices as (data, fsdp, tensor).
 
   Args:
-    sizes: devices along each axis; one -1 takes what the others leave.
+    sizes: devices along each axis; one -1 takes all that are left.
     devices: default all devices of all processes.
 
   Raises:
@@ -36,12 +38,12 @@ def make_mesh(sizes: cfg.Mesh, *, devices: list | None = None) -> Mesh:
   if math.prod(shape) != len(devices):
     raise InputError(
       f'mesh (data, fsdp, tensor) = {tuple(shape)} needs {math.prod(shape)} '
-      f'devices and {len(devices)} are here; change config.mesh, one of its '
-      'sizes may be -1'
+      f'devices and {len(devices)} are here; expected sizes whose product is '
+      f'{len(devices)}; change config.mesh, one of its sizes may be -1'
     )
   grid = mesh_utils.create_device_mesh(shape, devices=devices)
-  # Auto axes: jax.make_mesh now defaults to Explicit ones, under which a
-  # sharding constraint asserts instead of placing.
+  # Auto axes: jax.make_mesh defaults to Explicit axes, with which a sharding
+  # constraint asserts instead of placing.
   return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3)
 
 
@@ -51,13 +53,13 @@ def check_batch(batch: int, *, accumulate: int, mesh: Mesh) -> None:
   if batch % (accumulate * shards):
     raise InputError(
       f'a batch of {batch} clips does not divide into accumulate={accumulate} '
-      f'microbatches over data x fsdp = {shards} devices; give a multiple of '
-      f'{accumulate * shards}'
+      f'microbatches over data x fsdp = {shards} devices; expected a multiple '
+      f'of {accumulate * shards}'
     )
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-  """Where the leading axis of a batch lives."""
+  """The sharding of a batch along its leading axis."""
   return NamedSharding(mesh, BATCH)
 
 
@@ -69,8 +71,8 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def local_rows(mesh: Mesh, batch: int) -> list[int]:
   """Rows of the global batch that this process's devices hold, ascending.
 
-  Read off the sharding: `batch / process_count` rows is wrong as soon as the
-  tensor axis crosses processes, where several processes need the same rows.
+  Computed from the sharding: `batch / process_count` rows is wrong if the
+  tensor axis crosses processes, because they then need the same rows.
   """
   where = batch_sharding(mesh).addressable_devices_indices_map((batch,))
   rows = {

@@ -1,7 +1,10 @@
-"""A trained model as a checkpoint describes it: weights, classes, recipe.
+"""Restores a trained model from a checkpoint: weights, classes, recipe.
+
+  model = restore.load('runs/first')
+  logits_BK = model.eval_step()(model.params, model.model_state, video_BTHWC)
 
 Preprocessing and class names come from the checkpoint, never from the command
-line, so that a model is always shown what it was trained on.
+line, so a model always gets the input that it was trained on.
 """
 
 import contextlib
@@ -28,21 +31,21 @@ Weights = Literal['auto', 'params', 'ema']
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-  """A model ready to answer.
+  """A trained model with all that its use needs.
 
   Attributes:
-    config: the recipe it was trained with.
-    classes: what its answers mean.
+    config: the recipe of its training.
+    classes: the classes of its logits.
     step: updates behind the weights.
-    weights: 'params' or 'ema', whichever was taken.
+    weights: 'params' or 'ema', as restored.
     workdir: of its run.
     model: the linen module.
     params: its weights, on the mesh.
     model_state: its other collections.
-    fps: frames a second that its records were resampled to; 0 if they keep
-      the videos' own.
-    mesh: where its weights are and batches go.
-    task: what the labels were that it was trained on.
+    fps: frame rate to which its records were resampled; 0 if they keep the
+      rate of the videos.
+    mesh: the devices of its weights and batches.
+    task: the kind of labels that it was trained on.
   """
 
   config: cfg.Config
@@ -58,7 +61,7 @@ class TrainedModel:
   task: Task = SINGLE
 
   def eval_step(self):
-    """(params, model_state, uint8 video) -> logits, to be jitted."""
+    """Returns (params, model_state, uint8 video) -> logits, to be jitted."""
     return step.make_eval_step(self.model, self.config.data)
 
 
@@ -70,19 +73,19 @@ def load(
   sizes: cfg.Mesh | None = None,
   mesh: Mesh | None = None,
 ) -> TrainedModel:
-  """Opens a checkpoint of a training run.
+  """Loads a checkpoint of a training run.
 
   Args:
     workdir: of the run.
-    step: which checkpoint; default the newest.
+    step: step of the checkpoint; default the newest.
     weights: 'ema' for the averaged weights, 'params' for the raw ones, 'auto'
       for the averaged ones if the run kept them.
-    sizes: of the mesh; all devices along data by default.
-    mesh: one that is there already, instead of `sizes`.
+    sizes: sizes of a new mesh; default all devices along data.
+    mesh: an existing mesh, instead of `sizes`.
 
   Raises:
-    InputError: if there is no such checkpoint or item, or the tensors do not
-      fit the recipe beside them.
+    InputError: if there is no such checkpoint or item, or its tensors do not
+      fit its recipe.
   """
   with contextlib.closing(Checkpoints(workdir)) as saved:
     step = saved.pick(step)
@@ -107,13 +110,13 @@ def load(
       else model_state,
       fps=meta['fps'],
       mesh=mesh,
-      # Checkpoints of the first release had one class a video, and say nothing.
+      # Checkpoints of the first release have no task: one class per video.
       task=Task.from_json(meta.get('task', SINGLE.to_json())),
     )
 
 
 def _abstract(config: cfg.Config, model: nn.Module, mesh: Mesh):
-  """Shapes and places of the parameters and of the other collections."""
+  """Shapes with shardings of the parameters and of the other collections."""
   clip = config.clip
   video_BTHWC = jnp.zeros((1, clip.frames, clip.size, clip.size, 3))
   variables = dict(
@@ -122,10 +125,9 @@ def _abstract(config: cfg.Config, model: nn.Module, mesh: Mesh):
   variables.pop('intermediates', None)
   params = variables.pop('params')
   rules = models.find(config.family).SHARDING
-  where, _ = sharding.place_parameters(rules, params, mesh)
-
-  def one(leaf, at):
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at)
-
-  whole = jax.tree.map(lambda leaf: one(leaf, replicated(mesh)), variables)
-  return jax.tree.map(one, params, where), whole
+  placements, _ = sharding.place_parameters(rules, params, mesh)
+  with_shardings = sharding.shape_on_devices
+  return (
+    jax.tree.map(with_shardings, params, placements),
+    jax.tree.map(lambda v: with_shardings(v, replicated(mesh)), variables),
+  )

@@ -1,9 +1,12 @@
-"""A full disk as one message: what was not saved, what is, the next move.
+"""Turns a failed save into one message: what was not saved, and what to do.
 
-Orbax writes the parts of a checkpoint in threads of its own. Each of them
-logs that it failed, and tensorstore's threads print that nobody waits for
-them: 60 tracebacks for one full disk. `one_voice` holds these back while a
-command trains, and shows them after all if the command ends otherwise.
+  with explain_save_errors('checkpoint 4', completed=checkpoints.steps):
+    manager.save(...)
+
+Orbax writes the parts of a checkpoint in its own threads. Each thread logs that
+it failed, and tensorstore's threads print that nobody waits for them: 60
+tracebacks for one full disk. `hold_back_tracebacks` keeps them back while a
+command trains, and shows them after all if the command ends in another way.
 """
 
 import contextlib
@@ -13,71 +16,73 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # A ValueError of tensorstore: the status, what failed, the system's number.
 _STATUS = re.compile(r'[A-Z]+(_[A-Z]+)*: ')
-_NUMBER = re.compile(r"os_error_code='(\d+)'")
-_LOGGERS = ('absl', 'asyncio')  # orbax and its event loops
+_SYSTEM_NUMBER = re.compile(r"os_error_code='(\d+)'")
+_LOGGERS = ('absl', 'asyncio')  # of orbax and its event loops
 
 
 class SaveError(OSError):
-  """What the run had to save is not on disk; the run has stopped."""
+  """Something that the run had to save is not on disk; the run has stopped."""
 
 
 def is_disk_error(error: BaseException | None) -> bool:
-  """Whether saving failed for want of space, rights or the disk itself."""
-  if isinstance(error, SaveError):
-    return False  # it was told
+  """Whether saving failed for lack of space or rights, or because of the disk.
+
+  A SaveError is not: it has been explained already.
+  """
   if isinstance(error, ValueError):
     return bool(_STATUS.match(str(error)))
-  return isinstance(error, OSError)
+  return isinstance(error, OSError) and not isinstance(error, SaveError)
 
 
 @contextlib.contextmanager
 def explain_save_errors(
-  what: str, whole: Callable[[], Sequence[int]]
+  saving: str, completed: Callable[[], Sequence[int]]
 ) -> Iterator[None]:
-  """Tells of a save that fails in this context.
+  """Explains a save that fails in this context.
 
   Args:
-    what: is to be saved.
-    whole: returns the steps of the checkpoints that are complete, rising.
+    saving: what is to be saved, e.g. 'checkpoint 4 of runs/first'.
+    completed: returns the steps of the complete checkpoints, rising.
 
   Raises:
-    SaveError: for an error that is `of_disk`; others pass as they are.
+    SaveError: for a disk error; other errors pass unchanged.
   """
   try:
     yield
   except Exception as error:
     if not is_disk_error(error):
       raise
-    raise SaveError(_message(what, error, whole())) from error
+    raise SaveError(_message(saving, error, completed())) from error
 
 
-def _message(what: str, error: Exception, whole: Sequence[int]) -> str:
+def _message(saving: str, error: Exception, completed: Sequence[int]) -> str:
   """What was not saved and why, what is on disk, and the next move."""
-  number, reason = _reason(error)
-  if number in _FULL:
+  number, reason = _system_reason(error)
+  if number in _DISK_FULL:
     reason, move = f'the disk is full ({reason})', 'make room'
   else:
-    move = 'mend that'
-  last, onward = 'there is no whole checkpoint yet', 'starts anew'
-  if whole:
-    last = f'checkpoint {whole[-1]} is the last whole one'
-    onward = 'goes on from there'
+    move = 'fix that'
+  on_disk, resume = 'there is no complete checkpoint yet', 'starts anew'
+  if completed:
+    on_disk = f'checkpoint {completed[-1]} is the last complete one'
+    resume = 'resumes from there'
   return (
-    f'{what} could not be saved: {reason}; {last}; {move} and give the same '
-    f'command again, it {onward}'
+    f'{saving} could not be saved: {reason}; {on_disk}; {move} and give the '
+    f'same command again, it {resume}'
   )
 
 
-def _reason(error: Exception) -> tuple[int, str]:
-  """The system's number of an error, 0 if unknown, and its words."""
+def _system_reason(error: Exception) -> tuple[int, str]:
+  """The system's number of an error, 0 if unknown, and its text."""
   number = error.errno if isinstance(error, OSError) else 0
-  found = _NUMBER.search(str(error))
-  if found:
-    number = int(found[1])
+  match = _SYSTEM_NUMBER.search(str(error))
+  if match:
+    number = int(match[1])
   if number:
     return number, os.strerror(number)
   return 0, str(error).splitlines()[0][:200]
@@ -85,59 +90,59 @@ def _reason(error: Exception) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def hold_back_tracebacks() -> Iterator[None]:
-  """Leaves it to a SaveError, should one come, to tell of a failed save.
+  """Holds back the log of failed saves, so that a SaveError alone explains.
 
-  After a SaveError it lasts until the process ends, since threads go on and
-  speak later than the command. On any other way out all is shown that was
-  held back. Only errors `of_disk` are, and of threads outside Python those
-  that say that the event loop which they would tell is closed.
+  After a SaveError this lasts until the process ends, because threads go on and
+  log later than the command. In any other case, everything that was held back
+  is shown at the end. Only disk errors are held back, and, from threads outside
+  Python, the errors that say that their event loop is closed.
   """
-  held = _Held()
-  held.start()
+  messages = _HeldMessages()
+  messages.start()
   try:
     yield
   except SaveError:
     raise
   except BaseException:
-    held.show()
+    messages.show()
     raise
   else:
-    held.show()
+    messages.show()
 
 
-class _Held(logging.Filter):
-  """What was held back, in order."""
+class _HeldMessages(logging.Filter):
+  """The messages that were held back, in order."""
 
   def __init__(self) -> None:
     super().__init__()
-    self._said: list[Callable[[], None]] = []  # each says one of them
-    self._others = sys.unraisablehook
+    self._replays: list[Callable[[], object]] = []  # each shows one message
+    self._old_hook = sys.unraisablehook
 
   def start(self) -> None:
-    """From now on."""
+    """Starts to hold back messages."""
     for name in _LOGGERS:
       logging.getLogger(name).addFilter(self)
     sys.unraisablehook = self._hook
 
   def filter(self, record: logging.LogRecord) -> bool:
-    """False for a failed save."""
+    """Returns False for a failed save, which hides the record."""
     if not (record.exc_info and is_disk_error(record.exc_info[1])):
       return True
     logger = logging.getLogger(record.name)
-    self._said.append(lambda: logger.handle(record))
+    self._replays.append(lambda: logger.handle(record))
     return False
 
-  def _hook(self, unraisable) -> None:
-    """What a thread outside Python could raise nowhere."""
+  def _hook(self, unraisable: Any) -> None:
+    """Takes an error of a thread outside Python."""
     if str(unraisable.exc_value) == 'Event loop is closed':
-      self._said.append(lambda: self._others(unraisable))
+      self._replays.append(lambda: self._old_hook(unraisable))
     else:
-      self._others(unraisable)
+      self._old_hook(unraisable)
 
   def show(self) -> None:
-    """Ends it and shows all."""
-    sys.unraisablehook = self._others
+    """Stops holding back, and shows everything."""
+    sys.unraisablehook = self._old_hook
     for name in _LOGGERS:
       logging.getLogger(name).removeFilter(self)
-    for say in self._said:
-      say()
+    for replay in self._replays:
+      replay()

@@ -1,8 +1,10 @@
-"""Where each parameter lives: path rules outside the modules, and a report.
+"""The sharding of each parameter: path rules outside the modules, a report.
+
+  shardings, report = place_parameters(family.SHARDING, params, mesh)
 
 A family's `SHARDING` is a tuple of (regex, axis names); the first rule whose
 regex matches a parameter's path says which mesh axis splits which dimension.
-Modules know nothing of it, so imported weights need no boxes. (Boxed
+Modules do not know the rules, so imported weights need no boxes. (Boxed
 DenseGeneral parameters crash under `jax.set_mesh` in flax 0.12.8.)
 """
 
@@ -22,7 +24,7 @@ Rules = Sequence[tuple[str, tuple[str | None, ...]]]
 
 @dataclasses.dataclass(frozen=True)
 class ShardingReport:
-  """What the rules did to one parameter tree on one mesh."""
+  """The effect of the rules on one parameter tree and one mesh."""
 
   unused: tuple[str, ...]  # rules that matched no parameter
   dropped: tuple[str, ...]  # 'path: axis' where the dimension did not divide
@@ -30,7 +32,7 @@ class ShardingReport:
 
 
 def parameter_path(key_path: tuple) -> str:
-  """A pytree key path as 'block_0/time_attn/qkv/kernel'."""
+  """A pytree key path as text: 'block_0/time_attn/qkv/kernel'."""
   return jax.tree_util.keystr(key_path, simple=True, separator='/')
 
 
@@ -43,7 +45,7 @@ def place_parameters(rules: Rules, params, mesh: Mesh):
     mesh: the mesh whose axes the rules name.
 
   Returns:
-    The tree of shardings, and a `Report`.
+    The tree of shardings, and the report.
 
   Raises:
     InputError: if a parameter matches no rule, or a rule names more dimensions
@@ -51,14 +53,14 @@ def place_parameters(rules: Rules, params, mesh: Mesh):
   """
   used, dropped, sizes = set(), [], []
 
-  def one(key_path, leaf):
+  def place_leaf(key_path, leaf):
     path = parameter_path(key_path)
     spec = _spec(rules, path, leaf.shape, mesh, used=used, dropped=dropped)
     split = math.prod(mesh.shape[a] for a in spec if a is not None)
     sizes.append((leaf.size * leaf.dtype.itemsize, split))
     return NamedSharding(mesh, PartitionSpec(*spec))
 
-  shardings = jax.tree_util.tree_map_with_path(one, params)
+  shardings = jax.tree_util.tree_map_with_path(place_leaf, params)
   report = ShardingReport(
     unused=tuple(regex for regex, _ in rules if regex not in used),
     dropped=tuple(dropped),
@@ -76,7 +78,8 @@ def _spec(rules, path, shape, mesh, *, used, dropped) -> list[str | None]:
     if len(axes) > len(shape):
       raise InputError(
         f'sharding rule {regex!r} names {len(axes)} axes and {path} has shape '
-        f"{tuple(shape)}; fix the family's SHARDING"
+        f"{tuple(shape)}; expected at most {len(shape)} axes; fix the family's "
+        'SHARDING'
       )
     spec = list(axes)
     for i, axis in enumerate(axes):
@@ -85,8 +88,8 @@ def _spec(rules, path, shape, mesh, *, used, dropped) -> list[str | None]:
         spec[i] = None
     return spec
   raise InputError(
-    f'parameter {path} of shape {tuple(shape)} matches no sharding rule; add '
-    "one to the family's SHARDING, () to replicate it"
+    f'parameter {path} of shape {tuple(shape)} matches no sharding rule; '
+    "expected one; add it to the family's SHARDING, with () to replicate"
   )
 
 
@@ -96,19 +99,19 @@ def shape_on_devices(leaf, placement) -> jax.ShapeDtypeStruct:
 
 
 def place_optimizer(tx: optax.GradientTransformation, opt_state, params, mesh):
-  """Moments live where their parameters live; counters are replicated.
+  """Places moments with their parameters; replicates counters.
 
   Args:
-    tx: the optimiser that made `opt_state`.
+    tx: the optimiser of `opt_state`.
     opt_state: its (abstract) state.
     params: tree of the parameters' shardings.
     mesh: for the replicated rest.
   """
-  whole = NamedSharding(mesh, PartitionSpec())
+  replicated = NamedSharding(mesh, PartitionSpec())
   return optax.tree_utils.tree_map_params(
     tx,
     lambda _, sharding: sharding,
     opt_state,
     params,
-    transform_non_params=lambda _: whole,
+    transform_non_params=lambda _: replicated,
   )

@@ -1,9 +1,10 @@
-"""Everything a run carries from step to step, and how it comes to be.
+"""The training state: everything that goes from step to step.
 
 The random key never changes: a step folds its own number into it, so a resumed
-run needs no bookkeeping to draw what the unbroken run drew.
+run draws the same numbers as an unbroken one without bookkeeping.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -24,10 +25,10 @@ class TrainState:
   Attributes:
     step: updates made so far, int32.
     params: float32 weights.
-    opt_state: of the optax optimiser.
+    opt_state: state of the optax optimiser.
     ema: averaged weights, shaped as params; None if the recipe has none.
     model_state: other collections of the module (batch statistics); often {}.
-    key: base random key of the run, as its raw uint32 words: typed keys have
+    key: base random key of the run, as raw uint32 words: a typed key has
       another shape in a checkpoint's metadata than in the state.
   """
 
@@ -41,20 +42,20 @@ class TrainState:
 
 def make_init(
   model: nn.Module,
-  tx_of,
+  make_tx: Callable[[Any], optax.GradientTransformation],
   *,
   clip_shape: tuple[int, ...],
   seed: int,
   ema: bool,
-):
+) -> Callable[[], TrainState]:
   """Returns a function of no arguments that makes the first `TrainState`.
 
   Args:
     model: a family's module.
-    tx_of: makes the optax optimiser from the (abstract) parameters.
-    clip_shape: (T, H, W, C) of the clips that the recipe trains on.
-    seed: of the run.
-    ema: whether averaged weights are kept.
+    make_tx: makes the optax optimiser from the (abstract) parameters.
+    clip_shape: (T, H, W, C) of a training clip.
+    seed: seed of the run.
+    ema: whether to keep averaged weights.
   """
 
   def init() -> TrainState:
@@ -66,8 +67,8 @@ def make_init(
     return TrainState(
       step=jnp.zeros((), jnp.int32),
       params=params,
-      opt_state=tx_of(params).init(params),
-      # A copy: params and ema are both donated to the step.
+      opt_state=make_tx(params).init(params),
+      # A copy, because the step donates both params and ema.
       ema=jax.tree.map(jnp.copy, params) if ema else None,
       model_state=variables,
       key=jax.random.key_data(key),
@@ -83,26 +84,28 @@ def place_state(
   rules: sharding.Rules,
   mesh: Mesh,
 ) -> tuple[TrainState, sharding.ShardingReport]:
-  """The shardings of a whole state, shaped as the state itself.
+  """Returns the shardings of a whole state, shaped as the state, and a report.
 
   Args:
-    abstract: `jax.eval_shape` of what `make_init` returned.
+    abstract: `jax.eval_shape` of the function from `make_init`.
     tx: the run's optimiser.
     rules: the family's SHARDING.
     mesh: the device mesh.
   """
   params, report = sharding.place_parameters(rules, abstract.params, mesh)
-  whole = replicated(mesh)
+  everywhere = replicated(mesh)
   return TrainState(
-    step=whole,
+    step=everywhere,
     params=params,
     opt_state=sharding.place_optimizer(tx, abstract.opt_state, params, mesh),
     ema=None if abstract.ema is None else params,
-    model_state=jax.tree.map(lambda _: whole, abstract.model_state),
-    key=whole,
+    model_state=jax.tree.map(lambda _: everywhere, abstract.model_state),
+    key=everywhere,
   ), report
 
 
-def create_state(init, shardings: TrainState) -> TrainState:
-  """Runs `init` with every array born on its own devices."""
+def create_state(
+  init: Callable[[], TrainState], shardings: TrainState
+) -> TrainState:
+  """Runs `init` so that every array is created on its own devices."""
   return jax.jit(init, out_shardings=shardings)()

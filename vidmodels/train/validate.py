@@ -1,7 +1,7 @@
-"""Validation while training: one view a video, named as such.
+"""Validation during training, with one view per video.
 
-The numbers are `val_clip/...`: of single clips of the test split. Those of
-videos over several views are `vidmodels evaluate`'s.
+The numbers are called `val_clip/...`: they measure single clips of the test
+split. `vidmodels evaluate` measures videos over several views.
 """
 
 import dataclasses
@@ -33,18 +33,18 @@ def make_validation(
 ) -> Callable[[TrainState], dict[str, float]]:
   """Returns state -> {'val_clip/loss': ..., 'val_clip/top1': ...}.
 
-  The averaged weights are used when the recipe keeps them. Opened only when
-  the recipe validates, and then before the first step, so that a missing test
-  split stops the run at once.
+  It uses the averaged weights if the recipe keeps them. The test split is
+  opened before the first step, so that a missing one stops the run at once;
+  without validation it is not opened.
 
   Raises:
-    InputError: if the test split has other classes, another rate, labels of
-      another kind or none.
+    InputError: if the test split has other classes, another frame rate, or
+      labels of another kind or none.
   """
   config = run.config
   if not config.log.validate:
     return lambda state: {}
-  records = _test_split(run, trained_on)
+  records = _open_test_split(run, trained_on)
   views = dataclasses.replace(
     config.views,
     temporal=1,
@@ -63,7 +63,7 @@ def make_validation(
       data=config.data,
       rows=local_rows(run.mesh, views.batch),
     )
-    found = view_scores.collect(
+    scores = view_scores.collect(
       score,
       state.params if state.ema is None else state.ema,
       state.model_state,
@@ -71,46 +71,50 @@ def make_validation(
       rows=views.batch,
       mesh=run.mesh,
     )
-    return validation_metrics(found, run.task)
+    return validation_metrics(scores, run.task)
 
   return validate
 
 
-def _test_split(run: TrainingRun, trained_on: RecordSet) -> RecordSet:
-  """The records to validate on, if they are what the model is trained for."""
+def _open_test_split(run: TrainingRun, trained_on: RecordSet) -> RecordSet:
+  """Opens the records to validate on; checks that they suit the model."""
   config = run.config
   records = RecordSet.open(config.data.dir, config.data.test)
   different = trained_on.classes.first_difference(records.classes)
   if different:
-    raise InputError(f'the test split has other classes: {different}')
-  theirs = records.manifest
-  if theirs.task != run.task or not theirs.labelled:
-    kind = theirs.task.to_json() if theirs.labelled else 'not published'
+    raise InputError(
+      f'the test split has other classes: {different}; expected those of the '
+      'training split ("here"); prepare both with one class list'
+    )
+  manifest = records.manifest
+  if manifest.task != run.task or not manifest.labelled:
+    kind = manifest.task.to_json() if manifest.labelled else 'not published'
     raise InputError(
       f'the labels of the split {config.data.test!r} are {kind}, those of the '
-      f'training split {run.task.to_json()}; set data.test to a split of the '
-      'same kind, or log.validate to 0'
+      f'training split {run.task.to_json()}; expected the same kind; set '
+      'data.test to such a split, or log.validate to 0'
     )
   ours, other = (
-    m.options.get('fps', 0.0) for m in (trained_on.manifest, theirs)
+    m.options.get('fps', 0.0) for m in (trained_on.manifest, manifest)
   )
   if ours != other and not rules.by_time(config.clip):
     raise InputError(
-      f'the test split was prepared with --fps {other:g}, the training split '
-      f'with {ours:g}, and the recipe counts frames; prepare them alike'
+      f'got a test split prepared with --fps {other:g}; expected --fps '
+      f'{ours:g} as for the training split, because the recipe counts frames; '
+      'prepare them alike'
     )
   return records
 
 
 def validation_metrics(
-  found: view_scores.ViewScores, task: Task = SINGLE
+  scores: view_scores.ViewScores, task: Task = SINGLE
 ) -> dict[str, float]:
-  """Loss and accuracies over single clips; mAP where several classes are right.
+  """Loss and accuracies over single clips; mAP if several classes are right.
 
-  mAP is the mean over the classes that the split has.
+  mAP is the mean over the classes that occur in the split.
   """
-  logits_BK = jnp.asarray(found.logits_RK)
-  label_Bx = jnp.asarray(found.label_Rx)
+  logits_BK = jnp.asarray(scores.logits_RK)
+  label_Bx = jnp.asarray(scores.label_Rx)
   loss_B = losses.loss_per_clip(logits_BK, label_Bx, task=task)
   pairs = metrics.clip_metrics(
     logits_BK, label_Bx, loss_B, jnp.ones(len(label_Bx)), task=task
@@ -120,6 +124,6 @@ def validation_metrics(
     scores_BK = logits_BK
     if task.kind == 'any':  # a clip may add a constant to all of its logits
       scores_BK = jax.nn.softmax(logits_BK)
-    ranked = average_precision.mean_ap(np.asarray(scores_BK), found.label_Rx)
+    ranked = average_precision.mean_ap(np.asarray(scores_BK), scores.label_Rx)
     values['map'] = ranked.value
   return {f'val_clip/{k}': v for k, v in values.items()}

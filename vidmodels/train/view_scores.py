@@ -1,12 +1,12 @@
-"""Runs a model over test views and keeps every score with its address.
+"""Runs a model over test views; keeps each score with its video and view.
 
-Used by validation during training and by `evaluate/`; the averaging of views
-into a video's score is not done here.
+Validation during training and `evaluate/` use it. It does not average views.
 """
 
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,12 +20,12 @@ Progress = Callable[[int, int, str], None]
 
 @dataclasses.dataclass(frozen=True)
 class ViewScores:
-  """One row per view, in the order in which they were computed.
+  """One row per view, in the order of computation.
 
   Attributes:
     index_R: record number of the view's video.
     view_R: number of the view within its video.
-    label_Rx: labels of its video, as the batch has them.
+    label_Rx: labels of the video, as in the batch.
     logits_RK: float32 scores.
   """
 
@@ -35,11 +35,13 @@ class ViewScores:
   logits_RK: np.ndarray
 
 
-def make_score_step(eval_step, mesh: Mesh):
+def make_score_step(
+  eval_step: Callable[..., jax.Array], mesh: Mesh
+) -> Callable[..., dict[str, jax.Array]]:
   """Jits an evaluation step over a batch; every process gets all rows.
 
   Args:
-    eval_step: what `step.make_eval_step` built.
+    eval_step: from `step.make_eval_step`.
     mesh: the device mesh.
 
   Returns:
@@ -54,9 +56,9 @@ def make_score_step(eval_step, mesh: Mesh):
 
 
 def collect(
-  score_step,
-  params,
-  model_state,
+  score_step: Callable[..., dict[str, jax.Array]],
+  params: Any,
+  model_state: Any,
   batches: Iterator[Mapping[str, np.ndarray]],
   *,
   rows: int,
@@ -64,26 +66,26 @@ def collect(
   total: int = 0,
   progress: Progress | None = None,
 ) -> ViewScores:
-  """Scores every view that `batches` holds; padded rows are left out.
+  """Scores every view of `batches`; rows that only pad a batch are left out.
 
   Args:
-    score_step: what `make_score_step` built.
+    score_step: from `make_score_step`.
     params: weights to evaluate.
     model_state: the module's other collections.
-    batches: of `data.pipeline.eval_batches`.
+    batches: from `batch_stream.eval_batches`.
     rows: rows of a global batch.
     mesh: the device mesh.
-    total: batches to come, for the progress call.
+    total: number of batches, for the progress call.
     progress: called with (batches done, total, '').
   """
   parts, feed = [], Feed(batches, rows=rows, mesh=mesh)
   with contextlib.closing(feed), jax.set_mesh(mesh):
     pending = None
     for done, batch in enumerate(feed):
-      ahead = score_step(params, model_state, batch)
+      running = score_step(params, model_state, batch)
       if pending is not None:
         parts.append(_real_rows(pending))
-      pending = ahead  # fetched after the next batch is dispatched
+      pending = running  # fetched after the next batch is dispatched
       if progress:
         progress(done + 1, total, '')
     if pending is not None:

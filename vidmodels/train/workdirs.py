@@ -1,4 +1,4 @@
-"""Whose folder a run writes to, and what a checkpoint says about itself."""
+"""The folder of a run, and the metadata of its checkpoints."""
 
 import hashlib
 import json
@@ -21,7 +21,8 @@ from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.train.token_label import Teacher
 from vidmodels.typing import InputError
 
-# Sections and fields that change speed, place or output, never the numbers.
+# Sections and fields that affect speed, place or output, never the numbers: a
+# run may change them when it resumes.
 FREE_FIELDS = (
   'log', 'checkpoint', 'mesh', 'views',
   'data.dir', 'data.threads', 'data.prefetch', 'data.test',
@@ -31,14 +32,14 @@ FREE_FIELDS = (
 def checkpoint_metadata(
   run: TrainingRun, records: RecordSet, teacher: Teacher | None = None
 ) -> tuple[dict, dict]:
-  """What travels with every checkpoint: (meta, position in the data)."""
+  """Returns what every checkpoint contains: (meta, position in the data)."""
   meta = {
     'config': cfg.as_dict(run.config),
     'classes': list(records.classes.names),
     'classes_sha256': records.classes.sha256,
     'task': records.manifest.task.to_json(),
     'clips': len(records),
-    # What `predict` must do to a file before it is like the records.
+    # `predict` must resample a file to this rate.
     'fps': records.manifest.options.get('fps', 0.0),
     'versions': {
       'vidmodels': vidmodels.__version__,
@@ -50,14 +51,14 @@ def checkpoint_metadata(
     'seed': run.config.seed,
     'batch': run.config.batch,
     'fingerprint': records.manifest.fingerprint,
-    # Its workdir may hold other checkpoints by the time a run goes on.
+    # The teacher's workdir may have other checkpoints when a run resumes.
     **({'teacher': dict(teacher.identity)} if teacher else {}),
   }
   return meta, position
 
 
 def run_summary(run: TrainingRun, records: RecordSet) -> str:
-  """What is about to be trained, on one line, for the log."""
+  """Describes the run on one line, for the log."""
   config, mesh = run.config, run.mesh.shape
   leaves = jax.tree.leaves(run.abstract.params)
   lost = len(records.manifest.lost)
@@ -77,7 +78,7 @@ def run_summary(run: TrainingRun, records: RecordSet) -> str:
 
 
 def write_parameter_table(workdir: pathlib.Path, run: TrainingRun) -> None:
-  """Writes parameters.txt: every tensor's name, shape and size."""
+  """Writes parameters.txt: the name, shape and size of every tensor."""
   from clu import parameter_overview
 
   table = parameter_overview.get_parameter_overview(
@@ -88,58 +89,59 @@ def write_parameter_table(workdir: pathlib.Path, run: TrainingRun) -> None:
 
 def claim_workdir(
   workdir: pathlib.Path,
-  saved: Checkpoints,
+  checkpoints: Checkpoints,
   *,
   meta: Mapping[str, Any],
   position: Mapping[str, Any],
 ) -> None:
-  """Makes `workdir` this recipe's own, or refuses another recipe's.
+  """Claims `workdir` for this recipe; refuses the workdir of another run.
 
   Raises:
-    InputError: if the folder belongs to a run whose numbers would differ, or
-      whose records were others.
+    InputError: if the folder has checkpoints of a recipe whose numbers would
+      differ, or of other records.
   """
   ours = {'config': meta['config'], 'data': dict(position)}
-  # The checkpoint itself says whose it is. Without one there is nothing to
-  # protect: a first try that failed may be corrected in place.
-  latest = saved.latest()
+  # The checkpoint says which recipe it belongs to. Without one there is nothing
+  # to protect: a first try that failed may be corrected in place.
+  latest = checkpoints.latest()
   if latest is not None:
-    data = saved.read_json(latest, 'data')
+    data = checkpoints.read_json(latest, 'data')
     reached = data.pop('next_step')
-    config = _filled(saved.read_json(latest, 'meta')['config'])
+    meta_on_disk = checkpoints.read_json(latest, 'meta')
+    config = _with_new_fields(meta_on_disk['config'])
     changed = differences({'config': config, 'data': data}, ours)
     if changed:
       raise InputError(
-        f'{workdir} belongs to another run: {"; ".join(changed[:5])}; give '
-        'another --workdir, or the recipe it was started with'
+        f'{workdir} belongs to another run: {"; ".join(changed[:5])}; try '
+        'another --workdir, or the recipe that it was started with'
       )
     if reached != latest:
       raise InputError(
         f'checkpoint {latest} of {workdir} is of step {reached}: it was '
-        'renamed; give it its own number back'
+        f'renamed; expected {reached} as its name; rename it back'
       )
-  # A hash, because processes must not start out with recipes of their own.
+  # All processes must start with the same recipe; hashes are easy to compare.
   text = f'{json.dumps(ours, indent=1)}\n'.encode()
   if jax.process_count() > 1:
     digest = np.frombuffer(hashlib.sha256(text).digest(), np.uint8)
-    multihost_utils.assert_equal(digest, 'the processes got other recipes')
+    multihost_utils.assert_equal(digest, 'the processes got different recipes')
   if jax.process_index() == 0:
     write_atomically(workdir / 'config.json', text)
 
 
-def _filled(config: Mapping[str, Any]) -> Mapping[str, Any]:
-  """A saved recipe with the fields that have come since, at their defaults."""
+def _with_new_fields(config: Mapping[str, Any]) -> Mapping[str, Any]:
+  """A saved recipe, with fields that are newer than it at their defaults."""
   try:
     return cfg.as_dict(cfg.check(config))
-  except InputError:  # a field is gone, or means something else now
+  except InputError:  # a field was removed or has another meaning now
     return config
 
 
 def differences(theirs: Mapping, ours: Mapping) -> list[str]:
-  """'field: theirs -> ours' for every field that changes the numbers."""
+  """Lists 'field: theirs -> ours' for every field that affects the numbers."""
   old, new = cfg.flatten(theirs), cfg.flatten(ours)
   free = tuple(f'config.{name}' for name in FREE_FIELDS)
-  # The position repeats batch and seed for whoever reads it alone.
+  # The position repeats batch and seed, for readers of that item alone.
   free += ('data.batch', 'data.seed')
   return [
     f'{name}: {old.get(name)} -> {new.get(name)}'
