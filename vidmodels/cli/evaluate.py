@@ -17,6 +17,7 @@ import json
 import math
 import pathlib
 import sys
+from typing import Any
 
 from vidmodels import files
 from vidmodels.evaluate import accuracy_report
@@ -137,7 +138,7 @@ def apply_view_flags(views, args: argparse.Namespace):
   """
   from vidmodels.typing import InputError
 
-  changes = {}
+  changes: dict[str, Any] = {}
   if args.views:
     changes |= dict(
       zip(('temporal', 'spatial'), _parse_views(args), strict=True)
@@ -158,9 +159,8 @@ def run(args: argparse.Namespace) -> int:
   from vidmodels.cli import DONE
   from vidmodels.evaluate import ensemble
 
-  side_files, shares = _side_files(args), ()
-  if args.shares is not None:
-    shares = _parse_shares(args.shares)
+  side_files = _side_files(args)
+  shares = [] if args.shares is None else _parse_shares(args.shares)
   members = _saved_scores(args) if args.scores else _scoring_plans(args)
   # Check all that can fail here, before hours of scoring.
   names = [member.file for member in members] if args.scores else args.workdir
@@ -201,7 +201,7 @@ def _side_files(args: argparse.Namespace):
   """The files that the flags ask for besides the report."""
   from vidmodels.evaluate.side_files import SideFiles
 
-  levels = ()
+  levels = []
   if args.levels is not None:
     levels = _parse_integers('--levels', args.levels, '2,3,3')
   return SideFiles(

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
   """Predicts; prints a table, or a JSON document."""
   from vidmodels.cli import DONE, WRONG_INPUT, evaluate
-  from vidmodels.evaluate.predict_videos import Predictor
+  from vidmodels.evaluate.predict_videos import Prediction, Predictor
   from vidmodels.typing import InputError
 
   seconds = [s for s in (args.window, args.hop) if s != 0]
@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     views=evaluate.apply_view_flags(model.config.views, args),
     top=args.top,
   )
-  predictions, errors = [], []
+  predictions: list[Prediction] = []
+  errors = []
   for path in args.files:
     try:
       predictions += predictor.predict_file(

@@ -98,7 +98,7 @@ class Checkpoints:
         f'{self.folder} has no checkpoint of step {step}; expected one of '
         f'{", ".join(map(str, steps))}'
       )
-    return self.latest() if step is None else step
+    return steps[-1] if step is None else step
 
   def save(
     self, state: TrainState, *, step: int, data: Mapping, meta: Mapping

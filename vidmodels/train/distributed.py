@@ -7,6 +7,8 @@ itself. Anywhere else, the user gives the coordinator's address, the number of
 processes and the number of this process. Every process runs the same command.
 """
 
+from typing import Any
+
 import jax
 
 from vidmodels.typing import InputError
@@ -39,13 +41,11 @@ def connect(
       f'{number}; expected host:port, a count, and a number from 0 to '
       'count - 1; try --coordinator host0:1234 --processes 2 --process 0'
     )
-  addresses = (
-    {}
-    if auto
-    else dict(
+  addresses: dict[str, Any] = {}
+  if not auto:
+    addresses = dict(
       coordinator_address=coordinator, num_processes=count, process_id=number
     )
-  )
   try:
     jax.distributed.initialize(
       **addresses,

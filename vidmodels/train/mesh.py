@@ -74,9 +74,11 @@ def local_rows(mesh: Mesh, batch: int) -> list[int]:
   Computed from the sharding: `batch / process_count` rows is wrong if the
   tensor axis crosses processes, because they then need the same rows.
   """
-  where = batch_sharding(mesh).addressable_devices_indices_map((batch,))
+  indices = batch_sharding(mesh).addressable_devices_indices_map((batch,))
   rows = {
-    int(row) for (part,) in where.values() for row in np.arange(batch)[part]
+    int(row)
+    for index in indices.values()
+    for row in np.arange(batch)[index].ravel()
   }
   return sorted(rows)
 

@@ -51,7 +51,9 @@ def place_parameters(rules: Rules, params, mesh: Mesh):
     InputError: if a parameter matches no rule, or a rule names more dimensions
       than the parameter has.
   """
-  used, dropped, sizes = set(), [], []
+  used: set[str] = set()
+  dropped: list[str] = []
+  sizes = []
 
   def place_leaf(key_path, leaf):
     path = parameter_path(key_path)

@@ -18,8 +18,7 @@ from vidmodels.train import sharding
 from vidmodels.train.mesh import replicated
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
   """Parameters, moments and the rest; a pytree.
 
   Attributes:
@@ -93,7 +92,7 @@ def place_state(
     mesh: the device mesh.
   """
   params, report = sharding.place_parameters(rules, abstract.params, mesh)
-  everywhere = replicated(mesh)
+  everywhere: Any = replicated(mesh)
   return TrainState(
     step=everywhere,
     params=params,

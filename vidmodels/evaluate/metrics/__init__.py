@@ -175,9 +175,9 @@ def missing_classes(scores: VideoScores) -> dict[str, list[str]]:
   """Head ('' without heads) -> names of the classes that no video has."""
   info, K = scores.info, len(scores.info.classes)
   if info.task.kind == 'single':
-    occurs_K = np.isin(np.arange(K), scores.label_Rx)
+    occurs_K = np.isin(np.arange(K), scores.label_Rx).tolist()
   else:
-    occurs_K = (scores.label_Rx > 0).any(0)
+    occurs_K = (scores.label_Rx > 0).any(0).tolist()
   return {
     head: [name for k, name in enumerate(info.classes.names[part], part.start)
            if not occurs_K[k]]
@@ -189,7 +189,7 @@ def _video_subsets(scores: VideoScores) -> dict[str, np.ndarray]:
   """Subset of the manifest -> which videos are in it; none without a video."""
   videos_R = np.array(scores.videos, object)
   members = {
-    name: np.isin(videos_R, list(videos))
+    name: np.asarray(np.isin(videos_R, list(videos)))
     for name, videos in scores.info.subsets.items()
   }
   return {name: in_R for name, in_R in members.items() if in_R.any()}
@@ -204,12 +204,13 @@ def _class_subsets(scores: VideoScores) -> dict[str, dict[str, np.ndarray]]:
   parts = task.parts(len(scores.info.classes)).values()
   subsets = {}
   for name, classes in _joined_class_sets(scores).items():
-    in_Rx = np.isin(label_Rx, classes)
+    in_Rx = np.asarray(np.isin(label_Rx, classes))
     members = {head: in_Rx[:, i] for i, (head, _) in enumerate(task.heads)}
     complete = all(
       np.isin(classes, range(part.start, part.stop)).any() for part in parts
     )
-    subsets[name] = members | {'': in_Rx.any(1) & complete}
+    members[''] = np.asarray(in_Rx.any(1) & complete)
+    subsets[name] = members
   return {
     name: members
     for name, members in subsets.items()
