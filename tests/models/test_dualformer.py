@@ -425,10 +425,10 @@ def test_weights_start_as_released():
   ('fields', 'says'),
   [
     ({'heads': (2, 4, 8)}, r'heads=\(2, 4, 8\) and widths'),
-    ({'rates': (1, 1)}, 'wanted 3 values for 4 stages'),
+    ({'rates': (1, 1)}, 'expected 3 values for 4 stages'),
     ({'heads': (3, 4, 8, 16)}, 'width 64 does not divide into 3 heads'),
-    ({'patterns': ('LG', 'LG', 'LX', 'LG')}, "'LX'; wanted letters L and G"),
-    ({'patterns': ('LG', 'LG', '', 'LG')}, 'wanted letters L and G'),
+    ({'patterns': ('LG', 'LG', 'LX', 'LG')}, "'LX'; expected letters L and G"),
+    ({'patterns': ('LG', 'LG', '', 'LG')}, 'expected letters L and G'),
     ({'windows': ((1, 1, 1),) * 4}, 'windows of a single token'),
     ({'fine': ((8, 7),) * 4}, r'a scale aims at \(8, 7\)'),
     ({'coarse': ((4, 4, 60), (), (), ())}, r'more than the grid'),

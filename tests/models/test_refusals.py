@@ -29,7 +29,7 @@ def test_video_with_nothing_along_an_axis_is_refused_with_its_shape(
 ):
   shape = [2, *models.find(family).TINY_CLIP, 3]
   shape[axis] = 0
-  says = rf'shape \({", ".join(map(str, shape))}\) has 0 {AXES[axis]}; wanted'
+  says = rf'shape \({", ".join(map(str, shape))}\) has 0 {AXES[axis]}; expected'
   with pytest.raises(InputError, match=says):
     init(tiny(family), *shape)
 
@@ -41,15 +41,15 @@ def test_soft_splits_refuse_the_same(axis):
   )
   shape = [2, 2, 32, 32, 3]
   shape[axis] = 0
-  with pytest.raises(InputError, match=f'has 0 {AXES[axis]}; wanted'):
+  with pytest.raises(InputError, match=f'has 0 {AXES[axis]}; expected'):
     init(model, *shape)
 
 
 @pytest.mark.parametrize(
   ('family', 'fields', 'says'),
   [
-    ('focalnet', {'windows': (4, 3, 3, 3)}, 'has 4; wanted odd'),
-    ('i3d', {'stem_reach': 4}, 'wanted odd numbers'),
+    ('focalnet', {'windows': (4, 3, 3, 3)}, 'has 4; expected odd'),
+    ('i3d', {'stem_reach': 4}, 'expected odd numbers'),
     ('dualformer', {'built': (1, 224, 224)}, r'leaves \(0, 56, 56\) tokens'),
     *(
       (family, {'heads': 5}, 'width 768 does not divide into 5 heads')

@@ -403,7 +403,7 @@ def test_fields_that_contradict_each_other_are_refused(fields, says):
   ('fields', 'says'),
   [
     ({'groups': (2, 2)}, r'groups \(2, 2\) are 4 answers of 5 classes'),
-    ({'groups': (5, 0)}, 'wanted the classes of each head'),
+    ({'groups': (5, 0)}, 'expected the classes of each head'),
   ],
 )
 def test_groups_that_do_not_fit_are_refused(fields, says):

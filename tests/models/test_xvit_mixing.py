@@ -145,10 +145,10 @@ def test_layers_are_named_or_listed(where, layers, wanted):
 @pytest.mark.parametrize(
   ('where', 'says'),
   [
-    ('even', "'even' of 4; wanted one of all, first_half"),
+    ('even', "'even' of 4; expected one of all, first_half"),
     ('0,4', 'numbers from 0 to 3'),
-    ('', 'wanted one of'),
-    ('-1', 'wanted one of'),
+    ('', 'expected one of'),
+    ('-1', 'expected one of'),
   ],
 )
 def test_layers_that_are_not_there_are_refused(where, says):

@@ -99,7 +99,7 @@ def test_tubelets_start_uniform_in_all_their_pixels():
       (1, 8, 8),
       r'1 frames .* at least 2 frames of 4 x 4; give a longer',
     ),
-    ({'floor': True}, (2, 8, 3), r'8 x 3 pixels; wanted at least'),
+    ({'floor': True}, (2, 8, 3), r'8 x 3 pixels; expected at least'),
   ],
 )
 def test_what_fits_no_tubelet_is_refused_with_what_would(fields, shape, says):
@@ -112,7 +112,7 @@ def test_what_fits_no_tubelet_is_refused_with_what_would(fields, shape, says):
   ('video', 'says'),
   [
     (jnp.ones((3, 8, 8, 3)), r'add the missing axis'),
-    (jnp.ones((1, 3, 8, 8, 3), jnp.uint8), r'wanted normalised float'),
+    (jnp.ones((1, 3, 8, 8, 3), jnp.uint8), r'expected normalised float'),
     (jnp.ones((1, 3, 8, 10, 3)), r'3 frames of 8 x 10 .* patch of 4'),
     (jnp.ones((1, 3, 2, 8, 3)), r'3 frames of 2 x 8'),
     (jnp.ones((1, 0, 8, 8, 3)), r'0 frames'),

@@ -1,9 +1,9 @@
-"""Parameters and multiply-adds of a model, counted and not estimated.
+"""Counts the parameters and multiply-adds of a model.
 
-Nothing is allocated and nothing is run: parameters come from the shapes that
-`init` would make, multiply-adds from walking the program that JAX traces for
-one view. One multiply-add counts as one; products of matrices and convolutions
-count, at padded places too; sums, norms, softmax and activations do not.
+Nothing is allocated or run: parameters come from the shapes that `init` would
+return, multiply-adds from the program that JAX traces for one view. One
+multiply-add counts as one. Products of matrices and convolutions count, at
+padded places too; sums, norms, softmax and activations do not.
 """
 
 import collections
@@ -21,13 +21,13 @@ from vidmodels import models
 from vidmodels.analysis.published import ComponentCost
 from vidmodels.typing import InputError
 
-# Layers must be unrolled to be counted one by one, and a depthwise convolution
-# must be one: as shifted sums it has no product of matrices.
+# Layers are unrolled, so that each is counted by itself. A depthwise
+# convolution is a convolution here: as shifted sums it has no product.
 COUNTED = {'scan': False, 'remat': False, 'depthwise': 'conv'}
 
 
 class Count(NamedTuple):
-  """What one model costs.
+  """The parameters and multiply-adds of one model.
 
   Attributes:
     params: numbers in each parameter, by path ('block_0/mlp/up/kernel').
@@ -38,11 +38,11 @@ class Count(NamedTuple):
   macs: Mapping[str, int]
 
   def total_params(self, without: str = '') -> int:
-    """All parameters but those whose path the regex `without` finds."""
+    """All parameters, except those whose path the regex `without` matches."""
     return _total(self.params, without)
 
   def total_macs(self, without: str = '') -> int:
-    """All multiply-adds but those of modules that `without` finds."""
+    """All multiply-adds, except in modules whose path `without` matches."""
     return _total(self.macs, without)
 
 
@@ -58,7 +58,7 @@ def count(part: ComponentCost) -> Count:
 
 @functools.lru_cache(maxsize=256)
 def _count(family: str, fields: tuple, clip: tuple, classes: int) -> Count:
-  """`count`, once for each different model and clip."""
+  """Counts each different model and clip once."""
   known = models.fields(family)
   fixed = {name: v for name, v in COUNTED.items() if name in known}
   model = models.build(family, classes=classes, **{**dict(fields), **fixed})
@@ -68,9 +68,8 @@ def _count(family: str, fields: tuple, clip: tuple, classes: int) -> Count:
 def count_model(model: nn.Module, clip: tuple[int, int, int]) -> Count:
   """Counts a module on one view of `clip` frames, height and width.
 
-  Raises:
-    InputError: if it multiplies inside a loop or a branch whose runs nobody
-      knows before it runs.
+  Raises: InputError: if it multiplies inside a `while` or a `cond`, which may
+    run any number of times.
   """
   video = jax.ShapeDtypeStruct((1, *clip, 3), jnp.float32)
   variables = dict(jax.eval_shape(model.init, jax.random.key(0), video))
@@ -87,7 +86,7 @@ def count_model(model: nn.Module, clip: tuple[int, int, int]) -> Count:
 
 
 def by_kind(numbers: Mapping[str, int]) -> dict[str, int]:
-  """Adds up what differs only in its number: block_0, block_1, ..."""
+  """Sums paths that differ only in a number: block_0, block_1, ..."""
   kinds = collections.Counter()
   for path, number in numbers.items():
     kinds[re.sub(r'\d+', '*', path)] += number
@@ -95,7 +94,7 @@ def by_kind(numbers: Mapping[str, int]) -> dict[str, int]:
 
 
 def _frozen(value: Any) -> Any:
-  """Lists as tuples, so that a cache can tell fields apart."""
+  """Turns lists into tuples, which a cache can hash."""
   return (
     tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
   )
@@ -117,9 +116,9 @@ def _walk(jaxpr: Any, scope: str, times: int) -> Iterator[tuple[str, int]]:
       inside = [n for sub in _inside(eqn) for _, n in _walk(sub, here, 1)]
       if any(inside):
         raise InputError(
-          f'{here or "the model"} multiplies inside a {kind}, which says '
-          'nowhere how often it runs; wanted a program of known length: write '
-          'the loop as jax.lax.scan, and choose with Python or jnp.where'
+          f'got a {kind} with products in {here or "the model"}, and nothing '
+          'says how often it runs; expected a program of known length; try '
+          'jax.lax.scan for a loop, and Python or jnp.where for a choice'
         )
     else:
       for sub in _inside(eqn):
@@ -137,7 +136,7 @@ def _inside(eqn: Any) -> Iterator[Any]:
 
 
 def _dot(eqn: Any) -> int:
-  """Every number of the result is a sum over the contracted axes."""
+  """Multiply-adds of a product: each result is a sum over contracted axes."""
   (contracted, _), _ = eqn.params['dimension_numbers']
   left = eqn.invars[0].aval.shape
   terms = math.prod(left[axis] for axis in contracted)
@@ -145,7 +144,7 @@ def _dot(eqn: Any) -> int:
 
 
 def _convolution(eqn: Any) -> int:
-  """Every number of the result is a sum over one filter."""
+  """Multiply-adds of a convolution: each result is a sum over one filter."""
   kernel = eqn.invars[1].aval.shape
   filters = kernel[eqn.params['dimension_numbers'].rhs_spec[0]]
   terms = math.prod(kernel) // filters

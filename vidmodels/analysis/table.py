@@ -12,22 +12,22 @@ CLOSE = 0.01  # of multiply-adds: papers round, and some tools count norms too
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-  """One configuration: counted, printed, compared.
+  """One configuration: our counts beside the printed figures.
 
   Attributes:
-    paper: whose configuration it is.
+    paper: the paper of the configuration.
     config: its name.
     source: the paper's table.
     params: parameters of the whole model.
     gmacs: billions of multiply-adds of one view, everything counted.
     paper_params_m: millions printed, as text; empty if not printed.
     paper_gmacs: billions printed; None if not printed.
-    compared_params: those of ours that the printed figure is for.
-    compared_gmacs: likewise.
-    params_agree: whether they round to the printed digits; None if there are
-      none.
+    compared_params: our count of the parameters that the paper counts.
+      compared_gmacs: our count of the multiply-adds that the paper counts.
+    params_agree: whether they round to the printed digits; None if nothing was
+      printed.
     gmacs_off: (ours - printed) / printed; None if nothing was printed.
-    why: what explains a difference.
+    why: the reason for a difference.
   """
 
   paper: str
@@ -45,13 +45,13 @@ class Line:
 
   @property
   def agrees(self) -> bool:
-    """Whether all that was printed is what we count."""
+    """Whether our counts agree with all printed figures."""
     close = self.gmacs_off is None or abs(self.gmacs_off) <= CLOSE
     return close and self.params_agree is not False
 
 
 def line(paper: str, row: PaperRow) -> Line:
-  """Counts a row's models and sets them beside what was printed."""
+  """Counts a row's models and compares them with the printed figures."""
   counts = [model_cost.count(part) for part in row.parts]
   params = sum(c.total_params(row.params_without) for c in counts)
   gmacs = sum(c.total_macs(row.macs_without) for c in counts) / 1e9
@@ -78,7 +78,7 @@ def same_digits(params: int, printed: str) -> bool:
 
 
 def markdown(lines: Iterable[Line]) -> str:
-  """A table a paper, and under it what explains the differences."""
+  """One table a paper, and below it the reasons for differences."""
   lines, text = list(lines), []
   for paper in dict.fromkeys(each.paper for each in lines):
     own = [each for each in lines if each.paper == paper]
@@ -96,7 +96,7 @@ _HEAD = (
 
 
 def _row(each: Line, notes: list[str]) -> str:
-  """One line of the table; counts left out are said by the figure compared."""
+  """One row of the table; a compared figure that differs is in brackets."""
   gmacs, compared = f'{each.gmacs:.2f}', f'{each.compared_gmacs:.2f}'
   if compared != gmacs:
     gmacs += f' ({compared})'

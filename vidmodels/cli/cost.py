@@ -41,8 +41,9 @@ def run(args: argparse.Namespace) -> int:
     return DONE
   if args.overrides or args.classes is not None:
     raise InputError(
-      f'{" ".join(args.overrides) or "--classes"} came without --config; the '
-      "papers' configurations are fixed"
+      f'got {" ".join(args.overrides) or "--classes"} without --config; '
+      "expected neither, as the papers' configurations are fixed; try "
+      '--config=NAME'
     )
   _papers(args)
   return DONE
@@ -83,11 +84,11 @@ def _papers(args: argparse.Namespace) -> None:
   """Prints every configuration of the papers asked for."""
   from vidmodels.analysis import published, table
   from vidmodels.cli.terminal import Reporter
-  from vidmodels.typing import InputError
+  from vidmodels.typing import InputError, unknown_name
 
   papers = published.papers()
   if args.paper and args.paper not in papers:
-    raise InputError(f'no paper {args.paper!r}; there are {", ".join(papers)}')
+    raise InputError(unknown_name('--paper', args.paper, papers))
   wanted = [args.paper] if args.paper else papers
   rows = [(name, row) for name in wanted for row in published.rows(name)]
   lines = []

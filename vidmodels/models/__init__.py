@@ -69,7 +69,7 @@ def build(
   Args:
     family: name of a model file, e.g. 'timesformer'.
     classes: answers that the head gives.
-    dtype: of the computation, 'float32' or 'bfloat16'; parameters are float32.
+    dtype: compute dtype, 'float32' or 'bfloat16'; parameters are float32.
     **model: fields of the family; the others keep their defaults.
 
   Returns:

@@ -93,14 +93,15 @@ VARIANTS = (
 
 
 class TokenHead(nn.Module):
-  """Scores every token by itself: up, up again, and down to the classes.
+  """Scores every token by itself, for training with token labels: three layers,
+  of 2 D, 4 D and K units.
 
   Starts as torch's untouched linear layers.
 
   Attributes:
     classes: K.
     dropout: chance that a hidden unit is dropped while training, before ReLU.
-    dtype: of the hidden layers; logits are float32.
+    dtype: dtype of the hidden layers; logits are float32.
   """
 
   classes: int
@@ -120,7 +121,7 @@ class TokenHead(nn.Module):
   def _dense(self, h_xD: jax.Array, units: int, dtype: Any, name: str):
     draw = initializers.uniform_bias(
       h_xD.shape[-1]
-    )  # the same bounds as the weight's
+    )  # the same bounds as for the weight
     return nn.Dense(
       units, dtype=dtype, kernel_init=draw, bias_init=draw, name=name
     )(h_xD)
@@ -137,8 +138,8 @@ PER_STAGE = (
 )
 
 
-# Fields that one kind of level alone reads, and what says the same as leaving
-# them alone, stage by stage.
+# Fields that only one kind of level reads, and the value of a stage that is the
+# same as not setting them (None: only the default is).
 UNREAD = {
   'L': {'windows': (1, 1, 1)},
   'G': {'fine': (), 'coarse': (), 'pooling': None},
@@ -146,42 +147,42 @@ UNREAD = {
 
 
 def check_fields(model: nn.Module) -> None:
-  """Raises InputError for fields of a model that cannot all be meant."""
+  """Raises InputError for fields of a model that contradict each other."""
   stages = len(model.widths)
   wanted = dict.fromkeys(PER_STAGE, stages) | {'rates': stages - 1}
   for name, size in wanted.items():
     if len(getattr(model, name)) != size:
       raise InputError(
-        f'{name}={getattr(model, name)} and widths={model.widths} disagree; '
-        f'wanted {size} values for {stages} stages'
+        f'got {name}={getattr(model, name)} with widths={model.widths}; '
+        f'expected {size} values for {stages} stages'
       )
   for width, heads in zip(model.widths, model.heads, strict=True):
     split_heads(width, heads)
   for pattern, window in zip(model.patterns, model.windows, strict=True):
-    _refuse_pattern(pattern, window)
+    _check_pattern(pattern, window)
   for target in (*model.fine, *model.coarse):
     if len(target) not in (0, 3):
       raise InputError(
-        f'a scale aims at {target}; wanted (frames, rows, columns), or () for '
+        f'got a scale of {target}; expected (frames, rows, columns), or () for '
         'no such scale'
       )
-  _refuse_unread(model)
+  _check_unread(model)
 
 
-def _refuse_pattern(pattern: str, window: tuple[int, ...]) -> None:
+def _check_pattern(pattern: str, window: tuple[int, ...]) -> None:
   if not pattern or set(pattern) - {'L', 'G'}:
     raise InputError(
-      f"a stage's pattern is {pattern!r}; wanted letters L and G, e.g. 'LG'"
+      f"got pattern {pattern!r}; expected letters L and G; try 'LG'"
     )
   if 'L' in pattern and np.prod(window) == 1:
     raise InputError(
-      f'pattern {pattern!r} looks at windows of a single token; say G for '
-      'levels that look at the whole clip'
+      f'got pattern {pattern!r} with windows of a single token; expected '
+      'larger windows for L; try G for levels that look at the whole clip'
     )
 
 
-def _refuse_unread(model: nn.Module) -> None:
-  """Raises InputError for a field that is set and that nothing reads."""
+def _check_unread(model: nn.Module) -> None:
+  """Raises InputError for a field that is set and has no effect."""
   kinds = set(''.join(model.patterns))
   defaults = {f.name: f.default for f in dataclasses.fields(model)}
   unread = {}
@@ -192,13 +193,13 @@ def _refuse_unread(model: nn.Module) -> None:
     plain = empty is not None and all(part == empty for part in value)
     if value != defaults[name] and not plain:
       raise InputError(
-        f'{name}={value} is read by no level of patterns={model.patterns}; '
-        'leave it out or change the patterns'
+        f'got {name}={value}, which no level of patterns={model.patterns} '
+        'reads; expected the default; leave it out or change the patterns'
       )
   if model.position == 'relative' and 'L' not in kinds:
     raise InputError(
-      "position='relative' is a bias of local levels and there are none; "
-      'choose another or change the patterns'
+      f"got position='relative' with patterns={model.patterns}; expected a "
+      'local level, whose bias it is; try another position, or L in a pattern'
     )
 
 
@@ -206,48 +207,48 @@ class Model(nn.Module):
   """DualFormer: four stages of local and global levels, one linear layer.
 
   Takes any clip that leaves a token in every stage and fills every pooling
-  kernel; what is left over at the end of an axis when patches are merged or
-  pooled is dropped, as released. Windows need not divide the grid (`nn.window`
-  says what happens; the release refuses such sizes). Defaults are DualFormer-T
-  as released.
+  kernel. Tokens left over at the end of an axis when patches are merged or
+  pooled are dropped, as released. Windows need not divide the grid (see
+  `nn.window`; the release refuses such sizes). Defaults are DualFormer-T as
+  released.
 
   On request (collection 'intermediates') it sows 'after_stage_<s>',
   'after_norm', and every level's attention weights.
 
   Attributes:
     classes: answers, K.
-    dtype: of the computation; parameters, softmax, statistics and logits are
+    dtype: compute dtype; parameters, softmax, statistics and logits are
       float32.
-    widths: of a token, D, in each stage.
-    layers: levels of each stage: an attention and a perceptron each.
+    widths: token width D of each stage.
+    layers: levels of each stage; a level is an attention and a perceptron.
     heads: attention heads of each stage; must divide its width.
     mlp_ratios: units of a perceptron over the width.
-    patterns: kinds of levels of each stage, over and over: L looks at its
-      window, G at the whole clip. Table 4 tries 'LL', 'GG' and 'LG'.
-    windows: of local levels in tokens, no larger than the grid is.
-    fine: grid that each stage's fine scale aims at, () for no such scale.
-    coarse: the same for the coarse scale.
-    pooling: how a scale is made: 'depthwise' as released, 'dense' convolutions
-      or 'average' without weights (Table 6).
+    patterns: kinds of levels of each stage, repeated: L looks at its window, G
+      at the whole clip. Table 4 tries 'LL', 'GG' and 'LG'.
+    windows: windows of local levels in tokens, no larger than the grid is.
+    fine: target grid of each stage's fine scale, () for no such scale.
+    coarse: target grid of each stage's coarse scale, () for no such scale.
+    pooling: how a scale is computed: 'depthwise' as released, 'dense'
+      convolutions or 'average' without weights (Table 6).
     built: clip (frames, height, width) in pixels that pooling kernels are made
       for: kernel = floor(grid / target). Kernels are weights, so they do not
-      follow the clip that comes: a model built for 32 frames and fed 16 has
-      half as many keys. Set it to the clip to train a model of another size.
+        change with the input: a model built for 32 frames and given 16 has half
+        as many keys. Set it to the clip to train a model of another size.
     patch: edge of a first patch in pixels.
     patch_frames: frames of a first patch.
     rates: frames that merge into one at the entry of each later stage.
-    position: how a token knows its place: 'peg' as released, a depthwise
+    position: how positions are encoded: 'peg' as released, a depthwise
       convolution after the first level of each stage; 'absolute', learned
-      tables of places and frames after the first patches, stretched linearly
-      to other clips; 'relative', a learned bias of local levels; 'none'.
-    token_head: whether there is a head that scores every token, for training
-      with token labels.
+      tables of places and frames after the first patches, stretched linearly to
+      other clips; 'relative', a learned bias of local levels; 'none'.
+    token_head: whether a second head scores every token, for training with
+      token labels.
     drop_path: chance of the last level; it rises linearly from 0 at the first.
-    dropout: of the heads.
+    dropout: dropout of the heads.
     qkv_bias: whether queries, keys and values have biases.
-    depthwise: how the position encoding is computed; answers are the same.
+    depthwise: how the position encoding is computed; the answer is the same.
     remat: recompute levels in the backward pass, to save memory.
-    scan: run like blocks of a stage as one scan, to compile less.
+    scan: run equal blocks of a stage as one scan, to compile faster.
   """
 
   classes: Positive
@@ -376,19 +377,20 @@ class Model(nn.Module):
 
   @property
   def _patches(self) -> list[tuple[int, int]]:
-    """Frames and edge of what becomes one token at each stage's entry."""
+    """Frames and edge of the patch that becomes one token at each stage's
+    entry."""
     first = (self.patch_frames, self.patch)
     return [first, *((rate, 2) for rate in self.rates)]
 
   def plans(self) -> list[dual.BlockPlan]:
-    """What the levels of each stage have in common, kernels included."""
+    """What the levels of each stage share, kernels included."""
     made, grid = [], self.built
     for s, (frames, edge) in enumerate(self._patches):
       grid = (grid[0] // frames, grid[1] // edge, grid[2] // edge)
       if min(grid) < 1:
         raise InputError(
-          f'built={self.built} leaves {grid} tokens in stage {s}; build it for '
-          'a longer or larger clip'
+          f'got built={self.built}, which leaves {grid} tokens in stage {s}; '
+          'expected at least one along each axis; try a longer or larger clip'
         )
       kernels = pyramid.Kernels()
       if 'G' in self.patterns[s]:

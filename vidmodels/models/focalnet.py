@@ -1,9 +1,8 @@
 """FocalNet, an image model, frame by frame (arXiv 2203.11926).
 
-As released by Microsoft, and in the same numbers on the HF hub and in timm.
-The frames of a clip are answered apart and their logits averaged; an image is
-a clip of one frame. It is what Video-FocalNets start from, and their design
-(a).
+As released by Microsoft, and in the same numbers on the HF hub and in timm. The
+frames of a clip are scored apart and their logits averaged; an image is a clip
+of one frame. Video-FocalNets start from it, and their design (a) is this model.
 """
 
 import functools
@@ -46,25 +45,25 @@ class Model(nn.Module):
 
   Attributes:
     classes: answers, K.
-    dtype: of the computation; parameters, statistics and logits are float32.
+    dtype: compute dtype; parameters, statistics and logits are float32.
     layers: blocks of each stage. Tiny: (2, 2, 6, 2); small and base:
       (2, 2, 18, 2).
-    width: of a token in the first stage; it doubles from stage to stage. Tiny
+    width: token width in the first stage; it doubles from stage to stage. Tiny
       and small: 96; base: 128.
     levels: focal levels of each stage; "srf" has 2, "lrf" 3.
     windows: taps of the first level of each stage; 2 more a level.
     patch: edge of a patch in pixels, P.
     overlap: whether patches overlap, as in the large models.
-    uneven: what becomes of rows and columns that do not fill a patch: left out
-      ('floor', as Microsoft and timm do) or filled up with zeros ('pad', as
-      the HF hub's model does). Only the latter takes them into account.
+    uneven: how to treat rows and columns that do not fill a patch: drop them
+      ('floor', as Microsoft and timm do) or pad them with zeros ('pad', as the
+      HF hub's model does). Only the latter uses their pixels.
     mlp_ratio: units of a perceptron over the width.
     post_norm: whether norms follow modulation and perceptron.
-    layer_scale: whether these are scaled by channel, from 1e-4.
+    layer_scale: whether both branches are scaled by channel, from 1e-4.
     modulation_norm: whether a norm comes before a modulation's projection.
     normalize: whether modulators are divided by L + 1.
     drop_path: chance of the last block; it rises linearly from 0 at the first.
-    drop_unit: what a branch is dropped of: a 'frame' or a 'clip'.
+    drop_unit: the unit whose branch is dropped: a 'frame' or a 'clip'.
     depthwise: how depthwise convolutions are computed: 'shift' is many times
       faster on a CPU.
     remat: recompute blocks in the backward pass, to save memory.
@@ -92,7 +91,7 @@ class Model(nn.Module):
   scan: bool = False
 
   def __post_init__(self):
-    """Refuses stages that disagree, and even windows."""
+    """Refuses stages that contradict each other, and even windows."""
     super().__post_init__()
     focal.check_stages(self.layers, self.levels, self.windows)
 
@@ -125,8 +124,8 @@ class Model(nn.Module):
       train: drop path on; needs the rng 'drop_path' if its rate is above 0.
 
     Returns:
-      logits_BK, float32: the mean of those of the frames, since the head is
-      linear.
+      logits_BK, float32: the mean of the frames' logits, since the head is
+        linear.
 
     Raises:
       InputError: (a ValueError) for frames that are too small, not float, or

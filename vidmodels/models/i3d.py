@@ -1,12 +1,11 @@
 """I3D: a ResNet-50 whose image kernels were given a time axis.
 
 arXiv 1705.07750 as later releases built it on ResNet-50 (arXiv 1711.07971): the
-network that VidTr is averaged with. Three of those releases are here, told
-apart by fields:
+network that VidTr is averaged with. Fields choose among three releases:
 
-* light (defaults), mmaction2's `i3d_r50`: every other block looks along time,
-  and stem and first pool each halve the frames;
-* heavy, mmaction2's: `HEAVY`, every block looks along time, and the stem and
+* light (defaults), mmaction2's `i3d_r50`: every other block convolves over
+  time, and the stem and the first pool each halve the frames;
+* heavy, mmaction2's: `HEAVY`, every block convolves over time, and the stem and
   the first pool keep the frames;
 * SlowFast's I3D 8 x 8: light, but keeping the frames as heavy does.
 
@@ -31,7 +30,7 @@ HEAVY = ((3,) * 3, (3,) * 4, (3,) * 6, (3,) * 3)
 STEM = 7  # edge of the stem's window in pixels
 EXPANSION = 4  # channels after a block over those inside
 
-# 28 million parameters: they are spread over 'fsdp' and need no 'tensor'.
+# 28 million parameters: spread over 'fsdp', they need no 'tensor'.
 SHARDING = (
   (r'/conv/kernel$', (None, None, None, None, 'fsdp')),  # [T, H, W, D, D]
   (r'^head/kernel$', ('fsdp', None)),
@@ -86,13 +85,13 @@ class ConvNorm(nn.Module):
 
 
 class Bottleneck(nn.Module):
-  """Fewer channels (and time), space, more channels; added to what came.
+  """Fewer channels (over time), space, more channels; added to the input.
 
   Attributes:
     width: channels inside; four times as many come out.
     reach: frames that the first convolution sees.
-    stride: of rows and columns, in the convolution over space.
-    project: whether what came is projected to the new shape.
+    stride: stride over rows and columns, in the convolution over space.
+    project: whether the input is projected to the new shape.
     zero_last: whether a fresh block adds nothing.
   """
 
@@ -123,25 +122,25 @@ class Bottleneck(nn.Module):
 class Model(nn.Module):
   """I3D-R50: stem, pool, four stages of bottlenecks, mean, one linear layer.
 
-  Takes frames of at least 7 x 7 pixels, and enough of them for one to be left
+  Takes frames of at least 7 x 7 pixels, and enough of them that one is left
   after the strides. Batch statistics are kept in 'batch_stats'. On request
   (collection 'intermediates') it sows [B, T, H, W, D] as 'after_stem' and
   'after_stage_<i>', and the class feature as 'after_pool'.
 
   Attributes:
     classes: answers, K.
-    dtype: of the computation; parameters, statistics and logits are float32.
+    dtype: compute dtype; parameters, statistics and logits are float32.
     width: channels of the stem and inside the first stage; later stages double
       them.
     reach: frames that the first convolution of each block sees, odd, a tuple a
       stage: `LIGHT`, `HEAVY`, or blocks of another depth.
     stem_reach: frames that the stem sees, odd.
-    stem_stride: frames that the stem goes on by.
-    pool_stride: frames that the first pool goes on by; it drops the others.
+    stem_stride: stride of the stem over frames.
+    pool_stride: stride of the first pool over frames; it drops the others.
     dropout: chance that a feature is zeroed before the head.
-    head_window: edge, in places of the last grid, of the windows that the head
-      answers one by one; answers are averaged as probabilities. 7 is SlowFast's
-      test of crops larger than the 224 pixels it trained on; 0 is one window.
+    head_window: edge of the windows of the last grid that the head scores one
+      by one; their probabilities are averaged. 7 is SlowFast's test of crops
+      larger than the 224 pixels it was trained on; 0 is one window.
     zero_last: whether a fresh block adds nothing at first, as SlowFast's.
     remat: recompute blocks in the backward pass, to save memory.
   """
@@ -161,7 +160,7 @@ class Model(nn.Module):
   def __post_init__(self):
     """Refuses windows without a middle, and stages without blocks."""
     super().__post_init__()
-    self._refuse_reach()
+    self._check_reach()
 
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
@@ -217,8 +216,9 @@ class Model(nn.Module):
     logits_BHWK = self.head(self.drop(y_BHWD, deterministic=not train))
     if logits_BHWK.shape[1:3] == (1, 1):
       return logits_BHWK[:, 0, 0]
-    # Their softmax is the mean of the windows' own; by logarithms all the way,
-    # or a class that no window thinks of would be at minus infinity.
+    # The softmax of the result is the mean of the windows' softmaxes. Computed
+    # in logarithms: otherwise a class that no window gives any probability
+    # would be at minus infinity.
     _, H, W, _ = logits_BHWK.shape
     shares_BHWK = nn.log_softmax(logits_BHWK)
     return nn.logsumexp(shares_BHWK, axis=(1, 2)) - math.log(H * W)
@@ -226,7 +226,7 @@ class Model(nn.Module):
   def features(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
-    """What the head sees, averaged over its windows: [B, D] float32.
+    """The input of the head, averaged over its windows: [B, D] float32.
 
     Use it as `model.apply(variables, video, method='features')`; arguments are
     those of a call.
@@ -235,7 +235,7 @@ class Model(nn.Module):
 
   def _pooled(self, video_BTHWC: jax.Array, train: bool) -> jax.Array:
     """Means of the last grid over time and windows, [B, H, W, D] float32."""
-    self._refuse(video_BTHWC)
+    self._check_clip(video_BTHWC)
     h_BTHWD = self.stem(video_BTHWC.astype(self.dtype), train)
     h_BTHWD = nn.max_pool(
       h_BTHWD,
@@ -256,26 +256,31 @@ class Model(nn.Module):
     self.sow('intermediates', 'after_pool', y_BHWD)
     return y_BHWD
 
-  def _refuse_reach(self) -> None:
-    """Raises InputError for windows in time that have no middle."""
+  def _check_reach(self) -> None:
+    """Raises InputError for even windows in time, which have no middle."""
     for name, stage in [
       ('stem_reach', (self.stem_reach,)),
       *(('reach', stage) for stage in self.reach),
     ]:
       if any(frames % 2 == 0 for frames in stage):
-        raise InputError(f'{name} has {stage} frames; wanted odd numbers')
+        raise InputError(
+          f'got {name} of {stage} frames; expected odd numbers, as an even '
+          'window has no middle'
+        )
     if not self.reach or not all(self.reach):
-      raise InputError(f'reach is {self.reach}; wanted blocks in every stage')
+      raise InputError(
+        f'got reach={self.reach}; expected blocks in every stage'
+      )
 
-  def _refuse(self, video: jax.Array) -> None:
-    """Raises InputError for what the strides leave nothing of."""
+  def _check_clip(self, video: jax.Array) -> None:
+    """Raises InputError for clips of which the strides leave nothing."""
     check_video(video)
     T, H, W = video.shape[1:4]
     frames = self.stem_stride * self.pool_stride + 1
     if frames > T or min(H, W) < STEM:
       raise InputError(
-        f'video has {T} frames of {H} x {W} pixels; wanted at least {frames} '
-        f'frames of {STEM} x {STEM}; give a longer or larger clip'
+        f'got video of {T} frames of {H} x {W} pixels; expected at least '
+        f'{frames} frames of {STEM} x {STEM}; try a longer or larger clip'
       )
     if self.has_variable('params', 'stem'):
       kernel = self.get_variable('params', 'stem')['conv']['kernel']

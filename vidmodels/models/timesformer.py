@@ -1,5 +1,9 @@
 """TimeSformer: attention divided between time and space (arXiv 2102.05095).
 
+  model = timesformer.Model(classes=400, attention='joint')
+  variables = model.init(jax.random.key(0), video_BTHWC)
+  logits_BK = model.apply(variables, video_BTHWC)
+
 As released in facebookresearch/TimeSformer, whose weights it runs. Where the
 paper says otherwise:
 
@@ -9,9 +13,21 @@ paper says otherwise:
 * In divided attention every frame looks at its own copy of the class token,
   and the copies' updates are averaged over the clip.
 
-Which patches look at which is in `nn/spacetime.py`, all of Fig. 1. Tokens live
-on a grid `h_BTHWD`, apart from the class token `cls_BTD`: one for the clip
-(T = 1), or one a frame in space attention.
+Tokens live on a grid `h_BTHWD`. The class token stays apart from it, as
+`cls_BTD`: T = 1 for one token of the clip, T = frames for one token a frame
+(space attention).
+
+An attention scheme (Fig. 1) is a few steps a block, each a `StepSpec`. A step
+has a norm, queries, keys, values and a projection of its own. All steps of a
+block but one have a second projection after that, `fc`. The exception is the
+last step over space: with zeros in the `fc` of the others, the block equals an
+image ViT's block that looks at the patches of that step. The class token takes
+part in every step except time's: a copy of it leads every sequence, and the
+updates of the copies are averaged.
+
+The sparse and axial schemes, and the orders of the divided one, were never
+released. The sizes in the paper's Table 1 fix their layers. They do not fix
+where a window ends: `StepSpec.near` says what is chosen here.
 """
 
 import functools
@@ -77,7 +93,7 @@ TINY = {'layers': 2, 'width': 16, 'heads': 2, 'patch': 8}
 TINY_CLIP = (4, 16, 24)
 
 
-# Fields of some schemes are refused in others.
+# Not all schemes read the same fields.
 VARIANTS = (
   *(
     {'attention': scheme}
@@ -106,9 +122,9 @@ def sequences_along(h_BTHWD: jax.Array, axes: str) -> jax.Array:
 
   Args:
     h_BTHWD: one token a patch.
-    axes: those a token looks along, of 'THW' and in that order; the other axes
-      join the batch. 'T' gives [B, H, W, T, D], 'HW' gives [B, T, H * W, D],
-      'THW' gives [B, T * H * W, D].
+    axes: the axes that a token looks along, some of 'THW' in that order; the
+      other axes join the batch. 'T' gives [B, H, W, T, D], 'HW' gives [B, T, H
+      * W, D], 'THW' gives [B, T * H * W, D].
 
   Returns:
     [B, other axes..., L, D].
@@ -120,12 +136,12 @@ def sequences_along(h_BTHWD: jax.Array, axes: str) -> jax.Array:
 def grid_from_sequences(
   s_xLD: jax.Array, grid: tuple[int, ...], axes: str
 ) -> jax.Array:
-  """Undoes `along`.
+  """Undoes `sequences_along`.
 
   Args:
-    s_xLD: what `along` returned, or something of its shape.
-    grid: shape [B, T, H, W, D] that it came from.
-    axes: as given to `along`.
+    s_xLD: what `sequences_along` returned, or an array of that shape.
+    grid: shape [B, T, H, W, D] of the grid before.
+    axes: as given to `sequences_along`.
   """
   order = _order(axes)
   h = s_xLD.reshape([grid[i] for i in order])
@@ -150,13 +166,13 @@ def lead_with_class(
 def split_class(
   s_xLD: jax.Array, cls_BTD: jax.Array, h_BTHWD: jax.Array, axes: str
 ) -> tuple[jax.Array, jax.Array]:
-  """Undoes `join`: copies of a class token are averaged into one.
+  """Undoes `lead_with_class`: averages the copies of a class token.
 
   Args:
-    s_xLD: sequences as `join` made them.
+    s_xLD: sequences as `lead_with_class` makes them.
     cls_BTD: gives the class tokens' shape.
     h_BTHWD: gives the grid's shape.
-    axes: as given to `join`.
+    axes: as given to `lead_with_class`.
   """
   B, T, D = cls_BTD.shape
   copies = s_xLD[..., 0, :].reshape(B, T, -1, D)
@@ -166,16 +182,16 @@ def split_class(
 
 
 def cut_groups(h_BTHWD: jax.Array, axes: str, strided: bool) -> jax.Array:
-  """Cuts some axes of a grid in two each, and so its tokens into groups.
+  """Cuts some axes of a grid in two each, which parts its tokens into groups.
 
-  Halves are neighbours, as quadrants are, or take turns: even places and odd
-  ones. An axis of odd size is filled with a place that is no token, at its end;
-  an axis of size 1 stays whole, so that no group is empty.
+  A half is one side of its axis, as in quadrants, or every second place, even
+  or odd (`strided`). An axis of odd size is padded by one place at its end; an
+  axis of size 1 stays whole, so that no group is empty.
 
   Args:
     h_BTHWD: one token a patch.
-    axes: those that are cut, of 'THW'.
-    strided: whether halves take turns.
+    axes: the axes to cut, some of 'THW'.
+    strided: whether a half is every second place.
 
   Returns:
     [B, groups, tokens of a group, D].
@@ -196,7 +212,7 @@ def cut_groups(h_BTHWD: jax.Array, axes: str, strided: bool) -> jax.Array:
 def join_groups(
   s_BxLD: jax.Array, grid: tuple[int, ...], axes: str, strided: bool
 ) -> jax.Array:
-  """Undoes `cut`; `grid` is the shape [B, T, H, W, D] that it was given."""
+  """Undoes `cut_groups`; `grid` is the shape [B, T, H, W, D] of its input."""
   fill, parts = _fill(grid, axes), _parts(grid, axes)
   B, *sizes, D = (n + more for n, more in zip(grid, fill, strict=True))
   rest = [n // p for n, p in zip(sizes, parts, strict=True)]
@@ -209,7 +225,7 @@ def join_groups(
 def groups_with_class(
   cls_BTD: jax.Array, h_BTHWD: jax.Array, axes: str, strided: bool
 ) -> jax.Array:
-  """The groups of `cut`, each led by a copy of the clip's class token.
+  """The groups of `cut_groups`, each led by a copy of the class token.
 
   Returns:
     [B, groups, 1 + tokens, D].
@@ -223,13 +239,13 @@ def groups_with_class(
 def split_groups(
   s_BxLD: jax.Array, grid: tuple[int, ...], axes: str, strided: bool
 ) -> tuple[jax.Array, jax.Array]:
-  """Undoes `join_cut`: copies of the class token are averaged into one."""
+  """Undoes `groups_with_class`: averages the copies of the class token."""
   h_BTHWD = join_groups(s_BxLD[:, :, 1:], grid, axes, strided)
   return s_BxLD[:, :, 0].mean(1, keepdims=True), h_BTHWD
 
 
 def real_keys(grid: tuple[int, ...], axes: str, strided: bool) -> jax.Array:
-  """What in the sequences of `join_cut` is no filling, as a mask of keys.
+  """Which keys in the groups of `groups_with_class` are real, not padding.
 
   Returns:
     bool [groups, 1, 1 + tokens].
@@ -240,13 +256,13 @@ def real_keys(grid: tuple[int, ...], axes: str, strided: bool) -> jax.Array:
 
 
 def _parts(grid: tuple[int, ...], axes: str) -> list[int]:
-  """Into how many each of T, H and W is cut."""
+  """Into how many parts each of T, H and W is cut."""
   names = zip('THW', grid[1:4], strict=True)
   return [2 if name in axes and size > 1 else 1 for name, size in names]
 
 
 def _fill(grid: tuple[int, ...], axes: str) -> list[int]:
-  """Places that each axis of BTHWD lacks to be cut evenly."""
+  """Places to pad each axis of BTHWD with, so that it is cut evenly."""
   parts = [1, *_parts(grid, axes), 1]
   return [-size % part for size, part in zip(grid, parts, strict=True)]
 
@@ -257,7 +273,7 @@ def _order(axes: str) -> list[int]:
   return [*rest, *('BTHW'.index(name) for name in axes), 4]
 
 
-# How a step's patches are parted into groups: axes, and whether by turns.
+# How a step parts its patches into groups: axes, and whether strided.
 CUTS = {'quadrant': ('HW', False), 'phase': ('THW', True)}
 
 
@@ -272,10 +288,10 @@ class StepSpec(NamedTuple):
   """One attention step of a block.
 
   Attributes:
-    name: of its submodule.
-    axes: those that a patch looks along, of 'THW'.
-    fc: whether a projection follows, and how it starts: '' none, 'fresh' as
-      the model says, 'identity' as what it is given.
+    name: name of its submodule.
+    axes: the axes that a patch looks along, some of 'THW'.
+    fc: the projection after the attention: '' for none, 'fresh' to start as the
+      model's `fresh` says, 'identity' to start as the identity.
     near: which of the patches along the axes it looks at; '' all of them. In a
       clip of frames of H x W patches:
       'window': the |dy| <= H // 4 and |dx| <= W // 4 around it in all frames,
@@ -309,9 +325,9 @@ def attention_steps(
 
   Args:
     scheme: 'parallel' has the steps of 'divided', side by side.
-    local: what 'local_global' looks at first, a `Look.near`.
+    local: what 'local_global' looks at first, a `StepSpec.near`.
     sparse: what 'local_global' looks at second.
-    axial_order: of the steps of 'axial'.
+    axial_order: order of the steps of 'axial'.
     axial_identity: whether the `fc` after the first axis of space starts as
       the identity: then a fresh model looks along both.
   """
@@ -334,20 +350,20 @@ def attention_steps(
 
 
 class AttentionStep(nn.Module):
-  """Eqs. 2-8: what attention adds, its residual being the caller's.
+  """Eqs. 2-8: what one step of attention adds; the caller adds the residual.
 
-  Along 'THW' it is Eq. 5, along 'HW' Eq. 6, along 'T' Eq. 11, where the release
-  leaves the class token out of the keys.
+  Along 'THW' this is Eq. 5, along 'HW' Eq. 6, along 'T' Eq. 11. In time the
+  release leaves the class token out of the keys.
 
   Attributes:
-    look: at which patches.
+    look: which patches it looks at.
     class_key: whether patches look at the class token in time, as in Eq. 11.
     fresh: how weights are drawn.
     heads: attention heads.
     qkv_bias: whether queries, keys and values have biases.
-    drop_path: chance that a sequence gets nothing. The `fc` comes after it, so
+    drop_path: chance that a sequence is dropped. The `fc` comes after that, so
       a dropped sequence still gets its bias, as released.
-    dtype: of the computation.
+    dtype: compute dtype.
   """
 
   look: StepSpec
@@ -396,18 +412,18 @@ class AttentionStep(nn.Module):
 class SpaceTimeBlock(nn.Module):
   """Fig. 1: the attention steps of one scheme, then Eq. 9's perceptron.
 
-  The perceptron adds to what attention made of a token; Eq. 9 as printed adds
-  to itself.
+  The perceptron's output is added to the output of attention; Eq. 9 as printed
+  adds it to itself.
 
   On request (collection 'intermediates') it sows {'cls', 'patches'} as 'after'.
 
   Attributes:
     steps: what each step looks at; submodules have the steps' names.
-    parallel: whether all steps read what the block was given, and not each
-      what the one before made.
+    parallel: whether all steps read the block's input, instead of each the
+      output of the one before.
     hidden: units of the perceptron.
     drop_path: chance of this block's depth, for every branch.
-    class_key, fresh, heads, qkv_bias, dtype: as of a `Step`.
+    class_key, fresh, heads, qkv_bias, dtype: as for an `AttentionStep`.
   """
 
   steps: tuple[StepSpec, ...]
@@ -448,8 +464,8 @@ class SpaceTimeBlock(nn.Module):
   def _perceptron(
     self, cls_BTD: jax.Array, h_BTHWD: jax.Array, train: bool
   ) -> tuple[jax.Array, jax.Array]:
-    """What the perceptron adds to either."""
-    # Drop path keeps or drops a class token with all the patches it is for.
+    """What the perceptron adds to the class token and to the grid."""
+    # Drop path keeps or drops a class token together with all its patches.
     axes = 'HW' if cls_BTD.shape[1] == h_BTHWD.shape[1] else 'THW'
     s_xLD = lead_with_class(cls_BTD, h_BTHWD, axes)
     s_xLD = LayerNorm(dtype=self.dtype, name='mlp_norm')(s_xLD)
@@ -489,16 +505,17 @@ def _mask(shape: tuple[int, ...], look: StepSpec) -> jax.Array | None:
   if look.near in CUTS:
     axes = CUTS[look.near][0]
     sizes = dict(zip('THW', (T, H, W), strict=True))
-    # Only a cut axis of odd size has filling, which nobody may look at.
+    # Only a cut axis of odd size has padding, which must not be looked at.
     if any(sizes[axis] % 2 and sizes[axis] > 1 for axis in axes):
       return real_keys(shape, *CUTS[look.near])
   return None
 
 
 def _window(T: int, H: int, W: int) -> jax.Array:
-  """[1 + T H W, 1 + T H W]: near each other in the frame, or a class token.
+  """A mask [1 + T H W, 1 + T H W]: near in the frame, or the class token.
 
-  Made while running: as a constant it would be 150 MB at 16 frames of 448.
+  Computed in the program: as a constant it would be 150 MB at 16 frames of 448
+  pixels.
   """
   place = jnp.arange(T * H * W)
   y, x = place // W % H, place % W
@@ -508,7 +525,7 @@ def _window(T: int, H: int, W: int) -> jax.Array:
 
 
 def _lattice(shape: tuple[int, ...]):
-  """Leaves the keys and values of the class token and of even places."""
+  """Keeps the keys and values of the class token and of even places only."""
   _, T, H, W, _ = shape
   t, y, x = np.indices((T, H, W)).reshape(3, -1)
   even = np.flatnonzero((t % 2 == 0) & (y % 2 == 0) & (x % 2 == 0))
@@ -529,21 +546,21 @@ class Model(nn.Module):
 
   Attributes:
     classes: answers, K.
-    dtype: of the computation; parameters, softmax, statistics and logits are
+    dtype: compute dtype; parameters, softmax, statistics and logits are
       float32.
     layers: blocks.
-    width: of a token, D.
+    width: token width, D.
     heads: attention heads, A; must divide the width.
     mlp_ratio: units of a perceptron over the width.
     patch: edge of a patch in pixels, P.
-    attention: what a patch looks at: 'divided' its own place in all frames,
-      then its own frame; 'space_time' the other way round; 'parallel' both at
-      once; 'joint' the whole clip; 'space' its own frame only, which makes the
-      answer blind to the order of frames; 'local_global' what is near, then
-      every second patch; 'axial' one axis after the other.
-    local: what 'local_global' takes for near, see `spacetime.Look`.
-    sparse: which second patches it takes.
-    axial_order: of the steps of 'axial'; 'twh' as the paper names it.
+    attention: what a patch looks at. 'divided': its own place in all frames,
+      then its own frame. 'space_time': the other way round. 'parallel': both at
+      once. 'joint': the whole clip. 'space': its own frame only, so the answer
+      does not depend on the order of frames. 'local_global': what is near, then
+      every second patch. 'axial': one axis after the other.
+    local: which patches 'local_global' looks at first, see `StepSpec.near`.
+    sparse: which patches 'local_global' looks at second.
+    axial_order: order of the steps of 'axial'; 'twh' as the paper names it.
     axial_identity: whether the first axis of space starts with the identity
       behind it, so that a model with an image ViT's weights looks along both
       axes from the start; otherwise only along the second.
@@ -558,10 +575,10 @@ class Model(nn.Module):
       table scrambled otherwise, which is 'nearest_1d_flat'.
     drop_path: chance of the last block; it rises linearly from 0 at the first.
     qkv_bias: as in the release; False for weights trained without.
-    fresh: how weights that are not imported are drawn: 'image' as released,
-      to start from an image ViT; 'scratch' to train from nothing.
+    fresh: how weights that are not imported are drawn: 'image' as released, to
+      start from an image ViT; 'scratch' to train from random weights.
     remat: recompute blocks in the backward pass, to save memory.
-    scan: run the blocks as one scan over their parameters, to compile sooner.
+    scan: run the blocks as one scan over their parameters, to compile faster.
   """
 
   classes: Positive
@@ -586,7 +603,7 @@ class Model(nn.Module):
   scan: bool = False
 
   def __post_init__(self):
-    """Refuses fields that nothing would read, and heads of no whole width."""
+    """Refuses fields without effect, and heads that do not divide the width."""
     super().__post_init__()
     split_heads(self.width, self.heads)
     for name, schemes in {
@@ -599,13 +616,15 @@ class Model(nn.Module):
       value, default = getattr(self, name), getattr(type(self), name)
       if value != default and self.attention not in schemes:
         raise InputError(
-          f'{name}={value!r} came with attention={self.attention!r}, which has '
-          f'no such step; leave {name} out, or choose from {schemes}'
+          f'got {name}={value!r} with attention={self.attention!r}, which has '
+          f'no such step; expected attention of {schemes}; try leaving '
+          f'{name} out'
         )
     if self.positions == 'none' and self.pos_resize != 'nearest':
       raise InputError(
-        f'pos_resize={self.pos_resize!r} came with positions=none, so there is '
-        'no table to resize; leave pos_resize out'
+        f'got pos_resize={self.pos_resize!r} with positions=none, which has no '
+        'table to resize; expected positions=space_time or space; try leaving '
+        'pos_resize out'
       )
 
   @nn.nowrap

@@ -1,13 +1,13 @@
 """Twins-SVT, an image model: windows, then a pooled frame (arXiv 2104.13840).
 
-DualFormer without time: the same stages, one scale that is pooled by dense
-convolutions, and another epsilon. Its weights are public (timm's `twins_svt_*`)
-where those of DualFormer's own image parent are not. On video every frame is
-scored by itself and the scores are averaged; an image is a clip of one frame.
+DualFormer without time: the same stages, with one scale that is pooled by dense
+convolutions, and another epsilon. Its weights are public (timm's
+`twins_svt_*`); those of DualFormer's own image parent are not. On video every
+frame is scored by itself and the scores are averaged; an image is a clip of one
+frame.
 
-Where windows do not divide a frame, tokens that are not there are masked
-(`nn.window`); timm looks at zeros there. Weights that are not imported start as
-DualFormer's do.
+Where windows do not divide a frame, the padding is masked (`nn.window`); timm
+attends to zeros there. Weights that are not imported start as DualFormer's do.
 """
 
 from typing import Any
@@ -51,16 +51,16 @@ class Model(nn.Module):
   """Twins-SVT on every frame, and the mean of their logits.
 
   Takes frames that leave a token in every stage and fill every pooling kernel;
-  what is left over is dropped. Defaults are Twins-SVT-S.
+  tokens left over are dropped. Defaults are Twins-SVT-S.
 
   On request (collection 'intermediates') it sows 'after_stage_<s>', frames in
   the batch, and every level's attention weights.
 
   Attributes:
     classes: answers, K.
-    dtype: of the computation; parameters, softmax, statistics and logits are
+    dtype: compute dtype; parameters, softmax, statistics and logits are
       float32.
-    widths: of a token, D, in each stage.
+    widths: token width D of each stage.
     layers: levels of each stage, local and global in turn.
     heads: attention heads of each stage; must divide its width.
     mlp_ratio: units of a perceptron over the width.
@@ -69,9 +69,9 @@ class Model(nn.Module):
     patch: edge of a first patch in pixels.
     drop_path: chance of the last level; it rises linearly from 0 at the first.
     qkv_bias: whether queries, keys and values have biases.
-    depthwise: how the position encoding is computed; answers are the same.
+    depthwise: how the position encoding is computed; the answer is the same.
     remat: recompute levels in the backward pass, to save memory.
-    scan: run like blocks of a stage as one scan, to compile less.
+    scan: run equal blocks of a stage as one scan, to compile faster.
   """
 
   classes: Positive
@@ -90,9 +90,9 @@ class Model(nn.Module):
   scan: bool = False
 
   def __post_init__(self):
-    """Refuses fields that disagree."""
+    """Refuses fields that contradict each other."""
     super().__post_init__()
-    self._refuse()
+    self._check_fields()
 
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
@@ -116,7 +116,7 @@ class Model(nn.Module):
   def __call__(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
-    """Scores the classes: the mean of what the frames say.
+    """Scores the classes: the mean of the frames' logits.
 
     Args:
       video_BTHWC: normalised float RGB.
@@ -129,7 +129,7 @@ class Model(nn.Module):
       InputError: (a ValueError) for video that is not float, has other channels
         than the weights, or is too small for the patches or pooling kernels.
     """
-    # The head is linear, so the mean may come first.
+    # The head is linear, so the mean may be taken before it.
     return self.head(self.features(video_BTHWC, train=train))
 
   def features(
@@ -140,8 +140,8 @@ class Model(nn.Module):
     Use it as `model.apply(variables, video, method='features')`; arguments are
     those of a call.
     """
-    # Before frames become clips, so that errors say what came.
-    self.stages[0].patch_embed.refuse(video_BTHWC)
+    # Before frames become clips, so that errors name the user's shape.
+    self.stages[0].patch_embed.check_input(video_BTHWC)
     B, T, *frame = video_BTHWC.shape
     h_BTHWD = video_BTHWC.reshape(B * T, 1, *frame)
     for s, stage in enumerate(self.stages):
@@ -166,13 +166,13 @@ class Model(nn.Module):
       dtype=self.dtype,
     )
 
-  def _refuse(self) -> None:
-    """Raises InputError for fields that disagree."""
+  def _check_fields(self) -> None:
+    """Raises InputError for fields that contradict each other."""
     for name in ('layers', 'heads', 'reductions'):
       if len(getattr(self, name)) != len(self.widths):
         raise InputError(
-          f'{name}={getattr(self, name)} and widths={self.widths} disagree; '
-          'wanted one value for each stage'
+          f'got {name}={getattr(self, name)} with widths={self.widths}; '
+          'expected one value for each stage'
         )
     for width, heads in zip(self.widths, self.heads, strict=True):
       split_heads(width, heads)

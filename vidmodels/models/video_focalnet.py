@@ -13,11 +13,11 @@ paper says otherwise:
 * Blocks are split 1 : 1 : 3 : 1 over the stages of T alone; S and B have 18 in
   the third stage and 2 in the others.
 
-Of the designs of Fig. 4 the release has (e) alone. The others are built here
-from the paper's words; where those leave something open, a field says so.
+The release has only design (e) of Fig. 4. The others are built here from the
+paper's words; where those leave something open, a field says so.
 
-Tokens lie on a grid `h_BTHWD`. There are no position tables, so nothing of a
-model depends on the length or the size of a clip.
+Tokens lie on a grid `h_BTHWD`. There are no position tables, so no weight
+depends on the length or the size of a clip.
 """
 
 import functools
@@ -35,8 +35,8 @@ from vidmodels.nn.depthwise import Implementation
 from vidmodels.nn.focal import Fusion, LayerNorm, TemporalConv
 from vidmodels.typing import Fraction, InputError, Positive, PositiveFloat
 
-# Fig. 4: the modulations of a block, each with its streams. 'alternate' has
-# one of the two of 'pair' a block.
+# Fig. 4: the modulations of a block, each with its streams. 'alternate' has the
+# two of 'pair' in turn, one a block.
 DESIGNS = {
   'space': (('HW',),),  # (a)
   'volume': (('THW',),),  # (b)
@@ -46,7 +46,7 @@ DESIGNS = {
   'parallel': (('HW', 'T'),),  # (e)
 }
 
-# The designs that read a field which not all of them do.
+# For each field that not all designs read: the designs that read it.
 READERS = {
   'fusion': ('parallel',),
   'time_start': ('parallel',),
@@ -98,42 +98,43 @@ class Model(nn.Module):
 
   Attributes:
     classes: answers, K.
-    dtype: of the computation; parameters, statistics and logits are float32.
+    dtype: compute dtype; parameters, statistics and logits are float32.
     layers: blocks of each stage. T: (2, 2, 6, 2); S and B: (2, 2, 18, 2).
-    width: of a token in the first stage; it doubles from stage to stage. T and
+    width: token width in the first stage; it doubles from stage to stage. T and
       S: 96; B: 128.
     levels: focal levels of each stage, L.
     windows: taps of the first level of each stage; 2 more a level.
     patch: edge of a patch in pixels, P.
     tubelet: frames of a patch, t.
     overlap: whether patches overlap, as in the large image models.
-    uneven: what becomes of rows and columns that do not fill a patch: left out
-      ('floor', as released) or filled up with zeros ('pad').
-    design: of Fig. 4. 'space' (a): frames apart, logits averaged. 'volume' (b):
-      one modulator from convolutions over space, then time. 'encoder' (c): (a)
-      up to the mean over each frame, then `time_layers` blocks along time.
-      'pair' (d): a modulation over space and one over time in every block.
-      'alternate' (d): one of them a block, in turn. 'parallel' (e): both at
-      once, as released.
-    fusion: of the two modulators of 'parallel': 'multiplication' as released,
-      'average', or 'projection' of both together to D channels.
+    uneven: how to treat rows and columns that do not fill a patch: drop them
+      ('floor', as released) or pad them with zeros ('pad').
+    design: a design of Fig. 4. 'space' (a): frames apart, logits averaged.
+      'volume' (b): one modulator from convolutions over space, then time.
+      'encoder' (c): (a) up to the mean over each frame, then `time_layers`
+      blocks along time. 'pair' (d): a modulation over space and one over time
+      in every block. 'alternate' (d): one of them a block, in turn. 'parallel'
+      (e): both at once, as released.
+    fusion: fusion of the two modulators of 'parallel': 'multiplication' as
+      released, 'average', or 'projection' of both together to D channels.
     temporal_conv: over time: 'dense' as released or 'depthwise'.
-    frame_context: whether the global context of 'volume' is that of a frame;
-      the paper does not say.
+    frame_context: whether the global context of 'volume' is taken over a frame
+      instead of the clip; the paper does not say.
     time_first: whether 'pair' and 'alternate' begin with time.
     time_layers: blocks along time of 'encoder'; the paper does not say.
     time_start: how the temporal modulator of 'parallel' starts: 'random' as
-      released, about .05 and so making imported branches 20 times smaller, or
-      'neutral', 1: a model that took over an image FocalNet, head and all,
-      answers the mean of what that says to the frames.
+      released, about .05, which makes imported branches 20 times smaller, or
+      'neutral', 1: a model that starts from an image FocalNet, head included,
+      then returns the mean of the image model's logits over the frames.
     mlp_ratio: units of a perceptron over the width.
     post_norm: whether norms follow modulation and perceptron.
-    layer_scale: whether these are scaled by channel, from 1e-4.
+    layer_scale: whether both branches are scaled by channel, from 1e-4.
     modulation_norm: whether a norm comes before a modulation's projection.
     normalize: whether modulators are divided by L + 1.
     drop_path: chance of the last block; it rises linearly from 0 at the first.
       Released: T .2, S .3, B .5.
-    drop_unit: what a branch is dropped of: a 'frame' as released, or a 'clip'.
+    drop_unit: the unit whose branch is dropped: a 'frame' as released, or a
+      'clip'.
     depthwise: how depthwise convolutions are computed: 'shift' is many times
       faster on a CPU.
     remat: recompute blocks in the backward pass, to save memory.
@@ -173,7 +174,7 @@ class Model(nn.Module):
   def __post_init__(self):
     """Refuses fields that contradict each other."""
     super().__post_init__()
-    self._refuse()
+    self._check_fields()
 
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
@@ -193,7 +194,7 @@ class Model(nn.Module):
       for i, count in enumerate(self.layers)
     ]
     self.norm = LayerNorm(dtype=jnp.float32)
-    # One token a frame is left: what is dropped can only be the clip.
+    # One token a frame is left, so only the whole clip can be dropped.
     time_block = functools.partial(blocks[-1], (('T',),), drop_unit='clip')
     self.time_blocks = [
       time_block(drop_path=next(rates), name=f'time_block_{j}')
@@ -238,7 +239,7 @@ class Model(nn.Module):
     return h_BTHWD.mean((1, 2, 3))
 
   def _steps(self) -> Iterator[tuple[tuple[str, ...], ...]]:
-    """The modulations of one block after the other, over all stages."""
+    """Yields the modulations of each block, over all stages."""
     steps = DESIGNS[self.design]
     if self.time_first:
       steps = steps[::-1]
@@ -247,7 +248,7 @@ class Model(nn.Module):
     return itertools.repeat(steps)
 
   def _block(self, i: int) -> Callable[..., nn.Module]:
-    """What makes the blocks of stage i, given steps, drop_path and name."""
+    """Returns a function that makes a block of stage i."""
     return focal.stage_block(
       self,
       i,
@@ -257,23 +258,26 @@ class Model(nn.Module):
       neutral=self.time_start == 'neutral',
     )
 
-  def _refuse(self) -> None:
+  def _check_fields(self) -> None:
     """Raises InputError for fields that contradict each other."""
     focal.check_stages(self.layers, self.levels, self.windows)
     for name, designs in READERS.items():
       value, default = getattr(self, name), getattr(type(self), name)
       if value != default and self.design not in designs:
         raise InputError(
-          f'{name} is {value!r} and design {self.design!r} does not read it; '
-          f'leave it at {default!r}, or choose from {designs}'
+          f'got {name}={value!r} with design {self.design!r}, which does not '
+          f'read it; expected a design of {designs}; try leaving it at '
+          f'{default!r}'
         )
     if self.time_start == 'neutral' and self.fusion != 'multiplication':
       raise InputError(
-        f'time_start is neutral with fusion {self.fusion!r}, where no temporal '
-        'modulator leaves the spatial one alone; wanted multiplication'
+        f'got time_start=neutral with fusion {self.fusion!r}, where no '
+        'temporal modulator leaves the spatial one alone; expected '
+        'multiplication; try time_start=random'
       )
     if self.overlap and self.tubelet > 1:
       raise InputError(
-        f'patches of tubelet={self.tubelet} frames cannot overlap; set '
+        f'got overlap=True with tubelet={self.tubelet}; expected patches of '
+        'one frame, as no release has overlapping ones of several; try '
         'overlap=False or tubelet=1'
       )

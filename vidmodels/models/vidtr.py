@@ -1,21 +1,33 @@
 """VidTr: attention over time, then over space, in one step (arXiv 2104.11746).
 
+  model = vidtr.Model(classes=400, **vidtr.AS_WRITTEN)
+  logits_BK = model.apply(variables, video_BTHWC)
+
 As released in amazon-science/gluonmm, whose weights it runs. Where the paper
 says otherwise both are here, and the defaults are the release's:
 
 * activation: ReLU was released, the paper says GELU;
 * projections: one each for q, k, v and the answer, shared by time and space
-  (`nn.separable`); Eqs. 5-8 give both their own;
-* positions: added to what the attention of the first layer sees (of every
-  layer in VidTr-M); section 3.1 adds them to the tokens;
+  (`SeparableAttention`); in Eqs. 5-8 time and space have their own;
+* positions: added to the input of attention in the first layer (in every layer
+  of VidTr-M); section 3.1 adds them to the tokens;
 * norms: before each branch and once at the end; section 3.3 says 'before and
   after the residual connection';
 * heads: 12, the paper says 8;
-* C-VidTr: one class token that looks at nothing before the last pooled layer,
+* C-VidTr: one class token, which looks at nothing before the last pooled layer,
   then joint attention; section 3.2 keeps both kinds of class token throughout;
-* what top-K pooling keeps goes through a second softmax, Eq. 4 has one.
+* the rows that top-K pooling keeps go through a second softmax, Eq. 4 has one.
 
 `AS_WRITTEN` are the fields of the paper's reading.
+
+A grid of tokens is an array [B, *axes, D], with class tokens, if there are any,
+as rows of the grid at index 0. A letter names each axis: 'TN' frames and
+places, 'THW' frames, rows and columns, 'L' all tokens in one sequence.
+Positions are kept apart from the tokens, since the release adds them to the
+input of attention only. Every table keeps the size it was made or imported
+with, and is fitted to the clip at every call. Pooling (Eqs. 3, 9-11) acts right
+after attention over time, on arrays [B, T, N, ...] whose T may start with a row
+of class tokens, which always stays.
 """
 
 import dataclasses
@@ -44,7 +56,7 @@ from vidmodels.typing import (
 PoolKind = Literal['top_k', 'average', 'conv']
 
 
-# What attention along an axis is called: in parameters, in what is sown.
+# The name of attention along an axis, in parameters and intermediates.
 AXIS_NAMES = {
   'T': 'time',
   'N': 'space',
@@ -131,14 +143,14 @@ VARIANTS = (
 
 
 class Tokens(NamedTuple):
-  """What goes from layer to layer.
+  """The state that goes from layer to layer.
 
   Attributes:
     grid: tokens [B, *axes, D], with class tokens inside as rows 0 if the
       scheme has them there.
     cls: a class token apart from the grid, [B, 1, D]; None if there is none.
     pos: (positions of the grid, of the class token), broadcast over B; None
-      where no layer is to add them.
+      where layers add no positions.
   """
 
   grid: jax.Array
@@ -147,7 +159,8 @@ class Tokens(NamedTuple):
 
 
 def flatten_tokens(tokens: Tokens) -> Tokens:
-  """One sequence 'L' of a class token and a grid 'TN', frames outermost."""
+  """Joins a class token and a grid 'TN' into one sequence 'L', frame by
+  frame."""
   grid, cls, pos = tokens
   B, _, _, D = grid.shape
   grid = jnp.concatenate([cls, grid.reshape(B, -1, D)], axis=1)
@@ -157,23 +170,23 @@ def flatten_tokens(tokens: Tokens) -> Tokens:
 
 
 class ClassGrid(nn.Module):
-  """Puts class tokens to patches and gives everything a position.
+  """Adds class tokens to patches and makes their positions.
 
   Schemes, and what their tokens are:
 
   * 'separable': [B, 1 + T, 1 + N, D]. Row 0 in time holds a temporal class
-    token for every place, column 0 in space a spatial one for every frame,
-    and where they cross is what answers (section 3.2.1).
-  * 'merged': patches [B, T, N, D] and one class token apart.
+    token for every place, column 0 in space a spatial one for every frame; the
+    token where they cross goes to the head (section 3.2.1).
+  * 'merged': patches [B, T, N, D] and one class token outside the grid.
   * 'space': [B, T, 1 + N, D], the same class token for every frame.
-  * 'axial': [B, 1 + T, 1 + H, 1 + W, D]; index 0 of each axis is a class
-    token. The paper says no more than the name: here one learned token stands
-    at all of them, told apart by positions.
+  * 'axial': [B, 1 + T, 1 + H, 1 + W, D]; index 0 of each axis is a class token.
+    The paper gives only the name: here one learned token stands at all these
+    places, and positions tell them apart.
 
   Attributes:
     scheme: one of these.
-    resize: how tables fit another clip.
-    dtype: of what comes out; parameters are float32.
+    resize: how tables are resized to another clip.
+    dtype: output dtype; parameters are float32.
   """
 
   scheme: str
@@ -182,7 +195,7 @@ class ClassGrid(nn.Module):
 
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array) -> Tokens:
-    """Takes patches as they are embedded."""
+    """Takes embedded patches."""
     cls_D = self.param(
       'class_token', initializers.normal_02, h_BTHWD.shape[-1:]
     )
@@ -202,7 +215,7 @@ class ClassGrid(nn.Module):
 
   def _separable(self, cls_D: jax.Array, h_BTHWD: jax.Array) -> Tokens:
     B, T, H, W, D = h_BTHWD.shape
-    # As in the release: a token a place, a token a frame, one where they cross.
+    # As released: a token a place, a token a frame, and one where they cross.
     place_ND = self._table('time_class', H, W, width=D).reshape(-1, D)
     frame_TD = self._table('space_class', T, width=D)
     row_ND = jnp.concatenate([cls_D[None], place_ND.astype(self.dtype)])
@@ -242,7 +255,7 @@ class ClassGrid(nn.Module):
 
 
 def _behind(first: jax.Array, grid: jax.Array, axis: int) -> jax.Array:
-  """A grid with the same rows in front of it in every clip."""
+  """Puts the same rows in front of the grid of every clip."""
   sizes = list(grid.shape)
   sizes[axis] = 1
   return jnp.concatenate([jnp.broadcast_to(first, sizes), grid], axis=axis)
@@ -250,13 +263,13 @@ def _behind(first: jax.Array, grid: jax.Array, axis: int) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class TimePool:
-  """How many frames leave a layer, and how they are made.
+  """How a layer reduces the number of frames.
 
   Attributes:
     kind: 'top_k' keeps those whose attention rows vary most; 'average' takes
       the mean of every two neighbours; 'conv' a convolution of stride 2.
-    drop: frames that 'top_k' leaves out.
-    keep: frames that 'top_k' keeps, if that is what is given; 0: `drop` is.
+    drop: number of frames that 'top_k' drops.
+    keep: number of frames that 'top_k' keeps; 0: `drop` says it.
     softmax: whether the rows that 'top_k' keeps go through a softmax again.
   """
 
@@ -266,24 +279,25 @@ class TimePool:
   softmax: bool = True
 
   def frames(self, frames: int) -> int:
-    """Frames that leave, of so many that come.
+    """The number of frames after the pool.
 
-    Raises:
-      InputError: if that many are not there, or do not go in pairs.
+    Raises: InputError: for too few frames, or an odd number of them.
     """
     if self.kind == 'top_k':
       left = self.keep or frames - self.drop
       if not 1 <= left <= frames:
-        asked = f'keep {self.keep}' if self.keep else f'drop {self.drop}'
+        order = f'keep {self.keep}' if self.keep else f'drop {self.drop}'
         raise InputError(
-          f'a layer is to {asked} of the {frames} frames that reach it; give a '
-          'longer clip, or change pool_layers, pool_drop or pool_keep'
+          f'got {frames} frames in a layer that is to {order} of them; '
+          'expected enough for at least one to stay; try a longer clip, or '
+          'other pool_layers, pool_drop or pool_keep'
         )
       return left
     if frames % 2:
       raise InputError(
-        f'{frames} frames reach a layer that makes one of every two; give a '
-        'clip whose frames go on dividing by 2, or pool in fewer layers'
+        f'got {frames} frames in a layer that makes one of every two; expected '
+        'an even number; try a clip whose frames divide by 2 once a pool, or '
+        'fewer pool_layers'
       )
     return frames // 2
 
@@ -292,12 +306,12 @@ def most_varied(p_xQS: jax.Array, keep: int) -> jax.Array:
   """Eq. 9: the rows of attention with the largest standard deviation.
 
   A row that looks at few frames varies; one that looks at all alike does not.
-  Eqs. 10 and 11 print another scale than the unbiased deviation taken here;
-  rows all sum to 1 over as many keys, so that the order is the same.
+  Eqs. 10 and 11 print another scale than the unbiased deviation taken here; the
+  order is the same, as all rows have the same number of keys and sum to 1.
 
   Args:
     p_xQS: attention weights, rows over the keys S.
-    keep: rows wanted.
+    keep: number of rows to keep.
 
   Returns:
     int [..., keep], ascending: rows stay in the order of time. No gradient
@@ -310,7 +324,7 @@ def most_varied(p_xQS: jax.Array, keep: int) -> jax.Array:
 
 
 def take_frames(z_BTNAd: jax.Array, kept_BNAT: jax.Array) -> jax.Array:
-  """Every head's own frames, at every place: [B, keep, N, A, d]."""
+  """Takes the frames of every head and place: [B, keep, N, A, d]."""
   index = jnp.moveaxis(kept_BNAT, -1, 1)[..., None]
   return jnp.take_along_axis(z_BTNAd, index, axis=1)
 
@@ -324,7 +338,7 @@ def halve_frames(z_BTx: jax.Array, lead: int) -> jax.Array:
 
 
 def _pair_mean(key, shape, dtype=jnp.float32) -> jax.Array:
-  """Half the identity at the two taps that meet a pair."""
+  """Half the identity at the two taps that see a pair."""
   del key
   taps = jnp.asarray([0, 0.5, 0.5], dtype)
   return taps[:, None, None] * jnp.eye(shape[1], shape[2], dtype=dtype)
@@ -333,12 +347,12 @@ def _pair_mean(key, shape, dtype=jnp.float32) -> jax.Array:
 class HalvingConv(nn.Module):
   """A convolution over time, window 3, stride 2, from all channels to all.
 
-  Starts as the mean of pairs, so that weights of an image model meet frames
-  they know.
+  Starts as the mean of pairs, so that an image model's weights get inputs like
+  those they were trained on.
 
   Attributes:
-    lead: class rows in front, which pass by.
-    dtype: of the computation; parameters stay float32.
+    lead: class rows in front, which pass unchanged.
+    dtype: compute dtype; parameters stay float32.
     kernel_init: draws a fresh kernel [3, D, D].
   """
 
@@ -354,7 +368,7 @@ class HalvingConv(nn.Module):
     bias_D = self.param('bias', nn.initializers.zeros, (D,))
     rows = jnp.pad(
       z_BTND[:, self.lead :], [(0, 0), (1, 0), (0, 0), (0, 0)]
-    )  # tap 2 of the last pair is the last frame: nothing is missing behind
+    )  # tap 2 of the last pair is the last frame: no padding is needed behind
     taps = [rows[:, i : rows.shape[1] - 2 + i : 2] for i in range(3)]
     made = jnp.einsum(
       'rBTND,rDE->BTNE', jnp.stack(taps), kernel.astype(self.dtype)
@@ -374,7 +388,7 @@ class Qkv(nn.Module):
 
   Attributes:
     heads: A; must divide the width D.
-    dtype: of the computation; parameters stay float32.
+    dtype: compute dtype; parameters stay float32.
   """
 
   heads: int
@@ -400,29 +414,30 @@ class Qkv(nn.Module):
     return q_xAd, k_xAd, v_xAd
 
   def _project(self, s_xD: jax.Array, kernel: jax.Array, bias: jax.Array):
-    """The parts of the kernel, each [..., A, d]."""
+    """The projections by each part of the kernel, each [..., A, d]."""
     made = jnp.einsum('...D,DpAd->...pAd', s_xD.astype(self.dtype), kernel)
     return jnp.moveaxis(made + bias, -3, 0)
 
 
 class SeparableAttention(nn.Module):
-  """Attention along one axis after another, with one projection for all.
+  """Eq. 1: attention along one axis after another, with shared projections.
 
-  As released: q, k and v are made once, and what attention along one axis
-  gives is the value of the next, with the same queries and keys. For the order
-  'TN', heads apart, T joined with its class row and N with its class column,
+  As released: q, k and v are computed once. The output of attention along one
+  axis is the value of the next, with the same queries and keys. For the order
+  'TN', per head, with T including its class row and N its class column,
 
     Z[:, n] = softmax(q[:, n] k[:, n]^T / sqrt(d)) v[:, n]   for every place n,
     Y[t] = softmax(q[t] k[t]^T / sqrt(d)) Z[t]   for every frame t,
 
-  and Y W_o + b_o comes out. One axis alone is ordinary attention. Eqs. 2-8 give
-  time and space projections of their own: that is two of these, one after the
-  other.
+  and the result is Y W_o + b_o. One axis alone is ordinary attention. In Eqs.
+  2-8 time and space have their own projections: two of these modules, one after
+  the other.
 
-  With `pool`, only some frames come out. The kind 'top_k' chooses them for
-  every head and place alone, so that one place in time may hold a different
-  frame in each: the residual has to be gathered with the same choice, and is
-  returned beside the answer. Its rows see no dropout, as released.
+  With `pool`, fewer frames come out. The kind 'top_k' chooses them for every
+  head and place separately, so one index in time may be a different frame in
+  each. The residual must be gathered by the same choice, so it is returned
+  beside the answer. Attention weights of the kept rows see no dropout, as
+  released.
 
   On request (collection 'intermediates') the weights along each axis are sown
   as 'time_weights', 'space_weights', ... [..., A, Q, S], and as 'kept' the
@@ -431,11 +446,11 @@ class SeparableAttention(nn.Module):
   Attributes:
     heads: A; must divide the width D.
     grid: letters of the grid's axes.
-    order: letters of those looked along, in order.
+    order: letters of the axes that attention runs along, in order.
     lead: class rows in front of T.
-    pool: how frames get fewer; `order` must then start with T.
-    dropout: chance that an attention weight is left out while training.
-    dtype: of the computation; softmax and parameters are float32.
+    pool: how the number of frames is reduced; `order` must then start with T.
+    dropout: chance that an attention weight is dropped while training.
+    dtype: compute dtype; softmax and parameters are float32.
   """
 
   heads: int
@@ -455,19 +470,18 @@ class SeparableAttention(nn.Module):
     *,
     v_xD: jax.Array | None = None,
   ) -> tuple[jax.Array, jax.Array]:
-    """Looks along the axes of `order`.
+    """Attention along the axes of `order`.
 
     Args:
       s_xD: tokens on the grid, normalised.
-      rest_xD: the residual that the answer will be added to.
+      rest_xD: the residual that the caller adds the answer to.
       train: dropout on.
-      v_xD: what values are made of, if not of `s_xD`.
+      v_xD: the tokens that values are made of, if not `s_xD`.
 
     Returns:
       The residual, with fewer frames if there is a pool, and the answer.
 
-    Raises:
-      InputError: if the pool does not find the frames it needs.
+    Raises: InputError: if there are not the frames that the pool needs.
     """
     q_xAd, k_xAd, z_xAd = Qkv(self.heads, dtype=self.dtype, name='qkv')(
       s_xD, v_xD
@@ -496,7 +510,7 @@ class SeparableAttention(nn.Module):
     v_xAd: jax.Array,
     train: bool,
   ) -> jax.Array:
-    """Attention along one axis, all others in the batch."""
+    """Attention along one axis, with all others in the batch."""
     p_xAQS = self._weights(letter, q_xAd, k_xAd)
     p_xAQS = nn.Dropout(self.dropout)(p_xAQS, deterministic=not train)
     return self._mean(letter, p_xAQS, v_xAd)
@@ -515,7 +529,7 @@ class SeparableAttention(nn.Module):
   def _mean(
     self, letter: str, p_xAQS: jax.Array, v_xAd: jax.Array
   ) -> jax.Array:
-    """What each query sees of the values along one axis."""
+    """The values along one axis, averaged by the weights of each query."""
     axis = 1 + self.grid.index(letter)
     z_xQAd = jnp.einsum(
       '...AQS,...SAd->...QAd',
@@ -532,7 +546,8 @@ class SeparableAttention(nn.Module):
     rest_BTND: jax.Array,
     train: bool,
   ) -> tuple[jax.Array, ...]:
-    """Eq. 3: attention over time and its pooling, all four with fewer frames.
+    """Eq. 3: attention over time and its pooling; returns all with fewer
+    frames.
 
     The queries and keys are for the attention over space that follows.
     """
@@ -542,7 +557,7 @@ class SeparableAttention(nn.Module):
     z_BTNAd = self._look('T', q_BTNAd, k_BTNAd, v_BTNAd, train)
     fewer = [halve_frames(z, self.lead) for z in (q_BTNAd, k_BTNAd, rest_BTND)]
     if self.pool.kind == 'average':
-      # The mean of two rows of weights is the mean of what they see.
+      # The mean of two rows of weights gives the mean of their outputs.
       z_BTNAd = halve_frames(z_BTNAd, self.lead)
     else:
       flat_BTND = z_BTNAd.reshape(rest_BTND.shape)
@@ -577,7 +592,7 @@ class SeparableAttention(nn.Module):
     return q_BTNAd, k_BTNAd, z_BTNAd, rest_BTND
 
 
-# torch's epsilon, and a variance taken around the mean.
+# torch's epsilon, and its variance, which is taken around the mean.
 LayerNorm = functools.partial(
   nn.LayerNorm, epsilon=1e-5, use_fast_variance=False
 )
@@ -586,14 +601,14 @@ LayerNorm = functools.partial(
 class SeparableLayer(nn.Module):
   """Fig. 1: separable attention and a perceptron, each with its residual.
 
-  A class token apart from the grid takes no part in attention: what its branch
-  adds is its own norm (and position), as released, so that it sees no patch.
+  A class token outside the grid takes no part in attention: its branch adds its
+  own norm (and position), as released, so it sees no patch.
 
   Attributes:
     grid: letters of the grid's axes.
-    order: letters of those looked along, in order.
+    order: letters of the axes that attention runs along, in order.
     lead: class rows in front of T.
-    pool: how frames get fewer here, if they do.
+    pool: how this layer reduces the number of frames; None if it does not.
     separate: whether each axis has projections of its own.
     bare_values: whether positions reach queries and keys only, as in the joint
       layers of the release.
@@ -601,8 +616,8 @@ class SeparableLayer(nn.Module):
     heads: A.
     hidden: units of the perceptron.
     activation: its name.
-    dropout: of attention weights, of branches, within the perceptron.
-    dtype: of the computation.
+    dropout: dropout of attention weights, of branches, within the perceptron.
+    dtype: compute dtype.
   """
 
   grid: str
@@ -643,7 +658,8 @@ class SeparableLayer(nn.Module):
   def _attend(
     self, rest_xD: jax.Array, s_xD: jax.Array, pos_xD, train: bool
   ) -> tuple[jax.Array, jax.Array]:
-    """Eq. 1: the residual, pooled where this layer pools, and what it gets."""
+    """Eq. 1: returns the residual, pooled where this layer pools, and the
+    answer."""
     v_xD = s_xD if self.bare_values and pos_xD is not None else None
     if pos_xD is not None:
       s_xD = s_xD + pos_xD
@@ -668,7 +684,7 @@ class SeparableLayer(nn.Module):
     return LayerNorm(dtype=self.dtype, name=name)
 
   def _perceptron(self) -> transformer.Mlp:
-    """With its dropout, and weights and biases drawn as the release does."""
+    """The perceptron, with weights and biases drawn as in the release."""
     return transformer.Mlp(
       self.hidden,
       activation={'relu': nn.relu, 'gelu': transformer.gelu}[self.activation],
@@ -681,7 +697,7 @@ class SeparableLayer(nn.Module):
 
 
 def make_pools(model: 'Model') -> dict[int, TimePool]:
-  """The pools of a model by layer."""
+  """The `TimePool` of each layer that pools, by layer number."""
   if model.pool == 'none':
     return {}
   numbers = {'drop': model.pool_drop, 'keep': model.pool_keep}
@@ -696,93 +712,95 @@ def make_pools(model: 'Model') -> dict[int, TimePool]:
 
 
 def check_fields(model: 'Model') -> None:
-  """Refuses fields that contradict each other or that nothing would read.
-
-  Raises:
-    InputError: naming the fields, what they are and what was wanted.
+  """Refuses fields that contradict each other or have no effect. Raises:
+  InputError: names the fields, their values and what was expected.
   """
   split_heads(model.width, model.heads)
-  for holds, message in (*_attention(model), *_pool(model)):
+  for holds, message in (*_attention_rules(model), *_pool_rules(model)):
     if not holds:
       raise InputError(message)
 
 
-def _attention(m: 'Model') -> tuple[tuple[bool, str], ...]:
-  """What must hold of stem and attention, each with what to say if not."""
+def _attention_rules(m: 'Model') -> tuple[tuple[bool, str], ...]:
+  """Rules for stem and attention: (holds, the message if it does not)."""
   merged = m.attention == 'merged'
   return (
     (
       m.stem == 'patch' or (m.patch, m.patch_frames) == (t2t.PATCH, 1),
-      f"stem='t2t' makes tokens of 1 x {t2t.PATCH} x {t2t.PATCH} pixels; patch="
-      f'{m.patch} and patch_frames={m.patch_frames} came; leave both alone',
+      f"got patch={m.patch} and patch_frames={m.patch_frames} with stem='t2t'; "
+      f'expected {t2t.PATCH} and 1, the tokens that it makes; try leaving both '
+      'out',
     ),
     (
       not merged or 1 <= m.joint_from < m.layers,
-      f"attention='merged' has joint_from={m.joint_from} of {m.layers} layers; "
-      'wanted from 1 to one below the layers, so that some are joint and the '
-      "class token sees patches; if all are to be, say attention='joint'",
+      f'got joint_from={m.joint_from} of {m.layers} layers with attention='
+      "'merged'; expected from 1 to one below the layers, so that the class "
+      "token sees patches; try attention='joint' if all layers are to be",
     ),
     (
       merged or not m.joint_from,
-      f'joint_from is {m.joint_from} and attention={m.attention!r} does not '
-      "read it; say attention='merged' or leave it at 0",
+      f'got joint_from={m.joint_from} with attention={m.attention!r}, which '
+      "does not read it; expected 0; try attention='merged'",
     ),
     (
       m.projections == 'shared' or m.attention not in ('joint', 'space'),
-      f'attention={m.attention!r} looks along one axis, so that there is '
-      "nothing to share; leave projections at 'shared'",
+      f'got projections={m.projections!r} with attention={m.attention!r}, '
+      'which looks along one axis, so that there is nothing to share; '
+      "expected 'shared'",
     ),
   )
 
 
-def _pool(m: 'Model') -> tuple[tuple[bool, str], ...]:
-  """What must hold of the fields of pooling."""
+def _pool_rules(m: 'Model') -> tuple[tuple[bool, str], ...]:
+  """Rules for the fields of pooling."""
   numbers = len(m.pool_drop) + len(m.pool_keep)
   top_k, layers = m.pool == 'top_k', m.pool_layers
   return (
-    *_pool_layers(m),
+    *_pool_layer_rules(m),
     (
       not (m.pool_drop and m.pool_keep),
-      f'pool_drop {m.pool_drop} and pool_keep {m.pool_keep} say the same of '
-      'each layer; give one of them',
+      f'got pool_drop {m.pool_drop} and pool_keep {m.pool_keep}, which say the '
+      'same of each layer; expected one of them',
     ),
     (
       numbers == (len(layers) if top_k else 0),
-      f'pool is {m.pool!r} in layers {layers} with pool_drop {m.pool_drop} and '
-      f"pool_keep {m.pool_keep}; 'top_k' wants one number a layer in one of "
-      'them, other pools take every second frame and want none',
+      f'got pool={m.pool!r} in layers {layers} with pool_drop {m.pool_drop} '
+      f"and pool_keep {m.pool_keep}; expected one number a layer for 'top_k', "
+      'and none for other pools, which take every second frame',
     ),
     (
       top_k or m.pool_softmax,
-      f'pool is {m.pool!r} and has no second softmax; leave pool_softmax',
+      f'got pool_softmax=False with pool={m.pool!r}, which has no second '
+      'softmax; expected True; try leaving it out',
     ),
     (
       m.pool == 'none' or m.attention in ('separable', 'merged'),
-      f'pool is {m.pool!r} and attention={m.attention!r}; frames get fewer '
-      "where attention over time is apart: 'separable' or 'merged'",
+      f'got pool={m.pool!r} with attention={m.attention!r}; expected '
+      "'separable' or 'merged', where attention over time is a step of its own",
     ),
     (
       m.pool == 'none' or m.positions != 'every',
-      "positions='every' would meet tokens of other frames after a pool; say "
-      "'first' or 'tokens'",
+      f"got positions='every' with pool={m.pool!r}, after which tokens are of "
+      "other frames; expected 'first' or 'tokens'",
     ),
   )
 
 
-def _pool_layers(m: 'Model') -> tuple[tuple[bool, str], ...]:
-  """What must hold of the numbers of the layers that pool."""
+def _pool_layer_rules(m: 'Model') -> tuple[tuple[bool, str], ...]:
+  """Rules for the numbers of the layers that pool."""
   layers, merged = m.pool_layers, m.attention == 'merged'
-  # The last separable layer only makes the token that answers, out of tokens
-  # that no pool touches; the last before joint ones makes what they see.
+  # The last separable layer only computes the answering token, from tokens that
+  # no pool changes; the last layer before the joint ones computes their input.
   last = m.joint_from if merged else m.layers - 1
   return (
     (
       bool(layers) == (m.pool != 'none'),
-      f'pool is {m.pool!r} with pool_layers {layers}; give both or neither',
+      f'got pool={m.pool!r} with pool_layers {layers}; expected both or '
+      'neither',
     ),
     (
       all(a < b for a, b in itertools.pairwise((-1, *layers, last))),
-      f'pool_layers is {layers}; wanted rising numbers below {last}, '
+      f'got pool_layers={layers}; expected rising numbers below {last}, '
       + ('joint_from' if merged else 'the last layer'),
     ),
   )
@@ -793,45 +811,46 @@ class Model(nn.Module):
 
   Takes any number of frames that patches divide, any frame size that patches
   divide, and as many frames as pooling needs. Position tables and class tokens
-  keep the size of the clip that a model was initialised with, or of the weights
-  given to it. Defaults are VidTr-S as released.
+  keep the size of the clip that the model was initialised with, or of the
+  imported weights. Defaults are VidTr-S as released.
 
-  C-VidTr takes a whole video in one pass, as section 3.3 describes, if trained
-  and run on frames sampled over all of it: give it any number.
+  C-VidTr takes a whole video in one pass, as section 3.3 describes, if it is
+  trained and run on frames sampled over the whole video, any number of them.
 
-  On request (collection 'intermediates') it sows patches as 'patches'; every
-  layer its answer as 'attention' and (grid, class token) as 'tokens', and its
-  attention weights; the class feature as 'after_norm'.
+  On request (collection 'intermediates') it sows the patches as 'patches' and
+  the class feature as 'after_norm'. Every layer sows its answer as 'attention',
+  (grid, class token) as 'tokens', and its attention weights.
 
   Attributes:
     classes: answers, K.
-    dtype: of the computation; parameters, softmax, statistics and logits are
+    dtype: compute dtype; parameters, softmax, statistics and logits are
       float32.
-    layers: of attention and a perceptron.
-    width: of a token, D.
+    layers: layers of attention and a perceptron.
+    width: token width, D.
     heads: attention heads, A; must divide the width.
     mlp_ratio: units of a perceptron over the width.
     patch: edge of a patch in pixels.
     patch_frames: frames of a patch; above 1 it is Table 5a's cubic patch.
     stem: 'patch', or 't2t' for T2T-ViT's soft splits (Table 5c).
     attention: a scheme of Table 5b, see `SCHEMES`. 'merged' is separable with
-      one class token that waits, and joint from layer `joint_from` on.
-    joint_from: that layer, counted from 0; for 'merged' alone.
+      one class token outside attention, and joint from layer `joint_from` on.
+    joint_from: the first joint layer of 'merged', counted from 0.
     projections: 'shared' by time and space, or 'separate': attention over time
-      with projections of its own, its answer's too, then over space of what
-      that answers; one norm before and one residual around both.
-    activation: of the perceptrons; GELU is exact.
-    positions: added in attention of the 'first' layer or of 'every' layer, or
-      to the 'tokens' before all layers.
+      with its own projections (the output's too), then attention over space of
+      the result, with one norm before and one residual around both.
+    activation: activation of the perceptrons; GELU is exact.
+    positions: where positions are added: in the attention of the 'first' layer
+      or of 'every' layer, or to the 'tokens' before all layers.
     norms: 'before' each branch, or 'both' before it and after its residual.
-    pool: how C-VidTr gets rid of frames: 'top_k' of the largest standard
-      deviation, 'average' of pairs, 'conv' of stride 2, or 'none' of it.
-    pool_layers: which layers do, counted from 0.
-    pool_drop: frames that each of them leaves out; for 'top_k'.
-    pool_keep: frames that each of them keeps, instead of `pool_drop`.
-    pool_softmax: the second softmax of 'top_k'. Which frames it keeps hangs on
-      close calls: bfloat16 makes some of them otherwise than float32.
-    pos_resize: how tables fit another grid or clip length.
+    pool: how C-VidTr reduces the number of frames: 'top_k' keeps those with the
+      largest standard deviation, 'average' is the mean of pairs, 'conv' has
+      stride 2; 'none' keeps all.
+    pool_layers: the layers that pool, counted from 0.
+    pool_drop: number of frames that each of these layers drops; for 'top_k'.
+    pool_keep: number of frames that each keeps; instead of `pool_drop`.
+    pool_softmax: the second softmax of 'top_k'. The choice of frames can be
+      close: bfloat16 sometimes keeps other frames than float32.
+    pos_resize: how tables are resized to another grid or clip length.
     dropout: within layers, see `Layer`.
     head_dropout: before the last linear layer.
     remat: recompute layers in the backward pass, to save memory.
@@ -912,7 +931,7 @@ class Model(nn.Module):
     )
 
   def _fields(self, i: int) -> dict[str, Any]:
-    """What layer i is, but for its pool."""
+    """The fields of layer i, except its pool."""
     merged = self.attention == 'merged' and i >= self.joint_from
     scheme = 'joint' if merged else self.attention
     grid, order = SCHEMES[scheme]
@@ -955,7 +974,7 @@ class Model(nn.Module):
   ) -> jax.Array:
     """The class token after the last norm, [B, D] float32.
 
-    In space attention, the mean over frames of each frame's. Arguments are
+    In space attention, the mean of the frames' class tokens. Arguments are
     those of a call.
     """
     tokens = self.embed(video_BTHWC)
@@ -977,7 +996,7 @@ class Model(nn.Module):
     return y_BD
 
   def embed(self, video_BTHWC: jax.Array) -> Tokens:
-    """Patches, class tokens, and the positions that layers are to add."""
+    """Patches, class tokens, and the positions that layers will add."""
     patches_BTHWD = self.patch_embed(video_BTHWC)
     self.sow('intermediates', 'patches', patches_BTHWD)
     grid, cls_BLD, pos = self.class_grid(patches_BTHWD)
@@ -988,11 +1007,11 @@ class Model(nn.Module):
     return Tokens(grid + pos[0], cls_BLD, None)
 
   def _joint_from(self) -> int | None:
-    """The layer before which everything becomes one sequence."""
+    """The number of the layer before which the tokens become one sequence."""
     return {'merged': self.joint_from, 'joint': 0}.get(self.attention)
 
   def _runs(self) -> list[tuple[int, int]]:
-    """First and last layers between which tokens stay what they are."""
+    """(start, end) of the runs of layers with the same kind of tokens."""
     cuts = {0, self._joint_from() or 0, self.layers}
     if self.positions == 'first':
       cuts.add(1)

@@ -1,10 +1,10 @@
 """Image ViT, a frame at a time: ViT (arXiv 2010.11929) and DeiT (2012.12877).
 
-What the video transformers start from, and the baseline that sees no motion.
-Every frame is answered alone and a clip is the mean of its frames' logits, so
-an image is a clip of one frame. Releases differ in what neither paper fixes,
-and each of these is a field: the form of GELU, the epsilon of the norms, a tanh
-layer before the head, whether the class token has a position.
+The video transformers start from it, and it is the baseline that sees no
+motion. Every frame is scored alone and a clip's logits are the mean of its
+frames', so an image is a clip of one frame. Releases differ where neither paper
+decides, and each difference is a field: the form of GELU, the epsilon of the
+norms, a tanh layer before the head, whether the class token has a position.
 """
 
 from typing import Any, Literal
@@ -56,8 +56,8 @@ class Model(nn.Module):
 
   Defaults are ViT-B/16 as timm and Hugging Face run it; Google's own code has
   the tanh form of GELU. Takes frames of any size that divides into patches. The
-  table of positions keeps the size of the image that a model was initialised
-  with, or of the weights given to it.
+  table of positions keeps the size of the image that the model was initialised
+  with, or of the imported weights.
 
   On request (collection 'intermediates') it sows tokens [B, T, L, D], the class
   token first, as 'after_embedding', 'after_block_<i>' and 'after_norm', and
@@ -65,28 +65,31 @@ class Model(nn.Module):
 
   Attributes:
     classes: answers, K.
-    dtype: of the computation; parameters, softmax, statistics and logits are
+    dtype: compute dtype; parameters, softmax, statistics and logits are
       float32.
     layers: blocks.
-    width: of a token, D.
+    width: token width, D.
     heads: attention heads, A; must divide the width.
     mlp_ratio: units of a perceptron over the width.
     patch: edge of a patch in pixels, P.
     distilled: DeiT's second token and head. The answer is the mean of both
-      heads; the loss that teaches the second by another model is not here.
+      heads; there is no distillation loss, by which a teacher trains the
+      second.
     pre_logits: a layer with a tanh before the head, as in the ViT paper's
       weights for 21,843 classes.
-    class_position: whether the class token (and the distilled one) has a row
-      in the table; big_vision and DeiT-3 give it none.
+    class_position: whether the class token (and the distilled one) has a
+      position; it has none in big_vision and DeiT-3.
     activation: 'gelu' exact, or 'gelu_tanh', which Google's code computes: at
       tiny sizes logits are 3e-4 apart.
-    epsilon: of all norms; 1e-12 is the default of Hugging Face's configuration.
-    pos_resize: how the table fits another grid, at every call: 'bicubic' is
-      Hugging Face's way, 'bicubic_antialias' timm's, 'corner_aligned' Google's.
+    epsilon: epsilon of all norms; 1e-12 is the default of Hugging Face's
+      configuration.
+    pos_resize: how the table is resized to another grid, at every call:
+      'bicubic' is Hugging Face's way, 'bicubic_antialias' timm's,
+      'corner_aligned' Google's.
     drop_path: chance of the last block; it rises linearly from 0 at the first.
-    qkv_bias: False for weights trained without.
+    qkv_bias: False for weights that have no biases there.
     remat: recompute blocks in the backward pass, to save memory.
-    scan: run the blocks as one scan over their parameters, to compile sooner.
+    scan: run the blocks as one scan over their parameters, to compile faster.
   """
 
   classes: Positive
@@ -108,13 +111,14 @@ class Model(nn.Module):
   scan: bool = False
 
   def __post_init__(self):
-    """Refuses what no release has, and heads that do not divide the width."""
+    """Refuses combinations that no release has, and heads that do not
+    divide."""
     super().__post_init__()
     split_heads(self.width, self.heads)
     if self.distilled and self.pre_logits:
       raise InputError(
-        'distilled and pre_logits came together; DeiT has no layer before its '
-        'heads; leave either out'
+        'got distilled and pre_logits; expected one of them, as DeiT has no '
+        'layer before its heads; leave either out'
       )
 
   @property
@@ -166,7 +170,7 @@ class Model(nn.Module):
   def __call__(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
-    """Scores the classes: the mean of what the frames answer.
+    """Scores the classes: the mean of the frames' logits.
 
     Args:
       video_BTHWC: normalised float RGB; of an image, T = 1.
@@ -188,10 +192,10 @@ class Model(nn.Module):
   def features(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
-    """What the head sees, the mean over frames, [B, D] float32.
+    """The input of the head, the mean over frames, [B, D] float32.
 
-    The mean of logits is the logits of the mean: heads are linear. Of a
-    distilled model both tokens come, the class token's first, [B, 2 D].
+    The mean of logits is the logits of the mean: heads are linear. A distilled
+    model returns both tokens, the class token's first, [B, 2 D].
     """
     h_BTLD = self.embed(video_BTHWC)
     self.sow('intermediates', 'after_embedding', h_BTLD)

@@ -1,19 +1,33 @@
 """X-ViT: keys and values that mix frames (arXiv 2106.05968).
 
+  model = xvit.Model(classes=174, mix_share=0.5)
+  logits_BK = model.apply(variables, video_BTHWC)
+
 As released in 1adrianb/video-transformers, whose weights it runs. Where the
 paper says otherwise:
 
 * Channels are counted through all heads, so whole heads move from frame to
   frame; Eq. 9 moves the same channels of every head (`mix_layout`).
-* The class token is one a frame, and mixed as patches are.
-* The table of frame positions has 8 rows whatever the clip, used in turn, and
-  the class token takes part in them.
+* There is one class token a frame, and it is mixed as patches are.
+* The table of frame positions has 8 rows whatever the clip's length; frames
+  use them in turn, and so does the class token.
 * Kinetics' 16 frames mix as two segments of 8 (`segment`).
-* In temporal attention the frames look at each other too, not z_final alone at
-  them; the classifier after it is a perceptron with a hidden layer.
+* In temporal attention the frames also look at each other; in the paper only
+  z_final looks at the frames. The classifier after it is a perceptron with a
+  hidden layer.
 
-What the release has not, and the paper only names, is built by its words: the
-windows of Table 1, layers of 2a, kinds of 2c, and the summary token.
+The release lacks the windows of Table 1, the layers of Table 2a, the kinds of
+Table 2c and the summary token. The paper only names them; they are built here
+from its words.
+
+Keys and values are made of channels of several frames (Eq. 9), so attention
+within a frame looks at the frames around it at no cost. A channel moves between
+the same places of two frames, the class token included. A frame that does not
+exist gives zeros, which still take part in the softmax.
+
+The temporal head is not drawn as the blocks are: as released, its layers start
+as torch leaves them, have an epsilon of 1e-5 and no biases on queries, keys and
+values.
 """
 
 import dataclasses
@@ -51,7 +65,7 @@ MixLayout = Literal['flat', 'per_head']
 Moves = tuple[tuple[int, int], ...]  # (frames ahead, channels), in order
 
 
-# One dict of fields for each thing that a field may say, for tests.
+# Fields to try, one dict for each choice of each field.
 VARIANTS = (
   {'mix': 'none'},
   {'mix': 'x'},
@@ -83,7 +97,7 @@ VARIANTS = (
 )
 
 
-# What nothing reads where nothing is mixed.
+# Fields that have no effect where nothing is mixed.
 MIXING = (
   'mix_layers',
   'mix_share',
@@ -118,35 +132,36 @@ def channel_moves(
   """Which channels come from which frame: d_h^t' of Eq. 9.
 
   The first group comes from the next frame, the second from the previous one,
-  then from two frames ahead, and so on; what is left is the own frame's.
+  the third from two frames ahead, and so on. The last channels stay those of
+  the frame itself.
 
   Args:
-    channels: that there are: the width, or that of one head.
-    share: of the channels that come from other frames, rho; each frame of the
-      window gives as many.
+    channels: number of channels: the width, or the width of one head.
+    share: share of the channels that come from other frames, rho; each frame of
+      the window gives the same number.
     window: frames on either side, t_w; 0 moves nothing.
     boundary: whether only the two frames at the window's ends give any.
 
   Returns:
     (offset, number of channels) of each group.
 
-  Raises:
-    InputError: if that is no whole number of channels a frame.
+  Raises: InputError: if that is not a whole number of channels a frame.
   """
   distances = range(1, window + 1)[-1 if boundary else 0 :]
   offsets = [offset for far in distances for offset in (far, -far)]
   if not offsets:
     return ()
   each = share * channels / len(offsets)
-  # A share typed with four digits will do: .05 of a channel is no channel.
+  # A share with four digits is exact enough: .05 of a channel is rounding.
   if abs(each - round(each)) > 0.05 or (share > 0 and round(each) < 1):
     step = len(offsets) / channels
     below, above = (step * (int(each) + up) for up in (0, 1))
     near = [f'{s:.6g}' for s in (below, above) if s <= 1]
     raise InputError(
-      f'a mixed share of {share} is {share * channels:g} of {channels} '
-      f'channels, which do not divide over {len(offsets)} frames; wanted a '
-      f'multiple of {len(offsets)}/{channels}, e.g. {" or ".join(near)}'
+      f'got a mixed share of {share}, which is {share * channels:g} of '
+      f'{channels} channels and does not divide over {len(offsets)} frames; '
+      f'expected a multiple of {len(offsets)}/{channels}; try '
+      f'{" or ".join(near)}'
     )
   return tuple((offset, round(each)) for offset in offsets)
 
@@ -154,12 +169,12 @@ def channel_moves(
 def mix_channels(
   h_BTxD: jax.Array, moved: Moves, segment: int = 0
 ) -> jax.Array:
-  """Takes groups of channels over from other frames.
+  """Replaces groups of channels by those of other frames.
 
   Args:
     h_BTxD: tokens; the last axis is cut into groups.
-    moved: (offset, channels) from the first channel on, as `moves` gives them:
-      frame t gets what frame t + offset has.
+    moved: (offset, channels) from the first channel on, as `channel_moves`
+      returns them: frame t gets the channels of frame t + offset.
     segment: frames that exchange channels with each other, 0 for all; nothing
       crosses from one segment to the next.
 
@@ -170,9 +185,9 @@ def mix_channels(
   n = segment or T
   if T % n:
     raise InputError(
-      f'the clip has {T} frames and mixing runs in segments of {segment}; '
-      'wanted a multiple of that; change the frames, or the segment (0: all '
-      'frames mix)'
+      f'got a clip of {T} frames with segment={segment}; expected a multiple '
+      'of the segment; try other frames, or segment=0, with which all frames '
+      'mix'
     )
   h = h_BTxD.reshape(B, T // n, n, *rest)
   groups, first = [], 0
@@ -183,7 +198,7 @@ def mix_channels(
 
 
 def _from(h: jax.Array, offset: int) -> jax.Array:
-  """Frame t of axis 2 gets frame t + offset, or zeros if there is none."""
+  """Frame t of axis 2 becomes frame t + offset, or zeros if there is none."""
   if abs(offset) >= h.shape[2]:
     return jnp.zeros_like(h)
   edges = [(0, 0, 0)] * h.ndim
@@ -193,16 +208,16 @@ def _from(h: jax.Array, offset: int) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Mixing:
-  """What an attention layer takes over from other frames.
+  """Which channels an attention layer takes from other frames.
 
   Attributes:
-    moved: as `moves` gives it, for the channels that the layout has.
-    what: is mixed: keys, values, both, or what queries, keys and values are
-      made of.
-    layout: 'flat' counts channels through all heads, head by head, so that
-      whole heads move, as released; 'per_head' moves the same channels of
-      every head, as Eq. 9 says. These are different models.
-    segment: as in `mix`.
+    moved: as `channel_moves` returns it, for the channels of the layout.
+    what: what is mixed: keys, values, both, or the tokens ('x') that queries,
+      keys and values are made of.
+    layout: 'flat' counts channels through all heads, one head after the other,
+      so that whole heads move, as released; 'per_head' moves the same channels
+      of every head, as Eq. 9 says. These are different models.
+    segment: as in `mix_channels`.
   """
 
   moved: Moves
@@ -211,7 +226,7 @@ class Mixing:
   segment: int = 0
 
   def tokens(self, n_BTLD: jax.Array) -> jax.Array:
-    """Tokens before their projection to queries, keys and values."""
+    """Mixes tokens before their projection to queries, keys and values."""
     return (
       mix_channels(n_BTLD, self.moved, self.segment)
       if self.what == 'x'
@@ -221,7 +236,7 @@ class Mixing:
   def __call__(
     self, k_BTSAd: jax.Array, v_BTSAd: jax.Array
   ) -> tuple[jax.Array, jax.Array]:
-    """Keys and values after it."""
+    """Mixes keys and values."""
     return (
       self._heads(k_BTSAd) if 'key' in self.what else k_BTSAd,
       self._heads(v_BTSAd) if 'value' in self.what else v_BTSAd,
@@ -236,15 +251,14 @@ class Mixing:
 
 
 def mixing_layers(where: str, layers: int) -> tuple[int, ...]:
-  """The layers that mix: the rows of Table 2a, or a list.
+  """The numbers of the layers that mix: a row of Table 2a, or a list.
 
   Args:
     where: 'all', 'first_half', 'second_half', 'odd' (1, 3, 5, ...), or layer
       numbers, the first being 0: '0,3,5'.
-    layers: that there are.
+    layers: number of layers.
 
-  Raises:
-    InputError: for anything else, and if no layer is left.
+  Raises: InputError: for any other text, and if no layer mixes.
   """
   named = {
     'all': range(layers),
@@ -256,14 +270,14 @@ def mixing_layers(where: str, layers: int) -> tuple[int, ...]:
   listed = all(w.isdecimal() and int(w) < layers for w in words)
   if where not in named and not listed:
     raise InputError(
-      f'mixing in layers {where!r} of {layers}; wanted one of '
-      f'{", ".join(named)}, or numbers from 0 to {layers - 1}, e.g. "0,2"'
+      f'got mixing in layers {where!r} of {layers}; expected one of '
+      f'{", ".join(named)}, or numbers from 0 to {layers - 1}; try "0,2"'
     )
   found = named[where] if where in named else sorted({int(w) for w in words})
   if not found:
     raise InputError(
-      f'mixing in layers {where!r} of {layers} is in none; name other layers '
-      'or turn mixing off'
+      f'got mixing in layers {where!r} of {layers}, which is in none; expected '
+      'at least one layer; try mix="none" to mix nothing'
     )
   return tuple(found)
 
@@ -273,10 +287,11 @@ class MixingBlock(nn.Module):
 
   Attributes:
     mixing: between frames; None for attention within a frame, Eq. 5.
-    summary: whether every frame also looks at one token a frame of the clip:
-      the mean of its patches, after the norm. They come from this layer's own
-      projections, are not mixed, and are gone after the layer.
-    drop_path: chance of this block's depth, for both branches of a frame.
+    summary: whether every frame also looks at one token for each frame of the
+      clip: the mean of that frame's patches, after the norm. The keys and
+      values of these tokens come from this layer's own projections and are not
+      mixed; the tokens exist within the layer only.
+    drop_path: chance that a branch of a frame is dropped, for both branches.
     kernel_init: draws fresh kernels.
   """
 
@@ -291,8 +306,9 @@ class MixingBlock(nn.Module):
 
   @nn.compact
   def __call__(self, s_BTLD: jax.Array, train: bool) -> jax.Array:
-    """Returns the tokens updated; the first of each frame is its class's."""
-    # The release's epsilon, and a variance taken around the mean as torch does.
+    """Returns the updated tokens; the first of each frame is its class
+    token."""
+    # The release's epsilon; the variance is taken around the mean, as in torch.
     norm = functools.partial(
       nn.LayerNorm, 1e-6, use_fast_variance=False, dtype=self.dtype
     )
@@ -327,16 +343,16 @@ HEAD_EPSILON = 1e-5  # torch's own
 
 
 class TemporalAttention(nn.Module):
-  """z_final attends the frames' class tokens; a few layers, nearly free.
+  """z_final attends to the frames' class tokens: a few layers at little cost.
 
   In the paper one query looks at the frames; in the release all of them look at
-  each other. There are no positions: only what the frames' features tell of
-  their time tells the frames apart.
+  each other. There are no positions: only the features themselves can tell the
+  frames apart.
 
   Attributes:
-    layers: of attention.
+    layers: layers of attention.
     heads: A; must divide the width.
-    dtype: of the computation.
+    dtype: compute dtype.
   """
 
   layers: int
@@ -370,7 +386,7 @@ class MlpHead(nn.Module):
   Attributes:
     classes: answers, K.
     hidden: units in the middle.
-    dropout: chance that a unit in the middle is left out while training.
+    dropout: chance that a hidden unit is dropped while training.
   """
 
   classes: int
@@ -405,7 +421,7 @@ def mean_probabilities(logits_BTK: jax.Array) -> jax.Array:
 
 
 def make_mixing(model: nn.Module) -> Mixing | None:
-  """How the layers that mix do so."""
+  """The mixing of the layers that mix; None if no layer does."""
   if model.mix == 'none':
     return None
   _, d = split_heads(model.width, model.heads)
@@ -419,28 +435,29 @@ def make_mixing(model: nn.Module) -> Mixing | None:
 
 
 def check_fields(model: nn.Module) -> None:
-  """Raises InputError for fields that contradict each other or are idle."""
+  """Raises InputError for fields that contradict each other or have no
+  effect."""
   split_heads(model.width, model.heads)
   if model.mix == 'none':
-    _idle(model, MIXING, 'mix="none"')
-  for name in ('mix_share', 'mix_window'):  # nothing of a frame, of no frame
+    _refuse_unread(model, MIXING, 'mix="none"')
+  for name in ('mix_share', 'mix_window'):  # either mixes nothing
     if not getattr(model, name):
       others = tuple(field for field in ('mix', *MIXING) if field != name)
-      _idle(model, others, f'{name}=0')
+      _refuse_unread(model, others, f'{name}=0')
   if model.ta_layers:
     split_heads(model.width, model.ta_heads or model.heads)
-    _idle(model, ('average',), f'ta_layers={model.ta_layers}')
+    _refuse_unread(model, ('average',), f'ta_layers={model.ta_layers}')
   else:
-    _idle(model, ('ta_heads', 'ta_hidden'), 'ta_layers=0')
+    _refuse_unread(model, ('ta_heads', 'ta_hidden'), 'ta_layers=0')
   if model.mix_boundary and model.mix_window < 2:
     raise InputError(
-      f'mix_boundary leaves out what lies inside the window, and mix_window is '
-      f'{model.mix_window}; give a window of at least 2'
+      f'got mix_boundary with mix_window={model.mix_window}, where no frame '
+      'lies between the ends; expected a window of at least 2'
     )
   if model.mix == 'x' and model.mix_layout == 'per_head':
     raise InputError(
-      'mix="x" mixes tokens before they have heads; mix_layout="per_head" '
-      'means nothing there; leave it at "flat"'
+      'got mix="x" with mix_layout="per_head"; expected mix_layout="flat", as '
+      '"x" mixes tokens before they have heads'
     )
   if model.mix != 'none':
     make_mixing(model)
@@ -448,30 +465,33 @@ def check_fields(model: nn.Module) -> None:
 
 
 def check_groups(model: nn.Module) -> None:
-  """Raises InputError for groups that are not the classes of the data.
+  """Raises InputError unless the groups add up to the classes of the data.
 
-  Apart from other contradictions: a recipe is checked before its data is known.
+  Not part of `check_fields`: a recipe is checked before its data is known.
   """
   groups = model.groups
   if groups and (sum(groups) != model.classes or min(groups) < 1):
     raise InputError(
-      f'groups {groups} are {sum(groups)} answers of {model.classes} classes; '
-      'wanted the classes of each head, which add up to those of the data'
+      f'got groups {groups}, {sum(groups)} in all, for {model.classes} '
+      'classes; expected the classes of each head, which add up to those of '
+      'the data'
     )
 
 
-def _idle(model: nn.Module, fields: tuple[str, ...], reason: str) -> None:
+def _refuse_unread(
+  model: nn.Module, fields: tuple[str, ...], reason: str
+) -> None:
   for name in fields:
     value, default = getattr(model, name), getattr(type(model), name)
     if value != default:
       raise InputError(
-        f'{name} is {value!r} and nothing reads it with {reason}; leave it at '
-        f'{default!r}'
+        f'got {name}={value!r}, and nothing reads it with {reason}; expected '
+        f'the default {default!r}; try leaving it out'
       )
 
 
 class Model(nn.Module):
-  """X-ViT: an image ViT on every frame, mixed, and attention over frames.
+  """X-ViT: an image ViT on every frame, with mixing, then temporal attention.
 
   Takes any number of frames that divides into segments, and frames of any size
   that divides into patches. Defaults are X-ViT-B/16 as released for SSv2.
@@ -482,49 +502,54 @@ class Model(nn.Module):
 
   Attributes:
     classes: answers, K.
-    dtype: of the computation; parameters, softmax, statistics and logits are
+    dtype: compute dtype; parameters, softmax, statistics and logits are
       float32.
     layers: blocks, L.
     width: of a token, d in the paper, D here.
     heads: attention heads, h in the paper, A here; must divide the width.
     mlp_ratio: units of a perceptron over the width.
     patch: edge of a patch in pixels.
-    mix: what takes channels over from other frames (Table 2c): keys, values,
-      both, or what queries, keys and values are made of ('x'); 'none' is
+    mix: what takes channels from other frames (Table 2c): keys, values, both,
+      or the tokens that queries, keys and values are made of ('x'); 'none' is
       attention within a frame, Eq. 5.
     mix_layers: 'all', 'first_half', 'second_half', 'odd', or numbers from 0
       ('0,3,5'): Table 2a.
-    mix_share: of the channels that come from other frames, rho (Table 2d): .25
-      as released for Kinetics, .5 for SSv2. 0 mixes nothing, as does a
-      `mix_window` of 0; the other fields of mixing are then refused.
+    mix_share: share of the channels that come from other frames, rho (Table
+      2d): .25 as released for Kinetics, .5 for SSv2. 0 mixes nothing, as does a
+      `mix_window` of 0; the other fields of mixing then have no effect and are
+      refused.
     mix_window: frames on either side, t_w (Table 1). The paper does not say how
-      many channels each gives where it is 2; here all give as many.
-    mix_boundary: only the frames at the window's ends give any (Bo.).
-    mix_layout: which channels move: see `mixing.Mixing`. 'per_head' puts the
-      next frame first, as the release does, where Eq. 9 puts the earliest.
+      many channels each frame gives where it is 2; here all give the same
+      number.
+    mix_boundary: whether only the frames at the window's ends give channels
+      (Bo.).
+    mix_layout: which channels move: see `Mixing`. 'per_head' puts the next
+      frame first, as the release does, where Eq. 9 puts the earliest.
     segment: frames that mix with each other, 0 for the whole clip. Only
-      temporal attention and summary tokens see beyond.
+      temporal attention and summary tokens reach beyond a segment.
     summary: whether every frame looks at one summary token a frame.
-    ta_layers: of temporal attention over the frames' class tokens; 0 averages
-      the frames (Table 2b).
-    ta_heads: of those layers; 0 for `heads`.
-    ta_hidden: units of the perceptron that answers; 0 for the width.
+    ta_layers: layers of temporal attention over the frames' class tokens; 0
+      averages the frames (Table 2b).
+    ta_heads: heads of those layers; 0 for `heads`.
+    ta_hidden: hidden units of the classifier after temporal attention; 0 for
+      the width.
     average: what is averaged over frames without temporal attention: logits
       (which is averaging features, as the head is linear), or probabilities,
       whose logarithm is then the answer.
-    groups: answers of several heads, e.g. 97 verbs and 300 nouns; each has a
+    groups: classes of several heads, e.g. 97 verbs and 300 nouns; each has a
       head of its own, and their logits come one after the other. Empty for one
       head of all classes.
-    time_rows: of a fresh table of frame positions; frame i takes row i mod
-      rows. 0 gives every frame of the first clip its own, as the paper says.
+    time_rows: rows of a fresh table of frame positions; frame i takes row i mod
+      rows. 0 makes one row for every frame of the first clip, as the paper
+      says.
     pos_resize: how the table of patch positions fits another grid, at every
       call: 'bicubic' as released, torch's.
-    dropout: while training, of frame features and within the head.
+    dropout: dropout rate of the frame features and within the head.
     drop_path: chance of the last block; it rises linearly from 0 at the first.
-    qkv_bias: of the blocks; temporal attention has none, as released.
+    qkv_bias: biases in the blocks; temporal attention has none, as released.
     fresh: how weights that are not imported are drawn: 'image' as released, to
-      start from an image ViT; 'scratch' to train from nothing. The temporal
-      head starts as torch leaves it either way.
+      start from an image ViT; 'scratch' to train from random weights. The
+      temporal head starts as torch leaves it in both cases.
     remat: recompute blocks in the backward pass, to save memory.
     scan: run like blocks as one scan, to compile faster.
   """
@@ -594,7 +619,7 @@ class Model(nn.Module):
     ]
 
   def _blocks(self, fresh: initializers.Fresh) -> list[MixingBlock]:
-    """The layers, those that mix with their mixing."""
+    """The blocks; those that mix have a `Mixing`."""
     # Static argument 2 is `train`, counted from self.
     block = (
       nn.remat(MixingBlock, static_argnums=(2,)) if self.remat else MixingBlock
@@ -617,7 +642,7 @@ class Model(nn.Module):
     ]
 
   def _head(self, classes: int, name: str) -> nn.Module:
-    """What answers for one group of classes."""
+    """The classifier of one group of classes."""
     if self.ta_layers:
       hidden = self.ta_hidden or self.width
       return MlpHead(classes, hidden, self.dropout, name=name)
@@ -635,7 +660,7 @@ class Model(nn.Module):
         where their rates are above 0.
 
     Returns:
-      logits_BK, float32; those of one group after those of another.
+      logits_BK, float32; the groups' logits one after the other.
 
     Raises:
       InputError: (a ValueError) for video that does not divide into patches or
@@ -652,9 +677,10 @@ class Model(nn.Module):
   def features(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
-    """z_final: what the head sees of a clip, [B, D] float32.
+    """z_final: the input of the head, [B, D] float32.
 
-    Where probabilities are averaged the head sees frames: this is their mean.
+    Where probabilities are averaged, the head sees single frames: this is the
+    mean of their features.
     """
     return self._gather(self.frames(video_BTHWC, train=train), train)
 
@@ -670,8 +696,8 @@ class Model(nn.Module):
   def embed(self, video_BTHWC: jax.Array) -> jax.Array:
     """Every frame's class token and patches, with their positions, z^0.
 
-    The class token has a row of its own in the table of places, and its frame's
-    row in the table of frames.
+    The class token has its own row in the table of places, and the row of its
+    frame in the table of frames.
     """
     h_BTHWD = self.patch_embed(video_BTHWC)
     B, T, H, W, D = h_BTHWD.shape
@@ -687,7 +713,7 @@ class Model(nn.Module):
     return s_BTLD + pos_TD[:, None].astype(self.dtype)
 
   def _gather(self, frames_BTD: jax.Array, train: bool) -> jax.Array:
-    """One feature a clip from one a frame."""
+    """Turns one feature a frame into one a clip."""
     frames_BTD = self._drop(frames_BTD, train)
     if not self.ta_layers:
       return frames_BTD.mean(1)
@@ -706,7 +732,7 @@ def by_group(logits_xK: jax.Array, groups: tuple[int, ...]) -> list[jax.Array]:
   """The logits of each head, e.g. of verbs and of nouns.
 
   Args:
-    logits_xK: of all heads.
+    logits_xK: logits of all heads.
     groups: classes of each; empty for one head.
   """
   return jnp.split(logits_xK, np.cumsum(groups)[:-1].astype(int), axis=-1)

@@ -1,4 +1,4 @@
-"""Batch normalisation by torch's rules, which the released weights obey."""
+"""Batch normalisation by torch's rules, which the released weights expect."""
 
 import math
 from collections.abc import Callable
@@ -14,17 +14,17 @@ from vidmodels.typing import InputError
 class BatchNorm(nn.Module):
   """Normalises every channel over all axes but the last.
 
-  While training by the batch's mean and biased variance, otherwise by the
-  running ones in collection 'batch_stats'. Two things are not Flax's: the
-  running variance is fed the unbiased variance, n / (n - 1) times the one that
-  normalises, and `momentum` is the weight of what is new. Under `jit` over a
-  sharded batch statistics are those of the whole batch, where the releases
-  took each GPU's own.
+  While training it uses the batch's mean and biased variance, otherwise the
+  running ones in collection 'batch_stats'. Two things differ from Flax: the
+  running variance averages the unbiased variance, n / (n - 1) times the one
+  that normalises, and `momentum` is the weight of the new value. Under `jit`
+  over a sharded batch statistics are those of the whole batch, where the
+  releases took each GPU's own.
 
   Attributes:
     epsilon: added to the variance.
     momentum: share of this batch in the new running statistics.
-    dtype: of the output; statistics, their arithmetic and parameters are
+    dtype: output dtype; statistics, their arithmetic and parameters are
       float32.
     scale_init: draws fresh scales.
   """
@@ -43,9 +43,8 @@ class BatchNorm(nn.Module):
       train: whether to normalise by this batch, which updates the running
         statistics: 'batch_stats' must be mutable.
 
-    Raises:
-      InputError: if training with a single value a channel, whose variance
-        says nothing.
+    Raises: InputError: when training with a single value a channel, which has
+      no variance.
     """
     D, n = h_xD.shape[-1], math.prod(h_xD.shape[:-1])
     scale_D = self.param('scale', self.scale_init, (D,))
@@ -57,8 +56,8 @@ class BatchNorm(nn.Module):
       mean_D, var_D = mean.value, var.value
     elif n < 2:
       raise InputError(
-        f'batch norm got shape {h_xD.shape}, one value a channel; training '
-        'needs at least 2: give a larger batch or clip'
+        f'batch norm got shape {h_xD.shape}, one value a channel; expected at '
+        'least 2 while training; try a larger batch or clip'
       )
     else:
       axes = tuple(range(h_xD.ndim - 1))

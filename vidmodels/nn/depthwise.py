@@ -1,7 +1,7 @@
 """Depthwise convolution: every channel with its own small kernel.
 
-`conv` is XLA's grouped convolution; `shift` adds up shifted copies of the
-input, one a tap, which on a CPU is many times faster.
+'conv' is XLA's grouped convolution. 'shift' sums shifted copies of the input,
+one a tap, which is many times faster on a CPU.
 """
 
 import itertools
@@ -21,14 +21,14 @@ Implementation = Literal['shift', 'conv']
 class DepthwiseConv(nn.Module):
   """Convolves each channel alone, stride 1, zero padding to the same size.
 
-  Starts as torch's untouched convolution: weight and bias uniform.
+  Starts as torch's convolution does: weight and bias uniform.
 
   Attributes:
     window: taps along each axis before the channels, odd, e.g. (3, 3) on
       [..., H, W, D] or (3, 3, 3) on [..., T, H, W, D].
     use_bias: whether a bias is added.
     implementation: how it is computed; the answer is the same.
-    dtype: of the input and output; taps are added up in float32.
+    dtype: dtype of input and output; taps are summed in float32.
   """
 
   window: tuple[int, ...]
@@ -41,7 +41,9 @@ class DepthwiseConv(nn.Module):
     """Maps [..., *grid, D] to the same shape; kernel [*window, 1, D]."""
     D, taps = h_xD.shape[-1], math.prod(self.window)
     if any(size % 2 == 0 for size in self.window):
-      raise InputError(f'window {self.window} has an even size; wanted odd')
+      raise InputError(
+        f'got window {self.window}, which has an even size; expected odd'
+      )
     kernel = self.param(
       'kernel', _uniform(1 / math.sqrt(taps)), (*self.window, 1, D)
     ).astype(self.dtype)
@@ -77,7 +79,8 @@ def _shift(h_xD: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _conv(h_xD: jax.Array, kernel: jax.Array) -> jax.Array:
-  """XLA's grouped convolution, the axes in front of the grid as one batch."""
+  """XLA's grouped convolution, with the axes in front of the grid as one
+  batch."""
   grid, D = len(kernel.shape) - 2, h_xD.shape[-1]
   letters = 'THW'[-grid:]
   out = jax.lax.conv_general_dilated(

@@ -1,8 +1,7 @@
-"""Stages of levels: attention in windows, or to the whole clip, then an MLP.
-
-What DualFormer and its image parent Twins-SVT share. A level is one attention
-and one perceptron; a block is one round of the stage's pattern, in the paper
-local then global ('LG').
+"""Stages of levels: attention in windows or to the whole clip, then an MLP.
+DualFormer and its image parent Twins-SVT are built of them. A level is one
+attention and one perceptron. A block is one round of the stage's pattern; in
+the paper that is local, then global ('LG').
 """
 
 from collections.abc import Sequence
@@ -19,8 +18,8 @@ from vidmodels.nn.pyramid import Kernels, Pooling, PyramidAttention
 from vidmodels.nn.transformer import Attention, DropPath, Mlp
 from vidmodels.nn.window import Grid
 
-# How parameters are split that both models share: heads and MLP units over
-# 'tensor', the width over 'fsdp', () not at all.
+# How a mesh splits the parameters that both models share: heads and MLP units
+# over 'tensor', the width over 'fsdp', () over no axis.
 SHARDING = (
   (r'/(qkv|kv)/kernel$', ('fsdp', None, 'tensor', None)),  # [D, 3, A, d]
   (r'/q/kernel$', ('fsdp', 'tensor', None)),  # [D, A, d]
@@ -33,22 +32,22 @@ SHARDING = (
 
 
 class BlockPlan(NamedTuple):
-  """What the levels of a stage have in common.
+  """The fields that all levels of a stage share.
 
   Attributes:
     heads: attention heads, A.
     hidden: units of the perceptron.
-    window: of local levels, in tokens.
-    kernels: of global levels.
+    window: window of local levels, in tokens.
+    kernels: kernels of global levels.
     pooling: see `Pyramid`.
     qkv_bias: whether queries, keys and values have biases.
     relative: whether local levels learn a bias for relative positions.
     peg: taps of the position encoding generator along the last axes before the
-      channels, () for none.
-    epsilon: of the levels' norms.
+      channels, () for no generator.
+    epsilon: epsilon of the levels' norms.
     depthwise: how depthwise convolutions are computed.
     remat: recompute levels in the backward pass.
-    dtype: of the computation.
+    dtype: compute dtype.
   """
 
   heads: int
@@ -69,7 +68,7 @@ class Level(nn.Module):
   """Eq. 1: x + MSA(LN(x)), then x + MLP(LN(x)); drop path drops clips.
 
   Attributes:
-    plan: of the stage.
+    plan: plan of the stage.
     kind: 'L' for attention in windows, 'G' for attention to the clip.
     drop_path: chance that a branch is dropped while training.
   """
@@ -102,7 +101,7 @@ class Level(nn.Module):
     return h_BTHWD
 
   def _local(self, h_BTHWD: jax.Array) -> jax.Array:
-    """LW-MSA: attention within windows, of the normalised grid."""
+    """LW-MSA: attention within windows of the normalised grid."""
     grid = h_BTHWD.shape[1:-1]
     size = window.fit(self.plan.window, grid)
     bias_AQS = None
@@ -110,7 +109,8 @@ class Level(nn.Module):
       bias_AQS = window.RelativeBias(
         self.plan.heads, self.plan.window, name='relative'
       )(size)
-    # Cut before the projections: C channels are moved and not 3 C.
+    # Partitioned before the projections, so that C channels are moved instead
+    # of 3 C.
     s_xLD = Attention(
       self.plan.heads,
       qkv_bias=self.plan.qkv_bias,
@@ -139,10 +139,10 @@ class DualBlock(nn.Module):
   """One round of a pattern of levels.
 
   Attributes:
-    plan: of the stage.
-    kinds: of its levels, e.g. 'LG'.
-    has_peg: whether Eq. 4's position encoding generator, x + DWConv(x), comes
-      after the first level.
+    plan: plan of the stage.
+    kinds: kinds of its levels, e.g. 'LG'.
+    has_peg: whether Eq. 4's position encoding generator, x + DWConv(x), follows
+      the first level.
     drop_path: a rate for each level.
   """
 
@@ -177,12 +177,12 @@ class Stage(nn.Module):
   and a linear layer.
 
   Attributes:
-    plan: of the levels.
-    width: of a token, D.
-    patch: (frames, edge) that become one token.
-    pattern: kinds of levels, over and over.
-    rates: drop path of each level, as many as there are levels.
-    tokens: whether the input is tokens rather than pixels.
+    plan: plan of the levels.
+    width: token width, D.
+    patch: (frames, edge) of a patch that becomes one token.
+    pattern: kinds of levels, repeated until all levels have one.
+    rates: drop path rate of each level.
+    tokens: whether the input is tokens instead of pixels.
     absolute: whether learned tables of positions are added after merging.
     scan: whether blocks that are alike run as one scan.
   """
@@ -209,7 +209,7 @@ class Stage(nn.Module):
       dtype=dtype,
       name='patch',
     )
-    # torch's default epsilon, whatever that of the levels.
+    # torch's default epsilon, whatever the levels have.
     self.patch_norm = nn.LayerNorm(1e-5, use_fast_variance=False, dtype=dtype)
     if self.absolute:
       self.space_pos = position.Table(initializers.normal_02)
@@ -240,9 +240,8 @@ class Stage(nn.Module):
 def rounds(
   pattern: str, rates: Sequence[float]
 ) -> list[tuple[str, tuple[float, ...]]]:
-  """The blocks of a stage: kinds and rates of their levels.
-
-  The last block may stop inside the pattern.
+  """The blocks of a stage: kinds and rates of their levels. The last block may
+  end inside the pattern.
   """
   size = len(pattern)
   parts = [tuple(rates[i : i + size]) for i in range(0, len(rates), size)]

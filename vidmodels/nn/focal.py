@@ -1,4 +1,13 @@
-"""What image and video FocalNets are built of, around the modulation."""
+"""Focal modulation over space, time or both, and the FocalNets built of it.
+
+Where attention compares a token with every other, focal modulation first
+gathers the surroundings of each token, over windows that grow level by level,
+and then multiplies the token's query with the result, its modulator
+(arXiv 2203.11926; over time: arXiv 2307.06947, section 3.1).
+
+Everything stays on the grid h_BTHWD: a convolution over one axis leaves the
+others where they are.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -26,8 +35,8 @@ Uneven = Literal['floor', 'pad']
 DropUnit = Literal['frame', 'clip']
 
 
-# How parameters are split that image and video models share: units over
-# 'tensor', the width over 'fsdp', () not at all.
+# How a mesh splits the parameters that image and video models share: units over
+# 'tensor', the width over 'fsdp', () over no axis.
 SHARDING = (
   (r'/(query|context)/kernel$', ('fsdp', 'tensor')),  # [D, D]
   (r'/gate/kernel$', ('fsdp', None)),  # [D, G]: G is 3 or 4
@@ -42,11 +51,11 @@ SHARDING = (
 )
 
 
-# Where layer scale starts, in every release.
+# The start of layer scale in every release.
 LAYER_SCALE = 1e-4
 
 
-# The axes that a modulator gathers along, and what its module is called.
+# The axes that a modulator gathers along, and the name of its module.
 STREAMS = {'HW': 'space', 'T': 'time', 'THW': 'volume'}
 
 
@@ -61,15 +70,15 @@ LayerNorm = functools.partial(
 
 
 class TimeConv(nn.Module):
-  """Convolves over frames, at every place alone: Conv1d with zero padding.
+  """Convolves over frames, every place by itself: Conv1d with zero padding.
 
-  Dense: every channel reads all channels, [k, D, D]. One matrix product a tap
-  on the grid as it lies, which trains faster on a CPU than a convolution does
-  (14 x 14 x 384, 8 frames, k = 5: 74 to 92 ms on two cores).
+  Dense: every channel reads all channels, [k, D, D]. One matrix product a tap,
+    without a transpose, which trains faster on a CPU than a convolution (14 x
+    14 x 384, 8 frames, k = 5: 74 to 92 ms on two cores).
 
   Attributes:
     window: taps, k, odd.
-    dtype: of the products, which are added up in float32.
+    dtype: dtype of the products, which are added up in float32.
   """
 
   window: int
@@ -86,38 +95,39 @@ class TimeConv(nn.Module):
     total = jnp.zeros(h_BTHWD.shape, jnp.float32)
     for tap in range(self.window):
       if abs(tap - half) >= T:
-        continue  # it meets padding alone
+        continue  # this tap sees only padding
       part = jax.lax.slice_in_dim(padded, tap, tap + T, axis=1)
       total += part.astype(self.dtype) @ kernel[tap].astype(self.dtype)
     return total.astype(self.dtype)
 
 
 class Modulator(nn.Module):
-  """Eqs. 5 to 8: what surrounds each token along some axes, gated by level.
+  """Eqs. 5 to 8: the gated surroundings of each token along some axes.
 
   Level l turns the map of level l - 1 into GELU(conv(map)), with a window of
   `window` + 2 (l - 1). The global context is GELU(mean of the last map); Eq. 7
   has no GELU there, Algorithm 1 and the release have. Gates are plain linear
   outputs, one a token and level for all channels.
 
-  Along 'HW' the convolution is depthwise over rows and columns, along 'T' over
-  frames, along 'THW' first the one and then the other.
+  Along 'HW' the convolution is depthwise over rows and columns, along 'T' it is
+  over frames, along 'THW' first over space and then over time.
 
-  On request sows 'gates', one a level and the last for the global context, and
-  'modulator', which is what `out` returns.
+  On request it sows 'gates', one a level and the last for the global context,
+  and 'modulator', the output of `out`.
 
   Attributes:
-    axes: that it gathers along: 'HW', 'T' or 'THW'.
+    axes: the axes that it gathers along: 'HW', 'T' or 'THW'.
     levels: focal levels, L.
     window: taps of the first level, odd.
-    frame_context: whether the global context of 'THW' is that of a frame and
-      not of the clip.
+    frame_context: whether the global context of 'THW' is taken over a frame
+      instead of the clip.
     temporal_conv: over frames: 'dense' as released, though Algorithm 1 has
       'depthwise'.
     depthwise: how depthwise convolutions are computed.
-    normalize: divide by L + 1.
-    neutral: start as the constant 1, which leaves the query alone.
-    dtype: of the computation.
+    normalize: whether it is divided by L + 1.
+    neutral: whether it starts as the constant 1, which leaves the query
+      unchanged.
+    dtype: compute dtype.
   """
 
   axes: str
@@ -151,7 +161,7 @@ class Modulator(nn.Module):
     mixed_BTHWD = nn.Dense(
       D,
       dtype=self.dtype,
-      # A 1 x 1 convolution in the release, so with torch's start for one.
+      # A 1 x 1 convolution in the release, so it starts as torch's do.
       kernel_init=nn.initializers.zeros
       if self.neutral
       else initializers.uniform_fan_in,
@@ -188,7 +198,7 @@ class Modulator(nn.Module):
 
 
 class Modulation(nn.Module):
-  """Eq. 9: y = out(query * modulators), the place of attention in a block.
+  """Eq. 9: y = out(query * modulators), in place of attention.
 
   In the release the query is a part of the spatial projection.
 
@@ -196,15 +206,15 @@ class Modulation(nn.Module):
     streams: axes of the modulators, e.g. ('HW', 'T') for two in parallel.
     levels: focal levels of each.
     window: taps of the first level.
-    fusion: how two modulators meet: multiplied as released, averaged, or
-      concatenated and projected.
+    fusion: how two modulators are combined: multiplied as released, averaged,
+      or concatenated and projected.
     norm: whether a layer norm comes before the last projection.
-    frame_context: given to the modulators, as the rest is.
+    frame_context: see `Modulator`.
     temporal_conv: see `Modulator`.
     depthwise: see `Modulator`.
     normalize: see `Modulator`.
-    neutral: of the modulator along 'T' alone.
-    dtype: of the computation.
+    neutral: see `Modulator`; only for the modulator along 'T'.
+    dtype: compute dtype.
   """
 
   streams: tuple[str, ...]
@@ -221,19 +231,21 @@ class Modulation(nn.Module):
 
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array) -> jax.Array:
-    """Returns a grid of the same shape; the residual is the caller's.
+    """Returns a grid of the same shape; the caller adds the residual.
 
     Raises:
       InputError: for an even window, which would change the grid's size.
     """
     if self.window % 2 == 0:
-      raise InputError(f'focal window is {self.window}; wanted an odd number')
+      raise InputError(
+        f'got a focal window of {self.window}; expected an odd number'
+      )
     D = h_BTHWD.shape[-1]
     dense = functools.partial(
       nn.Dense, dtype=self.dtype, kernel_init=initializers.normal_02
     )
     query_BTHWD = dense(D, name='query')(h_BTHWD)
-    found = [
+    modulators = [
       Modulator(
         axes=axes,
         levels=self.levels,
@@ -248,12 +260,12 @@ class Modulation(nn.Module):
       )(h_BTHWD)
       for axes in self.streams
     ]
-    if self.fusion == 'multiplication' or len(found) == 1:
-      y_BTHWD = functools.reduce(jnp.multiply, found, query_BTHWD)
+    if self.fusion == 'multiplication' or len(modulators) == 1:
+      y_BTHWD = functools.reduce(jnp.multiply, modulators, query_BTHWD)
     elif self.fusion == 'average':
-      y_BTHWD = query_BTHWD * (sum(found) / len(found))
+      y_BTHWD = query_BTHWD * (sum(modulators) / len(modulators))
     else:
-      both = jnp.concatenate(found, axis=-1)
+      both = jnp.concatenate(modulators, axis=-1)
       y_BTHWD = query_BTHWD * dense(D, name='fuse')(both)
     if self.norm:
       y_BTHWD = LayerNorm(dtype=self.dtype, name='norm')(y_BTHWD)
@@ -263,10 +275,11 @@ class Modulation(nn.Module):
 
 
 class OverlapEmbed(PatchEmbed):
-  """Patches that overlap: a window of 2 P - 1 pixels, P apart, P // 2 of zeros.
+  """Patches that overlap: windows of 2 P - 1 pixels, P apart, P // 2 of
+  padding.
 
-  So 7, 4 and 2 for P = 4 at the start, 3, 2 and 1 for P = 2 between stages.
-  `frames` must be 1.
+  Window, stride and padding are 7, 4 and 2 for P = 4 at the start, and 3, 2 and
+  1 for P = 2 between stages. `frames` must be 1.
   """
 
   @nn.compact
@@ -275,7 +288,7 @@ class OverlapEmbed(PatchEmbed):
 
     H' is (H + 2 (P // 2) - (2 P - 1)) // P + 1, as of any convolution.
     """
-    self.refuse(video_BTHWC)
+    self.check_input(video_BTHWC)
     P, window, C = self.patch, 2 * self.patch - 1, video_BTHWC.shape[-1]
     kernel = self.param(
       'kernel', initializers.uniform_fan_in, (window, window, C, self.width)
@@ -293,28 +306,28 @@ class OverlapEmbed(PatchEmbed):
     )
     return out.reshape(B, T, *out.shape[1:]) + bias_D.astype(self.dtype)
 
-  def _refuse_size(self, T: int, H: int, W: int) -> None:
-    """Raises InputError for frames that the window does not fit."""
+  def _check_size(self, T: int, H: int, W: int) -> None:
+    """Raises InputError for frames that are smaller than the window."""
     least = 2 * self.patch - 1 - 2 * (self.patch // 2)
     if T < 1 or min(H, W) < least:
       raise InputError(
-        f'video has {T} frames of {H} x {W}; wanted at least one frame of '
-        f'{least} x {least}; give a longer or larger clip'
+        f'got video of {T} frames of {H} x {W}; expected at least one frame of '
+        f'{least} x {least}; try a longer or larger clip'
       )
 
 
 class Embed(nn.Module):
-  """A smaller grid of wider tokens, then a layer norm; also between stages.
+  """Maps a grid to a smaller one of wider tokens, then a layer norm.
 
   Attributes:
-    width: of a token that comes out, D.
+    width: width D of the output tokens.
     patch: edge of a patch, P.
-    frames: of a patch; above 1 it is a tubelet.
+    frames: frames of a patch; above 1 it is a tubelet.
     overlap: whether patches overlap, see `OverlapEmbed`.
-    uneven: what becomes of rows and columns that do not fill a patch: left out
-      as a convolution does ('floor'), or filled up with zeros ('pad').
+    uneven: how to treat rows and columns that do not fill a patch: drop them as
+      a convolution does ('floor'), or pad them with zeros ('pad').
     tokens: whether the input is a grid of tokens rather than pixels.
-    dtype: of the computation.
+    dtype: compute dtype.
   """
 
   width: int
@@ -329,8 +342,7 @@ class Embed(nn.Module):
   def __call__(self, video_BTHWC: jax.Array) -> jax.Array:
     """Turns a grid [B, T, H, W, C] into [B, T', H', W', D].
 
-    Raises:
-      InputError: for less than one patch, or what is no float video.
+    Raises: InputError: for less than one patch, or anything but float video.
     """
     if self.uneven == 'pad' and video_BTHWC.ndim == 5:
       over = [-size % self.patch for size in video_BTHWC.shape[2:4]]
@@ -357,15 +369,15 @@ class FocalBlock(nn.Module):
   any other 'mod'.
 
   Attributes:
-    steps: the streams of each modulation, in order, e.g. (('HW', 'T'),) for
-      one of two streams.
-    modulate: makes a modulation of `streams` and `name`.
+    steps: the streams of each modulation, in order, e.g. (('HW', 'T'),) for one
+      modulation of two streams.
+    modulate: makes a modulation, given `streams` and `name`.
     hidden: units of the perceptron.
-    post_norm: whether norms come after what they are for.
-    layer_scale: whether there are gammas, one a channel.
+    post_norm: whether norms come after modulation and perceptron.
+    layer_scale: whether branches are scaled by gammas, one a channel.
     drop_path: chance that a branch is dropped while training.
-    drop_unit: of what a branch is dropped.
-    dtype: of the computation.
+    drop_unit: the unit whose branch is dropped, see `DropUnit`.
+    dtype: compute dtype.
   """
 
   steps: tuple[tuple[str, ...], ...]
@@ -390,7 +402,7 @@ class FocalBlock(nn.Module):
   def _residual(
     self, name: str, inner: nn.Module, h_BTHWD: jax.Array, train: bool
   ) -> jax.Array:
-    """Adds what `inner` makes of the grid."""
+    """Adds the branch of `inner` to the grid."""
     norm = LayerNorm(dtype=self.dtype, name=f'{name}_norm')
     if self.post_norm:
       more_BTHWD = norm(inner(h_BTHWD))
@@ -406,11 +418,12 @@ class FocalBlock(nn.Module):
 
 
 def make_embeds(model: nn.Module, *, frames: int = 1) -> list[Embed]:
-  """What makes the tokens of each stage: of pixels, then of the stage before.
+  """The `Embed` of each stage: of pixels, then of the tokens of the stage
+  before.
 
   Args:
-    model: a FocalNet; its fields say what its patches are.
-    frames: of a patch of pixels.
+    model: a FocalNet, whose fields describe its patches.
+    frames: frames of a patch of pixels.
   """
   make = functools.partial(
     Embed, overlap=model.overlap, uneven=model.uneven, dtype=model.dtype
@@ -426,14 +439,14 @@ def make_embeds(model: nn.Module, *, frames: int = 1) -> list[Embed]:
 def stage_block(
   model: nn.Module, stage: int, **modulation: Any
 ) -> Callable[..., FocalBlock]:
-  """What makes the blocks of a stage, given `steps`, `drop_path` and `name`.
-
-  All have the same `modulate`, by which a scan knows them to be alike.
+  """Returns what makes a block of a stage from `steps`, `drop_path` and `name`.
+  All blocks of a stage share one `modulate`, so a scan sees that they are
+  alike.
 
   Args:
-    model: a FocalNet; its fields say what its blocks are.
+    model: a FocalNet, whose fields describe its blocks.
     stage: from 0.
-    **modulation: fields of `Modulation` that not every FocalNet has.
+    **modulation: more fields of `Modulation`, which not every FocalNet has.
   """
   modulate = functools.partial(
     Modulation,
@@ -460,14 +473,14 @@ def stage_block(
 def run_stages(
   model: nn.Module, video_BTHWC: jax.Array, *, train: bool
 ) -> jax.Array:
-  """Every stage's patches and blocks, then the norm: the grid, float32.
+  """Runs every stage and the last norm; returns the grid in float32.
 
   Sows the grid as 'after_embed_<i>', 'after_stage_<i>' and 'after_norm'.
 
   Args:
     model: a FocalNet with `embeds`, `stages` and `norm`.
     video_BTHWC: normalised float RGB.
-    train: given to every block.
+    train: passed to every block.
   """
   h_BTHWD, stages = video_BTHWC, zip(model.embeds, model.stages, strict=True)
   for i, (embed, blocks) in enumerate(stages):
@@ -486,11 +499,11 @@ def check_stages(
   """Raises InputError unless every stage has blocks, levels and a window."""
   if not layers or not len(layers) == len(levels) == len(windows):
     raise InputError(
-      f'layers {tuple(layers)}, levels {tuple(levels)} and windows '
-      f'{tuple(windows)} must have one value a stage; wanted equal lengths'
+      f'got layers {tuple(layers)}, levels {tuple(levels)} and windows '
+      f'{tuple(windows)}; expected equal lengths, one value a stage'
     )
   if even := [window for window in windows if window % 2 == 0]:
     raise InputError(
-      f'windows {tuple(windows)} has {even[0]}; wanted odd numbers, since an '
-      'even window would change the size of the grid'
+      f'got windows {tuple(windows)}, which has {even[0]}; expected odd '
+      'numbers, since an even window would change the size of the grid'
     )

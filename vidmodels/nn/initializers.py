@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-# From the number of inputs of a layer to what draws its bias.
+# A function of a layer's number of inputs that returns its bias initializer.
 Bias = Callable[[int], jax.nn.initializers.Initializer]
 
 # The ViT releases cut their normal at +-2 absolute: a hundred sigma at .02, so
@@ -15,8 +15,8 @@ Bias = Callable[[int], jax.nn.initializers.Initializer]
 # every weight 12 % smaller.
 normal_02 = jax.nn.initializers.normal(0.02)
 
-# Keeps the size of what passes through whatever the width: 1 / sqrt(fan_in),
-# which at the papers' width of 768 is .036, and .125 at 64.
+# Keeps the scale of the activations at any width: 1 / sqrt(fan_in), which is
+# .036 at the papers' width of 768, and .125 at 64.
 fan_in = jax.nn.initializers.variance_scaling(1, 'fan_in', 'normal')
 
 # PyTorch's untouched convolution or linear weight: U(+-1 / sqrt(fan_in)).
@@ -26,7 +26,7 @@ uniform_fan_in = jax.nn.initializers.variance_scaling(
 
 
 def identity(key, shape, dtype=float):
-  """A square matrix that changes nothing at first."""
+  """The identity matrix."""
   del key
   return jnp.eye(*shape, dtype=dtype)
 
@@ -51,10 +51,10 @@ class Fresh(NamedTuple):
   """How the weights of a model that is not imported are drawn.
 
   Attributes:
-    kernel: of attention, perceptrons and the head.
-    space_table: of the positions within a frame.
-    time_table: of the positions within a clip.
-    fc: of a projection after time attention.
+    kernel: draws the kernels of attention, perceptrons and the head.
+    space_table: draws the positions within a frame.
+    time_table: draws the positions within a clip.
+    fc: draws the projection after time attention.
   """
 
   kernel: Callable[..., jax.Array]
@@ -65,11 +65,11 @@ class Fresh(NamedTuple):
 
 _normal, _zeros = jax.nn.initializers.normal, jax.nn.initializers.zeros
 FRESH = {
-  # As released: with zeros in time, a video model that takes over an image
-  # ViT's weights starts as that ViT.
+  # As released: with zeros in time, a video model with an image ViT's weights
+  # starts as that ViT.
   'image': Fresh(normal_02, normal_02, _zeros, _zeros),
-  # There is no image parent to preserve, and zeros in time are slow to leave:
-  # after 500 steps of the demo recipe a model so drawn names 94.5 % of the
-  # held-out motions, one drawn as above 48.1 % (docs/demo.md).
+  # There is no image parent to preserve, and training leaves zeros in time
+  # slowly: after 500 steps of the demo recipe a model drawn like this names
+  # 94.5 % of the held-out motions, one drawn as 'image' 48.1 % (docs/demo.md).
   'scratch': Fresh(fan_in, _normal(0.5), _normal(1.0), fan_in),
 }

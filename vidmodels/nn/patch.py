@@ -1,4 +1,4 @@
-"""Frames into patches into tokens."""
+"""Patches of a video as tokens, and the checks of the video."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,20 +14,20 @@ from vidmodels.typing import InputError
 class PatchEmbed(nn.Module):
   """Maps each patch of t frames of P x P pixels to a token: Eq. 1's E x.
 
-  The same as a convolution whose kernel is its stride, written as one matrix
-  product because that is what every backend does best. Starts as torch's
-  convolution does, since the releases leave it alone: weight and bias uniform.
+  The same as a convolution whose stride is its kernel, written as one matrix
+  product, which every backend does best. Starts as torch's convolution does, as
+  in the releases: weight and bias uniform.
 
   Attributes:
-    width: of a token, D.
+    width: token width, D.
     patch: edge of a patch in pixels, P.
-    frames: of a patch, t; with 1 the kernel is [P, P, C, D], else
-      [t, P, P, C, D].
-    floor: whether what does not fill a patch at the end of an axis is left
-      out, as a convolution does; otherwise it is refused.
-    tokens: whether the input is a grid of tokens rather than pixels, which
-      changes only what an error says.
-    dtype: of the computation; parameters stay float32.
+    frames: frames of a patch, t; with 1 the kernel is [P, P, C, D], else [t, P,
+      P, C, D].
+    floor: whether pixels that do not fill a patch at the end of an axis are
+      dropped, as a convolution does; otherwise they are refused.
+    tokens: whether the input is a grid of tokens instead of pixels; this only
+      changes the messages.
+    dtype: compute dtype; parameters stay float32.
     kernel_init: draws a fresh kernel.
   """
 
@@ -47,7 +47,7 @@ class PatchEmbed(nn.Module):
       InputError: for anything but normalised float video, and unless `floor`
         for frames that do not divide into patches; nothing is padded.
     """
-    self.refuse(video_BTHWC)
+    self.check_input(video_BTHWC)
     t, P, C = self.frames, self.patch, video_BTHWC.shape[-1]
     lead = (t,) if t > 1 else ()
     kernel = self.param(
@@ -70,49 +70,49 @@ class PatchEmbed(nn.Module):
     )
     return tokens_BTHWD + bias_D.astype(self.dtype)
 
-  def refuse(self, video: jax.Array) -> None:
-    """Raises InputError for what cannot be cut into these patches."""
+  def check_input(self, video: jax.Array) -> None:
+    """Raises InputError for input that cannot be cut into these patches."""
     check_video(video)
-    self._refuse_size(*video.shape[1:4])
+    self._check_size(*video.shape[1:4])
     if self.has_variable('params', 'kernel'):
       check_channels(video, self.get_variable('params', 'kernel').shape[-2])
 
-  def _refuse_size(self, T: int, H: int, W: int) -> None:
-    """Raises InputError for frames that patches do not fit."""
+  def _check_size(self, T: int, H: int, W: int) -> None:
+    """Raises InputError for frames that do not divide into patches."""
     t, P = self.frames, self.patch
     whole = self.floor or not (T % t or H % P or W % P)
     if min(T / t, H / P, W / P) >= 1 and whole:
       return
-    what = 'video' if not self.tokens else 'the token grid of the video'
-    wanted = 'at least one patch' if self.floor else 'whole patches'
+    what = 'a token grid' if self.tokens else 'video'
     unit = 'tokens' if self.tokens else 'pixels'
     raise InputError(
-      f'{what} has {T} frames of {H} x {W} {unit}; wanted {wanted}: frames '
+      f'got {what} of {T} frames of {H} x {W} {unit}; expected frames '
       f'divisible by {t}, height and width divisible by the patch of {P}; '
       'resize or crop it'
       if not self.floor
-      else f'{what} has {T} frames of {H} x {W} {unit}; wanted at least {t} '
-      f'frames of {P} x {P}; give a longer or larger clip'
+      else f'got {what} of {T} frames of {H} x {W} {unit}; expected at least '
+      f'{t} frames of {P} x {P}; try a longer or larger clip'
     )
 
 
 def check_video(video: jax.Array) -> None:
-  """Raises InputError for what is no batch of normalised clips."""
+  """Raises InputError for anything but a batch of normalised clips."""
   if video.ndim != 5:
     raise InputError(
-      f'video has shape {video.shape}; wanted [batch, frames, height, width, '
-      'channels]; add the missing axis, e.g. video[None]'
+      f'got video of shape {video.shape}; expected [batch, frames, height, '
+      'width, channels]; try adding the missing axis, e.g. video[None]'
     )
   if 0 in video.shape:
     axes = ('clips', 'frames', 'rows', 'columns', 'channels')
     raise InputError(
-      f'video of shape {video.shape} has 0 {axes[video.shape.index(0)]}; '
-      'wanted at least 1; look at what read the clip'
+      f'got video of shape {video.shape}, which has 0 '
+      f'{axes[video.shape.index(0)]}; expected at least 1; check what read the '
+      'clip'
     )
   if not jnp.issubdtype(video.dtype, jnp.floating):
     raise InputError(
-      f'video is {video.dtype}; wanted normalised float: scale pixels to '
-      '0..1, take off the mean and divide by the standard deviation first'
+      f'got {video.dtype} video; expected normalised float: scale pixels to '
+      '0..1, subtract the mean and divide by the standard deviation first'
     )
 
 
@@ -120,6 +120,7 @@ def check_channels(video: jax.Array, channels: int) -> None:
   """Raises InputError if video has other channels than the weights."""
   if channels != video.shape[-1]:
     raise InputError(
-      f'video of shape {video.shape} has {video.shape[-1]} channels and '
-      f'these weights take {channels}; convert the frames first'
+      f'got video of shape {video.shape}, which has {video.shape[-1]} '
+      f'channels; expected {channels}, as the weights have; convert the frames '
+      'first'
     )

@@ -1,8 +1,8 @@
-"""Learned position tables, and how one fits a grid it was not made for.
+"""Learned position tables, and how to resize one to another grid.
 
-A table's size is that of the weights; only a fresh model takes it from its
-input. So one checkpoint runs at any clip length and frame size, and nothing
-about either is written into a model.
+A table has the size of the weights; only a fresh model takes it from its input.
+So one checkpoint runs at any clip length and frame size, and a model has no
+field for either.
 """
 
 import math
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.typing import InputError
+from vidmodels.typing import InputError, unknown_name
 
 Resize = Literal[
   'nearest',
@@ -29,7 +29,7 @@ NEAREST = ('nearest', 'nearest_1d_flat')  # on one axis they are the same
 
 
 class Table(nn.Module):
-  """A learned table that keeps the size it was made or imported with.
+  """A learned table; it keeps the size it was made or imported with.
 
   Attributes:
     initializer: draws a fresh table.
@@ -41,7 +41,7 @@ class Table(nn.Module):
   def __call__(self, *shape: int) -> jax.Array:
     """Returns the stored table, or a fresh one of `shape` while initialising.
 
-    The caller fits what comes to what it needs; shapes may differ.
+    The caller resizes the result; its shape may differ from `shape`.
     """
     if self.has_variable('params', 'table'):
       return self.get_variable('params', 'table')
@@ -55,8 +55,8 @@ def fit_grid(
 
   Args:
     pos_HWD: one row a patch, laid out as the patches of a frame.
-    height: rows of patches wanted.
-    width: columns of patches wanted.
+    height: rows of patches of the new grid. width: columns of patches of the
+      new grid.
     method: see `sources`. 'nearest_1d_flat' stretches the rows of the table as
       one line, row after row of patches: a scrambled grid, but the one that
       TimeSformer's 448-pixel models were trained from.
@@ -76,7 +76,7 @@ def fit_time(pos_TD: jax.Array, frames: int, method: Resize) -> jax.Array:
 
   Args:
     pos_TD: one row a frame.
-    frames: clip length wanted, in sampled frames (not seconds).
+    frames: new clip length, in sampled frames (not seconds).
     method: see `sources`; on one axis 'bilinear' is linear, 'bicubic' cubic.
 
   Returns:
@@ -95,10 +95,10 @@ def fit_axes(
 
   Args:
     table: [*axes, D].
-    sizes: places wanted along each axis.
+    sizes: new number of places along each axis.
     method: see `sources`.
-    lead: how many rows in front of each axis are no places but class tokens;
-      they stay as they are. By default none.
+    lead: how many rows in front of each axis are class tokens, not places; they
+      stay unchanged. None by default.
 
   Returns:
     [*(lead + size), D]; the same array if the sizes are already those.
@@ -126,21 +126,20 @@ def _fit(table: jax.Array, size: int, method: Resize, *, axis: int):
 
 
 def sources(old: int, new: int, method: Resize) -> tuple[Any, Any]:
-  """Which rows of a table of `old` rows make each of `new` rows, and how.
+  """The rows of a table of `old` rows, and their weights, for each new row.
 
-  All but the last are torch's `interpolate` rules, which the releases call.
+  All methods but the last are torch's `interpolate`, which the releases call.
   Pixel centres sit at half, taps beyond an edge repeat it, and nothing is
   smoothed when a table shrinks (`jax.image.resize` differs in the last two, and
   in its cubic).
 
   Args:
-    old: rows there are.
-    new: rows wanted.
+    old: number of rows. new: number of rows after the resize.
     method: 'nearest' takes row floor(i * old / new), no half pixel; 'bilinear'
       weighs the two nearest rows; 'bicubic' four rows, with a = -0.75;
       'bicubic_antialias' four rows with a = -0.5, more when a table shrinks,
       and none beyond an edge (timm's image models); 'corner_aligned' is linear
-      with the first and last rows kept as they are (Google's).
+      and keeps the first and last rows unchanged (Google's).
 
   Returns:
     Row numbers int [new, taps] and weights float32 [new, taps], rows sum to 1.
@@ -149,11 +148,12 @@ def sources(old: int, new: int, method: Resize) -> tuple[Any, Any]:
     InputError: if `new` is not positive, or for another method.
   """
   if new < 1:
-    raise InputError(f'cannot fit {old} positions to {new}; give at least 1')
+    raise InputError(
+      f'got {new} for {old} positions to fit; expected at least 1'
+    )
   if method not in typing.get_args(Resize):
     raise InputError(
-      f'positions are to be resized by {method!r}; wanted one of '
-      f'{", ".join(typing.get_args(Resize))}'
+      unknown_name('the resize of positions', method, typing.get_args(Resize))
     )
   half = (np.arange(new) + 0.5) * old / new - 0.5
   if method in NEAREST:
@@ -180,7 +180,7 @@ def _linear(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _smoothed(at: np.ndarray, old: int, shrink: float):
-  """Keys' kernel as wide as a table shrinks, within the table, summing to 1."""
+  """Keys' kernel, widened by the shrinking, cut to the table, summing to 1."""
   reach = math.ceil(2 * shrink) + 1
   index = np.floor(at)[:, None].astype(int) + np.arange(-reach, reach + 1)
   weight = _cubic(np.abs(at[:, None] - index) / shrink, a=-0.5)

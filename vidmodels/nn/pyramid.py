@@ -1,9 +1,9 @@
 """Attention to a pyramid of the whole clip (DualFormer, section 3.2, Eq. 3).
 
 Keys and values are the clip pooled at two scales, by convolutions whose stride
-is their kernel, so they are written as a reshape and one contraction: a grouped
-convolution's gradient is many times slower on a CPU. What does not fill a
-kernel at the end of an axis is left out, as a convolution does.
+is their kernel. These are written as a reshape and one contraction: the
+gradient of a grouped convolution is many times slower on a CPU. Tokens that do
+not fill a kernel at the end of an axis are dropped, as a convolution does.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -27,8 +27,8 @@ class Kernels(NamedTuple):
   """Kernels of a pyramid along time, height and width; () for no such scale.
 
   Attributes:
-    fine: of the fine scale's one convolution.
-    coarse: of the coarse scale's two: in space, then what is left.
+    fine: kernel of the fine scale's one convolution.
+    coarse: kernels of the coarse scale's two: in space, then the rest.
   """
 
   fine: Grid = ()
@@ -36,15 +36,15 @@ class Kernels(NamedTuple):
 
 
 def kernels(grid: Grid, fine: Grid, coarse: Grid) -> Kernels:
-  """The kernels that pool a grid to (about) the wanted sizes.
+  """The kernels that pool a grid to (about) the target sizes.
 
   A kernel is floor(grid / target), so a pooled grid may exceed its target. If
   the fine kernel is a single token, or the fine target exceeds the grid, then
-  every token is a key, and there is no coarse scale either: as released, where
-  this is what happens in the last stage.
+  every token is a key, and there is no coarse scale either. The release does
+  the same; there it happens in the last stage.
 
-  The release's first coarse kernel is always (1, 7, 7), which asks for a grid
-  of at least seven times the target; where that is less, ours shrinks with it.
+  The release's first coarse kernel is always (1, 7, 7), which needs a grid of
+  at least seven times the target; on smaller grids ours shrinks.
 
   Args:
     grid: tokens along time, height, width that the kernels are made for.
@@ -64,8 +64,9 @@ def kernels(grid: Grid, fine: Grid, coarse: Grid) -> Kernels:
     total = _floor(grid, coarse)
     if min(total) < 1:
       raise InputError(
-        f'a coarse scale of {coarse} is more than the grid of {grid} tokens '
-        'that it is built for; make model.coarse smaller or model.built larger'
+        f'got a coarse scale of {coarse}, which is more than the grid of '
+        f'{grid} tokens that it is built for; expected at most the grid; try a '
+        'smaller model.coarse or a larger model.built'
       )
     first = (1, min(EDGE, total[1]), min(EDGE, total[2]))
     found = found._replace(coarse=(first, _floor(total, first)))
@@ -85,9 +86,9 @@ class PyramidPool(nn.Module):
 
   Attributes:
     kernel: tokens along time, height, width.
-    dense: whether it mixes channels, kernel [t, h, w, D, D]; otherwise each
-      channel has its own, [t, h, w, 1, D].
-    dtype: of the computation.
+    dense: whether it mixes channels, with a kernel [t, h, w, D, D]; otherwise
+      each channel has its own, [t, h, w, 1, D].
+    dtype: compute dtype.
   """
 
   kernel: Grid
@@ -114,7 +115,7 @@ class PyramidPool(nn.Module):
 
 
 def cut(h_BTHWD: jax.Array, kernel: Grid) -> jax.Array:
-  """A grid cut into kernels, [B, T, t, H, h, W, w, D], the rest left out.
+  """Cuts a grid into kernels, [B, T, t, H, h, W, w, D], and drops the rest.
 
   Raises:
     InputError: if not even one kernel fits.
@@ -123,9 +124,9 @@ def cut(h_BTHWD: jax.Array, kernel: Grid) -> jax.Array:
   T, H, W = _floor(grid, kernel)
   if min(T, H, W) < 1:
     raise InputError(
-      f'a grid of {tuple(grid)} tokens holds no kernel of {kernel}, which '
-      'pools it; give a longer or larger clip, or set model.built to the clip '
-      'and train anew'
+      f'got a grid of {tuple(grid)} tokens, which holds no kernel of {kernel}; '
+      'expected at least one kernel to fit, as it pools the grid; try a '
+      'longer or larger clip, or set model.built to the clip and train anew'
     )
   t, h, w = kernel
   whole = h_BTHWD[:, : T * t, : H * h, : W * w]
@@ -133,17 +134,17 @@ def cut(h_BTHWD: jax.Array, kernel: Grid) -> jax.Array:
 
 
 class Pyramid(nn.Module):
-  """Pooled tokens of the whole clip, fine ones first, under one layer norm.
+  """The pooled tokens of the clip, fine ones first, under one layer norm.
 
   The coarse scale is a convolution in space, batch norm, ReLU, and another
-  convolution; the paper mentions neither norm nor ReLU. Eq. 3's kernels that
-  are factorised at every scale are not in the release: its fine one is whole.
+  convolution; the paper mentions neither norm nor ReLU. Eq. 3 factorises the
+  kernels of every scale; the release does not factorise the fine one.
 
   Attributes:
-    kernels: of the scales, at least one of them.
+    kernels: kernels of the scales; at least one scale.
     pooling: 'depthwise' as released; 'dense' mixes channels; 'average' takes
       means over the same kernels, without batch norm and ReLU.
-    dtype: of the computation.
+    dtype: compute dtype.
   """
 
   kernels: Kernels
@@ -167,13 +168,13 @@ class Pyramid(nn.Module):
       c_BTHWD = self._pool(nn.relu(c_BTHWD), second, 'coarse_rest')
       scales.append(c_BTHWD)
     s_BSD = jnp.concatenate([x.reshape(B, -1, D) for x in scales], axis=1)
-    # torch's default epsilon, whatever that of the blocks.
+    # torch's default epsilon, whatever the blocks have.
     return nn.LayerNorm(
       1e-5, use_fast_variance=False, dtype=self.dtype, name='norm'
     )(s_BSD)
 
   def _pool(self, h_BTHWD: jax.Array, kernel: Grid, name: str) -> jax.Array:
-    """One pooling step of whichever kind."""
+    """One pooling step, of the kind that `pooling` names."""
     if self.pooling == 'average':
       parts = cut(h_BTHWD.astype(jnp.float32), kernel)
       return parts.mean((2, 4, 6)).astype(self.dtype)
@@ -184,17 +185,18 @@ class Pyramid(nn.Module):
 
 
 class PyramidAttention(nn.Module):
-  """Eq. 3: every token looks at the pyramid, or without one at all tokens.
+  """Eq. 3: every token looks at the pyramid; without one, at all tokens.
 
   On request (collection 'intermediates') the float32 weights [B, A, Q, S] are
-  sown as 'weights': Q all tokens, S the fine scale's and then the coarse one's.
+  sown as 'weights': Q counts all tokens, S those of the fine scale and then
+  those of the coarse one.
 
   Attributes:
     heads: A; must divide the width.
-    kernels: of the pyramid; without any, keys and values are all tokens.
+    kernels: kernels of the pyramid; without any, all tokens are keys.
     pooling: see `Pyramid`.
     qkv_bias: whether queries, keys and values have biases.
-    dtype: of the computation; softmax is float32.
+    dtype: compute dtype; softmax is float32.
   """
 
   heads: int

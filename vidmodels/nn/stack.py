@@ -1,9 +1,9 @@
-"""Layers run one after the other, or as one scan over their parameters.
+"""Runs layers one after the other, or as one scan over their parameters.
 
-A scan compiles one layer where the plain way compiles all of them. Parameters
-keep their names and shapes either way (`block_0/...`, `block_1/...`), so that
-checkpoints, sharding rules and imported weights know nothing of it: a scan
-stacks them as it starts, which costs a copy of them.
+A scan compiles one layer instead of all of them. Parameters keep their names
+and shapes (`block_0/...`, `block_1/...`), so checkpoints, sharding rules and
+imported weights do not depend on it: a scan stacks the parameters when it
+starts, which costs a copy of them.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-Carry = Any  # what a layer takes and returns: an array, or a tuple of them
+Carry = Any  # the input and output of a layer: an array, or a tuple of arrays
 
 
 def run(
@@ -21,21 +21,20 @@ def run(
 ) -> Carry:
   """Sends `carry` through the layers.
 
-  Runs of neighbours that differ in nothing but their drop path rate are
-  scanned; layers that differ otherwise (one that pools, one with positions)
-  stay as they are. Where intermediates are asked for, or variables are being
-  made or written, everything runs plainly. While training a scan draws other
-  drop path masks than the plain way does; rates and answers are the same.
+  Neighbours that differ only in their drop path rate are scanned; layers that
+  differ otherwise (one that pools, one with positions) run one by one. So do
+  all layers where intermediates are requested, or where variables are
+  initialised or written. While training, a scan draws other drop path masks
+  than the plain loop does; rates and answers are the same.
 
   Args:
     layers: bound submodules, called as `layer(*carry, train)`, that return
       the next carry, of the same shapes where layers are alike.
     carry: an array or a tuple of arrays.
-    train: given to every layer.
+    train: passed to every layer.
     scan: whether to scan.
 
-  Returns:
-    What the last layer returns.
+  Returns: The output of the last layer.
   """
   if not scan or _writes(layers):
     for layer in layers:
@@ -54,7 +53,7 @@ def _args(carry: Carry) -> tuple:
 
 
 def _writes(layers: Sequence[nn.Module]) -> bool:
-  """Whether a call would make or change variables."""
+  """Whether a call would initialise or change variables."""
   return any(
     layer.is_initializing()
     or layer.is_mutable_collection('intermediates')
@@ -67,7 +66,7 @@ def _writes(layers: Sequence[nn.Module]) -> bool:
 
 
 def _alike(layers: Sequence[nn.Module]) -> list[list[nn.Module]]:
-  """Neighbours with the same fields and parameter shapes, together."""
+  """Groups neighbours that have the same fields and parameter shapes."""
   groups, last = [], None
   for layer in layers:
     shapes = jax.tree.map(jnp.shape, layer.variables)
@@ -80,7 +79,7 @@ def _alike(layers: Sequence[nn.Module]) -> list[list[nn.Module]]:
 
 
 def _plain(layer: nn.Module) -> nn.Module:
-  """A layer as its fields alone, without a place or a drop path rate."""
+  """A copy of a layer without its parent, its name and its drop path rate."""
   fixed = {}
   if hasattr(layer, 'drop_path'):
     fixed['drop_path'] = jax.tree.map(lambda rate: 0.0, layer.drop_path)
@@ -93,7 +92,7 @@ def _rate(layer: nn.Module) -> float | tuple[float, ...]:
 
 
 def _scan(layers: Sequence[nn.Module], carry: Carry, train: bool) -> Carry:
-  """Layers that are alike, as one scan."""
+  """Runs layers that are alike as one scan."""
   like, first = _plain(layers[0]), layers[0]
   variables = jax.tree.map(
     lambda *rows: jnp.stack(rows), *(layer.variables for layer in layers)

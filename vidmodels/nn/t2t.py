@@ -1,9 +1,9 @@
-"""Frames into tokens in three soft splits, T2T-ViT's front end (2101.11986).
+"""T2T-ViT's stem: frames become tokens in three soft splits (2101.11986).
 
-Each split takes overlapping windows of a frame as tokens; after the first two a
+Each split takes overlapping windows of a frame as tokens. After the first two a
 small attention layer mixes them, so that 16 x 16 pixels become one token in
-steps. Attention is Performer's (2009.14794), linear in the number of tokens, as
-in T2T-ViT-14.
+three steps. VidTr's Table 5c uses it. Attention is Performer's (2009.14794),
+linear in the number of tokens, as in T2T-ViT-14.
 """
 
 import math
@@ -31,7 +31,7 @@ def unfold(
   """A soft split: every window of a grid as one token.
 
   Returns:
-    [..., H', W', D * window * window], channels outermost and then the window's
+    [..., H', W', D * window * window], ordered by channel, then by the window's
     rows and columns, which is torch's order.
   """
   sides = [(0, 0)] * (h_xHWD.ndim - 3) + [(padding, padding)] * 2 + [(0, 0)]
@@ -57,12 +57,12 @@ class Mixer(nn.Module):
 
     y = phi(q) (phi(k)^T v) / (phi(q) phi(k)^T 1),
 
-  one head, no residual around it but one from the values: h = v + W y. The
-  features `w` are drawn once and not trained: they lie in the collection
-  'batch_stats', which optimisers leave alone.
+  one head; the residual comes from the values instead of the input: h = v + W
+  y. The features `w` are drawn once and not trained: they are in the collection
+  'batch_stats', which optimisers do not change.
 
   Attributes:
-    dtype: of the projections; the features are float32.
+    dtype: dtype of the projections; the features are float32.
   """
 
   dtype: Any = jnp.float32
@@ -106,11 +106,11 @@ def _features(z_xLd: jax.Array, w_Rd: jax.Array) -> jax.Array:
 
 
 class T2T(nn.Module):
-  """Every frame by itself into tokens, one for 16 x 16 pixels.
+  """Turns every frame by itself into tokens, one for 16 x 16 pixels.
 
   Attributes:
-    width: of a token, D.
-    dtype: of the computation; parameters stay float32.
+    width: token width, D.
+    dtype: compute dtype; parameters stay float32.
   """
 
   width: int
@@ -120,11 +120,10 @@ class T2T(nn.Module):
   def __call__(self, video_BTHWC: jax.Array) -> jax.Array:
     """Turns pixels [B, T, H, W, C] into tokens [B, T, H / 16, W / 16, D].
 
-    Raises:
-      InputError: for anything but normalised float video in whole tokens, or
-        for other channels than the weights take.
+    Raises: InputError: for anything but normalised float video that divides
+      into tokens, or for other channels than the weights have.
     """
-    self._refuse(video_BTHWC)
+    self._check_clip(video_BTHWC)
     h = video_BTHWC.astype(self.dtype)
     for i, split in enumerate(SPLITS):
       if i:
@@ -139,14 +138,14 @@ class T2T(nn.Module):
       name='fc',
     )(h)
 
-  def _refuse(self, video: jax.Array) -> None:
-    """Raises InputError for what does not become whole tokens."""
+  def _check_clip(self, video: jax.Array) -> None:
+    """Raises InputError for frames that do not divide into tokens."""
     check_video(video)
     H, W = video.shape[2:4]
     if H % PATCH or W % PATCH:
       raise InputError(
-        f'video has frames of {H} x {W} pixels; wanted height and width '
-        f'divisible by {PATCH}; resize or crop it'
+        f'got video of {H} x {W} pixels; expected height and width divisible '
+        f'by {PATCH}; resize or crop it'
       )
     if self.has_variable('params', 'mixer_1'):
       kernel = self.variables['params']['mixer_1']['kqv']['kernel']

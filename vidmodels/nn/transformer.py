@@ -1,4 +1,10 @@
-"""The pre-norm transformer block and its parts: attention, MLP, drop path."""
+"""The pre-norm transformer block and its parts: attention, MLP, drop path.
+
+  block = TransformerBlock(heads=12, hidden=3072)
+  s_xLD = block.apply(variables, s_xLD, train=False)
+
+Equation numbers are those of TimeSformer (arXiv 2102.05095).
+"""
 
 import functools
 from collections.abc import Callable
@@ -23,13 +29,13 @@ def attention_weights(
   Args:
     q_xQAd: queries.
     k_xSAd: keys.
-    mask_xQS: which keys a query may look at, bool, broadcast over what lies in
-      front of it; None for all.
+    mask_xQS: which keys a query may look at, bool, broadcast over the leading
+      axes; None for all.
     bias_AQS: added to the scores before the softmax, e.g. by how far a key
       lies from its query; None for none.
 
   Returns:
-    [..., A, Q, S] in float32 whatever comes in; rows sum to 1.
+    [..., A, Q, S] in float32 for any input dtype; rows sum to 1.
   """
   scores_xAQS = jnp.einsum(
     '...QAd,...SAd->...AQS', q_xQAd, k_xSAd, preferred_element_type=jnp.float32
@@ -49,7 +55,8 @@ def attend(
   mask_xQS: jax.Array | None = None,
   bias_AQS: jax.Array | None = None,
 ) -> jax.Array:
-  """Eq. 7: the values [..., Q, A, d] that each query sees, in `v`'s dtype."""
+  """Eq. 7: the weighted values of each query, [..., Q, A, d], in `v`'s
+  dtype."""
   p_xAQS = attention_weights(q_xQAd, k_xSAd, mask_xQS, bias_AQS).astype(
     v_xSAd.dtype
   )
@@ -57,20 +64,21 @@ def attend(
 
 
 def split_heads(width: int, heads: int) -> tuple[int, int]:
-  """(A, d) of a width.
+  """Returns (A, d), the number and the width of the heads.
 
   Raises:
     InputError: if the width does not divide into the heads.
   """
   if heads < 1 or width % heads:
     raise InputError(
-      f'width {width} does not divide into {heads} heads; change either'
+      f'got width {width}, which does not divide into {heads} heads; expected '
+      'a multiple of the heads; change either'
     )
   return heads, width // heads
 
 
 class Attention(nn.Module):
-  """Eqs. 2-8: project, look, project back; the residual is the caller's.
+  """Eqs. 2-8: project, attend, project back; the caller adds the residual.
 
   Queries, keys and values come from one kernel [D, 3, A, d], as in the
   releases' single `qkv` layer. With the heads on an axis of their own, a mesh
@@ -83,11 +91,11 @@ class Attention(nn.Module):
   Attributes:
     heads: A; must divide the width D.
     qkv_bias: whether the projections to q, k and v have biases.
-    mix: turns the keys and values [..., S, A, d] into those that are looked
-      at, e.g. with channels of other frames; None leaves them.
-    dtype: of the computation; softmax and parameters are float32.
+    mix: a function of the keys and values [..., S, A, d] that returns the ones
+      to attend to, e.g. with channels of other frames; None leaves them.
+    dtype: compute dtype; softmax and parameters are float32.
     kernel_init: draws fresh kernels.
-    bias_init: what draws fresh biases, by the layer's fan-in.
+    bias_init: returns what draws fresh biases, given the layer's fan-in.
   """
 
   heads: int
@@ -109,9 +117,9 @@ class Attention(nn.Module):
 
     Args:
       s_xLD: the sequences.
-      memory_xSD: tokens that are looked at too and do not look: keys and
-        values only, after those of the sequence and never mixed. Leading axes
-        of size 1 are the same memory for all sequences along them.
+      memory_xSD: more tokens to look at, which are keys and values only, after
+        those of the sequence and never mixed. A leading axis of size 1 is
+        broadcast: its sequences share one memory.
       mask_xQS: which tokens a token may look at, bool; None for all.
       bias_AQS: added to the scores; None for none.
     """
@@ -152,15 +160,15 @@ gelu = functools.partial(nn.gelu, approximate=False)
 
 
 class Mlp(nn.Module):
-  """Up to `hidden` units, through `activation`, and down again.
+  """The two-layer perceptron: up to `hidden` units, activation, and down again.
 
   Attributes:
     hidden: units in the middle.
     activation: exact GELU unless the family says otherwise.
-    dtype: of the computation; parameters stay float32.
+    dtype: compute dtype; parameters stay float32.
     kernel_init: draws fresh kernels.
-    bias_init: what draws fresh biases, by the layer's fan-in.
-    dropout: chance that a hidden unit, or a number of the answer, is left out
+    bias_init: returns what draws fresh biases, given the layer's fan-in.
+    dropout: chance that a hidden unit, or a number of the output, is dropped
       while training; draws from the rng 'dropout'.
   """
 
@@ -185,7 +193,8 @@ class Mlp(nn.Module):
 
 
 class DropPath(nn.Module):
-  """Zeroes whole sequences of a residual branch and scales up the others.
+  """Drop path: zeroes whole sequences of a residual branch while training, and
+  scales up the others.
 
   Each sequence [L, D] of the leading axes is kept or dropped alone: time
   attention on [B, H, W, T, D] drops patch tubes, space attention on
@@ -194,8 +203,8 @@ class DropPath(nn.Module):
   Attributes:
     rate: chance that a sequence is dropped; the rest is divided by 1 - rate.
       An array where a scan over layers gives each its own.
-    shared: last axes that share one draw; 2 for [L, D]. On [B, T, H, W, D], 3
-      drops frames and 4 drops clips.
+    shared: number of last axes that share one draw; 2 for [L, D]. On [B, T, H,
+      W, D], 3 drops frames and 4 drops clips.
   """
 
   rate: float
@@ -206,7 +215,9 @@ class DropPath(nn.Module):
     """Returns `h_xLD` unless training, which needs the rng 'drop_path'."""
     fixed = not isinstance(self.rate, jax.Array)
     if fixed and not 0 <= self.rate < 1:
-      raise InputError(f'drop path rate is {self.rate}; wanted 0 to below 1')
+      raise InputError(
+        f'got a drop path rate of {self.rate}; expected 0 to below 1'
+      )
     if not train or (fixed and self.rate == 0):
       return h_xLD
     rows = (*h_xLD.shape[: -self.shared], *(1,) * self.shared)
@@ -214,8 +225,9 @@ class DropPath(nn.Module):
     return jnp.where(kept, h_xLD / (1 - self.rate), 0).astype(h_xLD.dtype)
 
 
-# How parameters are split that an image ViT shares with video models of its
-# blocks: heads and MLP units over 'tensor', the width over 'fsdp', () nothing.
+# How a mesh splits the parameters that an image ViT shares with video models
+# made of its blocks: heads and MLP units over 'tensor', the width over 'fsdp',
+# () over no axis.
 VIT_SHARDING = (
   (r'/qkv/kernel$', ('fsdp', None, 'tensor', None)),  # [D, 3, A, d]
   (r'/out/kernel$', ('tensor', None, 'fsdp')),  # [A, d, D]
@@ -233,14 +245,14 @@ class TransformerBlock(nn.Module):
   Attributes:
     heads: attention heads, A.
     hidden: units of the perceptron.
-    epsilon: of both norms.
+    epsilon: epsilon of both norms.
     qkv_bias: whether queries, keys and values have biases.
     mix: given to the attention.
-    activation: of the perceptron.
+    activation: activation of the perceptron.
     drop_path: chance that a branch of a sequence is dropped while training.
-    dtype: of the computation.
+    dtype: compute dtype.
     kernel_init: draws fresh kernels.
-    bias_init: what draws fresh biases, by a layer's fan-in.
+    bias_init: returns what draws fresh biases, given a layer's fan-in.
   """
 
   heads: int
@@ -266,7 +278,7 @@ class TransformerBlock(nn.Module):
     Args:
       s_xLD: the sequences.
       train: whether drop path is on.
-      memory_xSD: normalised tokens that are looked at and do not look.
+      memory_xSD: more normalised tokens to look at, see `Attention`.
     """
     more_xLD = Attention(
       self.heads,
@@ -289,7 +301,7 @@ class TransformerBlock(nn.Module):
     return s_xLD + DropPath(self.drop_path, name='mlp_drop')(more_xLD, train)
 
   def _norm(self, name: str) -> nn.LayerNorm:
-    """A norm whose variance is taken around the mean, as torch's is."""
+    """A norm whose variance is taken around the mean, as in torch."""
     return nn.LayerNorm(
       self.epsilon, use_fast_variance=False, dtype=self.dtype, name=name
     )

@@ -1,9 +1,8 @@
 """Windows of a grid of tokens, cut out and put back (DualFormer, section 3.2).
-
 Windows tile the grid from its first token. Where the grid ends inside the last
-window of an axis, that window is ragged: it is filled up with zeros, which a
-mask keeps from being looked at and which are cropped afterwards. A window that
-is larger than the grid is the whole axis. (The authors' code refuses both.)
+window of an axis, that window is padded with zeros; a mask keeps them out of
+attention, and `merge` crops them. A window that is larger than the grid becomes
+the whole axis. (The authors' code refuses both.)
 """
 
 from collections.abc import Callable
@@ -20,7 +19,7 @@ Grid = tuple[int, ...]  # tokens along time, height, width
 
 
 def fit(window: Grid, grid: Grid) -> Grid:
-  """A window no larger than the grid."""
+  """The window, made no larger than the grid."""
   return tuple(map(min, window, grid))
 
 
@@ -28,7 +27,7 @@ def partition(h_BTHWD: jax.Array, window: Grid) -> jax.Array:
   """Cuts a grid into windows, the batch outermost.
 
   Args:
-    h_BTHWD: the grid, normalised: zeros are added after the norm.
+    h_BTHWD: the grid after the norm, so that padding is zero for attention.
     window: tokens of a window along each axis, no more than the grid has.
 
   Returns:
@@ -45,7 +44,7 @@ def partition(h_BTHWD: jax.Array, window: Grid) -> jax.Array:
 
 
 def merge(s_xLD: jax.Array, grid: Grid, window: Grid) -> jax.Array:
-  """Undoes `partition`: [B, *grid, D], without what was added."""
+  """Undoes `partition`: returns [B, *grid, D] without the padding."""
   counts, (B, *_, D) = _counts(grid, window), s_xLD.shape
   h = s_xLD.reshape(B, *counts, *window, D).transpose(0, 1, 4, 2, 5, 3, 6, 7)
   padded = [n * part for n, part in zip(counts, window, strict=True)]
@@ -65,22 +64,22 @@ def mask(grid: Grid, window: Grid) -> jax.Array | None:
 
 
 def _counts(grid: Grid, window: Grid) -> Grid:
-  """Windows along each axis, the ragged one included."""
+  """Windows along each axis, a padded one included."""
   return tuple(
     -(-size // part) for size, part in zip(grid, window, strict=True)
   )
 
 
 class RelativeBias(nn.Module):
-  """What a head adds to a score for how far the key lies from the query.
+  """A learned bias of the attention scores, by the offset of key and query.
 
-  A learned table over the offsets of a 3-D window, as in Video Swin: for
-  (8, 7, 7) it has 15 * 13 * 13 = 2535 rows. A window that the grid made smaller
-  uses the middle of the table, since offsets mean the same there.
+  A learned table over the offsets of a 3-D window, as in Video Swin: for (8, 7,
+  7) it has 15 * 13 * 13 = 2535 rows. A smaller window uses the middle of the
+  table, where the offsets are the same.
 
   Attributes:
     heads: A.
-    window: for which the table is made.
+    window: the window that the table is made for.
     initializer: draws a fresh table.
   """
 
@@ -90,7 +89,7 @@ class RelativeBias(nn.Module):
 
   @nn.compact
   def __call__(self, window: Grid) -> Any:
-    """Returns bias_AQS of the tokens of `window`, which fits in ours."""
+    """Returns bias_AQS for `window`, which is no larger than the table's."""
     spans = tuple(2 * part - 1 for part in self.window)
     table = self.param('table', self.initializer, (*spans, self.heads))
     place = np.stack(np.indices(window)).reshape(3, -1)

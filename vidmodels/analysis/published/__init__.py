@@ -1,8 +1,8 @@
-"""What the papers print of size and cost, one file a paper, rows as data.
+"""The sizes and costs that the papers print, one file a paper, as data.
 
-A file here defines `ROWS`. Every row names a configuration, the models it is
-made of, what was printed, and what counting the authors' code gave where that
-is known. `analysis/model_cost.py` sets our own counts beside them.
+A file here, NAME_tables.py, defines `ROWS`. Every row names a configuration, its models, the
+printed figures, and the counts of the authors' code where they are known.
+`analysis/table.py` compares them with our own counts.
 """
 
 import dataclasses
@@ -44,12 +44,11 @@ class PaperRow:
     reference_params: parameters that the authors' code counts; None if unknown.
     reference_gmacs: multiply-adds that the authors' code needs, counted by the
       tool that the printed figure comes from; None if unknown.
-    params_without: parameters whose path this regex finds are not in the
+    params_without: regex; parameters whose path it matches are not in the
       paper's (or the reference's) figure.
-    macs_without: multiply-adds of modules whose path this regex finds are not
+    macs_without: regex; multiply-adds of modules whose path it matches are not
       in the paper's figure.
-    why: what explains a printed figure that differs from ours; empty if they
-      agree.
+    why: the reason why a printed figure differs from ours; empty if they agree.
   """
 
   config: str
@@ -65,10 +64,11 @@ class PaperRow:
 
 
 def papers() -> list[str]:
-  """Names of the files here, which are those of the five families."""
-  return sorted(m.name for m in pkgutil.iter_modules(__path__))
+  """Names of the papers, 'vidtr' for the file `vidtr_tables.py`."""
+  names = (module.name for module in pkgutil.iter_modules(__path__))
+  return sorted(name.removesuffix('_tables') for name in names)
 
 
 def rows(paper: str) -> tuple[PaperRow, ...]:
   """The rows of one paper, in the order of its tables."""
-  return importlib.import_module(f'{__name__}.{paper}').ROWS
+  return importlib.import_module(f'{__name__}.{paper}_tables').ROWS
