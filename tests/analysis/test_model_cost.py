@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from vidmodels import models
 from vidmodels.analysis import model_cost
-from vidmodels.analysis.published import ComponentCost
+from vidmodels.analysis.published import CountedModel
 from vidmodels.cli import main
 from vidmodels.typing import InputError
 
@@ -92,7 +92,7 @@ def test_divided_attention_counts_as_by_hand():
   time = tokens * (3 * D * D + 2 * T * D + D * D + D * D)  # and the fc
   space = T * ((1 + N) * 4 * D * D + 2 * (1 + N) ** 2 * D)
   mlp = (1 + tokens) * 8 * D * D
-  part = ComponentCost(
+  part = CountedModel(
     family='timesformer',
     model=dict(layers=L, width=D, heads=A, patch=P),
     clip=(T, H * P, W * P),
@@ -108,7 +108,7 @@ def test_divided_attention_counts_as_by_hand():
 def test_parameters_are_those_that_init_makes():
   family = 'timesformer'
   module = models.find(family)
-  part = ComponentCost(family=family, model=module.TINY, clip=module.TINY_CLIP)
+  part = CountedModel(family=family, model=module.TINY, clip=module.TINY_CLIP)
   model = models.build(family, classes=400, **module.TINY)
   video = jnp.zeros((1, *module.TINY_CLIP, 3))
   params = model.init(jax.random.key(0), video)['params']
@@ -123,7 +123,7 @@ def test_every_family_is_counted_layer_by_layer(family):
   module = models.find(family)
   on = {s: True for s in ('scan', 'remat') if s in models.fields(family)}
   parts = [
-    ComponentCost(
+    CountedModel(
       family=family, model={**module.TINY, **more}, clip=module.TINY_CLIP
     )
     for more in ({}, on)
@@ -156,4 +156,4 @@ def test_the_command_counts_a_recipe_and_says_what_does_not_fit(capsys):
   assert '--config' in capsys.readouterr().err
   assert main(['cost', '--config=timesformer', '--classes=0']) == 2
   with pytest.raises(InputError, match='heads'):
-    model_cost.count(ComponentCost(family='timesformer', model={'heads': 5}))
+    model_cost.count(CountedModel(family='timesformer', model={'heads': 5}))

@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from vidmodels.analysis import model_cost, published, table
+from vidmodels.analysis import model_cost, paper_table, published
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 ROWS = {
@@ -26,10 +26,11 @@ every_row = pytest.mark.parametrize(
 
 @every_row
 def test_counts_are_the_printed_figures_or_the_row_says_why_not(name):
-  line = table.line(*ROWS[name])
+  line = paper_table.compare_row(*ROWS[name])
   if not line.why:
     assert line.params_agree is not False, line
-    assert line.gmacs_off is None or abs(line.gmacs_off) <= table.CLOSE, line
+    off = line.gmacs_off or 0.0
+    assert abs(off) <= paper_table.CLOSE, line
   else:
     assert not line.agrees, f'nothing is left to explain: {line.why}'
 
@@ -43,7 +44,7 @@ def test_counts_are_those_of_the_authors_code(name):
     assert params == row.reference_params
   if row.reference_gmacs is not None:
     gmacs = sum(c.total_macs() for c in counts) / 1e9
-    assert gmacs == pytest.approx(row.reference_gmacs, rel=table.CLOSE)
+    assert gmacs == pytest.approx(row.reference_gmacs, rel=paper_table.CLOSE)
 
 
 @pytest.mark.slow  # counts every row
@@ -78,15 +79,15 @@ def test_every_printed_configuration_has_its_row(shared):
 @pytest.mark.slow  # counts every row
 def test_the_page_in_docs_is_what_the_command_prints():
   text = (REPO / 'docs' / 'costs.md').read_text()
-  lines = [table.line(paper, row) for paper, row in ROWS.values()]
-  assert table.markdown(lines) in text
+  lines = [paper_table.compare_row(paper, row) for paper, row in ROWS.values()]
+  assert paper_table.markdown(lines) in text
 
 
 def test_digits_and_distances():
-  assert table.same_digits(21_767_360, '21.8')
-  assert not table.same_digits(21_740_000, '21.8')
-  assert table.same_digits(1_000_000, '1')
-  line = table.Line(
+  assert paper_table.same_digits(21_767_360, '21.8')
+  assert not paper_table.same_digits(21_740_000, '21.8')
+  assert paper_table.same_digits(1_000_000, '1')
+  line = paper_table.ComparedRow(
     paper='p',
     config='c',
     source='',
@@ -104,5 +105,5 @@ def test_digits_and_distances():
   assert not dataclasses.replace(line, gmacs_off=-0.011).agrees
   assert not dataclasses.replace(line, params_agree=False).agrees
   off = dataclasses.replace(line, compared_gmacs=1.5, why='because')
-  assert '| 2.00 (1.50) | 1.99 |' in table.markdown([line, off])
-  assert '[1] because' in table.markdown([line, off])
+  assert '| 2.00 (1.50) | 1.99 |' in paper_table.markdown([line, off])
+  assert '[1] because' in paper_table.markdown([line, off])

@@ -11,7 +11,7 @@ import pytest
 
 from vidmodels import models
 from vidmodels.models import dualformer
-from vidmodels.nn.pyramid import Kernels
+from vidmodels.nn.pyramid import PyramidKernels
 from vidmodels.typing import InputError
 from vidmodels.weights import dualformer_weights
 from vidmodels.weights.mapping import apply
@@ -110,10 +110,10 @@ def test_kernels_stay_those_of_the_clip_they_were_built_for():
   half = full(built=(16, 224, 224))
   assert keys(half, 16, 224, 224) == [456, 456, 392, 392]
   assert [plan.kernels for plan in half.plans()] == [
-    Kernels((1, 8, 8), ((1, 7, 7), (2, 2, 2))),
-    Kernels((1, 4, 4), ((1, 7, 7), (2, 1, 1))),
-    Kernels((1, 2, 2)),
-    Kernels(),
+    PyramidKernels((1, 8, 8), ((1, 7, 7), (2, 2, 2))),
+    PyramidKernels((1, 4, 4), ((1, 7, 7), (2, 1, 1))),
+    PyramidKernels((1, 2, 2)),
+    PyramidKernels(),
   ]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from vidmodels import models
 from vidmodels.analysis import model_cost
-from vidmodels.analysis.published import ComponentCost
+from vidmodels.analysis.published import CountedModel
 from vidmodels.models import i3d
 from vidmodels.models.i3d import HEAVY, Bottleneck, ConvNorm
 
@@ -374,7 +374,7 @@ COSTS = [
 @pytest.mark.parametrize(('fields', 'clip', 'wanted'), COSTS)
 def test_full_size_models_need_the_authors_multiply_adds(fields, clip, wanted):
   frames, size = clip
-  part = ComponentCost(family='i3d', model=fields, clip=(frames, size, size))
+  part = CountedModel(family='i3d', model=fields, clip=(frames, size, size))
   assert round(model_cost.count(part).total_macs() / 1e9, 2) == wanted
 
 

@@ -12,7 +12,7 @@ from flax import traverse_util
 
 from vidmodels import models
 from vidmodels.analysis import model_cost
-from vidmodels.analysis.published import ComponentCost
+from vidmodels.analysis.published import CountedModel
 from vidmodels.models import focalnet, video_focalnet
 from vidmodels.nn import focal
 from vidmodels.nn.focal import LayerNorm, Modulation, TimeConv
@@ -411,7 +411,7 @@ def test_designs_cost_what_their_formulas_say(
 ):
   fields = {**SMALL, 'design': design, 'temporal_conv': temporal_conv}
   counted = model_cost.count(
-    ComponentCost(family='video_focalnet', model=fields)
+    CountedModel(family='video_focalnet', model=fields)
   )
   assert f'{counted.total_params() / 1e6:.1f}' == f'{millions}'
   assert counted.total_macs() / 1e9 == pytest.approx(gmacs, rel=2e-3)

@@ -55,7 +55,7 @@ def test_96_frames_repeat_each_of_8_rows_twelve_times():
 
 def test_nearest_is_computed_in_float32_as_torch_does():
   # 23 * 14 / 46 is 7 exactly; in float32, torch's index is 6.
-  rows, _ = position.sources(14, 46, 'nearest')
+  rows, _ = position.resize_rows(14, 46, 'nearest')
   assert rows[23, 0] == 6
 
 

@@ -9,10 +9,15 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vidmodels.nn import dual, pyramid
-from vidmodels.nn.pyramid import Kernels, Pyramid, PyramidAttention, PyramidPool
+from vidmodels.nn.pyramid import (
+  Pyramid,
+  PyramidAttention,
+  PyramidKernels,
+  PyramidPool,
+)
 from vidmodels.typing import InputError
 
-TWO = Kernels((2, 2, 3), ((1, 2, 2), (2, 1, 2)))
+TWO = PyramidKernels((2, 2, 3), ((1, 2, 2), (2, 1, 2)))
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -41,43 +46,43 @@ def start(module, *args):
       (16, 56, 56),
       (8, 7, 7),
       (4, 4, 4),
-      Kernels((2, 8, 8), ((1, 7, 7), (4, 2, 2))),
+      PyramidKernels((2, 8, 8), ((1, 7, 7), (4, 2, 2))),
     ),
     (
       (16, 28, 28),
       (8, 7, 7),
       (4, 4, 4),
-      Kernels((2, 4, 4), ((1, 7, 7), (4, 1, 1))),
+      PyramidKernels((2, 4, 4), ((1, 7, 7), (4, 1, 1))),
     ),
-    ((16, 14, 14), (8, 7, 7), (), Kernels((2, 2, 2))),
-    ((16, 7, 7), (16, 7, 7), (), Kernels()),
+    ((16, 14, 14), (8, 7, 7), (), PyramidKernels((2, 2, 2))),
+    ((16, 7, 7), (16, 7, 7), (), PyramidKernels()),
     # And built for 16.
     (
       (8, 56, 56),
       (8, 7, 7),
       (4, 4, 4),
-      Kernels((1, 8, 8), ((1, 7, 7), (2, 2, 2))),
+      PyramidKernels((1, 8, 8), ((1, 7, 7), (2, 2, 2))),
     ),
     # A target that exceeds the grid pools nothing, as released.
-    ((8, 7, 7), (16, 7, 7), (), Kernels()),
+    ((8, 7, 7), (16, 7, 7), (), PyramidKernels()),
     # Table 1's coarse scale of the third stage, which the release lacks.
     (
       (16, 14, 14),
       (8, 7, 7),
       (4, 4, 4),
-      Kernels((2, 2, 2), ((1, 3, 3), (4, 1, 1))),
+      PyramidKernels((2, 2, 2), ((1, 3, 3), (4, 1, 1))),
     ),
-    ((16, 14, 14), (), (4, 4, 4), Kernels((), ((1, 3, 3), (4, 1, 1)))),
-    ((6, 24, 18), (4, 5, 5), (), Kernels((1, 4, 3))),
+    ((16, 14, 14), (), (4, 4, 4), PyramidKernels((), ((1, 3, 3), (4, 1, 1)))),
+    ((6, 24, 18), (4, 5, 5), (), PyramidKernels((1, 4, 3))),
   ],
 )
 def test_kernels_are_the_floor_of_grid_by_target(grid, fine, coarse, wanted):
-  assert pyramid.kernels(grid, fine, coarse) == wanted
+  assert pyramid.pyramid_kernels(grid, fine, coarse) == wanted
 
 
 def test_a_coarse_target_beyond_the_grid_is_refused():
   with pytest.raises(InputError, match=r'\(4, 4, 4\).*\(2, 8, 8\)'):
-    pyramid.kernels((2, 8, 8), (), (4, 4, 4))
+    pyramid.pyramid_kernels((2, 8, 8), (), (4, 4, 4))
 
 
 @pytest.mark.parametrize('dense', [False, True])
@@ -170,7 +175,7 @@ def test_statistics_of_a_batch_split_over_devices_are_the_whole_batchs():
   )
 
 
-def seen(kernels: Kernels, token, grid=(3, 5, 7)) -> np.ndarray:
+def seen(kernels: PyramidKernels, token, grid=(3, 5, 7)) -> np.ndarray:
   """How much a token depends on each token, through a level's attention."""
   level = PyramidAttention(2, kernels)
   h_BTHWD = normal(0, 2, *grid, 8)
@@ -186,15 +191,15 @@ def seen(kernels: Kernels, token, grid=(3, 5, 7)) -> np.ndarray:
 
 
 def test_without_kernels_every_token_sees_every_token():
-  assert (seen(Kernels(), (2, 4, 6)) > 1e-6).all()
+  assert (seen(PyramidKernels(), (2, 4, 6)) > 1e-6).all()
 
 
 @pytest.mark.parametrize(
   'kernels',
   [
-    Kernels((1, 5, 7)),
-    Kernels((2, 2, 3), ((1, 5, 7), (3, 1, 1))),
-    Kernels((), ((1, 5, 1), (1, 1, 7))),
+    PyramidKernels((1, 5, 7)),
+    PyramidKernels((2, 2, 3), ((1, 5, 7), (3, 1, 1))),
+    PyramidKernels((), ((1, 5, 1), (1, 1, 7))),
   ],
 )
 def test_a_token_sees_the_whole_clip_through_the_pyramid(kernels):
@@ -202,7 +207,7 @@ def test_a_token_sees_the_whole_clip_through_the_pyramid(kernels):
 
 
 def test_what_is_left_over_when_pooling_is_seen_by_itself_alone():
-  rest = seen(Kernels((2, 2, 3)), (2, 4, 6))
+  rest = seen(PyramidKernels((2, 2, 3)), (2, 4, 6))
   assert (rest[:2, :4, :6] > 1e-7).all()
   assert rest[2, 4, 6] > 1e-5  # as the query
   rest[:2, :4, :6] = 0
@@ -212,7 +217,7 @@ def test_what_is_left_over_when_pooling_is_seen_by_itself_alone():
 
 def test_a_position_encoding_reaches_the_27_neighbours():
   # Windows of one token: nothing else mixes.
-  plan = dual.BlockPlan(2, 12, (1, 1, 1), Kernels())
+  plan = dual.BlockPlan(2, 12, (1, 1, 1), PyramidKernels())
   answers = {}
   for peg in ((3, 3, 3), (3, 3), ()):
     block = dual.DualBlock(

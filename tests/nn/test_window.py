@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vidmodels.nn import dual, transformer, window
-from vidmodels.nn.pyramid import Kernels
+from vidmodels.nn.pyramid import PyramidKernels
 
 GRID = (3, 5, 7)
 
@@ -28,15 +28,15 @@ def start(module, *args):
 
 
 def local(size, *, relative: bool = False, drop_path: float = 0.0):
-  plan = dual.BlockPlan(2, 12, size, Kernels(), relative=relative)
-  return dual.Level(plan, 'L', drop_path)
+  plan = dual.BlockPlan(2, 12, size, PyramidKernels(), relative=relative)
+  return dual.DualLevel(plan, 'L', drop_path)
 
 
 @pytest.mark.parametrize('size', [(2, 3, 4), (3, 5, 7), (1, 5, 2)])
 def test_windows_are_put_back_where_they_were(size):
   h_BTHWD = normal(0, 2, *GRID, 4)
-  cut = window.partition(h_BTHWD, size)
-  np.testing.assert_array_equal(window.merge(cut, GRID, size), h_BTHWD)
+  cut = window.partition_windows(h_BTHWD, size)
+  np.testing.assert_array_equal(window.merge_windows(cut, GRID, size), h_BTHWD)
   # Time outermost, and every window's tokens lie together.
   t, h, w = size
   first = h_BTHWD[1, :t, :h, :w].reshape(-1, 4)
@@ -44,9 +44,9 @@ def test_windows_are_put_back_where_they_were(size):
 
 
 def test_a_mask_is_there_only_for_ragged_windows():
-  assert window.mask(GRID, (3, 5, 7)) is None
-  assert window.mask((4, 6, 8), (2, 3, 4)) is None
-  real = np.asarray(window.mask(GRID, (2, 3, 4)))
+  assert window.window_mask(GRID, (3, 5, 7)) is None
+  assert window.window_mask((4, 6, 8), (2, 3, 4)) is None
+  real = np.asarray(window.window_mask(GRID, (2, 3, 4)))
   assert real.shape == (8, 1, 24)
   assert real.sum() == 3 * 5 * 7
   assert real.sum(-1).min() == 1 * 2 * 3  # the last window of every axis

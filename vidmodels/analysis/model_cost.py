@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vidmodels import models
-from vidmodels.analysis.published import ComponentCost
+from vidmodels.analysis.published import CountedModel
 from vidmodels.typing import InputError
 
 # Layers are unrolled, so that each is counted by itself. A depthwise
@@ -46,7 +46,7 @@ class Count(NamedTuple):
     return _total(self.macs, without)
 
 
-def count(part: ComponentCost) -> Count:
+def count(part: CountedModel) -> Count:
   """Counts one model on one view.
 
   Raises:

@@ -52,11 +52,11 @@ def run(args: argparse.Namespace) -> int:
 def _recipe(args: argparse.Namespace) -> None:
   """Prints what a recipe's model costs, by kind of layer."""
   from vidmodels.analysis import model_cost
-  from vidmodels.analysis.published import ComponentCost
+  from vidmodels.analysis.published import CountedModel
   from vidmodels.cli import recipe
 
   config = recipe.load(args.config, args.overrides)
-  part = ComponentCost(
+  part = CountedModel(
     family=config.family,
     model=config.model,
     clip=(config.clip.frames, config.clip.size, config.clip.size),
@@ -82,7 +82,7 @@ def _recipe(args: argparse.Namespace) -> None:
 
 def _papers(args: argparse.Namespace) -> None:
   """Prints every configuration of the papers asked for."""
-  from vidmodels.analysis import published, table
+  from vidmodels.analysis import paper_table, published
   from vidmodels.cli.terminal import Reporter
   from vidmodels.typing import InputError, unknown_name
 
@@ -95,9 +95,9 @@ def _papers(args: argparse.Namespace) -> None:
   with Reporter('counting') as report:
     for name, row in rows:
       report(len(lines), len(rows))
-      lines.append(table.line(name, row))
+      lines.append(paper_table.compare_row(name, row))
   if args.json:
     tree = [{**dataclasses.asdict(x), 'agrees': x.agrees} for x in lines]
     print(json.dumps(tree))
   else:
-    print(table.markdown(lines), end='')
+    print(paper_table.markdown(lines), end='')

@@ -286,7 +286,7 @@ class Model(nn.Module):
     """Names the submodules; the names are the keys of checkpoints."""
     drops = iter(np.linspace(0, self.drop_path, sum(self.layers)).tolist())
     self.stages = [
-      dual.Stage(
+      dual.DualStage(
         plan,
         self.widths[s],
         patch=self._patches[s],
@@ -392,9 +392,9 @@ class Model(nn.Module):
           f'got built={self.built}, which leaves {grid} tokens in stage {s}; '
           'expected at least one along each axis; try a longer or larger clip'
         )
-      kernels = pyramid.Kernels()
+      kernels = pyramid.PyramidKernels()
       if 'G' in self.patterns[s]:
-        kernels = pyramid.kernels(grid, self.fine[s], self.coarse[s])
+        kernels = pyramid.pyramid_kernels(grid, self.fine[s], self.coarse[s])
       made.append(
         dual.BlockPlan(
           heads=self.heads[s],

@@ -19,7 +19,7 @@ from flax import linen as nn
 
 from vidmodels.nn import dual, initializers
 from vidmodels.nn.depthwise import Implementation
-from vidmodels.nn.pyramid import Kernels
+from vidmodels.nn.pyramid import PyramidKernels
 from vidmodels.nn.transformer import split_heads
 from vidmodels.typing import Fraction, InputError, Positive, PositiveFloat
 
@@ -98,7 +98,7 @@ class Model(nn.Module):
     """Names the submodules; the names are the keys of checkpoints."""
     drops = iter(np.linspace(0, self.drop_path, sum(self.layers)).tolist())
     self.stages = [
-      dual.Stage(
+      dual.DualStage(
         self._plan(s),
         width,
         patch=(1, 2 if s else self.patch),
@@ -156,7 +156,7 @@ class Model(nn.Module):
       heads=self.heads[s],
       hidden=round(self.widths[s] * self.mlp_ratio),
       window=(1, self.window, self.window),
-      kernels=Kernels((1, edge, edge)) if edge > 1 else Kernels(),
+      kernels=PyramidKernels((1, edge, edge)) if edge > 1 else PyramidKernels(),
       pooling='dense',
       qkv_bias=self.qkv_bias,
       peg=PEG,

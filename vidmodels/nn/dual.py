@@ -14,7 +14,7 @@ from flax import linen as nn
 from vidmodels.nn import initializers, position, stack, window
 from vidmodels.nn.depthwise import DepthwiseConv, Implementation
 from vidmodels.nn.patch import PatchEmbed
-from vidmodels.nn.pyramid import Kernels, Pooling, PyramidAttention
+from vidmodels.nn.pyramid import Pooling, PyramidAttention, PyramidKernels
 from vidmodels.nn.transformer import Attention, DropPath, Mlp
 from vidmodels.nn.window import Grid
 
@@ -53,7 +53,7 @@ class BlockPlan(NamedTuple):
   heads: int
   hidden: int
   window: Grid
-  kernels: Kernels
+  kernels: PyramidKernels
   pooling: Pooling = 'depthwise'
   qkv_bias: bool = True
   relative: bool = False
@@ -64,7 +64,7 @@ class BlockPlan(NamedTuple):
   dtype: Any = jnp.float32
 
 
-class Level(nn.Module):
+class DualLevel(nn.Module):
   """Eq. 1: x + MSA(LN(x)), then x + MLP(LN(x)); drop path drops clips.
 
   Attributes:
@@ -103,7 +103,7 @@ class Level(nn.Module):
   def _local(self, h_BTHWD: jax.Array) -> jax.Array:
     """LW-MSA: attention within windows of the normalised grid."""
     grid = h_BTHWD.shape[1:-1]
-    size = window.fit(self.plan.window, grid)
+    size = window.fit_window(self.plan.window, grid)
     bias_AQS = None
     if self.plan.relative:
       bias_AQS = window.RelativeBias(
@@ -117,11 +117,11 @@ class Level(nn.Module):
       dtype=self.plan.dtype,
       name='attn',
     )(
-      window.partition(h_BTHWD, size),
-      mask_xQS=window.mask(grid, size),
+      window.partition_windows(h_BTHWD, size),
+      mask_xQS=window.window_mask(grid, size),
       bias_AQS=bias_AQS,
     )
-    return window.merge(s_xLD, grid, size)
+    return window.merge_windows(s_xLD, grid, size)
 
   def _norm(self, name: str) -> nn.LayerNorm:
     return nn.LayerNorm(
@@ -155,7 +155,9 @@ class DualBlock(nn.Module):
   def __call__(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:
     """Maps a grid to a grid."""
     # Static argument 2 is `train`, counted from self.
-    level = nn.remat(Level, static_argnums=(2,)) if self.plan.remat else Level
+    level = (
+      nn.remat(DualLevel, static_argnums=(2,)) if self.plan.remat else DualLevel
+    )
     for i, kind in enumerate(self.kinds):
       h_BTHWD = level(self.plan, kind, self.drop_path[i], name=f'level_{i}')(
         h_BTHWD, train
@@ -170,7 +172,7 @@ class DualBlock(nn.Module):
     return h_BTHWD
 
 
-class Stage(nn.Module):
+class DualStage(nn.Module):
   """Patch merging, then blocks.
 
   Merging is a convolution and a layer norm; Swin's is a concatenation, a norm
@@ -222,7 +224,7 @@ class Stage(nn.Module):
         drop_path=rates,
         name=f'block_{i}',
       )
-      for i, (kinds, rates) in enumerate(rounds(self.pattern, self.rates))
+      for i, (kinds, rates) in enumerate(split_rounds(self.pattern, self.rates))
     ]
 
   def __call__(self, h_BTHWC: jax.Array, train: bool) -> jax.Array:
@@ -237,7 +239,7 @@ class Stage(nn.Module):
     return stack.run(self.blocks, h_BTHWD, train=train, scan=self.scan)
 
 
-def rounds(
+def split_rounds(
   pattern: str, rates: Sequence[float]
 ) -> list[tuple[str, tuple[float, ...]]]:
   """The blocks of a stage: kinds and rates of their levels. The last block may

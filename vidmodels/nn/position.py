@@ -57,8 +57,8 @@ def fit_grid(
     pos_HWD: one row a patch, laid out as the patches of a frame.
     height: rows of patches of the new grid. width: columns of patches of the
       new grid.
-    method: see `sources`. 'nearest_1d_flat' stretches the rows of the table as
-      one line, row after row of patches: a scrambled grid, but the one that
+    method: see `resize_rows`. 'nearest_1d_flat' stretches the rows of the table
+      as one line, row after row of patches: a scrambled grid, but the one that
       TimeSformer's 448-pixel models were trained from.
 
   Returns:
@@ -77,7 +77,8 @@ def fit_time(pos_TD: jax.Array, frames: int, method: Resize) -> jax.Array:
   Args:
     pos_TD: one row a frame.
     frames: new clip length, in sampled frames (not seconds).
-    method: see `sources`; on one axis 'bilinear' is linear, 'bicubic' cubic.
+    method: see `resize_rows`; on one axis 'bilinear' is linear, 'bicubic'
+      cubic.
 
   Returns:
     [frames, D]; the same array if T is already that.
@@ -96,7 +97,7 @@ def fit_axes(
   Args:
     table: [*axes, D].
     sizes: new number of places along each axis.
-    method: see `sources`.
+    method: see `resize_rows`.
     lead: how many rows in front of each axis are class tokens, not places; they
       stay unchanged. None by default.
 
@@ -116,7 +117,7 @@ def _fit(table: jax.Array, size: int, method: Resize, *, axis: int):
   """Resizes one axis of a table."""
   if table.shape[axis] == size:
     return table
-  index_RS, weight_RS = sources(table.shape[axis], size, method)
+  index_RS, weight_RS = resize_rows(table.shape[axis], size, method)
   if method in NEAREST:
     return jnp.take(table, index_RS[:, 0], axis=axis)
   moved = jnp.moveaxis(table, axis, -1)
@@ -125,7 +126,7 @@ def _fit(table: jax.Array, size: int, method: Resize, *, axis: int):
   return jnp.moveaxis((taps * weight_RS).sum(-1), -1, axis)
 
 
-def sources(old: int, new: int, method: Resize) -> tuple[Any, Any]:
+def resize_rows(old: int, new: int, method: Resize) -> tuple[Any, Any]:
   """The rows of a table of `old` rows, and their weights, for each new row.
 
   All methods but the last are torch's `interpolate`, which the releases call.

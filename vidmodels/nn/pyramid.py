@@ -23,7 +23,7 @@ Pooling = Literal['depthwise', 'dense', 'average']
 EDGE = 7
 
 
-class Kernels(NamedTuple):
+class PyramidKernels(NamedTuple):
   """Kernels of a pyramid along time, height and width; () for no such scale.
 
   Attributes:
@@ -35,7 +35,7 @@ class Kernels(NamedTuple):
   coarse: tuple[Grid, ...] = ()
 
 
-def kernels(grid: Grid, fine: Grid, coarse: Grid) -> Kernels:
+def pyramid_kernels(grid: Grid, fine: Grid, coarse: Grid) -> PyramidKernels:
   """The kernels that pool a grid to (about) the target sizes.
 
   A kernel is floor(grid / target), so a pooled grid may exceed its target. If
@@ -54,12 +54,12 @@ def kernels(grid: Grid, fine: Grid, coarse: Grid) -> Kernels:
   Raises:
     InputError: if the coarse target exceeds the grid.
   """
-  found = Kernels()
+  kernels = PyramidKernels()
   if fine:
     kernel = _floor(grid, fine)
     if np.prod(kernel) <= 1:
-      return found
-    found = found._replace(fine=kernel)
+      return kernels
+    kernels = kernels._replace(fine=kernel)
   if coarse:
     total = _floor(grid, coarse)
     if min(total) < 1:
@@ -69,14 +69,12 @@ def kernels(grid: Grid, fine: Grid, coarse: Grid) -> Kernels:
         'smaller model.coarse or a larger model.built'
       )
     first = (1, min(EDGE, total[1]), min(EDGE, total[2]))
-    found = found._replace(coarse=(first, _floor(total, first)))
-  return found
+    kernels = kernels._replace(coarse=(first, _floor(total, first)))
+  return kernels
 
 
 def _floor(grid: Grid, target: Grid) -> Grid:
-  return tuple(
-    size // wanted for size, wanted in zip(grid, target, strict=True)
-  )
+  return tuple(n // part for n, part in zip(grid, target, strict=True))
 
 
 class PyramidPool(nn.Module):
@@ -108,13 +106,13 @@ class PyramidPool(nn.Module):
     kernel = kernel if self.dense else kernel[..., 0, :]
     pooled = jnp.einsum(
       equation,
-      cut(h_BTHWD.astype(self.dtype), self.kernel),
+      cut_kernels(h_BTHWD.astype(self.dtype), self.kernel),
       kernel.astype(self.dtype),
     )
     return pooled + bias_D.astype(self.dtype)
 
 
-def cut(h_BTHWD: jax.Array, kernel: Grid) -> jax.Array:
+def cut_kernels(h_BTHWD: jax.Array, kernel: Grid) -> jax.Array:
   """Cuts a grid into kernels, [B, T, t, H, h, W, w, D], and drops the rest.
 
   Raises:
@@ -147,7 +145,7 @@ class Pyramid(nn.Module):
     dtype: compute dtype.
   """
 
-  kernels: Kernels
+  kernels: PyramidKernels
   pooling: Pooling = 'depthwise'
   dtype: Any = jnp.float32
 
@@ -176,7 +174,7 @@ class Pyramid(nn.Module):
   def _pool(self, h_BTHWD: jax.Array, kernel: Grid, name: str) -> jax.Array:
     """One pooling step, of the kind that `pooling` names."""
     if self.pooling == 'average':
-      parts = cut(h_BTHWD.astype(jnp.float32), kernel)
+      parts = cut_kernels(h_BTHWD.astype(jnp.float32), kernel)
       return parts.mean((2, 4, 6)).astype(self.dtype)
     dense = self.pooling == 'dense'
     return PyramidPool(kernel, dense=dense, dtype=self.dtype, name=name)(
@@ -200,7 +198,7 @@ class PyramidAttention(nn.Module):
   """
 
   heads: int
-  kernels: Kernels
+  kernels: PyramidKernels
   pooling: Pooling = 'depthwise'
   qkv_bias: bool = True
   dtype: Any = jnp.float32

@@ -1,8 +1,8 @@
 """Windows of a grid of tokens, cut out and put back (DualFormer, section 3.2).
 Windows tile the grid from its first token. Where the grid ends inside the last
 window of an axis, that window is padded with zeros; a mask keeps them out of
-attention, and `merge` crops them. A window that is larger than the grid becomes
-the whole axis. (The authors' code refuses both.)
+attention, and `merge_windows` crops them. A window that is larger than the grid
+becomes the whole axis. (The authors' code refuses both.)
 """
 
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from vidmodels.nn import initializers
 Grid = tuple[int, ...]  # tokens along time, height, width
 
 
-def fit(window: Grid, grid: Grid) -> Grid:
+def fit_window(window: Grid, grid: Grid) -> Grid:
   """The window, made no larger than the grid."""
   return tuple(map(min, window, grid))
 
 
-def partition(h_BTHWD: jax.Array, window: Grid) -> jax.Array:
+def partition_windows(h_BTHWD: jax.Array, window: Grid) -> jax.Array:
   """Cuts a grid into windows, the batch outermost.
 
   Args:
@@ -43,8 +43,8 @@ def partition(h_BTHWD: jax.Array, window: Grid) -> jax.Array:
   return h.reshape(B, np.prod(counts), np.prod(window), D)
 
 
-def merge(s_xLD: jax.Array, grid: Grid, window: Grid) -> jax.Array:
-  """Undoes `partition`: returns [B, *grid, D] without the padding."""
+def merge_windows(s_xLD: jax.Array, grid: Grid, window: Grid) -> jax.Array:
+  """Undoes `partition_windows`: returns [B, *grid, D] without the padding."""
   counts, (B, *_, D) = _counts(grid, window), s_xLD.shape
   h = s_xLD.reshape(B, *counts, *window, D).transpose(0, 1, 4, 2, 5, 3, 6, 7)
   padded = [n * part for n, part in zip(counts, window, strict=True)]
@@ -52,7 +52,7 @@ def merge(s_xLD: jax.Array, grid: Grid, window: Grid) -> jax.Array:
   return h.reshape(B, *padded, D)[:, :T, :H, :W]
 
 
-def mask(grid: Grid, window: Grid) -> jax.Array | None:
+def window_mask(grid: Grid, window: Grid) -> jax.Array | None:
   """Which tokens of each window are real, [windows, 1, S] as a mask of keys.
 
   None if every window is full.
@@ -60,7 +60,7 @@ def mask(grid: Grid, window: Grid) -> jax.Array | None:
   if not any(size % part for size, part in zip(grid, window, strict=True)):
     return None
   real = jnp.ones((1, *grid, 1), bool)
-  return partition(real, window)[0].swapaxes(-1, -2)
+  return partition_windows(real, window)[0].swapaxes(-1, -2)
 
 
 def _counts(grid: Grid, window: Grid) -> Grid:

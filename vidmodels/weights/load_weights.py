@@ -142,7 +142,7 @@ def load_file(
       anything on either side without a reason.
   """
   if positions:
-    position.sources(1, 1, positions)  # refuses a name that it does not know
+    position.resize_rows(1, 1, positions)  # refuses an unknown name
   match = choose_match(file, family, model, clip)
   guess, hub = match.guess, read_hub_config(file, match)
   if model is None:

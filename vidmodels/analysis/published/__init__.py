@@ -1,8 +1,8 @@
 """The sizes and costs that the papers print, one file a paper, as data.
 
-A file here, NAME_tables.py, defines `ROWS`. Every row names a configuration, its models, the
-printed figures, and the counts of the authors' code where they are known.
-`analysis/table.py` compares them with our own counts.
+A file here, NAME_tables.py, defines `ROWS`. Every row names a configuration,
+its models, the printed figures, and the counts of the authors' code where they
+are known. `analysis/paper_table.py` compares them with our own counts.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from typing import Any
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ComponentCost:
+class CountedModel:
   """One model of a configuration, and the clip it is counted on.
 
   Attributes:
@@ -53,7 +53,7 @@ class PaperRow:
 
   config: str
   source: str
-  parts: tuple[ComponentCost, ...]
+  parts: tuple[CountedModel, ...]
   params_m: str = ''
   gmacs: float | None = None
   reference_params: int | None = None

@@ -12,7 +12,7 @@ coarse scale in the third stage fits neither: the base model would need 269.
 
 from typing import Any
 
-from vidmodels.analysis.published import ComponentCost, PaperRow
+from vidmodels.analysis.published import CountedModel, PaperRow
 
 SMALL = dict(
   widths=(96, 192, 384, 768), layers=(2, 2, 18, 2), heads=(3, 6, 12, 24)
@@ -101,9 +101,7 @@ def _row(
   why: str = '',
 ) -> PaperRow:
   """One row; `counted` and `params` are what the authors' code has."""
-  part = ComponentCost(
-    family='dualformer', model=model, clip=(frames, 224, 224)
-  )
+  part = CountedModel(family='dualformer', model=model, clip=(frames, 224, 224))
   return PaperRow(
     config=config,
     source=f'DualFormer {table}',

@@ -6,7 +6,7 @@ million parameters. Local-global and axial models were never released; layers
 that give the printed sizes are all that says how they are made.
 """
 
-from vidmodels.analysis.published import ComponentCost, PaperRow
+from vidmodels.analysis.published import CountedModel, PaperRow
 
 
 def _row(
@@ -18,7 +18,7 @@ def _row(
   model=None,
   **printed,
 ) -> PaperRow:
-  part = ComponentCost(
+  part = CountedModel(
     family='timesformer', model=model or {}, clip=clip, classes=classes
   )
   return PaperRow(

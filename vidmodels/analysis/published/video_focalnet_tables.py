@@ -4,7 +4,7 @@ GFLOPs of the paper are multiply-adds of one view of 8 frames, which its text
 never says: 16 frames take twice as many. Parameters are not printed.
 """
 
-from vidmodels.analysis.published import ComponentCost, PaperRow
+from vidmodels.analysis.published import CountedModel, PaperRow
 
 UNKNOWN = (
   'no reading of the text or of the released code gives 149: with dense '
@@ -13,8 +13,8 @@ UNKNOWN = (
 )
 
 
-def _part(**model) -> ComponentCost:
-  return ComponentCost(family='video_focalnet', model=model, clip=(8, 224, 224))
+def _part(**model) -> CountedModel:
+  return CountedModel(family='video_focalnet', model=model, clip=(8, 224, 224))
 
 
 ROWS = (

@@ -7,7 +7,7 @@ token, where separable attention has one a frame and one a place.
 
 from typing import Any
 
-from vidmodels.analysis.published import ComponentCost, PaperRow
+from vidmodels.analysis.published import CountedModel, PaperRow
 
 ATTENTION = r'/attn(/|$)'
 CUT = 'the printed figure is cut off, not rounded'
@@ -20,7 +20,7 @@ MISPRINT = 'perhaps a misprint of 37, which is what these layers give'
 UNKNOWN = 'no reading of the text or of the released code gives this figure'
 
 # Heavy I3D-R50 on eight frames, which is what adds the 41 of every ensemble.
-I3D = ComponentCost(
+I3D = CountedModel(
   family='i3d',
   model={
     'reach': ((3,) * 3, (3,) * 4, (3,) * 6, (3,) * 3),
@@ -31,9 +31,9 @@ I3D = ComponentCost(
 )
 
 
-def vidtr(*, frames: int = 8, **model: Any) -> ComponentCost:
+def vidtr(*, frames: int = 8, **model: Any) -> CountedModel:
   """VidTr-S with some fields changed."""
-  return ComponentCost(family='vidtr', model=model, clip=(frames, 224, 224))
+  return CountedModel(family='vidtr', model=model, clip=(frames, 224, 224))
 
 
 def compact(
@@ -42,7 +42,7 @@ def compact(
   *,
   pool: str = 'top_k',
   frames: int = 8,
-) -> ComponentCost:
+) -> CountedModel:
   """C-VidTr as released, with so many frames left after those layers."""
   return vidtr(
     attention='merged',
@@ -85,7 +85,7 @@ TABLE_5F = (
 def row(
   config: str,
   table: str,
-  parts: ComponentCost | tuple[ComponentCost, ...],
+  parts: CountedModel | tuple[CountedModel, ...],
   gmacs: float | None = None,
   counted: float | None = None,
   params: int | None = None,
@@ -97,7 +97,7 @@ def row(
   return PaperRow(
     config=config,
     source=table,
-    parts=(parts,) if isinstance(parts, ComponentCost) else parts,
+    parts=(parts,) if isinstance(parts, CountedModel) else parts,
     gmacs=gmacs,
     reference_params=params,
     reference_gmacs=counted,

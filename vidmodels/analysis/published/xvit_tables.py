@@ -7,7 +7,7 @@ has neither parameters nor products, so that every window, share, layer and kind
 of it costs what attention within a frame does.
 """
 
-from vidmodels.analysis.published import ComponentCost, PaperRow
+from vidmodels.analysis.published import CountedModel, PaperRow
 
 L32 = {'patch': 32, 'layers': 24, 'width': 1024, 'heads': 16}
 AVERAGE = {'ta_layers': 0}
@@ -25,7 +25,7 @@ FEWER_TOKENS = (
 def _row(
   config: str, table: str, frames: int = 8, model=None, **printed
 ) -> PaperRow:
-  part = ComponentCost(
+  part = CountedModel(
     family='xvit', model=model or {}, clip=(frames, 224, 224), classes=174
   )
   return PaperRow(

@@ -11,7 +11,7 @@ CLOSE = 0.01  # of multiply-adds: papers round, and some tools count norms too
 
 
 @dataclasses.dataclass(frozen=True)
-class Line:
+class ComparedRow:
   """One configuration: our counts beside the printed figures.
 
   Attributes:
@@ -50,12 +50,12 @@ class Line:
     return close and self.params_agree is not False
 
 
-def line(paper: str, row: PaperRow) -> Line:
+def compare_row(paper: str, row: PaperRow) -> ComparedRow:
   """Counts a row's models and compares them with the printed figures."""
   counts = [model_cost.count(part) for part in row.parts]
   params = sum(c.total_params(row.params_without) for c in counts)
   gmacs = sum(c.total_macs(row.macs_without) for c in counts) / 1e9
-  return Line(
+  return ComparedRow(
     paper=paper,
     config=row.config,
     source=row.source,
@@ -77,7 +77,7 @@ def same_digits(params: int, printed: str) -> bool:
   return f'{params / 1e6:.{digits}f}' == printed
 
 
-def markdown(lines: Iterable[Line]) -> str:
+def markdown(lines: Iterable[ComparedRow]) -> str:
   """One table a paper, and below it the reasons for differences."""
   lines, text = list(lines), []
   for paper in dict.fromkeys(each.paper for each in lines):
@@ -95,7 +95,7 @@ _HEAD = (
 )
 
 
-def _row(each: Line, notes: list[str]) -> str:
+def _row(each: ComparedRow, notes: list[str]) -> str:
   """One row of the table; a compared figure that differs is in brackets."""
   gmacs, compared = f'{each.gmacs:.2f}', f'{each.compared_gmacs:.2f}'
   if compared != gmacs:
