@@ -16,12 +16,14 @@ mmaction2 prints 73.47 (light) and 76.21 (heavy) top-1 on Kinetics-400 with
 30 views, SlowFast 73.5.
 """
 
+from typing import Any
+
 from vidmodels import config
 
 KEEPS_FRAMES = dict(stem_stride=1, pool_stride=1)
 # Frames that the first convolution of each block sees; light is the default.
 HEAVY = ((3,) * 3, (3,) * 4, (3,) * 6, (3,) * 3)
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
   'light': {},
   'heavy': dict(reach=HEAVY, **KEEPS_FRAMES),
   'slowfast': dict(zero_last=True, head_window=7, **KEEPS_FRAMES),

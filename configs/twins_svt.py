@@ -10,9 +10,11 @@ path is that paper's. Start from public weights: --config.init_from=FILE, timm's
 twins_svt_small, _base or _large.
 """
 
+from typing import Any
+
 from vidmodels import config
 
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
   'small': dict(drop_path=0.1),
   'base': dict(
     widths=(96, 192, 384, 768),

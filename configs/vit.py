@@ -12,10 +12,12 @@ teacher here. Pixels are scaled as for weights of Google's and Hugging Face's;
 DeiT's were trained with ImageNet's mean and deviation.
 """
 
+from typing import Any
+
 from vidmodels import config
 
 S = dict(width=384, heads=6)
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
   'b16': {},
   'b32': dict(patch=32),
   's16': S,

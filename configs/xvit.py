@@ -25,9 +25,11 @@ The paper's top-1 with 8 and 16 frames (1 x 3 views): K400 78.5, 80.2; K600
 these recipes do not get there.
 """
 
+from typing import Any
+
 from vidmodels import config
 
-SIZES = {
+SIZES: dict[str, dict[str, int]] = {
   'b16': {},
   'b32': dict(patch=32),
   'l32': dict(patch=32, layers=24, width=1024, heads=16),  # ViT-L
@@ -37,13 +39,16 @@ FRAMES = {'16': 16, '8': 8, '32': 32}
 # frames; SSv2 half of them, among all.
 KINETICS = dict(mix_share=0.25, segment=8)
 SSV2 = dict(mix_share=0.5, segment=0)
-SETS = {
+SETS: dict[str, dict[str, Any]] = {
   'k400': KINETICS,
   'k600': KINETICS,
   'ssv2': SSV2,
   'epic100': dict(groups=(97, 300), **SSV2),  # section 4.1: verbs and nouns
 }
-SWITCHES = {'average': dict(ta_layers=0), 'summary': dict(summary=True)}
+SWITCHES: dict[str, dict[str, Any]] = {
+  'average': dict(ta_layers=0),
+  'summary': dict(summary=True),
+}
 PUBLISHED = (
   '',
   'k600',

@@ -243,7 +243,7 @@ def as_dict(config: Config) -> dict[str, Any]:
 
 def flatten(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
   """Nested dicts as {'section.field': value}."""
-  fields = {}
+  fields: dict[str, Any] = {}
   for name, value in tree.items():
     if isinstance(value, Mapping):
       fields |= flatten(value, f'{prefix}{name}.')

@@ -79,7 +79,7 @@ def count_model(model: nn.Module, clip: tuple[int, int, int]) -> Count:
   name = functools.partial(jax.tree_util.keystr, simple=True, separator='/')
   params = {name(path): math.prod(leaf.shape) for path, leaf in leaves}
   program = jax.make_jaxpr(model.apply)(variables, video)
-  macs = collections.Counter()
+  macs: collections.Counter[str] = collections.Counter()
   for scope, number in _walk(program.jaxpr, '', 1):
     macs[_module(scope, type(model).__name__)] += number
   return Count(params, dict(macs))
@@ -87,7 +87,7 @@ def count_model(model: nn.Module, clip: tuple[int, int, int]) -> Count:
 
 def by_kind(numbers: Mapping[str, int]) -> dict[str, int]:
   """Sums paths that differ only in a number: block_0, block_1, ..."""
-  kinds = collections.Counter()
+  kinds: collections.Counter[str] = collections.Counter()
   for path, number in numbers.items():
     kinds[re.sub(r'\d+', '*', path)] += number
   return dict(kinds.most_common())

@@ -56,27 +56,26 @@ def _recipe(args: argparse.Namespace) -> None:
   from vidmodels.cli import recipe
 
   config = recipe.load(args.config, args.overrides)
-  part = CountedModel(
+  counted = CountedModel(
     family=config.family,
     model=config.model,
     clip=(config.clip.frames, config.clip.size, config.clip.size),
     classes=400 if args.classes is None else args.classes,
   )
-  found = model_cost.count(part)
+  cost = model_cost.count(counted)
   if args.json:
-    params = {'params': found.total_params(), 'by_parameter': found.params}
-    macs = {'macs': found.total_macs(), 'by_module': found.macs}
-    print(json.dumps({**dataclasses.asdict(part), **params, **macs}))
+    params = {'params': cost.total_params(), 'by_parameter': cost.params}
+    macs = {'macs': cost.total_macs(), 'by_module': cost.macs}
+    print(json.dumps({**dataclasses.asdict(counted), **params, **macs}))
     return
-  frames, height, width = part.clip
+  frames, height, width = counted.clip
   print(
-    f'{part.family}, {part.classes} classes, {frames} frames of {height} x '
-    f'{width}: {found.total_params():,} parameters, '
-    f'{found.total_macs() / 1e9:.3f} billion multiply-adds a view'
+    f'{counted.family}, {counted.classes} classes, {frames} frames of '
+    f'{height} x {width}: {cost.total_params():,} parameters, '
+    f'{cost.total_macs() / 1e9:.3f} billion multiply-adds a view'
   )
-  macs = model_cost.by_kind(found.macs)
-  for kind, number in macs.items():
-    share = number / found.total_macs()
+  for kind, number in model_cost.by_kind(cost.macs).items():
+    share = number / cost.total_macs()
     print(f'  {number / 1e9:10.3f} G  {share:6.1%}  {kind}')
 
 
@@ -91,7 +90,7 @@ def _papers(args: argparse.Namespace) -> None:
     raise InputError(unknown_name('--paper', args.paper, papers))
   wanted = [args.paper] if args.paper else papers
   rows = [(name, row) for name in wanted for row in published.rows(name)]
-  lines = []
+  lines: list[paper_table.ComparedRow] = []
   with Reporter('counting') as report:
     for name, row in rows:
       report(len(lines), len(rows))

@@ -93,8 +93,9 @@ VARIANTS = (
 
 
 class TokenHead(nn.Module):
-  """Scores every token by itself, for training with token labels: three layers,
-  of 2 D, 4 D and K units.
+  """Scores every token by itself, for training with token labels.
+
+  Three layers, of 2 D, 4 D and K units.
 
   Starts as torch's untouched linear layers.
 
@@ -140,7 +141,7 @@ PER_STAGE = (
 
 # Fields that only one kind of level reads, and the value of a stage that is the
 # same as not setting them (None: only the default is).
-UNREAD = {
+UNREAD: dict[str, dict[str, Any]] = {
   'L': {'windows': (1, 1, 1)},
   'G': {'fine': (), 'coarse': (), 'pooling': None},
 }
@@ -185,7 +186,7 @@ def _check_unread(model: nn.Module) -> None:
   """Raises InputError for a field that is set and has no effect."""
   kinds = set(''.join(model.patterns))
   defaults = {f.name: f.default for f in dataclasses.fields(model)}
-  unread = {}
+  unread: dict[str, Any] = {}
   for kind in UNREAD.keys() - kinds:
     unread |= UNREAD[kind]
   for name, empty in unread.items():
@@ -377,8 +378,7 @@ class Model(nn.Module):
 
   @property
   def _patches(self) -> list[tuple[int, int]]:
-    """Frames and edge of the patch that becomes one token at each stage's
-    entry."""
+    """Frames and edge of a patch at the entry of each stage."""
     first = (self.patch_frames, self.patch)
     return [first, *((rate, 2) for rate in self.rates)]
 

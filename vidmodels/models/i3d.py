@@ -283,5 +283,5 @@ class Model(nn.Module):
         f'{frames} frames of {STEM} x {STEM}; try a longer or larger clip'
       )
     if self.has_variable('params', 'stem'):
-      kernel = self.get_variable('params', 'stem')['conv']['kernel']
-      check_channels(video, kernel.shape[-2])
+      stem: Any = self.get_variable('params', 'stem')
+      check_channels(video, stem['conv']['kernel'].shape[-2])

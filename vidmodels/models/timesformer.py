@@ -32,6 +32,7 @@ where a window ends: `StepSpec.near` says what is chosen here.
 
 import functools
 import math
+import typing
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -111,7 +112,7 @@ VARIANTS = (
   *({'temporal_class_key': True, 'attention': a} for a in ('divided', 'axial')),
   *({'positions': positions} for positions in ('space', 'none')),
   {'positions': 'space', 'attention': 'joint'},
-  *({'pos_resize': method} for method in position.Resize.__args__[1:]),
+  *({'pos_resize': method} for method in typing.get_args(position.Resize)[1:]),
   {'fresh': 'scratch'},
   {'qkv_bias': False},
 )

@@ -155,13 +155,13 @@ class Tokens(NamedTuple):
 
   grid: jax.Array
   cls: jax.Array | None
-  pos: tuple[jax.Array, jax.Array | None] | None
+  pos: tuple[jax.Array, Any] | None
 
 
 def flatten_tokens(tokens: Tokens) -> Tokens:
-  """Joins a class token and a grid 'TN' into one sequence 'L', frame by
-  frame."""
+  """Joins a class token and a grid 'TN' into one sequence 'L'."""
   grid, cls, pos = tokens
+  assert cls is not None  # schemes with a class token outside the grid
   B, _, _, D = grid.shape
   grid = jnp.concatenate([cls, grid.reshape(B, -1, D)], axis=1)
   if pos is not None:
@@ -489,7 +489,7 @@ class SeparableAttention(nn.Module):
     for letter in self.order:
       if letter == 'T' and self.pool:
         q_xAd, k_xAd, z_xAd, rest_xD = self._fewer(
-          q_xAd, k_xAd, z_xAd, rest_xD, train
+          self.pool, q_xAd, k_xAd, z_xAd, rest_xD, train
         )
       else:
         z_xAd = self._look(letter, q_xAd, k_xAd, z_xAd, train)
@@ -540,23 +540,26 @@ class SeparableAttention(nn.Module):
 
   def _fewer(
     self,
+    pool: TimePool,
     q_BTNAd: jax.Array,
     k_BTNAd: jax.Array,
     v_BTNAd: jax.Array,
     rest_BTND: jax.Array,
     train: bool,
   ) -> tuple[jax.Array, ...]:
-    """Eq. 3: attention over time and its pooling; returns all with fewer
-    frames.
+    """Eq. 3: attention over time, then its pooling.
 
-    The queries and keys are for the attention over space that follows.
+    Returns all four with fewer frames; queries and keys are for the attention
+    over space that follows.
     """
-    frames = self.pool.frames(q_BTNAd.shape[1] - self.lead)
-    if self.pool.kind == 'top_k':
-      return self._choose(frames, q_BTNAd, k_BTNAd, v_BTNAd, rest_BTND)
+    frames = pool.frames(q_BTNAd.shape[1] - self.lead)
+    if pool.kind == 'top_k':
+      return self._choose(
+        frames, q_BTNAd, k_BTNAd, v_BTNAd, rest_BTND, again=pool.softmax
+      )
     z_BTNAd = self._look('T', q_BTNAd, k_BTNAd, v_BTNAd, train)
     fewer = [halve_frames(z, self.lead) for z in (q_BTNAd, k_BTNAd, rest_BTND)]
-    if self.pool.kind == 'average':
+    if pool.kind == 'average':
       # The mean of two rows of weights gives the mean of their outputs.
       z_BTNAd = halve_frames(z_BTNAd, self.lead)
     else:
@@ -573,15 +576,26 @@ class SeparableAttention(nn.Module):
     k_BTNAd: jax.Array,
     v_BTNAd: jax.Array,
     rest_BTND: jax.Array,
+    *,
+    again: bool,
   ) -> tuple[jax.Array, ...]:
-    """Eq. 9: the frames whose attention varies most, head by head."""
+    """Eq. 9: the frames whose attention varies most, head by head.
+
+    Args:
+      frames: number of frames to keep.
+      q_BTNAd: queries.
+      k_BTNAd: keys.
+      v_BTNAd: values.
+      rest_BTND: the residual.
+      again: whether the kept rows go through a second softmax.
+    """
     p_BNAQS = self._weights('T', q_BTNAd, k_BTNAd)
     kept_BNAT = most_varied(p_BNAQS[..., self.lead :, :], frames)
     self.sow('intermediates', 'kept', kept_BNAT)
     first = jnp.zeros((*kept_BNAT.shape[:3], self.lead), kept_BNAT.dtype)
     kept_BNAT = jnp.concatenate([first, kept_BNAT + self.lead], axis=-1)
     p_BNAQS = jnp.take_along_axis(p_BNAQS, kept_BNAT[..., None], axis=-2)
-    if self.pool.softmax:
+    if again:
       p_BNAQS = jax.nn.softmax(p_BNAQS)
     z_BTNAd = self._mean('T', p_BNAQS, v_BTNAd)
     rest_BTNAd = rest_BTND.reshape(q_BTNAd.shape)
@@ -592,6 +606,10 @@ class SeparableAttention(nn.Module):
     return q_BTNAd, k_BTNAd, z_BTNAd, rest_BTND
 
 
+ACTIVATIONS: dict[str, Callable[..., jax.Array]] = {
+  'relu': nn.relu,
+  'gelu': transformer.gelu,
+}
 # torch's epsilon, and its variance, which is taken around the mean.
 LayerNorm = functools.partial(
   nn.LayerNorm, epsilon=1e-5, use_fast_variance=False
@@ -651,15 +669,14 @@ class SeparableLayer(nn.Module):
     parts = [part + perceptron(norm(part), train) for part in parts]
     if self.both_norms:
       parts = list(map(self._norm('mlp_norm_after'), parts))
-    tokens = Tokens(parts[0], *(parts[1:] or [None]), pos)
+    tokens = Tokens(parts[0], parts[1] if parts[1:] else None, pos)
     self.sow('intermediates', 'tokens', tokens[:2])
     return tokens
 
   def _attend(
     self, rest_xD: jax.Array, s_xD: jax.Array, pos_xD, train: bool
   ) -> tuple[jax.Array, jax.Array]:
-    """Eq. 1: returns the residual, pooled where this layer pools, and the
-    answer."""
+    """Eq. 1: the residual, pooled where this layer pools, and the answer."""
     v_xD = s_xD if self.bare_values and pos_xD is not None else None
     if pos_xD is not None:
       s_xD = s_xD + pos_xD
@@ -687,7 +704,7 @@ class SeparableLayer(nn.Module):
     """The perceptron, with weights and biases drawn as in the release."""
     return transformer.Mlp(
       self.hidden,
-      activation={'relu': nn.relu, 'gelu': transformer.gelu}[self.activation],
+      activation=ACTIVATIONS[self.activation],
       dtype=self.dtype,
       kernel_init=nn.initializers.xavier_uniform(),
       bias_init=initializers.uniform_bias,
@@ -892,6 +909,7 @@ class Model(nn.Module):
 
   def setup(self) -> None:
     """Names the submodules; the names are the keys of checkpoints."""
+    self.patch_embed: PatchEmbed | T2T
     if self.stem == 'patch':
       self.patch_embed = PatchEmbed(
         self.width,
@@ -1000,7 +1018,7 @@ class Model(nn.Module):
     patches_BTHWD = self.patch_embed(video_BTHWC)
     self.sow('intermediates', 'patches', patches_BTHWD)
     grid, cls_BLD, pos = self.class_grid(patches_BTHWD)
-    if self.positions != 'tokens':
+    if pos is None or self.positions != 'tokens':
       return Tokens(grid, cls_BLD, pos)
     if cls_BLD is not None:
       cls_BLD = cls_BLD + pos[1]

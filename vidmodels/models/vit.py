@@ -7,6 +7,8 @@ decides, and each difference is a field: the form of GELU, the epsilon of the
 norms, a tanh layer before the head, whether the class token has a position.
 """
 
+import typing
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -45,10 +47,13 @@ VARIANTS = (
   {'epsilon': 1e-12},
   {'qkv_bias': False},
   {'drop_path': 0.1},
-  *({'pos_resize': method} for method in position.Resize.__args__),
+  *({'pos_resize': method} for method in typing.get_args(position.Resize)),
 )
 
-ACTIVATIONS = {'gelu': transformer.gelu, 'gelu_tanh': nn.gelu}
+ACTIVATIONS: dict[str, Callable[..., jax.Array]] = {
+  'gelu': transformer.gelu,
+  'gelu_tanh': nn.gelu,
+}
 
 
 class Model(nn.Module):
@@ -111,8 +116,7 @@ class Model(nn.Module):
   scan: bool = False
 
   def __post_init__(self):
-    """Refuses combinations that no release has, and heads that do not
-    divide."""
+    """Refuses what no release has, and heads that do not divide the width."""
     super().__post_init__()
     split_heads(self.width, self.heads)
     if self.distilled and self.pre_logits:

@@ -306,8 +306,7 @@ class MixingBlock(nn.Module):
 
   @nn.compact
   def __call__(self, s_BTLD: jax.Array, train: bool) -> jax.Array:
-    """Returns the updated tokens; the first of each frame is its class
-    token."""
+    """Returns the updated tokens; a frame's first is its class token."""
     # The release's epsilon; the variance is taken around the mean, as in torch.
     norm = functools.partial(
       nn.LayerNorm, 1e-6, use_fast_variance=False, dtype=self.dtype
@@ -435,8 +434,7 @@ def make_mixing(model: nn.Module) -> Mixing | None:
 
 
 def check_fields(model: nn.Module) -> None:
-  """Raises InputError for fields that contradict each other or have no
-  effect."""
+  """Raises InputError for contradictions and fields without effect."""
   split_heads(model.width, model.heads)
   if model.mix == 'none':
     _refuse_unread(model, MIXING, 'mix="none"')

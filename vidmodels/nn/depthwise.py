@@ -55,7 +55,7 @@ class DepthwiseConv(nn.Module):
     return h_xD
 
 
-def _uniform(bound: float) -> jax.nn.initializers.Initializer:
+def _uniform(bound: float) -> initializers.Draw:
   """U(+-bound): fan_in of a depthwise kernel is its taps alone."""
   return lambda key, shape, dtype=float: jax.random.uniform(
     key, shape, dtype, -bound, bound
@@ -79,8 +79,7 @@ def _shift(h_xD: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _conv(h_xD: jax.Array, kernel: jax.Array) -> jax.Array:
-  """XLA's grouped convolution, with the axes in front of the grid as one
-  batch."""
+  """XLA's grouped convolution; the axes before the grid are one batch."""
   grid, D = len(kernel.shape) - 2, h_xD.shape[-1]
   letters = 'THW'[-grid:]
   out = jax.lax.conv_general_dilated(

@@ -5,7 +5,7 @@ the paper that is local, then global ('LG').
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +74,7 @@ class DualLevel(nn.Module):
   """
 
   plan: BlockPlan
-  kind: Literal['L', 'G']
+  kind: str
   drop_path: float
 
   @nn.compact
@@ -242,8 +242,9 @@ class DualStage(nn.Module):
 def split_rounds(
   pattern: str, rates: Sequence[float]
 ) -> list[tuple[str, tuple[float, ...]]]:
-  """The blocks of a stage: kinds and rates of their levels. The last block may
-  end inside the pattern.
+  """The blocks of a stage: kinds and rates of their levels.
+
+  The last block may end inside the pattern.
   """
   size = len(pattern)
   parts = [tuple(rates[i : i + size]) for i in range(0, len(rates), size)]

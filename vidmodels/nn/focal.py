@@ -275,10 +275,10 @@ class Modulation(nn.Module):
 
 
 class OverlapEmbed(PatchEmbed):
-  """Patches that overlap: windows of 2 P - 1 pixels, P apart, P // 2 of
-  padding.
+  """Patches that overlap.
 
-  Window, stride and padding are 7, 4 and 2 for P = 4 at the start, and 3, 2 and
+  Windows of 2 P - 1 pixels, P apart, with P // 2 pixels of padding.
+    Window, stride and padding are 7, 4 and 2 for P = 4 at the start, and 3, 2 and
   1 for P = 2 between stages. `frames` must be 1.
   """
 
@@ -418,8 +418,7 @@ class FocalBlock(nn.Module):
 
 
 def make_embeds(model: nn.Module, *, frames: int = 1) -> list[Embed]:
-  """The `Embed` of each stage: of pixels, then of the tokens of the stage
-  before.
+  """Makes the `Embed` of each stage: of pixels, then of the stage before.
 
   Args:
     model: a FocalNet, whose fields describe its patches.

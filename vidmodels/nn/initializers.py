@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+# Draws a fresh array, given a key, a shape and a dtype.
+Draw = Callable[..., jax.Array]
 # A function of a layer's number of inputs that returns its bias initializer.
-Bias = Callable[[int], jax.nn.initializers.Initializer]
+Bias = Callable[[int], Draw]
 
 # The ViT releases cut their normal at +-2 absolute: a hundred sigma at .02, so
 # nothing is ever cut. Flax's truncated_normal cuts at two sigma and would start
@@ -25,13 +27,13 @@ uniform_fan_in = jax.nn.initializers.variance_scaling(
 )
 
 
-def identity(key, shape, dtype=float):
+def identity(key: Any, shape: tuple[int, int], dtype: Any = float) -> jax.Array:
   """The identity matrix."""
   del key
-  return jnp.eye(*shape, dtype=dtype)
+  return jnp.eye(shape[0], shape[1], dtype=dtype)
 
 
-def uniform_bias(fan_in: int) -> jax.nn.initializers.Initializer:
+def uniform_bias(fan_in: int) -> Draw:
   """PyTorch's untouched bias: U(+-1 / sqrt(fan_in)), where Flax has zeros."""
   bound = 1 / math.sqrt(fan_in)
 
@@ -41,7 +43,7 @@ def uniform_bias(fan_in: int) -> jax.nn.initializers.Initializer:
   return init
 
 
-def zero_bias(fan_in: int) -> jax.nn.initializers.Initializer:
+def zero_bias(fan_in: int) -> Draw:
   """Zeros, whatever the fan-in: biases as the ViT releases draw them."""
   del fan_in
   return jax.nn.initializers.zeros

@@ -6,6 +6,7 @@ gradient of a grouped convolution is many times slower on a CPU. Tokens that do
 not fill a kernel at the end of an axis are dropped, as a convolution does.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -73,7 +74,7 @@ def pyramid_kernels(grid: Grid, fine: Grid, coarse: Grid) -> PyramidKernels:
   return kernels
 
 
-def _floor(grid: Grid, target: Grid) -> Grid:
+def _floor(grid: Sequence[int], target: Grid) -> Grid:
   return tuple(n // part for n, part in zip(grid, target, strict=True))
 
 

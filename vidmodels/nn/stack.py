@@ -67,7 +67,8 @@ def _writes(layers: Sequence[nn.Module]) -> bool:
 
 def _alike(layers: Sequence[nn.Module]) -> list[list[nn.Module]]:
   """Groups neighbours that have the same fields and parameter shapes."""
-  groups, last = [], None
+  groups: list[list[nn.Module]] = []
+  last: Any = None
   for layer in layers:
     shapes = jax.tree.map(jnp.shape, layer.variables)
     kind = (_plain(layer), jax.tree.structure(shapes), jax.tree.leaves(shapes))

@@ -55,8 +55,7 @@ def attend(
   mask_xQS: jax.Array | None = None,
   bias_AQS: jax.Array | None = None,
 ) -> jax.Array:
-  """Eq. 7: the weighted values of each query, [..., Q, A, d], in `v`'s
-  dtype."""
+  """Eq. 7: the weighted values [..., Q, A, d] of each query, in v's dtype."""
   p_xAQS = attention_weights(q_xQAd, k_xSAd, mask_xQS, bias_AQS).astype(
     v_xSAd.dtype
   )
@@ -193,8 +192,7 @@ class Mlp(nn.Module):
 
 
 class DropPath(nn.Module):
-  """Drop path: zeroes whole sequences of a residual branch while training, and
-  scales up the others.
+  """Zeroes whole sequences of a residual branch, and scales up the others.
 
   Each sequence [L, D] of the leading axes is kept or dropped alone: time
   attention on [B, H, W, T, D] drops patch tubes, space attention on

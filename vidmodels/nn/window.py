@@ -5,7 +5,7 @@ attention, and `merge_windows` crops them. A window that is larger than the grid
 becomes the whole axis. (The authors' code refuses both.)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -63,7 +63,7 @@ def window_mask(grid: Grid, window: Grid) -> jax.Array | None:
   return partition_windows(real, window)[0].swapaxes(-1, -2)
 
 
-def _counts(grid: Grid, window: Grid) -> Grid:
+def _counts(grid: Sequence[int], window: Grid) -> Grid:
   """Windows along each axis, a padded one included."""
   return tuple(
     -(-size // part) for size, part in zip(grid, window, strict=True)
@@ -92,7 +92,7 @@ class RelativeBias(nn.Module):
     """Returns bias_AQS for `window`, which is no larger than the table's."""
     spans = tuple(2 * part - 1 for part in self.window)
     table = self.param('table', self.initializer, (*spans, self.heads))
-    place = np.stack(np.indices(window)).reshape(3, -1)
+    place = np.indices(window).reshape(3, -1)
     apart = place[:, :, None] - place[:, None]  # query minus key, [3, Q, S]
     index = apart + np.reshape(self.window, (3, 1, 1)) - 1
     return jnp.moveaxis(table[tuple(index)], -1, 0)

@@ -30,7 +30,7 @@ HALF, QUARTER = (4, 7, 7), (2, 4, 4)
 
 # Patterns of the stages, millions of parameters, billions of multiply-adds
 # printed, and those that the authors' code counts.
-TABLE_4 = (
+TABLE_4: tuple[tuple[str, str, int, float], ...] = (
   ('LL,LL,LL,LL', '21.7', 61, 61.43),
   ('GG,GG,GG,GG', '21.8', 57, 56.67),
   ('LL,LL,LG,LG', '21.7', 59, 59.23),
@@ -154,8 +154,8 @@ ROWS = (
   # Built for 32 frames; one built for 16 has finer kernels and needs 29.87.
   _main('T 16x4', 'Tables 3, 5', {}, '', 112, 27.84, frames=16),
   *(
-    _row(f'T {stages}', 'Table 4 / 4', _patterns(stages), *printed)
-    for stages, *printed in TABLE_4
+    _row(f'T {row[0]}', 'Table 4 / 4', _patterns(row[0]), *row[1:])
+    for row in TABLE_4
   ),
   _row(
     'T LG1 everywhere (4,4,4)',

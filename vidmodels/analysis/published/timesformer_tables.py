@@ -6,6 +6,8 @@ million parameters. Local-global and axial models were never released; layers
 that give the printed sizes are all that says how they are made.
 """
 
+from typing import Any
+
 from vidmodels.analysis.published import CountedModel, PaperRow
 
 
@@ -15,8 +17,8 @@ def _row(
   *,
   clip: tuple[int, int, int] = (8, 224, 224),
   classes: int = 400,
-  model=None,
-  **printed,
+  model: Any = None,
+  **printed: Any,
 ) -> PaperRow:
   part = CountedModel(
     family='timesformer', model=model or {}, clip=clip, classes=classes
@@ -26,7 +28,7 @@ def _row(
   )
 
 
-def _scheme(config: str, attention: str, **printed) -> PaperRow:
+def _scheme(config: str, attention: str, **printed: Any) -> PaperRow:
   """A row of Table 1; cost is printed for the divided model alone."""
   return _row(
     config,

@@ -4,6 +4,8 @@ GFLOPs of the paper are multiply-adds of one view of 8 frames, which its text
 never says: 16 frames take twice as many. Parameters are not printed.
 """
 
+from typing import Any
+
 from vidmodels.analysis.published import CountedModel, PaperRow
 
 UNKNOWN = (
@@ -13,7 +15,7 @@ UNKNOWN = (
 )
 
 
-def _part(**model) -> CountedModel:
+def _part(**model: Any) -> CountedModel:
   return CountedModel(family='video_focalnet', model=model, clip=(8, 224, 224))
 
 

@@ -7,14 +7,22 @@ has neither parameters nor products, so that every window, share, layer and kind
 of it costs what attention within a frame does.
 """
 
+from typing import Any
+
 from vidmodels.analysis.published import CountedModel, PaperRow
 
-L32 = {'patch': 32, 'layers': 24, 'width': 1024, 'heads': 16}
-AVERAGE = {'ta_layers': 0}
+L32: dict[str, Any] = {'patch': 32, 'layers': 24, 'width': 1024, 'heads': 16}
+AVERAGE: dict[str, Any] = {'ta_layers': 0}
 # What the authors' code counts for B/16 with 8 frames, with temporal attention
 # and with averaging: classes are those of SSv2.
-WITH_TA = {'reference_params': 93_617_070, 'reference_gmacs': 140.6}
-AVERAGED = {'reference_params': 85_938_606, 'reference_gmacs': 140.5}
+WITH_TA: dict[str, Any] = {
+  'reference_params': 93_617_070,
+  'reference_gmacs': 140.6,
+}
+AVERAGED: dict[str, Any] = {
+  'reference_params': 85_938_606,
+  'reference_gmacs': 140.5,
+}
 FEWER_TOKENS = (
   'An image ViT of this size alone needs 4.4 (B/32) or 15.4 (L/32) billion '
   'multiply-adds a frame, so that three views of eight frames cannot cost what '
@@ -23,7 +31,7 @@ FEWER_TOKENS = (
 
 
 def _row(
-  config: str, table: str, frames: int = 8, model=None, **printed
+  config: str, table: str, frames: int = 8, model: Any = None, **printed: Any
 ) -> PaperRow:
   part = CountedModel(
     family='xvit', model=model or {}, clip=(frames, 224, 224), classes=174
