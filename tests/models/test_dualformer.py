@@ -424,22 +424,28 @@ def test_weights_start_as_released():
 @pytest.mark.parametrize(
   ('fields', 'says'),
   [
-    ({'heads': (2, 4, 8)}, r'heads=\(2, 4, 8\) and widths'),
+    ({'heads': (2, 4, 8)}, r'heads=\(2, 4, 8\) with widths'),
     ({'rates': (1, 1)}, 'expected 3 values for 4 stages'),
-    ({'heads': (3, 4, 8, 16)}, 'width 64 does not divide into 3 heads'),
+    ({'heads': (3, 4, 8, 16)}, 'width 64, which does not divide into 3'),
     ({'patterns': ('LG', 'LG', 'LX', 'LG')}, "'LX'; expected letters L and G"),
     ({'patterns': ('LG', 'LG', '', 'LG')}, 'expected letters L and G'),
     ({'windows': ((1, 1, 1),) * 4}, 'windows of a single token'),
-    ({'fine': ((8, 7),) * 4}, r'a scale aims at \(8, 7\)'),
+    ({'fine': ((8, 7),) * 4}, r'got a scale of \(8, 7\)'),
     ({'coarse': ((4, 4, 60), (), (), ())}, r'more than the grid'),
     ({'built': (32, 16, 16)}, 'leaves .* tokens in stage 3'),
     (
       {'patterns': ('LL',) * 4, 'pooling': 'dense'},
-      "pooling='?dense'? is read",
+      "pooling='?dense'?, which no level",
     ),
-    ({'patterns': ('LL',) * 4, 'fine': ((4, 4, 4),) * 4}, 'fine=.* is read by'),
+    (
+      {'patterns': ('LL',) * 4, 'fine': ((4, 4, 4),) * 4},
+      'fine=.* which no level .* reads',
+    ),
     ({'patterns': ('GG',) * 4, 'windows': ((2, 2, 2),) * 4}, 'windows=.* read'),
-    ({'patterns': ('GG',) * 4, 'position': 'relative'}, 'there are none'),
+    (
+      {'patterns': ('GG',) * 4, 'position': 'relative'},
+      'expected a local level',
+    ),
   ],
 )
 def test_fields_that_contradict_each_other_are_refused(fields, says):

@@ -381,8 +381,8 @@ def test_full_size_models_need_the_authors_multiply_adds(fields, clip, wanted):
 @pytest.mark.parametrize(
   ('fields', 'says'),
   [
-    ({'reach': ((3, 2),)}, r'reach has \(3, 2\) frames; expected odd'),
-    ({'stem_reach': 4}, r'stem_reach has \(4,\) frames; expected odd'),
+    ({'reach': ((3, 2),)}, r'reach of \(3, 2\) frames; expected odd'),
+    ({'stem_reach': 4}, r'stem_reach of \(4,\) frames; expected odd'),
     ({'reach': ()}, 'expected blocks in every stage'),
     ({'reach': ((3,), ())}, 'expected blocks in every stage'),
   ],

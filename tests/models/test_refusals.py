@@ -29,7 +29,7 @@ def test_video_with_nothing_along_an_axis_is_refused_with_its_shape(
 ):
   shape = [2, *models.find(family).TINY_CLIP, 3]
   shape[axis] = 0
-  says = rf'shape \({", ".join(map(str, shape))}\) has 0 {AXES[axis]}; expected'
+  says = rf'shape \({", ".join(map(str, shape))}\), which has 0 {AXES[axis]};'
   with pytest.raises(InputError, match=says):
     init(tiny(family), *shape)
 
@@ -52,7 +52,7 @@ def test_soft_splits_refuse_the_same(axis):
     ('i3d', {'stem_reach': 4}, 'expected odd numbers'),
     ('dualformer', {'built': (1, 224, 224)}, r'leaves \(0, 56, 56\) tokens'),
     *(
-      (family, {'heads': 5}, 'width 768 does not divide into 5 heads')
+      (family, {'heads': 5}, 'width 768, which does not divide into 5')
       for family in ('timesformer', 'vidtr', 'vit', 'xvit')
     ),
   ],
@@ -67,6 +67,6 @@ def test_other_channels_than_the_weights_have_are_named_with_the_shape(family):
   model, shape = tiny(family), (2, *models.find(family).TINY_CLIP)
   variables = init(model, *shape, 3)
   video = jax.ShapeDtypeStruct((*shape, 4), jnp.float32)
-  says = rf'shape \({", ".join(map(str, shape))}, 4\) has 4 channels'
+  says = rf'shape \({", ".join(map(str, shape))}, 4\), which has 4 channels'
   with pytest.raises(InputError, match=says):
     jax.eval_shape(model.apply, variables, video)

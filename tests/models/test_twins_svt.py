@@ -101,9 +101,9 @@ def test_levels_are_local_and_global_in_turn():
 @pytest.mark.parametrize(
   ('fields', 'says'),
   [
-    (dict(heads=(1,)), r'heads=\(1,\) and widths'),
+    (dict(heads=(1,)), r'heads=\(1,\) with widths'),
     (dict(reductions=(4, 2, 1)), 'reductions='),
-    (dict(heads=(3, 2)), 'width 8 does not divide into 3 heads'),
+    (dict(heads=(3, 2)), 'width 8, which does not divide into 3'),
   ],
 )
 def test_fields_that_disagree_are_refused(fields, says):

@@ -348,13 +348,13 @@ def test_layer_scale_starts_at_1e4_and_scales_both_branches():
     ({'levels': (2,)}, r'levels \(2,\) .* one value a stage'),
     ({'layers': (), 'levels': (), 'windows': ()}, 'one value a stage'),
     ({'windows': (3, 4)}, 'has 4; expected odd'),
-    ({'overlap': True, 'tubelet': 2}, 'tubelet=2 frames cannot overlap'),
-    ({'design': 'space', 'fusion': 'average'}, "fusion is 'average' and"),
-    ({'design': 'pair', 'time_start': 'neutral'}, 'time_start is'),
-    ({'design': 'space', 'temporal_conv': 'depthwise'}, 'temporal_conv is'),
-    ({'frame_context': True}, "design 'parallel' does not read it"),
-    ({'time_first': True}, 'time_first is True'),
-    ({'time_layers': 2}, r"choose from \('encoder',\)"),
+    ({'overlap': True, 'tubelet': 2}, 'overlap=True with tubelet=2'),
+    ({'design': 'space', 'fusion': 'average'}, "fusion='average' with"),
+    ({'design': 'pair', 'time_start': 'neutral'}, 'time_start='),
+    ({'design': 'space', 'temporal_conv': 'depthwise'}, 'temporal_conv='),
+    ({'frame_context': True}, "design 'parallel', which does not read"),
+    ({'time_first': True}, 'time_first=True'),
+    ({'time_layers': 2}, r"a design of \('encoder',\)"),
     ({'fusion': 'average', 'time_start': 'neutral'}, 'expected multiplication'),
   ],
 )
@@ -366,10 +366,10 @@ def test_fields_that_contradict_each_other_are_refused(fields, says):
 @pytest.mark.parametrize(
   ('fields', 'sizes', 'says'),
   [
-    ({}, (4, 4, 7), 'token grid of the video has 4 frames of 1 x 1 tokens'),
+    ({}, (4, 4, 7), 'got a token grid of 4 frames of 1 x 1 tokens'),
     ({}, (4, 3, 7), '4 frames of 3 x 7 pixels'),
     ({'overlap': True}, (4, 2, 9), r'2 x 9; expected at least .* 3 x 3'),
-    ({'tubelet': 2}, (1, 16, 16), 'has 1 frames .* expected at least 2'),
+    ({'tubelet': 2}, (1, 16, 16), 'of 1 frames .* expected at least 2'),
   ],
 )
 def test_clips_that_are_too_small_are_refused(fields, sizes, says):

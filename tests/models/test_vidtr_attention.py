@@ -297,7 +297,7 @@ def test_dropout_is_on_every_map_but_the_one_that_chooses(order, pool, drops):
 
 def test_heads_that_do_not_divide_the_width_are_refused():
   layer = SeparableAttention(3)
-  with pytest.raises(InputError, match='width 8 does not divide into 3'):
+  with pytest.raises(InputError, match='width 8, which does not divide into 3'):
     layer.init(jax.random.key(0), *[normal(0, B, T, N, D)] * 2, False)
 
 

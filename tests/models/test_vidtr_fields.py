@@ -11,24 +11,24 @@ S = {'pool': 'top_k', 'pool_layers': (0, 1), 'pool_drop': (1, 1)}
 
 
 WRONG = {
-  'joint_from of no merged': ({'joint_from': 1}, 'joint_from is 1'),
+  'joint_from of no merged': ({'joint_from': 1}, 'got joint_from=1 with'),
   'merged from the start': ({'attention': 'merged'}, 'joint_from=0 of 3'),
   'merged never': ({**MERGED, 'joint_from': 3}, 'joint_from=3 of 3'),
   'separate alone': (
     {'attention': 'joint', 'projections': 'separate'},
-    "leave projections at 'shared'",
+    "expected 'shared'",
   ),
   't2t patch': ({'stem': 't2t'}, 'patch=8'),
   't2t frames': (
     {'stem': 't2t', 'patch': 16, 'patch_frames': 2},
     'patch_frames=2',
   ),
-  'layers without a pool': ({'pool_layers': (0,)}, "pool is 'none'"),
-  'a pool without layers': ({'pool': 'average'}, 'give both or neither'),
+  'layers without a pool': ({'pool_layers': (0,)}, "got pool='none'"),
+  'a pool without layers': ({'pool': 'average'}, 'expected both or neither'),
   'drops without a pool': ({'pool_drop': (2,)}, r'pool_drop \(2,\)'),
-  'both numbers': ({**S, 'pool_keep': (2, 1)}, 'say the same'),
+  'both numbers': ({**S, 'pool_keep': (2, 1)}, 'which say the same'),
   'too few numbers': ({**S, 'pool_drop': (1,)}, 'one number a layer'),
-  'numbers of an average': ({**S, 'pool': 'average'}, 'want none'),
+  'numbers of an average': ({**S, 'pool': 'average'}, 'none for other pools'),
   'softmax of an average': (
     {'pool': 'average', 'pool_layers': (0,), 'pool_softmax': False},
     'no second softmax',

@@ -108,7 +108,7 @@ def test_segments_never_mix_and_only_the_head_sees_beyond():
 
 
 def test_a_clip_that_does_not_divide_into_segments_is_refused():
-  with pytest.raises(InputError, match=r'4 frames .* segments of 8'):
+  with pytest.raises(InputError, match=r'4 frames .* segment=8'):
     jax.eval_shape(tiny(segment=8).apply, trained(), clip())
 
 
@@ -375,23 +375,23 @@ def test_full_size_models_use_exact_gelu_and_an_epsilon_for_each_part():
 @pytest.mark.parametrize(
   ('fields', 'says'),
   [
-    ({'mix': 'none', 'mix_share': 0.25}, 'mix_share is 0.25 and nothing reads'),
-    ({'mix': 'none', 'segment': 2}, 'segment is 2 and nothing reads'),
-    ({'mix_boundary': True}, 'mix_window is 1; give a window of at least 2'),
+    ({'mix': 'none', 'mix_share': 0.25}, 'mix_share=0.25, and nothing reads'),
+    ({'mix': 'none', 'segment': 2}, 'segment=2, and nothing reads'),
+    ({'mix_boundary': True}, 'mix_window=1, .* a window of at least 2'),
     ({'mix': 'x', 'mix_layout': 'per_head'}, 'before they have heads'),
     ({'mix_share': 0.3}, r'multiple of 2/16'),
     ({'mix_layout': 'per_head', 'mix_share': 0.125}, r'multiple of 2/8'),
     ({'mix_layers': '7'}, "layers '7' of 2"),
-    ({'ta_layers': 0, 'ta_heads': 2}, 'ta_heads is 2 and nothing reads'),
-    ({'ta_layers': 0, 'ta_hidden': 8}, 'ta_hidden is 8 and nothing reads'),
-    ({'average': 'probs'}, "average is 'probs' and nothing reads"),
+    ({'ta_layers': 0, 'ta_heads': 2}, 'ta_heads=2, and nothing reads'),
+    ({'ta_layers': 0, 'ta_hidden': 8}, 'ta_hidden=8, and nothing reads'),
+    ({'average': 'probs'}, "average='probs', and nothing reads"),
     ({'heads': 3}, 'does not divide into 3 heads'),
     ({'heads': 3, 'mix': 'none'}, 'does not divide into 3 heads'),
     ({'ta_heads': 3}, 'does not divide into 3 heads'),
-    ({'mix_share': 0.0, 'segment': 2}, 'segment is 2 and nothing reads'),
-    ({'mix_share': 0.0, 'mix': 'key'}, "mix is 'key' and .* mix_share=0"),
-    ({'mix_share': 0.0, 'mix_layout': 'per_head'}, 'mix_layout is .per_head'),
-    ({'mix_window': 0, 'mix_layers': 'odd'}, 'mix_layers .* mix_window=0'),
+    ({'mix_share': 0.0, 'segment': 2}, 'segment=2, and nothing reads'),
+    ({'mix_share': 0.0, 'mix': 'key'}, "mix='key', and .* mix_share=0"),
+    ({'mix_share': 0.0, 'mix_layout': 'per_head'}, 'mix_layout=.per_head'),
+    ({'mix_window': 0, 'mix_layers': 'odd'}, 'mix_layers=.* mix_window=0'),
   ],
 )
 def test_fields_that_contradict_each_other_are_refused(fields, says):
@@ -402,7 +402,7 @@ def test_fields_that_contradict_each_other_are_refused(fields, says):
 @pytest.mark.parametrize(
   ('fields', 'says'),
   [
-    ({'groups': (2, 2)}, r'groups \(2, 2\) are 4 answers of 5 classes'),
+    ({'groups': (2, 2)}, r'groups \(2, 2\), 4 in all, for 5 classes'),
     ({'groups': (5, 0)}, 'expected the classes of each head'),
   ],
 )

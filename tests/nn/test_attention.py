@@ -131,7 +131,7 @@ def test_attention_maps_are_kept_on_request_only():
 
 
 def test_heads_that_do_not_divide_the_width_are_named():
-  with pytest.raises(ValueError, match='width 6 does not divide into 4 heads'):
+  with pytest.raises(ValueError, match='width 6, which does not divide into 4'):
     Attention(heads=4).init(jax.random.key(0), jnp.ones((1, 5, 6)))
 
 

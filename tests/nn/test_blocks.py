@@ -91,13 +91,13 @@ def test_tubelets_start_uniform_in_all_their_pixels():
 @pytest.mark.parametrize(
   ('fields', 'shape', 'says'),
   [
-    ({'frames': 2}, (3, 8, 8), r'video has 3 frames .* divisible by 2'),
+    ({'frames': 2}, (3, 8, 8), r'video of 3 frames .* divisible by 2'),
     ({'frames': 2}, (1, 8, 8), r'1 frames of 8 x 8 pixels'),
-    ({'tokens': True}, (2, 8, 6), r'token grid of the video .* 8 x 6 tokens'),
+    ({'tokens': True}, (2, 8, 6), r'a token grid of .* 8 x 6 tokens'),
     (
       {'floor': True, 'frames': 2},
       (1, 8, 8),
-      r'1 frames .* at least 2 frames of 4 x 4; give a longer',
+      r'1 frames .* at least 2 frames of 4 x 4; try a longer',
     ),
     ({'floor': True}, (2, 8, 3), r'8 x 3 pixels; expected at least'),
   ],
@@ -111,12 +111,12 @@ def test_what_fits_no_tubelet_is_refused_with_what_would(fields, shape, says):
 @pytest.mark.parametrize(
   ('video', 'says'),
   [
-    (jnp.ones((3, 8, 8, 3)), r'add the missing axis'),
+    (jnp.ones((3, 8, 8, 3)), r'adding the missing axis'),
     (jnp.ones((1, 3, 8, 8, 3), jnp.uint8), r'expected normalised float'),
     (jnp.ones((1, 3, 8, 10, 3)), r'3 frames of 8 x 10 .* patch of 4'),
     (jnp.ones((1, 3, 2, 8, 3)), r'3 frames of 2 x 8'),
     (jnp.ones((1, 0, 8, 8, 3)), r'0 frames'),
-    (jnp.ones((1, 3, 8, 8, 1)), r'1 channels and these weights take 3'),
+    (jnp.ones((1, 3, 8, 8, 1)), r'1 channels; expected 3, as the weights'),
   ],
 )
 def test_video_that_cannot_be_cut_is_refused_with_its_shape(video, says):

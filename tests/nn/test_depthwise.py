@@ -125,5 +125,7 @@ def test_weights_start_uniform_in_the_taps_of_one_channel():
 
 
 def test_an_even_window_is_refused():
-  with pytest.raises(ValueError, match=r'window \(3, 4\) has an even size'):
+  with pytest.raises(
+    ValueError, match=r'window \(3, 4\), which has an even size'
+  ):
     DepthwiseConv((3, 4)).init(jax.random.key(0), jnp.ones((1, 4, 4, 2)))

@@ -45,7 +45,7 @@ def test_nothing_is_dropped_or_drawn_in_evaluation_or_at_rate_0():
 
 
 def test_a_rate_of_1_is_refused():
-  with pytest.raises(ValueError, match=r'drop path rate is 1\.0'):
+  with pytest.raises(ValueError, match=r'drop path rate of 1\.0'):
     drop(jnp.ones((2, 2, 2)), rate=1.0)
 
 

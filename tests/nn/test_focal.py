@@ -245,7 +245,7 @@ def test_convolution_over_time_has_zeros_beyond_the_clip(T):
 
 
 def test_an_even_window_is_refused():
-  with pytest.raises(InputError, match='window is 4; expected an odd'):
+  with pytest.raises(InputError, match='window of 4; expected an odd'):
     jax.eval_shape(
       Modulation(('HW',), 2, 4).init, jax.random.key(0), normal(0, GRID)
     )

@@ -73,7 +73,7 @@ def test_a_constant_table_stays_constant(method):
 
 
 def test_resizing_to_nothing_is_refused():
-  with pytest.raises(ValueError, match='cannot fit 4 positions to 0'):
+  with pytest.raises(ValueError, match='got 0 for 4 positions to fit'):
     position.fit_time(table(4, 2), 0, 'nearest')
 
 

@@ -104,7 +104,7 @@ def test_pooling_is_a_convolution_whose_stride_is_its_kernel(dense):
 
 
 def test_a_grid_that_holds_no_kernel_is_refused():
-  with pytest.raises(InputError, match=r'\(1, 4, 6\) tokens holds no kernel'):
+  with pytest.raises(InputError, match=r'\(1, 4, 6\) tokens, which holds no k'):
     PyramidPool((2, 2, 3)).init(jax.random.key(0), normal(0, 1, 1, 4, 6, 2))
 
 

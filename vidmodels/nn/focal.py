@@ -275,11 +275,10 @@ class Modulation(nn.Module):
 
 
 class OverlapEmbed(PatchEmbed):
-  """Patches that overlap.
+  """Patches that overlap; `frames` must be 1.
 
-  Windows of 2 P - 1 pixels, P apart, with P // 2 pixels of padding.
-    Window, stride and padding are 7, 4 and 2 for P = 4 at the start, and 3, 2 and
-  1 for P = 2 between stages. `frames` must be 1.
+  Windows of 2 P - 1 pixels, P apart, with P // 2 pixels of padding: 7, 4 and 2
+  for P = 4 at the start, and 3, 2 and 1 for P = 2 between stages.
   """
 
   @nn.compact

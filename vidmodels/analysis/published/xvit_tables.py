@@ -11,7 +11,7 @@ from typing import Any
 
 from vidmodels.analysis.published import CountedModel, PaperRow
 
-L32: dict[str, Any] = {'patch': 32, 'layers': 24, 'width': 1024, 'heads': 16}
+L32 = {'patch': 32, 'layers': 24, 'width': 1024, 'heads': 16}
 AVERAGE: dict[str, Any] = {'ta_layers': 0}
 # What the authors' code counts for B/16 with 8 frames, with temporal attention
 # and with averaging: classes are those of SSv2.
