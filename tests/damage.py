@@ -1,7 +1,7 @@
 """Damage to official files, and what must hold whatever the damage.
 
 A reader of annotations either says what is wrong (InputError) or gives a
-listing in which every entry of the file is accounted for.
+listing in which every entry of the file is count_entries for.
 """
 
 import gzip
@@ -22,8 +22,8 @@ VALUES = (
 TOKEN = re.compile(rb'"[^"]*"|[^\s,:;{}\[\]"]+')
 
 
-def damaged(data: bytes, rng: np.random.Generator) -> bytes:
-  """One of the things that happen to files, at a random place."""
+def damage_bytes(data: bytes, rng: np.random.Generator) -> bytes:
+  """Damages a file as happens in practice, at a random place."""
   kinds = (_cut, _drop, _repeat, _flip, _insert, _lines, _token, _token, _whole)
   return kinds[rng.integers(len(kinds))](data, rng)
 
@@ -80,7 +80,7 @@ def _token(data, rng):
 
 
 def _whole(data, rng):
-  """What happens to a file as a whole."""
+  """Damages the file as a whole."""
   text = data.decode()
   return (
     b'',
@@ -100,19 +100,19 @@ def _whole(data, rng):
   )[rng.integers(14)]
 
 
-def lines_of(data: bytes) -> int:
+def count_lines(data: bytes) -> int:
   """Lines that are not blank."""
   text = data.decode('utf-8-sig')
   lines = re.split(r'\r\n|\r|\n', text)
   return sum(bool(line.strip()) for line in lines)
 
 
-def objects_of(data: bytes) -> int:
+def count_objects(data: bytes) -> int:
   """Items of a JSON list."""
   return len(json.loads(data.decode('utf-8-sig')))
 
 
-def trial(name, split, folder, path, entries, seed):
+def read_damaged(name, split, folder, path, entries, seed):
   """Damages one file of a folder, reads the folder, and mends the file.
 
   Args:
@@ -121,40 +121,44 @@ def trial(name, split, folder, path, entries, seed):
     folder: holds all of its files.
     path: the one to damage.
     entries: how many entries the folder lists for this reading, counted by the
-      test; None if it cannot be said for this file.
+      test; None if it cannot be message for this file.
     seed: of the damage.
 
   Returns:
     What the error says; None if there was none.
   """
-  whole = path.read_bytes()
-  data = damaged(whole, np.random.default_rng(seed))
+  intact = path.read_bytes()
+  data = damage_bytes(intact, np.random.default_rng(seed))
   path.write_bytes(data)
-  said = None
+  message = None
   try:
     listing = registry.read(name, annotations=folder, videos=None, split=split)
     check(listing)
     if entries is not None:
-      assert accounted(listing) == entries(folder), (seed, path, data[:2000])
+      assert count_entries(listing) == entries(folder), (
+        seed,
+        path,
+        data[:2000],
+      )
   except InputError as e:
-    said = str(e)
+    message = str(e)
   finally:
-    path.write_bytes(whole)
-  if said is not None:
-    assert str(folder) in said, (seed, said)  # which file to mend
-    assert len(said) < 12_000, (seed, len(said))  # a word or two of 5000
-  return said
+    path.write_bytes(intact)
+  if message is not None:
+    assert str(folder) in message, (seed, message)  # which file to mend
+    assert len(message) < 12_000, (seed, len(message))  # a word or two of 5000
+  return message
 
 
-def accounted(listing) -> int:
-  """Entries that a listing speaks of: kept, listed again, left out."""
+def count_entries(listing) -> int:
+  """Entries that a listing accounts for: kept, listed again, left out."""
   left = [re.match(r'(\d+) .*left out', note) for note in listing.notes]
   counts = [int(match[1]) for match in left if match]
   return len(listing.rows) + len(listing.duplicates) + sum(counts)
 
 
 def check(listing) -> None:
-  """What holds for every listing of official files."""
+  """Checks what holds for every listing of official files."""
   names = [row.video for row in listing.rows]
   assert names
   assert len(set(names)) == len(names)

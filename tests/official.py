@@ -1,8 +1,8 @@
-"""The official files of every data set, made up, each with a few tiny videos.
+"""Copies of the official files of every data set, with a few tiny videos.
 
-Columns, keys, quoting, names and folders are those that are shipped; of the
-traps each file has some: ids that begin with `-`, names with commas, rows that
-no list should take. `MAKERS` has one function a data set, found by its name.
+Columns, keys, quoting, names and folders are those of the published files. Each
+copy has some of their traps: ids that begin with `-`, names with commas, rows
+that must be left out. `MAKERS` has a function for each data set, by its name.
 """
 
 import csv
@@ -14,21 +14,21 @@ from collections.abc import Callable
 
 import videos
 
-# How many videos of a split a test has to find as records.
+# Videos of a split that must become records.
 TRAIN, TEST = 4, 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Made:
-  """A made-up copy of a data set.
+class OfficialCopy:
+  """A small copy of a data set.
 
   Attributes:
     annotations: what `--annotations` takes.
     videos: what `--videos` takes.
     splits: official names of a split to train on and of one to test on.
-    classes: how many the set has.
-    labels: of the clips of the second split, by their name.
-    listed: rows of its official file for the second split.
+    classes: number of classes of the set.
+    labels: of the clips of the second split, by clip name.
+    listed: number of rows of the official file of the second split.
   """
 
   annotations: pathlib.Path
@@ -39,27 +39,27 @@ class Made:
   listed: int = TEST
 
 
-def film(path: pathlib.Path, *, frames: int = 12, **more) -> None:
-  """A tiny video with a moving square, ten frames a second."""
+def write_video(path: pathlib.Path, *, frames: int = 12, **more) -> None:
+  """Writes a tiny video with a moving square, ten frames a second."""
   path.parent.mkdir(parents=True, exist_ok=True)
   codec = 'libvpx-vp9' if path.suffix == '.webm' else 'mpeg4'
   pixels = videos.moving(frames, 16, 24)
   videos.write(path, pixels, **{'codec': codec, 'options': {}, **more})
 
 
-def table(path: pathlib.Path, rows: list[list], **options) -> None:
-  """A csv file as Python's writer quotes it."""
+def write_csv(path: pathlib.Path, rows: list[list], **options) -> None:
+  """Writes a csv file, quoted as Python's writer does."""
   text = io.StringIO()
   csv.writer(text, lineterminator='\n', **options).writerows(rows)
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(text.getvalue(), encoding='utf-8')
 
 
-def kinetics(folder: pathlib.Path, name: str) -> Made:
+def kinetics(folder: pathlib.Path, name: str) -> OfficialCopy:
   """Two classes; files as the crawler names them, one id begins with '-'."""
   header = ['label', 'youtube_id', 'time_start', 'time_end', 'split', 'is_cc']
   header = header[: 6 if name == 'k400' else 5]
-  given = {
+  clips = {
     'train': [
       ('abseiling', '-abcdefghij', 3),
       ('abseiling', 'abc_efghij-', 13),
@@ -72,17 +72,19 @@ def kinetics(folder: pathlib.Path, name: str) -> Made:
     ],
   }
   count = {'k400': 400, 'k600': 600}.get(name, 700)
-  for split, rows in given.items():
+  for split, rows in clips.items():
     lines = [
       [label, id, start, start + 10, split, 0][: len(header)]
       for label, id, start in rows
     ]
     file = {'validate': 'val'}.get(split, split)
     quoting = csv.QUOTE_NONNUMERIC if name == 'k400' else csv.QUOTE_MINIMAL
-    table(folder / f'{file}.csv', [header, *lines], quoting=quoting)
+    write_csv(folder / f'{file}.csv', [header, *lines], quoting=quoting)
     for label, id, start in rows:
-      film(folder / 'videos' / label / f'{id}_{start:06d}_{start + 10:06d}.mp4')
-  return Made(
+      write_video(
+        folder / 'videos' / label / f'{id}_{start:06d}_{start + 10:06d}.mp4'
+      )
+  return OfficialCopy(
     folder,
     folder / 'videos',
     ('train', 'val'),
@@ -94,32 +96,32 @@ def kinetics(folder: pathlib.Path, name: str) -> Made:
   )
 
 
-def ssv2(folder: pathlib.Path, name: str) -> Made:
+def ssv2(folder: pathlib.Path, name: str) -> OfficialCopy:
   """Templates with brackets, a comma in a class, captions that are none."""
   template = 'Laying [something] on the table on its side, not upright'
-  given = {
+  clips = {
     'train': [(i, template) for i in (78687, 1, 2, 3)],
     'validation': [
       (10, template),
       (11, 'Pulling [something] from left to right'),
     ],
   }
-  for split, rows in given.items():
+  for split, rows in clips.items():
     entries = [
       {
         'id': str(id),
         'label': 'laying a pen on the table on its side, not upright',
-        'template': said,
+        'template': text,
         'placeholders': ['a pen'],
       }
-      for id, said in rows
+      for id, text in rows
     ]
     path = folder / f'something-something-v2-{split}.json'
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(entries))
     for id, _ in rows:
-      film(folder / 'videos' / f'{id}.webm')
-  return Made(
+      write_video(folder / 'videos' / f'{id}.webm')
+  return OfficialCopy(
     folder,
     folder / 'videos',
     ('train', 'validation'),
@@ -128,14 +130,14 @@ def ssv2(folder: pathlib.Path, name: str) -> Made:
   )
 
 
-def diving48(folder: pathlib.Path, name: str) -> Made:
+def diving48(folder: pathlib.Path, name: str) -> OfficialCopy:
   """Names that begin with '_' and '-'; numbers for labels."""
-  given = {
+  clips = {
     'train': [('_8Vy3dlHg2w_00000', 0), ('-8Vy3dlHg2w_00001', 47)]
     + [(f'8Vy3dlHg2w0_{i:05d}', 3) for i in (2, 3)],
     'test': [('_0Vy3dlHg2w_00000', 12), ('00y3dlHg2w-_00001', 40)],
   }
-  for split, rows in given.items():
+  for split, rows in clips.items():
     entries = [
       {'vid_name': id, 'label': label, 'start_frame': 0, 'end_frame': 12}
       for id, label in rows
@@ -144,12 +146,12 @@ def diving48(folder: pathlib.Path, name: str) -> Made:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(entries))
     for id, _ in rows:
-      film(folder / 'videos' / f'{id}.mp4')
-  labels = {id: (label,) for id, label in given['test']}
-  return Made(folder, folder / 'videos', ('train', 'test'), 48, labels)
+      write_video(folder / 'videos' / f'{id}.mp4')
+  labels = {id: (label,) for id, label in clips['test']}
+  return OfficialCopy(folder, folder / 'videos', ('train', 'test'), 48, labels)
 
 
-def ucf101(folder: pathlib.Path, name: str) -> Made:
+def ucf101(folder: pathlib.Path, name: str) -> OfficialCopy:
   """CRLF lines, numbers from 1, no label in the list to test on."""
   train = [
     ('ApplyEyeMakeup', 'v_ApplyEyeMakeup_g08_c01', 1),
@@ -167,8 +169,8 @@ def ucf101(folder: pathlib.Path, name: str) -> Made:
   lines = [f'{label}/{file}.avi' for label, file in test]
   (folder / 'testlist01.txt').write_text('\r\n'.join(lines) + '\r\n')
   for label, file, *_ in (*train, *test):
-    film(folder / 'videos' / label / f'{file}.avi')
-  return Made(
+    write_video(folder / 'videos' / label / f'{file}.avi')
+  return OfficialCopy(
     folder,
     folder / 'videos',
     ('train1', 'test1'),
@@ -180,7 +182,7 @@ def ucf101(folder: pathlib.Path, name: str) -> Made:
   )
 
 
-def hmdb51(folder: pathlib.Path, name: str) -> Made:
+def hmdb51(folder: pathlib.Path, name: str) -> OfficialCopy:
   """A file a class; rows of 0 are nobody's; names that shells dislike."""
   from vidmodels.data.datasets import registry
 
@@ -200,12 +202,12 @@ def hmdb51(folder: pathlib.Path, name: str) -> Made:
   }
   folder.mkdir(parents=True, exist_ok=True)
   for label in classes:
-    given = rows.get(label, [(f'none_{label}_u_nm_np1_ba_goo_0.avi', 0)])
-    text = ''.join(f'{file} {flag} \n' for file, flag in given)
+    clips = rows.get(label, [(f'none_{label}_u_nm_np1_ba_goo_0.avi', 0)])
+    text = ''.join(f'{file} {flag} \n' for file, flag in clips)
     (folder / f'{label}_test_split1.txt').write_text(text)
     for file, _ in rows.get(label, []):
-      film(folder / 'videos' / label / file)
-  return Made(
+      write_video(folder / 'videos' / label / file)
+  return OfficialCopy(
     folder,
     folder / 'videos',
     ('train1', 'test1'),
@@ -221,7 +223,7 @@ def _words(text: str) -> list[str]:
   return text.split()
 
 
-def charades(folder: pathlib.Path, name: str) -> Made:
+def charades(folder: pathlib.Path, name: str) -> OfficialCopy:
   """Commas, quotes and semicolons in the script; a video without an action."""
   header = [
     'id',
@@ -237,7 +239,7 @@ def charades(folder: pathlib.Path, name: str) -> Made:
     'length',
   ]
   script = 'She says "no; thanks", and leaves, slowly.'
-  given = {
+  clips = {
     'train': [
       ('AAAA1', 'c092 11.90 21.20;c147 0.00 12.60'),
       ('AAAA2', ''),
@@ -246,7 +248,7 @@ def charades(folder: pathlib.Path, name: str) -> Made:
     ],
     'test': [('BBBB1', 'c003 0.0 1.0;c001 0.5 1.0'), ('BBBB2', '')],
   }
-  for split, rows in given.items():
+  for split, rows in clips.items():
     lines = [
       [
         *(id, 'P1', 'Kitchen', '6', '7', 'Yes', script, 'cup;box', script),
@@ -254,16 +256,16 @@ def charades(folder: pathlib.Path, name: str) -> Made:
       ]
       for id, actions in rows
     ]
-    table(folder / f'Charades_v1_{split}.csv', [header, *lines])
+    write_csv(folder / f'Charades_v1_{split}.csv', [header, *lines])
     for id, _ in rows:
-      film(folder / 'videos' / f'{id}.mp4')
+      write_video(folder / 'videos' / f'{id}.mp4')
   names = [f'c{i:03d} Doing number {i}\n' for i in range(157)]
   (folder / 'Charades_v1_classes.txt').write_text(''.join(names))
   labels = {'BBBB1': (1, 3), 'BBBB2': ()}
-  return Made(folder, folder / 'videos', ('train', 'test'), 157, labels)
+  return OfficialCopy(folder, folder / 'videos', ('train', 'test'), 157, labels)
 
 
-def epic100(folder: pathlib.Path, name: str) -> Made:
+def epic100(folder: pathlib.Path, name: str) -> OfficialCopy:
   """Fifteen columns, seconds that the frame columns contradict."""
   header = _words(
     'narration_id participant_id video_id narration_timestamp start_timestamp '
@@ -280,18 +282,18 @@ def epic100(folder: pathlib.Path, name: str) -> Made:
       *(str(names), str(nouns)),
     ]
 
-  given = {
+  clips = {
     'train': [row('P01_01', i, 0.3 * i, i, [i, 5]) for i in range(TRAIN)],
     'validation': [
       row('P01_102', 0, 0.2, 3, [0]),
       row('P01_102', 1, 0.4, 96, [299, 7]),
     ],
   }
-  for split, rows in given.items():
-    table(folder / f'EPIC_100_{split}.csv', [header, *rows])
-  film(folder / 'videos/P01/videos/P01_01.MP4', frames=20, format='mp4')
-  film(folder / 'videos/P01/videos/P01_102.MP4', frames=20, format='mp4')
-  return Made(
+  for split, rows in clips.items():
+    write_csv(folder / f'EPIC_100_{split}.csv', [header, *rows])
+  write_video(folder / 'videos/P01/videos/P01_01.MP4', frames=20, format='mp4')
+  write_video(folder / 'videos/P01/videos/P01_102.MP4', frames=20, format='mp4')
+  return OfficialCopy(
     folder,
     folder / 'videos',
     ('train', 'validation'),
@@ -300,7 +302,7 @@ def epic100(folder: pathlib.Path, name: str) -> Made:
   )
 
 
-def activitynet(folder: pathlib.Path, name: str) -> Made:
+def activitynet(folder: pathlib.Path, name: str) -> OfficialCopy:
   """Two segments of one video, of two classes; an order that is not sorted."""
 
   def entry(subset: str, *segments):
@@ -336,29 +338,29 @@ def activitynet(folder: pathlib.Path, name: str) -> Made:
     )
   )
   for id in database:
-    film(folder / 'videos' / f'v_{id}.mp4')
-  names = datasets_names('activitynet')
+    write_video(folder / 'videos' / f'v_{id}.mp4')
+  names = class_names('activitynet')
   labels = {
     'bbbbbbbbbb_': ('BMX', *(label for label, *_ in others)),
     'ccccccccccc': ('Playing ten pins',),
   }
   numbers = {
-    id if whole else f'{id}_000': tuple(sorted(map(names.index, said)))
-    for id, said in labels.items()
+    id if whole else f'{id}_000': tuple(sorted(map(names.index, texts)))
+    for id, texts in labels.items()
   }
-  return Made(
+  return OfficialCopy(
     folder, folder / 'videos', ('training', 'validation'), 200, numbers
   )
 
 
-def datasets_names(name: str) -> tuple[str, ...]:
+def class_names(name: str) -> tuple[str, ...]:
   """The class names of a data set."""
   from vidmodels.data.datasets import registry
 
   return registry.find(name).classes().names
 
 
-def howto100m(folder: pathlib.Path, name: str) -> Made:
+def howto100m(folder: pathlib.Path, name: str) -> OfficialCopy:
   """Two tasks with a hundred videos and one with fewer; split files."""
   header = ['video_id', 'category_1', 'category_2', 'rank', 'task_id']
   rows = [
@@ -366,7 +368,7 @@ def howto100m(folder: pathlib.Path, name: str) -> Made:
     for task, count in ((101, 100), (77, 100), (5, 3))
     for i in range(count)
   ]
-  table(folder / 'HowTo100M_v1.csv', [header, *rows])
+  write_csv(folder / 'HowTo100M_v1.csv', [header, *rows])
   (folder / 'task_ids.csv').write_text(
     '101\tMake a Cake\n77\tFix a, Bike\n5\tFly\n'
   )
@@ -378,12 +380,12 @@ def howto100m(folder: pathlib.Path, name: str) -> Made:
   for split, chosen in splits.items():
     (folder / f'{split}.txt').write_text('\n'.join(chosen) + '\n')
     for id in chosen:
-      film(folder / 'videos' / f'{id}.mp4')
+      write_video(folder / 'videos' / f'{id}.mp4')
   labels = {splits['test'][0]: (1,), splits['test'][1]: (0,)}
-  return Made(folder, folder / 'videos', ('train', 'test'), 2, labels)
+  return OfficialCopy(folder, folder / 'videos', ('train', 'test'), 2, labels)
 
 
-MAKERS: dict[str, Callable[[pathlib.Path, str], Made]] = {
+MAKERS: dict[str, Callable[[pathlib.Path, str], OfficialCopy]] = {
   **dict.fromkeys(('k400', 'k600', 'k700', 'k700_2020'), kinetics),
   **dict.fromkeys(('activitynet', 'activitynet_untrimmed'), activitynet),
   'ssv2': ssv2,

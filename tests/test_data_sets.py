@@ -1,8 +1,8 @@
-"""Every data set, from made-up official files to a trained model's numbers.
+"""Every data set, from copies of official files to a trained model's numbers.
 
-What a reader does with the traps of its format is tested beside it
-(tests/data/annotations); here the whole way is walked once for each data set,
-by the commands that a user gives.
+The traps of each format are tested with its reader (tests/data/datasets). Here
+the commands of a user are run once for each data set, from its official files
+to the report.
 """
 
 import json
@@ -24,16 +24,16 @@ def run(*words, code=0) -> None:
 
 @pytest.fixture(params=sorted(official.MAKERS))
 def prepared(request, tmp_path):
-  """A data set's official files, and the records made of two splits."""
+  """A data set's official files, and the records of two splits."""
   name = request.param
-  made = official.MAKERS[name](tmp_path / 'official', name)
-  for split in made.splits:
+  copy = official.MAKERS[name](tmp_path / 'official', name)
+  for split in copy.splits:
     run(
-      *('prepare', name, '--annotations', made.annotations),
-      *('--videos', made.videos, '--split', split),
+      *('prepare', name, '--annotations', copy.annotations),
+      *('--videos', copy.videos, '--split', split),
       *('--out', tmp_path / 'records', '--workers', '1'),
     )
-  return name, made, tmp_path
+  return name, copy, tmp_path
 
 
 def test_every_data_set_has_files_to_test_with():
@@ -43,17 +43,17 @@ def test_every_data_set_has_files_to_test_with():
 def test_official_files_become_a_model_and_its_accuracy(
   prepared, monkeypatch, capsys
 ):
-  name, made, folder = prepared
+  name, copy, folder = prepared
   dataset = registry.find(name)
-  trained_on, tested_on = made.splits
+  trained_on, tested_on = copy.splits
   records = RecordSet.open(folder / 'records', tested_on)
   assert len(RecordSet.open(folder / 'records', trained_on)) == official.TRAIN
-  assert len(records.classes) == made.classes
-  found = {r.video: r.labels for r in map(records.record, range(len(records)))}
-  assert found == made.labels
+  assert len(records.classes) == copy.classes
+  labels = {r.video: r.labels for r in map(records.record, range(len(records)))}
+  assert labels == copy.labels
   assert records.manifest.task == dataset.task
   assert records.manifest.flip == dataset.flip
-  assert records.manifest.listed == made.listed
+  assert records.manifest.listed == copy.listed
   assert records.manifest.expected == dataset.splits[tested_on]
 
   sixth.add(folder, monkeypatch)
@@ -95,18 +95,18 @@ def train(folder: pathlib.Path, train: str, test: str, *, flip, code) -> None:
 
 
 def check(report: dict, dataset, name: str) -> None:
-  """The numbers of a task are there, under names that say what they are."""
-  wanted = {
+  """Checks that the metrics of the task are there, under their names."""
+  metrics = {
     'single': ('top1', 'top5'),
     'multi': ('map',),
     'any': ('hit1', 'hit5', 'map'),
   }[dataset.task.kind]
   if dataset.task.heads:
-    wanted = (
+    metrics = (
       *('verb_top1', 'verb_top5', 'noun_top1', 'noun_top5'),
       *('action_top1', 'action_top5'),
     )
-  for metric in wanted:
+  for metric in metrics:
     assert np.isfinite(report[f'{name}/{metric}']), metric
     assert 0 <= report[f'{name}/{metric}'] <= 1
   assert dataset.metric in {key.rpartition('/')[2] for key in report}

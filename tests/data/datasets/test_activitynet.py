@@ -239,7 +239,7 @@ def test_only_version_1_3_is_taken(tmp_path, version, fine):
     ([], 'subset'),
   ],
 )
-def test_an_odd_entry_is_told_with_its_video(tmp_path, entry, says):
+def test_an_odd_entry_is_reported_with_its_video(tmp_path, entry, says):
   official(tmp_path, DATABASE | {'-bad-': entry})
   for name in ('activitynet', 'activitynet_untrimmed'):
     with pytest.raises(InputError, match=f"video '-bad-': .*{says}"):
@@ -258,7 +258,7 @@ def test_an_odd_entry_is_told_with_its_video(tmp_path, entry, says):
     ('label,youtube_id\n', 'not JSON'),
   ],
 )
-def test_another_file_is_told_for_what_it_is(tmp_path, text, says):
+def test_another_file_is_named_for_what_it_is(tmp_path, text, says):
   (tmp_path / NAME).write_text(text)
   with pytest.raises(InputError, match=says):
     read(tmp_path)

@@ -142,13 +142,13 @@ def test_a_video_listed_twice_counts_once(tmp_path):
     ('c092 0 1;', "got the action ''"),
   ],
 )
-def test_a_malformed_action_is_told_with_its_line(tmp_path, actions, says):
+def test_a_malformed_action_is_reported_with_its_line(tmp_path, actions, says):
   official(tmp_path, [('A', actions, '9.0')])
   with pytest.raises(InputError, match=r'test.csv line \d: .*' + says):
     read(tmp_path)
 
 
-def test_a_length_that_is_no_number_is_told(tmp_path):
+def test_a_length_that_is_no_number_is_reported(tmp_path):
   official(tmp_path, [('A', 'c001 0 1', 'long')])
   with pytest.raises(InputError, match="got 'long'"):
     read(tmp_path)
@@ -164,7 +164,7 @@ def test_a_length_that_is_no_number_is_told(tmp_path):
     (f'{HEADER}\n', 'no clip'),
   ],
 )
-def test_another_file_is_told_for_what_it_is(folder, text, says):
+def test_another_file_is_named_for_what_it_is(folder, text, says):
   (folder / 'Charades_v1_test.csv').write_text(text)
   with pytest.raises(InputError, match=says):
     read(folder)
@@ -195,6 +195,6 @@ def test_names_may_be_the_users_if_they_are_157(folder):
     read(folder, classes=ClassList(('a', 'b')))
 
 
-def test_an_unknown_split_is_told(folder):
+def test_an_unknown_split_is_reported(folder):
   with pytest.raises(InputError, match='train, test'):
     read(folder, 'validation')

@@ -51,7 +51,7 @@ def damaged(data, rng):
     (test_howto100m, 'howto100m', 'train'),
   ],
 )
-def test_a_damaged_file_is_told_or_read_soundly(
+def test_a_damaged_file_is_reported_or_read_soundly(
   tmp_path, module, name, split, part
 ):
   module.official(tmp_path)

@@ -84,7 +84,7 @@ def test_version_1_is_refused_by_its_name_and_by_its_labels(tmp_path):
     read(path)
 
 
-def test_the_vocabulary_is_held_to_the_class_list(tmp_path):
+def test_the_vocabulary_is_compared_with_the_class_list(tmp_path):
   path = official(tmp_path)
   vocabulary = tmp_path / 'Diving48_vocab.json'
   assert names()[0] == 'Back+15som+05Twis+FREE'
@@ -105,7 +105,7 @@ def test_the_vocabulary_is_held_to_the_class_list(tmp_path):
   assert len(read(path).rows) == 3
 
 
-def test_a_dive_that_starts_late_is_told(tmp_path):
+def test_a_dive_that_starts_late_is_reported(tmp_path):
   path = official(tmp_path, [*DIVES, ('a', 1, 5, 9), ('b', 1, '0', '9')])
   assert '1 clips do not start at frame 0' in read(path).notes[0]
 
@@ -150,7 +150,7 @@ def test_a_damaged_json_is_refused_where_it_is_damaged(
     ('"text"', 'the value text'),
   ],
 )
-def test_another_file_is_told_by_what_it_looks_like(tmp_path, text, says):
+def test_another_file_is_described_by_its_look(tmp_path, text, says):
   path = tmp_path / 'train.json'
   path.write_text(text)
   with pytest.raises(InputError, match=says):

@@ -201,7 +201,7 @@ def test_videos_are_where_the_download_scripts_put_them_or_anywhere(
   assert 'elsewhere/P37_103.MP4' not in listing.outside
 
 
-def test_extracted_frames_are_told_and_how_to_make_videos_of_them(
+def test_extracted_frames_are_reported_and_how_to_make_videos_of_them(
   folder, tmp_path
 ):
   frames = tmp_path / 'frames/P01/rgb_frames/P01_11'

@@ -131,7 +131,7 @@ def test_the_files_may_lie_a_folder_deeper(tmp_path):
     read(tmp_path)
 
 
-def test_a_class_without_its_file_is_told(tmp_path):
+def test_a_class_without_its_file_is_reported(tmp_path):
   path = official(tmp_path)
   path.rename(tmp_path / 'ride_bikes_test_split1.txt')
   with pytest.raises(InputError, match='also ride_bike_test_split1'):
@@ -143,7 +143,7 @@ def test_a_class_without_its_file_is_told(tmp_path):
     read(path)
 
 
-def test_a_class_list_of_ones_own_counts_instead(tmp_path):
+def test_a_class_list_of_the_user_counts_instead(tmp_path):
   official(tmp_path)
   listing = read(tmp_path, classes=ClassList(names()[::-1]))
   assert listing.rows[0].labels == (0,)

@@ -201,7 +201,7 @@ def test_an_odd_line_is_refused_with_its_number(tmp_path, line, says):
     read(tmp_path)
 
 
-def test_files_that_cannot_do_are_told(folder):
+def test_files_that_cannot_do_are_reported(folder):
   with pytest.raises(InputError, match='got 2 classes; expected 3'):
     read(folder, classes=ClassList(('a', 'b')))
   (folder / 'task_ids.csv').write_text('309\n')

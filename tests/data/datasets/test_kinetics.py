@@ -148,7 +148,7 @@ def test_the_test_split_has_no_labels_until_someone_adds_them(tmp_path):
   assert names_of(read(tmp_path, split='test')) == WANTED
 
 
-def test_a_clip_listed_twice_is_kept_once_and_a_clash_is_told(tmp_path):
+def test_a_clip_listed_twice_is_kept_once_and_a_clash_is_reported(tmp_path):
   rows = [*ROWS, ROWS[0], ('zumba', *ROWS[1][1:])]
   listing = read(official(tmp_path, rows))
   assert names_of(listing) == WANTED
@@ -174,7 +174,7 @@ def test_kinetics_600_spells_one_class_otherwise(tmp_path):
   assert names_of(read(path))[0][1] == "massaging person's head"
 
 
-def test_a_class_list_of_ones_own_counts_instead(tmp_path):
+def test_a_class_list_of_the_user_counts_instead(tmp_path):
   classes = ClassList(tuple(sorted((row[0] for row in ROWS), reverse=True)))
   listing = read(official(tmp_path), classes=classes)
   assert listing.classes == classes
@@ -253,7 +253,7 @@ def test_a_damaged_csv_is_refused_where_it_is_damaged(tmp_path, old, new, says):
     (b'label\xff,youtube_id\n', 'line 1 is not UTF-8'),
   ],
 )
-def test_another_file_is_told_by_what_it_looks_like(tmp_path, data, says):
+def test_another_file_is_described_by_its_look(tmp_path, data, says):
   path = tmp_path / 'val.csv'
   path.write_bytes(data)
   with pytest.raises(InputError, match=says):

@@ -1,7 +1,7 @@
 """Damaged official files: an error, or a listing that accounts for every entry.
 
-Kinetics, Something-Something V2, Diving48, UCF101 and HMDB51; what the damage
-is and what must hold: `damage.py`.
+Kinetics, Something-Something V2, Diving48, UCF101 and HMDB51. `damage.py` makes
+the damage and checks the result.
 """
 
 import damage
@@ -25,7 +25,9 @@ def read(folder, name):
 
 def kinetics(folder):
   test_kinetics.official(folder)
-  return ['val.csv'], lambda place: damage.lines_of(read(place, 'val.csv')) - 1
+  return [
+    'val.csv'
+  ], lambda place: damage.count_lines(read(place, 'val.csv')) - 1
 
 
 def unlabelled(folder):
@@ -34,13 +36,13 @@ def unlabelled(folder):
   path.write_text(''.join(line.partition(',')[2] + '\n' for line in lines))
   return [
     'test.csv'
-  ], lambda place: damage.lines_of(read(place, 'test.csv')) - 1
+  ], lambda place: damage.count_lines(read(place, 'test.csv')) - 1
 
 
 def ssv2(folder):
   test_ssv2.official(folder)
   files = [f'something-something-v2-{x}.json' for x in ('validation', 'labels')]
-  return [files[0], *files], lambda place: damage.objects_of(
+  return [files[0], *files], lambda place: damage.count_objects(
     read(place, files[0])
   )
 
@@ -51,13 +53,13 @@ def answers(folder):
   files = [f'something-something-v2-test{x}' for x in ('.json', '-answers.csv')]
   lines = [f'{i};{names[i]}\n' for i in (3, 77)] + [f'1420;{names[21]}\n']
   (folder / files[1]).write_text(''.join(lines))
-  return files, lambda place: damage.objects_of(read(place, files[0]))
+  return files, lambda place: damage.count_objects(read(place, files[0]))
 
 
 def diving48(folder):
   test_diving48.official(folder)
   files = ['Diving48_V2_train.json', 'Diving48_vocab.json']
-  return [files[0], *files], lambda place: damage.objects_of(
+  return [files[0], *files], lambda place: damage.count_objects(
     read(place, files[0])
   )
 
@@ -66,7 +68,7 @@ def ucf101(folder, part='train'):
   test_ucf101.official(folder, end='\n')
   other = {'train': 'test', 'test': 'train'}[part]
   files = [f'{part}list01.txt', f'{other}list01.txt', 'classInd.txt']
-  return [files[0], *files], lambda place: damage.lines_of(
+  return [files[0], *files], lambda place: damage.count_lines(
     read(place, files[0])
   )
 
@@ -80,7 +82,7 @@ def hmdb51(folder):
   files = [path.name, 'wave_test_split1.txt']
   every = sorted(folder.glob('*_test_split1.txt'))
   return [files[0], *files], lambda place: sum(
-    damage.lines_of(file.read_bytes()) for file in every
+    damage.count_lines(file.read_bytes()) for file in every
   )
 
 
@@ -98,14 +100,16 @@ def hmdb51(folder):
     (hmdb51, 'hmdb51', 'train1'),
   ],
 )
-def test_damage_is_told_or_accounted_for(tmp_path, make, name, split, part):
+def test_damage_is_reported_or_accounted_for(tmp_path, make, name, split, part):
   files, entries = make(tmp_path)
-  said = []
+  messages = []
   for seed in range(part, SEEDS, PARTS):
     path = tmp_path / files[seed // PARTS % len(files)]
-    said.append(damage.trial(name, split, tmp_path, path, entries, seed))
-  told = sum(text is not None for text in said)
-  assert len(said) / 5 < told < len(said)  # damage, and not only ruin
+    messages.append(
+      damage.read_damaged(name, split, tmp_path, path, entries, seed)
+    )
+  errors = sum(text is not None for text in messages)
+  assert len(messages) / 5 < errors < len(messages)  # damage, and not only ruin
 
 
 LISTS = {
@@ -126,20 +130,20 @@ LISTS = {
 
 @pytest.mark.parametrize('classes', [None, ('run', 'walk', 'sit')])
 @pytest.mark.parametrize('name', LISTS)
-def test_a_damaged_list_is_told_or_accounted_for(tmp_path, name, classes):
+def test_a_damaged_list_is_reported_or_accounted_for(tmp_path, name, classes):
   path, data = tmp_path / name, LISTS[name].encode()
   for file in ('a b.mp4', 'ü [1], #2.avi', 'c.webm'):
     (tmp_path / file).touch()
   classes = classes and ClassList(classes)
-  told = 0
+  errors = 0
   for seed in range(SEEDS):
-    damaged = damage.damaged(data, damage.np.random.default_rng(seed))
+    damaged = damage.damage_bytes(data, damage.np.random.default_rng(seed))
     path.write_bytes(damaged)
     labels = ('multi', 'any', 'single')[seed % 3]
     try:
       listing = read_source(path, classes, labels=labels)
     except InputError:
-      told += 1
+      errors += 1
       continue
     names = [row.video for row in listing.rows]
     assert len(set(names)) == len(names) > 0
@@ -147,17 +151,18 @@ def test_a_damaged_list_is_told_or_accounted_for(tmp_path, name, classes):
       listing.task.check(row.labels, len(listing.classes))
       assert 0 <= row.start_s < (row.end_s or damage.np.inf)
     if name in ('spaces.txt', 'commas.csv', 'tabs.tsv'):
-      assert damage.accounted(listing) == damage.lines_of(damaged), (
+      assert damage.count_entries(listing) == damage.count_lines(damaged), (
         seed,
         damaged,
       )
-  assert SEEDS / 5 < told < SEEDS
+  assert SEEDS / 5 < errors < SEEDS
 
 
 @pytest.mark.parametrize('seed', range(60))
 def test_damage_is_the_same_every_time(seed):
   data = b'label,youtube_id\nzumba,abcdefghijk\n'
   one, two = (
-    damage.damaged(data, damage.np.random.default_rng(seed)) for _ in range(2)
+    damage.damage_bytes(data, damage.np.random.default_rng(seed))
+    for _ in range(2)
   )
   assert one == two

@@ -242,7 +242,7 @@ def test_a_damaged_json_is_refused_where_it_is_damaged(
     ('original_vido_id video_id frame_id path labels\n', 'extracted frames'),
   ],
 )
-def test_another_file_is_told_by_what_it_looks_like(tmp_path, text, says):
+def test_another_file_is_described_by_its_look(tmp_path, text, says):
   path = tmp_path / 'train.json'
   path.write_text(text)
   with pytest.raises(InputError, match=says):

@@ -94,7 +94,7 @@ def test_train_and_test_mean_the_first_of_three_splits(tmp_path):
   }
 
 
-def test_a_truncated_list_is_told(tmp_path):
+def test_a_truncated_list_is_reported(tmp_path):
   official(tmp_path)
   listing = read(tmp_path)
   assert (listing.expected, len(listing.rows)) == (9_537, 7)
@@ -121,7 +121,7 @@ def test_files_are_found_however_handstand_is_spelt(tmp_path):
   assert read(tmp_path, films=films).rows[0].path.is_file()
 
 
-def test_the_class_index_is_held_to_the_class_list(tmp_path):
+def test_the_class_index_is_compared_with_the_class_list(tmp_path):
   path = official(tmp_path)
   index = tmp_path / 'classInd.txt'
   whole = index.read_text()
@@ -151,14 +151,14 @@ def test_lists_that_share_a_clip_are_not_official(tmp_path):
       read(tmp_path, split)
 
 
-def test_lists_that_share_a_source_video_are_told(tmp_path):
+def test_lists_that_share_a_source_video_are_reported(tmp_path):
   shared = 'ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c04.avi'
   official(tmp_path, test=(*TEST, shared))
   assert '1 clips share their source video' in read(tmp_path).notes[0]
   assert shared in read(tmp_path, 'test1').notes[0]
 
 
-def test_a_class_list_of_ones_own_counts_instead(tmp_path):
+def test_a_class_list_of_the_user_counts_instead(tmp_path):
   official(tmp_path, [(path, 1 + i) for i, (path, _) in enumerate(TRAIN)])
   classes = ClassList(tuple(path.split('/')[0] for path, _ in TRAIN))
   rows = read(tmp_path, classes=classes).rows
@@ -192,7 +192,7 @@ def test_a_damaged_list_is_refused_where_it_is_damaged(
     read(path)
 
 
-def test_another_file_is_told_by_what_it_looks_like(tmp_path):
+def test_another_file_is_described_by_its_look(tmp_path):
   path = official(tmp_path)
   with pytest.raises(InputError, match='is a test list by its name'):
     read(tmp_path / 'testlist01.txt')

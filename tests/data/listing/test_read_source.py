@@ -62,7 +62,7 @@ def test_a_folder_that_is_named_as_a_video_is_a_row(tmp_path):
   assert pairs(rows) == [('run/a.mp4', 0), ('run/b.mp4', 0)]
 
 
-def test_a_name_that_is_no_utf8_is_spelt_out(tmp_path):
+def test_a_name_that_is_not_utf8_is_escaped(tmp_path):
   touch(tmp_path, 'run/a.mp4')
   (tmp_path / 'run/a.mp4').rename(tmp_path / os.fsdecode(b'run/\xff.mp4'))
   rows, _ = read(tmp_path)

@@ -39,7 +39,7 @@ def test_an_official_file_is_found_in_any_case_and_one_folder_deeper(tmp_path):
     (b'a,b\0\n', 'zero bytes'),
   ],
 )
-def test_a_file_that_is_no_text_is_told(tmp_path, data, says):
+def test_a_file_that_is_not_text_is_refused(tmp_path, data, says):
   path = tmp_path / 'train.csv'
   path.write_bytes(data)
   with pytest.raises(InputError, match=says):
@@ -135,7 +135,7 @@ def test_json_loses_no_key(tmp_path):
     ('[]', 'a list of 0, the first of them None'),
   ],
 )
-def test_a_wrong_file_is_told_what_it_looks_like(text, kind):
+def test_a_wrong_file_is_described(text, kind):
   assert text_files.describe_text(text).startswith(kind)
 
 
@@ -149,13 +149,13 @@ def test_whole_numbers_come_in_several_shapes(value):
 @pytest.mark.parametrize(
   'value', ['', '4.5', '-1', -1, True, None, 4.5, float('nan'), '1e3', '٣', []]
 )
-def test_what_is_no_whole_number_is_refused(value):
+def test_what_is_not_a_whole_number_is_refused(value):
   with pytest.raises(InputError):
     text_files.parse_int(value, most=1000)
 
 
 @pytest.mark.parametrize('value', ['', ' ', 'a/b', 'a\\b', 'a\nb', '\ud800', 7])
-def test_what_is_no_name_is_refused(value):
+def test_what_is_not_a_name_is_refused(value):
   with pytest.raises(InputError):
     text_files.parse_clip_name(value)
   assert text_files.parse_clip_name(' -ü (1)#&;! ') == '-ü (1)#&;!'

@@ -126,7 +126,7 @@ def test_no_label_is_an_answer_of_many_and_of_nothing_else(tmp_path):
     read_source(path, labels='many')
 
 
-def test_a_csv_with_times_cuts_stretches(tmp_path):
+def test_a_csv_with_times_cuts_clips(tmp_path):
   touch(tmp_path, 'a, b.mp4')
   text = (
     'video_path,start,end,label,caption\n'
@@ -154,7 +154,7 @@ def test_a_csv_with_times_cuts_stretches(tmp_path):
 @pytest.mark.parametrize(
   'times', ['3,2', '2,2', '-1,2', 'nan,2', '1,nan', 'x,2', '1,inf', 'inf,']
 )
-def test_a_stretch_that_is_none_is_refused(tmp_path, times):
+def test_a_part_without_a_length_is_refused(tmp_path, times):
   touch(tmp_path, 'a.mp4')
   with pytest.raises(InputError, match='line 2: got a clip from'):
     listed(tmp_path, f'video_path,start,end,label\na.mp4,{times},run\n')
@@ -385,7 +385,7 @@ def test_a_path_with_a_space_is_not_taken_for_a_folder(tmp_path):
   assert pairs(rows) == [('clip', 1, 0), ('x',)]
 
 
-def test_a_list_of_ucf101_is_told_that_it_counts_from_one(tmp_path):
+def test_a_list_of_ucf101_gives_a_note_that_it_counts_from_one(tmp_path):
   name = 'Archery/v_Archery_g01_c01.avi'
   touch(tmp_path, name)
   path = tmp_path / 'trainlist01.txt'
@@ -530,7 +530,7 @@ def test_columns_without_a_name_are_named_as_such(tmp_path):
     read_source(path)
 
 
-def test_a_json_list_with_times_cuts_stretches_as_a_csv_does(tmp_path):
+def test_a_json_list_with_times_cuts_clips_as_a_csv_does(tmp_path):
   touch(tmp_path, 'a.mp4')
   path = tmp_path / 'list.json'
   clip = {'file': 'a.mp4', 'label': 'run'}

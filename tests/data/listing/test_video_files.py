@@ -61,7 +61,7 @@ def test_links_to_folders_are_followed_and_no_folder_is_read_twice(tmp_path):
   assert files.ambiguous == ()
 
 
-def test_a_whole_path_goes_before_an_end_and_copies_are_told(tmp_path):
+def test_a_whole_path_goes_before_an_end_and_copies_are_reported(tmp_path):
   touch(tmp_path, 'z/a.mp4', 'b/z/a.mp4', 'b/c.mp4', 'a/c.mp4', 'a/c.webm')
   files = VideoFiles(tmp_path)
   assert below(files, 'z/a') == 'z/a.mp4'

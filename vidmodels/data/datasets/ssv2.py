@@ -53,8 +53,8 @@ def read(dataset: Dataset, request: Request) -> Listing:
   labels, notes = _read_labels(path, split, entries, ExactNames(classes))
   files = VideoFiles(request.videos)
   rows = [
-    VideoRow(path=files.find(f'{name}.webm', name), video=name, labels=found)
-    for name, found in zip(_parse_ids(path, entries), labels, strict=True)
+    VideoRow(path=files.find(f'{name}.webm', name), video=name, labels=label)
+    for name, label in zip(_parse_ids(path, entries), labels, strict=True)
   ]
   notes += mark_other_splits(
     files,

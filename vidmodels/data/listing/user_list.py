@@ -7,10 +7,11 @@
 The file is UTF-8 text in one of three shapes:
 
 1. `path label` on each line. The separator is a tab if every line has one, else
-   a comma if every line has one, else white space. A path ends at its video
-   suffix (`.mp4`), or else before the last separator, so it may hold spaces and
-   commas. Between tabs or commas a field may stand in quotes, as in a csv.
-   Several labels a video, if asked for, are further fields.
+   a comma if every line has one, else white space. Between spaces, a path ends
+   at its video suffix (`.mp4`), or else before the last space, so it may hold
+   spaces and commas. Between tabs or commas, a field may stand in quotes, as in
+   a csv; a field with the separator in it must. With several labels a video,
+   these are further fields.
 2. The same as a csv: the first line names the columns, such as `path,label`.
    `start` and `end`, in seconds, cut clips. The columns of Kinetics
    (`label,youtube_id,time_start,time_end,split`) are read too.
