@@ -135,7 +135,7 @@ def test_a_report_is_of_the_average_that_it_names():
     scoring.split_scores([[[3, 0], [0, 2], [0, 2]]], [(1,)], average='probs')
   )
   assert other.metrics['top1'] == 1
-  assert other.average == 'probs'
+  assert other.info.average == 'probs'
 
 
 def test_views_average_to_one_row_a_video():

@@ -95,7 +95,8 @@ def test_the_name_and_the_report_tell_of_every_model(tmp_path):
   assert 'test_2x3+1x1/top1' in report.as_json()
   assert 'probabilities of 2 models with shares 1, 3' in report.line()
   assert report.scores == 'a.npz + b.npz'
-  assert (report.step, report.weights) == (None, '')
+  tree = report.as_json()
+  assert (tree['step'], tree['weights'], tree['config']) == (None, '', {})
   assert [m['step'] for m in report.members] == [7, 9]
   assert [m['average'] for m in report.members] == ['logits', 'probs']
   assert [m['share'] for m in report.members] == [1, 3]

@@ -163,8 +163,8 @@ def _print_table(
   divided = reports['divided']
   table = Table(
     box=box.SIMPLE,
-    title=f'{divided.name}: {divided.videos} of {divided.listed} videos, '
-    f'{divided.temporal * divided.spatial} views',
+    title=f'{divided.name}: {divided.videos} of {divided.info.listed} '
+    f'videos, {divided.info.temporal * divided.info.spatial} views',
   )
   for column in ('model', 'top-1', 'top-5'):
     table.add_column(column, justify='left' if column == 'model' else 'right')

@@ -35,12 +35,8 @@ class AccuracyReport:
   """The result of an evaluation.
 
   Attributes:
+    info: describes the scores; for an ensemble, those of its first model.
     name: the name of the numbers, e.g. 'test_4x3'.
-    split: name of the split.
-    temporal: views over time.
-    spatial: crops of each.
-    average: what was averaged over views: logits, probs, or max.
-    labelled: False if the split's labels are not published.
     headline: the metric that the records' data set is known by, else the first
       metric of this kind of labels; '' without metrics.
     metrics: name -> value (see `metrics`), from 0 to 1; empty if nothing can be
@@ -48,53 +44,51 @@ class AccuracyReport:
     intervals: (low, high) of each.
     bootstrap: how intervals were drawn.
     videos: videos scored.
-    listed: videos that the source listed.
-    expected: clips that the split officially has; 0 if unknown.
-    lost: videos that gave no record.
-    damaged: records with frames that did not decode.
-    limit: the records are only the first so many of the list; 0: all of it.
     notes: what else a reader must know, a line each.
-    classes_sha256: hash of the class list that model and records share.
-    data_fingerprint: identifies the records.
-    step: updates behind the weights; None for several models.
-    weights: 'params' or 'ema'; '' for several models.
     scores: file that holds every view's scores.
     members: of an ensemble: name, step, weights, share and file of each.
-    config: the recipe, as a dict; empty for several models.
   """
 
+  info: ScoreInfo
   name: str
-  split: str
-  temporal: int
-  spatial: int
-  average: str
-  labelled: bool
   headline: str
   metrics: dict[str, float]
   intervals: dict[str, tuple[float, float]]
   bootstrap: dict[str, Any]
   videos: int
-  listed: int
-  expected: int
-  lost: int
-  damaged: int
-  limit: int
   notes: tuple[str, ...]
-  classes_sha256: str
-  data_fingerprint: str
-  step: int | None
-  weights: str
   scores: str
   members: tuple[dict[str, Any], ...] = ()
-  config: dict[str, Any]
 
   def as_json(self) -> dict[str, Any]:
     """Returns a plain dict; numbers appear under their full names only."""
-    tree = dataclasses.asdict(self)
-    values = {self._full(k): v for k, v in tree.pop('metrics').items()}
-    intervals = {self._full(k): v for k, v in tree.pop('intervals').items()}
-    tree['headline'] = self.headline and self._full(self.headline)
-    return {**values, 'intervals': intervals, **tree}
+    info, one_model = self.info, not self.members
+    return {
+      **{self._full(k): v for k, v in self.metrics.items()},
+      'intervals': {self._full(k): v for k, v in self.intervals.items()},
+      'name': self.name,
+      'split': info.split,
+      'temporal': info.temporal,
+      'spatial': info.spatial,
+      'average': info.average,
+      'labelled': info.labelled,
+      'headline': self.headline and self._full(self.headline),
+      'bootstrap': self.bootstrap,
+      'videos': self.videos,
+      'listed': info.listed,
+      'expected': info.expected,
+      'lost': info.lost,
+      'damaged': info.damaged,
+      'limit': info.limit,
+      'notes': self.notes,
+      'classes_sha256': info.classes.sha256,
+      'data_fingerprint': info.fingerprint,
+      'step': info.step if one_model else None,
+      'weights': info.weights if one_model else '',
+      'scores': self.scores,
+      'members': self.members,
+      'config': dict(info.config) if one_model else {},
+    }
 
   def line(self) -> str:
     """What was measured, on one line."""
@@ -107,11 +101,13 @@ class AccuracyReport:
     shown.sort(key=lambda name: name != self.headline)
     numbers = ', '.join(_in_words(name, self.metrics[name]) for name in shown)
     if not numbers:
-      reason = 'no video has any class' if self.labelled else 'no labels'
+      labelled = self.info.labelled
+      reason = 'no video has any class' if labelled else 'no labels'
       numbers = f'{reason}, scores only'
-    official = f' (official {self.expected})' if self.expected else ''
+    info = self.info
+    official = f' (official {info.expected})' if info.expected else ''
     return (
-      f'{self.name}: {numbers} of {self.videos} of {self.listed} videos'
+      f'{self.name}: {numbers} of {self.videos} of {info.listed} videos'
       f'{official}, {self._views()}'
     )
 
@@ -139,11 +135,12 @@ class AccuracyReport:
         f'mean of the probabilities of {len(self.members)} models with '
         f'shares {shares}'
       )
-    views = self.temporal * self.spatial
-    how = (
-      'highest logit' if self.average == 'max' else f'mean of {self.average}'
-    )
-    return f'{views} views ({how}, step {self.step}, {self.weights})'
+    info = self.info
+    how = f'mean of {info.average}'
+    if info.average == 'max':
+      how = 'highest logit'
+    views = info.temporal * info.spatial
+    return f'{views} views ({how}, step {info.step}, {info.weights})'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,10 +216,7 @@ def evaluate_scores(
     file=' + '.join(names),
     bootstrap=bootstrap,
     name=ensemble.ensemble_name(averaged),
-    step=None,
-    weights='',
     members=tuple(map(_describe_member, averaged, names, shares)),
-    config={},
   )
   return Evaluation(report, combined)
 
@@ -249,7 +243,8 @@ def make_report(
   *,
   file: str,
   bootstrap: Bootstrap | None = None,
-  **rest: Any,
+  name: str = '',
+  members: tuple[dict[str, Any], ...] = (),
 ) -> AccuracyReport:
   """Measures the scores.
 
@@ -257,39 +252,24 @@ def make_report(
     scores: one row of scores per video.
     file: the file that they come from.
     bootstrap: how intervals are drawn.
-    rest: fields of the report that replace these, for an ensemble.
+    name: the name of an ensemble's numbers.
+    members: of an ensemble: describes each model.
   """
   info, videos = scores.info, len(scores.videos)
   bootstrap = bootstrap or Bootstrap()
   measured = metrics.prepare_metrics(scores) if info.labelled else ()
   values = metrics.metric_values(measured, videos)
   return AccuracyReport(
-    **{
-      'name': info.name,
-      'split': info.split,
-      'temporal': info.temporal,
-      'spatial': info.spatial,
-      'average': info.average,
-      'labelled': info.labelled,
-      'headline': _headline(info, list(values)),
-      'metrics': values,
-      'intervals': bootstrap.intervals(measured, videos),
-      'bootstrap': bootstrap.as_json(),
-      'videos': videos,
-      'listed': info.listed,
-      'expected': info.expected,
-      'lost': info.lost,
-      'damaged': info.damaged,
-      'limit': info.limit,
-      'notes': tuple(_notes(scores)),
-      'classes_sha256': info.classes.sha256,
-      'data_fingerprint': info.fingerprint,
-      'step': info.step,
-      'weights': info.weights,
-      'scores': file,
-      'config': dict(info.config),
-      **rest,
-    }
+    info=info,
+    name=name or info.name,
+    headline=_headline(info, list(values)),
+    metrics=values,
+    intervals=bootstrap.intervals(measured, videos),
+    bootstrap=bootstrap.as_json(),
+    videos=videos,
+    notes=tuple(_notes(scores)),
+    scores=file,
+    members=members,
   )
 
 

@@ -15,13 +15,10 @@ import numpy as np
 from vidmodels import config as cfg
 from vidmodels import files
 from vidmodels.data.records.record_set import RecordSet
-from vidmodels.data.sampling import rules
-from vidmodels.data.stream import batch_stream
 from vidmodels.evaluate import accuracy_report, averaging
 from vidmodels.evaluate.accuracy_report import AccuracyReport
 from vidmodels.evaluate.score_file import ScoreInfo, SplitScores
 from vidmodels.train import view_scores
-from vidmodels.train.mesh import local_rows, round_up_batch
 from vidmodels.train.restore import TrainedModel
 from vidmodels.typing import InputError
 
@@ -119,7 +116,12 @@ def plan_scoring(
   """Opens the records of an evaluation and checks them; scores nothing."""
   records = RecordSet.open(dir, split)
   _check_labels(model, records)
-  _check_rate(model, records)
+  view_scores.check_frame_rate(
+    records,
+    fps=model.fps,
+    clip=model.config.clip,
+    trained_on='the checkpoint',
+  )
   averaging.check_average(views.average, records.manifest.task)
   info = ScoreInfo.of_records(
     records.manifest,
@@ -208,26 +210,10 @@ def score_views(
   progress: view_scores.Progress | None = None,
 ) -> view_scores.ViewScores:
   """Scores all views; rows that only pad a batch are left out."""
-  config = model.config
-  batch = round_up_batch(views.batch, model.mesh)
-  views = dataclasses.replace(views, batch=batch)
-  batches = batch_stream.eval_batches(
-    records,
-    clip=config.clip,
-    views=views,
-    data=config.data,
-    rows=local_rows(model.mesh, batch),
+  score = view_scores.ViewScorer(
+    model.model, model.config, mesh=model.mesh, views=views
   )
-  return view_scores.collect(
-    view_scores.make_score_step(model.eval_step(), model.mesh),
-    model.params,
-    model.model_state,
-    batches,
-    rows=batch,
-    mesh=model.mesh,
-    total=batches.batches,
-    progress=progress,
-  )
+  return score(model.params, model.model_state, records, progress)
 
 
 def _check_labels(model: TrainedModel, records: RecordSet) -> None:
@@ -245,15 +231,4 @@ def _check_labels(model: TrainedModel, records: RecordSet) -> None:
     raise InputError(
       f'the checkpoint was trained on labels of {model.task} and {records.dir} '
       f'has {task}; try records with labels of the same kind'
-    )
-
-
-def _check_rate(model: TrainedModel, records: RecordSet) -> None:
-  """Refuses records of another frame rate if the recipe counts frames."""
-  fps = records.manifest.options.get('fps', 0.0)
-  if fps != model.fps and not rules.by_time(model.config.clip):
-    raise InputError(
-      f'got records prepared with --fps {fps:g}; expected --fps {model.fps:g} '
-      'as for the checkpoint (0 keeps the rate), because the recipe counts '
-      'frames; prepare them alike, or train with clip.unit=second or clip.fps'
     )

@@ -13,17 +13,13 @@ import numpy as np
 
 from vidmodels.data.records.record_set import RecordSet
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.data.sampling import rules
-from vidmodels.data.stream import batch_stream
 from vidmodels.train import (
   average_precision,
   losses,
   metrics,
-  step,
   view_scores,
 )
 from vidmodels.train.build import TrainingRun
-from vidmodels.train.mesh import local_rows, round_up_batch
 from vidmodels.train.state import TrainState
 from vidmodels.typing import InputError
 
@@ -45,33 +41,18 @@ def make_validation(
   if not config.log.validate:
     return lambda state: {}
   records = _open_test_split(run, trained_on)
-  views = dataclasses.replace(
-    config.views,
-    temporal=1,
-    spatial=1,
-    batch=round_up_batch(config.views.batch, run.mesh),
-  )
-  score = view_scores.make_score_step(
-    step.make_eval_step(run.model, config.data), run.mesh
+  score = view_scores.ViewScorer(
+    run.model,
+    config,
+    mesh=run.mesh,
+    views=dataclasses.replace(config.views, temporal=1, spatial=1),
   )
 
   def validate(state: TrainState) -> dict[str, float]:
-    batches = batch_stream.eval_batches(
-      records,
-      clip=config.clip,
-      views=views,
-      data=config.data,
-      rows=local_rows(run.mesh, views.batch),
+    params = state.params if state.ema is None else state.ema
+    return validation_metrics(
+      score(params, state.model_state, records), run.task
     )
-    scores = view_scores.collect(
-      score,
-      state.params if state.ema is None else state.ema,
-      state.model_state,
-      batches,
-      rows=views.batch,
-      mesh=run.mesh,
-    )
-    return validation_metrics(scores, run.task)
 
   return validate
 
@@ -94,15 +75,12 @@ def _open_test_split(run: TrainingRun, trained_on: RecordSet) -> RecordSet:
       f'training split {run.task.to_json()}; expected the same kind; set '
       'data.test to such a split, or log.validate to 0'
     )
-  ours, other = (
-    m.options.get('fps', 0.0) for m in (trained_on.manifest, manifest)
+  view_scores.check_frame_rate(
+    records,
+    fps=trained_on.manifest.options.get('fps', 0.0),
+    clip=config.clip,
+    trained_on='the training split',
   )
-  if ours != other and not rules.by_time(config.clip):
-    raise InputError(
-      f'got a test split prepared with --fps {other:g}; expected --fps '
-      f'{ours:g} as for the training split, because the recipe counts frames; '
-      'prepare them alike'
-    )
   return records
 
 

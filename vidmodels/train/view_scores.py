@@ -1,19 +1,29 @@
 """Runs a model over test views; keeps each score with its video and view.
 
+  score = ViewScorer(model, config, mesh=mesh, views=config.views)
+  scores = score(params, model_state, records)
+
 Validation during training and `evaluate/` use it. It does not average views.
 """
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 from jax.sharding import Mesh
 
+from vidmodels import config as cfg
+from vidmodels.data.records.record_set import RecordSet
+from vidmodels.data.sampling import rules
+from vidmodels.data.stream import batch_stream
 from vidmodels.train.feed import Feed
-from vidmodels.train.mesh import replicated
+from vidmodels.train.mesh import local_rows, replicated, round_up_batch
+from vidmodels.train.step import make_eval_step
+from vidmodels.typing import InputError
 
 Progress = Callable[[int, int, str], None]
 
@@ -35,63 +45,64 @@ class ViewScores:
   logits_RK: np.ndarray
 
 
-def make_score_step(
-  eval_step: Callable[..., jax.Array], mesh: Mesh
-) -> Callable[..., dict[str, jax.Array]]:
-  """Jits an evaluation step over a batch; every process gets all rows.
+class ViewScorer:
+  """Scores all views of record sets; compiled once for all calls.
 
-  Args:
-    eval_step: from `step.make_eval_step`.
-    mesh: the device mesh.
-
-  Returns:
-    (params, model_state, batch) -> dict of replicated arrays, `logits` added.
+  Every process gets the scores of all rows. The batch of the views is rounded
+  up to a multiple of the devices.
   """
 
-  def score(params, model_state, batch):
-    rest = {name: v for name, v in batch.items() if name != 'video'}
-    return {**rest, 'logits': eval_step(params, model_state, batch['video'])}
+  def __init__(
+    self, model: nn.Module, config: cfg.Config, *, mesh: Mesh, views: cfg.Views
+  ) -> None:
+    eval_step = make_eval_step(model, config.data)
 
-  return jax.jit(score, out_shardings=replicated(mesh))
+    def score(params, model_state, batch):
+      rest = {name: v for name, v in batch.items() if name != 'video'}
+      return {**rest, 'logits': eval_step(params, model_state, batch['video'])}
 
+    self._score = jax.jit(score, out_shardings=replicated(mesh))
+    self._config, self._mesh = config, mesh
+    batch = round_up_batch(views.batch, mesh)
+    self._views = dataclasses.replace(views, batch=batch)
 
-def collect(
-  score_step: Callable[..., dict[str, jax.Array]],
-  params: Any,
-  model_state: Any,
-  batches: Iterator[Mapping[str, np.ndarray]],
-  *,
-  rows: int,
-  mesh: Mesh,
-  total: int = 0,
-  progress: Progress | None = None,
-) -> ViewScores:
-  """Scores every view of `batches`; rows that only pad a batch are left out.
+  def __call__(
+    self,
+    params: Any,
+    model_state: Any,
+    records: RecordSet,
+    progress: Progress | None = None,
+  ) -> ViewScores:
+    """Scores the views of `records`; leaves out rows that only pad a batch.
 
-  Args:
-    score_step: from `make_score_step`.
-    params: weights to evaluate.
-    model_state: the module's other collections.
-    batches: from `batch_stream.eval_batches`.
-    rows: rows of a global batch.
-    mesh: the device mesh.
-    total: number of batches, for the progress call.
-    progress: called with (batches done, total, '').
-  """
-  parts, feed = [], Feed(batches, rows=rows, mesh=mesh)
-  with contextlib.closing(feed), jax.set_mesh(mesh):
-    pending = None
-    for done, batch in enumerate(feed):
-      running = score_step(params, model_state, batch)
+    Args:
+      params: weights to evaluate.
+      model_state: the module's other collections.
+      records: a test split.
+      progress: called with (batches done, batches, '').
+    """
+    config, mesh, rows = self._config, self._mesh, self._views.batch
+    batches = batch_stream.eval_batches(
+      records,
+      clip=config.clip,
+      views=self._views,
+      data=config.data,
+      rows=local_rows(mesh, rows),
+    )
+    parts, pending = [], None
+    feed = Feed(batches, rows=rows, mesh=mesh)
+    with contextlib.closing(feed), jax.set_mesh(mesh):
+      for done, batch in enumerate(feed):
+        running = self._score(params, model_state, batch)
+        if pending is not None:
+          parts.append(_real_rows(pending))
+        pending = running  # fetched after the next batch is dispatched
+        if progress:
+          progress(done + 1, batches.batches, '')
       if pending is not None:
         parts.append(_real_rows(pending))
-      pending = running  # fetched after the next batch is dispatched
-      if progress:
-        progress(done + 1, total, '')
-    if pending is not None:
-      parts.append(_real_rows(pending))
-  names = ('index', 'view', 'label', 'logits')
-  return ViewScores(*(np.concatenate([p[n] for p in parts]) for n in names))
+    names = ('index', 'view', 'label', 'logits')
+    return ViewScores(*(np.concatenate([p[n] for p in parts]) for n in names))
 
 
 def _real_rows(scored: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
@@ -99,3 +110,24 @@ def _real_rows(scored: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
   host = {name: np.asarray(v) for name, v in scored.items()}
   real = host['mask'] > 0
   return {name: v[real] for name, v in host.items()}
+
+
+def check_frame_rate(
+  records: RecordSet, *, fps: float, clip: cfg.Clip, trained_on: str
+) -> None:
+  """Refuses records of another frame rate if the recipe counts frames.
+
+  Args:
+    records: the records to score.
+    fps: `--fps` of the records that the model was trained on.
+    clip: of the recipe.
+    trained_on: the name of those records in the error.
+  """
+  theirs = records.manifest.options.get('fps', 0.0)
+  if theirs != fps and not rules.by_time(clip):
+    raise InputError(
+      f'got records of {records.manifest.split!r} prepared with --fps '
+      f'{theirs:g}; expected --fps {fps:g} as for {trained_on} (0 keeps the '
+      'rate), because the recipe counts frames; prepare them alike, or train '
+      'with clip.unit=second or clip.fps'
+    )
