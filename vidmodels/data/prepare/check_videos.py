@@ -13,18 +13,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from vidmodels.data.prepare import (
-  clip_reader,
-  process_pool,
-  shard_job,
-  sources,
-)
+from vidmodels.data.prepare import clip_reader, process_pool, shard_job, sources
 from vidmodels.data.prepare.split_report import SplitReport
-from vidmodels.data.video.container import (
-  BadVideo,
-  VideoInfo,
-  check_video_file,
-)
+from vidmodels.data.video.container import BadVideo, VideoInfo, check_video_file
 from vidmodels.data.video.decode import Picture
 from vidmodels.files import check_output_path, write_atomically
 from vidmodels.typing import InputError

@@ -15,11 +15,7 @@ import av
 from av.video.reformatter import VideoReformatter
 
 from vidmodels.data.listing.rows import VideoRow
-from vidmodels.data.video.container import (
-  BadVideo,
-  VideoInfo,
-  read_video_info,
-)
+from vidmodels.data.video.container import BadVideo, VideoInfo, read_video_info
 from vidmodels.data.video.decode import Picture
 from vidmodels.data.video.frame_reader import EPS_S, FrameReader
 
