@@ -288,12 +288,12 @@ def read_whole_file(
   Raises:
     container.BadVideo: if nothing decodes.
   """
-  with decode.read_video(path) as reading:
+  with decode.VideoReader(path) as reading:
     times_us = np.array(
       [time_us for _, time_us in _resampled(reading, fps)], np.int64
     )
   numbers = {int(i) for i in np.ravel(choose(times_us))}
-  with decode.read_video(path) as reading:
+  with decode.VideoReader(path) as reading:
     frames = {
       number: keep(frame_HWC)
       for number, (frame_HWC, _) in enumerate(_resampled(reading, fps))
@@ -328,7 +328,7 @@ def cut_windows(
   kept: list[tuple[int, np.ndarray]] = []
   number = 0
   window_us, hop_us = round(window_s * 1e6), round(hop_s * 1e6)
-  with decode.read_video(path) as reading:
+  with decode.VideoReader(path) as reading:
     for frame_HWC, time_us in _resampled(reading, fps):
       # Whole microseconds: in floats, 5 * 0.2 s is more than 1.0 s.
       while time_us >= number * hop_us + window_us:

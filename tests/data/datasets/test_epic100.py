@@ -246,7 +246,7 @@ def test_frames_made_a_video_are_cut_by_their_numbers(tmp_path):
       if packet.dts is not None:
         packet.stream = stream
         new.mux(packet)
-  with decode.read_video(target, start_s=1.0, end_s=1.5) as reading:
+  with decode.VideoReader(target, start_s=1.0, end_s=1.5) as reading:
     numbers = [round(frame_HWC.mean() / 2) for frame_HWC, _ in reading]
   assert numbers == list(range(51, 76))  # number 51 is shown at 1 s
 

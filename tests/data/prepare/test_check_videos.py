@@ -24,12 +24,12 @@ def source(tmp_path_factory):
 
 @pytest.mark.parametrize('workers', [1, 2])
 def test_the_report_is_complete_and_in_order(source, tmp_path, workers):
-  seen = []
+  events = []
   report = check_videos.check(
     source,
     workers=workers,
     out=tmp_path / 'bad.txt',
-    progress=lambda *event: seen.append(event),
+    progress=lambda *event: events.append(event),
   )
   assert (report.listed, report.ok, report.frames) == (40, 38, 38 * 3)
   assert report.broken == (
@@ -41,10 +41,10 @@ def test_the_report_is_complete_and_in_order(source, tmp_path, workers):
   assert (tmp_path / 'bad.txt').read_text() == (
     'a/04.mp4\tempty file\nb/33.mp4\ta web page, not a video\n'
   )
-  assert seen[-1][:2] == (40, 40)
-  assert [done for done, _, _ in seen] == sorted({d for d, _, _ in seen})
+  assert events[-1][:2] == (40, 40)
+  assert [done for done, _, _ in events] == sorted({d for d, _, _ in events})
   if workers == 1:
-    assert (3, 40, 'bad a/04.mp4: empty file') in seen
+    assert (3, 40, 'bad a/04.mp4: empty file') in events
 
 
 def test_a_clean_source_leaves_an_empty_list(tmp_path):

@@ -126,7 +126,7 @@ def read(path, wanted):
 
 def whole(path):
   """Frames and times of the complete file."""
-  reading = decode.read_video(path)
+  reading = decode.VideoReader(path)
   pairs = list(reading)
   return np.stack([f for f, _ in pairs]), np.array([t for _, t in pairs])
 

@@ -68,12 +68,12 @@ def content(folder):
 def test_files_that_crash_the_decoder_are_lost_by_name(source, tmp_path):
   ended = start(tmp_path, source, tmp_path / 'out', 2)
   assert ended.returncode == 0, ended.stderr
-  found = record_set.RecordSet.open(tmp_path / 'out', 'train')
-  assert found.manifest.lost == (
+  records = record_set.RecordSet.open(tmp_path / 'out', 'train')
+  assert records.manifest.lost == (
     ('a/08.mp4', 'crashes the decoder'),
     ('b/03.mp4', 'crashes the decoder'),
   )
-  assert len(found) == 10
+  assert len(records) == 10
   assert not (tmp_path / 'out' / 'train.parts').exists()
 
 
@@ -96,9 +96,11 @@ def test_another_engine_finds_the_file_when_it_starts_again(source, tmp_path):
     assert ended.returncode < 0, deaths
   ended = start(tmp_path, relative, 'out', 1, 'engine')
   assert ended.returncode == 0, ended.stderr
-  found = record_set.RecordSet.open(tmp_path / 'out', 'train')
-  assert [why for _, why in found.manifest.lost] == ['crashes the decoder'] * 2
-  assert len(found) == 10
+  records = record_set.RecordSet.open(tmp_path / 'out', 'train')
+  assert [why for _, why in records.manifest.lost] == [
+    'crashes the decoder'
+  ] * 2
+  assert len(records) == 10
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def by_ffmpeg(path, size, *, pix_fmt=''):
 
 def ours(path):
   """Frames in RGB, seconds, and the planes as they were decoded."""
-  pairs = list(decode.read_video(path))
+  pairs = list(decode.VideoReader(path))
   times_s = np.array([time_us for _, time_us in pairs]) / 1e6
   file, planes = frame_reader.FrameReader(path), []
   while (shown := file.next_frame()) is not None:

@@ -66,24 +66,24 @@ def content(folder):
 
 
 def all_records(folder, split='train'):
-  found = record_set.RecordSet.open(folder, split)
-  return [found.record(i) for i in range(len(found))]
+  records = record_set.RecordSet.open(folder, split)
+  return [records.record(i) for i in range(len(records))]
 
 
 def test_every_video_becomes_a_complete_record(source, tmp_path):
-  seen = []
+  events = []
   manifest = prepare_records.prepare(
     source,
     tmp_path / 'out',
     shards=2,
     workers=1,
-    progress=lambda *event: seen.append(event),
+    progress=lambda *event: events.append(event),
   )
   made = all_records(tmp_path / 'out')
   assert manifest.count == manifest.listed == len(made) == 12
   assert manifest.labels == (4, 4, 4)
-  assert [done for done, _, _ in seen] == list(range(1, 13))
-  assert {(total, note in {r.video for r in made}) for _, total, note in seen}
+  assert [done for done, _, _ in events] == list(range(1, 13))
+  assert {(total, note in {r.video for r in made}) for _, total, note in events}
   for record in made:
     name, file = record.video.split('/')
     assert record.label_texts == (name,) == (NAMES[record.labels[0]],)
@@ -101,10 +101,10 @@ def test_every_video_becomes_a_complete_record(source, tmp_path):
 
 def test_rows_go_round_the_shards(source, tmp_path):
   prepare_records.prepare(source, tmp_path, shards=5, workers=1)
-  found = record_set.RecordSet.open(tmp_path, 'train')
-  assert [shard.count for shard in found.manifest.shards] == [3, 3, 2, 2, 2]
+  records = record_set.RecordSet.open(tmp_path, 'train')
+  assert [shard.count for shard in records.manifest.shards] == [3, 3, 2, 2, 2]
   listed = sorted(f'{p.parent.name}/{p.name}' for p in source.glob('*/*'))
-  order = [found.record(i).video for i in range(12)]
+  order = [records.record(i).video for i in range(12)]
   assert order == [listed[i] for k in range(5) for i in range(k, 12, 5)]
 
 
@@ -148,17 +148,17 @@ def test_a_killed_run_continues_and_ends_as_an_unbroken_one(tmp_path):
   stamps = {path: path.stat().st_mtime_ns for path in done}
   (out / 'train-00029-of-00030.tfrecord.1.part').write_bytes(b'half')
 
-  seen = []
+  events = []
   prepare_records.prepare(
     source,
     out,
     shards=30,
     workers=1,
-    progress=lambda *event: seen.append(event[:2]),
+    progress=lambda *event: events.append(event[:2]),
   )
   assert {path: path.stat().st_mtime_ns for path in done} == stamps
-  assert seen[0] == (2 * len(done) + 1, 60)
-  assert seen[-1] == (60, 60)
+  assert events[0] == (2 * len(done) + 1, 60)
+  assert events[-1] == (60, 60)
   assert content(out) == content(tmp_path / 'whole')
 
 
@@ -348,20 +348,20 @@ def test_lost_files_that_exist_later_are_reported(source, tmp_path, capsys):
   out = tmp_path / 'out'
   argv = ['prepare', str(tmp_path / 'list.txt'), '--out', str(out)]
   argv += ['--workers', '1']
-  said = {}
+  printed = {}
   for came, name in enumerate(['', 'b.mp4', 'c.mp4']):
     if name:
       shutil.copy(one, tmp_path / name)
     assert main(argv) == 0
-    said[came] = capsys.readouterr().out
+    printed[came] = capsys.readouterr().out
     assert len(record_set.RecordSet.open(out, 'train').manifest.lost) == 3
-  assert 'now; try --overwrite' not in said[0]
-  assert '1 of the lost clips exists now; try --overwrite' in said[1]
-  assert '2 of the lost clips exist now; try --overwrite' in said[2]
+  assert 'now; try --overwrite' not in printed[0]
+  assert '1 of the lost clips exists now; try --overwrite' in printed[1]
+  assert '2 of the lost clips exist now; try --overwrite' in printed[2]
   assert main([*argv, '--overwrite']) == 0
-  said = capsys.readouterr().out
-  assert 'now; try --overwrite' not in said
-  assert f'{out}: 3 records in 1 shard of split train' in said
+  printed = capsys.readouterr().out
+  assert 'now; try --overwrite' not in printed
+  assert f'{out}: 3 records in 1 shard of split train' in printed
 
 
 @pytest.mark.parametrize('below', ['', 'deeper/still'])

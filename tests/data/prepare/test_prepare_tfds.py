@@ -59,8 +59,8 @@ def known(monkeypatch):
 
 
 def records_of(out, split='train'):
-  found = record_set.RecordSet.open(out, split)
-  return [found.record(i) for i in range(len(found))]
+  records = record_set.RecordSet.open(out, split)
+  return [records.record(i) for i in range(len(records))]
 
 
 def test_every_video_becomes_a_record(tmp_path, known):
@@ -97,9 +97,9 @@ def test_without_a_rate_there_are_no_times_and_no_resampling(tmp_path):
 
 def test_unpublished_labels(tmp_path):
   prepare_records.prepare('tfds:seven', tmp_path, split='test', workers=1)
-  found = record_set.RecordSet.open(tmp_path, 'test')
-  assert not found.manifest.labelled
-  assert found.record(0).labels == ()
+  records = record_set.RecordSet.open(tmp_path, 'test')
+  assert not records.manifest.labelled
+  assert records.record(0).labels == ()
 
 
 def test_there_are_no_files_to_check():

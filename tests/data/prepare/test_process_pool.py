@@ -35,19 +35,19 @@ def dawdle(path):
 
 @pytest.mark.parametrize('workers', [1, 2])
 def test_every_job_is_done_once_and_progress_reaches_the_end(workers):
-  seen = []
+  events = []
   results = process_pool.run_jobs(
     double,
     range(20),
     workers=workers,
     done=5,
     total=25,
-    progress=lambda *event: seen.append(event),
+    progress=lambda *event: events.append(event),
   )
   assert sorted(results) == [2 * i for i in range(20)]
-  assert [done for done, _, _ in seen] == sorted({d for d, _, _ in seen})
-  assert seen[-1][:2] == (25, 25)
-  assert {note for _, _, note in seen} <= {f'did {i}' for i in range(20)}
+  assert [done for done, _, _ in events] == sorted({d for d, _, _ in events})
+  assert events[-1][:2] == (25, 25)
+  assert {note for _, _, note in events} <= {f'did {i}' for i in range(20)}
 
 
 @pytest.mark.parametrize('workers', [1, 2])

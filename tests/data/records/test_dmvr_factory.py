@@ -247,12 +247,15 @@ def test_numbers_of_classes_do_not_change_from_run_to_run(tmp_path):
       cwd=REPO,
       check=True,
     )
-    found = record_set.RecordSet.open(out, 'train')
-    texts.append([found.record(i).label_texts for i in range(5)])
-    assert found.classes.names == tuple(sorted(names))
+    records = record_set.RecordSet.open(out, 'train')
+    texts.append([records.record(i).label_texts for i in range(5)])
+    assert records.classes.names == tuple(sorted(names))
     for i in range(5):
-      (label,), (text,) = found.record(i).labels, found.record(i).label_texts
-      assert found.classes.names[label] == text
+      (label,), (text,) = (
+        records.record(i).labels,
+        records.record(i).label_texts,
+      )
+      assert records.classes.names[label] == text
   assert texts[0] == texts[1]
 
 
@@ -313,17 +316,17 @@ def test_frames_keep_their_rate_and_size_and_a_change_is_noted(tmp_path):
   path = tmp_path / 'videos/run/a.mp4'
   videos.write(path, videos.moving(frames=50), fps=25)
   prepare(tmp_path / 'videos', tmp_path / 'all', workers=1)
-  found = record_set.RecordSet.open(tmp_path / 'all', 'train')
-  record = found.record(0)
+  records = record_set.RecordSet.open(tmp_path / 'all', 'train')
+  record = records.record(0)
   assert len(record.frames) == 50
   assert (record.fps, record.height, record.width) == (25, 32, 48)
   out = tmp_path / 'few'
   prepare(tmp_path / 'videos', out, workers=1, fps=10, short_side=16)
-  found = record_set.RecordSet.open(out, 'train')
-  record = found.record(0)
+  records = record_set.RecordSet.open(out, 'train')
+  record = records.record(0)
   assert len(record.frames) == 20
   assert (record.fps, record.height, record.width) == (10, 16, 24)
-  options = found.manifest.options
+  options = records.manifest.options
   assert (options['fps'], options['short_side']) == (10, 16)
 
 

@@ -79,24 +79,24 @@ def test_a_harmed_record_is_parsed_or_refused_and_nothing_else(made):
 def test_a_harmed_shard_gives_the_right_record_or_none(made, tmp_path):
   folder, want, _ = made
   shutil.copytree(folder, tmp_path / 'set')
-  found = record_set.RecordSet.open(tmp_path / 'set', 'train')
-  shard = tmp_path / 'set' / found.manifest.shards[0].name
+  records = record_set.RecordSet.open(tmp_path / 'set', 'train')
+  shard = tmp_path / 'set' / records.manifest.shards[0].name
   whole, refused, right = shard.read_bytes(), 0, 0
   for seed in range(MUTANTS):
     rng = np.random.default_rng(1000 + seed)
     shard.write_bytes(harm(whole, rng))
     changed = shard.read_bytes() != whole
-    for i in range(found.manifest.shards[0].count):
+    for i in range(records.manifest.shards[0].count):
       try:
-        record = found.record(i)
+        record = records.record(i)
       except InputError as e:
-        said = str(e)
+        message = str(e)
       else:
         assert same(record, want[i])
         right += 1
         continue
-      assert shard.name in said
-      assert 'offset' in said
+      assert shard.name in message
+      assert 'offset' in message
       refused += 1
     if changed:
       with pytest.raises(InputError):

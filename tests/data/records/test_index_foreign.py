@@ -86,10 +86,14 @@ def test_shards_of_dmvr_are_indexed_and_then_read(tmp_path, suffix):
   manifest = index_foreign.index_shards(tmp_path, 'val', CLASSES, flip=flip)
   assert manifest.count == manifest.listed == 6
   assert manifest.labels == (0, 0, 6)
-  found = record_set.RecordSet.open(tmp_path, 'val')
-  assert (len(found), found.classes, found.manifest.flip) == (6, CLASSES, flip)
-  assert found.record(5).label_texts == ('run',)
-  assert found.where(3) == (f'val-00001-of-00002{suffix}', 0)
+  records = record_set.RecordSet.open(tmp_path, 'val')
+  assert (len(records), records.classes, records.manifest.flip) == (
+    6,
+    CLASSES,
+    flip,
+  )
+  assert records.record(5).label_texts == ('run',)
+  assert records.where(3) == (f'val-00001-of-00002{suffix}', 0)
   assert (
     inspect_records.summary(tmp_path)['splits']['val']['example']['fps'] == 0
   )
@@ -140,11 +144,11 @@ def test_without_a_class_list_the_records_own_names_are_taken(tmp_path):
     [clip(labels=n, texts=t, start=i) for i, (n, t) in enumerate(made)],
   )
   index_foreign.index_shards(tmp_path, 'val')
-  found = record_set.RecordSet.open(tmp_path, 'val')
-  assert found.classes.names == ('walk', 'run', 'sit')
+  records = record_set.RecordSet.open(tmp_path, 'val')
+  assert records.classes.names == ('walk', 'run', 'sit')
   for i in range(6):
-    record = found.record(i)
-    assert found.classes.names[record.labels[0]] == record.label_texts[0]
+    record = records.record(i)
+    assert records.classes.names[record.labels[0]] == record.label_texts[0]
 
 
 def test_every_record_is_read_once(tmp_path, monkeypatch):
@@ -262,8 +266,8 @@ def test_labels_of_another_kind_are_refused(text):
 def test_clips_with_the_same_name_get_unique_names(tmp_path):
   write(tmp_path, [clip(name=n) for n in (b'', b'v', b'v', b'', b'v')], count=1)
   index_foreign.index_shards(tmp_path, 'val', CLASSES)
-  found = record_set.RecordSet.open(tmp_path, 'val')
-  names = [found.video(i) for i in range(5)]
+  records = record_set.RecordSet.open(tmp_path, 'val')
+  names = [records.video(i) for i in range(5)]
   assert names == ['unnamed', 'v', 'v#2', 'unnamed#2', 'v#3']
 
 
@@ -365,8 +369,8 @@ def test_the_command_indexes_and_prints_the_summary(tmp_path, capsys):
   write(tmp_path, records, count=1)
   args = ['inspect', str(tmp_path), '--split', 'val', '--index']
   assert main([*args, '--labels', 'multi']) == 0
-  said = capsys.readouterr().out
-  assert "a/v.mp4 is 'run' (0), 'sit' (1), 3 frames of 12 x 8" in said
+  printed = capsys.readouterr().out
+  assert "a/v.mp4 is 'run' (0), 'sit' (1), 3 frames of 12 x 8" in printed
   assert main(args) == 2
   assert 'got labels (0, 1)' in capsys.readouterr().err
   assert main(['inspect', str(tmp_path), '--labels', 'multi']) == 2

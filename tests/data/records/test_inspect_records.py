@@ -41,8 +41,8 @@ def test_a_folder_without_a_split_is_explained(tmp_path):
 
 def test_verify_reads_every_record(folder):
   assert inspect_records.verify(folder, 'train') == 6
-  found = record_set.RecordSet.open(folder, 'train')
-  name, offset = found.where(5)
+  records = record_set.RecordSet.open(folder, 'train')
+  name, offset = records.where(5)
   data = bytearray((folder / name).read_bytes())
   data[offset + 100] ^= 1
   (folder / name).write_bytes(data)

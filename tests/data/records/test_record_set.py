@@ -112,37 +112,37 @@ def test_a_shard_cut_short_names_the_record_it_breaks(shard, missing):
 
 
 def test_a_set_gives_every_record_by_number(made):
-  found = record_set.RecordSet.open(made, 'train')
-  assert len(found) == 7
-  videos = [found.record(i).video for i in range(7)]
+  records = record_set.RecordSet.open(made, 'train')
+  assert len(records) == 7
+  videos = [records.record(i).video for i in range(7)]
   assert videos == [f'{i}.mp4' for i in range(7)]
-  assert found.where(0) == ('train-00000-of-00002.tfrecord', 0)
-  assert found.where(4)[0] == 'train-00001-of-00002.tfrecord'
+  assert records.where(0) == ('train-00000-of-00002.tfrecord', 0)
+  assert records.where(4)[0] == 'train-00001-of-00002.tfrecord'
   for i in (-1, 7):
     with pytest.raises(IndexError):
-      found[i]
+      records[i]
 
 
 def test_threads_share_a_set_and_processes_get_copies(made):
-  found = record_set.RecordSet.open(made, 'train')
-  want = [found[i] for i in range(7)]
+  records = record_set.RecordSet.open(made, 'train')
+  want = [records[i] for i in range(7)]
   with concurrent.futures.ThreadPoolExecutor(4) as pool:
-    assert list(pool.map(found.__getitem__, list(range(7)) * 20)) == want * 20
-  copy = pickle.loads(pickle.dumps(found))
+    assert list(pool.map(records.__getitem__, list(range(7)) * 20)) == want * 20
+  copy = pickle.loads(pickle.dumps(records))
   assert [copy[i] for i in range(7)] == want
 
 
 def test_reading_keeps_no_file_open(made):
-  found = record_set.RecordSet.open(made, 'train')
+  records = record_set.RecordSet.open(made, 'train')
   before = len(os.listdir('/proc/self/fd'))
   for i in range(7):
-    found.record(i)
+    records.record(i)
   assert len(os.listdir('/proc/self/fd')) == before
 
 
 def test_a_corrupt_record_is_named_by_shard_and_offset(folder):
-  found = record_set.RecordSet.open(folder, 'train')
-  name, offset = found.where(5)
+  records = record_set.RecordSet.open(folder, 'train')
+  name, offset = records.where(5)
   data = bytearray((folder / name).read_bytes())
   data[offset + 40] ^= 1
   (folder / name).write_bytes(data)
@@ -281,10 +281,10 @@ def test_a_full_disk_is_an_error_and_leaves_no_file(tmp_path, monkeypatch):
   with pytest.raises(files.WriteError) as told:
     files.write_atomically(path, b'after')
   for error in (told.value, pickle.loads(pickle.dumps(told.value))):
-    said = str(error)
-    assert f'{path} could not be written: No space left' in said
-    assert 'nothing of it is left' in said
-    assert 'make room' in said
+    message = str(error)
+    assert f'{path} could not be written: No space left' in message
+    assert 'nothing of it is left' in message
+    assert 'make room' in message
     assert error.errno == errno.ENOSPC
   with (
     pytest.raises(files.WriteError, match=r'b.tfrecord could not be'),
@@ -307,9 +307,9 @@ with tfrecord.ShardWriter({str(tmp_path / 'a.tfrecord')!r}) as writer:
     writer.write(b'x' * 1000)
 """
   done = subprocess.run([sys.executable, '-c', script], capture_output=True)
-  said = done.stderr.decode().splitlines()[-1]  # what is raised in the end
-  assert 'a.tfrecord could not be written: File too large; nothing' in said
-  assert 'try to fix that' in said
+  message = done.stderr.decode().splitlines()[-1]  # what is raised in the end
+  assert 'a.tfrecord could not be written: File too large; nothing' in message
+  assert 'try to fix that' in message
   assert not list(tmp_path.iterdir())
 
 

@@ -184,7 +184,7 @@ def test_the_files_are_h264_and_show_the_frames(tmp_path):
   assert (info.codec, info.pix_fmt) == ('h264', 'yuv420p')
   assert (info.width, info.height) == (clip.width, clip.height)
   assert info.fps == pytest.approx(clip.fps)
-  frames, times_us = zip(*decode.read_video(path), strict=True)
+  frames, times_us = zip(*decode.VideoReader(path), strict=True)
   assert len(frames) == clip.frames
   assert abs(np.stack(frames).astype(int) - video_THWC).mean() < 8
   want_us = np.arange(clip.frames) * 1e6 / clip.fps
@@ -198,7 +198,7 @@ def test_a_frame_is_coded_without_its_neighbours(tmp_path):
   decoded = {}
   for name, shown in (('on', video_THWC), ('back', video_THWC[::-1])):
     motion_videos.write_clip(tmp_path / 'a.mp4', shown, fps=25)
-    frames = [f for f, _ in decode.read_video(tmp_path / 'a.mp4')]
+    frames = [f for f, _ in decode.VideoReader(tmp_path / 'a.mp4')]
     decoded[name] = np.stack(frames)
   assert np.array_equal(decoded['on'], decoded['back'][::-1])
 
@@ -244,11 +244,11 @@ def test_a_killed_run_continues_and_other_options_are_refused(tmp_path):
   before = {path: path.read_bytes() for path in paths}
   paths[3].unlink()
   stamps = {path: path.stat().st_mtime_ns for path in paths if path.exists()}
-  seen = []
-  make(progress=lambda done, total, note: seen.append((done, total)))
+  events = []
+  make(progress=lambda done, total, note: events.append((done, total)))
   assert {path: path.read_bytes() for path in paths} == before
   assert all(path.stat().st_mtime_ns == ns for path, ns in stamps.items())
-  assert seen[-1] == (8, 8)
+  assert events[-1] == (8, 8)
   with pytest.raises(InputError, match='other options'):
     make(seed=1)
   with pytest.raises(InputError, match='other options'):

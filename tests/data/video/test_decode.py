@@ -15,7 +15,7 @@ MOVING = videos.moving()
 
 def read(path, **more):
   """Frames and stamps of a file; also says how much was damaged."""
-  reading = decode.read_video(path, **more)
+  reading = decode.VideoReader(path, **more)
   pairs = list(reading)
   frames = np.stack([frame_HWC for frame_HWC, _ in pairs])
   return frames, [time_us for _, time_us in pairs], reading.damage
@@ -310,21 +310,21 @@ def open_files():
 def test_every_end_closes_the_file(long, tmp_path):
   before = open_files()
   read(long)
-  with decode.read_video(long) as reading:
+  with decode.VideoReader(long) as reading:
     next(reading)
   assert list(reading) == []
-  decode.read_video(long).close()
+  decode.VideoReader(long).close()
   decode.probe(long)
-  dropped = decode.read_video(long)
+  dropped = decode.VideoReader(long)
   next(dropped)
   del dropped
   for content in (b'', b'<html></html>', os.urandom(3000)):
     (tmp_path / 'bad.mp4').write_bytes(content)
     with pytest.raises(container.BadVideo):
-      decode.read_video(tmp_path / 'bad.mp4')
+      decode.VideoReader(tmp_path / 'bad.mp4')
   sound = videos.write_sound(tmp_path / 'sound.m4a')
   with pytest.raises(container.BadVideo):
-    decode.read_video(sound)
+    decode.VideoReader(sound)
   assert open_files() == before
 
 
@@ -352,7 +352,7 @@ def test_real_clips_decode_whole(shared):
     info = decode.probe(path)
     assert (info.height, info.width) == (height, width)
     assert info.fps == pytest.approx(fps)
-    times_us = [t for _, t in decode.read_video(path)]
+    times_us = [t for _, t in decode.VideoReader(path)]
     assert len(times_us) == count
     assert times_us[-1] == pytest.approx((count - 1) * 1e6 / fps, abs=20)
     assert (np.diff(times_us) > 0).all()

@@ -112,8 +112,8 @@ def test_every_file_is_a_record_or_a_line(harmed, prepared):
   _, done = harmed
   manifest, out = prepared
   assert len(done) >= 200
-  found = record_set.RecordSet.open(out, 'train')
-  made = [found.video(i) for i in range(len(found))]
+  records = record_set.RecordSet.open(out, 'train')
+  made = [records.video(i) for i in range(len(records))]
   lost = [video for video, _ in manifest['lost']]
   assert sorted(made + lost) == sorted(done)
   assert manifest['listed'] == len(done)
@@ -127,10 +127,10 @@ def test_every_file_is_a_record_or_a_line(harmed, prepared):
 def test_records_are_complete_and_of_their_own_file(harmed, prepared):
   _, done = harmed
   manifest, out = prepared
-  found = record_set.RecordSet.open(out, 'train')
+  records = record_set.RecordSet.open(out, 'train')
   damaged, of_their_grey = dict(manifest['damaged']), 0
-  for i in range(len(found)):
-    record = found.record(i)
+  for i in range(len(records)):
+    record = records.record(i)
     harm, level = done[record.video]
     assert record.timestamps_us[0] == 0
     assert (np.diff(record.timestamps_us) > 0).all()

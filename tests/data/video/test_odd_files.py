@@ -290,8 +290,8 @@ def prepared(source, as_user, tmp_path_factory):
   manifest = prepare_records.prepare(
     source, out, workers=1, quality=100, shards=3
   )
-  found = record_set.RecordSet.open(out, 'train')
-  made = [found.record(i) for i in range(len(found))]
+  records = record_set.RecordSet.open(out, 'train')
+  made = [records.record(i) for i in range(len(records))]
   return manifest, {r.video: r for r in made}, out
 
 

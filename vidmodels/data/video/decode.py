@@ -1,6 +1,6 @@
 """Video files to RGB frames or JPEGs with true time stamps, by PyAV.
 
-  with decode.read_video('a.mp4', short_side=256) as reader:
+  with decode.VideoReader('a.mp4', short_side=256) as reader:
     for frame_HWC, time_us in reader: ...
 
 Everything that FFmpeg opens is read: the first video stream, turned as its
@@ -35,56 +35,16 @@ from vidmodels.data.video.frame_reader import FrameReader
 _CONVERSION = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
 
 
-def probe(path: str | os.PathLike[str]) -> VideoInfo:
-  """Opens a file and decodes its first frame.
-
-  Raises:
-    BadVideo: if that fails.
-  """
-  with read_video(path) as reader:
-    return reader.info
-
-
-def read_video(
-  path: str | os.PathLike[str],
-  *,
-  start_s: float = 0.0,
-  end_s: float | None = None,
-  short_side: int = 0,
-  threads: int = 1,
-) -> 'VideoReader':
-  """Opens a file to iterate over `(frame_HWC, timestamp_us)`.
-
-  Args:
-    path: any container that FFmpeg opens.
-    start_s: frames shown earlier are left out; seconds from the video's start.
-    end_s: frames shown then or later are left out.
-    short_side: frames are shrunk to this short side, pixels; never enlarged;
-      0 keeps them.
-    threads: of the decoder; they change speed only.
-
-  Returns:
-    An iterator that holds one frame at a time. It closes the file at its end,
-    on an error, by `close`, or at the end of a `with` block.
-
-  Raises:
-    BadVideo: if the file, or the time range, has no frame.
-  """
-  return VideoReader(
-    pathlib.Path(path),
-    start_s=start_s,
-    end_s=float('inf') if end_s is None else end_s,
-    short_side=short_side,
-    threads=threads,
-  )
-
-
 class VideoReader:
-  """Frames of one file, uint8 [H, W, 3], with microseconds from the first.
+  """An iterator over `(frame_HWC, timestamp_us)` of one file.
 
-  Stamps come from the file where they rise. A stamp that is missing or does
-  not rise is set one frame after the last; so is every stamp of an AVI, whose
-  stamps follow the order of decoding. All frames get the size of the first.
+  Frames are uint8 [H, W, 3], RGB, all of the size of the first; times are
+  microseconds from the first. Stamps come from the file where they rise. A
+  stamp that is missing or does not rise is set one frame after the last; so is
+  every stamp of an AVI, whose stamps follow the order of decoding.
+
+  It holds one frame at a time. It closes the file at its end, on an error, by
+  `close`, or at the end of a `with` block.
 
   Attributes:
     info: what the header of the file says.
@@ -92,16 +52,31 @@ class VideoReader:
 
   def __init__(
     self,
-    path: pathlib.Path,
+    path: str | os.PathLike[str],
     *,
-    start_s: float,
-    end_s: float,
-    short_side: int,
-    threads: int,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    short_side: int = 0,
+    threads: int = 1,
   ):
+    """Opens a file.
+
+    Args:
+      path: any container that FFmpeg opens.
+      start_s: frames shown earlier are left out; seconds from the video's
+        start.
+      end_s: frames shown then or later are left out.
+      short_side: frames are shrunk to this short side, pixels; never enlarged;
+        0 keeps them.
+      threads: of the decoder; they change speed only.
+
+    Raises:
+      BadVideo: if the file, or the time range, has no frame.
+    """
+    end_s = float('inf') if end_s is None else end_s
     # A separate object: a generator that referred to this one would keep the
     # file open until the garbage is collected.
-    self._file = FrameReader(path, threads=threads)
+    self._file = FrameReader(pathlib.Path(path), threads=threads)
     self._converter = VideoReformatter()
     self._frames: Iterator[tuple[av.VideoFrame, float]] = iter(())
     try:
@@ -150,6 +125,16 @@ class VideoReader:
     """Closes the file; iteration ends."""
     self._frames = iter(())
     self._file.close()
+
+
+def probe(path: str | os.PathLike[str]) -> VideoInfo:
+  """Opens a file and decodes its first frame.
+
+  Raises:
+    BadVideo: if that fails.
+  """
+  with VideoReader(path) as reader:
+    return reader.info
 
 
 @dataclasses.dataclass(eq=False)
