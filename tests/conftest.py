@@ -22,16 +22,19 @@ if os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] == '1' and (
   # the process at a flag that it does not know.
   os.environ['XLA_FLAGS'] += ' --xla_cpu_use_fusion_emitters=false'
 
+# Compiled programs are kept for the next run, which takes half the time, and
+# for commands that tests start.
+os.environ['JAX_COMPILATION_CACHE_DIR'] = str(
+  pathlib.Path(__file__).resolve().parent.parent / '.pytest_cache/jax'
+)
+os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.2'
+os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
+
 import jax
 import psutil
 import pytest
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
-
-# Compiled programs are kept between runs: a second run takes half the time.
-jax.config.update('jax_compilation_cache_dir', str(REPO / '.pytest_cache/jax'))
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
-jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 KEPT_BYTES = 2 << 30  # of a process, with its compiled programs
 
