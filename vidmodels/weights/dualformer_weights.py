@@ -26,18 +26,8 @@ import numpy as np
 
 from vidmodels.models import dualformer, twins_svt
 from vidmodels.typing import InputError
-from vidmodels.weights.mapping.apply import (
-  KeyReport,
-  batch_counters,
-  flatten_variables,
-  unflatten_variables,
-  variable_shapes,
-)
-from vidmodels.weights.mapping.from_image import (
-  LEFT_OUT,
-  NOT_IN_IMAGE,
-  check_same_fields,
-)
+from vidmodels.weights.mapping import apply, from_image
+from vidmodels.weights.mapping.apply import KeyReport
 from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
 from vidmodels.weights.mapping.rules import (
   STATS,
@@ -227,32 +217,27 @@ def start_from_twins(
 ) -> dict[str, Any]:
   """Starts a video model from Twins-SVT: small, base, large for T, S, B.
 
+  The heads, and positions that Twins-SVT lacks, keep their initial values. For
+  other arguments and results see `identify.ImageSource`.
+
   Args:
-    variables: of the image model.
-    image: the image model.
-    model: the video model.
-    video: shape (T, H, W, C) of the clips that it is for.
-    report: records what keeps its initial value, what is invented, and what of
-      the image model is left out.
     fine: depthwise kernels of the fine scale: 'mean', one over their taps and
       no bias, or 'diagonal', what each channel had from itself.
-
-  Returns:
-    Variables of `model`. The heads, and positions that Twins-SVT lacks, keep
-    their initial values and are left out.
 
   Raises:
     InputError: if the sizes of the two differ.
   """
   fields = ('widths', 'layers', 'heads', 'patch', 'qkv_bias')
-  check_same_fields(image, model, fields)
-  theirs = flatten_variables(variables)
+  from_image.check_same_fields(image, model, fields)
+  theirs = apply.flatten_variables(variables)
   ours: dict[str, np.ndarray] = {}
-  for path, leaf in flatten_variables(variable_shapes(model, video)).items():
+  for path, leaf in apply.flatten_variables(
+    apply.variable_shapes(model, video)
+  ).items():
     if path.startswith(('head/', 'token_head/')) or any(
       name in path for name in POSITIONS
     ):
-      report.random[path] = NOT_IN_IMAGE
+      report.random[path] = from_image.NOT_IN_IMAGE
     elif '/coarse_' in path:
       ours[path] = _make_coarse(path, leaf.shape)
       report.changed[path] = 'a mean: Twins-SVT has no coarse scale'
@@ -263,8 +248,8 @@ def start_from_twins(
       ours[path] = np.zeros_like(ours[path])
       report.changed[path] = 'zeros: its kernel is a mean'
   for path in sorted(set(theirs) - set(ours)):
-    report.dropped[path] = LEFT_OUT
-  return unflatten_variables(ours)
+    report.dropped[path] = from_image.LEFT_OUT
+  return apply.unflatten_variables(ours)
 
 
 def _make_coarse(path: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -429,7 +414,7 @@ def _naming(name: str, has: tuple[str, ...], **more: Any) -> Naming:
     has=has,
     pixels=IMAGENET,
     trained={'activation': 'gelu', 'epsilon': 1e-5},
-    extras=batch_counters,
+    extras=apply.batch_counters,
     **more,
   )
 

@@ -89,7 +89,8 @@ def write(
       save_file(arrays, part, metadata={'format': 'pt'})  # as torch code reads
     else:
       with open(part, 'wb') as file:
-        np.savez(file, **arrays)
+        # numpy's types take any key for the argument allow_pickle.
+        np.savez(file, **arrays)  # type: ignore[arg-type]
     pathlib.Path(part).chmod(0o644)
     os.replace(part, path)
   finally:

@@ -16,13 +16,8 @@ import numpy as np
 from flax import linen as nn
 
 from vidmodels.typing import InputError
-from vidmodels.weights.mapping.identify import (
-  IMAGENET,
-  Guess,
-  Naming,
-  Specs,
-  find_shape,
-)
+from vidmodels.weights.mapping import identify
+from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
 from vidmodels.weights.mapping.rules import (
   Arrays,
   Layout,
@@ -40,41 +35,23 @@ Publisher = Literal['microsoft', 'hf', 'timm']
 
 @dataclasses.dataclass(frozen=True)
 class KeyNames:
-  """What one publisher calls each thing; {s} is a stage, {i} a block of it.
+  """What one publisher calls each thing; {s} is a stage, {i} a block of it."""
 
-  Attributes:
-    patch: the first convolution.
-    patch_norm: the norm after it.
-    block: a block's prefix.
-    down: the convolution after stage {s}, {n} being {s} + 1.
-    down_norm: the norm after it.
-    f: projection to query, context and gates, in this order.
-    h: projection of the gathered context.
-    out: last projection of a modulation.
-    mod_norm: norm before it.
-    pre: the two norms of a block that has them first.
-    post: the two norms of a block that has them last.
-    gammas: of layer scale.
-    norm: the last norm.
-    head: the classifier.
-    ones: axes of size 1 at the end of linear weights.
-  """
-
-  patch: str = 'patch_embed.proj'
+  patch: str = 'patch_embed.proj'  # the first convolution, and the norm after
   patch_norm: str = 'patch_embed.norm'
-  block: str = 'layers.{s}.blocks.{i}'
-  down: str = 'layers.{s}.downsample.proj'
+  block: str = 'layers.{s}.blocks.{i}'  # a block's prefix
+  down: str = 'layers.{s}.downsample.proj'  # after stage {s}; {n} is {s} + 1
   down_norm: str = 'layers.{s}.downsample.norm'
-  f: str = 'f'
-  h: str = 'h'
-  out: str = 'proj'
+  f: str = 'f'  # projection to query, context and gates, in this order
+  h: str = 'h'  # projection of the gathered context
+  out: str = 'proj'  # last projection of a modulation, and the norm before it
   mod_norm: str = 'ln'
-  pre: tuple[str, str] = ('norm1', 'norm2')
-  post: tuple[str, str] = ('norm1', 'norm2')
-  gammas: tuple[str, str] = ('gamma_1', 'gamma_2')
-  norm: str = 'norm'
-  head: str = 'head'
-  ones: int = 0
+  pre: tuple[str, str] = ('norm1', 'norm2')  # of a block with norms first
+  post: tuple[str, str] = ('norm1', 'norm2')  # of a block with norms last
+  gammas: tuple[str, str] = ('gamma_1', 'gamma_2')  # of layer scale
+  norm: str = 'norm'  # the last norm
+  head: str = 'head'  # the classifier
+  ones: int = 0  # axes of size 1 at the end of linear weights
 
 
 NAMES: dict[Publisher, KeyNames] = {
@@ -207,7 +184,7 @@ def _stage_rules(
 # --- What a file tells about its model
 
 # Published sizes by blocks and width.
-SIZES = {
+SIZES: dict[tuple[tuple[int, ...], int], str] = {
   ((2, 2, 6, 2), 96): 'tiny',
   ((2, 2, 18, 2), 96): 'small',
   ((2, 2, 18, 2), 128): 'base',
@@ -233,7 +210,7 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
   """
   shapes = {key: tuple(shape) for key, (shape, _) in specs.items()}
   names = NAMES[publisher]
-  kernel = find_shape(shapes, f'{names.patch}.weight')
+  kernel = identify.find_shape(shapes, f'{names.patch}.weight')
 
   def block(s: int, i: int) -> str:
     return names.block.format(s=s, i=i)
@@ -244,19 +221,22 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
   def count(key: Callable[[int], str]) -> int:
     return next(i for i in itertools.count() if key(i) not in shapes)
 
-  stages = range(count(lambda s: f'{block(s, 0)}.mlp.fc1.weight'))
+  def each_stage(key: Callable[[int, int], str]) -> tuple[int, ...]:
+    """Of every stage, how many numbers from 0 on have a key."""
+    return tuple(count(functools.partial(key, s)) for s in range(stages))
+
+  stages = count(lambda s: f'{block(s, 0)}.mlp.fc1.weight')
+  layers = each_stage(lambda s, i: f'{block(s, i)}.mlp.fc1.weight')
   edge = kernel[-1]  # 2 P - 1 if patches overlap
   layer_scale = f'{block(0, 0)}.{names.gammas[0]}' in shapes
-  model = {
+  model: dict[str, Any] = {
     'post_norm': layer_scale,
-    'layers': tuple(
-      count(lambda i, s=s: f'{block(s, i)}.mlp.fc1.weight') for s in stages
-    ),
+    'layers': layers,
     'width': kernel[0],
-    'levels': tuple(
-      count(lambda level, s=s: focal_conv(s, level)) for s in stages
+    'levels': each_stage(focal_conv),
+    'windows': tuple(
+      identify.find_shape(shapes, focal_conv(s, 0))[-1] for s in range(stages)
     ),
-    'windows': tuple(find_shape(shapes, focal_conv(s, 0))[-1] for s in stages),
     'patch': edge if edge % 2 == 0 else (edge + 1) // 2,
     'overlap': edge % 2 == 1,
     'layer_scale': layer_scale,
@@ -272,7 +252,7 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
     assumed=() if told else ('post_norm',),
     clip=(1, 224, 224, kernel[1]),
     classes=shapes.get(f'{names.head}.bias', (0,))[0],
-    size=SIZES.get((model['layers'], model['width']), ''),
+    size=SIZES.get((layers, kernel[0]), ''),
   )
 
 

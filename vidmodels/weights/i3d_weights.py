@@ -10,17 +10,13 @@ import re
 from typing import Literal
 
 from vidmodels.models import i3d
-from vidmodels.weights.mapping.apply import batch_counters
+from vidmodels.weights.mapping import apply, identify
 from vidmodels.weights.mapping.identify import (
   IMAGENET,
   Guess,
   Naming,
   Pixels,
   Specs,
-  count_classes,
-  count_layers,
-  find_shape,
-  shapes_by_path,
 )
 from vidmodels.weights.mapping.rules import (
   STATS,
@@ -112,12 +108,12 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
     'slowfast': (r's(\d+)\.pathway0_res', 2),
   }[publisher]
   stages = _highest_number(pattern, specs, first - 1) - first + 1
-  shapes = shapes_by_path(rules(publisher, stages), specs)
-  width, C, stem, _, _ = find_shape(shapes, 'stem/conv/kernel')
+  shapes = identify.shapes_by_path(rules(publisher, stages), specs)
+  width, C, stem, _, _ = identify.find_shape(shapes, 'stem/conv/kernel')
   reach = tuple(
     tuple(
-      find_shape(shapes, f'stage{s}_block{i}/reduce/conv/kernel')[2]
-      for i in range(count_layers(shapes, f'stage{s}_block{{i}}/'))
+      identify.find_shape(shapes, f'stage{s}_block{i}/reduce/conv/kernel')[2]
+      for i in range(identify.count_layers(shapes, f'stage{s}_block{{i}}/'))
     )
     for s in range(1, stages + 1)
   )
@@ -133,7 +129,7 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
     },
     assumed=('stem_stride', 'pool_stride'),
     clip=(32, 224, 224, C),
-    classes=count_classes(shapes),
+    classes=identify.count_classes(shapes),
     size='R50' if (width, *map(len, reach)) == (64, 3, 4, 6, 3) else '',
     notes=(STRIDES,),
   )
@@ -143,10 +139,11 @@ def guess_from_image(specs: Specs) -> Guess:
   """What an image ResNet's file tells about the I3D that starts from it."""
   stages = _highest_number(r'layer(\d+)\.', specs, 0)
   depths = [
-    count_layers(specs, f'layer{s}.{{i}}.') for s in range(1, stages + 1)
+    identify.count_layers(specs, f'layer{s}.{{i}}.')
+    for s in range(1, stages + 1)
   ]
   shapes = {key: shape for key, (shape, _) in specs.items()}
-  width, C, _, _ = find_shape(shapes, 'conv1.weight')
+  width, C, _, _ = identify.find_shape(shapes, 'conv1.weight')
   published = [len(stage) for stage in i3d.LIGHT] == depths
   return Guess(
     model={
@@ -176,7 +173,7 @@ def _naming(publisher: Publisher, under: str, pixels: Pixels) -> Naming:
     rules=lambda model: rules(publisher, len(model.reach)),
     pixels=pixels,
     trained=TRAINED,
-    extras=batch_counters,
+    extras=apply.batch_counters,
     under=under,
   )
 

@@ -26,7 +26,8 @@ def inspect(path: str | pathlib.Path) -> dict[str, Any]:
     InputError: for a file that cannot be read.
   """
   file = open_file(path)
-  specs, failed = file.tensors.specs, []
+  specs = file.tensors.specs
+  failed: list[str] = []
   matches = identify(file.tensors, failed)
   return {
     'file': str(path),

@@ -116,7 +116,7 @@ def load_file(
   classes: int | None = None,
   clip: Clip | None = None,
   head: Head = 'auto',
-  positions: str = '',
+  positions: position.Resize | Literal[''] = '',
   dtype: str = 'float32',
 ) -> Imported:
   """Loads an opened file's weights into a model of a family.
@@ -162,7 +162,9 @@ def load_file(
     why_new_head = 'the classes of images'
   match.unwrapped.restore_file_keys(report)
   target = apply.variable_shapes(module, video)
-  method = positions or getattr(module, 'pos_resize', 'bilinear')
+  method: position.Resize = getattr(module, 'pos_resize', 'bilinear')
+  if positions:
+    method = positions
   class_rows = functools.partial(identify.class_rows, family, module)
   variables = _resize_tables(variables, target, method, class_rows, report)
   trained = {**match.naming.trained, **hub.trained}
@@ -368,7 +370,7 @@ def _load_image(
 def _resize_tables(
   variables: Mapping[str, Any],
   target: Mapping[str, Any],
-  method: str,
+  method: position.Resize,
   class_rows: Callable[[str], tuple[int, ...]],
   report: KeyReport,
 ) -> dict[str, Any]:
@@ -395,7 +397,7 @@ def _resize_tables(
       )
     rows = class_rows(path)
     if len(shape) == 3 and not rows:
-      table = position.fit_grid(jnp.float32(array), *shape[:2], method)
+      table = position.fit_grid(jnp.float32(array), shape[0], shape[1], method)
     else:
       rows = rows or (0,) * (len(shape) - 1)
       sizes = tuple(n - first for n, first in zip(shape, rows, strict=False))

@@ -13,23 +13,9 @@ from typing import Any, Literal
 
 from vidmodels.models import timesformer, vit
 from vidmodels.models.timesformer import StepSpec
+from vidmodels.weights.mapping import from_image, identify
 from vidmodels.weights.mapping.apply import KeyReport
-from vidmodels.weights.mapping.from_image import (
-  check_starts_at_image,
-  start_from_vit,
-)
-from vidmodels.weights.mapping.identify import (
-  Guess,
-  Naming,
-  Pixels,
-  Specs,
-  count_classes,
-  find_shape,
-  shapes_by_path,
-  square_frame,
-  vit_fields,
-  vit_size,
-)
+from vidmodels.weights.mapping.identify import Guess, Naming, Pixels, Specs
 from vidmodels.weights.mapping.rules import (
   Rules,
   attention,
@@ -146,17 +132,9 @@ def start_from_image(
   * in local-global attention if there is one patch: the last step's patches
     are all it looks at.
 
-  Args:
-    variables: of the image model.
-    image: the image model.
-    model: the video model.
-    video: shape (T, H, W, C) of the clips that it is for.
-    report: records what keeps its initial value, and what is left out.
-
-  Returns:
-    Variables of `model`. The head, the table of times and the projections
-    behind steps keep their initial values and are left out. The table of
-    patches keeps the image's grid; the model resizes it at every call.
+  The head, the table of times and the projections behind steps keep their
+  initial values. The table of patches keeps the image's grid; the model resizes
+  it at every call. For arguments and results see `identify.ImageSource`.
 
   Raises:
     InputError: if the sizes of the two differ, or the video model's projections
@@ -169,29 +147,36 @@ def start_from_image(
       path = re.sub(rf'^(block_\d+)/{look.name}/norm/', r'\1/attn_norm/', path)
     return path
 
-  check_starts_at_image(model, 'new layers')
-  return start_from_vit(variables, image, model, video, report, source=source)
+  from_image.check_starts_at_image(model, 'new layers')
+  return from_image.start_from_vit(
+    variables, image, model, video, report, source=source
+  )
 
 
 def guess_model(specs: Specs, publisher: Publisher) -> Guess:
   """What a file's keys and shapes tell about its model."""
   # Rules of every scheme: the plain step's keys are in all of them.
-  schemes = ('divided', 'joint', 'local_global', 'axial')
+  schemes: tuple[timesformer.Scheme, ...] = (
+    'divided',
+    'joint',
+    'local_global',
+    'axial',
+  )
   steps = dict.fromkeys(
     s for name in schemes for s in timesformer.attention_steps(name)
   )
   steps |= dict.fromkeys(
     timesformer.attention_steps('axial', axial_order='thw')
   )
-  shapes = shapes_by_path(rules(tuple(steps), publisher), specs)
-  width = find_shape(shapes, 'patch/bias')[0]
-  _, C, _, P = find_shape(shapes, 'patch/kernel')
+  shapes = identify.shapes_by_path(rules(tuple(steps), publisher), specs)
+  width = identify.find_shape(shapes, 'patch/bias')[0]
+  _, C, _, P = identify.find_shape(shapes, 'patch/kernel')
   scheme = _guess_scheme(shapes)
   has_time = 'time_pos/table' in shapes
-  patches = find_shape(shapes, 'space_pos/table')[1] - 1
+  patches = identify.find_shape(shapes, 'space_pos/table')[1] - 1
   frames = shapes['time_pos/table'][1] if has_time else 1
-  fields = vit_fields(shapes, width=width, patch=P)
-  classes = count_classes(shapes)
+  fields = identify.vit_fields(shapes, width=width, patch=P)
+  classes = identify.count_classes(shapes)
   return Guess(
     model={
       **fields,
@@ -200,10 +185,10 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
       'positions': 'space_time' if has_time or scheme == 'space' else 'space',
     },
     assumed=('heads', *AMBIGUOUS.get(scheme, ())),
-    clip=(frames, *square_frame(patches, P), C),
+    clip=(frames, *identify.square_frame(patches, P), C),
     patches=patches,
     classes=classes,
-    size=vit_size(fields),
+    size=identify.vit_size(fields),
     notes=(NOTE,),
     pixels=dataclasses.replace(RGB, order='BGR' if classes == SSV2 else 'RGB'),
   )

@@ -8,13 +8,8 @@ from vidmodels.weights.dualformer_weights import (
   list_levels,
   list_shapes,
 )
-from vidmodels.weights.mapping.identify import (
-  IMAGENET,
-  Guess,
-  Naming,
-  Specs,
-  count_classes,
-)
+from vidmodels.weights.mapping import identify
+from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
 from vidmodels.weights.mapping.rules import (
   Rules,
   conv,
@@ -78,7 +73,7 @@ def guess_model(specs: Specs) -> Guess:
     },
     assumed=('heads',),
     clip=(1, FRAME, FRAME, C),
-    classes=count_classes(shapes, 'head.weight'),
+    classes=identify.count_classes(shapes, 'head.weight'),
     size=SIZES.get((widths[0], sum(layers)), ''),
   )
 

@@ -15,12 +15,8 @@ from vidmodels.models import video_focalnet
 from vidmodels.typing import InputError
 from vidmodels.weights import focalnet_weights
 from vidmodels.weights.focalnet_weights import check_same_as_file, linear_rules
-from vidmodels.weights.mapping.apply import (
-  KeyReport,
-  flatten_variables,
-  unflatten_variables,
-  variable_shapes,
-)
+from vidmodels.weights.mapping import apply
+from vidmodels.weights.mapping.apply import KeyReport
 from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
 from vidmodels.weights.mapping.rules import (
   Rules,
@@ -111,19 +107,11 @@ def start_from_image(
   `time_start` 'neutral' and the image's head the model answers the mean of the
   image model's answers to the frames.
 
-  Args:
-    variables: of the image model.
-    image: the image model.
-    model: the video model, of any design except 'alternate'.
-    video: shape (T, H, W, C) of the clips that it is for.
-    report: records what keeps its initial value, and what is left out.
-
-  Returns:
-    Variables of `model` without those that keep their initial values.
+  For arguments and results see `identify.ImageSource`.
 
   Raises:
     InputError: if the image model's fields are others (3 focal levels instead
-      of 2, say), or the design has no place for its blocks.
+      of 2, say), or the design has no place for its blocks ('alternate').
   """
   if model.design == 'alternate':
     raise InputError(
@@ -132,8 +120,8 @@ def start_from_image(
       "try 'pair'"
     )
   check_same_as_file({name: getattr(image, name) for name in SHARED}, model)
-  theirs, ours = flatten_variables(variables), {}
-  for path in flatten_variables(variable_shapes(model, video)):
+  theirs, ours = apply.flatten_variables(variables), {}
+  for path in apply.flatten_variables(apply.variable_shapes(model, video)):
     source = path.replace('/mod/volume/', '/mod/space/')
     if path.startswith('head/'):
       report.random[path] = NEW_HEAD
@@ -146,7 +134,7 @@ def start_from_image(
   if (t := model.tubelet) > 1:
     ours[PATCH] = repeat_over_frames(np.asarray(ours[PATCH]), t)
     report.changed[PATCH] = f'the image kernel {t} times, divided by {t}'
-  return unflatten_variables(ours)
+  return apply.unflatten_variables(ours)
 
 
 def guess_model(specs: Specs) -> Guess:

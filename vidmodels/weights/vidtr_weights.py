@@ -22,32 +22,9 @@ from vidmodels.models import vidtr, vit
 from vidmodels.models.vidtr import AXIS_NAMES
 from vidmodels.typing import InputError
 from vidmodels.weights import vit_weights
-from vidmodels.weights.mapping.apply import (
-  KeyReport,
-  flatten_variables,
-  load_variables,
-  save_variables,
-)
-from vidmodels.weights.mapping.from_image import (
-  IMAGE_CLASSES,
-  IN_CLASS_TOKEN,
-  LEFT_OUT,
-  VIDEO_CLASSES,
-  VIT_FIELDS,
-  check_same_fields,
-)
-from vidmodels.weights.mapping.identify import (
-  IMAGENET,
-  Guess,
-  Naming,
-  Specs,
-  count_classes,
-  find_shape,
-  shapes_by_path,
-  square_frame,
-  vit_fields,
-  vit_size,
-)
+from vidmodels.weights.mapping import apply, from_image, identify
+from vidmodels.weights.mapping.apply import KeyReport
+from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
 from vidmodels.weights.mapping.rules import (
   Arrays,
   Layout,
@@ -163,8 +140,8 @@ def _class_column() -> Layout:
 # --- From an image model
 
 CubicKernel = Literal['mean', 'centre']
-RANDOM = (
-  ('^head/', VIDEO_CLASSES),
+RANDOM: tuple[tuple[str, str], ...] = (
+  ('^head/', from_image.VIDEO_CLASSES),
   ('_norm_after/', 'an image ViT has no norm after a residual'),
   ('/pool/', 'an image ViT does not pool; it starts as the mean of pairs'),
 )
@@ -231,7 +208,7 @@ def start_from_state(
       f'got {pos} with {patches} patches, which is not a square; expected to '
       'be told the grid; try grid=(rows, columns)'
     )
-  return load_variables(
+  return apply.load_variables(
     (
       *_image_token_rules(model, cls, pos),
       *stem,
@@ -252,17 +229,9 @@ def start_from_image(
   video: tuple[int, ...],
   report: KeyReport,
 ) -> dict[str, Any]:
-  """Starts a video model from an image ViT of ours, as from its file.
+  """Starts a video model from an image ViT of ours, as `start_from_state` does.
 
-  Args:
-    variables: of the image model.
-    image: the image model.
-    model: the video model.
-    video: shape (T, H, W, C) of the clips that it is for.
-    report: records what keeps its initial value, and what is left out.
-
-  Returns:
-    As `start_from_state`.
+  For arguments and results see `identify.ImageSource`.
 
   Raises:
     InputError: if the sizes of the two differ, or the video model does not cut
@@ -274,13 +243,15 @@ def start_from_image(
       "expected stem='patch'; try that, or give T2T-ViT's tensors to "
       'vidtr_weights.start_from_state'
     )
-  check_same_fields(image, model, [n for n in VIT_FIELDS if n != 'qkv_bias'])
+  from_image.check_same_fields(
+    image, model, [n for n in from_image.VIT_FIELDS if n != 'qkv_bias']
+  )
   if not image.qkv_bias:
     raise InputError(
       'got an image model with qkv_bias=False; expected such biases, which '
       'VidTr has; try weights with them'
     )
-  inner, theirs = KeyReport(), flatten_variables(variables)
+  inner, theirs = KeyReport(), apply.flatten_variables(variables)
   ours = start_from_state(
     _as_timm_file(variables, image),
     model,
@@ -290,10 +261,10 @@ def start_from_image(
   )
   report.random.update(inner.random)
   if not image.class_position:
-    report.changed['tokens/class_pos/table'] = IN_CLASS_TOKEN
+    report.changed['tokens/class_pos/table'] = from_image.IN_CLASS_TOKEN
   for path in theirs:
     if path.startswith(('head', 'pre_logits', 'distilled')):
-      report.dropped[path] = LEFT_OUT
+      report.dropped[path] = from_image.LEFT_OUT
   return ours
 
 
@@ -304,7 +275,7 @@ def _as_timm_file(
 
   The token's row of the table is zero if the image model has none.
   """
-  state = save_variables(vit_weights.rules('timm'), variables)
+  state = apply.save_variables(vit_weights.rules('timm'), variables)
   grid = state['pos_embed'][:, len(image.tokens) * image.class_position :]
   first = np.zeros_like(grid[:, :1])
   if image.class_position:
@@ -341,7 +312,7 @@ def _image_layer_rules(model: vidtr.Model, own: bool) -> Rules:
     *layers,
     *norm(last, 'norm'),
     *(
-      drop(f'{name}.{kind}', IMAGE_CLASSES)
+      drop(f'{name}.{kind}', from_image.IMAGE_CLASSES)
       for name in ('head', 'fc', 'pre_logits.fc')
       for kind in ('weight', 'bias')
     ),
@@ -475,9 +446,9 @@ def class_rows(model: vidtr.Model, path: str) -> tuple[int, ...]:
 def guess_separable(specs: Specs) -> Guess:
   """What keys and shapes tell about a model of separable attention."""
   shapes, fields, C = _read_shapes(specs, 'separable')
-  patches = find_shape(shapes, 'tokens/time_class/table')[1] - 1
-  frames = find_shape(shapes, 'tokens/space_class/table')[0]
-  H, W = square_frame(patches, fields['patch'])
+  patches = identify.find_shape(shapes, 'tokens/time_class/table')[1] - 1
+  frames = identify.find_shape(shapes, 'tokens/space_class/table')[0]
+  H, W = identify.square_frame(patches, fields['patch'])
   # The release adds positions in every layer where there are 16 frames.
   positions = 'every' if frames == 16 else 'first'
   return Guess(
@@ -485,8 +456,8 @@ def guess_separable(specs: Specs) -> Guess:
     assumed=('heads', 'positions'),
     clip=(frames * fields['patch_frames'], H, W, C),
     patches=patches,
-    classes=count_classes(shapes),
-    size=vit_size(fields),
+    classes=identify.count_classes(shapes),
+    size=identify.vit_size(fields),
   )
 
 
@@ -498,7 +469,7 @@ def guess_joint(specs: Specs) -> Guess:
   """
   shapes, fields, C = _read_shapes(specs, 'joint')
   P, t = fields['patch'], fields['patch_frames']
-  rows = find_shape(shapes, 'tokens/patch_pos/table')[1] - 1
+  rows = identify.find_shape(shapes, 'tokens/patch_pos/table')[1] - 1
   sides = (FRAME // P, *range(math.isqrt(max(rows, 0)), 0, -1))
   side = next((s for s in sides if s and rows % s**2 == 0), 1)
   frames = rows // side**2
@@ -511,20 +482,20 @@ def guess_joint(specs: Specs) -> Guess:
       *('pool_layers', 'pool_drop'),
     ),
     clip=(frames * t, side * P, side * P, C),
-    classes=count_classes(shapes),
-    size=vit_size(fields),
+    classes=identify.count_classes(shapes),
+    size=identify.vit_size(fields),
     notes=(NOTE,),
   )
 
 
 def _read_shapes(
-  specs: Specs, attention: str
+  specs: Specs, attention: Literal['separable', 'joint']
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, Any], int]:
   """Shapes by our path, the fields that all schemes share, and channels."""
   like = vidtr.Model(classes=1, attention=attention, patch_frames=2)
-  shapes = shapes_by_path(rules(like), specs)
-  width, C, t, P, _ = find_shape(shapes, 'patch/kernel')
-  fields = vit_fields(shapes, width=width, patch=P, block='layer_{i}/')
+  shapes = identify.shapes_by_path(rules(like), specs)
+  width, C, t, P, _ = identify.find_shape(shapes, 'patch/kernel')
+  fields = identify.vit_fields(shapes, width=width, patch=P, block='layer_{i}/')
   return shapes, {**fields, 'patch_frames': t}, C
 
 
@@ -552,17 +523,17 @@ def image_rules(model: Any = None) -> Rules:
 
 def guess_image_vit(specs: Specs) -> Guess:
   """What the image ViT's keys and shapes tell; it has no classes."""
-  shapes = shapes_by_path(image_rules(), specs)
-  width, C, _, P, _ = find_shape(shapes, 'patch/kernel')
-  patches = find_shape(shapes, 'space_pos/table')[1] - 1
-  fields = vit_fields(shapes, width=width, patch=P)
+  shapes = identify.shapes_by_path(image_rules(), specs)
+  width, C, _, P, _ = identify.find_shape(shapes, 'patch/kernel')
+  patches = identify.find_shape(shapes, 'space_pos/table')[1] - 1
+  fields = identify.vit_fields(shapes, width=width, patch=P)
   return Guess(
     model=fields,
     assumed=('heads',),
-    clip=(1, *square_frame(patches, P), C),
+    clip=(1, *identify.square_frame(patches, P), C),
     patches=patches,
     classes=0,
-    size=vit_size(fields),
+    size=identify.vit_size(fields),
   )
 
 

@@ -14,18 +14,13 @@ from typing import Any, Literal
 
 from vidmodels.models import vit
 from vidmodels.typing import InputError
+from vidmodels.weights.mapping import identify
 from vidmodels.weights.mapping.identify import (
   HALF,
   IMAGENET,
   Guess,
   Naming,
   Specs,
-  count_classes,
-  find_shape,
-  shapes_by_path,
-  square_frame,
-  vit_fields,
-  vit_size,
 )
 from vidmodels.weights.mapping.rules import (
   Arrays,
@@ -209,10 +204,10 @@ def _jax_rules(publisher: Publisher) -> Rules:
 
 def guess_model(specs: Specs, publisher: Publisher) -> Guess:
   """What a file's keys and shapes tell about its model."""
-  shapes = shapes_by_path(rules(publisher), specs)
+  shapes = identify.shapes_by_path(rules(publisher), specs)
   in_jax = publisher in ('google', 'big_vision')
-  width = find_shape(shapes, 'patch/bias')[0]
-  kernel = find_shape(shapes, 'patch/kernel')
+  width = identify.find_shape(shapes, 'patch/bias')[0]
+  kernel = identify.find_shape(shapes, 'patch/kernel')
   if in_jax:
     P, _, C, _ = kernel
   elif len(kernel) == 2:  # timm's oldest files: [D, C P P]
@@ -224,12 +219,12 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
       )
   else:
     _, C, _, P = kernel
-  fields = vit_fields(shapes, width=width, patch=P)
+  fields = identify.vit_fields(shapes, width=width, patch=P)
   if in_jax:  # whose kernels are [D, A, d]; the others do not tell
-    fields['heads'] = find_shape(shapes, 'block_0/attn/qkv/kernel')[1]
+    fields['heads'] = identify.find_shape(shapes, 'block_0/attn/qkv/kernel')[1]
   distilled = 'distilled_token' in shapes
   tokens = 0 if publisher == 'big_vision' else 1 + distilled
-  patches = find_shape(shapes, 'space_pos/table')[1] - tokens
+  patches = identify.find_shape(shapes, 'space_pos/table')[1] - tokens
   return Guess(
     model={
       **fields,
@@ -240,10 +235,10 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
       'qkv_bias': 'block_0/attn/qkv/bias' in shapes,
     },
     assumed=() if in_jax else ('heads',),
-    clip=(1, *square_frame(patches, P), C),
+    clip=(1, *identify.square_frame(patches, P), C),
     patches=patches,
-    classes=count_classes(shapes),
-    size=vit_size(fields),
+    classes=identify.count_classes(shapes),
+    size=identify.vit_size(fields),
     notes=NOTES.get(publisher, ()) if not distilled else (),
     pixels=IMAGENET if distilled else None,
   )

@@ -13,24 +13,9 @@ from typing import Any
 import numpy as np
 
 from vidmodels.models import vit, xvit
+from vidmodels.weights.mapping import from_image, identify
 from vidmodels.weights.mapping.apply import KeyReport
-from vidmodels.weights.mapping.from_image import (
-  check_starts_at_image,
-  start_from_vit,
-)
-from vidmodels.weights.mapping.identify import (
-  HALF,
-  Guess,
-  Naming,
-  Specs,
-  count_classes,
-  count_layers,
-  find_shape,
-  shapes_by_path,
-  square_frame,
-  vit_fields,
-  vit_size,
-)
+from vidmodels.weights.mapping.identify import HALF, Guess, Naming, Specs
 from vidmodels.weights.mapping.rules import (
   Rules,
   attention_block,
@@ -120,28 +105,29 @@ def start_from_image(
   epsilon of 1e-6, and nothing is mixed, then every frame has the class feature
   of an image.
 
-  Args and errors as for `from_image.start_from_vit`; the temporal head and the
-  table of frames keep their initial values.
+  The temporal head and the table of frames keep their initial values. For
+  arguments and results see `identify.ImageSource`.
 
   Raises:
-    InputError: also if the table of frames would not start at zero.
+    InputError: if the sizes of the two differ, or the table of frames would not
+      start at zero.
   """
-  check_starts_at_image(model, 'the table of frames')
-  return start_from_vit(variables, image, model, video, report)
+  from_image.check_starts_at_image(model, 'the table of frames')
+  return from_image.start_from_vit(variables, image, model, video, report)
 
 
 def guess_model(specs: Specs) -> Guess:
   """What a file's keys and shapes tell about its model."""
   # A model that averages frames has other names for its head.
   heads = [xvit.Model(classes=1), xvit.Model(classes=1, ta_layers=0)]
-  shapes = shapes_by_path([r for m in heads for r in rules(m)], specs)
-  width = find_shape(shapes, 'patch/bias')[0]
-  _, C, _, P = find_shape(shapes, 'patch/kernel')
-  patches = find_shape(shapes, 'space_pos/table')[1] - 1
-  ta_layers = count_layers(shapes, 'temporal/block_{i}/')
+  shapes = identify.shapes_by_path([r for m in heads for r in rules(m)], specs)
+  width = identify.find_shape(shapes, 'patch/bias')[0]
+  _, C, _, P = identify.find_shape(shapes, 'patch/kernel')
+  patches = identify.find_shape(shapes, 'space_pos/table')[1] - 1
+  ta_layers = identify.count_layers(shapes, 'temporal/block_{i}/')
   fields = {
-    **vit_fields(shapes, width=width, patch=P),
-    'time_rows': find_shape(shapes, 'time_pos/table')[1],
+    **identify.vit_fields(shapes, width=width, patch=P),
+    'time_rows': identify.find_shape(shapes, 'time_pos/table')[1],
     'ta_layers': ta_layers,
     'qkv_bias': 'block_0/attn/qkv/bias' in shapes,
   }
@@ -151,12 +137,12 @@ def guess_model(specs: Specs) -> Guess:
     model=fields,
     # The file's rows are kept as they are, whatever the recipe starts with.
     assumed=('heads', 'time_rows'),
-    clip=(FRAMES, *square_frame(patches, P), C),
+    clip=(FRAMES, *identify.square_frame(patches, P), C),
     patches=patches,
-    classes=count_classes(
+    classes=identify.count_classes(
       shapes, 'head/linear/bias' if ta_layers else 'head/bias'
     ),
-    size=vit_size(fields),
+    size=identify.vit_size(fields),
     notes=(NOTE,),
   )
 

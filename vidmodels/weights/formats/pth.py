@@ -56,23 +56,11 @@ class Inert:
     """Accepts any arguments."""
     return super().__new__(cls)
 
-  def __init__(self, *args: Any, **kwargs: Any) -> None:
-    """Forgets the arguments."""
-
   def __call__(self, *args: Any, **kwargs: Any) -> 'Inert':
-    """A call returns something inert too."""
+    """Forgets the arguments; a call returns something inert too."""
     return self
 
-  def __setitem__(self, key: Any, value: Any) -> None:
-    """Forgets an item."""
-
-  def __setstate__(self, state: Any) -> None:
-    """Forgets the state."""
-
-  def append(self, value: Any) -> None:
-    """Forgets one or more values."""
-
-  extend = add = append
+  __setitem__ = __setstate__ = append = extend = add = __call__
 
 
 class _Unchangeable:

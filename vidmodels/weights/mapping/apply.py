@@ -167,23 +167,14 @@ def convert(
   random: Sequence[tuple[str, str]] = (),
   report: KeyReport | None = None,
 ) -> dict[str, np.ndarray]:
-  """Converts a file's tensors to our parameters.
+  """Converts a file's tensors to parameters by path, as `load_variables`.
 
-  Args:
-    rules: of the family; the first rule that matches a key takes it.
-    source: the file's tensors by key; they are read one after the other.
-    target: our parameters by path: anything with a `shape`.
-    random: (regex, reason) of parameters that the file need not fill.
-    report: records what became of everything.
-
-  Returns:
-    Arrays by our path, in the file's dtype, views of `source` where possible.
-    Parameters that keep their initial value are left out.
+  The first rule that matches a key takes it. `target` is our parameters by
+  path: anything with a `shape`. Tensors are read one after the other; arrays
+  keep the file's dtype.
 
   Raises:
-    InputError: if no rule matches a key of the file, a parameter is not filled,
-      or a tensor has a shape or dtype that the model does not have, or holds
-      values that are not finite.
+    InputError: also for a tensor of integers, or values that are not finite.
   """
   arrays: dict[str, np.ndarray] = {}
   report = KeyReport() if report is None else report

@@ -70,21 +70,13 @@ def start_from_vit(
 ) -> dict[str, Any]:
   """Copies all that an image ViT has of a video model that is built on one.
 
-  Args:
-    variables: of the image model.
-    image: the image model.
-    model: the video model; its names are the ViT's, except for those that
-      `source` translates.
-    video: shape (T, H, W, C) of the clips that it is for.
-    report: records what keeps its initial value, and what of the image model
-      is left out.
-    source: from a path of the video model to the path of the image model's
-      parameter that it starts as.
+  The heads, and whatever no path of the image model starts, keep their initial
+  values. Tables keep the image's grid. For other arguments and results see
+  `identify.ImageSource`.
 
-  Returns:
-    Variables of `model`. The heads, and whatever no path of the image model
-    starts, keep their initial values and are left out. Tables keep the image's
-    grid.
+  Args:
+    source: from a path of the video model to the path of the image model's
+      parameter that it starts as; by default the same.
 
   Raises:
     InputError: if the sizes of the two models differ.

@@ -142,10 +142,11 @@ class Match:
   guess: Guess
 
 
-# Gives a video model what it takes of an image model's variables. Arguments:
-# (variables, image model, video model, video shape (T, H, W, C), report).
-# Returns variables of the video model. Those that keep their initial value are
-# left out and reported.
+# Starts a video model from an image model. Arguments: the image model's
+# variables, the image model, the video model, the shape (T, H, W, C) of the
+# clips that it is for, and a report. Returns variables of the video model.
+# Those that keep their initial value are left out; the report says why, and
+# what of the image model is dropped or changed.
 ImageSource = Callable[
   [Any, Any, Any, tuple[int, ...], KeyReport], dict[str, Any]
 ]
