@@ -1,8 +1,10 @@
-"""The command line: one file a command, found by file name.
+"""The command line: one file per command, found by file name.
 
-A command's file has `HELP` (a line), `add_arguments(parser)` and `run(args)`,
-which returns the exit code. Heavy imports wait until `run`, so that `--help`
-answers at once.
+  exit_code = main(['evaluate', '--workdir', 'runs/first'])
+
+The file of a command defines `HELP` (a line), `add_arguments(parser)` and
+`run(args)`, which returns the exit code. Heavy imports happen in `run`, so that
+`--help` is fast.
 """
 
 import argparse
@@ -19,15 +21,15 @@ from vidmodels import __version__
 from vidmodels.typing import InputError
 
 DONE, FAILED, WRONG_INPUT, PREEMPTED, INTERRUPTED = 0, 1, 2, 42, 130
-# What a path that the user gave may raise.
-PATHS = (
+# Errors that a path from the user can raise.
+PATH_ERRORS = (
   FileNotFoundError,
   FileExistsError,
   NotADirectoryError,
   IsADirectoryError,
   PermissionError,
 )
-SHARED = ('recipe', 'terminal')  # modules here that are not commands
+SHARED_MODULES = ('recipe', 'terminal')  # not commands
 EPILOG = """\
 A first run:  vidmodels demo
 Your videos:  vidmodels prepare videos/train --out records --split train \\
@@ -43,12 +45,12 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or input, 42 preempted and saved
 
 def commands() -> list[str]:
   """Names of the commands, which are the modules of this package."""
-  found = [m.name for m in pkgutil.iter_modules(__path__)]
-  return [name for name in found if name not in SHARED]
+  names = [m.name for m in pkgutil.iter_modules(__path__)]
+  return [name for name in names if name not in SHARED_MODULES]
 
 
 def make_parser() -> argparse.ArgumentParser:
-  """The whole command line as a parser."""
+  """Makes the parser of all commands."""
   parser = argparse.ArgumentParser(
     prog='vidmodels',
     description='Video transformers in JAX: prepare, train, evaluate, predict.',
@@ -81,8 +83,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs a command and returns its exit code.
 
-  An `InputError` becomes its message and code 2; what nobody expected keeps
-  its traceback.
+  An `InputError` becomes its message and code 2; an unexpected error keeps its
+  traceback.
   """
   parser = make_parser()
   args, rest = parser.parse_known_args(argv)
@@ -92,32 +94,32 @@ def main(argv: Sequence[str] | None = None) -> int:
   ]
   if unknown:
     parser.error(
-      f'{args.command} does not know {" ".join(unknown)}; see '
+      f'got {" ".join(unknown)}, which {args.command} does not know; try '
       f'vidmodels {args.command} --help'
     )
   args.overrides = rest
-  # Orbax warns of every folder that is opened to be read.
+  # Orbax warns about every folder that is opened for reading.
   logging.getLogger('absl').setLevel(logging.ERROR)
   try:
     return args.module.run(args)
   except InputError as error:
-    return _complain(args, error, code=WRONG_INPUT)
-  except BrokenPipeError:  # the reader has left, as `| head` does
+    return _report_error(args, error, code=WRONG_INPUT)
+  except BrokenPipeError:  # the reader has closed, as `| head` does
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return DONE
-  except PATHS as error:
-    return _complain(args, error, code=WRONG_INPUT)
-  except OSError as error:  # a full disk, a network that went away
-    return _complain(args, error, code=FAILED)
+  except PATH_ERRORS as error:
+    return _report_error(args, error, code=WRONG_INPUT)
+  except OSError as error:  # e.g. a full disk or a lost network
+    return _report_error(args, error, code=FAILED)
   except KeyboardInterrupt:
-    return _complain(args, 'stopped by the keyboard', code=INTERRUPTED)
-  except Exception as error:  # ours to mend: the traceback says where
+    return _report_error(args, 'stopped by the keyboard', code=INTERRUPTED)
+  except Exception as error:  # a bug: the traceback says where
     traceback.print_exc()
-    return _complain(args, repr(error), code=FAILED)
+    return _report_error(args, repr(error), code=FAILED)
 
 
-def _complain(args: argparse.Namespace, error, *, code: int) -> int:
-  """One message on standard error, and as JSON where JSON was asked for."""
+def _report_error(args: argparse.Namespace, error, *, code: int) -> int:
+  """Prints the error on standard error, and as JSON with `--json`."""
   print(f'vidmodels {args.command}: {error}', file=sys.stderr)
   if args.json:
     print(json.dumps({'error': str(error), 'exit_code': code}))

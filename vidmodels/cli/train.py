@@ -1,15 +1,15 @@
-"""Trains a recipe, or goes on where the workdir's last checkpoint stands.
+"""Trains a recipe, or resumes from the last checkpoint in the workdir.
 
   vidmodels train --config=timesformer:base --workdir=runs/k400 \\
     --config.data.dir=records/k400 --config.batch=32
 
 A recipe is a file, or the name of one that comes with the package; any of its
-fields can be set with --config.FIELD=VALUE. SIGTERM saves and exits 42; the
-same command then goes on to the bit where it stopped.
+fields can be set with --config.FIELD=VALUE. SIGTERM saves and exits with code
+42; the same command then continues exactly where it stopped.
 
-On a TPU pod or under SLURM start the command on every host with --distributed;
-elsewhere with --coordinator HOST:PORT --processes N --process I. The workdir
-must be a folder that all of them see.
+On a TPU pod or under SLURM, start the command on every host with --distributed;
+elsewhere with --coordinator HOST:PORT --processes N --process I. All hosts must
+share the folder of the workdir.
 """
 
 import argparse
@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add = parser.add_argument
   add('--distributed', action='store_true', help='join as the cluster says')
   add('--coordinator', default='', help='host:port of process 0')
-  add('--processes', type=int, default=0, help='how many there are')
-  add('--process', type=int, default=-1, help='number of this one, from 0')
+  add('--processes', type=int, default=0, help='number of processes')
+  add('--process', type=int, default=-1, help='number of this process, from 0')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,13 +57,13 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
       print(json.dumps({'error': str(error), 'exit_code': FAILED}))
     return FAILED
-  said = {
+  result = {
     'workdir': str(outcome.workdir),
     'step': outcome.step,
     'preempted': outcome.preempted,
   }
   if args.json:
-    print(json.dumps(said))
+    print(json.dumps(result))
   elif outcome.preempted:
     print(f'preempted at step {outcome.step} and saved; start again to go on')
   else:
