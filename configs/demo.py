@@ -2,9 +2,10 @@
 
   --config=demo:divided (default), demo:joint, demo:space or another attention
 
-A minute or two a model on two CPU cores. Divided attention learns to tell the
-direction; space-only attention cannot, by construction of the data: it sees no
-order, so at best it names the axis and guesses one of two directions.
+A minute or two for each model on two CPU cores. Divided attention learns the
+direction of a motion. Space-only attention cannot learn it from this data: it
+does not see the order of frames, so at best it finds the axis and guesses one
+of two directions.
 """
 
 from vidmodels import config

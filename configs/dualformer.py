@@ -4,30 +4,31 @@
 
 SIZE is tiny (default), small or base; SET is k400 (default), k600, hmdb51,
 ucf101 or diving48. Optimiser, schedule, clips and views are those of the
-released configurations, which are not always the paper's: it prints a batch of
-64, 16 epochs and Kinetics' weight decay and drop path for the small sets. There
-is none for base on a small set, nor for tiny on HMDB-51 and Diving-48; they
-have their neighbours' values.
+released configurations. They differ from the paper's for the small sets: it
+prints a batch of 64, 16 epochs and Kinetics' weight decay and drop path. No
+configuration was released for base on a small set, nor for tiny on HMDB-51 and
+Diving-48; they have their neighbours' values.
 
-What the release does and this does not: a tenth of the learning rate for all
-but the head and the position encodings; a rate that changes once an epoch, here
-every step; batch statistics of each GPU alone; validation on a centre crop at a
-short side of 256, here 224. Its small sets are normalised by other means and
-deviations than the Kinetics weights they start from, and so they are here.
+Differences from the release: it trains all but the head and the position
+encodings at a tenth of the learning rate; it changes the rate once an epoch,
+here every step; it takes batch statistics of each GPU alone; it validates on a
+centre crop at a short side of 256, here 224. The small sets are normalised by
+other means and deviations than the Kinetics weights they start from, there and
+here.
 
 Tiny on UCF-101 sees 16 frames. The release builds new kernels for them, which
-its Kinetics file cannot fill and which therefore start at random; here they
-stay those of 32 frames, as the paper's FLOPs say. For the other,
+its Kinetics file cannot fill, so they start at random. Here the kernels stay
+those of 32 frames, which fits the paper's FLOPs. For the release's, set
 --config.model.built='(16, 224, 224)'.
 
 Token labelling: --config.model.token_head=true and a trained base model as
 --config.loss.teacher=WORKDIR. The release has it for tiny (with a batch of 128)
-and small on Kinetics-400; which of its files were so trained is not known.
+and small on Kinetics-400; which of its files were trained so is not known.
 
 The paper's top-1: K400 79.5, 80.6, 81.1 (tiny, small, base; ImageNet-1k), base
 82.9 from ImageNet-21k; K600 85.2. All start from an image model that is not
-published, small sets from Kinetics; from scratch these recipes do not get
-there.
+published, the small sets from Kinetics; trained from scratch, these recipes do
+not reach the numbers.
 """
 
 from vidmodels import config
@@ -103,7 +104,8 @@ def get_config(arg: str = ''):
     warmup=warmup,
     warmup_lr=lr / 10,
     weight_decay=weight_decay,
-    # As it ran: its own rule for norms loses against a longer name.
+    # As it ran: the release's rule for norms has no effect, since a longer name
+    # wins.
     decay_skip='/peg/',
   )
   c.batch = 64 if long else 128

@@ -3,9 +3,9 @@
   --config=focalnet:SIZE,FIELD   e.g. focalnet:base,lrf
 
 SIZE is tiny (default), small or base; FIELD is srf (default) or lrf, with two
-or three focal levels. Design (a) of arXiv 2307.06947: frames are answered apart
-and their logits averaged. Trained as Video-FocalNets are on Kinetics-400, in
-configs/video_focalnet.py, where it also says what is not done here; no such
+or three focal levels. Design (a) of arXiv 2307.06947: frames are scored apart
+and their logits averaged. It is trained as Video-FocalNets are on Kinetics-400;
+configs/video_focalnet.py lists the differences from the release. No such
 configuration was released.
 """
 

@@ -6,7 +6,7 @@ VARIANT is light (default), heavy or slowfast; SET is k400 (default) or k600.
 Light and heavy are mmaction2's: 32 frames of which every second one is taken,
 steps at epochs 40 and 80 of 100. Slowfast is SlowFast's I3D 8 x 8: every eighth
 of 64 frames, a cosine over 196 epochs with 34 of warm-up, norms not decayed.
-mmaction2 starts from an image ResNet-50. What they do and this does not:
+mmaction2 starts from an image ResNet-50. Differences from the releases:
 
 * Both test on 3 crops of 256 pixels, here of the clip's own size.
 * SlowFast takes exact statistics from 200 batches before a test; here they are
@@ -54,7 +54,7 @@ def get_config(arg: str = ''):
     c.data.update(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     c.clip.update(frames=32, sampling='mmaction', stride=2.0)
     c.views.update(long_side='round', centre='floor')
-    # The corners and the middle, squares of all of 256 pixels or of .8.
+    # The corners and the middle; squares of 256 pixels, or of .8 of that.
     c.augment.update(
       crop='multi_scale',
       short_side=(256, 256),

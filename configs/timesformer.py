@@ -23,8 +23,8 @@ K600 79.1, 81.8, 82.2; SSv2 59.5, 62.2, 62.4; Diving-48 74.9, 78.0, 81.0. For
 base with attention within a frame, joint, local-global and axial: K400 76.9,
 77.4, 75.9, 73.5; SSv2 36.6, 58.5, 56.3, 56.2. HowTo100M with 8, 32, 64 and 96
 frames: 56.8, 61.2, 62.2, 62.6. It starts from ImageNet-21k weights (SSv2 and
-Diving-48 from ImageNet-1k's, HowTo100M from K400's); from scratch these recipes
-do not get there.
+  Diving-48 from ImageNet-1k's, HowTo100M from K400's); trained from scratch,
+  these recipes do not reach the numbers.
 """
 
 from vidmodels import config

@@ -16,20 +16,20 @@ layers 1, 3 and 5 as released; the paper's Table 1 has 1, 2 and 4, and so has
 Only Kinetics was released. SSv2 has one frame of each of T equal segments, the
 paper's TSN styled loader. Charades has windows of 128 frames, with size l the
 32 x 4 that the paper prints, and Kinetics' schedule; each of its classes is a
-yes or no of its own (binary cross entropy, mAP), as the paper names no loss.
-UCF-101 and HMDB-51 start from Kinetics weights for 6 epochs at a rate that
-nobody prints. What differs: the release validates on a random clip, its centre
-crop at a short side of 256; here `val_clip` is the first of the test's clips,
-at 224.
+yes or no by itself (binary cross entropy, mAP), as the paper names no loss.
+UCF-101 and HMDB-51 start from Kinetics weights, for 6 epochs; their rate is not
+published. Difference from the release: it validates on a random clip, its
+centre crop at a short side of 256; here `val_clip` is the first of the test's
+clips, at 224.
 
 C-VidTr in a single pass is vidtr:compact-s with --config.clip.sampling=segment
-and --config.clip.stride=1.0 --config.views.temporal=1, and as many
---config.clip.frames as wanted: some are dropped, the others are kept.
+and --config.clip.stride=1.0 --config.views.temporal=1, and any number of
+--config.clip.frames; the model drops some of them and keeps the others.
 
 The paper's top-1 with 10 x 3 views: K400 77.7 (s), 78.6 (m), 79.1 (l), 75.7
 (compact-s), 76.7 (compact-m); K700 69.5 (m), 70.2 (l); SSv2 61.9 (m), 63.0 (l).
-It starts from ImageNet-21k weights; from scratch these recipes do not get
-there.
+It starts from ImageNet-21k weights; trained from scratch, these recipes do not
+reach the numbers.
 """
 
 from vidmodels import config

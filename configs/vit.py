@@ -3,13 +3,13 @@
   --config=vit:SIZE,SET   e.g. vit:s16,ssv2
 
 SIZE is b16 (default), b32, s16, s32 or l16, or deit_s16 or deit_b16 for DeiT's
-two tokens; SET is k400 (default), k600 or ssv2. No paper trains this model so:
-optimiser, schedule, clip and crop are those of TimeSformer (arXiv 2102.05095),
-whose space-only attention differs in averaging tokens before the last norm and
-not answers after it, so that the two compare. It should start from ImageNet
-weights. DeiT's distilled token learns from the labels alone: there is no
-teacher here. Pixels are scaled as for weights of Google's and Hugging Face's;
-DeiT's were trained with ImageNet's mean and deviation.
+two tokens; SET is k400 (default), k600 or ssv2. No paper trains this model on
+video. Optimiser, schedule, clip and crop are those of TimeSformer (arXiv
+2102.05095), so that the two can be compared: TimeSformer's space-only attention
+averages tokens before the last norm, where this averages the frames' logits. It
+should start from ImageNet weights. DeiT's distilled token learns from the
+labels alone: there is no teacher here. Pixels are scaled as for Google's and
+Hugging Face's weights; DeiT's were trained with ImageNet's mean and deviation.
 """
 
 from typing import Any

@@ -5,24 +5,24 @@
 SET is k400 (default), k600, ssv2 or epic100; SIZE is b16 (default), b32 or l32;
 FRAMES is 16 (default, as released), 8 or 32; `average` takes frames together by
 their mean in place of temporal attention, `summary` adds summary tokens. Paper:
-arXiv 2106.05968. The paper says nothing of training, so optimiser, schedule,
-clips and views are the released code's: SGD with Nesterov momentum, a cosine to
-0 after five epochs of warm-up, batch 64. Nothing was released for EPIC; it has
-SSv2's settings, with two heads: 97 verbs and 300 nouns. The largest size and
-other numbers of frames are the paper's Tables 5 to 8, with the released
-settings.
+arXiv 2106.05968. The paper does not describe training, so optimiser, schedule,
+clips and views are those of the released code: SGD with Nesterov momentum, a
+cosine to 0 after five epochs of warm-up, batch 64. Nothing was released for
+EPIC; it has SSv2's settings, with two heads: 97 verbs and 300 nouns. The
+largest size and other numbers of frames are the paper's Tables 5 to 8, with the
+released settings.
 
-AutoAugment changes whole frames before the crop is cut, and makes one clip in
-31 black, as in the release. Kinetics has mixup. Each of EPIC's heads has a
-loss of its own; they are added, where the paper does not say how they are taken
-together. Other things differ. Geometry is bilinear, where the release draws
+AutoAugment changes whole frames before the crop is cut, and turns one clip in
+31 black, as in the release. Kinetics has mixup. Each of EPIC's heads has a loss
+of its own; they are added, as the paper does not say how to combine them. Other
+differences from the release: geometry is bilinear, where the release draws
 bilinear or bicubic for every frame; the crops of Kinetics are shrunk without
 antialiasing, the release's with it; mixup draws one share a step, where the
 release draws one for each GPU.
 
 The paper's top-1 with 8 and 16 frames (1 x 3 views): K400 78.5, 80.2; K600
-82.5, 84.5; SSv2 64.4, 66.2. It starts from ImageNet-21k weights; from scratch
-these recipes do not get there.
+82.5, 84.5; SSv2 64.4, 66.2. It starts from ImageNet-21k weights; trained from
+scratch, these recipes do not reach the numbers.
 """
 
 from typing import Any
