@@ -24,7 +24,7 @@ from flax import linen as nn
 
 from vidmodels.nn import dual, initializers, pyramid
 from vidmodels.nn.depthwise import Implementation
-from vidmodels.nn.transformer import split_heads
+from vidmodels.nn.transformer import LayerNorm, split_heads
 from vidmodels.typing import (
   BelowOne,
   Fraction,
@@ -300,7 +300,7 @@ class Model(nn.Module):
       )
       for s, plan in enumerate(self.plans())
     ]
-    self.norm = nn.LayerNorm(1e-5, use_fast_variance=False, dtype=jnp.float32)
+    self.norm = LayerNorm(1e-5, dtype=jnp.float32)
     self.drop = nn.Dropout(self.dropout)
     self.head = nn.Dense(
       self.classes,
@@ -315,15 +315,12 @@ class Model(nn.Module):
   def __call__(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
-    """Scores the classes.
+    """Returns logits_BK, float32.
 
     Args:
       video_BTHWC: normalised float RGB.
       train: dropout (rng 'dropout') and drop path (rng 'drop_path') on, and
         batch statistics updated: 'batch_stats' must be mutable.
-
-    Returns:
-      logits_BK, float32.
 
     Raises:
       InputError: (a ValueError) for video that is not float, has other channels
@@ -337,11 +334,7 @@ class Model(nn.Module):
   def features(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
-    """The mean of all tokens after the last norm, [B, D] float32.
-
-    Use it as `model.apply(variables, video, method='features')`; arguments are
-    those of a call.
-    """
+    """The mean of all tokens after the last norm, [B, D] float32."""
     return self.grid(video_BTHWC, train=train).mean((1, 2, 3))
 
   def token_logits(

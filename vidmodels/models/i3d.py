@@ -226,11 +226,7 @@ class Model(nn.Module):
   def features(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
-    """The input of the head, averaged over its windows: [B, D] float32.
-
-    Use it as `model.apply(variables, video, method='features')`; arguments are
-    those of a call.
-    """
+    """The input of the head, averaged over its windows: [B, D] float32."""
     return self._pooled(video_BTHWC, train).mean((1, 2))
 
   def _pooled(self, video_BTHWC: jax.Array, train: bool) -> jax.Array:

@@ -680,14 +680,11 @@ class Model(nn.Module):
   def __call__(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
-    """Scores the classes.
+    """Returns logits_BK, float32.
 
     Args:
       video_BTHWC: normalised float RGB.
       train: drop path on; needs the rng 'drop_path' if its rate is above 0.
-
-    Returns:
-      logits_BK, float32.
 
     Raises:
       InputError: (a ValueError) for video that does not divide into patches,
@@ -698,11 +695,7 @@ class Model(nn.Module):
   def features(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
-    """Eq. 10: the class token after the last norm, [B, D] float32.
-
-    Use it as `model.apply(variables, video, method='features')`; arguments are
-    those of a call.
-    """
+    """Eq. 10: the class token after the last norm, [B, D] float32."""
     cls_BTD, h_BTHWD = self.embed(video_BTHWC)
     tokens = {'cls': cls_BTD, 'patches': h_BTHWD}
     self.sow('intermediates', 'after_embedding', tokens)

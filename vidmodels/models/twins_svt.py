@@ -20,7 +20,7 @@ from flax import linen as nn
 from vidmodels.nn import dual, initializers
 from vidmodels.nn.depthwise import Implementation
 from vidmodels.nn.pyramid import PyramidKernels
-from vidmodels.nn.transformer import split_heads
+from vidmodels.nn.transformer import LayerNorm, split_heads
 from vidmodels.typing import Fraction, InputError, Positive, PositiveFloat
 
 PEG = (3, 3)
@@ -110,20 +110,17 @@ class Model(nn.Module):
       )
       for s, width in enumerate(self.widths)
     ]
-    self.norm = nn.LayerNorm(EPSILON, use_fast_variance=False)
+    self.norm = LayerNorm(EPSILON)
     self.head = nn.Dense(self.classes, kernel_init=initializers.normal_02)
 
   def __call__(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
-    """Scores the classes: the mean of the frames' logits.
+    """Returns logits_BK, float32: the mean of the frames' logits.
 
     Args:
       video_BTHWC: normalised float RGB.
       train: drop path on; needs the rng 'drop_path' if its rate is above 0.
-
-    Returns:
-      logits_BK, float32.
 
     Raises:
       InputError: (a ValueError) for video that is not float, has other channels
@@ -135,11 +132,7 @@ class Model(nn.Module):
   def features(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
-    """The mean of all tokens of all frames after the last norm, [B, D] float32.
-
-    Use it as `model.apply(variables, video, method='features')`; arguments are
-    those of a call.
-    """
+    """The mean of all tokens of all frames, [B, D] float32."""
     # Before frames become clips, so that errors name the user's shape.
     self.stages[0].patch_embed.check_input(video_BTHWC)
     B, T, *frame = video_BTHWC.shape

@@ -209,14 +209,11 @@ class Model(nn.Module):
   def __call__(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
-    """Scores the classes.
+    """Returns logits_BK, float32.
 
     Args:
       video_BTHWC: normalised float RGB.
       train: drop path on; needs the rng 'drop_path' if its rate is above 0.
-
-    Returns:
-      logits_BK, float32.
 
     Raises:
       InputError: (a ValueError) for video that is too short or too small, is

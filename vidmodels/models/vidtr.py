@@ -970,14 +970,11 @@ class Model(nn.Module):
   def __call__(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
-    """Scores the classes.
+    """Returns logits_BK, float32.
 
     Args:
       video_BTHWC: normalised float RGB.
       train: dropout on; needs the rng 'dropout' if a rate is above 0.
-
-    Returns:
-      logits_BK, float32.
 
     Raises:
       InputError: (a ValueError) for video that does not divide into patches,

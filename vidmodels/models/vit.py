@@ -18,7 +18,12 @@ from flax import linen as nn
 
 from vidmodels.nn import initializers, position, stack, transformer
 from vidmodels.nn.patch import PatchEmbed
-from vidmodels.nn.transformer import VIT_SHARDING, TransformerBlock, split_heads
+from vidmodels.nn.transformer import (
+  VIT_SHARDING,
+  LayerNorm,
+  TransformerBlock,
+  split_heads,
+)
 from vidmodels.typing import (
   Count,
   Fraction,
@@ -162,9 +167,7 @@ class Model(nn.Module):
       )
       for i, rate in enumerate(np.linspace(0, self.drop_path, self.layers))
     ]
-    self.norm = nn.LayerNorm(
-      self.epsilon, use_fast_variance=False, dtype=jnp.float32
-    )
+    self.norm = LayerNorm(self.epsilon, dtype=jnp.float32)
     if self.pre_logits:
       self.before = self._dense(self.width, 'pre_logits')
     self.head = self._dense(self.classes, 'head')
@@ -174,14 +177,11 @@ class Model(nn.Module):
   def __call__(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
-    """Scores the classes: the mean of the frames' logits.
+    """Returns logits_BK, float32: the mean of the frames' logits.
 
     Args:
       video_BTHWC: normalised float RGB; of an image, T = 1.
       train: drop path on; needs the rng 'drop_path' if its rate is above 0.
-
-    Returns:
-      logits_BK, float32.
 
     Raises:
       InputError: (a ValueError) for video that does not divide into patches,

@@ -45,6 +45,7 @@ from vidmodels.nn.transformer import (
   VIT_SHARDING,
   Attention,
   DropPath,
+  LayerNorm,
   Mlp,
   TransformerBlock,
   gelu,
@@ -396,7 +397,7 @@ class MlpHead(nn.Module):
   def __call__(self, y_BD: jax.Array, train: bool) -> jax.Array:
     """Returns logits_BK; needs the rng 'dropout' while training."""
     D, F = y_BD.shape[-1], self.hidden
-    norm = nn.LayerNorm(HEAD_EPSILON, use_fast_variance=False, name='norm')
+    norm = LayerNorm(HEAD_EPSILON, name='norm')
     up = nn.Dense(
       F,
       kernel_init=initializers.uniform_fan_in,
@@ -602,7 +603,7 @@ class Model(nn.Module):
     self.space_pos = position.Table(fresh.space_table)
     self.time_pos = position.Table(fresh.time_table)
     self.blocks = self._blocks(fresh)
-    self.norm = nn.LayerNorm(1e-6, use_fast_variance=False)
+    self.norm = LayerNorm(1e-6)
     if self.ta_layers:
       self.temporal = TemporalAttention(
         self.ta_layers, self.ta_heads or self.heads, self.dtype

@@ -15,7 +15,7 @@ from vidmodels.nn import initializers, position, stack, window
 from vidmodels.nn.depthwise import DepthwiseConv, Implementation
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.nn.pyramid import Pooling, PyramidAttention, PyramidKernels
-from vidmodels.nn.transformer import Attention, DropPath, Mlp
+from vidmodels.nn.transformer import Attention, DropPath, LayerNorm, Mlp
 from vidmodels.nn.window import Grid
 
 # How a mesh splits the parameters that both models share: heads and MLP units
@@ -124,12 +124,7 @@ class DualLevel(nn.Module):
     return window.merge_windows(s_xLD, grid, size)
 
   def _norm(self, name: str) -> nn.LayerNorm:
-    return nn.LayerNorm(
-      self.plan.epsilon,
-      use_fast_variance=False,
-      dtype=self.plan.dtype,
-      name=name,
-    )
+    return LayerNorm(self.plan.epsilon, dtype=self.plan.dtype, name=name)
 
   def _drop(self, name: str) -> DropPath:
     return DropPath(self.drop_path, shared=4, name=name)
@@ -212,7 +207,7 @@ class DualStage(nn.Module):
       name='patch',
     )
     # torch's default epsilon, whatever the levels have.
-    self.patch_norm = nn.LayerNorm(1e-5, use_fast_variance=False, dtype=dtype)
+    self.patch_norm = LayerNorm(1e-5, dtype=dtype)
     if self.absolute:
       self.space_pos = position.Table(initializers.normal_02)
       self.time_pos = position.Table(nn.initializers.zeros)

@@ -16,6 +16,7 @@ from flax import linen as nn
 
 from vidmodels.nn import initializers, transformer
 from vidmodels.nn.batch_norm import BatchNorm
+from vidmodels.nn.transformer import LayerNorm
 from vidmodels.nn.window import Grid
 from vidmodels.typing import InputError
 
@@ -168,9 +169,7 @@ class Pyramid(nn.Module):
       scales.append(c_BTHWD)
     s_BSD = jnp.concatenate([x.reshape(B, -1, D) for x in scales], axis=1)
     # torch's default epsilon, whatever the blocks have.
-    return nn.LayerNorm(
-      1e-5, use_fast_variance=False, dtype=self.dtype, name='norm'
-    )(s_BSD)
+    return LayerNorm(1e-5, dtype=self.dtype, name='norm')(s_BSD)
 
   def _pool(self, h_BTHWD: jax.Array, kernel: Grid, name: str) -> jax.Array:
     """One pooling step, of the kind that `pooling` names."""

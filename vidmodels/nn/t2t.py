@@ -16,7 +16,7 @@ from flax import linen as nn
 
 from vidmodels.nn import initializers
 from vidmodels.nn.patch import check_channels, check_video
-from vidmodels.nn.transformer import gelu
+from vidmodels.nn.transformer import LayerNorm, gelu
 from vidmodels.typing import InputError
 
 SPLITS = ((7, 4, 2), (3, 2, 1), (3, 2, 1))  # window, stride, padding
@@ -88,9 +88,7 @@ class Mixer(nn.Module):
     return h_xLD + self._dense(INSIDE, 'down')(gelu(more))
 
   def _norm(self, name: str) -> nn.LayerNorm:
-    return nn.LayerNorm(
-      1e-5, use_fast_variance=False, dtype=self.dtype, name=name
-    )
+    return LayerNorm(1e-5, dtype=self.dtype, name=name)
 
   def _dense(self, width: int, name: str) -> nn.Dense:
     return nn.Dense(

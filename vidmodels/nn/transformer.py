@@ -17,6 +17,10 @@ from flax import linen as nn
 from vidmodels.nn import initializers
 from vidmodels.typing import InputError
 
+# The variance is taken around the mean, as in torch; Flax's default,
+# E[x^2] - E[x]^2, cancels in float32.
+LayerNorm = functools.partial(nn.LayerNorm, use_fast_variance=False)
+
 
 def attention_weights(
   q_xQAd: jax.Array,
@@ -300,6 +304,4 @@ class TransformerBlock(nn.Module):
 
   def _norm(self, name: str) -> nn.LayerNorm:
     """A norm whose variance is taken around the mean, as in torch."""
-    return nn.LayerNorm(
-      self.epsilon, use_fast_variance=False, dtype=self.dtype, name=name
-    )
+    return LayerNorm(self.epsilon, dtype=self.dtype, name=name)
