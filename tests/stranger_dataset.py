@@ -16,7 +16,6 @@ from vidmodels.data.listing.text_files import (
   locate_errors,
   read_csv,
 )
-from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.flip_policy import FlipPolicy
 
 
@@ -24,13 +23,13 @@ def read(dataset, request):
   what = f'the Gestures {request.split} csv'
   path = find_file(request.annotations, [f'{request.split}.csv'], what)
   names = ExactNames(request.classes or dataset.classes())
-  files, rows = VideoFiles(request.videos), []
+  files, rows = request.files, []
   for line, fields in read_csv(path, ['clip', 'gesture'], what):
     with locate_errors(path, line):
       label, clip = names.label(fields['gesture']), fields['clip']
       row = VideoRow(path=files.find(clip), video=clip, labels=(label,))
       rows.append(row)
-  return build_listing(dataset, request, rows, files, classes=names.classes)
+  return build_listing(dataset, request, rows, classes=names.classes)
 
 
 DATASETS = (

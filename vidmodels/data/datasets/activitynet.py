@@ -17,7 +17,6 @@ from vidmodels.data.datasets.build_listing import build_listing
 from vidmodels.data.datasets.dataset import Dataset, Request
 from vidmodels.data.listing import text_files
 from vidmodels.data.listing.rows import Listing, VideoRow, note_count
-from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.task import Task
 from vidmodels.typing import InputError
@@ -64,7 +63,7 @@ class _Reader:
     self.subset = _SUBSETS[request.split]
     self.labelled = self.subset != 'testing'
     self.classes = request.classes or dataset.classes()
-    self.files = VideoFiles(request.videos)
+    self.files = request.files
     self.cut = 0  # segments that leave their video
     self._labels = {name: i for i, name in enumerate(self.classes.names)}
 
@@ -157,7 +156,7 @@ def read_trimmed(dataset: Dataset, request: Request) -> Listing:
     *note_count('videos without a segment, left out', odd['bare']),
   )
   return build_listing(
-    dataset, request, rows, reader.files, classes=reader.classes, notes=notes
+    dataset, request, rows, classes=reader.classes, notes=notes
   )
 
 
@@ -187,7 +186,6 @@ def read_untrimmed(dataset: Dataset, request: Request) -> Listing:
     dataset,
     request,
     rows,
-    reader.files,
     classes=reader.classes,
     labelled=reader.labelled,
     notes=(

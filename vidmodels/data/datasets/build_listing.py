@@ -21,7 +21,6 @@ def build_listing(
   dataset: Dataset,
   request: Request,
   rows: Sequence[VideoRow],
-  files: VideoFiles,
   *,
   classes: ClassList,
   labelled: bool = True,
@@ -37,7 +36,6 @@ def build_listing(
     dataset: the data set.
     request: what was asked for.
     rows: one for each entry of the file, in its order; names may be repeated.
-    files: the videos.
     classes: what the labels refer to.
     labelled: False if the labels of this split are not published.
     notes: further notes of the reader.
@@ -52,6 +50,7 @@ def build_listing(
       f'expected the official file of {dataset.title}; try --annotations with '
       'that file'
     )
+  files = request.files
   first: dict[str, VideoRow] = {}
   duplicates, clashes = [], []
   for row in rows:
@@ -64,7 +63,7 @@ def build_listing(
       clashes.append(row.video)
   unique = tuple(first.values())
   if request.videos is not None and not files.used:
-    raise _no_video(request, files, unique)
+    raise _no_video(request, unique)
   return Listing(
     rows=unique,
     classes=classes,
@@ -115,10 +114,8 @@ def mark_other_splits(
   return notes
 
 
-def _no_video(
-  request: Request, files: VideoFiles, rows: Sequence[VideoRow]
-) -> InputError:
-  hint = ''
+def _no_video(request: Request, rows: Sequence[VideoRow]) -> InputError:
+  files, hint = request.files, ''
   if files.images and not len(files):
     content = f'{files.images} images and no video: extracted frames'
     content += ' are not read'

@@ -12,7 +12,6 @@ from vidmodels.data.datasets.build_listing import build_listing
 from vidmodels.data.datasets.dataset import Dataset, Request
 from vidmodels.data.listing import text_files
 from vidmodels.data.listing.rows import Listing, VideoRow, note_count
-from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.task import Task
@@ -46,7 +45,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
     f'the Charades {request.split} csv',
   )
   classes = _load_classes(request, path)
-  files, rows = VideoFiles(request.videos), []
+  files, rows = request.files, []
   odd = collections.Counter[str]()
   # The script and the descriptions are prose and may span lines.
   for line, fields in text_files.read_csv(
@@ -73,9 +72,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
     ):
       files.mark_known(fields['id'])
   notes = [note for what in _ODD for note in note_count(what, odd[what])]
-  return build_listing(
-    dataset, request, rows, files, classes=classes, notes=notes
-  )
+  return build_listing(dataset, request, rows, classes=classes, notes=notes)
 
 
 def _parse_actions(

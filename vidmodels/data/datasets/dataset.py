@@ -17,6 +17,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 
 from vidmodels.data.listing.rows import Listing
+from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.task import SINGLE, Task
@@ -39,6 +40,11 @@ class Request:
   videos: pathlib.Path | None
   split: str
   classes: ClassList | None = None
+
+  @functools.cached_property
+  def files(self) -> VideoFiles:
+    """The video files; the folder is read at the first use."""
+    return VideoFiles(self.videos)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

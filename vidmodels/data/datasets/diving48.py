@@ -41,7 +41,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
   classes = request.classes or dataset.classes()
   if request.classes is None:
     _check_vocabulary(path, classes)
-  files = VideoFiles(request.videos)
+  files = request.files
   rows, late = [], 0
   for number, entry in enumerate(
     text_files.read_objects(path, _KEYS, _WHAT), 1
@@ -56,9 +56,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
   notes += mark_other_splits(
     files, path, {other: [_file_name(other)]}, _read_names
   )
-  return build_listing(
-    dataset, request, rows, files, classes=classes, notes=notes
-  )
+  return build_listing(dataset, request, rows, classes=classes, notes=notes)
 
 
 def _find_list(dataset: Dataset, request: Request) -> pathlib.Path:

@@ -55,7 +55,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
   what = f'the EPIC-KITCHENS-100 {split} csv'
   path = text_files.find_file(request.annotations, [_FILES[split]], what)
   classes = _load_classes(dataset, request, path)
-  files = VideoFiles(request.videos)
+  files = request.files
   if files.images and not len(files):
     raise _only_frames(path, request, files)
   durations = _read_durations(path)
@@ -77,7 +77,6 @@ def read(dataset: Dataset, request: Request) -> Listing:
     dataset,
     request,
     rows,
-    files,
     classes=classes,
     labelled=labelled,
     notes=(

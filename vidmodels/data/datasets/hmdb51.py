@@ -14,7 +14,6 @@ from vidmodels.data.datasets.build_listing import build_listing
 from vidmodels.data.datasets.dataset import Dataset, Request
 from vidmodels.data.listing import text_files
 from vidmodels.data.listing.rows import Listing, VideoRow
-from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.typing import InputError
 
@@ -33,7 +32,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
   split = split if split in '123' else '1'
   classes = request.classes or dataset.classes()
   paths = _find_files(request.annotations, split, classes.names)
-  files = VideoFiles(request.videos)
+  files = request.files
   rows, flags = [], collections.Counter[int]()
   for label, (name, path) in enumerate(zip(classes.names, paths, strict=True)):
     for file, flag in _read_flags(path):
@@ -54,9 +53,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
   ]
   if request.split == part:
     notes.append(f'{part} is taken for {part}1: HMDB51 has three splits')
-  return build_listing(
-    dataset, request, rows, files, classes=classes, notes=notes
-  )
+  return build_listing(dataset, request, rows, classes=classes, notes=notes)
 
 
 def _find_files(

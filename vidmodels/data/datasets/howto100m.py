@@ -17,7 +17,6 @@ from vidmodels.data.datasets.build_listing import build_listing
 from vidmodels.data.datasets.dataset import Dataset, Request
 from vidmodels.data.listing import text_files
 from vidmodels.data.listing.rows import Listing, VideoRow, note_count
-from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.typing import InputError
@@ -57,7 +56,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
   number = {task: i for i, task in enumerate(tasks)}
   best, several = _choose_tasks(ranks, number)
   chosen, split_notes = _choose_videos(path, request.split, best)
-  files = VideoFiles(request.videos)
+  files = request.files
   files.mark_known(*{video for video, _ in ranks if len(files)})
   rows = [
     VideoRow(path=files.find(f'{v}.mp4', v), video=v, labels=(number[task],))
@@ -76,9 +75,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
     *untitled,
     *split_notes,
   )
-  return build_listing(
-    dataset, request, rows, files, classes=classes, notes=notes
-  )
+  return build_listing(dataset, request, rows, classes=classes, notes=notes)
 
 
 def _read_ranks(path: pathlib.Path) -> tuple[dict[tuple[str, int], int], int]:

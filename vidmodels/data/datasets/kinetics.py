@@ -17,7 +17,6 @@ from vidmodels.data.datasets.dataset import Dataset, Request
 from vidmodels.data.listing import text_files, youtube_clips
 from vidmodels.data.listing.class_names import ExactNames
 from vidmodels.data.listing.rows import Listing
-from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.listing.youtube_clips import YoutubeClip
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
@@ -81,7 +80,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
           f'got label {clip.label!r}; expected labels for all clips or for none'
         )
       labels.append((names.label(clip.label),) if labelled else ())
-  files = VideoFiles(request.videos)
+  files = request.files
   rows, notes = youtube_clips.find_clips(
     [clip for _, clip in clips], labels, files
   )
@@ -91,7 +90,6 @@ def read(dataset: Dataset, request: Request) -> Listing:
     dataset,
     request,
     rows,
-    files,
     classes=names.classes,
     labelled=labelled,
     notes=notes,

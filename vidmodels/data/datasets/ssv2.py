@@ -23,7 +23,6 @@ from vidmodels.data.datasets.dataset import Dataset, Request
 from vidmodels.data.listing import text_files
 from vidmodels.data.listing.class_names import ExactNames
 from vidmodels.data.listing.rows import Listing, VideoRow
-from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.typing import InputError
@@ -51,7 +50,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
     _check_label_numbers(path, classes)
   entries = text_files.read_objects(path, ('id',), _WHAT)
   labels, notes = _read_labels(path, split, entries, ExactNames(classes))
-  files = VideoFiles(request.videos)
+  files = request.files
   rows = [
     VideoRow(path=files.find(f'{name}.webm', name), video=name, labels=label)
     for name, label in zip(_parse_ids(path, entries), labels, strict=True)
@@ -68,7 +67,6 @@ def read(dataset: Dataset, request: Request) -> Listing:
     dataset,
     request,
     rows,
-    files,
     classes=classes,
     labelled=bool(rows) and bool(rows[0].labels),
     notes=notes,

@@ -47,7 +47,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
   classes = request.classes or dataset.classes()
   if request.classes is None:
     _check_class_numbers(path, classes)
-  names, files = ExactNames(classes), VideoFiles(request.videos)
+  names, files = ExactNames(classes), request.files
   rows = []
   for line, text in text_files.read_lines(path):
     with text_files.locate_errors(path, line):
@@ -58,9 +58,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
   other_path = text_files.find_beside(path, (f'{other}list0{split}.txt',))
   if other_path:
     notes += _compare_lists(path, rows, other_path, other, files)
-  return build_listing(
-    dataset, request, rows, files, classes=classes, notes=notes
-  )
+  return build_listing(dataset, request, rows, classes=classes, notes=notes)
 
 
 def _parse_line(

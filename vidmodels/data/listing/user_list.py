@@ -131,7 +131,7 @@ def read_list(
         f'{source} {unit} {entry.number} has {labels} after '
         f'{entry.video[-60:]!r}; expected one label; for several labels a '
         'video try --labels=multi or --labels=any, for a label with spaces or '
-        'commas a tab before it or --classes; cut other columns away'
+        'commas quotes, a tab before it or --classes; cut other columns away'
       )
   if classes is None:
     classes = _collect_classes(source, entries)
