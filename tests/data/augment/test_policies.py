@@ -9,6 +9,7 @@ import pytest
 from vidmodels.config import Augment
 from vidmodels.data.augment import ops, policies
 from vidmodels.data.augment.policies import RAND_OPS, V0, amount
+from vidmodels.data.augment.training import find_augmentations
 
 
 def draws(count, **fields):
@@ -188,6 +189,6 @@ def test_auto_draws_pairs_evenly_and_does_them_at_their_chances():
 
 
 def test_a_recipe_is_without_a_policy_unless_it_names_one():
-  assert not policies.is_on(Augment())
-  assert policies.is_on(Augment(rand_n=1))
-  assert policies.is_on(Augment(auto='v0'))
+  on = lambda **fields: [a.name for a in find_augmentations(Augment(**fields))]
+  assert on() == []
+  assert on(rand_n=1) == on(auto='v0') == ['policies']

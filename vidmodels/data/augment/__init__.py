@@ -21,11 +21,11 @@ It defines
 * ORDER: a number; lower ones draw first and change the pixels first. What is
   off draws nothing. So a new augmentation above 30 leaves all draws of recipes
   without it as they are;
-* its fields: either a frozen dataclass `Fields`, typed as the sections of a
-  recipe are, and then a recipe switches it on with
-  `augment.extra = {'name': {'field': value}}`; or, as ours do, fields of
-  `config.Augment`, with is_on(augment) and check(augment), which raises
-  InputError for fields that disagree or have no effect;
+* its fields: a frozen dataclass `Fields`, typed as the sections of a recipe
+  are; then a recipe switches it on with `augment.extra = {'name': {'field':
+  value}}`. Ours take fields of `config.Augment` instead: READS maps those that
+  switch them on to those that they then read;
+* check(fields), if some values disagree: raises InputError;
 * draw(rng, fields, frames, size): draws once for a clip of `frames` frames,
   cropped to `size` pixels. `fields` is a `Fields`, or the whole `augment`
   section;

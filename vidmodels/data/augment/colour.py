@@ -1,29 +1,25 @@
 """Colour jitter and grey: drawn once a clip, or the jitter for every frame."""
 
 import numpy as np
+from numpy.random import Generator
 
-from vidmodels import config
+from vidmodels.config import Augment
 from vidmodels.data.augment.ops import Op, apply
-from vidmodels.fields import refuse_unread
 from vidmodels.typing import InputError
 
 ORDER = 20
-STRENGTHS = 'brightness contrast saturation hue'
+READS = {
+  'jitter': 'jitter_each brightness contrast saturation hue',
+  'grey': '',
+}
 
 Frames = tuple[tuple[Op, ...], ...]
 
 
-def is_on(augment: config.Augment) -> bool:
-  """Whether a recipe changes colours."""
-  return bool(augment.jitter or augment.grey)
-
-
-def check(augment: config.Augment) -> None:
-  """Raises InputError for a jitter without strength, or the reverse."""
-  if not augment.jitter:
-    names = f'jitter_each {STRENGTHS}'
-    refuse_unread(augment, names, 'augment.jitter above 0')
-  elif not any(getattr(augment, name) for name in STRENGTHS.split()):
+def check(augment: Augment) -> None:
+  """Raises InputError for a jitter without strength."""
+  strengths = READS['jitter'].split()[1:]
+  if augment.jitter and not any(getattr(augment, name) for name in strengths):
     raise InputError(
       f'got augment.jitter={augment.jitter}, and brightness, contrast, '
       'saturation and hue are all 0; expected one of them above 0; try '
@@ -31,9 +27,7 @@ def check(augment: config.Augment) -> None:
     )
 
 
-def draw(
-  rng: np.random.Generator, augment: config.Augment, frames: int, size: int
-) -> Frames:
+def draw(rng: Generator, augment: Augment, frames: int, size: int) -> Frames:
   """The operations on colours, for all frames alike or for each frame.
 
   Whether a clip is jittered, and whether it is grey, is drawn once a clip each.
@@ -60,16 +54,14 @@ def draw(
 
 
 def change_crop(
-  crop_HWC: np.ndarray, jitters: Frames, augment: config.Augment, t: int
+  crop_HWC: np.ndarray, jitters: Frames, augment: Augment, t: int
 ) -> np.ndarray:
   """Runs the operations of frame t."""
   del augment
   return apply(crop_HWC, jitters[t % len(jitters)])
 
 
-def _jitter(
-  rng: np.random.Generator, augment: config.Augment
-) -> tuple[Op, ...]:
+def _jitter(rng: Generator, augment: Augment) -> tuple[Op, ...]:
   """Factors uniform in 1 +- strength, at least 0; hue in +- its strength.
 
   All four run in random order, because they do not commute.

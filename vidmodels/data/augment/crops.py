@@ -17,11 +17,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
-from vidmodels import config
+from vidmodels.config import Augment
 from vidmodels.fields import refuse_unread
 from vidmodels.typing import InputError
 
+Indices = Sequence[int] | np.ndarray
 TRIES = 10  # draws of an area and a shape until one fits the frame
 NEAR = 3  # a side less than this from the crop's counts as equal: no resize
 # Places of a box in quarters of the room, down and right; the first five are
@@ -61,7 +63,7 @@ class Crop:
   long_side: str = 'floor'
 
 
-def check(augment: config.Augment, size: int) -> None:
+def check(augment: Augment, size: int) -> None:
   """Refuses a crop that does not always fit, and fields without effect.
 
   Args:
@@ -106,10 +108,10 @@ def check(augment: config.Augment, size: int) -> None:
 
 
 def draw_crop(
-  rng: np.random.Generator,
+  rng: Generator,
   height: int,
   width: int,
-  augment: config.Augment,
+  augment: Augment,
   size: int,
 ) -> Crop:
   """Draws a training crop: short side, box and flip.
@@ -141,17 +143,9 @@ def draw_crop(
   if augment.crop == 'square':
     top, left = (int(rng.integers(n - size + 1)) for n in (H, W))
   elif augment.crop == 'area':
-    top, left, h, w = area_box(rng, H, W, augment.area, augment.aspect)
+    top, left, h, w = area_box(rng, H, W, augment)
   else:
-    top, left, h, w = scale_box(
-      rng,
-      H,
-      W,
-      augment.scales,
-      gap=augment.scale_gap,
-      places=augment.places,
-      size=size,
-    )
+    top, left, h, w = scale_box(rng, H, W, augment, size)
   return Crop(
     short_side=side,
     top=top,
@@ -164,11 +158,7 @@ def draw_crop(
 
 
 def area_box(
-  rng: np.random.Generator,
-  height: int,
-  width: int,
-  area: tuple[float, float],
-  aspect: tuple[float, float],
+  rng: Generator, height: int, width: int, augment: Augment
 ) -> tuple[int, int, int, int]:
   """A box of a random share of the frame, in a random shape.
 
@@ -181,8 +171,8 @@ def area_box(
     (top, left, height, width), whole pixels, inside the frame.
   """
   for _ in range(TRIES):
-    pixels = rng.uniform(*area) * height * width
-    shape = math.exp(rng.uniform(*np.log(aspect)))
+    pixels = rng.uniform(*augment.area) * height * width
+    shape = math.exp(rng.uniform(*np.log(augment.aspect)))
     h, w = round(math.sqrt(pixels / shape)), round(math.sqrt(pixels * shape))
     if 1 <= h <= height and 1 <= w <= width:
       top = int(rng.integers(height - h + 1))
@@ -192,44 +182,29 @@ def area_box(
 
 
 def scale_box(
-  rng: np.random.Generator,
-  height: int,
-  width: int,
-  scales: tuple[float, ...],
-  *,
-  gap: int,
-  places: int,
-  size: int,
+  rng: Generator, height: int, width: int, augment: Augment, size: int
 ) -> tuple[int, int, int, int]:
   """A box whose sides are scales of the short side, at a fixed place (TSN).
 
-  Height and width each take a scale; the two stand at most `gap` apart in
-  `scales`, and all such pairs are equally likely. Places count in quarters of
-  the room that is left, rounded down to whole pixels: the corners and the
+  Height and width each take a scale; the two stand at most `scale_gap` apart in
+  `scales` (0 gives squares), and all such pairs are equally likely. A side
+  within 2 pixels of the crop's `size` is made equal. Places count in quarters
+  of the room that is left, rounded down to whole pixels: the corners and the
   middle; with 13 places also the middles of the edges and of the quarters.
-
-  Args:
-    rng: draws the pair, then the place.
-    height: of the frame, pixels.
-    width: of the frame, pixels.
-    scales: shares of the frame's short side.
-    gap: 0 for squares.
-    places: 5 or 13.
-    size: of the crop; a side within 2 pixels of it is made equal.
 
   Returns:
     (top, left, height, width), whole pixels, inside the frame.
   """
   short = min(height, width)
-  sides = [max(1, int(short * scale)) for scale in scales]
+  sides = [max(1, int(short * scale)) for scale in augment.scales]
   sides = [size if abs(s - size) < NEAR and size <= short else s for s in sides]
   pairs = [
     (sides[i], sides[j])
     for i, j in itertools.product(range(len(sides)), repeat=2)
-    if abs(i - j) <= gap
+    if abs(i - j) <= augment.scale_gap
   ]
   h, w = pairs[rng.integers(len(pairs))]
-  down, right = PLACES[rng.integers(places)]
+  down, right = PLACES[rng.integers(augment.places)]
   return down * ((height - h) // 4), right * ((width - w) // 4), h, w
 
 
@@ -313,7 +288,7 @@ def _resize(frame_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def decode_frames(
-  jpegs: Sequence[bytes], indices: Sequence[int] | np.ndarray
+  jpegs: Sequence[bytes], indices: Indices
 ) -> Iterator[tuple[list[int], np.ndarray]]:
   """Decodes the frames of a clip, each once.
 
@@ -348,15 +323,15 @@ def decode_frames(
 
 def cut_clip(
   jpegs: Sequence[bytes],
-  indices: Sequence[int] | np.ndarray,
+  indices: Indices,
   choose_crop: Callable[[int, int], Crop],
   size: int,
 ) -> np.ndarray:
   """Decodes the frames of a clip, each once, and cuts all of them alike.
 
   Args:
-    jpegs: the frames of the whole video; only those asked for are decoded.
-    indices: T frame numbers; they may repeat.
+    jpegs: as for `decode_frames`, whose errors it raises.
+    indices: as for `decode_frames`.
     choose_crop: (height, width) -> the crop. It is called once, with the size
       of the first frame decoded and not the record's: foreign records may give
       none, or a wrong one.
@@ -364,9 +339,6 @@ def cut_clip(
 
   Returns:
     The clip, uint8 [T, H, W, C].
-
-  Raises:
-    InputError: names the frame, if one does not decode or has another size.
   """
   video_THWC = np.empty((len(indices), size, size, 3), np.uint8)
   crop = None

@@ -4,11 +4,12 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 
-from vidmodels import config
-from vidmodels.fields import refuse_unread
+from vidmodels.config import Augment, Data
 
 ORDER = 30
+READS = {'erase': 'erase_area erase_aspect erase_count erase_with'}
 TRIES = 10  # draws of an area and a shape until one fits
 
 
@@ -21,20 +22,8 @@ class Box(NamedTuple):
   width: int
 
 
-def is_on(augment: config.Augment) -> bool:
-  """Whether a recipe erases boxes."""
-  return augment.erase > 0
-
-
-def check(augment: config.Augment) -> None:
-  """Raises InputError for fields of boxes that nothing erases."""
-  if not augment.erase:
-    names = 'erase_area erase_aspect erase_count erase_with'
-    refuse_unread(augment, names, 'augment.erase above 0')
-
-
 def draw(
-  rng: np.random.Generator, augment: config.Augment, frames: int, size: int
+  rng: Generator, augment: Augment, frames: int, size: int
 ) -> tuple[Box, ...]:
   """The boxes of a clip: none, or 1 to `erase_count` of them.
 
@@ -53,9 +42,7 @@ def draw(
   return tuple(box for box in boxes if box)
 
 
-def _box(
-  rng: np.random.Generator, augment: config.Augment, size: int, count: int
-) -> Box | None:
+def _box(rng: Generator, augment: Augment, size: int, count: int) -> Box | None:
   for _ in range(TRIES):
     area = rng.uniform(*augment.erase_area) * size * size / count
     shape = math.exp(rng.uniform(*np.log(augment.erase_aspect)))
@@ -69,9 +56,9 @@ def _box(
 def change_clip(
   video_THWC: np.ndarray,
   boxes: tuple[Box, ...],
-  augment: config.Augment,
-  rng: np.random.Generator,
-  data: config.Data,
+  augment: Augment,
+  rng: Generator,
+  data: Data,
 ) -> None:
   """Fills boxes of a clip, in place, with what `erase_with` says.
 

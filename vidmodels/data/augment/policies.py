@@ -8,13 +8,17 @@ drawn, and with `increasing` those of the blends.
 """
 
 import numpy as np
+from numpy.random import Generator
 
-from vidmodels import config
+from vidmodels.config import Augment
 from vidmodels.data.augment.ops import Op, apply
-from vidmodels.fields import refuse_unread
 from vidmodels.typing import InputError
 
 ORDER = 10
+READS = {
+  'rand_n': 'rand_m rand_mstd rand_inc rand_p',
+  'auto rand_n': 'policy_on',
+}
 
 TOP = 10  # highest level
 # What RandAugment chooses from, each equally often.
@@ -64,27 +68,17 @@ V0 = (
 )
 
 
-def is_on(augment: config.Augment) -> bool:
-  """Whether a recipe has a policy."""
-  return bool(augment.auto or augment.rand_n)
-
-
-def check(augment: config.Augment) -> None:
-  """Raises InputError for two policies, or for fields that none reads."""
+def check(augment: Augment) -> None:
+  """Raises InputError for two policies."""
   if augment.auto and augment.rand_n:
     raise InputError(
       f'got two policies, augment.auto={augment.auto!r} and augment.rand_n='
       f'{augment.rand_n}; expected one at most; leave one of them out'
     )
-  if not augment.rand_n:
-    names = 'rand_m rand_mstd rand_inc rand_p'
-    refuse_unread(augment, names, 'augment.rand_n above 0')
-  if not is_on(augment):
-    refuse_unread(augment, 'policy_on', 'augment.auto or augment.rand_n')
 
 
 def draw(
-  rng: np.random.Generator, augment: config.Augment, frames: int, size: int
+  rng: Generator, augment: Augment, frames: int, size: int
 ) -> tuple[Op, ...]:
   """The operations of a clip, in order."""
   del frames, size
@@ -92,21 +86,21 @@ def draw(
 
 
 def change_frame(
-  frame_HWC: np.ndarray, ops: tuple[Op, ...], augment: config.Augment
+  frame_HWC: np.ndarray, ops: tuple[Op, ...], augment: Augment
 ) -> np.ndarray:
   """Runs the policy on the whole frame, unless `policy_on` says the crop."""
   return apply(frame_HWC, ops) if augment.policy_on == 'frame' else frame_HWC
 
 
 def change_crop(
-  crop_HWC: np.ndarray, ops: tuple[Op, ...], augment: config.Augment, t: int
+  crop_HWC: np.ndarray, ops: tuple[Op, ...], augment: Augment, t: int
 ) -> np.ndarray:
   """Runs the policy on the crop, if `policy_on` says so."""
   del t
   return apply(crop_HWC, ops) if augment.policy_on == 'crop' else crop_HWC
 
 
-def auto(rng: np.random.Generator) -> tuple[Op, ...]:
+def auto(rng: Generator) -> tuple[Op, ...]:
   """Draws one of the 25 pairs, then for each of the two whether to apply it."""
   ops = []
   for name, chance, level in V0[rng.integers(len(V0))]:
@@ -116,7 +110,7 @@ def auto(rng: np.random.Generator) -> tuple[Op, ...]:
   return tuple(ops)
 
 
-def rand(rng: np.random.Generator, augment: config.Augment) -> tuple[Op, ...]:
+def rand(rng: Generator, augment: Augment) -> tuple[Op, ...]:
   """Draws `rand_n` operations, the same one perhaps twice.
 
   Each is applied with chance `rand_p`, at a level from a normal distribution
@@ -166,5 +160,5 @@ def amount(
   return 0.0
 
 
-def _sign(rng: np.random.Generator) -> int:
+def _sign(rng: Generator) -> int:
   return -1 if rng.random() < 0.5 else 1

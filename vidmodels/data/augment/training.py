@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 
 from vidmodels import config
+from vidmodels.config import Augment, Data
 from vidmodels.data.augment import crops
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
-from vidmodels.fields import modules_with
+from vidmodels.fields import modules_with, refuse_unread
 from vidmodels.typing import InputError, unknown_name
 
 
@@ -37,7 +39,7 @@ class Drawn:
   changes: dict[str, Any]
 
 
-def check(augment: config.Augment, size: int) -> None:
+def check(augment: Augment, size: int) -> None:
   """Refuses fields that disagree and fields without effect.
 
   Args:
@@ -50,12 +52,14 @@ def check(augment: config.Augment, size: int) -> None:
   """
   crops.check(augment, size)
   for module in modules_with('data.augment', 'ORDER').values():
-    if not hasattr(module, 'Fields'):
-      module.check(augment)
+    for switches, names in getattr(module, 'READS', {}).items():
+      if not _any_set(augment, switches):
+        condition = switches.replace(' ', ' or augment.')
+        refuse_unread(augment, names, f'augment.{condition}')
   find_augmentations(augment)
 
 
-def find_augmentations(augment: config.Augment) -> list[Augmentation]:
+def find_augmentations(augment: Augment) -> list[Augmentation]:
   """The augmentations that a recipe switches on, in their order.
 
   Raises:
@@ -63,26 +67,32 @@ def find_augmentations(augment: config.Augment) -> list[Augmentation]:
       or a field or value that it does not take.
   """
   modules = modules_with('data.augment', 'ORDER')
-  own = {name for name, m in modules.items() if hasattr(m, 'Fields')}
+  extra = [name for name, m in modules.items() if hasattr(m, 'Fields')]
   for name in augment.extra:
-    if name not in own:
-      raise InputError(unknown_name('augment.extra', name, sorted(own)))
+    if name not in extra:
+      raise InputError(unknown_name('augment.extra', name, extra))
   found = []
   for name, module in modules.items():
+    fields: Any = augment
     if name in augment.extra:
-      fields = config.fill(
-        module.Fields, augment.extra[name], path=f'augment.extra.{name}'
-      )
-      found.append(Augmentation(name, module, fields))
-    elif name not in own and module.is_on(augment):
-      found.append(Augmentation(name, module, augment))
+      values, path = augment.extra[name], f'augment.extra.{name}'
+      fields = config.fill(module.Fields, values, path=path)
+    elif name in extra or not _any_set(augment, ' '.join(module.READS)):
+      continue
+    if hasattr(module, 'check'):
+      module.check(fields)
+    found.append(Augmentation(name, module, fields))
   return sorted(found, key=lambda a: (a.module.ORDER, a.name))
+
+
+def _any_set(augment: Augment, names: str) -> bool:
+  return any(getattr(augment, name) for name in names.split())
 
 
 class ClipAugmenter:
   """Cuts and augments clips as a recipe says; threads may share it."""
 
-  def __init__(self, augment: config.Augment, *, size: int, data: config.Data):
+  def __init__(self, augment: Augment, *, size: int, data: Data):
     """Looks up what the recipe switches on.
 
     Args:
@@ -92,10 +102,13 @@ class ClipAugmenter:
     """
     self.augment, self.size, self.data = augment, size, data
     self.augmentations = find_augmentations(augment)
+    self.frame_changes, self.crop_changes, self.clip_changes = (
+      [(a.name, getattr(a.module, hook), a.fields)
+       for a in self.augmentations if hasattr(a.module, hook)]
+      for hook in ('change_frame', 'change_crop', 'change_clip')
+    )  # fmt: skip
 
-  def draw(
-    self, rng: np.random.Generator, height: int, width: int, frames: int
-  ) -> Drawn:
+  def draw(self, rng: Generator, height: int, width: int, frames: int) -> Drawn:
     """Draws the crop, then every augmentation in its order.
 
     Args:
@@ -112,10 +125,7 @@ class ClipAugmenter:
     return Drawn(crop, changes)
 
   def __call__(
-    self,
-    jpegs: Sequence[bytes],
-    indices: Sequence[int] | np.ndarray,
-    rng: np.random.Generator,
+    self, jpegs: Sequence[bytes], indices: crops.Indices, rng: Generator
   ) -> tuple[np.ndarray, Drawn]:
     """Decodes the frames of a clip, each once, and augments all of them alike.
 
@@ -138,29 +148,20 @@ class ClipAugmenter:
     height, width = first[1].shape[:2]
     drawn = self.draw(rng, height, width, T)
     for places, frame_HWC in itertools.chain([first], frames):
-      for name, module, fields in self.augmentations:
-        if hasattr(module, 'change_frame'):
-          frame_HWC = module.change_frame(
-            frame_HWC, drawn.changes[name], fields
-          )
-      cut_HWC = crops.cut(frame_HWC, drawn.crop, size)
+      for name, change, fields in self.frame_changes:
+        frame_HWC = change(frame_HWC, drawn.changes[name], fields)
+      crop_HWC = crops.cut(frame_HWC, drawn.crop, size)
       for t in places:
-        crop_HWC = cut_HWC
-        for name, module, fields in self.augmentations:
-          if hasattr(module, 'change_crop'):
-            crop_HWC = module.change_crop(
-              crop_HWC, drawn.changes[name], fields, t
-            )
         video_THWC[t] = crop_HWC
-    for name, module, fields in self.augmentations:
-      if hasattr(module, 'change_clip'):
-        change = drawn.changes[name]
-        module.change_clip(video_THWC, change, fields, rng, self.data)
+        for name, change, fields in self.crop_changes:
+          video_THWC[t] = change(video_THWC[t], drawn.changes[name], fields, t)
+    for name, change, fields in self.clip_changes:
+      change(video_THWC, drawn.changes[name], fields, rng, self.data)
     return video_THWC, drawn
 
 
 def mirror_labels(
-  augment: config.Augment, policy: FlipPolicy, classes: ClassList
+  augment: Augment, policy: FlipPolicy, classes: ClassList
 ) -> np.ndarray:
   """The label of each class's mirror image, int64 [K].
 

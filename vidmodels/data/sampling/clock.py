@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vidmodels import config
+from vidmodels.config import Clip
 from vidmodels.typing import InputError
 
 # Stored stamps are whole microseconds: two of them may each be off by half of
@@ -53,7 +53,7 @@ def frame_rate(times_n: np.ndarray, field: str, instead: str) -> float:
   return (len(times_n) - 1) * 1e6 / float(times_n[-1] - times_n[0])
 
 
-def whole_stride(clip: config.Clip) -> int:
+def whole_stride(clip: Clip) -> int:
   """The stride of a rule that counts whole frames.
 
   Raises:

@@ -19,24 +19,21 @@ beginning ('loop').
 import math
 
 import numpy as np
+from numpy.random import Generator
 
-from vidmodels import config
+from vidmodels.config import Clip
 from vidmodels.data.sampling import clock
 
 READS = ('stride', 'unit', 'short')
 SHORT = 'clip.short'
 
 
-def train(
-  times_n: np.ndarray, clip: config.Clip, rng: np.random.Generator
-) -> np.ndarray:
+def train(times_n: np.ndarray, clip: Clip, rng: Generator) -> np.ndarray:
   """Draws a start; every valid one is equally likely."""
   return frames(times_n, clip, int(rng.integers(starts(times_n, clip))))
 
 
-def view(
-  times_n: np.ndarray, clip: config.Clip, view: int, views: int
-) -> np.ndarray:
+def view(times_n: np.ndarray, clip: Clip, view: int, views: int) -> np.ndarray:
   """The frames of test view `view` of `views`."""
   last = starts(times_n, clip) - 1
   if views == 1:
@@ -46,7 +43,7 @@ def view(
   return frames(times_n, clip, start)
 
 
-def starts(times_n: np.ndarray, clip: config.Clip) -> int:
+def starts(times_n: np.ndarray, clip: Clip) -> int:
   """How many frames, from frame 0 on, may start a clip; at least 1.
 
   Raises:
@@ -60,7 +57,7 @@ def starts(times_n: np.ndarray, clip: config.Clip) -> int:
   return max(1, int(np.searchsorted(times_n, latest, side='right')))
 
 
-def frames(times_n: np.ndarray, clip: config.Clip, start: int) -> np.ndarray:
+def frames(times_n: np.ndarray, clip: Clip, start: int) -> np.ndarray:
   """The T frames from frame `start` on, `clip.stride` apart, int64 [T].
 
   In frames: floor(start + k * stride). In seconds: the last frame whose stamp

@@ -15,8 +15,9 @@ A short video has one start, frame 0, and loops.
 """
 
 import numpy as np
+from numpy.random import Generator
 
-from vidmodels import config
+from vidmodels.config import Clip
 from vidmodels.data.sampling import clock
 
 READS = ('stride',)
@@ -24,18 +25,14 @@ SHORT = 'loop'
 check = clock.whole_stride  # refuses fractions
 
 
-def train(
-  times_n: np.ndarray, clip: config.Clip, rng: np.random.Generator
-) -> np.ndarray:
+def train(times_n: np.ndarray, clip: Clip, rng: Generator) -> np.ndarray:
   """Draws a start; every start at which the clip fits is equally likely."""
   span = (clip.frames - 1) * clock.whole_stride(clip)
   start = int(rng.integers(max(len(times_n) - span, 1)))
   return _frames(len(times_n), clip, start)
 
 
-def view(
-  times_n: np.ndarray, clip: config.Clip, view: int, views: int
-) -> np.ndarray:
+def view(times_n: np.ndarray, clip: Clip, view: int, views: int) -> np.ndarray:
   """The frames of test view `view` of `views`."""
   n = len(times_n)
   last = max(0, n - clip.frames * clock.whole_stride(clip))
@@ -47,6 +44,6 @@ def view(
   return _frames(n, clip, int(step * np.float32(view)))
 
 
-def _frames(n: int, clip: config.Clip, start: int) -> np.ndarray:
+def _frames(n: int, clip: Clip, start: int) -> np.ndarray:
   steps_T = np.arange(clip.frames, dtype=np.int64) * clock.whole_stride(clip)
   return (start + steps_T) % n

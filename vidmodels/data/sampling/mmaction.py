@@ -16,8 +16,9 @@ gives 0 2 4 1.
 """
 
 import numpy as np
+from numpy.random import Generator
 
-from vidmodels import config
+from vidmodels.config import Clip
 from vidmodels.data.sampling import clock
 
 READS = ('stride',)
@@ -25,27 +26,23 @@ SHORT = 'loop'
 check = clock.whole_stride  # refuses fractions
 
 
-def train(
-  times_n: np.ndarray, clip: config.Clip, rng: np.random.Generator
-) -> np.ndarray:
+def train(times_n: np.ndarray, clip: Clip, rng: Generator) -> np.ndarray:
   """Draws a start; every start with L frames after it is equally likely."""
   free = _free(len(times_n), clip)
   return _frames(len(times_n), clip, int(rng.integers(max(free, 1))))
 
 
-def view(
-  times_n: np.ndarray, clip: config.Clip, view: int, views: int
-) -> np.ndarray:
+def view(times_n: np.ndarray, clip: Clip, view: int, views: int) -> np.ndarray:
   """The frames of test view `view` of `views`."""
   part = max(_free(len(times_n), clip), 0) / views
   return _frames(len(times_n), clip, int(view * part + part / 2))
 
 
-def _free(n: int, clip: config.Clip) -> int:
+def _free(n: int, clip: Clip) -> int:
   """How many starts have L frames after them."""
   return n - clip.frames * clock.whole_stride(clip) + 1
 
 
-def _frames(n: int, clip: config.Clip, start: int) -> np.ndarray:
+def _frames(n: int, clip: Clip, start: int) -> np.ndarray:
   steps_T = np.arange(clip.frames, dtype=np.int64) * clock.whole_stride(clip)
   return (start + steps_T) % n

@@ -20,8 +20,9 @@ which a stride of 1 needs: 4 frames give 0 0 1 2 2 2 3 0. With fewer than
 """
 
 import numpy as np
+from numpy.random import Generator
 
-from vidmodels import config
+from vidmodels.config import Clip
 from vidmodels.data.sampling import clock
 
 READS = ('stride',)
@@ -29,9 +30,7 @@ SHORT = 'repeat'
 check = clock.whole_stride  # refuses fractions
 
 
-def train(
-  times_n: np.ndarray, clip: config.Clip, rng: np.random.Generator
-) -> np.ndarray:
+def train(times_n: np.ndarray, clip: Clip, rng: Generator) -> np.ndarray:
   """Draws a frame of each part."""
   T, stride, n = clip.frames, clock.whole_stride(clip), len(times_n)
   starts = max(n - stride + 1, 0)
@@ -43,9 +42,7 @@ def train(
   return np.round(np.arange(T) * starts / T).astype(np.int64) % n
 
 
-def view(
-  times_n: np.ndarray, clip: config.Clip, view: int, views: int
-) -> np.ndarray:
+def view(times_n: np.ndarray, clip: Clip, view: int, views: int) -> np.ndarray:
   """The frames of test view `view` of `views`."""
   starts = max(len(times_n) - clock.whole_stride(clip) + 1, 0)
   part = starts / clip.frames

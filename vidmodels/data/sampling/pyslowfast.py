@@ -22,31 +22,28 @@ frame; all its views are the same.
 """
 
 import numpy as np
+from numpy.random import Generator
 
-from vidmodels import config
+from vidmodels.config import Clip
 from vidmodels.data.sampling import clock
 
 READS = ('stride', 'fps')
 SHORT = 'clamp'
 
 
-def train(
-  times_n: np.ndarray, clip: config.Clip, rng: np.random.Generator
-) -> np.ndarray:
+def train(times_n: np.ndarray, clip: Clip, rng: Generator) -> np.ndarray:
   """Draws a window that fits; its start may be a fraction of a frame."""
   length = window(times_n, clip)
   return spread(times_n, clip, rng.uniform(0, max(len(times_n) - length, 0.0)))
 
 
-def view(
-  times_n: np.ndarray, clip: config.Clip, view: int, views: int
-) -> np.ndarray:
+def view(times_n: np.ndarray, clip: Clip, view: int, views: int) -> np.ndarray:
   """The frames of test view `view` of `views`."""
   free = max(len(times_n) - window(times_n, clip), 0.0)
   return spread(times_n, clip, free * view / views)
 
 
-def window(times_n: np.ndarray, clip: config.Clip) -> float:
+def window(times_n: np.ndarray, clip: Clip) -> float:
   """How many source frames a clip spans, at least 1; may be a fraction.
 
   Raises:
@@ -59,7 +56,7 @@ def window(times_n: np.ndarray, clip: config.Clip) -> float:
   return max(length, 1.0)
 
 
-def spread(times_n: np.ndarray, clip: config.Clip, start: float) -> np.ndarray:
+def spread(times_n: np.ndarray, clip: Clip, start: float) -> np.ndarray:
   """T frames from `start` to the window's end, int64 [T]."""
   n = len(times_n)
   last = start + window(times_n, clip) - 1

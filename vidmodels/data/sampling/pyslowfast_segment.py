@@ -14,25 +14,22 @@ order.
 """
 
 import numpy as np
+from numpy.random import Generator
 
-from vidmodels import config
+from vidmodels.config import Clip
 
 READS = ()
 SHORT = 'repeat'
 MOST_VIEWS = 3  # the middle, the first and the last frame of each segment
 
 
-def train(
-  times_n: np.ndarray, clip: config.Clip, rng: np.random.Generator
-) -> np.ndarray:
+def train(times_n: np.ndarray, clip: Clip, rng: Generator) -> np.ndarray:
   """Draws a frame of each segment, both ends included."""
   first_T, last_T = _segments(len(times_n), clip.frames)
   return rng.integers(first_T, last_T, endpoint=True)
 
 
-def view(
-  times_n: np.ndarray, clip: config.Clip, view: int, views: int
-) -> np.ndarray:
+def view(times_n: np.ndarray, clip: Clip, view: int, views: int) -> np.ndarray:
   """The frames of test view `view`; they do not depend on `views`."""
   del views
   first_T, last_T = _segments(len(times_n), clip.frames)

@@ -30,15 +30,16 @@ import functools
 import types
 
 import numpy as np
+from numpy.random import Generator
 
-from vidmodels import config
+from vidmodels.config import Clip
 from vidmodels.fields import modules_with, refuse_unread
 from vidmodels.typing import InputError, unknown_name
 
 # The fields that a rule may read; each rule declares those that it does.
 FIELDS = tuple(
   field.name
-  for field in dataclasses.fields(config.Clip)
+  for field in dataclasses.fields(Clip)
   if field.name not in ('frames', 'sampling', 'size')
 )
 SHORT = ('clamp', 'loop', 'repeat', 'clip.short')
@@ -72,7 +73,7 @@ def find(name: str) -> types.ModuleType:
   return rule
 
 
-def check(clip: config.Clip, views: int) -> None:
+def check(clip: Clip, views: int) -> None:
   """Refuses an unknown rule, what it cannot do and fields it does not read.
 
   Args:
@@ -93,7 +94,7 @@ def check(clip: config.Clip, views: int) -> None:
       refuse_unread(clip, field, f'clip.sampling={" or ".join(readers)}')
 
 
-def check_views(clip: config.Clip, views: int) -> None:
+def check_views(clip: Clip, views: int) -> None:
   """Raises InputError if the rule has fewer than `views` views over time."""
   most = getattr(find(clip.sampling), 'MOST_VIEWS', views)
   if views > most:
@@ -105,7 +106,7 @@ def check_views(clip: config.Clip, views: int) -> None:
 
 
 def train_indices(
-  timestamps_us: np.ndarray, clip: config.Clip, rng: np.random.Generator
+  timestamps_us: np.ndarray, clip: Clip, rng: Generator
 ) -> np.ndarray:
   """Draws the frames of a training clip.
 
@@ -129,7 +130,7 @@ def train_indices(
 
 
 def view_indices(
-  timestamps_us: np.ndarray, clip: config.Clip, view: int, views: int
+  timestamps_us: np.ndarray, clip: Clip, view: int, views: int
 ) -> np.ndarray:
   """The frames of test view `view` (from 0) of `views`; nothing is drawn.
 
@@ -160,7 +161,7 @@ def view_indices(
   return find(clip.sampling).view(times_n, clip, view, views)
 
 
-def by_time(clip: config.Clip) -> bool:
+def by_time(clip: Clip) -> bool:
   """Whether a clip spans the same seconds at any frame rate.
 
   If not, its stride counts the frames that the records happen to hold, and

@@ -10,24 +10,21 @@ floor(i * n / T).
 """
 
 import numpy as np
+from numpy.random import Generator
 
-from vidmodels import config
+from vidmodels.config import Clip
 
 READS = ()
 SHORT = 'repeat'
 
 
-def train(
-  times_n: np.ndarray, clip: config.Clip, rng: np.random.Generator
-) -> np.ndarray:
+def train(times_n: np.ndarray, clip: Clip, rng: Generator) -> np.ndarray:
   """Draws a frame of each segment."""
   first_T, length_T = _segments(len(times_n), clip.frames)
   return first_T + rng.integers(length_T)
 
 
-def view(
-  times_n: np.ndarray, clip: config.Clip, view: int, views: int
-) -> np.ndarray:
+def view(times_n: np.ndarray, clip: Clip, view: int, views: int) -> np.ndarray:
   """The frames of test view `view` of `views`."""
   first_T, length_T = _segments(len(times_n), clip.frames)
   return first_T + length_T * (2 * view + 1) // (2 * views)

@@ -17,7 +17,7 @@ A video shorter than one window repeats its last frame; its views are the same.
 
 import numpy as np
 
-from vidmodels import config
+from vidmodels.config import Clip
 from vidmodels.data.sampling import pyslowfast
 
 READS = ('stride', 'fps')
@@ -26,9 +26,7 @@ SHORT = 'clamp'
 train = pyslowfast.train
 
 
-def view(
-  times_n: np.ndarray, clip: config.Clip, view: int, views: int
-) -> np.ndarray:
+def view(times_n: np.ndarray, clip: Clip, view: int, views: int) -> np.ndarray:
   """The frames of test view `view` of `views`."""
   free = max(len(times_n) - pyslowfast.window(times_n, clip), 0.0)
   share = view / (views - 1) if views > 1 else 0.5

@@ -16,8 +16,9 @@ that the stride reaches, which need not be the video's last.
 """
 
 import numpy as np
+from numpy.random import Generator
 
-from vidmodels import config
+from vidmodels.config import Clip
 from vidmodels.data.sampling import clock
 
 READS = ('stride',)
@@ -25,9 +26,7 @@ SHORT = 'clamp'
 check = clock.whole_stride  # refuses fractions
 
 
-def train(
-  times_n: np.ndarray, clip: config.Clip, rng: np.random.Generator
-) -> np.ndarray:
+def train(times_n: np.ndarray, clip: Clip, rng: Generator) -> np.ndarray:
   """Draws the end of a window."""
   T, stride, n = clip.frames, clock.whole_stride(clip), len(times_n)
   length = T * stride
@@ -40,9 +39,7 @@ def train(
   return at_T.astype(np.int64)
 
 
-def view(
-  times_n: np.ndarray, clip: config.Clip, view: int, views: int
-) -> np.ndarray:
+def view(times_n: np.ndarray, clip: Clip, view: int, views: int) -> np.ndarray:
   """The frames of test view `view` of `views`."""
   T, stride, n = clip.frames, clock.whole_stride(clip), len(times_n)
   start = int(view * (max(n - T * stride + 1, 0) / views))
