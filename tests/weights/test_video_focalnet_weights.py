@@ -205,7 +205,7 @@ def test_an_image_model_of_other_fields_is_refused(more, message):
 
 def test_a_design_without_a_place_for_an_images_blocks_is_refused():
   parent = build('focalnet')
-  with pytest.raises(InputError, match="'alternate' has blocks without"):
+  with pytest.raises(InputError, match="'alternate', which has blocks without"):
     start(drawn(parent), parent, build(design='alternate'))
 
 
