@@ -100,7 +100,7 @@ def test_a_release_becomes_a_folder_that_evaluates_and_goes_back(
   more[-1] = 'verb=1,noun=9'
   argv = ['import', release, *config, '--out', tmp_path / 'no', *more]
   assert main(['weights', *map(str, argv)]) == 2
-  assert 'wanted 10' in capsys.readouterr().err
+  assert 'expected 10' in capsys.readouterr().err
   argv = ['evaluate', '--workdir', str(out), '--data', str(records)]
   argv += ['--split', 'test', '--json']
   assert main(argv) == 0

@@ -36,7 +36,7 @@ def test_what_suits_is_let_through():
     ((('noun', 3), ('verb', 2)), r'\(2, 3\) and the heads .*noun.*\(3, 2\)'),
     ((('verb', 1), ('noun', 4)), r'set model.groups to \(1, 4\)'),
     ((), r'heads of the data set are none; set model.groups to \(\)'),
-    ((('verb', 2), ('noun', 4)), r'came with 5 classes; wanted 6'),
+    ((('verb', 2), ('noun', 4)), r'with 5 classes; expected 6'),
   ],
 )
 def test_heads_of_other_sizes_or_in_another_order_are_refused(heads, message):

@@ -108,31 +108,29 @@ class Checkpoints:
     Raises:
       SaveError: if the previous one did not reach the disk, or this cannot.
     """
-    items = {k: v for k, v in _trees(state).items() if jax.tree.leaves(v)}
-    args = ocp.args.Composite(
-      **{name: ocp.args.StandardSave(tree) for name, tree in items.items()},
-      data=ocp.args.JsonSave(dict(data)),
-      meta=ocp.args.JsonSave(dict(meta)),
-    )
     with self._explained():  # an error here belongs to the previous step
       self._manager.wait_until_finished()
     self._saving = step
-    with self._explained():
-      self._manager.save(step, args=args)
+    self._write(step, _trees(state), {'data': data, 'meta': meta})
 
   def save_weights(self, variables: Mapping, *, meta: Mapping) -> None:
     """Saves weights without a run, as step 0; waits until they are on disk."""
     state = dict(variables)
-    items = {'params': state.pop('params'), 'model_state': state}
-    trees = {k: v for k, v in items.items() if jax.tree.leaves(v)}
-    self._manager.save(
-      0,
-      args=ocp.args.Composite(
-        **{name: ocp.args.StandardSave(tree) for name, tree in trees.items()},
-        meta=ocp.args.JsonSave(dict(meta)),
-      ),
-    )
+    trees = {'params': state.pop('params'), 'model_state': state}
+    self._write(0, trees, {'meta': meta})
     self.wait()
+
+  def _write(self, step: int, trees: Mapping, documents: Mapping) -> None:
+    """Starts to write the trees that are not empty, and JSON documents."""
+    items: dict[str, Any] = {
+      name: ocp.args.StandardSave(tree)
+      for name, tree in trees.items()
+      if jax.tree.leaves(tree)
+    }
+    for name, document in documents.items():
+      items[name] = ocp.args.JsonSave(dict(document))
+    with self._explained():
+      self._manager.save(step, args=ocp.args.Composite(**items))
 
   def read_json(self, step: int, item: str) -> dict[str, Any]:
     """Reads the data or meta item of a checkpoint."""
