@@ -1,6 +1,6 @@
 """PySlowFast's rules and uniform clips against literal index lists.
 
-The lists were reckoned by the releases' own arithmetic.
+The lists were computed by the releases' own arithmetic.
 """
 
 import itertools

@@ -1,7 +1,7 @@
 """mmaction2's, VidTr's and DMVR's rules against literal index lists.
 
-The lists were reckoned by the releases' own arithmetic. PySlowFast's are in
-`test_samplers_pyslowfast.py`; what all rules promise is in `test_clips.py`.
+The lists were computed by the releases' own arithmetic. PySlowFast's are in
+`test_pyslowfast.py`; what all rules promise is in `test_rules.py`.
 """
 
 import numpy as np
