@@ -104,7 +104,7 @@ def start(records, workdir, *more: str) -> subprocess.Popen:
 
 def wait_for(path: pathlib.Path, process: subprocess.Popen) -> None:
   """Returns as soon as `path` exists."""
-  for _ in range(2400):
+  for _ in range(24_000):  # 20 minutes: a busy machine starts slowly
     if path.exists():
       return
     assert process.poll() is None, process.stdout.read().decode()
