@@ -26,19 +26,14 @@ from vidmodels.typing import InputError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-  """Which split of a data set to read, and from which files.
+  """Which split of a data set to read, and from which files."""
 
-  Attributes:
-    annotations: the official file, or the folder with all of them.
-    videos: the folder with the videos, in any subfolders; None to read only
-      the annotations: then every path is only a name.
-    split: one of the data set's splits.
-    classes: what labels refer to, instead of the official list.
-  """
-
-  annotations: pathlib.Path
+  annotations: pathlib.Path  # the official file, or the folder with all of them
+  # videos: the folder with the videos, in any subfolders; None to read only the
+  # annotations: then every path is only a name
   videos: pathlib.Path | None
-  split: str
+  split: str  # one of the data set's splits
+  # classes: what labels refer to, instead of the official list
   classes: ClassList | None = None
 
   @functools.cached_property
@@ -49,39 +44,29 @@ class Request:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dataset:
-  """A published data set.
+  """A published data set."""
 
-  Attributes:
-    name: what `prepare` calls it.
-    title: what people call it.
-    splits: number of clips of each official split; 0 if not published.
-    metric: the one its papers print: 'top1', 'map', 'action_top1', ...
-    reported_split: the split that papers report on: 'val' where the labels of
-      the test split are not published.
-    flip: what a mirror does to its labels.
-    mirror: pairs of labels that trade places in a mirror, as decimals: the
-      meaning of `swap` without pairs (`FlipPolicy.parse(text, mirror)`).
-    read: reads its official files.
-    task: what its labels are.
-    lists: names of class lists in `class_lists/`, one for each head, in order;
-      empty if the official files have the classes.
-    aliases: other names for it.
-    usual_s: about how long a clip is, for estimates where nothing says.
-    folder: holds `class_lists/`; the registry sets the folder of the module.
-  """
-
-  name: str
-  title: str
+  name: str  # what `prepare` calls it
+  title: str  # what people call it
+  # splits: number of clips of each official split; 0 if not published
   splits: Mapping[str, int]
-  metric: str
-  flip: FlipPolicy
-  read: Callable[['Dataset', Request], Listing]
-  task: Task = SINGLE
+  metric: str  # the one its papers print: 'top1', 'map', 'action_top1', ...
+  flip: FlipPolicy  # what a mirror does to its labels
+  read: Callable[['Dataset', Request], Listing]  # reads its official files
+  task: Task = SINGLE  # what its labels are
+  # reported_split: the split that papers report on: 'val' where the labels of
+  # the test split are not published
   reported_split: str = 'test'
+  # lists: names of class lists in `class_lists/`, one for each head, in order;
+  # empty if the official files have the classes
   lists: tuple[str, ...] = ()
-  aliases: tuple[str, ...] = ()
+  aliases: tuple[str, ...] = ()  # other names for it
+  # mirror: pairs of labels that trade places in a mirror, as decimals: the
+  # meaning of `swap` without pairs (`FlipPolicy.parse(text, mirror)`)
   mirror: tuple[tuple[str, str], ...] = ()
+  # usual_s: about how long a clip is, for estimates where nothing says
   usual_s: float = 10.0
+  # folder: holds `class_lists/`; the registry sets the folder of the module
   folder: pathlib.Path = pathlib.Path(__file__).parent
 
   def classes(self) -> ClassList:

@@ -26,61 +26,45 @@ _NAMES_IN_A_NOTE = 5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VideoRow:
-  """One clip of a split: a whole video, or a part of one.
+  """One clip of a split: a whole video, or a part of one."""
 
-  Attributes:
-    path: the video file, which may be missing.
-    video: the clip's name, unique in the split: as the list or the official
-      file gives it, or the path below the source folder.
-    labels: class indices; empty if a video has no class or its classes are not
-      published.
-    start_s: where the clip starts in the file, seconds.
-    end_s: where it ends; None for the end of the file.
-    seconds: length of the clip according to the annotations; None if they do
-      not say.
-  """
-
-  path: pathlib.Path
+  path: pathlib.Path  # the video file, which may be missing
+  # video: the clip's name, unique in the split: as the list or the official
+  # file gives it, or the path below the source folder
   video: str
+  # labels: class indices; empty if a video has no class or its classes are not
+  # published
   labels: tuple[int, ...]
-  start_s: float = 0.0
-  end_s: float | None = None
+  start_s: float = 0.0  # where the clip starts in the file, seconds
+  end_s: float | None = None  # where it ends; None for the end of the file
+  # seconds: length of the clip according to the annotations; None if they do
+  # not say
   seconds: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Listing:
-  """All clips of a split.
+  """All clips of a split."""
 
-  Attributes:
-    rows: in the order of the source; each name once.
-    classes: what labels refer to.
-    task: how many labels a clip has, and of what.
-    flip: what a mirror does to labels, if the source says.
-    labelled: False if the labels of this split are not published.
-    expected: official number of clips of the split; 0 if unknown.
-    duplicates: names that were listed more than once and kept once.
-    outside: video files that nothing in the source names.
-    subsets: names of clips that are also reported on their own.
-    class_subsets: classes that are also reported on their own.
-    notes: what the user should read, one line each.
-  """
-
-  rows: tuple[VideoRow, ...]
-  classes: ClassList
-  task: Task = SINGLE
+  rows: tuple[VideoRow, ...]  # in the order of the source; each name once
+  classes: ClassList  # what labels refer to
+  task: Task = SINGLE  # how many labels a clip has, and of what
+  # flip: what a mirror does to labels, if the source says
   flip: FlipPolicy | None = None
-  labelled: bool = True
-  expected: int = 0
+  labelled: bool = True  # False if the labels of this split are not published
+  expected: int = 0  # official number of clips of the split; 0 if unknown
+  # duplicates: names that were listed more than once and kept once
   duplicates: tuple[str, ...] = ()
-  outside: tuple[str, ...] = ()
+  outside: tuple[str, ...] = ()  # video files that nothing in the source names
+  # subsets: names of clips that are also reported on their own
   subsets: Mapping[str, tuple[str, ...]] = dataclasses.field(
     default_factory=dict
   )
+  # class_subsets: classes that are also reported on their own
   class_subsets: Mapping[str, tuple[int, ...]] = dataclasses.field(
     default_factory=dict
   )
-  notes: tuple[str, ...] = ()
+  notes: tuple[str, ...] = ()  # what the user should read, one line each
 
 
 def escape_name(name: str) -> str:

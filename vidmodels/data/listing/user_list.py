@@ -74,26 +74,17 @@ _NAMES_VIDEO = re.compile(rf'\.(?:{_SUFFIX})"?(?:[\s,]|$)', re.IGNORECASE)
 
 @dataclasses.dataclass(frozen=True)
 class _Entry:
-  """One video of a list, as the list writes it.
+  """One video of a list, as the list writes it."""
 
-  Attributes:
-    number: of the line, or of the item of a JSON list, from 1.
-    video: its path.
-    labels: the fields after it.
-    joined: the same as one field, for class names that hold the separator.
-    index: the label's number, if the list gives both number and name.
-    start_s: where the clip starts, seconds.
-    end_s: where it ends; None for the end of the file.
-    clip: the row of a clip whose file was found by name; its labels are empty.
-  """
-
-  number: int
-  video: str
-  labels: tuple[str, ...]
-  joined: str
+  number: int  # of the line, or of the item of a JSON list, from 1
+  video: str  # its path
+  labels: tuple[str, ...]  # the fields after it
+  joined: str  # the same as one field, for class names that hold the separator
+  # index: the label's number, if the list gives both number and name
   index: int | None = None
-  start_s: float = 0.0
-  end_s: float | None = None
+  start_s: float = 0.0  # where the clip starts, seconds
+  end_s: float | None = None  # where it ends; None for the end of the file
+  # clip: the row of a clip whose file was found by name; its labels are empty
   clip: VideoRow | None = None
 
 

@@ -40,65 +40,40 @@ _DECODE_S, _JPEG_S = 6.7e-9, 4.7e-9
 
 @dataclasses.dataclass(frozen=True)
 class _Costs:
-  """What clips take on average.
+  """What clips take on average."""
 
-  Attributes:
-    seconds: of a clip of unknown length.
-    fps: of the records.
-    bytes: of a frame.
-    cpu_s: to make a frame.
-    basis: where these come from.
-  """
-
-  seconds: float
-  fps: float
-  bytes: float
-  cpu_s: float
-  basis: str
+  seconds: float  # of a clip of unknown length
+  fps: float  # of the records
+  bytes: float  # of a frame
+  cpu_s: float  # to make a frame
+  basis: str  # where these come from
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimate:
-  """What is known of a split before it is made.
+  """What is known of a split before it is made."""
 
-  Attributes:
-    split: its name.
-    rows: clips.
-    classes: classes that have a clip.
-    all_classes: classes of the list.
-    videos: source videos of the clips, existing or not: different files of the
-      folder or, without a folder, different names in the annotations.
-    expected: clips that the split officially has; 0 if unknown.
-    limit: the most clips asked for; 0 for all.
-    timed: clips whose length the annotations give, by two times or directly.
-    duration_s: their shortest, median and longest; empty if none is timed.
-    seconds: of all clips; the untimed ones by `basis`.
-    frames: of all records.
-    bytes: on disk.
-    workers: processes.
-    hours: with that many workers.
-    basis: where the numbers of frames, bytes and hours come from.
-    flip: what a mirror does to labels.
-    notes: of the reader of the source.
-  """
-
-  split: str
-  rows: int
-  classes: int
-  all_classes: int
+  split: str  # its name
+  rows: int  # clips
+  classes: int  # classes that have a clip
+  all_classes: int  # classes of the list
+  # videos: source videos of the clips, existing or not: different files of the
+  # folder or, without a folder, different names in the annotations
   videos: int
-  expected: int
-  limit: int
+  expected: int  # clips that the split officially has; 0 if unknown
+  limit: int  # the most clips asked for; 0 for all
+  # timed: clips whose length the annotations give, by two times or directly
   timed: int
+  # duration_s: their shortest, median and longest; empty if none is timed
   duration_s: tuple[float, ...]
-  seconds: float
-  frames: int
-  bytes: int
-  workers: int
-  hours: float
-  basis: str
-  flip: str
-  notes: tuple[str, ...]
+  seconds: float  # of all clips; the untimed ones by `basis`
+  frames: int  # of all records
+  bytes: int  # on disk
+  workers: int  # processes
+  hours: float  # with that many workers
+  basis: str  # where the numbers of frames, bytes and hours come from
+  flip: str  # what a mirror does to labels
+  notes: tuple[str, ...]  # of the reader of the source
 
   def as_json(self) -> dict[str, Any]:
     """All attributes, for JSON."""

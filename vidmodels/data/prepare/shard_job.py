@@ -33,17 +33,12 @@ FileGroup = tuple[tuple[int, VideoRow], ...]
 
 @dataclasses.dataclass(frozen=True)
 class FilePart:
-  """Clips of video files.
+  """Clips of video files."""
 
-  Attributes:
-    groups: the numbered rows of each file.
-    names: of the classes.
-    crashing: absolute paths of files that are known to crash a decoder; they
-      are not opened.
-  """
-
-  groups: tuple[FileGroup, ...]
-  names: tuple[str, ...]
+  groups: tuple[FileGroup, ...]  # the numbered rows of each file
+  names: tuple[str, ...]  # of the classes
+  # crashing: absolute paths of files that are known to crash a decoder; they
+  # are not opened
   crashing: frozenset[str] = frozenset()
 
   def __len__(self) -> int:
@@ -147,23 +142,17 @@ def deal_files(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardJob:
-  """A shard to write.
+  """A shard to write."""
 
-  Attributes:
-    shard: the file; all paths are absolute, as workers elsewhere need them.
-    note: written after it: that it is whole, and what the manifest says of it.
-    marker: names the video that is being decoded, until the note is written.
-    part: the clips.
-    task: what their labels are.
-    options: of the records.
-  """
-
+  # shard: the file; all paths are absolute, as workers elsewhere need them
   shard: pathlib.Path
+  # note: written after it: that it is whole, and what the manifest says of it
   note: pathlib.Path
+  # marker: names the video that is being decoded, until the note is written
   marker: pathlib.Path
-  part: ShardPart
-  task: Task
-  options: encode.Options
+  part: ShardPart  # the clips
+  task: Task  # what their labels are
+  options: encode.Options  # of the records
 
 
 def write_shard(job: ShardJob) -> None:

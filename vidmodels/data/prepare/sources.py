@@ -25,27 +25,20 @@ from vidmodels.typing import InputError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SourceSpec:
-  """What the user says about a source.
+  """What the user says about a source."""
 
-  Attributes:
-    source: a data set's name, a folder, a list, or `tfds:NAME`.
-    split: the split to read, and its name in the records.
-    annotations: the data set's official file, or the folder with all of them.
-    videos: the folder with its videos; for `tfds:`, where TFDS keeps its sets.
-    classes: what labels refer to.
-    root: what the paths of a list are relative to.
-    labels: of a list: 'single', 'multi' or 'any'; see `Task`.
-    limit: only this many clips, the first of the list; 0 for all.
-  """
-
-  source: str
-  split: str = 'train'
+  source: str  # a data set's name, a folder, a list, or `tfds:NAME`
+  split: str = 'train'  # the split to read, and its name in the records
+  # annotations: the data set's official file, or the folder with all of them
   annotations: str | os.PathLike[str] | None = None
+  # videos: the folder with its videos; for `tfds:`, where TFDS keeps its sets
   videos: str | os.PathLike[str] | None = None
-  classes: ClassList | None = None
+  classes: ClassList | None = None  # what labels refer to
+  # root: what the paths of a list are relative to
   root: str | os.PathLike[str] | None = None
+  # labels: of a list: 'single', 'multi' or 'any'; see `Task`
   labels: LabelKind | None = None
-  limit: int = 0
+  limit: int = 0  # only this many clips, the first of the list; 0 for all
 
   @property
   def kind(self) -> str:
@@ -63,14 +56,10 @@ class SourceSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """The clips of a source.
+  """The clips of a source."""
 
-  Attributes:
-    listing: what was listed, cut to the limit; without rows for TFDS.
-    tfds_split: the split that TFDS has prepared; None for video files.
-  """
-
-  listing: Listing
+  listing: Listing  # what was listed, cut to the limit; without rows for TFDS
+  # tfds_split: the split that TFDS has prepared; None for video files
   tfds_split: tfds.TfdsSplit | None = None
 
   @property

@@ -44,37 +44,25 @@ def report_path(out: str | os.PathLike[str], split: str) -> pathlib.Path:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitReport:
-  """What became of the clips of a split.
+  """What became of the clips of a split."""
 
-  Attributes:
-    split: its name.
-    expected: clips that it officially has; 0 if unknown.
-    listed: clips that the source lists, up to the limit: ok, missing, broken.
-    limit: the most clips asked for; 0 for all.
-    ok: clips with frames, damaged ones included.
-    bad: (clip, reason) of every other one, in the order listed.
-    damaged: (clip, packets and frames that do not decode) of ok ones.
-    duplicated: clips listed more than once and used once.
-    outside: video files that the source does not list.
-    empty_classes: classes without an ok clip; none if labels are unpublished.
-    decoded: False if files were only looked for.
-    frames: of all ok clips; 0 if not counted.
-    notes: of the reader of the source.
-  """
-
-  split: str
-  expected: int
+  split: str  # its name
+  expected: int  # clips that it officially has; 0 if unknown
+  # listed: clips that the source lists, up to the limit: ok, missing, broken
   listed: int
-  limit: int = 0
-  ok: int
+  limit: int = 0  # the most clips asked for; 0 for all
+  ok: int  # clips with frames, damaged ones included
+  # bad: (clip, reason) of every other one, in the order listed
   bad: tuple[tuple[str, str], ...]
+  # damaged: (clip, packets and frames that do not decode) of ok ones
   damaged: tuple[tuple[str, int], ...] = ()
-  duplicated: tuple[str, ...] = ()
-  outside: tuple[str, ...] = ()
+  duplicated: tuple[str, ...] = ()  # clips listed more than once and used once
+  outside: tuple[str, ...] = ()  # video files that the source does not list
+  # empty_classes: classes without an ok clip; none if labels are unpublished
   empty_classes: tuple[str, ...] = ()
-  decoded: bool = True
-  frames: int = 0
-  notes: tuple[str, ...] = ()
+  decoded: bool = True  # False if files were only looked for
+  frames: int = 0  # of all ok clips; 0 if not counted
+  notes: tuple[str, ...] = ()  # of the reader of the source
 
   @classmethod
   def from_listing(

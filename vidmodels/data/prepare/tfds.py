@@ -32,46 +32,27 @@ _FPS_FILTER = re.compile(r'(?:^|,)fps=(?:fps=)?(\d+(?:\.\d+)?)(?:/(\d+))?')
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class TfdsVideo:
-  """A decoded video of a TFDS split.
+  """A decoded video of a TFDS split."""
 
-  Attributes:
-    video: its name, unique in the split: the shard and the index in it.
-    frames_THWC: uint8, RGB.
-    labels: class indices; none if the set has none for it.
-    fps: frames a second; 0 if unknown.
-  """
-
-  video: str
-  frames_THWC: np.ndarray
-  labels: tuple[int, ...]
-  fps: float
+  video: str  # its name, unique in the split: the shard and the index in it
+  frames_THWC: np.ndarray  # uint8, RGB
+  labels: tuple[int, ...]  # class indices; none if the set has none for it
+  fps: float  # frames a second; 0 if unknown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TfdsSplit:
-  """A split of a TFDS set; can be sent to other processes.
+  """A split of a TFDS set; can be sent to other processes."""
 
-  Attributes:
-    name: of the set, such as `ucf101` or `ucf101/ucf101_1`.
-    split: one of its splits.
-    data_dir: where TFDS keeps its sets; None for TFDS's default.
-    classes: names of the labels.
-    task: 'multi' if a video has a sequence of labels, else 'single'.
-    count: videos of the split.
-    labelled: False if the set has no label for this split's videos.
-    fps: of all videos; 0 if unknown, or given for each video.
-    notes: lines for the user.
-  """
-
-  name: str
-  split: str
-  data_dir: str | None
-  classes: ClassList
-  task: Task
-  count: int
-  labelled: bool
-  fps: float
-  notes: tuple[str, ...]
+  name: str  # of the set, such as `ucf101` or `ucf101/ucf101_1`
+  split: str  # one of its splits
+  data_dir: str | None  # where TFDS keeps its sets; None for TFDS's default
+  classes: ClassList  # names of the labels
+  task: Task  # 'multi' if a video has a sequence of labels, else 'single'
+  count: int  # videos of the split
+  labelled: bool  # False if the set has no label for this split's videos
+  fps: float  # of all videos; 0 if unknown, or given for each video
+  notes: tuple[str, ...]  # lines for the user
 
   def videos(
     self, start: int = 0, stop: int | None = None

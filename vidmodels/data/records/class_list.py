@@ -26,15 +26,12 @@ CLASSES_FILE = 'classes.txt'
 class ClassList:
   """Class names; the position of a name is its label.
 
-  Attributes:
-    names: K names, all different, none empty.
-
   Raises:
     InputError: if a name is empty, repeated or has several lines, or if there
       is none.
   """
 
-  names: tuple[str, ...]
+  names: tuple[str, ...]  # K names, all different, none empty
 
   def __post_init__(self):
     if not self.names:

@@ -25,15 +25,12 @@ class FlipPolicy:
   may flip. 'swap': the classes of each pair trade labels ('left' and 'right'),
   the others stay. Nothing is assumed: the default is 'forbid'.
 
-  Attributes:
-    kind: one of the three.
-    pairs: class names (or decimal labels) that trade labels; only for 'swap'.
-
   Raises:
     InputError: if pairs and kind do not fit, or a class is in two pairs.
   """
 
-  kind: FlipKind = 'forbid'
+  kind: FlipKind = 'forbid'  # one of the three
+  # pairs: class names (or decimal labels) that trade labels; only for 'swap'
   pairs: tuple[tuple[str, str], ...] = ()
 
   def __post_init__(self):

@@ -33,61 +33,44 @@ _MANIFEST_END = '.manifest.json'
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-  """One file of a split, as its manifest and index describe it.
+  """One file of a split, as its manifest and index describe it."""
 
-  Attributes:
-    name: of the file.
-    count: its records.
-    bytes: its size.
-    sha256: of the whole file.
-    offsets: where each record starts, int64 [count].
-    videos: the name of each record's video, count of them.
-  """
-
-  name: str
-  count: int
-  bytes: int
-  sha256: str
+  name: str  # of the file
+  count: int  # its records
+  bytes: int  # its size
+  sha256: str  # of the whole file
+  # offsets: where each record starts, int64 [count]
   offsets: np.ndarray = dataclasses.field(repr=False, compare=False)
+  # videos: the name of each record's video, count of them
   videos: tuple[str, ...] = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
-  """What a split of a record set holds, and what it lost when it was made.
+  """What a split of a record set holds, and what it lost when it was made."""
 
-  Attributes:
-    split: its name.
-    shards: its files in order; records are numbered through them.
-    classes_sha256: hash of the class list that the labels refer to.
-    flip: what a mirror does to the labels.
-    listed: videos that the source listed, records plus lost.
-    lost: (video, reason) of each video without a record.
-    damaged: (video, packets that did not decode) of records with gaps.
-    options: how the records were made: short_side, quality, fps, source, ...
-    labels: records of each class, K counts; empty if not counted.
-    task: what the labels are.
-    labelled: False if the labels of the split are not published.
-    expected: clips that the split officially has; 0 if unknown.
-    subsets: videos that are also reported on their own, by name of the subset.
-    class_subsets: classes that are also reported on their own.
-  """
-
-  split: str
+  split: str  # its name
+  # shards: its files in order; records are numbered through them
   shards: tuple[Shard, ...]
-  classes_sha256: str
-  flip: FlipPolicy
-  listed: int
+  classes_sha256: str  # hash of the class list that the labels refer to
+  flip: FlipPolicy  # what a mirror does to the labels
+  listed: int  # videos that the source listed, records plus lost
+  # lost: (video, reason) of each video without a record
   lost: tuple[tuple[str, str], ...] = ()
+  # damaged: (video, packets that did not decode) of records with gaps
   damaged: tuple[tuple[str, int], ...] = ()
+  # options: how the records were made: short_side, quality, fps, source, ...
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  # labels: records of each class, K counts; empty if not counted
   labels: tuple[int, ...] = ()
-  task: Task = SINGLE
-  labelled: bool = True
-  expected: int = 0
+  task: Task = SINGLE  # what the labels are
+  labelled: bool = True  # False if the labels of the split are not published
+  expected: int = 0  # clips that the split officially has; 0 if unknown
+  # subsets: videos that are also reported on their own, by name of the subset
   subsets: Mapping[str, tuple[str, ...]] = dataclasses.field(
     default_factory=dict, repr=False
   )
+  # class_subsets: classes that are also reported on their own
   class_subsets: Mapping[str, tuple[int, ...]] = dataclasses.field(
     default_factory=dict, repr=False
   )

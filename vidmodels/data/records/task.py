@@ -29,16 +29,13 @@ class Task:
   classes, or none; each is a question of its own (Charades). 'any': it has one
   or more classes, and each is a right answer (whole videos of ActivityNet).
 
-  Attributes:
-    kind: one of the three.
-    heads: (name, classes) of the parts of the class list, in its order; empty
-      if the whole list is one question. Only for 'single'.
-
   Raises:
     InputError: if kind and heads do not fit.
   """
 
-  kind: LabelKind = 'single'
+  kind: LabelKind = 'single'  # one of the three
+  # heads: (name, classes) of the parts of the class list, in its order; empty
+  # if the whole list is one question. Only for 'single'.
   heads: tuple[tuple[str, int], ...] = ()
 
   def __post_init__(self):

@@ -68,38 +68,23 @@ class Motion:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-  """Everything random about a clip except its direction.
+  """Everything random about a clip except its direction."""
 
-  Attributes:
-    height: of the frames, pixels.
-    width: of the frames, pixels.
-    frames: their number.
-    fps: their rate.
-    phase: of the first frame, 0 to 1.
-    speed: of the phase, turns a frame.
-    centre: of the shape, in short sides, (down, right).
-    angle: of the shape, turns.
-    size: diameter of the shape, in short sides.
-    shape_HWC: colour and opacity of the shape, float32 [64, 64, 4].
-    back_HWC: the background, float32 [H, W, 3].
-    noise_HWC: noise from which each frame takes a window, float32, 32 pixels
-      larger than the frames.
-    windows: where the window of each frame starts, [frames, 2].
-  """
-
-  height: int
-  width: int
-  frames: int
-  fps: float
-  phase: float
-  speed: float
-  centre: tuple[float, float]
-  angle: float
-  size: float
-  shape_HWC: np.ndarray
-  back_HWC: np.ndarray
+  height: int  # of the frames, pixels
+  width: int  # of the frames, pixels
+  frames: int  # their number
+  fps: float  # their rate
+  phase: float  # of the first frame, 0 to 1
+  speed: float  # of the phase, turns a frame
+  centre: tuple[float, float]  # of the shape, in short sides, (down, right)
+  angle: float  # of the shape, turns
+  size: float  # diameter of the shape, in short sides
+  shape_HWC: np.ndarray  # colour and opacity of the shape, float32 [64, 64, 4]
+  back_HWC: np.ndarray  # the background, float32 [H, W, 3]
+  # noise_HWC: noise from which each frame takes a window, float32, 32 pixels
+  # larger than the frames
   noise_HWC: np.ndarray
-  windows: np.ndarray
+  windows: np.ndarray  # where the window of each frame starts, [frames, 2]
 
 
 def clip_rng(seed: int, split: int, number: int) -> np.random.Generator:

@@ -38,27 +38,16 @@ class BadVideo(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-  """What the header of a file says about its video, and its first frame shows.
+  """What the header and the first frame of a file say about its video."""
 
-  Attributes:
-    width: as shown, after rotation, pixels.
-    height: as shown, after rotation, pixels.
-    fps: the average frame rate according to the header.
-    frames: according to the header: 0 if absent, often too many if present.
-    duration_s: according to the header; 0 if absent.
-    codec: its FFmpeg name.
-    pix_fmt: of the coded frames, FFmpeg's name.
-    rotation: degrees clockwise, 0, 90, 180 or 270, that frames were turned.
-  """
-
-  width: int
-  height: int
-  fps: float
-  frames: int
-  duration_s: float
-  codec: str
-  pix_fmt: str
-  rotation: int
+  width: int  # as shown, after rotation, pixels
+  height: int  # as shown, after rotation, pixels
+  fps: float  # the average frame rate according to the header
+  frames: int  # according to the header: 0 if absent, often too many if present
+  duration_s: float  # according to the header; 0 if absent
+  codec: str  # its FFmpeg name
+  pix_fmt: str  # of the coded frames, FFmpeg's name
+  rotation: int  # degrees clockwise, 0, 90, 180 or 270, that frames were turned
 
 
 def check_video_file(path: pathlib.Path) -> None:

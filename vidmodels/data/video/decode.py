@@ -142,13 +142,10 @@ class Picture:
   """A decoded frame; makes its RGB and its JPEGs on demand and only once.
 
   Clips that share a frame share its picture.
-
-  Attributes:
-    frame: as decoded.
-    converter: one for each file, so that its tables are made once.
   """
 
-  frame: av.VideoFrame
+  frame: av.VideoFrame  # as decoded
+  # converter: one for each file, so that its tables are made once
   converter: VideoReformatter
 
   def __post_init__(self):

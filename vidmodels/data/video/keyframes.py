@@ -20,17 +20,11 @@ from vidmodels.data.video.container import open_video, video_stream
 
 @dataclasses.dataclass(frozen=True)
 class KeyFrame:
-  """A packet that decoding may start with.
+  """A packet that decoding may start with."""
 
-  Attributes:
-    number: packets before it in the file.
-    pts: when its frame is shown, in the stream's units.
-    stamp: what to seek to; the earlier of its two stamps.
-  """
-
-  number: int
-  pts: int
-  stamp: int
+  number: int  # packets before it in the file
+  pts: int  # when its frame is shown, in the stream's units
+  stamp: int  # what to seek to; the earlier of its two stamps
 
 
 def last_before(entries: Sequence[KeyFrame], pts: float) -> KeyFrame | None:
