@@ -115,7 +115,7 @@ def places(tmp_path, release):
   ('out', 'says'),
   [
     ('file/x', "file/x': not a directory, so nothing can be written"),
-    ('link', 'link exists'),
+    ('link', 'got link, which exists'),
     ('/proc/none/x', 'so nothing can be written there'),
     ('y' * 5000, r'(5000 letters)'),
     ('z' * 250, 'file name too long, so nothing'),

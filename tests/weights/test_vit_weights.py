@@ -183,7 +183,7 @@ def test_the_oldest_files_keep_the_patches_flat():
     (lambda s: s.pop('norm.bias'), {}, 'norm/bias'),
     (lambda s: s.update(extra=s['norm.bias']), {}, 'extra'),
     (lambda s: s.pop('patch_embed.proj.weight'), {}, 'becomes patch/kernel'),
-    (lambda s: None, {'distilled': True}, 'distilled_token'),
+    (lambda s: None, {'distilled': True}, 'distilled_pos'),
     (lambda s: None, {'class_position': False}, 'pos_embed has shape'),
     (
       lambda s: s.update({'head.weight': s['head.weight'][1:]}),

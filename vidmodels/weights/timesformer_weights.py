@@ -170,7 +170,8 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
   )
   shapes = identify.shapes_by_path(rules(tuple(steps), publisher), specs)
   width = identify.find_shape(shapes, 'patch/bias')[0]
-  _, C, _, P = identify.find_shape(shapes, 'patch/kernel')
+  kernel = identify.find_shape(shapes, 'patch/kernel')
+  C, P = identify.read_patch_kernel(kernel)
   scheme = _guess_scheme(shapes)
   has_time = 'time_pos/table' in shapes
   patches = identify.find_shape(shapes, 'space_pos/table')[1] - 1

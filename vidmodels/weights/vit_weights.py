@@ -9,7 +9,6 @@ tell the two apart again, so the model has no such position
 """
 
 import functools
-import math
 from typing import Any, Literal
 
 from vidmodels.models import vit
@@ -210,15 +209,8 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
   kernel = identify.find_shape(shapes, 'patch/kernel')
   if in_jax:
     P, _, C, _ = kernel
-  elif len(kernel) == 2:  # timm's oldest files: [D, C P P]
-    C, P = 3, math.isqrt(kernel[1] // 3)
-    if P < 1 or kernel[1] != C * P * P:
-      raise InputError(
-        f"got {kernel[1]} inputs for the patches' kernel; expected 3 x P x P; "
-        'the file is damaged: try fetching it again'
-      )
   else:
-    _, C, _, P = kernel
+    C, P = identify.read_patch_kernel(kernel)
   fields = identify.vit_fields(shapes, width=width, patch=P)
   if in_jax:  # whose kernels are [D, A, d]; the others do not tell
     fields['heads'] = identify.find_shape(shapes, 'block_0/attn/qkv/kernel')[1]

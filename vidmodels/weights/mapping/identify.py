@@ -359,6 +359,26 @@ def square_frame(patches: int, patch: int) -> tuple[int, int]:
   return (side * patch,) * 2 if side * side == patches else (0, 0)
 
 
+def read_patch_kernel(kernel: tuple[int, ...]) -> tuple[int, int]:
+  """Channels C and edge P of a patch, from its kernel's shape in the file.
+
+  torch's kernel is [D, C, P, P]; in timm's oldest files it is [D, 3 P P].
+
+  Raises:
+    InputError: for a flat kernel of any other size.
+  """
+  if len(kernel) != 2:
+    _, C, _, P = kernel
+    return C, P
+  C, P = 3, math.isqrt(kernel[1] // 3)
+  if P < 1 or kernel[1] != C * P * P:
+    raise InputError(
+      f"got {kernel[1]} inputs for the patches' kernel; expected 3 x P x P; "
+      'the file is damaged: try fetching it again'
+    )
+  return C, P
+
+
 def _number_pattern(name: str) -> re.Pattern[str]:
   return re.compile(re.escape(name).replace(r'\{i\}', r'(\d+)'))
 
