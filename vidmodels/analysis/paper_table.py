@@ -12,36 +12,25 @@ CLOSE = 0.01  # of multiply-adds: papers round, and some tools count norms too
 
 @dataclasses.dataclass(frozen=True)
 class ComparedRow:
-  """One configuration: our counts beside the printed figures.
+  """One configuration: our counts beside the printed figures."""
 
-  Attributes:
-    paper: the paper of the configuration.
-    config: its name.
-    source: the paper's table.
-    params: parameters of the whole model.
-    gmacs: billions of multiply-adds of one view, everything counted.
-    paper_params_m: millions printed, as text; empty if not printed.
-    paper_gmacs: billions printed; None if not printed.
-    compared_params: our count of the parameters that the paper counts.
-      compared_gmacs: our count of the multiply-adds that the paper counts.
-    params_agree: whether they round to the printed digits; None if nothing was
-      printed.
-    gmacs_off: (ours - printed) / printed; None if nothing was printed.
-    why: the reason for a difference.
-  """
-
-  paper: str
-  config: str
-  source: str
-  params: int
-  gmacs: float
-  paper_params_m: str
-  paper_gmacs: float | None
+  paper: str  # the paper of the configuration
+  config: str  # its name
+  source: str  # the paper's table
+  params: int  # parameters of the whole model
+  gmacs: float  # billions of multiply-adds of one view, everything counted
+  paper_params_m: str  # millions printed, as text; empty if not printed
+  paper_gmacs: float | None  # billions printed; None if not printed
+  # compared_params: our count of the parameters that the paper counts.
+  # compared_gmacs: our count of the multiply-adds that the paper counts.
   compared_params: int
   compared_gmacs: float
+  # params_agree: whether they round to the printed digits; None if nothing was
+  # printed
   params_agree: bool | None
+  # gmacs_off: (ours - printed) / printed; None if nothing was printed
   gmacs_off: float | None
-  why: str
+  why: str  # the reason for a difference
 
   @property
   def agrees(self) -> bool:

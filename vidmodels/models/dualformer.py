@@ -98,16 +98,12 @@ class TokenHead(nn.Module):
   Three layers, of 2 D, 4 D and K units.
 
   Starts as torch's untouched linear layers.
-
-  Attributes:
-    classes: K.
-    dropout: chance that a hidden unit is dropped while training, before ReLU.
-    dtype: dtype of the hidden layers; logits are float32.
   """
 
-  classes: int
+  classes: int  # K
+  # dropout: chance that a hidden unit is dropped while training, before ReLU
   dropout: float
-  dtype: Any
+  dtype: Any  # dtype of the hidden layers; logits are float32
 
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:

@@ -46,20 +46,14 @@ VARIANTS = (
 
 
 class ConvNorm(nn.Module):
-  """A convolution without bias, batch norm, and ReLU if `relu`.
+  """A convolution without bias, batch norm, and ReLU if `relu`."""
 
-  Attributes:
-    width: channels after it.
-    window: frames, rows and columns that a place sees; odd, zeros beyond.
-    stride: over frames, rows and columns.
-    zero: whether the norm starts at zero.
-  """
-
-  width: int
+  width: int  # channels after it
+  # window: frames, rows and columns that a place sees; odd, zeros beyond
   window: tuple[int, int, int]
-  stride: tuple[int, int, int] = (1, 1, 1)
+  stride: tuple[int, int, int] = (1, 1, 1)  # over frames, rows and columns
   relu: bool = True
-  zero: bool = False
+  zero: bool = False  # whether the norm starts at zero
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -85,21 +79,13 @@ class ConvNorm(nn.Module):
 
 
 class Bottleneck(nn.Module):
-  """Fewer channels (over time), space, more channels; added to the input.
+  """Fewer channels (over time), space, more channels; added to the input."""
 
-  Attributes:
-    width: channels inside; four times as many come out.
-    reach: frames that the first convolution sees.
-    stride: stride over rows and columns, in the convolution over space.
-    project: whether the input is projected to the new shape.
-    zero_last: whether a fresh block adds nothing.
-  """
-
-  width: int
-  reach: int
-  stride: int
-  project: bool
-  zero_last: bool
+  width: int  # channels inside; four times as many come out
+  reach: int  # frames that the first convolution sees
+  stride: int  # stride over rows and columns, in the convolution over space
+  project: bool  # whether the input is projected to the new shape
+  zero_last: bool  # whether a fresh block adds nothing
   dtype: Any
 
   @nn.compact

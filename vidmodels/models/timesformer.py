@@ -355,25 +355,18 @@ class AttentionStep(nn.Module):
 
   Along 'THW' this is Eq. 5, along 'HW' Eq. 6, along 'T' Eq. 11. In time the
   release leaves the class token out of the keys.
-
-  Attributes:
-    look: which patches it looks at.
-    class_key: whether patches look at the class token in time, as in Eq. 11.
-    fresh: how weights are drawn.
-    heads: attention heads.
-    qkv_bias: whether queries, keys and values have biases.
-    drop_path: chance that a sequence is dropped. The `fc` comes after that, so
-      a dropped sequence still gets its bias, as released.
-    dtype: compute dtype.
   """
 
-  look: StepSpec
+  look: StepSpec  # which patches it looks at
+  # class_key: whether patches look at the class token in time, as in Eq. 11.
   class_key: bool
-  fresh: initializers.Fresh
-  heads: int
-  qkv_bias: bool
+  fresh: initializers.Fresh  # how weights are drawn
+  heads: int  # attention heads
+  qkv_bias: bool  # whether queries, keys and values have biases
+  # drop_path: chance that a sequence is dropped. The `fc` comes after that, so
+  # a dropped sequence still gets its bias, as released.
   drop_path: float
-  dtype: Any
+  dtype: Any  # compute dtype
 
   @nn.compact
   def __call__(

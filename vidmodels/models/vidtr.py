@@ -182,16 +182,11 @@ class ClassGrid(nn.Module):
   * 'axial': [B, 1 + T, 1 + H, 1 + W, D]; index 0 of each axis is a class token.
     The paper gives only the name: here one learned token stands at all these
     places, and positions tell them apart.
-
-  Attributes:
-    scheme: one of these.
-    resize: how tables are resized to another clip.
-    dtype: output dtype; parameters are float32.
   """
 
-  scheme: str
-  resize: position.Resize
-  dtype: Any = jnp.float32
+  scheme: str  # one of these
+  resize: position.Resize  # how tables are resized to another clip
+  dtype: Any = jnp.float32  # output dtype; parameters are float32
 
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array) -> Tokens:
@@ -263,19 +258,14 @@ def _behind(first: jax.Array, grid: jax.Array, axis: int) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class TimePool:
-  """How a layer reduces the number of frames.
+  """How a layer reduces the number of frames."""
 
-  Attributes:
-    kind: 'top_k' keeps those whose attention rows vary most; 'average' takes
-      the mean of every two neighbours; 'conv' a convolution of stride 2.
-    drop: number of frames that 'top_k' drops.
-    keep: number of frames that 'top_k' keeps; 0: `drop` says it.
-    softmax: whether the rows that 'top_k' keeps go through a softmax again.
-  """
-
+  # kind: 'top_k' keeps those whose attention rows vary most; 'average' takes
+  # the mean of every two neighbours; 'conv' a convolution of stride 2
   kind: PoolKind
-  drop: int = 0
-  keep: int = 0
+  drop: int = 0  # number of frames that 'top_k' drops
+  keep: int = 0  # number of frames that 'top_k' keeps; 0: `drop` says it
+  # softmax: whether the rows that 'top_k' keeps go through a softmax again
   softmax: bool = True
 
   def frames(self, frames: int) -> int:
@@ -349,15 +339,11 @@ class HalvingConv(nn.Module):
 
   Starts as the mean of pairs, so that an image model's weights get inputs like
   those they were trained on.
-
-  Attributes:
-    lead: class rows in front, which pass unchanged.
-    dtype: compute dtype; parameters stay float32.
-    kernel_init: draws a fresh kernel [3, D, D].
   """
 
-  lead: int
-  dtype: Any = jnp.float32
+  lead: int  # class rows in front, which pass unchanged
+  dtype: Any = jnp.float32  # compute dtype; parameters stay float32
+  # kernel_init: draws a fresh kernel [3, D, D]
   kernel_init: Callable[..., jax.Array] = _pair_mean
 
   @nn.compact
@@ -384,15 +370,10 @@ _glorot_qkv = nn.initializers.variance_scaling(
 
 
 class Qkv(nn.Module):
-  """Queries, keys and values of all heads, from one kernel [D, 3, A, d].
+  """Queries, keys and values of all heads, from one kernel [D, 3, A, d]."""
 
-  Attributes:
-    heads: A; must divide the width D.
-    dtype: compute dtype; parameters stay float32.
-  """
-
-  heads: int
-  dtype: Any = jnp.float32
+  heads: int  # A; must divide the width D
+  dtype: Any = jnp.float32  # compute dtype; parameters stay float32
 
   @nn.compact
   def __call__(
@@ -442,24 +423,17 @@ class SeparableAttention(nn.Module):
   On request (collection 'intermediates') the weights along each axis are sown
   as 'time_weights', 'space_weights', ... [..., A, Q, S], and as 'kept' the
   frames chosen, [B, N, A, frames], not counting class rows.
-
-  Attributes:
-    heads: A; must divide the width D.
-    grid: letters of the grid's axes.
-    order: letters of the axes that attention runs along, in order.
-    lead: class rows in front of T.
-    pool: how the number of frames is reduced; `order` must then start with T.
-    dropout: chance that an attention weight is dropped while training.
-    dtype: compute dtype; softmax and parameters are float32.
   """
 
-  heads: int
-  grid: str = 'TN'
-  order: str = 'TN'
-  lead: int = 0
+  heads: int  # A; must divide the width D
+  grid: str = 'TN'  # letters of the grid's axes
+  order: str = 'TN'  # letters of the axes that attention runs along, in order
+  lead: int = 0  # class rows in front of T
+  # pool: how the number of frames is reduced; `order` must then start with T
   pool: TimePool | None = None
+  # dropout: chance that an attention weight is dropped while training
   dropout: float = 0.0
-  dtype: Any = jnp.float32
+  dtype: Any = jnp.float32  # compute dtype; softmax and parameters are float32
 
   @nn.compact
   def __call__(
@@ -621,35 +595,24 @@ class SeparableLayer(nn.Module):
 
   A class token outside the grid takes no part in attention: its branch adds its
   own norm (and position), as released, so it sees no patch.
-
-  Attributes:
-    grid: letters of the grid's axes.
-    order: letters of the axes that attention runs along, in order.
-    lead: class rows in front of T.
-    pool: how this layer reduces the number of frames; None if it does not.
-    separate: whether each axis has projections of its own.
-    bare_values: whether positions reach queries and keys only, as in the joint
-      layers of the release.
-    both_norms: whether a norm follows each residual too.
-    heads: A.
-    hidden: units of the perceptron.
-    activation: its name.
-    dropout: dropout of attention weights, of branches, within the perceptron.
-    dtype: compute dtype.
   """
 
-  grid: str
-  order: str
-  lead: int
+  grid: str  # letters of the grid's axes
+  order: str  # letters of the axes that attention runs along, in order
+  lead: int  # class rows in front of T
+  # pool: how this layer reduces the number of frames; None if it does not
   pool: TimePool | None
-  separate: bool
+  separate: bool  # whether each axis has projections of its own
+  # bare_values: whether positions reach queries and keys only, as in the joint
+  # layers of the release
   bare_values: bool
-  both_norms: bool
-  heads: int
-  hidden: int
-  activation: Literal['relu', 'gelu']
+  both_norms: bool  # whether a norm follows each residual too
+  heads: int  # A
+  hidden: int  # units of the perceptron
+  activation: Literal['relu', 'gelu']  # its name
+  # dropout: dropout of attention weights, of branches, within the perceptron
   dropout: float
-  dtype: Any
+  dtype: Any  # compute dtype
 
   @nn.compact
   def __call__(self, grid: jax.Array, cls_BLD, pos, train: bool) -> Tokens:

@@ -209,22 +209,17 @@ def _from(h: jax.Array, offset: int) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Mixing:
-  """Which channels an attention layer takes from other frames.
+  """Which channels an attention layer takes from other frames."""
 
-  Attributes:
-    moved: as `channel_moves` returns it, for the channels of the layout.
-    what: what is mixed: keys, values, both, or the tokens ('x') that queries,
-      keys and values are made of.
-    layout: 'flat' counts channels through all heads, one head after the other,
-      so that whole heads move, as released; 'per_head' moves the same channels
-      of every head, as Eq. 9 says. These are different models.
-    segment: as in `mix_channels`.
-  """
-
-  moved: Moves
+  moved: Moves  # as `channel_moves` returns it, for the channels of the layout
+  # what: what is mixed: keys, values, both, or the tokens ('x') that queries,
+  # keys and values are made of
   what: Literal['key_value', 'key', 'value', 'x'] = 'key_value'
+  # layout: 'flat' counts channels through all heads, one head after the other,
+  # so that whole heads move, as released; 'per_head' moves the same channels of
+  # every head, as Eq. 9 says. These are different models.
   layout: MixLayout = 'flat'
-  segment: int = 0
+  segment: int = 0  # as in `mix_channels`
 
   def tokens(self, n_BTLD: jax.Array) -> jax.Array:
     """Mixes tokens before their projection to queries, keys and values."""
@@ -348,16 +343,11 @@ class TemporalAttention(nn.Module):
   In the paper one query looks at the frames; in the release all of them look at
   each other. There are no positions: only the features themselves can tell the
   frames apart.
-
-  Attributes:
-    layers: layers of attention.
-    heads: A; must divide the width.
-    dtype: compute dtype.
   """
 
-  layers: int
-  heads: int
-  dtype: Any = jnp.float32
+  layers: int  # layers of attention
+  heads: int  # A; must divide the width
+  dtype: Any = jnp.float32  # compute dtype
 
   @nn.compact
   def __call__(self, frames_BTD: jax.Array, train: bool) -> jax.Array:
@@ -381,17 +371,11 @@ class TemporalAttention(nn.Module):
 
 
 class MlpHead(nn.Module):
-  """Norm, up, GELU, dropout, linear: float32 throughout.
+  """Norm, up, GELU, dropout, linear: float32 throughout."""
 
-  Attributes:
-    classes: answers, K.
-    hidden: units in the middle.
-    dropout: chance that a hidden unit is dropped while training.
-  """
-
-  classes: int
-  hidden: int
-  dropout: float
+  classes: int  # answers, K
+  hidden: int  # units in the middle
+  dropout: float  # chance that a hidden unit is dropped while training
 
   @nn.compact
   def __call__(self, y_BD: jax.Array, train: bool) -> jax.Array:

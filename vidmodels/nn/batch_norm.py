@@ -20,18 +20,13 @@ class BatchNorm(nn.Module):
   that normalises, and `momentum` is the weight of the new value. Under `jit`
   over a sharded batch statistics are those of the whole batch, where the
   releases took each GPU's own.
-
-  Attributes:
-    epsilon: added to the variance.
-    momentum: share of this batch in the new running statistics.
-    dtype: output dtype; statistics, their arithmetic and parameters are
-      float32.
-    scale_init: draws fresh scales.
   """
 
-  epsilon: float = 1e-5
-  momentum: float = 0.1
+  epsilon: float = 1e-5  # added to the variance
+  momentum: float = 0.1  # share of this batch in the new running statistics
+  # dtype: output dtype; statistics, their arithmetic and parameters are float32
   dtype: Any = jnp.float32
+  # scale_init: draws fresh scales
   scale_init: Callable[..., jax.Array] = nn.initializers.ones
 
   @nn.compact

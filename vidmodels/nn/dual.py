@@ -32,50 +32,31 @@ SHARDING = (
 
 
 class BlockPlan(NamedTuple):
-  """The fields that all levels of a stage share.
+  """The fields that all levels of a stage share."""
 
-  Attributes:
-    heads: attention heads, A.
-    hidden: units of the perceptron.
-    window: window of local levels, in tokens.
-    kernels: kernels of global levels.
-    pooling: see `Pyramid`.
-    qkv_bias: whether queries, keys and values have biases.
-    relative: whether local levels learn a bias for relative positions.
-    peg: taps of the position encoding generator along the last axes before the
-      channels, () for no generator.
-    epsilon: epsilon of the levels' norms.
-    depthwise: how depthwise convolutions are computed.
-    remat: recompute levels in the backward pass.
-    dtype: compute dtype.
-  """
-
-  heads: int
-  hidden: int
-  window: Grid
-  kernels: PyramidKernels
-  pooling: Pooling = 'depthwise'
-  qkv_bias: bool = True
+  heads: int  # attention heads, A
+  hidden: int  # units of the perceptron
+  window: Grid  # window of local levels, in tokens
+  kernels: PyramidKernels  # kernels of global levels
+  pooling: Pooling = 'depthwise'  # see `Pyramid`
+  qkv_bias: bool = True  # whether queries, keys and values have biases
+  # relative: whether local levels learn a bias for relative positions
   relative: bool = False
+  # peg: taps of the position encoding generator along the last axes before the
+  # channels, () for no generator
   peg: Grid = (3, 3, 3)
-  epsilon: float = 1e-5
-  depthwise: Implementation = 'shift'
-  remat: bool = False
-  dtype: Any = jnp.float32
+  epsilon: float = 1e-5  # epsilon of the levels' norms
+  depthwise: Implementation = 'shift'  # how depthwise convolutions are computed
+  remat: bool = False  # recompute levels in the backward pass
+  dtype: Any = jnp.float32  # compute dtype
 
 
 class DualLevel(nn.Module):
-  """Eq. 1: x + MSA(LN(x)), then x + MLP(LN(x)); drop path drops clips.
+  """Eq. 1: x + MSA(LN(x)), then x + MLP(LN(x)); drop path drops clips."""
 
-  Attributes:
-    plan: plan of the stage.
-    kind: 'L' for attention in windows, 'G' for attention to the clip.
-    drop_path: chance that a branch is dropped while training.
-  """
-
-  plan: BlockPlan
-  kind: str
-  drop_path: float
+  plan: BlockPlan  # plan of the stage
+  kind: str  # 'L' for attention in windows, 'G' for attention to the clip
+  drop_path: float  # chance that a branch is dropped while training
 
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:
@@ -131,20 +112,14 @@ class DualLevel(nn.Module):
 
 
 class DualBlock(nn.Module):
-  """One round of a pattern of levels.
+  """One round of a pattern of levels."""
 
-  Attributes:
-    plan: plan of the stage.
-    kinds: kinds of its levels, e.g. 'LG'.
-    has_peg: whether Eq. 4's position encoding generator, x + DWConv(x), follows
-      the first level.
-    drop_path: a rate for each level.
-  """
-
-  plan: BlockPlan
-  kinds: str
+  plan: BlockPlan  # plan of the stage
+  kinds: str  # kinds of its levels, e.g. 'LG'.
+  # has_peg: whether Eq. 4's position encoding generator, x + DWConv(x), follows
+  # the first level.
   has_peg: bool
-  drop_path: tuple[float, ...]
+  drop_path: tuple[float, ...]  # a rate for each level
 
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:
@@ -172,26 +147,17 @@ class DualStage(nn.Module):
 
   Merging is a convolution and a layer norm; Swin's is a concatenation, a norm
   and a linear layer.
-
-  Attributes:
-    plan: plan of the levels.
-    width: token width, D.
-    patch: (frames, edge) of a patch that becomes one token.
-    pattern: kinds of levels, repeated until all levels have one.
-    rates: drop path rate of each level.
-    tokens: whether the input is tokens instead of pixels.
-    absolute: whether learned tables of positions are added after merging.
-    scan: whether blocks that are alike run as one scan.
   """
 
-  plan: BlockPlan
-  width: int
-  patch: tuple[int, int]
-  pattern: str
-  rates: tuple[float, ...]
-  tokens: bool
+  plan: BlockPlan  # plan of the levels
+  width: int  # token width, D
+  patch: tuple[int, int]  # (frames, edge) of a patch that becomes one token
+  pattern: str  # kinds of levels, repeated until all levels have one
+  rates: tuple[float, ...]  # drop path rate of each level
+  tokens: bool  # whether the input is tokens instead of pixels
+  # absolute: whether learned tables of positions are added after merging
   absolute: bool = False
-  scan: bool = False
+  scan: bool = False  # whether blocks that are alike run as one scan
 
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""

@@ -75,13 +75,10 @@ class TimeConv(nn.Module):
   Dense: every channel reads all channels, [k, D, D]. One matrix product a tap,
     without a transpose, which trains faster on a CPU than a convolution (14 x
     14 x 384, 8 frames, k = 5: 74 to 92 ms on two cores).
-
-  Attributes:
-    window: taps, k, odd.
-    dtype: dtype of the products, which are added up in float32.
   """
 
-  window: int
+  window: int  # taps, k, odd
+  # dtype: dtype of the products, which are added up in float32
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -114,31 +111,23 @@ class Modulator(nn.Module):
 
   On request it sows 'gates', one a level and the last for the global context,
   and 'modulator', the output of `out`.
-
-  Attributes:
-    axes: the axes that it gathers along: 'HW', 'T' or 'THW'.
-    levels: focal levels, L.
-    window: taps of the first level, odd.
-    frame_context: whether the global context of 'THW' is taken over a frame
-      instead of the clip.
-    temporal_conv: over frames: 'dense' as released, though Algorithm 1 has
-      'depthwise'.
-    depthwise: how depthwise convolutions are computed.
-    normalize: whether it is divided by L + 1.
-    neutral: whether it starts as the constant 1, which leaves the query
-      unchanged.
-    dtype: compute dtype.
   """
 
-  axes: str
-  levels: int
-  window: int
+  axes: str  # the axes that it gathers along: 'HW', 'T' or 'THW'
+  levels: int  # focal levels, L
+  window: int  # taps of the first level, odd
+  # frame_context: whether the global context of 'THW' is taken over a frame
+  # instead of the clip
   frame_context: bool = False
+  # temporal_conv: over frames: 'dense' as released, though Algorithm 1 has
+  # 'depthwise'
   temporal_conv: TemporalConv = 'dense'
-  depthwise: Implementation = 'shift'
-  normalize: bool = False
+  depthwise: Implementation = 'shift'  # how depthwise convolutions are computed
+  normalize: bool = False  # whether it is divided by L + 1
+  # neutral: whether it starts as the constant 1, which leaves the query
+  # unchanged
   neutral: bool = False
-  dtype: Any = jnp.float32
+  dtype: Any = jnp.float32  # compute dtype
 
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array) -> jax.Array:
@@ -201,33 +190,22 @@ class Modulation(nn.Module):
   """Eq. 9: y = out(query * modulators), in place of attention.
 
   In the release the query is a part of the spatial projection.
-
-  Attributes:
-    streams: axes of the modulators, e.g. ('HW', 'T') for two in parallel.
-    levels: focal levels of each.
-    window: taps of the first level.
-    fusion: how two modulators are combined: multiplied as released, averaged,
-      or concatenated and projected.
-    norm: whether a layer norm comes before the last projection.
-    frame_context: see `Modulator`.
-    temporal_conv: see `Modulator`.
-    depthwise: see `Modulator`.
-    normalize: see `Modulator`.
-    neutral: see `Modulator`; only for the modulator along 'T'.
-    dtype: compute dtype.
   """
 
+  # streams: axes of the modulators, e.g. ('HW', 'T') for two in parallel.
   streams: tuple[str, ...]
-  levels: int
-  window: int
+  levels: int  # focal levels of each
+  window: int  # taps of the first level
+  # fusion: how two modulators are combined: multiplied as released, averaged,
+  # or concatenated and projected
   fusion: Fusion = 'multiplication'
-  norm: bool = False
-  frame_context: bool = False
-  temporal_conv: TemporalConv = 'dense'
-  depthwise: Implementation = 'shift'
-  normalize: bool = False
-  neutral: bool = False
-  dtype: Any = jnp.float32
+  norm: bool = False  # whether a layer norm comes before the last projection
+  frame_context: bool = False  # see `Modulator`
+  temporal_conv: TemporalConv = 'dense'  # see `Modulator`
+  depthwise: Implementation = 'shift'  # see `Modulator`
+  normalize: bool = False  # see `Modulator`
+  neutral: bool = False  # see `Modulator`; only for the modulator along 'T'
+  dtype: Any = jnp.float32  # compute dtype
 
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array) -> jax.Array:
@@ -316,26 +294,18 @@ class OverlapEmbed(PatchEmbed):
 
 
 class Embed(nn.Module):
-  """Maps a grid to a smaller one of wider tokens, then a layer norm.
+  """Maps a grid to a smaller one of wider tokens, then a layer norm."""
 
-  Attributes:
-    width: width D of the output tokens.
-    patch: edge of a patch, P.
-    frames: frames of a patch; above 1 it is a tubelet.
-    overlap: whether patches overlap, see `OverlapEmbed`.
-    uneven: how to treat rows and columns that do not fill a patch: drop them as
-      a convolution does ('floor'), or pad them with zeros ('pad').
-    tokens: whether the input is a grid of tokens rather than pixels.
-    dtype: compute dtype.
-  """
-
-  width: int
-  patch: int
-  frames: int = 1
-  overlap: bool = False
+  width: int  # width D of the output tokens
+  patch: int  # edge of a patch, P
+  frames: int = 1  # frames of a patch; above 1 it is a tubelet
+  overlap: bool = False  # whether patches overlap, see `OverlapEmbed`
+  # uneven: how to treat rows and columns that do not fill a patch: drop them as
+  # a convolution does ('floor'), or pad them with zeros ('pad')
   uneven: Uneven = 'floor'
+  # tokens: whether the input is a grid of tokens rather than pixels
   tokens: bool = False
-  dtype: Any = jnp.float32
+  dtype: Any = jnp.float32  # compute dtype
 
   @nn.compact
   def __call__(self, video_BTHWC: jax.Array) -> jax.Array:
@@ -366,27 +336,21 @@ class FocalBlock(nn.Module):
   x + gamma * Mod(LN(x)), or with `post_norm` x + gamma * LN(Mod(x)); then the
   same with the perceptron. A modulation along time alone is called 'time_mod',
   any other 'mod'.
-
-  Attributes:
-    steps: the streams of each modulation, in order, e.g. (('HW', 'T'),) for one
-      modulation of two streams.
-    modulate: makes a modulation, given `streams` and `name`.
-    hidden: units of the perceptron.
-    post_norm: whether norms come after modulation and perceptron.
-    layer_scale: whether branches are scaled by gammas, one a channel.
-    drop_path: chance that a branch is dropped while training.
-    drop_unit: the unit whose branch is dropped, see `DropUnit`.
-    dtype: compute dtype.
   """
 
+  # steps: the streams of each modulation, in order, e.g. (('HW', 'T'),) for one
+  # modulation of two streams.
   steps: tuple[tuple[str, ...], ...]
+  # modulate: makes a modulation, given `streams` and `name`
   modulate: Callable[..., nn.Module]
-  hidden: int
-  post_norm: bool = False
+  hidden: int  # units of the perceptron
+  post_norm: bool = False  # whether norms come after modulation and perceptron
+  # layer_scale: whether branches are scaled by gammas, one a channel
   layer_scale: bool = False
-  drop_path: float = 0.0
+  drop_path: float = 0.0  # chance that a branch is dropped while training
+  # drop_unit: the unit whose branch is dropped, see `DropUnit`
   drop_unit: DropUnit = 'frame'
-  dtype: Any = jnp.float32
+  dtype: Any = jnp.float32  # compute dtype
 
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:

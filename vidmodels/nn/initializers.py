@@ -50,19 +50,13 @@ def zero_bias(fan_in: int) -> Draw:
 
 
 class Fresh(NamedTuple):
-  """How the weights of a model that is not imported are drawn.
+  """How the weights of a model that is not imported are drawn."""
 
-  Attributes:
-    kernel: draws the kernels of attention, perceptrons and the head.
-    space_table: draws the positions within a frame.
-    time_table: draws the positions within a clip.
-    fc: draws the projection after time attention.
-  """
-
+  # kernel: draws the kernels of attention, perceptrons and the head
   kernel: Callable[..., jax.Array]
-  space_table: Callable[..., jax.Array]
-  time_table: Callable[..., jax.Array]
-  fc: Callable[..., jax.Array]
+  space_table: Callable[..., jax.Array]  # draws the positions within a frame
+  time_table: Callable[..., jax.Array]  # draws the positions within a clip
+  fc: Callable[..., jax.Array]  # draws the projection after time attention
 
 
 _normal, _zeros = jax.nn.initializers.normal, jax.nn.initializers.zeros

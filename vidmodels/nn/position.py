@@ -29,13 +29,9 @@ NEAREST = ('nearest', 'nearest_1d_flat')  # on one axis they are the same
 
 
 class Table(nn.Module):
-  """A learned table; it keeps the size it was made or imported with.
+  """A learned table; it keeps the size it was made or imported with."""
 
-  Attributes:
-    initializer: draws a fresh table.
-  """
-
-  initializer: Callable[..., jax.Array]
+  initializer: Callable[..., jax.Array]  # draws a fresh table
 
   @nn.compact
   def __call__(self, *shape: int) -> jax.Array:

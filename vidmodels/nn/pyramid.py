@@ -26,14 +26,10 @@ EDGE = 7
 
 
 class PyramidKernels(NamedTuple):
-  """Kernels of a pyramid along time, height and width; () for no such scale.
+  """Kernels of a pyramid along time, height and width; () for no such scale."""
 
-  Attributes:
-    fine: kernel of the fine scale's one convolution.
-    coarse: kernels of the coarse scale's two: in space, then the rest.
-  """
-
-  fine: Grid = ()
+  fine: Grid = ()  # kernel of the fine scale's one convolution
+  # coarse: kernels of the coarse scale's two: in space, then the rest
   coarse: tuple[Grid, ...] = ()
 
 
@@ -83,17 +79,13 @@ class PyramidPool(nn.Module):
   """A convolution whose stride is its kernel.
 
   Starts as torch's untouched convolution: weight and bias uniform.
-
-  Attributes:
-    kernel: tokens along time, height, width.
-    dense: whether it mixes channels, with a kernel [t, h, w, D, D]; otherwise
-      each channel has its own, [t, h, w, 1, D].
-    dtype: compute dtype.
   """
 
-  kernel: Grid
+  kernel: Grid  # tokens along time, height, width
+  # dense: whether it mixes channels, with a kernel [t, h, w, D, D]; otherwise
+  # each channel has its own, [t, h, w, 1, D]
   dense: bool = False
-  dtype: Any = jnp.float32
+  dtype: Any = jnp.float32  # compute dtype
 
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array) -> jax.Array:
@@ -139,17 +131,13 @@ class Pyramid(nn.Module):
   The coarse scale is a convolution in space, batch norm, ReLU, and another
   convolution; the paper mentions neither norm nor ReLU. Eq. 3 factorises the
   kernels of every scale; the release does not factorise the fine one.
-
-  Attributes:
-    kernels: kernels of the scales; at least one scale.
-    pooling: 'depthwise' as released; 'dense' mixes channels; 'average' takes
-      means over the same kernels, without batch norm and ReLU.
-    dtype: compute dtype.
   """
 
-  kernels: PyramidKernels
+  kernels: PyramidKernels  # kernels of the scales; at least one scale
+  # pooling: 'depthwise' as released; 'dense' mixes channels; 'average' takes
+  # means over the same kernels, without batch norm and ReLU
   pooling: Pooling = 'depthwise'
-  dtype: Any = jnp.float32
+  dtype: Any = jnp.float32  # compute dtype
 
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:
@@ -188,20 +176,14 @@ class PyramidAttention(nn.Module):
   On request (collection 'intermediates') the float32 weights [B, A, Q, S] are
   sown as 'weights': Q counts all tokens, S those of the fine scale and then
   those of the coarse one.
-
-  Attributes:
-    heads: A; must divide the width.
-    kernels: kernels of the pyramid; without any, all tokens are keys.
-    pooling: see `Pyramid`.
-    qkv_bias: whether queries, keys and values have biases.
-    dtype: compute dtype; softmax is float32.
   """
 
-  heads: int
+  heads: int  # A; must divide the width
+  # kernels: kernels of the pyramid; without any, all tokens are keys
   kernels: PyramidKernels
-  pooling: Pooling = 'depthwise'
-  qkv_bias: bool = True
-  dtype: Any = jnp.float32
+  pooling: Pooling = 'depthwise'  # see `Pyramid`
+  qkv_bias: bool = True  # whether queries, keys and values have biases
+  dtype: Any = jnp.float32  # compute dtype; softmax is float32
 
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:

@@ -60,12 +60,9 @@ class Mixer(nn.Module):
   one head; the residual comes from the values instead of the input: h = v + W
   y. The features `w` are drawn once and not trained: they are in the collection
   'batch_stats', which optimisers do not change.
-
-  Attributes:
-    dtype: dtype of the projections; the features are float32.
   """
 
-  dtype: Any = jnp.float32
+  dtype: Any = jnp.float32  # dtype of the projections; the features are float32
 
   @nn.compact
   def __call__(self, s_xLD: jax.Array) -> jax.Array:
@@ -104,15 +101,10 @@ def _features(z_xLd: jax.Array, w_Rd: jax.Array) -> jax.Array:
 
 
 class T2T(nn.Module):
-  """Turns every frame by itself into tokens, one for 16 x 16 pixels.
+  """Turns every frame by itself into tokens, one for 16 x 16 pixels."""
 
-  Attributes:
-    width: token width, D.
-    dtype: compute dtype; parameters stay float32.
-  """
-
-  width: int
-  dtype: Any = jnp.float32
+  width: int  # token width, D
+  dtype: Any = jnp.float32  # compute dtype; parameters stay float32
 
   @nn.compact
   def __call__(self, video_BTHWC: jax.Array) -> jax.Array:

@@ -90,22 +90,17 @@ class Attention(nn.Module):
 
   On request (collection 'intermediates') the float32 weights [..., A, Q, S] are
   sown as 'weights'; nothing is computed for them otherwise.
-
-  Attributes:
-    heads: A; must divide the width D.
-    qkv_bias: whether the projections to q, k and v have biases.
-    mix: a function of the keys and values [..., S, A, d] that returns the ones
-      to attend to, e.g. with channels of other frames; None leaves them.
-    dtype: compute dtype; softmax and parameters are float32.
-    kernel_init: draws fresh kernels.
-    bias_init: returns what draws fresh biases, given the layer's fan-in.
   """
 
-  heads: int
-  qkv_bias: bool = True
+  heads: int  # A; must divide the width D
+  qkv_bias: bool = True  # whether the projections to q, k and v have biases
+  # mix: a function of the keys and values [..., S, A, d] that returns the ones
+  # to attend to, e.g. with channels of other frames; None leaves them.
   mix: Callable[..., tuple[jax.Array, jax.Array]] | None = None
-  dtype: Any = jnp.float32
+  dtype: Any = jnp.float32  # compute dtype; softmax and parameters are float32
+  # kernel_init: draws fresh kernels
   kernel_init: Callable[..., jax.Array] = initializers.normal_02
+  # bias_init: returns what draws fresh biases, given the layer's fan-in
   bias_init: initializers.Bias = initializers.zero_bias
 
   @nn.compact
@@ -242,30 +237,22 @@ VIT_SHARDING = (
 
 
 class TransformerBlock(nn.Module):
-  """x + Attention(LN(x)), then x + MLP(LN(x)).
+  """x + Attention(LN(x)), then x + MLP(LN(x))."""
 
-  Attributes:
-    heads: attention heads, A.
-    hidden: units of the perceptron.
-    epsilon: epsilon of both norms.
-    qkv_bias: whether queries, keys and values have biases.
-    mix: given to the attention.
-    activation: activation of the perceptron.
-    drop_path: chance that a branch of a sequence is dropped while training.
-    dtype: compute dtype.
-    kernel_init: draws fresh kernels.
-    bias_init: returns what draws fresh biases, given a layer's fan-in.
-  """
-
-  heads: int
-  hidden: int
-  epsilon: float = 1e-6
-  qkv_bias: bool = True
+  heads: int  # attention heads, A
+  hidden: int  # units of the perceptron
+  epsilon: float = 1e-6  # epsilon of both norms
+  qkv_bias: bool = True  # whether queries, keys and values have biases
+  # mix: given to the attention
   mix: Callable[..., tuple[jax.Array, jax.Array]] | None = None
+  # activation: activation of the perceptron
   activation: Callable[[jax.Array], jax.Array] = gelu
+  # drop_path: chance that a branch of a sequence is dropped while training
   drop_path: float = 0.0
-  dtype: Any = jnp.float32
+  dtype: Any = jnp.float32  # compute dtype
+  # kernel_init: draws fresh kernels
   kernel_init: Callable[..., jax.Array] = initializers.normal_02
+  # bias_init: returns what draws fresh biases, given a layer's fan-in
   bias_init: initializers.Bias = initializers.zero_bias
 
   @nn.compact

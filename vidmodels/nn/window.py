@@ -76,15 +76,11 @@ class RelativeBias(nn.Module):
   A learned table over the offsets of a 3-D window, as in Video Swin: for (8, 7,
   7) it has 15 * 13 * 13 = 2535 rows. A smaller window uses the middle of the
   table, where the offsets are the same.
-
-  Attributes:
-    heads: A.
-    window: the window that the table is made for.
-    initializer: draws a fresh table.
   """
 
-  heads: int
-  window: Grid
+  heads: int  # A
+  window: Grid  # the window that the table is made for
+  # initializer: draws a fresh table
   initializer: Callable[..., jax.Array] = initializers.normal_02
 
   @nn.compact

@@ -14,19 +14,14 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CountedModel:
-  """One model of a configuration, and the clip it is counted on.
+  """One model of a configuration, and the clip it is counted on."""
 
-  Attributes:
-    family: name of a model file.
-    model: its fields; the others keep their defaults.
-    clip: frames, height and width of one view, in pixels.
-    classes: answers of the head.
-  """
-
-  family: str
+  family: str  # name of a model file
+  # model: its fields; the others keep their defaults
   model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  # clip: frames, height and width of one view, in pixels
   clip: tuple[int, int, int] = (8, 224, 224)
-  classes: int = 400
+  classes: int = 400  # answers of the head
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
