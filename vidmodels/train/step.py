@@ -114,18 +114,12 @@ class Objective:
   With mixing, accuracies are named mixed_... and count the label of the clip
   with the greater share. A teacher scores the mixed clip, which is also what
   the student sees.
-
-  Attributes:
-    model: the family's module.
-    config: the recipe.
-    task: what the labels are.
-    teacher: its answers for every token are labels too.
   """
 
-  model: nn.Module
-  config: cfg.Config
-  task: Task = SINGLE
-  teacher: Teacher | None = None
+  model: nn.Module  # the family's module
+  config: cfg.Config  # the recipe
+  task: Task = SINGLE  # what the labels are
+  teacher: Teacher | None = None  # its answers for every token are labels too
 
   def __call__(
     self,

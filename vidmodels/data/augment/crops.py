@@ -40,26 +40,16 @@ _READ = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Crop:
-  """Where a clip is cut from its frames, all of them alike.
+  """Where a clip is cut from its frames, all of them alike."""
 
-  Attributes:
-    short_side: the frame's short side after resizing, pixels; 0: as stored.
-    top: first row of the box in the resized frame.
-    left: its first column.
-    flip: whether the crop is mirrored, left to right.
-    zoom: a factor of a second resize, after the short side.
-    height: of the box, which is resized to the crop; 0: the crop's own.
-    width: of the box; 0: the crop's own.
-    long_side: how the long side is rounded when the short side is set.
-  """
-
-  short_side: int
-  top: int
-  left: int
-  flip: bool = False
-  zoom: float = 1.0
-  height: int = 0
-  width: int = 0
+  short_side: int  # the frame's short side after resizing, pixels; 0: as stored
+  top: int  # first row of the box in the resized frame
+  left: int  # its first column
+  flip: bool = False  # whether the crop is mirrored, left to right
+  zoom: float = 1.0  # a factor of a second resize, after the short side
+  height: int = 0  # of the box, which is resized to the crop; 0: the crop's own
+  width: int = 0  # of the box; 0: the crop's own
+  # long_side: how the long side is rounded when the short side is set
   long_side: str = 'floor'
 
 

@@ -25,15 +25,10 @@ _LEVELS = np.arange(256)
 
 @dataclasses.dataclass(frozen=True)
 class Op:
-  """An operation with its amount, as drawn for a clip.
+  """An operation with its amount, as drawn for a clip."""
 
-  Attributes:
-    name: one of OPS.
-    amount: the operation's argument; some ignore it.
-  """
-
-  name: str
-  amount: float = 0.0
+  name: str  # one of OPS
+  amount: float = 0.0  # the operation's argument; some ignore it
 
 
 def apply(frame_HWC: np.ndarray, ops: Sequence[Op]) -> np.ndarray:

@@ -28,15 +28,10 @@ class Augmentation(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-  """What was drawn for a clip, except the noise in erased boxes.
+  """What was drawn for a clip, except the noise in erased boxes."""
 
-  Attributes:
-    crop: where the clip is cut, and whether it is mirrored.
-    changes: what each augmentation's `draw` returned, by name.
-  """
-
-  crop: crops.Crop
-  changes: dict[str, Any]
+  crop: crops.Crop  # where the clip is cut, and whether it is mirrored
+  changes: dict[str, Any]  # what each augmentation's `draw` returned, by name
 
 
 def check(augment: Augment, size: int) -> None:

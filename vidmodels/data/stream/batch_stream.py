@@ -292,21 +292,15 @@ class ExampleOrder:
   example, each with a generator of its own, and none of them is in the next
   batch. An epoch is then n * r clips: every example r times.
 
-  Attributes:
-    examples: how many there are, n.
-    batch: clips of a step, over all processes.
-    seed: 0 to 2**64 - 1; equal seeds give equal streams.
-    repeats: clips of an example in a row, r; must divide the batch.
-
   Raises:
     ValueError: if a number is not positive, the seed is not a uint64 or the
       batch is not a multiple of the repeats.
   """
 
-  examples: int
-  batch: int
-  seed: int
-  repeats: int = 1
+  examples: int  # how many there are, n
+  batch: int  # clips of a step, over all processes
+  seed: int  # 0 to 2**64 - 1; equal seeds give equal streams
+  repeats: int = 1  # clips of an example in a row, r; must divide the batch
 
   def __post_init__(self):
     if min(self.examples, self.batch, self.repeats) < 1:
