@@ -32,32 +32,23 @@ _WORDS = {'top': 'top-', 'hit': 'hit@', 'map': 'mAP', 'mean_class': 'per class'}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AccuracyReport:
-  """The result of an evaluation.
+  """The result of an evaluation."""
 
-  Attributes:
-    info: describes the scores; for an ensemble, those of its first model.
-    name: the name of the numbers, e.g. 'test_4x3'.
-    headline: the metric that the records' data set is known by, else the first
-      metric of this kind of labels; '' without metrics.
-    metrics: name -> value (see `metrics`), from 0 to 1; empty if nothing can be
-      measured.
-    intervals: (low, high) of each.
-    bootstrap: how intervals were drawn.
-    videos: videos scored.
-    notes: what else a reader must know, a line each.
-    scores: file that holds every view's scores.
-    members: of an ensemble: name, step, weights, share and file of each.
-  """
-
+  # info: describes the scores; for an ensemble, those of its first model
   info: ScoreInfo
-  name: str
+  name: str  # the name of the numbers, e.g. 'test_4x3'.
+  # headline: the metric that the records' data set is known by, else the first
+  # metric of this kind of labels; '' without metrics
   headline: str
+  # metrics: name -> value (see `metrics`), from 0 to 1; empty if nothing can be
+  # measured
   metrics: dict[str, float]
-  intervals: dict[str, tuple[float, float]]
-  bootstrap: dict[str, Any]
-  videos: int
-  notes: tuple[str, ...]
-  scores: str
+  intervals: dict[str, tuple[float, float]]  # (low, high) of each
+  bootstrap: dict[str, Any]  # how intervals were drawn
+  videos: int  # videos scored
+  notes: tuple[str, ...]  # what else a reader must know, a line each
+  scores: str  # file that holds every view's scores
+  # members: of an ensemble: name, step, weights, share and file of each
   members: tuple[dict[str, Any], ...] = ()
 
   def as_json(self) -> dict[str, Any]:
@@ -145,15 +136,10 @@ class AccuracyReport:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-  """A report, and the scores that it counts.
+  """A report, and the scores that it counts."""
 
-  Attributes:
-    report: the numbers.
-    scores: one row per video, for submissions and tables.
-  """
-
-  report: AccuracyReport
-  scores: VideoScores
+  report: AccuracyReport  # the numbers
+  scores: VideoScores  # one row per video, for submissions and tables
 
   def write(
     self, folder: pathlib.Path, inputs: Iterable[str | pathlib.Path] = ()

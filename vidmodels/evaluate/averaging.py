@@ -24,21 +24,13 @@ _BLOCK = 64
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VideoScores:
-  """One row of scores per video: the input of metrics and submissions.
+  """One row of scores per video: the input of metrics and submissions."""
 
-  Attributes:
-    score_RK: float64; higher is likelier.
-    logits: True if the scores are logits, False if they are probabilities.
-    label_Rx: as the task has it in a batch.
-    videos: name of each video.
-    info: describes the scores.
-  """
-
-  score_RK: np.ndarray
-  logits: bool
-  label_Rx: np.ndarray
-  videos: tuple[str, ...]
-  info: ScoreInfo
+  score_RK: np.ndarray  # float64; higher is likelier
+  logits: bool  # True if the scores are logits, False if they are probabilities
+  label_Rx: np.ndarray  # as the task has it in a batch
+  videos: tuple[str, ...]  # name of each video
+  info: ScoreInfo  # describes the scores
 
   def probabilities(self) -> np.ndarray:
     """Class probabilities, [R, K]; each head sums to 1, but not for 'multi'."""

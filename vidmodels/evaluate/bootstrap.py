@@ -22,17 +22,11 @@ _BLOCK = 2**23
 
 @dataclasses.dataclass(frozen=True)
 class Bootstrap:
-  """How intervals are drawn; reports contain it.
+  """How intervals are drawn; reports contain it."""
 
-  Attributes:
-    draws: draws of the whole split.
-    level: the share of the draws within an interval.
-    seed: of the draws.
-  """
-
-  draws: int = 1000
-  level: float = 0.95
-  seed: int = 0
+  draws: int = 1000  # draws of the whole split
+  level: float = 0.95  # the share of the draws within an interval
+  seed: int = 0  # of the draws
 
   def as_json(self) -> dict[str, Any]:
     """Returns a dict for JSON, which also says what was drawn."""

@@ -36,19 +36,14 @@ from vidmodels.typing import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-  """Frames of a file between two times.
+  """Frames of a file between two times."""
 
-  Attributes:
-    start_s: time of its first frame, seconds from the file's first frame.
-    end_s: time of its last frame.
-    times_us: time of every frame, microseconds from the segment's first, [n].
-    frames: frame number -> frame, for those that views may use; uint8 [H, W, C]
-      RGB.
-  """
-
-  start_s: float
-  end_s: float
+  start_s: float  # time of its first frame, seconds from the file's first frame
+  end_s: float  # time of its last frame
+  # times_us: time of every frame, microseconds from the segment's first, [n]
   times_us: np.ndarray
+  # frames: frame number -> frame, for those that views may use; uint8 [H, W, C]
+  # RGB
   frames: Mapping[int, np.ndarray]
 
 
@@ -71,27 +66,18 @@ class TopClasses:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-  """The best classes of one segment of one file.
+  """The best classes of one segment of one file."""
 
-  Attributes:
-    file: the file as the caller named it.
-    start_s: seconds; 0 for a whole file.
-    end_s: seconds.
-    frames: frames decoded in the segment.
-    views: the number of views whose scores were averaged.
-    classes: as in `TopClasses`, and so the next two.
-    probabilities: softmaxes, with several heads their product, or sigmoids if a
-      video may have any number of classes.
-    heads: the best classes of each head.
-  """
-
-  file: str
-  start_s: float
-  end_s: float
-  frames: int
-  views: int
-  classes: tuple[str, ...]
+  file: str  # the file as the caller named it
+  start_s: float  # seconds; 0 for a whole file
+  end_s: float  # seconds
+  frames: int  # frames decoded in the segment
+  views: int  # the number of views whose scores were averaged
+  classes: tuple[str, ...]  # as in `TopClasses`, and so the next two
+  # probabilities: softmaxes, with several heads their product, or sigmoids if a
+  # video may have any number of classes
   probabilities: tuple[float, ...]
+  # heads: the best classes of each head
   heads: Mapping[str, tuple[tuple[str, float], ...]] = dataclasses.field(
     default_factory=dict
   )

@@ -39,55 +39,38 @@ _READ_ERRORS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScoreInfo:
-  """Describes scores: the split, the views, the weights.
+  """Describes scores: the split, the views, the weights."""
 
-  Attributes:
-    split: name of the split.
-    classes: the classes that the last axis of the scores stands for.
-    task: kind of the labels.
-    labelled: False if the split's labels are not published.
-    listed: videos that the source listed: the records plus the lost videos.
-    expected: clips that the split officially has; 0 if unknown.
-    lost: videos that gave no record.
-    damaged: records with frames that did not decode.
-    limit: the records are only the first so many of the list; 0: all of it.
-    dataset: the published data set of the records; '' if none.
-    fingerprint: identifies the records.
-    subsets: subset name -> names of its videos; each is also counted alone.
-    class_subsets: subset name -> its classes; each is also counted alone.
-    temporal: views over time.
-    spatial: crops of each: left or top, centre, right or bottom; or centre.
-    average: how views make a video's scores; see `averaging.average_logits`.
-    of: (temporal, spatial) of the views that these were selected from, if they
-      were; see `averaging.select_views`.
-    step: updates behind the weights.
-    weights: 'params' or 'ema'.
-    config: the recipe, as a dict.
-  """
-
-  split: str
-  classes: ClassList
-  task: Task = SINGLE
-  labelled: bool = True
-  listed: int
-  expected: int = 0
-  lost: int = 0
-  damaged: int = 0
+  split: str  # name of the split
+  classes: ClassList  # the classes that the last axis of the scores stands for
+  task: Task = SINGLE  # kind of the labels
+  labelled: bool = True  # False if the split's labels are not published
+  listed: int  # videos that the source listed: the records plus the lost videos
+  expected: int = 0  # clips that the split officially has; 0 if unknown
+  lost: int = 0  # videos that gave no record
+  damaged: int = 0  # records with frames that did not decode
+  # limit: the records are only the first so many of the list; 0: all of it
   limit: int = 0
-  dataset: str = ''
-  fingerprint: str
+  dataset: str = ''  # the published data set of the records; '' if none
+  fingerprint: str  # identifies the records
+  # subsets: subset name -> names of its videos; each is also counted alone
   subsets: Mapping[str, tuple[str, ...]] = dataclasses.field(
     default_factory=dict
   )
+  # class_subsets: subset name -> its classes; each is also counted alone
   class_subsets: Mapping[str, tuple[int, ...]] = dataclasses.field(
     default_factory=dict
   )
-  temporal: int
-  spatial: int
+  temporal: int  # views over time
+  spatial: int  # crops of each: left or top, centre, right or bottom; or centre
+  # average: how views make a video's scores; see `averaging.average_logits`
   average: str
+  # of: (temporal, spatial) of the views that these were selected from, if they
+  # were; see `averaging.select_views`
   of: tuple[int, int] | None = None
-  step: int
-  weights: str
+  step: int  # updates behind the weights
+  weights: str  # 'params' or 'ema'
+  # config: the recipe, as a dict
   config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   @property
@@ -164,21 +147,15 @@ class ScoreInfo:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitScores:
-  """Scores of every view of every video of a split, in the records' order.
+  """Scores of every view of every video of a split, in the records' order."""
 
-  Attributes:
-    logits_RVK: float32; view v is temporal view v // spatial, crop v % spatial.
-    label_Rx: as the task has it in a batch; blank if the split is unlabelled.
-    videos: name of each video.
-    info: describes the scores.
-    file: the file that holds them; '' if none does.
-  """
-
+  # logits_RVK: float32; view v is temporal view v // spatial, crop v % spatial
   logits_RVK: np.ndarray
+  # label_Rx: as the task has it in a batch; blank if the split is unlabelled
   label_Rx: np.ndarray
-  videos: tuple[str, ...]
-  info: ScoreInfo
-  file: str = ''
+  videos: tuple[str, ...]  # name of each video
+  info: ScoreInfo  # describes the scores
+  file: str = ''  # the file that holds them; '' if none does
 
   @property
   def inputs(self) -> tuple[pathlib.Path, ...]:

@@ -25,19 +25,12 @@ from vidmodels.typing import InputError
 
 @dataclasses.dataclass(frozen=True)
 class ScoringPlan:
-  """A model and the records that it will score, which fit each other.
+  """A model and the records that it will score, which fit each other."""
 
-  Attributes:
-    model: the trained model.
-    records: of the split.
-    views: how many, of what, and how their scores are averaged.
-    info: describes the scores to come.
-  """
-
-  model: TrainedModel
-  records: RecordSet
-  views: cfg.Views
-  info: ScoreInfo
+  model: TrainedModel  # the trained model
+  records: RecordSet  # of the split
+  views: cfg.Views  # how many, of what, and how their scores are averaged
+  info: ScoreInfo  # describes the scores to come
 
   @functools.cached_property
   def videos(self) -> tuple[str, ...]:

@@ -28,19 +28,14 @@ from vidmodels.typing import InputError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SideFiles:
-  """The files that an evaluation writes besides its report.
+  """The files that an evaluation writes besides its report."""
 
-  Attributes:
-    per_class: csv file with a row per class.
-    submission: file for an official test; see `submission.write`.
-    format: format of the submission; default that of the records.
-    levels: supervision levels of the submission.
-  """
-
-  per_class: str | None = None
+  per_class: str | None = None  # csv file with a row per class
+  # submission: file for an official test; see `submission.write`
   submission: str | None = None
+  # format: format of the submission; default that of the records
   format: str | None = None
-  levels: Sequence[int] = ()
+  levels: Sequence[int] = ()  # supervision levels of the submission
 
   def __post_init__(self):
     """Raises InputError for options of a submission without a submission."""
@@ -101,26 +96,19 @@ class SideFiles:
 
 @dataclasses.dataclass(frozen=True)
 class ClassRow:
-  """The results of one class.
+  """The results of one class."""
 
-  Attributes:
-    number: position in the class list.
-    name: of the class.
-    videos: videos that have it.
-    top1: the share of them for which it scores highest (within its head)
-      without a tie; None without videos, and for labels that are not one class.
-    average_precision: of the class, for labels that are not one class.
-    taken_for: the wrong class that most of its videos are mistaken for.
-    times: how many of them.
-  """
-
-  number: int
-  name: str
-  videos: int
+  number: int  # position in the class list
+  name: str  # of the class
+  videos: int  # videos that have it
+  # top1: the share of them for which it scores highest (within its head)
+  # without a tie; None without videos, and for labels that are not one class
   top1: float | None = None
+  # average_precision: of the class, for labels that are not one class
   average_precision: float | None = None
+  # taken_for: the wrong class that most of its videos are mistaken for
   taken_for: str = ''
-  times: int = 0
+  times: int = 0  # how many of them
 
 
 def check_class_table(info: ScoreInfo) -> None:

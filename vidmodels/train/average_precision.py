@@ -83,16 +83,12 @@ def average_precision(score_R: np.ndarray, right_R: np.ndarray) -> float:
 
 
 class VideoRanking(NamedTuple):
-  """The videos ranked for one class, once for any weights of the videos.
+  """The videos ranked for one class, once for any weights of the videos."""
 
-  Attributes:
-    place_R: the number of different scores, among the videos of the class, that
-      are higher than the video's own score. int32: half the bytes of an index.
-    own_N: indices of the videos of the class.
-  """
-
+  # place_R: the number of different scores, among the videos of the class, that
+  # are higher than the video's own score. int32: half the bytes of an index.
   place_R: np.ndarray
-  own_N: np.ndarray
+  own_N: np.ndarray  # indices of the videos of the class
 
   def average_precision(self, count_xR: np.ndarray) -> np.ndarray:
     """Average precision if each video counts so often; NaN if no own counts.

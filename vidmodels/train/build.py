@@ -36,31 +36,19 @@ LOG_PROBABILITY_FIELDS = (('average', 'probs'), ('head_window', None))
 
 @dataclasses.dataclass(frozen=True)
 class TrainingRun:
-  """The parts of a training run.
+  """The parts of a training run."""
 
-  Attributes:
-    config: the recipe.
-    mesh: the device mesh.
-    model: the family's module.
-    tx: the optimiser.
-    learning_rate: the learning rate of a step.
-    total: steps of the whole run.
-    init: makes the first TrainState; takes no arguments.
-    abstract: that state as shapes with shardings.
-    report: what the sharding rules did.
-    task: the kind of labels.
-  """
-
-  config: cfg.Config
-  mesh: Mesh
-  model: nn.Module
-  tx: optax.GradientTransformation
-  learning_rate: optax.Schedule
-  total: int
+  config: cfg.Config  # the recipe
+  mesh: Mesh  # the device mesh
+  model: nn.Module  # the family's module
+  tx: optax.GradientTransformation  # the optimiser
+  learning_rate: optax.Schedule  # the learning rate of a step
+  total: int  # steps of the whole run
+  # init: makes the first TrainState; takes no arguments
   init: Callable[[], state.TrainState]
-  abstract: state.TrainState
-  report: sharding.ShardingReport
-  task: Task = SINGLE
+  abstract: state.TrainState  # that state as shapes with shardings
+  report: sharding.ShardingReport  # what the sharding rules did
+  task: Task = SINGLE  # the kind of labels
 
   @property
   def shardings(self) -> state.TrainState:

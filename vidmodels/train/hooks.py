@@ -91,26 +91,18 @@ def make_writers(
 
 @dataclasses.dataclass
 class StepLog:
-  """Collects steps into log lines and checks that metrics stay finite.
+  """Collects steps into log lines and checks that metrics stay finite."""
 
-  Attributes:
-    writers: receive the scalars.
-    every: steps per line.
-    total: steps of the run.
-    batch: clips per step.
-    learning_rate: step -> rate.
-    waited: returns the seconds spent on input since its last call.
-    saved: returns the steps of the complete checkpoints, rising.
-    report: called with (steps done, total, line).
-  """
-
-  writers: list[Writer]
-  every: int
-  total: int
-  batch: int
-  learning_rate: Callable[[int], float]
+  writers: list[Writer]  # receive the scalars
+  every: int  # steps per line
+  total: int  # steps of the run
+  batch: int  # clips per step
+  learning_rate: Callable[[int], float]  # step -> rate
+  # waited: returns the seconds spent on input since its last call
   waited: Callable[[], float]
+  # saved: returns the steps of the complete checkpoints, rising
   saved: Callable[[], list[int]]
+  # report: called with (steps done, total, line)
   report: Callable[[int, int, str], None]
 
   def __post_init__(self) -> None:

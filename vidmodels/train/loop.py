@@ -39,17 +39,11 @@ def no_progress(done: int, total: int, line: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """How a run ended.
+  """How a run ended."""
 
-  Attributes:
-    step: updates made.
-    preempted: whether it saved and stopped early because of SIGTERM.
-    workdir: folder of the run.
-  """
-
-  step: int
-  preempted: bool
-  workdir: pathlib.Path
+  step: int  # updates made
+  preempted: bool  # whether it saved and stopped early because of SIGTERM
+  workdir: pathlib.Path  # folder of the run
 
 
 def train(

@@ -31,34 +31,21 @@ Weights = Literal['auto', 'params', 'ema']
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-  """A trained model with all that its use needs.
+  """A trained model with all that its use needs."""
 
-  Attributes:
-    config: the recipe of its training.
-    classes: the classes of its logits.
-    step: updates behind the weights.
-    weights: 'params' or 'ema', as restored.
-    workdir: of its run.
-    model: the linen module.
-    params: its weights, on the mesh.
-    model_state: its other collections.
-    fps: frame rate to which its records were resampled; 0 if they keep the
-      rate of the videos.
-    mesh: the devices of its weights and batches.
-    task: the kind of labels that it was trained on.
-  """
-
-  config: cfg.Config
-  classes: ClassList
-  step: int
-  weights: str
-  workdir: pathlib.Path
-  model: nn.Module
-  params: Any
-  model_state: Any
+  config: cfg.Config  # the recipe of its training
+  classes: ClassList  # the classes of its logits
+  step: int  # updates behind the weights
+  weights: str  # 'params' or 'ema', as restored
+  workdir: pathlib.Path  # of its run
+  model: nn.Module  # the linen module
+  params: Any  # its weights, on the mesh
+  model_state: Any  # its other collections
+  # fps: frame rate to which its records were resampled; 0 if they keep the rate
+  # of the videos
   fps: float
-  mesh: Mesh
-  task: Task = SINGLE
+  mesh: Mesh  # the devices of its weights and batches
+  task: Task = SINGLE  # the kind of labels that it was trained on
 
   def eval_step(self):
     """Returns (params, model_state, uint8 video) -> logits, to be jitted."""

@@ -19,23 +19,16 @@ from vidmodels.train.mesh import replicated
 
 
 class TrainState(flax.struct.PyTreeNode):
-  """Parameters, moments and the rest; a pytree.
+  """Parameters, moments and the rest; a pytree."""
 
-  Attributes:
-    step: updates made so far, int32.
-    params: float32 weights.
-    opt_state: state of the optax optimiser.
-    ema: averaged weights, shaped as params; None if the recipe has none.
-    model_state: other collections of the module (batch statistics); often {}.
-    key: base random key of the run, as raw uint32 words: a typed key has
-      another shape in a checkpoint's metadata than in the state.
-  """
-
-  step: jax.Array
-  params: Any
-  opt_state: Any
-  ema: Any
+  step: jax.Array  # updates made so far, int32
+  params: Any  # float32 weights
+  opt_state: Any  # state of the optax optimiser
+  ema: Any  # averaged weights, shaped as params; None if the recipe has none
+  # model_state: other collections of the module (batch statistics); often {}
   model_state: Any
+  # key: base random key of the run, as raw uint32 words: a typed key has
+  # another shape in a checkpoint's metadata than in the state
   key: jax.Array
 
 

@@ -30,19 +30,12 @@ Progress = Callable[[int, int, str], None]
 
 @dataclasses.dataclass(frozen=True)
 class ViewScores:
-  """One row per view, in the order of computation.
+  """One row per view, in the order of computation."""
 
-  Attributes:
-    index_R: record number of the view's video.
-    view_R: number of the view within its video.
-    label_Rx: labels of the video, as in the batch.
-    logits_RK: float32 scores.
-  """
-
-  index_R: np.ndarray
-  view_R: np.ndarray
-  label_Rx: np.ndarray
-  logits_RK: np.ndarray
+  index_R: np.ndarray  # record number of the view's video
+  view_R: np.ndarray  # number of the view within its video
+  label_Rx: np.ndarray  # labels of the video, as in the batch
+  logits_RK: np.ndarray  # float32 scores
 
 
 class ViewScorer:

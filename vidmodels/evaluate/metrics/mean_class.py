@@ -26,17 +26,11 @@ def prepare(scores: VideoScores) -> Iterator[Metric]:
 
 @dataclasses.dataclass(frozen=True)
 class MeanClassAccuracy:
-  """The mean over the classes with a video of the share that is right.
+  """The mean over the classes with a video of the share that is right."""
 
-  Attributes:
-    right_R: True where the video is right.
-    label_R: its class.
-    classes: the number of classes K.
-  """
-
-  right_R: np.ndarray
-  label_R: np.ndarray
-  classes: int
+  right_R: np.ndarray  # True where the video is right
+  label_R: np.ndarray  # its class
+  classes: int  # the number of classes K
 
   def __call__(self, count_xR: np.ndarray) -> np.ndarray:
     """The mean of sum(count * right) / sum(count) over the classes there."""
