@@ -24,28 +24,19 @@ TensorMap = Mapping[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-  """One tensor that is not the same in A and B.
+  """One tensor that is not the same in A and B."""
 
-  Attributes:
-    key: its name.
-    kind: 'only in A', 'only in B', 'shape', 'values', or 'dtype' for the same
-      numbers kept in another type.
-    a: shape in A; '' if A does not have it.
-    b: shape in B.
-    largest: largest absolute difference of values; 0 if there is none.
-    relative: root mean square of the difference over that of A.
-    a_dtype: type of the numbers in A; '' if A does not have it.
-    b_dtype: type of the numbers in B.
-  """
-
-  key: str
+  key: str  # its name
+  # kind: 'only in A', 'only in B', 'shape', 'values', or 'dtype' for the same
+  # numbers kept in another type
   kind: str
-  a: str = ''
-  b: str = ''
+  a: str = ''  # shape in A; '' if A does not have it
+  b: str = ''  # shape in B
+  # largest: largest absolute difference of values; 0 if there is none
   largest: float = 0.0
-  relative: float = 0.0
-  a_dtype: str = ''
-  b_dtype: str = ''
+  relative: float = 0.0  # root mean square of the difference over that of A
+  a_dtype: str = ''  # type of the numbers in A; '' if A does not have it
+  b_dtype: str = ''  # type of the numbers in B
 
 
 def compare_tensors(
@@ -115,17 +106,12 @@ def _describe_spec(tensors: TensorMap, key: str) -> tuple[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class AlignedTensors:
-  """A model's weights and a file's under the same names.
+  """A model's weights and a file's under the same names."""
 
-  Attributes:
-    ours: the model's tensors by the file's key.
-    theirs: the file's own.
-    unread: by key, why no such model reads a tensor of the file. These are in
-      neither of the others.
-  """
-
-  ours: TensorMap
-  theirs: TensorMap
+  ours: TensorMap  # the model's tensors by the file's key
+  theirs: TensorMap  # the file's own
+  # unread: by key, why no such model reads a tensor of the file. These are in
+  # neither of the others.
   unread: Mapping[str, str]
 
 

@@ -41,37 +41,26 @@ Shape = tuple[int, int, int, int]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Imported:
-  """What a file gives a model.
+  """What a file gives a model."""
 
-  Attributes:
-    file: the opened file.
-    match: its naming and what it tells about its own model.
-    family: of the model that is filled.
-    model: the model.
-    variables: from the file, float32, without those that it does not fill.
-    target: all variables of the model, as shapes.
-    report: what became of every key and every parameter.
-    notes: what the user should know, a sentence each.
-    video: shape (T, H, W, C) of the clip that `target` is for.
-    labels: names of the classes, if the head is the file's and they are beside
-      the file.
-    pixels: how frames were scaled that the file was trained on; None if nothing
-      tells.
-    trained: 'activation' and 'epsilon' of the model that the file is for, as
-      far as they are known.
-  """
-
-  file: File
-  match: Match
-  family: str
-  model: nn.Module
+  file: File  # the opened file
+  match: Match  # its naming and what it tells about its own model
+  family: str  # of the model that is filled
+  model: nn.Module  # the model
+  # variables: from the file, float32, without those that it does not fill
   variables: Mapping[str, Any]
-  target: Mapping[str, Any]
-  report: KeyReport
-  notes: tuple[str, ...]
-  video: Shape
+  target: Mapping[str, Any]  # all variables of the model, as shapes
+  report: KeyReport  # what became of every key and every parameter
+  notes: tuple[str, ...]  # what the user should know, a sentence each
+  video: Shape  # shape (T, H, W, C) of the clip that `target` is for
+  # labels: names of the classes, if the head is the file's and they are beside
+  # the file
   labels: tuple[str, ...]
+  # pixels: how frames were scaled that the file was trained on; None if nothing
+  # tells
   pixels: Pixels | None
+  # trained: 'activation' and 'epsilon' of the model that the file is for, as
+  # far as they are known
   trained: Mapping[str, Any]
 
   def complete(self, key: jax.Array) -> dict[str, Any]:

@@ -35,23 +35,16 @@ PLACEHOLDER = 'LABEL_0'  # transformers, where nobody named the classes
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HubConfig:
-  """The config beside a file; all of it is empty if there is none.
+  """The config beside a file; all of it is empty if there is none."""
 
-  Attributes:
-    files: names of the files that were read.
-    family: that they are about.
-    trained: 'heads', 'epsilon', 'activation', as far as they say.
-    labels: the classes' names, in order.
-    mean: of RGB in 0..1; None if they do not say.
-    std: likewise.
-  """
-
-  files: tuple[str, ...] = ()
-  family: str = ''
+  files: tuple[str, ...] = ()  # names of the files that were read
+  family: str = ''  # that they are about
+  # trained: 'heads', 'epsilon', 'activation', as far as they say
   trained: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  labels: tuple[str, ...] = ()
+  labels: tuple[str, ...] = ()  # the classes' names, in order
+  # mean: of RGB in 0..1; None if they do not say
   mean: tuple[float, float, float] | None = None
-  std: tuple[float, float, float] | None = None
+  std: tuple[float, float, float] | None = None  # likewise
 
 
 def read_hub_config(path: pathlib.Path) -> HubConfig:

@@ -35,23 +35,16 @@ ACCEPTED = 'give a .pth, .npz or .safetensors'
 
 @dataclasses.dataclass(frozen=True)
 class File:
-  """An opened weight file.
+  """An opened weight file."""
 
-  Attributes:
-    path: of the file.
-    container: 'npz', 'safetensors', 'pth' or 'pth (legacy)'.
-    tensors: arrays by key, read when asked for.
-    under: names that led to the tensors, e.g. ('model',).
-    others: what else the file holds, by name: numbers and text as they are,
-      the kind of anything else.
-    averaged: names in `others` that averaged weights are kept under.
-  """
-
-  path: pathlib.Path
-  container: str
-  tensors: Tensors
-  under: tuple[str, ...] = ()
+  path: pathlib.Path  # of the file
+  container: str  # 'npz', 'safetensors', 'pth' or 'pth (legacy)'
+  tensors: Tensors  # arrays by key, read when asked for
+  under: tuple[str, ...] = ()  # names that led to the tensors, e.g. ('model',).
+  # others: what else the file holds, by name: numbers and text as they are, the
+  # kind of anything else
   others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  # averaged: names in `others` that averaged weights are kept under
   averaged: tuple[str, ...] = ()
 
   @property

@@ -36,17 +36,11 @@ Clip = tuple[int, int, int]  # frames, height and width in pixels
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pixels:
-  """How the frames that a file was trained on were scaled.
+  """How the frames that a file was trained on were scaled."""
 
-  Attributes:
-    mean: of RGB scaled to 0..1.
-    std: likewise.
-    order: order of the channels that the weights take.
-  """
-
-  mean: tuple[float, float, float]
-  std: tuple[float, float, float]
-  order: str = 'RGB'
+  mean: tuple[float, float, float]  # of RGB scaled to 0..1
+  std: tuple[float, float, float]  # likewise
+  order: str = 'RGB'  # order of the channels that the weights take
 
 
 HALF = Pixels(mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -55,69 +49,51 @@ IMAGENET = Pixels(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Guess:
-  """What names and shapes tell about the model that a file is for.
+  """What names and shapes tell about the model that a file is for."""
 
-  Attributes:
-    model: fields of the family, as far as shapes tell them.
-    assumed: names of fields in `model` that shapes do not tell (heads).
-    clip: shape (T, H, W, C) of the clip that the file's tables are for. A
-      naming gives H = W = 0 if the number of rows in its table of patches is
-      not a square; `identify` then takes H and W from the caller, or refuses.
-    classes: number of classes of its head; 0 if it has no head.
-    size: name of the published size, e.g. 'B/16'; '' for any other.
-    notes: what a user should know, a sentence each.
-    pixels: how frames were scaled, if the shapes tell it.
-    patches: rows of the table of patches of a frame; 0 if there is none.
-  """
-
-  model: Mapping[str, Any]
+  model: Mapping[str, Any]  # fields of the family, as far as shapes tell them
+  # clip: shape (T, H, W, C) of the clip that the file's tables are for. A
+  # naming gives H = W = 0 if the number of rows in its table of patches is not
+  # a square; `identify` then takes H and W from the caller, or refuses.
   clip: tuple[int, int, int, int]
-  classes: int
+  classes: int  # number of classes of its head; 0 if it has no head
+  # assumed: names of fields in `model` that shapes do not tell (heads)
   assumed: tuple[str, ...] = ()
-  size: str = ''
-  notes: tuple[str, ...] = ()
-  pixels: Pixels | None = None
+  size: str = ''  # name of the published size, e.g. 'B/16'; '' for any other.
+  notes: tuple[str, ...] = ()  # what a user should know, a sentence each
+  pixels: Pixels | None = None  # how frames were scaled, if the shapes tell it
+  # patches: rows of the table of patches of a frame; 0 if there is none
   patches: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Naming:
-  """One set of key names under which a family's weights are published.
+  """One set of key names under which a family's weights are published."""
 
-  Attributes:
-    family: of the models.
-    name: 'release', 'hf', 'timm', 'google', ...
-    has: keys that all such files have; '{i}' stands for any whole number.
-    lacks: keys that no such file has.
-    guess: from keys and shapes to the model.
-    rules: from the model to its key rules.
-    pixels: how frames were scaled, if all such files agree.
-    trained: 'activation' and 'epsilon' that all such files were trained with.
-    adapt: from the model and the guess to the model that the file fills, where
-      a field has to follow the file's tables.
-    could_be_for: whether the file's tables could be for a clip (T, H, W, C)
-      just as well as for the clip of the guess, where shapes leave it open.
-    extras: from the model and its tensors by file key to further tensors that
-      published files have and that nothing of ours fills.
-    prefix: what published files put in front of every key.
-    under: the name under which published files keep their tensors.
-  """
-
-  family: str
-  name: str
+  family: str  # of the models
+  name: str  # 'release', 'hf', 'timm', 'google', ...
+  # has: keys that all such files have; '{i}' stands for any whole number
   has: tuple[str, ...]
-  lacks: tuple[str, ...] = ()
-  guess: Callable[[Specs], Guess]
-  rules: Callable[[Any], Sequence[Rule]]
+  lacks: tuple[str, ...] = ()  # keys that no such file has
+  guess: Callable[[Specs], Guess]  # from keys and shapes to the model
+  rules: Callable[[Any], Sequence[Rule]]  # from the model to its key rules
+  # pixels: how frames were scaled, if all such files agree
   pixels: Pixels | None = None
+  # trained: 'activation' and 'epsilon' that all such files were trained with
   trained: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  # adapt: from the model and the guess to the model that the file fills, where
+  # a field has to follow the file's tables
   adapt: Callable[[Any, Guess], Any] = lambda model, guess: model
+  # could_be_for: whether the file's tables could be for a clip (T, H, W, C)
+  # just as well as for the clip of the guess, where shapes leave it open
   could_be_for: Callable[[Guess, tuple[int, int, int, int]], bool] = (
     lambda guess, video: False
   )
+  # extras: from the model and its tensors by file key to further tensors that
+  # published files have and that nothing of ours fills
   extras: Callable[[Any, State], State] = lambda model, state: {}
-  prefix: str = ''
-  under: str = ''
+  prefix: str = ''  # what published files put in front of every key
+  under: str = ''  # the name under which published files keep their tensors
 
   def matches(self, keys: Iterable[str]) -> bool:
     """Whether a file with these keys has these names."""
@@ -129,17 +105,11 @@ class Naming:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Match:
-  """A naming that matches a file.
+  """A naming that matches a file."""
 
-  Attributes:
-    naming: the naming.
-    unwrapped: the file's tensors by the naming's keys.
-    guess: what the file tells about its model.
-  """
-
-  naming: Naming
-  unwrapped: Unwrapped
-  guess: Guess
+  naming: Naming  # the naming
+  unwrapped: Unwrapped  # the file's tensors by the naming's keys
+  guess: Guess  # what the file tells about its model
 
 
 # Starts a video model from an image model. Arguments: the image model's

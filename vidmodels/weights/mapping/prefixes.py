@@ -42,18 +42,12 @@ CACHED_ARRAYS = 3
 
 @dataclasses.dataclass(frozen=True)
 class Unwrapped:
-  """A file as the code of the model alone would save it.
+  """A file as the code of the model alone would save it."""
 
-  Attributes:
-    prefix: what is in front of every key.
-    tensors: by the model's key.
-    keys: the file's key by the model's key.
-    aside: by the file's key, why a tensor is not part of the model.
-  """
-
-  prefix: str
-  tensors: Tensors
-  keys: Mapping[str, str]
+  prefix: str  # what is in front of every key
+  tensors: Tensors  # by the model's key
+  keys: Mapping[str, str]  # the file's key by the model's key
+  # aside: by the file's key, why a tensor is not part of the model
   aside: Mapping[str, str]
 
   def restore_file_keys(self, report: KeyReport) -> None:

@@ -43,19 +43,12 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-  """Keys of a file, our paths, and the layout between them.
+  """Keys of a file, our paths, and the layout between them."""
 
-  Attributes:
-    keys: names in the file, e.g. 'blocks.{i}.norm1.weight'.
-    paths: our names, e.g. 'block_{i}/space/norm/scale'.
-    layout: converts the arrays, which are in the order of the names.
-    why: the reason for dropping the keys, if there are no paths.
-  """
-
-  keys: tuple[str, ...]
-  paths: tuple[str, ...]
-  layout: Layout
-  why: str = ''
+  keys: tuple[str, ...]  # names in the file, e.g. 'blocks.{i}.norm1.weight'.
+  paths: tuple[str, ...]  # our names, e.g. 'block_{i}/space/norm/scale'.
+  layout: Layout  # converts the arrays, which are in the order of the names
+  why: str = ''  # the reason for dropping the keys, if there are no paths
 
 
 def rule(keys: str, paths: str, layout: Layout) -> Rule:
