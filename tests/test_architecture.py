@@ -125,7 +125,6 @@ def repeated(names) -> dict[str, int]:
   return {name: n for name, n in counts.items() if n > 1}
 
 
-@pytest.mark.xfail(reason='rules.py and vidtr.py stand in two folders each')
 def test_a_file_stem_occurs_once():
   assert repeated(p.stem for p in FILES if p.stem != '__init__') == {}
 

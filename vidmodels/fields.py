@@ -44,14 +44,15 @@ def plugins(name: str) -> types.ModuleType:
 
 
 def modules_with(package: str, attribute: str) -> dict[str, types.ModuleType]:
-  """The modules of one of our packages that define `attribute`, by file name.
+  """The modules of a package of ours that define `attribute`, sorted by name.
 
-  So plug-ins are found: a new file is a new plug-in. Imports every module.
+  This is how plug-ins are found: a new file is a new plug-in. Its name is the
+  module's NAME or, without one, that of its file. Imports every module.
   """
-  paths = plugins(package).__path__
-  modules = {m.name: plugins(f'{package}.{m.name}')
-             for m in pkgutil.iter_modules(paths)}  # fmt: skip
-  return {k: m for k, m in sorted(modules.items()) if hasattr(m, attribute)}
+  files = pkgutil.iter_modules(plugins(package).__path__)
+  modules = [(file.name, plugins(f'{package}.{file.name}')) for file in files]
+  named = {getattr(m, 'NAME', stem): m for stem, m in modules}
+  return {k: m for k, m in sorted(named.items()) if hasattr(m, attribute)}
 
 
 def refuse_unread(section: Any, names: str, condition: str) -> None:

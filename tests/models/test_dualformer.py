@@ -15,7 +15,7 @@ from vidmodels.nn.pyramid import PyramidKernels
 from vidmodels.typing import InputError
 from vidmodels.weights import dualformer_weights
 from vidmodels.weights.mapping import apply
-from vidmodels.weights.mapping.rules import STATS
+from vidmodels.weights.mapping.key_rules import STATS
 
 SMALL = dict(
   widths=(96, 192, 384, 768), layers=(2, 2, 18, 2), heads=(3, 6, 12, 24)

@@ -29,7 +29,7 @@ from vidmodels.typing import InputError
 from vidmodels.weights.mapping import apply, from_image
 from vidmodels.weights.mapping.apply import KeyReport
 from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
-from vidmodels.weights.mapping.rules import (
+from vidmodels.weights.mapping.key_rules import (
   STATS,
   Arrays,
   Layout,

@@ -18,7 +18,7 @@ from flax import linen as nn
 from vidmodels.typing import InputError
 from vidmodels.weights.mapping import identify
 from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
-from vidmodels.weights.mapping.rules import (
+from vidmodels.weights.mapping.key_rules import (
   Arrays,
   Layout,
   Rules,

@@ -18,7 +18,7 @@ from vidmodels.weights.mapping.identify import (
   Pixels,
   Specs,
 )
-from vidmodels.weights.mapping.rules import (
+from vidmodels.weights.mapping.key_rules import (
   STATS,
   Layout,
   Rules,

@@ -32,7 +32,7 @@ from vidmodels.weights.formats.tensors import Tensors
 from vidmodels.weights.mapping import apply, identify, prefixes
 from vidmodels.weights.mapping.apply import KeyReport
 from vidmodels.weights.mapping.identify import Clip, Match, Pixels
-from vidmodels.weights.mapping.rules import Rule, drop
+from vidmodels.weights.mapping.key_rules import Rule, drop
 
 # 'auto': the file's head is kept if it has as many classes as the model.
 Head = Literal['auto', 'keep', 'new']

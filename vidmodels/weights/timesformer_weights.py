@@ -16,7 +16,7 @@ from vidmodels.models.timesformer import StepSpec
 from vidmodels.weights.mapping import from_image, identify
 from vidmodels.weights.mapping.apply import KeyReport
 from vidmodels.weights.mapping.identify import Guess, Naming, Pixels, Specs
-from vidmodels.weights.mapping.rules import (
+from vidmodels.weights.mapping.key_rules import (
   Rules,
   attention,
   class_and_grid,

@@ -10,7 +10,7 @@ from vidmodels.weights.dualformer_weights import (
 )
 from vidmodels.weights.mapping import identify
 from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
-from vidmodels.weights.mapping.rules import (
+from vidmodels.weights.mapping.key_rules import (
   Rules,
   conv,
   convolution,

@@ -18,7 +18,7 @@ from vidmodels.weights.focalnet_weights import check_same_as_file, linear_rules
 from vidmodels.weights.mapping import apply
 from vidmodels.weights.mapping.apply import KeyReport
 from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
-from vidmodels.weights.mapping.rules import (
+from vidmodels.weights.mapping.key_rules import (
   Rules,
   convolution,
   one_to_one,

@@ -25,7 +25,7 @@ from vidmodels.weights import vit_weights
 from vidmodels.weights.mapping import apply, from_image, identify
 from vidmodels.weights.mapping.apply import KeyReport
 from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
-from vidmodels.weights.mapping.rules import (
+from vidmodels.weights.mapping.key_rules import (
   Arrays,
   Layout,
   Rule,

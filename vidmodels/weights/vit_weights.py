@@ -21,7 +21,7 @@ from vidmodels.weights.mapping.identify import (
   Naming,
   Specs,
 )
-from vidmodels.weights.mapping.rules import (
+from vidmodels.weights.mapping.key_rules import (
   Arrays,
   Layout,
   Rule,

@@ -16,7 +16,7 @@ from vidmodels.models import vit, xvit
 from vidmodels.weights.mapping import from_image, identify
 from vidmodels.weights.mapping.apply import KeyReport
 from vidmodels.weights.mapping.identify import HALF, Guess, Naming, Specs
-from vidmodels.weights.mapping.rules import (
+from vidmodels.weights.mapping.key_rules import (
   Rules,
   attention_block,
   class_and_grid,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vidmodels.typing import InputError
-from vidmodels.weights.mapping import rules as r
+from vidmodels.weights.mapping import key_rules as r
 from vidmodels.weights.mapping.apply import (
   KeyReport,
   convert,

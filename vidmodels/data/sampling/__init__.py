@@ -1,1 +1,1 @@
-"""Which frames of a video make a clip: one rule a file; see `rules.py`."""
+"""Which frames of a video make a clip: one rule a file; see `key_rules.py`."""

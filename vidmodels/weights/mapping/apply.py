@@ -26,7 +26,13 @@ import numpy as np
 from flax import linen as nn
 
 from vidmodels.typing import InputError
-from vidmodels.weights.mapping.rules import STATS, Arrays, Layout, Rule, Shapes
+from vidmodels.weights.mapping.key_rules import (
+  STATS,
+  Arrays,
+  Layout,
+  Rule,
+  Shapes,
+)
 
 SHOWN = 6  # names of each kind in an error
 LARGEST = 1e4  # trained weights stay below this

@@ -26,8 +26,8 @@ from vidmodels import models
 from vidmodels.typing import InputError
 from vidmodels.weights.formats.tensors import Spec, Tensors
 from vidmodels.weights.mapping.apply import KeyReport, match_rules
+from vidmodels.weights.mapping.key_rules import Rule
 from vidmodels.weights.mapping.prefixes import Unwrapped, unwrap
-from vidmodels.weights.mapping.rules import Rule
 
 Specs = Mapping[str, Spec]
 State = Mapping[str, np.ndarray]

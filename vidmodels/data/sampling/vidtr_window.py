@@ -21,6 +21,7 @@ from numpy.random import Generator
 from vidmodels.config import Clip
 from vidmodels.data.sampling import clock
 
+NAME = 'vidtr'
 READS = ('stride',)
 SHORT = 'clamp'
 check = clock.whole_stride  # refuses fractions
