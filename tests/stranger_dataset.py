@@ -7,8 +7,7 @@ import videos
 DATASET = '''
 """Gestures: `<split>.csv` with a clip and its gesture on each line."""
 
-from vidmodels.data.datasets.build_listing import build_listing
-from vidmodels.data.datasets.dataset import Dataset
+from vidmodels.data.datasets.dataset import Dataset, build_listing
 from vidmodels.data.listing.class_names import ExactNames
 from vidmodels.data.listing.rows import VideoRow
 from vidmodels.data.listing.text_files import (

@@ -7,16 +7,16 @@ anywhere is a right answer.
 
 import collections
 import dataclasses
-import difflib
 import pathlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from vidmodels.data.datasets.build_listing import build_listing
-from vidmodels.data.datasets.dataset import Dataset, Request
+from vidmodels.data.datasets.dataset import Dataset, Request, build_listing
 from vidmodels.data.listing import text_files
+from vidmodels.data.listing.class_names import ExactNames
 from vidmodels.data.listing.rows import Listing, VideoRow, note_count
+from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.task import Task
 from vidmodels.typing import InputError
@@ -30,15 +30,11 @@ _SUBSETS = {
   'testing': 'testing',
 }
 _VIDEOS = {'training': 10_024, 'validation': 4926, 'testing': 5044}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Segment:
-  """An annotation, cut to its video; its length may be zero or negative."""
-
-  label: int
-  start_s: float
-  end_s: float
+# What official files have and nobody expects.
+_CUT = 'segments that leave their video, cut to it'
+_EMPTY = 'segments of no length in their video, dropped'
+_REPEATED = 'segments that their video has already, dropped'
+_BARE = 'videos without a segment, left out'
 
 
 @dataclasses.dataclass
@@ -47,75 +43,10 @@ class _Video:
 
   name: str
   path: pathlib.Path
-  segments: list[_Segment]
+  # segments: label, start and end in seconds, cut to the video; the length may
+  # be zero or negative
+  segments: list[tuple[int, float, float]]
   duration_s: float  # 0 if not given
-
-
-class _Reader:
-  """Reads the videos of one subset and counts what is odd in them."""
-
-  def __init__(self, dataset: Dataset, request: Request):
-    self.path = text_files.find_file(
-      request.annotations,
-      ['activity_net.v1-3*.json', '*activity*net*.json'],
-      'the ActivityNet 1.3 json',
-    )
-    self.subset = _SUBSETS[request.split]
-    self.labelled = self.subset != 'testing'
-    self.classes = request.classes or dataset.classes()
-    self.files = request.files
-    self.cut = 0  # segments that leave their video
-    self._labels = {name: i for i, name in enumerate(self.classes.names)}
-
-  def videos(self) -> Iterator[_Video]:
-    """The videos in the order of the file."""
-    for name, entry in _read_database(self.path).items():
-      with text_files.locate_errors(self.path, f'video {name[:40]!r}'):
-        text_files.parse_clip_name(name)
-        names = (f'v_{name}.mp4', f'v_{name}', name)
-        subset = _get(entry, 'subset', str)
-        if subset not in _VIDEOS:
-          raise InputError(
-            f'got subset {subset[:40]!r}; expected training, validation or '
-            'testing'
-          )
-        if subset != self.subset:
-          self.files.mark_known(*names)  # in the same folder
-          continue
-        duration_s, segments = 0.0, []
-        if self.labelled or 'duration' in entry:
-          duration_s = text_files.parse_seconds(entry.get('duration'))
-        if self.labelled:
-          segments = list(self._segments(entry, duration_s))
-        yield _Video(name, self.files.find(*names), segments, duration_s)
-
-  def _segments(
-    self, entry: Mapping[str, Any], duration_s: float
-  ) -> Iterator[_Segment]:
-    for annotation in _get(entry, 'annotations', list):
-      times = _get(annotation, 'segment', list)
-      if len(times) != 2:
-        raise InputError(
-          f'got segment {str(times)[:40]}; expected [start, end]'
-        )
-      start_s, end_s = map(text_files.parse_seconds, times)
-      self.cut += start_s < 0 or end_s > duration_s
-      yield _Segment(
-        label=self._parse_label(_get(annotation, 'label', str)),
-        start_s=max(0.0, start_s),
-        end_s=min(duration_s, end_s),
-      )
-
-  def _parse_label(self, label: str) -> int:
-    """By the exact name: inner nodes of the taxonomy are not classes."""
-    if label not in self._labels:
-      near = difflib.get_close_matches(label, self._labels, 1, 0.5)
-      hint = f'; did you mean {near[0]!r}?' if near else ''
-      raise InputError(
-        f'got label {label[:60]!r}; expected one of {len(self.classes)} '
-        f'classes{hint}'
-      )
-    return self._labels[label]
 
 
 def read_trimmed(dataset: Dataset, request: Request) -> Listing:
@@ -123,71 +54,61 @@ def read_trimmed(dataset: Dataset, request: Request) -> Listing:
 
   A segment that leaves its video is cut to it. One without length is dropped,
   and so is one that repeats an earlier one.
-
-  Raises:
-    InputError: if the file is not version 1.3, a video has no duration, or a
-      segment does not have two times and one of the classes.
   """
-  reader, rows, odd = _Reader(dataset, request), [], collections.Counter[str]()
-  for video in reader.videos():
+  classes = request.classes or dataset.classes()
+  rows, odd = [], collections.Counter[str]()
+  for video in _read_videos(request, classes, odd):
     earlier = set()
     for k, segment in enumerate(video.segments):
-      if segment.end_s <= segment.start_s:
-        odd['empty'] += 1
+      label, start_s, end_s = segment
+      if end_s <= start_s:
+        odd[_EMPTY] += 1
       elif segment in earlier:
-        odd['repeated'] += 1
+        odd[_REPEATED] += 1
       else:
         earlier.add(segment)
-        row = VideoRow(
-          path=video.path,
-          video=f'{video.name}_{k:03d}',
-          labels=(segment.label,),
-          start_s=segment.start_s,
-          end_s=segment.end_s,
+        name = f'{video.name}_{k:03d}'
+        rows.append(
+          VideoRow(
+            path=video.path,
+            video=name,
+            labels=(label,),
+            start_s=start_s,
+            end_s=end_s,
+          )
         )
-        rows.append(row)
-    odd['bare'] += not video.segments
-  notes = (
-    *note_count('segments that leave their video, cut to it', reader.cut),
-    *note_count('segments of no length in their video, dropped', odd['empty']),
-    *note_count(
-      'segments that their video has already, dropped', odd['repeated']
-    ),
-    *note_count('videos without a segment, left out', odd['bare']),
-  )
-  return build_listing(
-    dataset, request, rows, classes=reader.classes, notes=notes
-  )
+    odd[_BARE] += not video.segments
+  kinds = (_CUT, _EMPTY, _REPEATED, _BARE)
+  notes = [note for kind in kinds for note in note_count(kind, odd[kind])]
+  return build_listing(dataset, request, rows, classes=classes, notes=notes)
 
 
 def read_untrimmed(dataset: Dataset, request: Request) -> Listing:
   """Reads the videos of a subset, each with all its classes.
 
   Testing videos have none: their labels are not published.
-
-  Raises:
-    InputError: as `read_trimmed`.
   """
-  reader, rows, bare = _Reader(dataset, request), [], 0
-  for video in reader.videos():
-    labels = tuple(sorted({segment.label for segment in video.segments}))
-    if reader.labelled and not labels:
+  classes = request.classes or dataset.classes()
+  labelled = _SUBSETS[request.split] != 'testing'
+  rows, bare = [], 0
+  for video in _read_videos(request, classes, collections.Counter()):
+    labels = tuple(sorted({label for label, _, _ in video.segments}))
+    if labelled and not labels:
       bare += 1
       continue
-    row = VideoRow(
-      path=video.path,
-      video=video.name,
-      labels=labels,
-      seconds=video.duration_s if video.duration_s > 0 else None,
+    seconds = video.duration_s if video.duration_s > 0 else None
+    rows.append(
+      VideoRow(
+        path=video.path, video=video.name, labels=labels, seconds=seconds
+      )
     )
-    rows.append(row)
   several = sum(len(row.labels) > 1 for row in rows)
   return build_listing(
     dataset,
     request,
     rows,
-    classes=reader.classes,
-    labelled=reader.labelled,
+    classes=classes,
+    labelled=labelled,
     notes=(
       *note_count('videos without a label, left out', bare),
       *note_count('videos with several classes', several),
@@ -195,10 +116,51 @@ def read_untrimmed(dataset: Dataset, request: Request) -> Listing:
   )
 
 
+def _read_videos(
+  request: Request, classes: ClassList, odd: collections.Counter[str]
+) -> Iterator[_Video]:
+  """The videos of a subset in the order of the file; counts cut segments."""
+  path = text_files.find_file(
+    request.annotations,
+    ['activity_net.v1-3*.json', '*activity*net*.json'],
+    'the ActivityNet 1.3 json',
+  )
+  # By the exact name: inner nodes of the taxonomy are not classes.
+  names, files = ExactNames(classes), request.files
+  labelled = _SUBSETS[request.split] != 'testing'
+  for video, entry in _read_database(path).items():
+    with text_files.locate_errors(path, f'video {video[:40]!r}'):
+      text_files.parse_clip_name(video)
+      paths = (f'v_{video}.mp4', f'v_{video}', video)
+      subset = _get(entry, 'subset', str)
+      if subset not in _VIDEOS:
+        raise InputError(
+          f'got subset {subset[:40]!r}; expected training, validation or '
+          'testing'
+        )
+      if subset != _SUBSETS[request.split]:
+        files.mark_known(*paths)  # in the same folder
+        continue
+      duration_s, segments = 0.0, []
+      if labelled or 'duration' in entry:
+        duration_s = text_files.parse_seconds(entry.get('duration'))
+      for annotation in _get(entry, 'annotations', list) if labelled else ():
+        times = _get(annotation, 'segment', list)
+        if len(times) != 2:
+          raise InputError(
+            f'got segment {str(times)[:40]}; expected [start, end]'
+          )
+        start_s, end_s = map(text_files.parse_seconds, times)
+        odd[_CUT] += start_s < 0 or end_s > duration_s
+        label = names.label(_get(annotation, 'label', str))
+        segments.append((label, max(0.0, start_s), min(duration_s, end_s)))
+    yield _Video(video, files.find(*paths), segments, duration_s)
+
+
 def _read_database(path: pathlib.Path) -> dict[str, Any]:
   value = text_files.read_json(path)
-  if not isinstance(value, dict) or not isinstance(value.get('database'), dict):
-    is_object = isinstance(value, dict)
+  is_object = isinstance(value, dict)
+  if not is_object or not isinstance(value.get('database'), dict):
     content = ', '.join(value) if is_object else type(value).__name__
     raise InputError(
       f'{path} holds {content[:80]}; expected the ActivityNet json with '

@@ -7,9 +7,9 @@ checked. The class names are in the user's files.
 import collections
 import pathlib
 import re
+from collections.abc import Iterator
 
-from vidmodels.data.datasets.build_listing import build_listing
-from vidmodels.data.datasets.dataset import Dataset, Request
+from vidmodels.data.datasets.dataset import Dataset, Request, build_listing
 from vidmodels.data.listing import text_files
 from vidmodels.data.listing.rows import Listing, VideoRow, note_count
 from vidmodels.data.records.class_list import ClassList
@@ -33,24 +33,15 @@ _ODD = (
 
 
 def read(dataset: Dataset, request: Request) -> Listing:
-  """Reads `Charades_v1_{train,test}.csv`; videos are `<id>.mp4`.
-
-  Raises:
-    InputError: if a file is not the official one, or an action is malformed or
-      of no class.
-  """
+  """Reads `Charades_v1_{train,test}.csv`; videos are `<id>.mp4`."""
+  what = f'the Charades {request.split} csv'
   path = text_files.find_file(
-    request.annotations,
-    [_FILES[request.split]],
-    f'the Charades {request.split} csv',
+    request.annotations, [_FILES[request.split]], what
   )
   classes = _load_classes(request, path)
   files, rows = request.files, []
   odd = collections.Counter[str]()
-  # The script and the descriptions are prose and may span lines.
-  for line, fields in text_files.read_csv(
-    path, _COLUMNS, 'a Charades csv', multiline=True
-  ):
+  for line, fields in _read_rows(path):
     with text_files.locate_errors(path, line):
       name = text_files.parse_clip_name(fields['id'])
       length_s = text_files.parse_seconds(fields['length'])
@@ -65,14 +56,15 @@ def read(dataset: Dataset, request: Request) -> Listing:
   # The videos of both splits come in one archive.
   for name in _FILES.values():
     other = text_files.find_beside(path, [name])
-    for _, fields in (
-      text_files.read_csv(other, _COLUMNS, 'a Charades csv', multiline=True)
-      if other
-      else ()
-    ):
+    for _, fields in _read_rows(other) if other else ():
       files.mark_known(fields['id'])
   notes = [note for what in _ODD for note in note_count(what, odd[what])]
   return build_listing(dataset, request, rows, classes=classes, notes=notes)
+
+
+def _read_rows(path: pathlib.Path) -> Iterator[tuple[int, dict[str, str]]]:
+  # The script and the descriptions are prose and may span lines.
+  return text_files.read_csv(path, _COLUMNS, 'a Charades csv', multiline=True)
 
 
 def _parse_actions(
@@ -90,10 +82,7 @@ def _parse_actions(
         f'c{_CLASSES - 1}, its start and its end, such as c092 11.90 21.20; '
         'try fetching the file again'
       )
-    start_s, end_s = (
-      text_files.parse_seconds(parts[1]),
-      text_files.parse_seconds(parts[2]),
-    )
+    start_s, end_s = map(text_files.parse_seconds, parts[1:])
     odd[late_end] += end_s > length_s
     odd[late_start] += start_s > length_s
     odd[backward] += end_s < start_s

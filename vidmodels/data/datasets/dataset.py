@@ -1,6 +1,8 @@
-"""What a published data set is, and what the reader of its files receives.
+"""What a published data set is; what the reader of its files gets and returns.
 
-  def read(dataset: Dataset, request: Request) -> Listing: ...
+  def read(dataset: Dataset, request: Request) -> Listing:
+    rows = [VideoRow(path=request.files.find('a'), video='a', labels=(0,))]
+    return build_listing(dataset, request, rows, classes=dataset.classes())
 
   DATASETS = (
     Dataset(name='mine', title='Mine', splits={'train': 0, 'test': 0},
@@ -13,11 +15,18 @@ elsewhere. Its class lists are `class_lists/<name>.txt` beside it.
 
 import dataclasses
 import functools
+import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from vidmodels.data.listing.rows import Listing
-from vidmodels.data.listing.video_files import VideoFiles
+from vidmodels.data.listing.rows import (
+  Listing,
+  VideoRow,
+  note_names,
+  note_shared_files,
+)
+from vidmodels.data.listing.text_files import find_beside
+from vidmodels.data.listing.video_files import VideoFiles, video_of_frames
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.task import SINGLE, Task
@@ -70,11 +79,7 @@ class Dataset:
   folder: pathlib.Path = pathlib.Path(__file__).parent
 
   def classes(self) -> ClassList:
-    """The official class list; of several heads, `head/name` end to end.
-
-    Raises:
-      InputError: if the list is not part of this library.
-    """
+    """The official class list; of several heads, `head/name` end to end."""
     if not self.lists:
       raise InputError(
         f'{self.title} has no class list here; expected it in the official '
@@ -104,3 +109,111 @@ class Dataset:
 @functools.cache
 def _load_list(path: pathlib.Path) -> ClassList:
   return ClassList.load(path)
+
+
+def build_listing(
+  dataset: Dataset,
+  request: Request,
+  rows: Sequence[VideoRow],
+  *,
+  classes: ClassList,
+  labelled: bool = True,
+  notes: Sequence[str] = (),
+) -> Listing:
+  """The listing of a split: keeps every name once, and notes what is odd.
+
+  The notes list the names with two meanings, and those that fit several files.
+  The report of `prepare` compares the official count, and names the classes
+  without a clip.
+
+  Args:
+    dataset: the data set.
+    request: what was asked for.
+    rows: one for each entry of the file, in its order; names may be repeated.
+    classes: what the labels refer to.
+    labelled: False if the labels of this split are not published.
+    notes: further notes of the reader.
+
+  Raises:
+    InputError: if there is no row, or videos are needed and none is there, or
+      two clips with different labels are one file.
+  """
+  if not rows:
+    raise InputError(
+      f'{request.annotations} lists no clip for the split {request.split}; '
+      f'expected the official file of {dataset.title}; try --annotations with '
+      'that file'
+    )
+  files = request.files
+  first: dict[str, VideoRow] = {}
+  duplicates, clashes = [], []
+  for row in rows:
+    before = first.setdefault(row.video, row)
+    if before is row:
+      continue
+    duplicates.append(row.video)
+    meaning = (before.labels, before.start_s, before.end_s)
+    if meaning != (row.labels, row.start_s, row.end_s):
+      clashes.append(row.video)
+  unique = tuple(first.values())
+  if request.videos is not None and not files.used:
+    raise _no_video(request, unique)
+  return Listing(
+    rows=unique,
+    classes=classes,
+    task=dataset.task,
+    flip=dataset.flip,
+    labelled=labelled,
+    expected=dataset.splits.get(request.split, 0),
+    duplicates=tuple(duplicates),
+    outside=files.unused(),
+    notes=(
+      *notes,
+      *(note_shared_files(unique) if len(files) else ()),
+      *note_names(
+        'listed again with another label or time; the first counts',
+        list(dict.fromkeys(clashes)),
+      ),
+      *note_names('in several places; the first path counts', files.ambiguous),
+    ),
+  )
+
+
+def _no_video(request: Request, rows: Sequence[VideoRow]) -> InputError:
+  files, hint = request.files, ''
+  if files.images and not len(files):
+    content = f'{files.images} images and no video: extracted frames'
+    content += ' are not read'
+    folder, image = os.path.split(files.image)
+    command = video_of_frames(folder or 'CLIP', image)
+    hint = f', or make a video of each folder: {command}'
+  else:
+    content = f'{len(files)} video files, none of them listed'
+    content += ''.join(f', such as {name}' for name in files.unused()[:1])
+  return InputError(
+    f'{request.videos} holds {content}; expected {rows[0].path.name} and '
+    f'{len(rows)} others like it; try the folder with the videos with '
+    f'--videos{hint}'
+  )
+
+
+def mark_other_splits(
+  files: VideoFiles,
+  path: pathlib.Path,
+  patterns: Mapping[str, Sequence[str]],
+  read_names: Callable[[pathlib.Path, str], Iterable[str]],
+) -> list[str]:
+  """Marks the videos of other splits as known, so that they are not outside.
+
+  The official file of each split fits one of its `patterns`, and is read, by
+  `read_names(file, split)`, if it lies beside `path`. Returns a note for each
+  file that cannot be read.
+  """
+  notes = []
+  for split in patterns if len(files) else ():
+    other = find_beside(path, patterns[split])
+    try:
+      files.mark_known(*(read_names(other, split) if other else ()))
+    except InputError as e:
+      notes.append(f'videos of the {split} split count as outside: {e}')
+  return notes

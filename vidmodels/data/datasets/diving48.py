@@ -10,11 +10,12 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from vidmodels.data.datasets.build_listing import (
+from vidmodels.data.datasets.dataset import (
+  Dataset,
+  Request,
   build_listing,
   mark_other_splits,
 )
-from vidmodels.data.datasets.dataset import Dataset, Request
 from vidmodels.data.listing import text_files
 from vidmodels.data.listing.rows import Listing, VideoRow
 from vidmodels.data.listing.video_files import VideoFiles
@@ -31,24 +32,19 @@ _FIRST = (
 
 
 def read(dataset: Dataset, request: Request) -> Listing:
-  """Reads a split; compares the vocabulary with the class list if beside it.
-
-  Raises:
-    InputError: if the json is not such a list or is of version 1, an entry is
-      damaged, or the vocabulary is different.
-  """
+  """Reads a split; compares the vocabulary with the class list if beside it."""
   path = _find_list(dataset, request)
   classes = request.classes or dataset.classes()
   if request.classes is None:
     _check_vocabulary(path, classes)
   files = request.files
   rows, late = [], 0
-  for number, entry in enumerate(
-    text_files.read_objects(path, _KEYS, _WHAT), 1
-  ):
+  entries = text_files.read_objects(path, _KEYS, _WHAT)
+  for number, entry in enumerate(entries, 1):
     with text_files.locate_errors(path, f'entry {number}'):
-      rows.append(_parse_dive(entry, classes, files))
-      late += text_files.parse_int(entry['start_frame'], most=_MOST_FRAMES) > 0
+      row, start = _parse_dive(entry, classes, files)
+    rows.append(row)
+    late += start > 0
   notes = []
   if late:
     notes = [f'{late} clips do not start at frame 0; their files are whole']
@@ -82,7 +78,8 @@ def _read_names(path: pathlib.Path, split: str) -> Iterator[str]:
 
 def _parse_dive(
   entry: dict[str, Any], classes: ClassList, files: VideoFiles
-) -> VideoRow:
+) -> tuple[VideoRow, int]:
+  """A dive and its first frame."""
   name = text_files.parse_clip_name(entry['vid_name'])
   try:
     label = text_files.parse_int(entry['label'], most=len(classes) - 1)
@@ -94,11 +91,10 @@ def _parse_dive(
   )
   if end < start:
     raise InputError(
-      f'got frames {start} to {end}; expected the end after the start; try '
-      'fetching the file again'
+      f'got frames {start} to {end}; expected the end after the start'
     )
   path = files.find(f'{name}.mp4', name)
-  return VideoRow(path=path, video=name, labels=(label,))
+  return VideoRow(path=path, video=name, labels=(label,)), start
 
 
 def _check_vocabulary(path: pathlib.Path, classes: ClassList) -> None:

@@ -10,8 +10,7 @@ import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from vidmodels.data.datasets.build_listing import build_listing
-from vidmodels.data.datasets.dataset import Dataset, Request
+from vidmodels.data.datasets.dataset import Dataset, Request, build_listing
 from vidmodels.data.listing import text_files
 from vidmodels.data.listing.rows import Listing, VideoRow, note_count
 from vidmodels.data.listing.video_files import VideoFiles
@@ -45,10 +44,6 @@ def read(dataset: Dataset, request: Request) -> Listing:
 
   A clip's name is its narration_id. Its labels are the verb and the first noun,
   as numbers in the list of both. The test split has no labels.
-
-  Raises:
-    InputError: if a file is not the official one, or a line of it has a class
-      out of range, a noun_class that is not the first of its nouns, or no time.
   """
   split = {'val': 'validation'}.get(request.split, request.split)
   labelled = split != 'test'
@@ -172,9 +167,8 @@ def _load_classes(
     if file is None:
       continue
     names: list[str] = []
-    for line, fields in text_files.read_csv(
-      file, ('id', 'key'), 'an EPIC class csv'
-    ):
+    lines = text_files.read_csv(file, ('id', 'key'), 'an EPIC class csv')
+    for line, fields in lines:
       with text_files.locate_errors(file, line):
         if text_files.parse_int(fields['id'], most=100_000) != len(names):
           raise InputError(f'got id {fields["id"]}; expected {len(names)}')
@@ -183,22 +177,18 @@ def _load_classes(
       ours = ClassList.from_names(official.names[part])
       difference = ClassList.from_names(names).first_difference(ours)
       if difference:
-        raise InputError(
-          f'{difference}; expected the official {head} classes; try fetching '
-          'the file again'
-        )
+        raise InputError(f'{difference}; expected the official {head} classes')
   return request.classes or official
 
 
 def _read_durations(path: pathlib.Path) -> dict[str, float]:
   """Seconds of each video, if the file with them is there."""
   file = text_files.find_beside(path, [_INFO])
+  columns = ('video_id', 'duration')
   durations: dict[str, float] = {}
   if file is None:
     return durations
-  for line, fields in text_files.read_csv(
-    file, ('video_id', 'duration'), _INFO
-  ):
+  for line, fields in text_files.read_csv(file, columns, _INFO):
     with text_files.locate_errors(file, line):
       name = fields['video_id'].strip()
       durations[name] = text_files.parse_seconds(fields['duration'])

@@ -10,8 +10,7 @@ import collections
 import pathlib
 import re
 
-from vidmodels.data.datasets.build_listing import build_listing
-from vidmodels.data.datasets.dataset import Dataset, Request
+from vidmodels.data.datasets.dataset import Dataset, Request, build_listing
 from vidmodels.data.listing import text_files
 from vidmodels.data.listing.rows import Listing, VideoRow
 from vidmodels.data.records.flip_policy import FlipPolicy
@@ -22,31 +21,23 @@ _LINE = re.compile(r'(.+\.avi)\s+([012])')
 
 
 def read(dataset: Dataset, request: Request) -> Listing:
-  """Reads the files of a split, one for each class.
-
-  Raises:
-    InputError: if a class has no file, a file has no class, a line is damaged,
-      or a clip has two flags.
-  """
+  """Reads the files of a split, one for each class."""
   part, split = request.split.rstrip('123'), request.split[-1]
   split = split if split in '123' else '1'
   classes = request.classes or dataset.classes()
-  paths = _find_files(request.annotations, split, classes.names)
+  lists = _find_files(request.annotations, split, classes.names)
   files = request.files
   rows, flags = [], collections.Counter[int]()
-  for label, (name, path) in enumerate(zip(classes.names, paths, strict=True)):
-    for file, flag in _read_flags(path):
+  for label, name in enumerate(classes.names):
+    for file, flag in _read_flags(lists[name]):
       stem = file.removesuffix('.avi')
       names = f'{name}/{file}', f'{name}/{stem}', stem
       flags[flag] += 1
-      if flag != _FLAGS[part]:
+      if flag == _FLAGS[part]:
+        path = files.find(*names)
+        rows.append(VideoRow(path=path, video=names[0], labels=(label,)))
+      else:
         files.mark_known(*names)
-        continue
-      rows.append(
-        VideoRow(
-          path=files.find(*names), video=f'{name}/{file}', labels=(label,)
-        )
-      )
   notes = [
     f'{flags.total() - len(rows)} lines are left out: '
     f'{flags[3 - _FLAGS[part]]} of the other part, {flags[0]} of neither'
@@ -58,8 +49,8 @@ def read(dataset: Dataset, request: Request) -> Listing:
 
 def _find_files(
   place: pathlib.Path, split: str, classes: tuple[str, ...]
-) -> list[pathlib.Path]:
-  """The file of each class, in their order."""
+) -> dict[str, pathlib.Path]:
+  """The file of each class."""
   end = f'_test_split{split}.txt'
   if not place.is_dir():
     raise InputError(
@@ -86,7 +77,7 @@ def _find_files(
       f'{by_class[unknown[0]]} is of no class of HMDB51; expected only its '
       f'{len(classes)} classes there; try moving it out of the folder'
     )
-  return [by_class[name] for name in classes]
+  return by_class
 
 
 def _read_flags(path: pathlib.Path) -> list[tuple[str, int]]:
@@ -97,10 +88,10 @@ def _read_flags(path: pathlib.Path) -> list[tuple[str, int]]:
     with text_files.locate_errors(path, number):
       match = _LINE.fullmatch(line)
       if match is None:
-        text = '\n'.join(line for _, line in text_files.read_lines(path))
+        content = text_files.describe_text(text_files.read_text(path))
         raise InputError(
           f'got {line[:80]!r}; expected `<file>.avi` and 0, 1 or 2; it looks '
-          f'like {text_files.describe_text(text)}'
+          f'like {content}'
         )
       file, flag = text_files.parse_clip_name(match[1]), int(match[2])
       if flags.setdefault(file, flag) != flag:

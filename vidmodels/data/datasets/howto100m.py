@@ -11,10 +11,9 @@ import contextlib
 import csv
 import hashlib
 import pathlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
-from vidmodels.data.datasets.build_listing import build_listing
-from vidmodels.data.datasets.dataset import Dataset, Request
+from vidmodels.data.datasets.dataset import Dataset, Request, build_listing
 from vidmodels.data.listing import text_files
 from vidmodels.data.listing.rows import Listing, VideoRow, note_count
 from vidmodels.data.records.class_list import ClassList
@@ -28,6 +27,7 @@ _SEED = 'vidmodels howto100m 0'
 _MOST = 10**12  # a larger number is neither a task nor a rank
 _COLUMNS = ('video_id', 'rank', 'task_id')
 _SPLITS = ('train', 'test')
+_WHAT = 'the HowTo100M csv'
 
 
 def read(dataset: Dataset, request: Request) -> Listing:
@@ -36,17 +36,11 @@ def read(dataset: Dataset, request: Request) -> Listing:
   Split files are `train.txt` and `test.txt` beside the csv, or
   `HowTo100M_train.txt` and so on, one video id a line. Without them a hash of
   its id decides the split of a video: 35 in 120 are for testing.
-
-  Raises:
-    InputError: if a file is not what it should be, or a video is in both
-      splits.
   """
-  path = text_files.find_file(
-    request.annotations, ['HowTo100M_v1.csv'], 'the HowTo100M csv'
-  )
+  path = text_files.find_file(request.annotations, ['HowTo100M_v1.csv'], _WHAT)
   ranks, repeated = _read_ranks(path)
-  videos = collections.Counter(task for _, task in ranks)
-  tasks = sorted(task for task, n in videos.items() if n >= _LEAST)
+  sizes = collections.Counter(task for _, task in ranks)
+  tasks = sorted(task for task, size in sizes.items() if size >= _LEAST)
   if not tasks:
     raise InputError(
       f'{path} has no task with {_LEAST} videos; expected the whole official '
@@ -54,13 +48,19 @@ def read(dataset: Dataset, request: Request) -> Listing:
     )
   classes, untitled = _load_classes(request, path, tasks)
   number = {task: i for i, task in enumerate(tasks)}
-  best, several = _choose_tasks(ranks, number)
+  # Of equal ranks, the smaller task id counts.
+  best: dict[str, tuple[int, int]] = {}
+  videos = collections.Counter(v for v, task in ranks if task in number)
+  for (video, task), rank in ranks.items():
+    if task in number:
+      best[video] = min(best.get(video, (rank, task)), (rank, task))
+  several = sum(count > 1 for count in videos.values())
   chosen, split_notes = _choose_videos(path, request.split, best)
   files = request.files
   files.mark_known(*{video for video, _ in ranks if len(files)})
   rows = [
     VideoRow(path=files.find(f'{v}.mp4', v), video=v, labels=(number[task],))
-    for v, task in best.items()
+    for v, (_, task) in best.items()
     if v in chosen
   ]
   notes = (
@@ -82,7 +82,7 @@ def _read_ranks(path: pathlib.Path) -> tuple[dict[tuple[str, int], int], int]:
   """The rank of each video in each task, and the number of repeated lines."""
   ranks: dict[tuple[str, int], int] = {}
   lines = 0
-  for line, fields in text_files.read_csv(path, _COLUMNS, 'the HowTo100M csv'):
+  for line, fields in text_files.read_csv(path, _COLUMNS, _WHAT):
     lines += 1
     try:  # not `locate_errors`: a million lines would take half as long again
       video = text_files.parse_clip_name(fields['video_id'])
@@ -94,23 +94,6 @@ def _read_ranks(path: pathlib.Path) -> tuple[dict[tuple[str, int], int], int]:
       ) from e
     ranks.setdefault((video, task), rank)
   return ranks, lines - len(ranks)
-
-
-def _choose_tasks(
-  ranks: Mapping[tuple[str, int], int], tasks: Collection[int]
-) -> tuple[dict[str, int], int]:
-  """The task of each video, among `tasks`, and how many videos have several.
-
-  The best rank counts; of equal ranks, the smaller task id.
-  """
-  best: dict[str, tuple[int, int]] = {}
-  several = set()
-  for (video, task), rank in ranks.items():
-    if task in tasks:
-      if video in best:
-        several.add(video)
-      best[video] = min(best.get(video, (rank, task)), (rank, task))
-  return {video: task for video, (_, task) in best.items()}, len(several)
 
 
 def _load_classes(
@@ -137,11 +120,10 @@ def _load_classes(
     name if twice[name] == 1 else f'{name} ({task})'
     for name, task in zip(names, tasks, strict=True)
   ]
-  untitled = sum(task not in titles for task in tasks)
+  what = 'tasks without a title in task_ids.csv, called by number'
+  notes = note_count(what, sum(task not in titles for task in tasks))
   with text_files.locate_errors(file, 'as a class list'):
-    return ClassList.from_names(names), note_count(
-      'tasks without a title in task_ids.csv, called by number', untitled
-    )
+    return ClassList.from_names(names), notes
 
 
 def _read_titles(file: pathlib.Path) -> dict[int, str]:
@@ -166,19 +148,16 @@ def _read_titles(file: pathlib.Path) -> dict[int, str]:
 
 
 def _choose_videos(
-  path: pathlib.Path, split: str, best: Mapping[str, int]
+  path: pathlib.Path, split: str, best: Collection[str]
 ) -> tuple[Collection[str], list[str]]:
   """The videos of a split, and a note on who made the split."""
   files: dict[str, pathlib.Path] = {}
   for name in _SPLITS:
-    file = text_files.find_beside(
-      path, [f'{name}.txt', f'HowTo100M_{name}.txt']
-    )
-    if file:
+    patterns = [f'{name}.txt', f'HowTo100M_{name}.txt']
+    if file := text_files.find_beside(path, patterns):
       files[name] = file
   if not files:
-    drawn = {video for video in best if split_of(video) == split}
-    return drawn, [
+    return {video for video in best if split_of(video) == split}, [
       f'no train.txt and test.txt beside {path.name}: the split is ours, by a '
       'hash of the video id, in the proportion of the paper (85K to 35K); its '
       'accuracies do not compare with published ones video for video'
@@ -197,12 +176,10 @@ def _choose_videos(
       f'{files["test"].name}, as {min(both)}; expected each in one of them; '
       'try removing one of the two lines'
     )
-  unknown = len(listed[split] - best.keys())
+  unknown = len(listed[split].difference(best))
   what = f'ids of {files[split].name} in no such task, left out'
-  return listed[split], [
-    f'the split is that of {files[split]}',
-    *note_count(what, unknown),
-  ]
+  notes = [f'the split is that of {files[split]}', *note_count(what, unknown)]
+  return listed[split], notes
 
 
 def split_of(video: str) -> str:

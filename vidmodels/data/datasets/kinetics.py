@@ -9,11 +9,12 @@ files are called.
 import pathlib
 from collections.abc import Iterator
 
-from vidmodels.data.datasets.build_listing import (
+from vidmodels.data.datasets.dataset import (
+  Dataset,
+  Request,
   build_listing,
   mark_other_splits,
 )
-from vidmodels.data.datasets.dataset import Dataset, Request
 from vidmodels.data.listing import text_files, youtube_clips
 from vidmodels.data.listing.class_names import ExactNames
 from vidmodels.data.listing.rows import Listing
@@ -53,12 +54,7 @@ class _FoldedNames(ExactNames):
 
 
 def read(dataset: Dataset, request: Request) -> Listing:
-  """Reads a split of any Kinetics.
-
-  Raises:
-    InputError: if the csv is not of this data set and split, a row is damaged,
-      or a label is not a class.
-  """
+  """Reads a split of any Kinetics."""
   patterns = {split: _patterns(dataset, split) for split in _WORDS}
   what = f'the {dataset.title} {request.split} csv'
   path = text_files.find_file(
@@ -81,9 +77,8 @@ def read(dataset: Dataset, request: Request) -> Listing:
         )
       labels.append((names.label(clip.label),) if labelled else ())
   files = request.files
-  rows, notes = youtube_clips.find_clips(
-    [clip for _, clip in clips], labels, files
-  )
+  parts = [clip for _, clip in clips]
+  rows, notes = youtube_clips.find_clips(parts, labels, files)
   notes += _note_edition(dataset, path) + names.notes()
   notes += mark_other_splits(files, path, patterns, _file_names)
   return build_listing(
@@ -106,9 +101,8 @@ def _read_clips(
   path: pathlib.Path, split: str
 ) -> Iterator[tuple[int, YoutubeClip]]:
   """Line number and clip of each row."""
-  for line, fields in text_files.read_csv(
-    path, youtube_clips.COLUMNS, 'a Kinetics csv'
-  ):
+  rows = text_files.read_csv(path, youtube_clips.COLUMNS, 'a Kinetics csv')
+  for line, fields in rows:
     with text_files.locate_errors(path, line):
       clip = youtube_clips.parse_clip(fields)
       if fields['split'].strip().lower() not in _WORDS[split]:

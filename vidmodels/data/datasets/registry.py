@@ -27,11 +27,7 @@ __all__ = ['Dataset', 'Request', 'all_datasets', 'find', 'load_classes', 'read']
 
 @functools.cache
 def all_datasets() -> dict[str, Dataset]:
-  """All data sets by their name, sorted.
-
-  Raises:
-    InputError: if two data sets have one name or alias.
-  """
+  """All data sets by their name, sorted; two with one name are an error."""
   by_name: dict[str, Dataset] = {}
   modules: dict[str, str] = {}
   for info in pkgutil.iter_modules(datasets.__path__):
@@ -51,11 +47,7 @@ def all_datasets() -> dict[str, Dataset]:
 
 
 def find(name: str) -> Dataset:
-  """The data set with a name or an alias.
-
-  Raises:
-    InputError: if there is none, with the nearest name.
-  """
+  """The data set with a name or an alias; the error has the nearest name."""
   known = {
     alias: dataset
     for dataset in all_datasets().values()
@@ -72,14 +64,7 @@ def find(name: str) -> Dataset:
 
 
 def load_classes(source: str | os.PathLike[str]) -> tuple[ClassList, Task]:
-  """The classes of a file or of a data set, and their task.
-
-  Args:
-    source: a file with one class name a line, or the name of a data set.
-
-  Raises:
-    InputError: if it is neither.
-  """
+  """The classes and the task of a file, one name a line, or of a data set."""
   path = pathlib.Path(source)
   if not path.exists() and path.name == str(source) and not path.suffix:
     dataset = find(path.name)
@@ -103,10 +88,6 @@ def read(
     videos: the folder with the videos; None to read only the annotations.
     split: one of its splits.
     classes: used instead of the official class list.
-
-  Raises:
-    InputError: if there is no such data set, split or file, or a file is not
-      what it should be.
   """
   dataset = find(name)
   dataset.check_split(split)

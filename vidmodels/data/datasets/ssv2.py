@@ -15,11 +15,12 @@ import pathlib
 import re
 from typing import Any
 
-from vidmodels.data.datasets.build_listing import (
+from vidmodels.data.datasets.dataset import (
+  Dataset,
+  Request,
   build_listing,
   mark_other_splits,
 )
-from vidmodels.data.datasets.dataset import Dataset, Request
 from vidmodels.data.listing import text_files
 from vidmodels.data.listing.class_names import ExactNames
 from vidmodels.data.listing.rows import Listing, VideoRow
@@ -32,12 +33,7 @@ _ID = re.compile(r'\d{1,9}', re.ASCII)
 
 
 def read(dataset: Dataset, request: Request) -> Listing:
-  """Reads a split; labels.json and the test answers are used if beside it.
-
-  Raises:
-    InputError: if the json is not such a list, an entry is damaged, a template
-      is not a class, or labels.json numbers the classes differently.
-  """
+  """Reads a split; labels.json and the test answers are used if beside it."""
   patterns = {
     split: [f'something-something-v2-{split}.json', f'{split}.json']
     for split in ('train', 'validation', 'test')
@@ -48,20 +44,16 @@ def read(dataset: Dataset, request: Request) -> Listing:
   classes = request.classes or dataset.classes()
   if request.classes is None:
     _check_label_numbers(path, classes)
-  entries = text_files.read_objects(path, ('id',), _WHAT)
-  labels, notes = _read_labels(path, split, entries, ExactNames(classes))
+  entries, videos = _read_entries(path)
+  names = ExactNames(classes)
+  labels, notes = _read_labels(path, split, entries, videos, names)
   files = request.files
   rows = [
     VideoRow(path=files.find(f'{name}.webm', name), video=name, labels=label)
-    for name, label in zip(_parse_ids(path, entries), labels, strict=True)
+    for name, label in zip(videos, labels, strict=True)
   ]
   notes += mark_other_splits(
-    files,
-    path,
-    patterns,
-    lambda other, _: _parse_ids(
-      other, text_files.read_objects(other, ('id',), _WHAT)
-    ),
+    files, path, patterns, lambda other, _: _read_entries(other)[1]
   )
   return build_listing(
     dataset,
@@ -73,23 +65,24 @@ def read(dataset: Dataset, request: Request) -> Listing:
   )
 
 
-def _parse_ids(path: pathlib.Path, entries: list[dict[str, Any]]) -> list[str]:
-  names = []
-  for number, entry in enumerate(entries, 1):
-    value = entry['id']
-    if not _ID.fullmatch(str(value)):  # 'True', 1.0 and -1 are not
+def _read_entries(path: pathlib.Path) -> tuple[list[dict[str, Any]], list[str]]:
+  """The entries of a list, and their ids."""
+  entries = text_files.read_objects(path, ('id',), _WHAT)
+  videos = [str(entry['id']) for entry in entries]
+  for number, video in enumerate(videos, 1):
+    if not _ID.fullmatch(video):  # 'True', 1.0 and -1 are not
       raise InputError(
-        f'{path} entry {number}: got id {str(value)[:40]!r}; expected a number '
-        'of up to 9 digits; try fetching the file again'
+        f'{path} entry {number}: got id {video[:40]!r}; expected a number of '
+        'up to 9 digits; try fetching the file again'
       )
-    names.append(str(value))
-  return names
+  return entries, videos
 
 
 def _read_labels(
   path: pathlib.Path,
   split: str,
   entries: list[dict[str, Any]],
+  videos: list[str],
   names: ExactNames,
 ) -> tuple[list[tuple[int, ...]], list[str]]:
   """The labels of each entry, and notes; the test split may have answers."""
@@ -111,7 +104,6 @@ def _read_labels(
   if path_of_answers is None:
     return [()] * len(entries), []
   answers = _read_answers(path_of_answers, names)
-  videos = _parse_ids(path, entries)
   missing = [video for video in videos if video not in answers]
   if missing:
     raise InputError(
@@ -119,10 +111,8 @@ def _read_labels(
       f'{path.name}, such as {missing[0]}; expected all of them; try fetching '
       'it again, or moving it out of the folder'
     )
-  return (
-    [(answers[video],) for video in videos],
-    [f'labels are from {path_of_answers.name}'],
-  )
+  labels = [(answers[video],) for video in videos]
+  return labels, [f'labels are from {path_of_answers.name}']
 
 
 def _parse_label(template: object, names: ExactNames) -> int:
@@ -154,14 +144,12 @@ def _check_label_numbers(path: pathlib.Path, classes: ClassList) -> None:
     return
   value = text_files.read_json(labels)
   try:
-    numbers = {
-      name: text_files.parse_int(v, most=999) for name, v in value.items()
-    }
+    numbers = {k: text_files.parse_int(v, most=999) for k, v in value.items()}
     theirs = ClassList.from_names(sorted(numbers, key=numbers.__getitem__))
   except (AttributeError, InputError) as e:
     raise InputError(
       f'{labels} does not number the classes ({e}); expected an object of '
-      f'"class": "number"; it looks like '
+      '"class": "number"; it looks like '
       f'{text_files.describe_json(value)}; try fetching it again'
     ) from e
   difference = theirs.first_difference(classes)
@@ -178,12 +166,7 @@ DATASETS = (
   Dataset(
     name='ssv2',
     title='Something-Something V2',
-    splits={
-      'train': 168_913,
-      'validation': 24_777,
-      'val': 24_777,
-      'test': 27_157,
-    },
+    splits=dict(train=168_913, validation=24_777, val=24_777, test=27_157),
     metric='top1',
     reported_split='val',
     flip=FlipPolicy('forbid'),

@@ -11,8 +11,7 @@ lists keep groups apart. The files of class HandstandPushups are called
 import pathlib
 import re
 
-from vidmodels.data.datasets.build_listing import build_listing
-from vidmodels.data.datasets.dataset import Dataset, Request
+from vidmodels.data.datasets.dataset import Dataset, Request, build_listing
 from vidmodels.data.listing import text_files
 from vidmodels.data.listing.class_names import ExactNames
 from vidmodels.data.listing.rows import Listing, VideoRow
@@ -27,12 +26,7 @@ _SPELLINGS = ('HandStand', 'Handstand')  # files and lists mix them
 
 
 def read(dataset: Dataset, request: Request) -> Listing:
-  """Reads a list; compares classInd.txt with the class list if beside it.
-
-  Raises:
-    InputError: if a line is damaged, a folder is not a class or has another
-      number, or the two lists of a split share a clip.
-  """
+  """Reads a list; compares classInd.txt with the class list if beside it."""
   part, split = request.split.rstrip('123'), request.split[-1]
   split = split if split in '123' else '1'
   other = 'test' if part == 'train' else 'train'
@@ -68,8 +62,7 @@ def _parse_line(
   if match is None:
     raise InputError(
       f'got {text[:80]!r}; expected `Class/v_Class_g01_c01.avi'
-      f'{" 1" if numbered else ""}`; it looks like '
-      f'{text_files.describe_text(text)}'
+      f'{" 1" * numbered}`; it looks like {text_files.describe_text(text)}'
     )
   folder, file, number = match.groups()
   text_files.parse_clip_name(file)
@@ -82,23 +75,18 @@ def _parse_line(
   if number is not None and number != str(label + 1):
     raise InputError(
       f'got label {number[:40]} for {folder}; expected {label + 1}, counted '
-      'from 1; try fetching the file again'
+      'from 1'
     )
-  return VideoRow(
-    path=files.find(*_file_names(folder, file)),
-    video=f'{folder}/{file}',
-    labels=(label,),
-  )
+  path = files.find(*_file_names(folder, file))
+  return VideoRow(path=path, video=f'{folder}/{file}', labels=(label,))
 
 
 def _file_names(folder: str, file: str) -> list[str]:
   """What a file may be called: as listed, with another suffix or spelling."""
   stem = file.removesuffix('.avi')
-  names = [f'{folder}/{file}', f'{folder}/{stem}', stem]
-  for one, other in (_SPELLINGS, _SPELLINGS[::-1]):
-    if one in stem:
-      names.append(stem.replace(one, other))
-  return names
+  pairs = (_SPELLINGS, _SPELLINGS[::-1])
+  others = [stem.replace(one, other) for one, other in pairs if one in stem]
+  return [f'{folder}/{file}', f'{folder}/{stem}', stem, *others]
 
 
 def _check_class_numbers(path: pathlib.Path, classes: ClassList) -> None:
@@ -133,20 +121,14 @@ def _compare_lists(
 ) -> list[str]:
   """Compares a list with the other list of its split: `part`, in file `other`.
 
-  The videos of the other list are marked as known.
-
-  Returns:
-    Notes: on clips of one source video in both lists.
-
-  Raises:
-    InputError: if a clip is in both lists.
+  The videos of the other list are marked as known. A clip in both lists is an
+  error; clips of one source video in both give a note.
   """
   try:
-    matches = [
-      _LINE.fullmatch(text) for _, text in text_files.read_lines(other)
-    ]
+    lines = text_files.read_lines(other)
   except InputError as e:
     return [f'videos of the {part} split count as outside: {e}']
+  matches = (_LINE.fullmatch(text) for _, text in lines)
   theirs = [(match[1], match[2]) for match in matches if match]
   both = {'/'.join(names) for names in theirs} & {row.video for row in rows}
   if both:
@@ -162,11 +144,10 @@ def _compare_lists(
     for row in rows
     if (row.video.split('/')[0], _find_group(row.video)) in groups
   ]
-  if not shared:
-    return []
+  what = f'clips share their source video with clips of {other.name}'
   return [
-    f'{len(shared)} clips share their source video with clips of {other.name}, '
-    f'as {shared[0]}: these are not the official lists'
+    f'{len(shared)} {what}, as {video}: these are not the official lists'
+    for video in shared[:1]
   ]
 
 
@@ -180,14 +161,8 @@ DATASETS = (
     name='ucf101',
     title='UCF101',
     splits={
-      'train': 9_537,
-      'test': 3_783,
-      'train1': 9_537,
-      'test1': 3_783,
-      'train2': 9_586,
-      'test2': 3_734,
-      'train3': 9_624,
-      'test3': 3_696,
+      **dict(train=9_537, test=3_783, train1=9_537, test1=3_783),
+      **dict(train2=9_586, test2=3_734, train3=9_624, test3=3_696),
     },
     metric='top1',
     flip=FlipPolicy('free'),

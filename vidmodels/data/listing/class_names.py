@@ -8,7 +8,7 @@ source become NFC; a label finds its class in either spelling.
 import unicodedata
 from collections.abc import Iterable
 
-from vidmodels.data.listing.rows import join_names
+from vidmodels.data.listing.rows import note_names
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.typing import InputError
 
@@ -29,11 +29,7 @@ class ExactNames:
     return name in self._labels
 
   def label(self, name: str) -> int:
-    """The label of a class.
-
-    Raises:
-      InputError: if no class has this name, with the nearest name.
-    """
+    """The label of a class; an unknown name is an error with the nearest."""
     if name in self._labels:
       return self._labels[name]
     if name.removeprefix('-').isdecimal():
@@ -41,7 +37,7 @@ class ExactNames:
         f'got label {name[:40]!r}; expected the name of a class, such as '
         f'{self.classes.names[0]!r}'
       )
-    return self.classes.index(name[:200])  # the error names the nearest class
+    return self.classes.index(name[:200])
 
 
 class AnySpelling:
@@ -59,11 +55,7 @@ class AnySpelling:
     return name in self._labels or normalize_name(name) in self._labels
 
   def label(self, text: str) -> int:
-    """The label of a class.
-
-    Raises:
-      InputError: if there is no such class.
-    """
+    """The label of a class; an unknown name is an error with the nearest."""
     for name in (text, normalize_name(text)):
       if name in self._labels:
         return self._labels[name]
@@ -78,9 +70,5 @@ def note_spellings(names: Iterable[str]) -> list[str]:
     for name in names
     if first.setdefault(normalize_name(name), name) != name
   }
-  if not twice:
-    return []
-  return [
-    f'{len(twice)} class names come in two Unicode spellings (NFC and NFD); '
-    f'each is one class: {join_names(sorted(twice))}'
-  ]
+  what = 'class names come in two Unicode spellings (NFC and NFD); each is one'
+  return note_names(f'{what} class', sorted(twice))

@@ -14,6 +14,7 @@ The class list is settled first, so that a label means the same everywhere:
 import dataclasses
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Literal
 
 from vidmodels.data.listing import user_list
@@ -42,20 +43,15 @@ def read_source(
   labels: Literal['single', 'multi', 'any'] = 'single',
   need_files: bool = True,
 ) -> Listing:
-  """Reads a folder per class or a list file.
+  """Reads a folder with a folder for each class, or a list in a text file.
 
   Args:
-    source: a folder whose folders are named as classes, or a text file.
+    source: the folder or the list.
     classes: what labels refer to; the rule above decides if None.
     root: what the paths of a list are relative to; its own folder if None.
     default: what labels refer to if nothing else says; for a second split.
-    labels: how many classes a video has: one; any number, none included; or
-      one or more, each of them a right answer. See `Task`.
+    labels: how many classes a video has, see `Task`.
     need_files: whether a list without a single existing file is an error.
-
-  Raises:
-    InputError: if the source cannot be read as either, is empty, or has an
-      unknown label or a video twice.
   """
   source, task = pathlib.Path(source), Task(labels)
   if not source.exists():
@@ -96,10 +92,6 @@ def _read_folder(source: pathlib.Path, classes: ClassList | None) -> Listing:
   All files count as videos, whatever their suffix, so that none is lost
   silently. Hidden files (`.name`) and files beside the class folders do not. A
   folder with the name of a video (`x.mp4`) counts too: it is reported later.
-
-  Raises:
-    InputError: if there is no class folder or no video, a class folder holds
-      folders, a video lies beside them, or a class is unknown.
   """
   entries = _list_folder(source)
   folders = [path for path in entries if path.is_dir()]
@@ -113,9 +105,8 @@ def _read_folder(source: pathlib.Path, classes: ClassList | None) -> Listing:
   if classes is None:
     names = {normalize_name(escape_name(folder.name)) for folder in folders}
     classes = ClassList.from_names(sorted(names))
-  lookup, rows = AnySpelling(classes), []
-  for folder in folders:
-    rows += _read_class_folder(folder, lookup)
+  lookup = AnySpelling(classes)
+  rows = [row for folder in folders for row in _list_class(folder, lookup)]
   if not rows:
     raise InputError(
       f'the {len(folders)} class folders of {source} are empty; expected '
@@ -125,15 +116,14 @@ def _read_folder(source: pathlib.Path, classes: ClassList | None) -> Listing:
   return Listing(rows=tuple(rows), classes=classes, notes=tuple(spellings))
 
 
-def _read_class_folder(
+def _list_class(
   folder: pathlib.Path, lookup: AnySpelling
-) -> list[VideoRow]:
+) -> Iterator[VideoRow]:
   name = escape_name(folder.name)
   try:
     label = lookup.label(name)
   except InputError as e:
     raise InputError(f'{folder}: {e}') from e
-  rows = []
   for path in _list_folder(folder):
     if path.is_dir() and not _is_video(path):
       raise InputError(
@@ -142,8 +132,7 @@ def _read_class_folder(
         f'{folder} as the source'
       )
     video = f'{name}/{escape_name(path.name)}'
-    rows.append(VideoRow(path=path, video=video, labels=(label,)))
-  return rows
+    yield VideoRow(path=path, video=video, labels=(label,))
 
 
 def _list_folder(folder: pathlib.Path) -> list[pathlib.Path]:

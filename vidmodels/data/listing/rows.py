@@ -92,11 +92,8 @@ def note_count(what: str, count: int) -> list[str]:
 def note_shared_files(rows: Sequence[VideoRow]) -> list[str]:
   """Notes on clips of different names that are the same part of one file.
 
-  Annotators may give one part of a video two classes. Two whole files cannot be
-  the same: then one clip took the file of another, and their labels may differ.
-
-  Raises:
-    InputError: if two clips are the same whole file and have different labels.
+  Annotators may give one part of a video two classes. Two clips that are the
+  same whole file with different labels are an error: one took the other's file.
   """
   first: dict[tuple[str, float, float | None], VideoRow] = {}
   shared = []

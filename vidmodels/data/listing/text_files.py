@@ -16,7 +16,7 @@ import json
 import math
 import pathlib
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vidmodels.typing import InputError
@@ -78,13 +78,9 @@ def find_file(
 ) -> pathlib.Path:
   """The official file: `place` itself, or a file in the folder `place`.
 
-  Args:
-    place: a file or a folder, as the user gave it.
-    patterns: file names with `*`, the best one first.
-    what: how to call the file, such as 'the Kinetics-400 train csv'.
-
-  Raises:
-    InputError: if there is none, or several fit one pattern.
+  Patterns are file names with `*`, the best one first; an error calls the file
+  `what`, such as 'the Kinetics-400 train csv'. No file, or several for one
+  pattern, is an error.
   """
   if not place.is_dir():
     return place
@@ -126,11 +122,7 @@ def _list_folder(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def read_text(path: pathlib.Path) -> str:
-  """A text file in UTF-8; its lines end in \\n, whatever they ended in.
-
-  Raises:
-    InputError: if it is not such a file; an archive is named as one.
-  """
+  """A text file in UTF-8; its lines end in \\n, whatever they ended in."""
   try:
     data = path.read_bytes()
   except OSError as e:
@@ -163,11 +155,7 @@ def read_text(path: pathlib.Path) -> str:
 
 
 def read_lines(path: pathlib.Path) -> list[tuple[int, str]]:
-  """The number and the stripped text of each line that is not blank.
-
-  Raises:
-    InputError: as `read_text`.
-  """
+  """The number and the stripped text of each line that is not blank."""
   lines = enumerate(read_text(path).split('\n'), 1)
   return [(number, line.strip()) for number, line in lines if line.strip()]
 
@@ -179,7 +167,6 @@ def read_csv(
   *,
   multiline: bool = False,
   delimiter: str = ',',
-  skip: Container[int] = (),
 ) -> Iterator[tuple[int, dict[str, str]]]:
   """Rows of a csv with a header, one by one: (line number, {column: text}).
 
@@ -192,7 +179,6 @@ def read_csv(
     what: how to call the file, such as 'a Kinetics csv'.
     multiline: whether a quoted field may span lines.
     delimiter: between fields.
-    skip: numbers of lines that are not read.
 
   Raises:
     InputError: if it is not such a csv, or a row is not as long as the header:
@@ -200,8 +186,7 @@ def read_csv(
   """
   text = read_text(path)
   # Not StringIO, which takes four bytes a letter.
-  matches = enumerate(re.finditer(r'[^\n]*\n|[^\n]+', text), 1)
-  lines = ('\n' if i in skip else match[0] for i, match in matches)
+  lines = (match[0] for match in re.finditer(r'[^\n]*\n|[^\n]+', text))
   reader = csv.reader(lines, strict=True, delimiter=delimiter)
   header: list[str] = []
   last = 0
@@ -212,7 +197,12 @@ def read_csv(
         continue  # an empty line
       spans, is_header = last - line + 1, not header
       if is_header:
-        header = _read_header(path, fields, columns, what, text)
+        header = [field.strip().lower() for field in fields]
+        missing = [column for column in columns if column not in header]
+        if missing:
+          what = f'{what}: no column {missing[0]}'
+          raise _wrong_file(path, what, describe_text(text))
+        refuse_repeated_columns(path, header)
       fits = spans == 1 or (multiline and not is_header)
       if not fits or len(fields) != len(header):
         raise InputError(
@@ -231,34 +221,18 @@ def read_csv(
     raise _wrong_file(path, what, describe_text(text))
 
 
-def _read_header(
-  path: pathlib.Path,
-  fields: Sequence[str],
-  columns: Sequence[str],
-  what: str,
-  text: str,
-) -> list[str]:
-  header = [field.strip().lower() for field in fields]
-  missing = [column for column in columns if column not in header]
-  if missing:
-    what = f'{what}: no column {missing[0]}'
-    raise _wrong_file(path, what, describe_text(text))
+def refuse_repeated_columns(path: pathlib.Path, header: Sequence[str]) -> None:
+  """Raises InputError if two columns have one name, or two have none."""
   repeated = [c or '(no name)' for c in header if header.count(c) > 1]
   if repeated:
     raise InputError(
       f'got the column {repeated[0]} twice in {path}; expected it once; try '
       'removing one'
     )
-  return header
 
 
 def read_json(path: pathlib.Path) -> Any:
-  """The value in a JSON file.
-
-  Raises:
-    InputError: if it is not JSON, or an object has a key twice: the first
-      value would be lost.
-  """
+  """The value in a JSON file, none of whose objects has a key twice."""
   text = read_text(path)
   try:
     return parse_json(text)
@@ -272,36 +246,31 @@ def read_json(path: pathlib.Path) -> Any:
 
 
 def parse_json(text: str) -> Any:
-  """The value of a JSON text.
+  """The value of a JSON text; a repeated key would lose the first value.
 
   Raises:
     InputError: if an object has a key twice.
-    ValueError: if it is not JSON.
-    RecursionError: if it is nested too deep.
+    ValueError, RecursionError: if it is not JSON, or nested too deep.
   """
-  return json.loads(text, object_pairs_hook=_refuse_repeated_keys)
 
-
-def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-  value = dict(pairs)
-  if len(value) != len(pairs):
+  def to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     keys = [key for key, _ in pairs]
-    repeated = next(key for key in keys if keys.count(key) > 1)
-    raise InputError(
-      f'has the key {repeated!r} twice in an object; expected it once; try '
-      'removing one'
-    )
-  return value
+    value = dict(pairs)
+    if len(value) != len(keys):
+      repeated = next(key for key in keys if keys.count(key) > 1)
+      raise InputError(
+        f'has the key {repeated!r} twice in an object; expected it once; try '
+        'removing one'
+      )
+    return value
+
+  return json.loads(text, object_pairs_hook=to_object)
 
 
 def read_objects(
   path: pathlib.Path, keys: Sequence[str], what: str
 ) -> list[dict[str, Any]]:
-  """The objects of a JSON list, each with these keys and perhaps more.
-
-  Raises:
-    InputError: if the file is anything else, with the entry, counted from 1.
-  """
+  """The objects of a JSON list, each with these keys and perhaps more."""
   value = read_json(path)
   if not isinstance(value, list) or not value:
     raise _wrong_file(path, what, describe_json(value))
@@ -339,10 +308,8 @@ def locate_errors(
 ) -> Iterator[None]:
   """Adds the place and the next move to an InputError: 'FILE line 7: ...; try'.
 
-  Args:
-    path: the file.
-    where: a line number, or words for another place.
-    hint: what to do, if the message does not say.
+  `where` is a line number, or words for another place. The hint is added if the
+  message has none.
   """
   try:
     yield
@@ -353,11 +320,7 @@ def locate_errors(
 
 
 def parse_int(value: object, *, most: int) -> int:
-  """A whole number from 0 to `most`: 417, '417' or '417.0'.
-
-  Raises:
-    InputError: if it is anything else.
-  """
+  """A whole number from 0 to `most`: 417, '417' or '417.0'."""
   text = str(value).strip()
   if isinstance(value, int) and not isinstance(value, bool):
     number = value
@@ -371,11 +334,7 @@ def parse_int(value: object, *, most: int) -> int:
 
 
 def parse_clip_name(value: object) -> str:
-  """The name of a video in a list: text that can be the name of a file.
-
-  Raises:
-    InputError: if it is not text, empty, or has a slash.
-  """
+  """The name of a video: printable text, without a slash, that is not empty."""
   if isinstance(value, str):
     name = value.strip()
     if name and name.isprintable() and not set('/\\') & set(name):
@@ -386,11 +345,7 @@ def parse_clip_name(value: object) -> str:
 
 
 def parse_seconds(value: Any) -> float:
-  """A time from text or a JSON number; it may be negative.
-
-  Raises:
-    InputError: for anything but a finite number.
-  """
+  """A time from text or a JSON number: finite, perhaps negative."""
   try:
     time_s = math.nan if isinstance(value, bool) else float(value)
   except (TypeError, ValueError, OverflowError):
@@ -401,11 +356,7 @@ def parse_seconds(value: Any) -> float:
 
 
 def parse_clock(text: str) -> float:
-  """The seconds of 'HH:MM:SS.ss'.
-
-  Raises:
-    InputError: for anything else: '90:00' has two readings.
-  """
+  """The seconds of 'HH:MM:SS.ss'; '90:00' has two readings: an error."""
   match = _CLOCK.fullmatch(text.strip())
   if not match:
     raise InputError(f'got {text[:60]!r}; expected a time as HH:MM:SS.ss')
@@ -413,11 +364,7 @@ def parse_clock(text: str) -> float:
 
 
 def parse_python_list(text: str) -> list[Any]:
-  """A list of literals in Python's notation; no code in it is run.
-
-  Raises:
-    InputError: for anything else, or for an absurdly long list.
-  """
+  """A list of literals in Python's notation; no code in it is run."""
   value = None
   if len(text) <= _LONGEST_LIST:
     with contextlib.suppress(

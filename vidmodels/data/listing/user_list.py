@@ -45,7 +45,7 @@ from vidmodels.data.listing.rows import (
   note_names,
   note_shared_files,
 )
-from vidmodels.data.listing.text_files import locate_errors, parse_int
+from vidmodels.data.listing.text_files import locate_errors
 from vidmodels.data.listing.video_files import (
   VideoFiles,
   is_image,
@@ -72,7 +72,7 @@ _CORRECT = 'try correcting it'
 _NAMES_VIDEO = re.compile(rf'\.(?:{_SUFFIX})"?(?:[\s,]|$)', re.IGNORECASE)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class _Entry:
   """One video of a list, as the list writes it."""
 
@@ -99,27 +99,21 @@ def read_list(
   """Reads a list; every line is a video, or a part of one.
 
   A line that is repeated is kept once. Comments and repeated lines are counted.
-
-  Raises:
-    InputError: if the file has another format, a line has no label, an unknown
-      one or too many, a path is listed twice, in whatever spelling, or a file
-      under two paths, with different labels, or no file of the list exists
-      although one is needed.
+  A path or a file with two different labels is an error, and so is a list of
+  which no file exists, if one is needed.
   """
   several = task.kind != 'single'
   entries, notes, unit = _read_entries(source, root, several)
   _refuse_frames(source, entries, root)
   names = AnySpelling(classes) if classes else ()
-  for i, entry in enumerate(entries):
+  for entry in entries:
     count = len(entry.labels)
     if entry.joined in names or (count == 1 and not several):
-      entries[i] = dataclasses.replace(entry, labels=(entry.joined,))
+      entry.labels = (entry.joined,)
     elif not several:
-      labels = (
-        f'{count} labels ({entry.joined[:60]!r})' if count else 'no label'
-      )
+      got = f'{count} labels ({entry.joined[:60]!r})' if count else 'no label'
       raise InputError(
-        f'{source} {unit} {entry.number} has {labels} after '
+        f'{source} {unit} {entry.number} has {got} after '
         f'{entry.video[-60:]!r}; expected one label; for several labels a '
         'video try --labels=multi or --labels=any, for a label with spaces or '
         'commas quotes, a tab before it or --classes; cut other columns away'
@@ -128,30 +122,29 @@ def read_list(
     classes = _collect_classes(source, entries)
     notes += note_spellings({x for entry in entries for x in entry.labels})
   lookup, duplicates = AnySpelling(classes), []
-  rows: dict[str, VideoRow] = {}
-  first: dict[str, int] = {}
+  first: dict[str, tuple[int, VideoRow]] = {}
   for entry in entries:
     with locate_errors(source, f'{unit} {entry.number}', hint=_CORRECT):
       row = _to_row(entry, lookup, classes, root, task)
-    number = first.setdefault(row.video, entry.number)
-    if rows.setdefault(row.video, row) != row:
+    number, before = first.setdefault(row.video, (entry.number, row))
+    if before != row:
       raise InputError(
         f'{source} lists {row.video!r} twice, on {unit}s {number} and '
         f'{entry.number}, with different labels; expected one; try removing '
         'the other'
       )
-    if number != entry.number:
+    if before is not row:
       duplicates.append(row.video)
-  paths = [row.path for row in rows.values()]
-  if need_files and not any(map(os.path.exists, paths)):
+  rows = tuple(row for _, row in first.values())
+  if need_files and not any(os.path.exists(row.path) for row in rows):
     raise InputError(
-      f'none of the {len(rows)} files of {source} exists, such as {paths[0]}; '
-      'expected paths relative to the list; try --root for another folder'
+      f'none of the {len(rows)} files of {source} exists, such as '
+      f'{rows[0].path}; expected paths relative to the list; try --root for '
+      'another folder'
     )
-  unique = tuple(rows.values())
-  notes += note_shared_files(unique) + _note_ucf101(entries)
+  notes += note_shared_files(rows) + _note_ucf101(entries)
   return Listing(
-    rows=unique,
+    rows=rows,
     classes=classes,
     task=task,
     duplicates=tuple(duplicates),
@@ -164,8 +157,8 @@ def _read_entries(
 ) -> tuple[list[_Entry], list[str], str]:
   """The entries, notes for the user, and 'line' or 'item': what is counted."""
   numbered = enumerate(text_files.read_text(source).split('\n'), 1)
-  lines = [(number, line.strip(' ')) for number, line in numbered]
-  lines = [(number, line) for number, line in lines if line.strip()]
+  # Not `read_lines`: a tab at the end of a line is an empty field.
+  lines = [(number, x.strip(' ')) for number, x in numbered if x.strip()]
   start = lines[0][1] if lines else ''
   # A path may begin with a bracket, too.
   is_json = source.suffix.lower() in _JSON_SUFFIXES and start[:1] in ('[', '{')
@@ -176,7 +169,7 @@ def _read_entries(
     for number, line in lines
     if line.startswith('#') and not _NAMES_VIDEO.search(line)
   }
-  lines = [(number, line) for number, line in lines if number not in comments]
+  lines = [x for x in lines if x[0] not in comments]
   header = lines[0][1] if lines else ''
   columns = {c.strip(' "').lower() for c in re.split(r'[\s,]+', header)}
   is_named = columns & {*_PATH_COLUMNS} and columns & {*_LABEL_COLUMNS}
@@ -198,8 +191,8 @@ def _read_entries(
       'commas or tabs between more than two columns; try correcting it'
     )
   else:
-    if lines and not is_named:
-      _refuse_other_header(source, [line for _, line in lines])
+    if not is_named:
+      _refuse_other_header(source, header, lines[1:])
     entries = _read_plain(source, lines[bool(is_named) :], several)
   if not entries:
     raise InputError(
@@ -210,16 +203,18 @@ def _read_entries(
   return entries, note_names(what, [*comments.values()]) + notes, 'line'
 
 
-def _refuse_other_header(source: pathlib.Path, lines: list[str]) -> None:
+def _refuse_other_header(
+  source: pathlib.Path, header: str, below: list[tuple[int, str]]
+) -> None:
   """Refuses a header without path and label: a line that alone has no video.
 
   A line that ends in a number is not a header: the number is a label.
   """
-  first, *below = lines
-  is_video = _NAMES_VIDEO.search(first) or _ENDS_IN_NUMBER.search(first)
-  if below and all(map(_NAMES_VIDEO.search, below)) and not is_video:
+  is_video = _NAMES_VIDEO.search(header) or _ENDS_IN_NUMBER.search(header)
+  are_videos = below and all(_NAMES_VIDEO.search(line) for _, line in below)
+  if are_videos and not is_video:
     raise InputError(
-      f'{source} line 1 looks like a header: {first[:80]!r}; expected the '
+      f'{source} line 1 looks like a header: {header[:80]!r}; expected the '
       'columns path,label, of which it does not have both; try renaming them, '
       'or removing the line; if it is a video, put the line path,label above it'
     )
@@ -299,12 +294,7 @@ def _read_columns(
     for number, line in lines
   ]
   columns = [column.lower() for column in rows[0][1]]
-  repeated = [c or '(no name)' for c in columns if columns.count(c) > 1]
-  if repeated:
-    raise InputError(
-      f'got the column {repeated[0]} twice in {source}; expected it once; try '
-      'removing one'
-    )
+  text_files.refuse_repeated_columns(source, columns)
   for number, fields in rows:
     if len(fields) != len(columns):
       raise InputError(
@@ -312,21 +302,19 @@ def _read_columns(
         f'{len(columns)}, as in the header; try quotes around a field that '
         'holds the separator'
       )
-  return [
-    (n, dict(zip(columns, fields, strict=True))) for n, fields in rows[1:]
-  ]
+  return [(n, dict(zip(columns, x, strict=True))) for n, x in rows[1:]]
 
 
 def _read_table(
   source: pathlib.Path, lines: list[tuple[int, str]], several: bool
 ) -> tuple[list[_Entry], list[str]]:
   """A csv with a header: path, label, and perhaps `start` and `end`."""
-  entries, known = [], {'start', 'end'}
-  fields: dict[str, str] = {}
-  for number, fields in _read_columns(source, lines):
-    path = next(column for column in fields if column in _PATH_COLUMNS)
-    label = next(column for column in fields if column in _LABEL_COLUMNS)
-    known |= {path, label}
+  rows = _read_columns(source, lines)
+  columns = rows[0][1].keys() if rows else ()
+  path = next((c for c in columns if c in _PATH_COLUMNS), '')
+  label = next((c for c in columns if c in _LABEL_COLUMNS), '')
+  entries = []
+  for number, fields in rows:
     with locate_errors(source, number, hint=_CORRECT):
       times = _parse_times(fields)
       if not fields[path]:
@@ -336,7 +324,7 @@ def _read_table(
     entries.append(
       _Entry(number, fields[path], tuple(labels), joined, None, *times)
     )
-  return entries, _note_unread(fields, known)
+  return entries, _note_unread(columns, (path, label, 'start', 'end'))
 
 
 def _read_kinetics(
@@ -369,9 +357,10 @@ def _read_json(
 ) -> tuple[list[_Entry], list[str], str]:
   """Objects with `path` or `file`, and `label`: one on each line, or a list."""
   unit, items = 'line', []
+  expected = 'an object with `path` and `label`'
+  move = 'try a data set with: vidmodels prepare NAME --annotations FILE'
   if lines[0][1].startswith('['):
-    value = text_files.read_json(source)
-    unit, items = 'item', list(enumerate(value, 1))
+    unit, items = 'item', list(enumerate(text_files.read_json(source), 1))
   for number, line in lines if unit == 'line' else ():
     try:
       items.append((number, text_files.parse_json(line)))
@@ -379,19 +368,17 @@ def _read_json(
       content = text_files.describe_text('\n'.join(line for _, line in lines))
       raise InputError(
         f'{source} line {number} is not a JSON object ({e}): the file looks '
-        f'like {content}; expected an object with `path` and `label` on each '
-        'line; try a data set with: vidmodels prepare NAME --annotations FILE'
+        f'like {content}; expected {expected} on each line; {move}'
       ) from e
-  for _, item in items or [(0, None)]:
+  values = [item for _, item in items]
+  for item in values or [None]:
     names = item.keys() if isinstance(item, dict) else set()
     if 'label' not in names or not {'path', 'file'} & names:
-      value = [item for _, item in items]
-      if unit == 'line' and len(value) == 1:
-        value = value[0]
+      is_one = unit == 'line' and len(values) == 1
+      content = text_files.describe_json(values[0] if is_one else values)
       raise InputError(
-        f'{source} looks like {text_files.describe_json(value)}; expected '
-        'objects with `path` and `label`; try a data set with: vidmodels '
-        'prepare NAME --annotations FILE'
+        f'{source} looks like {content}; expected objects with `path` and '
+        f'`label`; {move}'
       )
   entries = []
   for number, item in items:
@@ -404,14 +391,10 @@ def _read_json(
 def _parse_object(number: int, item: Mapping[str, Any]) -> _Entry:
   key = 'file' if 'file' in item else 'path'
   video, label = item[key], item['label']
-  try:
-    if not isinstance(video, str) or not video.strip():
-      raise ValueError
-    video.encode()  # half of a surrogate pair names no file
-  except ValueError as e:
-    raise InputError(
-      f'got {key} {str(video)[:60]!a}; expected a path, as text'
-    ) from e
+  is_path = isinstance(video, str) and video.strip()
+  # Half of a surrogate pair names no file.
+  if not is_path or re.search('[\ud800-\udfff]', video):
+    raise InputError(f'got {key} {str(video)[:60]!a}; expected a path, as text')
   labels = label if isinstance(label, list) else [label]
   for name in labels:
     if isinstance(name, bool) or not isinstance(name, str | int):
@@ -422,28 +405,23 @@ def _parse_object(number: int, item: Mapping[str, Any]) -> _Entry:
   names = tuple(str(name).strip() for name in labels)
   index = item.get('label_idx')
   if index is not None:
-    index = parse_int(index, most=999_999)
-  start_s, end_s = _parse_times(item)
-  return _Entry(
-    number, video.strip(), names, ', '.join(names), index, start_s, end_s
-  )
+    index = text_files.parse_int(index, most=999_999)
+  joined, times = ', '.join(names), _parse_times(item)
+  return _Entry(number, video.strip(), names, joined, index, *times)
 
 
 def _parse_times(fields: Mapping[str, Any]) -> tuple[float, float | None]:
   """`start` and `end` in seconds, either of which may be empty."""
-  texts, times = [], []
-  for key in ('start', 'end'):
-    text = '' if fields.get(key) is None else str(fields[key]).strip()
-    texts.append(text[:40])
-    try:
-      times.append(float(text) if text else None)
-    except ValueError:
-      times.append(math.nan)
-  start_s, end_s = times[0] or 0.0, times[1]
+  values = [fields.get(key) for key in ('start', 'end')]
+  start, end = ('' if x is None else str(x).strip() for x in values)
+  try:
+    start_s, end_s = float(start or 0), float(end) if end else None
+  except ValueError:
+    start_s = end_s = math.nan
   last_s = math.inf if end_s is None else end_s
   if not 0 <= start_s < last_s or end_s == math.inf:
     raise InputError(
-      f'got a clip from {texts[0]!r} to {texts[1]!r}; expected seconds, the '
+      f'got a clip from {start[:40]!r} to {end[:40]!r}; expected seconds, the '
       'end after the start'
     )
   return start_s, end_s
@@ -499,9 +477,8 @@ def _collect_classes(
     entry.index: normalize_name(label)
     for entry in entries
     for label in entry.labels[:1]
-    if entry.index is not None
   }
-  if numbered and all(e.index is not None for e in entries if e.labels):
+  if None not in numbered:
     if sorted(numbered) != list(range(len(numbered))):
       raise InputError(
         f'{source} has labels numbered {min(numbered)} to {max(numbered)} with '
@@ -524,13 +501,13 @@ def _note_ucf101(entries: Sequence[_Entry]) -> list[str]:
   """A note if labels count from 1, as in the official lists of UCF101."""
   labels = [label for entry in entries for label in entry.labels]
   is_list = 'UCF101' in text_files.describe_text(f'{entries[0].video} 1')
-  are_numbers = all(map(_NUMBER.fullmatch, labels))
-  if not (is_list and labels and are_numbers and min(map(int, labels)) > 0):
-    return []
-  return [
-    'this looks like a list of UCF101, whose labels count from 1: `vidmodels '
-    'prepare ucf101` takes the official files'
-  ]
+  are_numbers = labels and all(map(_NUMBER.fullmatch, labels))
+  if is_list and are_numbers and min(map(int, labels)) > 0:
+    return [
+      'this looks like a list of UCF101, whose labels count from 1: `vidmodels '
+      'prepare ucf101` takes the official files'
+    ]
+  return []
 
 
 def _refuse_frames(

@@ -45,7 +45,11 @@ class VideoFiles:
     visited, pending = set(), [os.fspath(folder)]
     for top in pending:  # it grows: targets of links come last
       for root, folders, names in os.walk(top):
-        identity = _identify(root)
+        try:
+          stat = os.stat(root)
+          identity = (stat.st_dev, stat.st_ino)
+        except OSError:
+          identity = None  # it was removed
         if identity in visited:
           folders.clear()
           continue
@@ -78,22 +82,18 @@ class VideoFiles:
   def find(self, *names: str) -> pathlib.Path:
     """The file of the first name that has one.
 
-    Args:
-      *names: with or without folders and suffix, the best one first.
-
-    Returns:
-      Its path; if no name has a file, the path that the first name would have,
-      so that the video is reported as missing.
+    If none has, the path that the first name would have, so that the video is
+    reported as missing.
     """
+    folder = self.folder or pathlib.Path()
     for name in names if self._stems else ():
-      paths = self._matches(name)
-      if paths:
+      if paths := self._matches(name):
         self._used.add(paths[0])
         self._known.update(paths)
         if len(paths) > 1:
           self._ambiguous.add(name)
-        return (self.folder or pathlib.Path()) / paths[0]
-    return (self.folder or pathlib.Path()) / names[0]
+        return folder / paths[0]
+    return folder / names[0]
 
   def has(self, *names: str) -> bool:
     """Whether `find` would find a file."""
@@ -133,26 +133,15 @@ class VideoFiles:
     return tuple(sorted(escape_name(path) for path in every - self._known))
 
 
-def _identify(folder: str) -> tuple[int, int] | None:
-  """What identifies a folder under any path; None if it was removed."""
-  try:
-    stat = os.stat(folder)
-  except OSError:
-    return None
-  return stat.st_dev, stat.st_ino
-
-
 def is_image(name: str) -> bool:
   """Whether a file is an image by its name."""
   return os.path.splitext(name)[1].lower() in _IMAGES
 
 
 def video_of_frames(folder: str, image: str) -> str:
-  """The command that makes a video of extracted frames without re-encoding.
+  """The command that makes a video of a folder of frames without re-encoding.
 
-  Args:
-    folder: holds the frames of one video.
-    image: the file name of the first frame; '' if unknown.
+  `image` is the file name of the first frame; '' if unknown.
   """
   match = re.fullmatch(r'(.*?)([0-9]+)(\.\w+)', image)
   prefix, digits, suffix = match.groups() if match else ('', '00001', '.jpg')

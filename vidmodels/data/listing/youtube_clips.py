@@ -44,28 +44,19 @@ class YoutubeClip:
     """The clip's name, which is that of its own file."""
     return f'{self.youtube_id}_{self.start_s:06d}_{self.end_s:06d}'
 
-  def files(self) -> list[str]:
+  def files(self, name: str = '') -> list[str]:
     """Paths of the clip's own file below the folder, the best one first."""
-    return self._in_folders(self.name)
+    name = name or self.name
+    folders = (self.label, self.label.replace(' ', '_')) if self.label else ()
+    return [*(f'{folder}/{name}' for folder in folders), name]
 
   def whole_files(self) -> list[str]:
     """Paths of a file named by the id alone."""
-    return self._in_folders(self.youtube_id)
-
-  def _in_folders(self, name: str) -> list[str]:
-    if not self.label:
-      return [name]
-    folders = (self.label, self.label.replace(' ', '_'))
-    return [*(f'{folder}/{name}' for folder in folders), name]
+    return self.files(self.youtube_id)
 
 
 def parse_clip(fields: Mapping[str, str]) -> YoutubeClip:
-  """The clip of one line of a csv; its label is '' if there is none.
-
-  Raises:
-    InputError: if the id is not one of YouTube, or the times are not whole
-      seconds, the end after the start.
-  """
+  """The clip of one line of a csv; its label is '' if there is none."""
   youtube_id = fields['youtube_id'].strip()
   if not _ID.fullmatch(youtube_id):
     raise InputError(
@@ -89,13 +80,7 @@ def find_clips(
   labels: Sequence[tuple[int, ...]],
   files: VideoFiles,
 ) -> tuple[list[VideoRow], list[str]]:
-  """A row for each clip, and notes on files named by the id alone.
-
-  Args:
-    clips: in the order of the csv.
-    labels: of each clip.
-    files: where the videos are.
-  """
+  """A row for each clip, and notes on files named by the id alone."""
   whole = [
     clip
     for clip in clips
@@ -123,8 +108,7 @@ def find_clips(
       )
     )
   notes = []
-  if by_id - shared:
-    count = len({clip.name for clip in by_id - shared})
+  if count := len({clip.name for clip in by_id - shared}):
     use = 'the clips are cut out by time' if cut else 'they are the clips'
     notes = [f'{count} clips have files named by their id alone; {use}']
   if shared:
@@ -143,11 +127,8 @@ def _find_shared(
 ) -> set[YoutubeClip]:
   """Clips whose only file could also be another clip of their video."""
   ids = {clip.youtube_id for clip in by_id}
-  paths = {
-    clip: files.find(*clip.whole_files())
-    for clip in clips
-    if clip.youtube_id in ids
-  }
+  clips = [clip for clip in clips if clip.youtube_id in ids]
+  paths = {clip: files.find(*clip.whole_files()) for clip in clips}
   names = collections.defaultdict(set)
   for clip, path in paths.items():
     names[path].add(clip.name)
