@@ -103,17 +103,9 @@ def read_untrimmed(dataset: Dataset, request: Request) -> Listing:
       )
     )
   several = sum(len(row.labels) > 1 for row in rows)
-  return build_listing(
-    dataset,
-    request,
-    rows,
-    classes=classes,
-    labelled=labelled,
-    notes=(
-      *note_count('videos without a label, left out', bare),
-      *note_count('videos with several classes', several),
-    ),
-  )
+  notes = note_count('videos without a label, left out', bare)
+  notes += note_count('videos with several classes', several)
+  return build_listing(dataset, request, rows, classes=classes, notes=notes)
 
 
 def _read_videos(

@@ -89,13 +89,12 @@ class Dataset:
     loaded = [_load_list(folder / f'{name}.txt') for name in self.lists]
     if not self.task.heads:
       return loaded[0]
-    return ClassList.from_names(
-      [
-        f'{head}/{name}'
-        for (head, _), part in zip(self.task.heads, loaded, strict=True)
-        for name in part.names
-      ]
-    )
+    names = [
+      f'{head}/{name}'
+      for (head, _), part in zip(self.task.heads, loaded, strict=True)
+      for name in part.names
+    ]
+    return ClassList.from_names(names)
 
   def check_split(self, split: str) -> None:
     """Raises InputError if there is no such split."""
@@ -117,26 +116,14 @@ def build_listing(
   rows: Sequence[VideoRow],
   *,
   classes: ClassList,
-  labelled: bool = True,
   notes: Sequence[str] = (),
 ) -> Listing:
   """The listing of a split: keeps every name once, and notes what is odd.
 
-  The notes list the names with two meanings, and those that fit several files.
-  The report of `prepare` compares the official count, and names the classes
-  without a clip.
-
-  Args:
-    dataset: the data set.
-    request: what was asked for.
-    rows: one for each entry of the file, in its order; names may be repeated.
-    classes: what the labels refer to.
-    labelled: False if the labels of this split are not published.
-    notes: further notes of the reader.
-
-  Raises:
-    InputError: if there is no row, or videos are needed and none is there, or
-      two clips with different labels are one file.
+  There is one row for each entry of the file, in its order; names may be
+  repeated. The notes list the names with two meanings, and those that fit
+  several files. It is an error if there is no row, if videos are needed and
+  none is there, or if two clips with different labels are one file.
   """
   if not rows:
     raise InputError(
@@ -163,7 +150,7 @@ def build_listing(
     classes=classes,
     task=dataset.task,
     flip=dataset.flip,
-    labelled=labelled,
+    labelled=dataset.task.kind == 'multi' or any(row.labels for row in rows),
     expected=dataset.splits.get(request.split, 0),
     duplicates=tuple(duplicates),
     outside=files.unused(),
@@ -213,7 +200,8 @@ def mark_other_splits(
   for split in patterns if len(files) else ():
     other = find_beside(path, patterns[split])
     try:
-      files.mark_known(*(read_names(other, split) if other else ()))
+      for name in read_names(other, split) if other else ():
+        files.mark_known(name)
     except InputError as e:
       notes.append(f'videos of the {split} split count as outside: {e}')
   return notes

@@ -68,20 +68,14 @@ def read(dataset: Dataset, request: Request) -> Listing:
     late += (row.end_s or 0.0) > durations.get(video, math.inf) + _SLACK_S
   subsets, unknown = _find_unseen(path, split, rows, participants)
   tails, no_tails = _read_tails(path)
-  listing = build_listing(
-    dataset,
-    request,
-    rows,
-    classes=classes,
-    labelled=labelled,
-    notes=(
-      *note_count('clips with several nouns; the first is the label', several),
-      *note_count(f'clips that stop after their video by {_INFO}', late),
-      *unknown,
-      *no_tails,
-      *((_OTHER,) if text_files.find_beside(path, [_OTHER_NOUNS]) else ()),
-    ),
+  notes = (
+    *note_count('clips with several nouns; the first is the label', several),
+    *note_count(f'clips that stop after their video by {_INFO}', late),
+    *unknown,
+    *no_tails,
+    *((_OTHER,) if text_files.find_beside(path, [_OTHER_NOUNS]) else ()),
   )
+  listing = build_listing(dataset, request, rows, classes=classes, notes=notes)
   return dataclasses.replace(listing, subsets=subsets, class_subsets=tails)
 
 
@@ -116,12 +110,9 @@ def _parse_clip(
   fields: Mapping[str, str], labels: tuple[int, ...], files: VideoFiles
 ) -> tuple[str, str, VideoRow]:
   """The participant, the video, and the clip of one line."""
-  name, participant, video = (
-    text_files.parse_clip_name(fields[column]) for column in _CLIP[:3]
-  )
-  start_s, stop_s = (
-    text_files.parse_clock(fields[column]) for column in _CLIP[3:]
-  )
+  values = [fields[column] for column in _CLIP]
+  name, participant, video = map(text_files.parse_clip_name, values[:3])
+  start_s, stop_s = map(text_files.parse_clock, values[3:])
   if stop_s <= start_s:
     raise InputError(
       f'{name} goes from {start_s:g} to {stop_s:g} s; expected a stop after '
@@ -190,8 +181,8 @@ def _read_durations(path: pathlib.Path) -> dict[str, float]:
     return durations
   for line, fields in text_files.read_csv(file, columns, _INFO):
     with text_files.locate_errors(file, line):
-      name = fields['video_id'].strip()
-      durations[name] = text_files.parse_seconds(fields['duration'])
+      seconds = text_files.parse_seconds(fields['duration'])
+    durations[fields['video_id'].strip()] = seconds
   return durations
 
 

@@ -19,7 +19,6 @@ from vidmodels.data.listing import text_files, youtube_clips
 from vidmodels.data.listing.class_names import ExactNames
 from vidmodels.data.listing.rows import Listing
 from vidmodels.data.listing.youtube_clips import YoutubeClip
-from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.typing import InputError
 
@@ -29,28 +28,6 @@ _WORDS = {
   'val': ('validate', 'val', 'validation'),
   'test': ('test', 'holdout'),
 }
-
-
-class _FoldedNames(ExactNames):
-  """Labels by class name; a different case or `_` for a space is noted."""
-
-  def __init__(self, classes: ClassList):
-    super().__init__(classes)
-    self._folded = {self._fold(name): name for name in classes.names}
-    self._meant: dict[str, str] = {}
-
-  def label(self, name: str) -> int:
-    """The label of a class, as `ExactNames.label`."""
-    if name not in self and self._fold(name) in self._folded:
-      self._meant[name] = self._folded[self._fold(name)]
-    return super().label(self._meant.get(name, name))
-
-  def notes(self) -> list[str]:
-    """A note for each name that is not spelt as in the class list."""
-    return [f'class {a!r} is taken for {b!r}' for a, b in self._meant.items()]
-
-  def _fold(self, name: str) -> str:
-    return name.replace('_', ' ').casefold()
 
 
 def read(dataset: Dataset, request: Request) -> Listing:
@@ -66,7 +43,9 @@ def read(dataset: Dataset, request: Request) -> Listing:
       'of Kinetics-700; try to prepare k700_2020'
     )
   clips = list(_read_clips(path, request.split))
-  names = _FoldedNames(request.classes or dataset.classes())
+  classes = request.classes or dataset.classes()
+  names, folded = ExactNames(classes), {_fold(n): n for n in classes.names}
+  meant: dict[str, str] = {}  # the names of classes that are spelt otherwise
   labelled = bool(clips) and bool(clips[0][1].label)
   labels: list[tuple[int, ...]] = []
   for line, clip in clips:
@@ -75,20 +54,23 @@ def read(dataset: Dataset, request: Request) -> Listing:
         raise InputError(
           f'got label {clip.label!r}; expected labels for all clips or for none'
         )
-      labels.append((names.label(clip.label),) if labelled else ())
+      name = clip.label
+      if name not in names and _fold(name) in folded:
+        meant[name] = folded[_fold(name)]
+      label = meant.get(name, name)
+      labels.append((names.label(label),) if labelled else ())
   files = request.files
   parts = [clip for _, clip in clips]
   rows, notes = youtube_clips.find_clips(parts, labels, files)
-  notes += _note_edition(dataset, path) + names.notes()
+  notes += _note_edition(dataset, path)
+  notes += [f'class {a!r} is taken for {b!r}' for a, b in meant.items()]
   notes += mark_other_splits(files, path, patterns, _file_names)
-  return build_listing(
-    dataset,
-    request,
-    rows,
-    classes=names.classes,
-    labelled=labelled,
-    notes=notes,
-  )
+  return build_listing(dataset, request, rows, classes=classes, notes=notes)
+
+
+def _fold(name: str) -> str:
+  """A name without regard to case, and to `_` for a space."""
+  return name.replace('_', ' ').casefold()
 
 
 def _patterns(dataset: Dataset, split: str) -> list[str]:

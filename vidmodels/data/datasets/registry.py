@@ -82,12 +82,9 @@ def read(
 ) -> Listing:
   """Reads a split of a data set from its official files.
 
-  Args:
-    name: of the data set, or an alias.
-    annotations: the official file, or the folder with all of them.
-    videos: the folder with the videos; None to read only the annotations.
-    split: one of its splits.
-    classes: used instead of the official class list.
+  `annotations` is the official file or the folder with all of them; `videos`,
+  the folder with the videos, may be None to read only the annotations;
+  `classes` is used instead of the official class list.
   """
   dataset = find(name)
   dataset.check_split(split)

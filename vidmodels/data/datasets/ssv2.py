@@ -55,14 +55,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
   notes += mark_other_splits(
     files, path, patterns, lambda other, _: _read_entries(other)[1]
   )
-  return build_listing(
-    dataset,
-    request,
-    rows,
-    classes=classes,
-    labelled=bool(rows) and bool(rows[0].labels),
-    notes=notes,
-  )
+  return build_listing(dataset, request, rows, classes=classes, notes=notes)
 
 
 def _read_entries(path: pathlib.Path) -> tuple[list[dict[str, Any]], list[str]]:

@@ -4,21 +4,9 @@
     pathlib.Path('val.txt'), None, root=pathlib.Path('videos'), task=Task()
   )
 
-The file is UTF-8 text in one of three shapes:
-
-1. `path label` on each line. The separator is a tab if every line has one, else
-   a comma if every line has one, else white space. Between spaces, a path ends
-   at its video suffix (`.mp4`), or else before the last space, so it may hold
-   spaces and commas. Between tabs or commas, a field may stand in quotes, as in
-   a csv; a field with the separator in it must. With several labels a video,
-   these are further fields.
-2. The same as a csv: the first line names the columns, such as `path,label`.
-   `start` and `end`, in seconds, cut clips. The columns of Kinetics
-   (`label,youtube_id,time_start,time_end,split`) are read too.
-3. JSON: an object with `path` (or `file`) and `label` on each line, or one list
-   of such objects. `start`, `end` and `label_idx` (the number of the label) may
-   be there; a label may be a list of labels.
-
+The file is UTF-8 text, `docs/data.md` describes it: `path label` on each line,
+with a tab, a comma or white space between; the same as a csv with a header, or
+with the columns of Kinetics; or JSON objects, one on each line or in one list.
 A line that begins with `#` and names no video file is a comment.
 """
 
@@ -342,12 +330,12 @@ def _read_kinetics(
       f'got clips of the splits {join_names(sorted(splits))} in {source}; '
       'expected one split; try a file for each'
     )
-  labels = [(clip.label,) * bool(clip.label) for clip in clips]
   rows, notes = youtube_clips.find_clips(
     clips, [()] * len(clips), VideoFiles(root)
   )
+  labels = [clip.label for clip in clips]
   return [
-    _Entry(number, row.video, label, ''.join(label), clip=row)
+    _Entry(number, row.video, (label,) * bool(label), label, clip=row)
     for number, row, label in zip(numbers, rows, labels, strict=True)
   ], notes
 
@@ -477,8 +465,9 @@ def _collect_classes(
     entry.index: normalize_name(label)
     for entry in entries
     for label in entry.labels[:1]
+    if entry.index is not None
   }
-  if None not in numbered:
+  if all(e.index is not None for e in entries if e.labels):
     if sorted(numbered) != list(range(len(numbered))):
       raise InputError(
         f'{source} has labels numbered {min(numbered)} to {max(numbered)} with '
@@ -517,7 +506,7 @@ def _refuse_frames(
   for entry in entries[:3]:
     folder, *numbers = entry.video.split()
     are_counts = all(number.isdecimal() for number in numbers)
-    for video in (*((folder,) if are_counts else ()), entry.video):
+    for video in (folder, entry.video) if are_counts else (entry.video,):
       is_video = pathlib.Path(video).suffix.lower() in VIDEO_SUFFIXES
       if is_video or not os.path.isdir(root / video):
         continue

@@ -11,6 +11,7 @@ one of these:
 
 import collections
 import dataclasses
+import itertools
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
@@ -142,18 +143,15 @@ def _are_clips(whole: list[YoutubeClip], files: VideoFiles) -> bool:
   seconds long. A late clip tells the two apart best, so the files of the latest
   few are opened.
   """
-  clips = videos = opened = 0
-  for clip in sorted(whole, key=lambda clip: -clip.end_s):
-    duration_s = _duration_s(files.find(*clip.whole_files()))
-    if duration_s is None:
-      continue
+  clips = videos = 0
+  latest = sorted(whole, key=lambda clip: -clip.end_s)
+  durations = ((c, _duration_s(files.find(*c.whole_files()))) for c in latest)
+  known = ((c, seconds) for c, seconds in durations if seconds is not None)
+  for clip, duration_s in itertools.islice(known, _PROBED):
     is_short = duration_s <= clip.end_s - clip.start_s + _SLACK_S
     reaches = duration_s >= clip.end_s - _SLACK_S
     clips += is_short and not reaches
     videos += reaches and not is_short
-    opened += 1
-    if opened == _PROBED:
-      break
   return clips > 0 and not videos
 
 
