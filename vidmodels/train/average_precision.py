@@ -8,26 +8,19 @@ whole videos with several right classes (ActivityNet). It is a number of a whole
 set: the mean over batches is another number. NumPy only, on the host.
 """
 
-import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 
 
-@dataclasses.dataclass(frozen=True)
-class MeanAP:
-  """Average precision of a set.
+class MeanAP(NamedTuple):
+  """Average precision of a set."""
 
-  Attributes:
-    value: the mean over the classes that occur, from 0 to 1; NaN if no class
-      occurs or a score is NaN.
-    class_K: average precision of each class; NaN if the class does not occur.
-    missing: classes that no video has. They are not in the mean: report them
-      beside it.
-  """
-
+  # value: the mean over the classes that occur, from 0 to 1; NaN if no class
+  # occurs or a score is NaN
   value: float
-  class_K: np.ndarray
+  class_K: np.ndarray  # of each class; NaN if the class does not occur
+  # missing: classes that no video has: not in the mean, report them beside it
   missing: tuple[int, ...]
 
 
@@ -39,9 +32,6 @@ def mean_ap(scores_RK: np.ndarray, right_RK: np.ndarray) -> MeanAP:
       matters.
     right_RK: above 0 where the video has the class. Include videos without any
       class: they are wrong answers for all classes.
-
-  Raises:
-    ValueError: if the two do not have the same shape [R, K].
   """
   scores_RK, right_RK = np.asarray(scores_RK), np.asarray(right_RK) > 0
   if scores_RK.ndim != 2 or scores_RK.shape != right_RK.shape:
@@ -70,10 +60,6 @@ def average_precision(score_R: np.ndarray, right_R: np.ndarray) -> float:
   different score. Videos with equal scores enter together, so their order in
   the file does not matter. There is no interpolation. Equals scikit-learn's
   average_precision_score.
-
-  Args:
-    score_R: score of each video.
-    right_R: whether the video has the class.
   """
   if np.isnan(score_R).any():
     return float('nan')
@@ -94,10 +80,7 @@ class VideoRanking(NamedTuple):
     """Average precision if each video counts so often; NaN if no own counts.
 
     The precision at a video of the class is taken over all videos with at least
-    its score, so equal scores need no order. One pass over the videos.
-
-    Args:
-      count_xR: how often each video counts, 0 or more; [R], or rows of that.
+    its score, so ties need no order. `count_xR` is [R], or rows of that.
     """
     rows = np.reshape(count_xR, (-1, len(self.place_R))).astype(np.float64)
     place_R = self.place_R.astype(np.intp)  # as bincount would for every row
@@ -117,12 +100,7 @@ class VideoRanking(NamedTuple):
 
 
 def rank_videos(score_R: np.ndarray, right_R: np.ndarray) -> VideoRanking:
-  """Ranks the videos for one class.
-
-  Args:
-    score_R: score of each video, not NaN.
-    right_R: True where the video has the class.
-  """
+  """Ranks the videos, whose scores are not NaN, for one class."""
   own_N = np.flatnonzero(right_R)
   falling = np.unique(-score_R[own_N])
   place_R = np.searchsorted(falling, -score_R).astype(np.int32)

@@ -61,9 +61,6 @@ class TrainingRun:
     The step donates its old state. Shardings are given for inputs and outputs:
     if the compiler chose them, a state could come back in another layout, which
     costs a second compilation and the donation.
-
-    Args:
-      teacher: scores the tokens, if the recipe names a teacher.
     """
     frozen = dict(teacher.variables) if teacher else {}
     update = jax.jit(
@@ -104,10 +101,6 @@ def build(
     examples: clips of its training split.
     task: the kind of its labels.
     devices: the devices to use; default all.
-
-  Raises:
-    InputError: if batch, mesh, schedule, model, task or sharding rules do not
-      fit.
   """
   mesh = make_mesh(config.mesh, devices=devices)
   check_batch(config.batch, accumulate=config.accumulate, mesh=mesh)
@@ -150,12 +143,6 @@ def check_task(
   """Refuses a loss or a model that does not suit the labels of the data set.
 
   This runs when a run is built: a recipe is checked before its data is known.
-
-  Raises:
-    InputError: for heads that do not add up to the classes or differ from the
-      model's groups; for label smoothing, or a model that answers in
-      probabilities, if each class is a question of its own; for a teacher if
-      the labels are more than one question.
   """
   task.parts(classes)  # raises if the heads do not add up to the classes
   _check_heads(model, task)

@@ -37,15 +37,9 @@ class Checkpoints:
   """
 
   def __init__(
-    self,
-    workdir: str | pathlib.Path,
-    options: cfg.Checkpoint | None = None,
+    self, workdir: str | pathlib.Path, options: cfg.Checkpoint | None = None
   ) -> None:
-    """Opens the folder; without `options`, for reading only.
-
-    Raises:
-      InputError: if it does not exist and `options` is None.
-    """
+    """Opens the folder; without `options` it must exist and is only read."""
     self.folder = pathlib.Path(workdir).absolute() / 'checkpoints'
     self._saving = 0  # the step of the last call of `save`
     if options is None and not self.folder.is_dir():
@@ -67,7 +61,6 @@ class Checkpoints:
       options=ocp.CheckpointManagerOptions(
         create=options is not None,
         read_only=options is None,
-        # The loop decides when to save.
         save_decision_policy=_SaveAlways(),
         preservation_policy=policies.AnyPreservationPolicy(keep),
       ),
@@ -82,11 +75,7 @@ class Checkpoints:
     return sorted(self._manager.all_steps())
 
   def pick(self, step: int | None) -> int:
-    """Returns `step` if it has a checkpoint, or the newest step for None.
-
-    Raises:
-      InputError: if there is no such checkpoint, with the steps that exist.
-    """
+    """Returns `step` if it has a checkpoint, or the newest step for None."""
     steps = self.steps()
     if not steps:
       raise InputError(
@@ -105,8 +94,7 @@ class Checkpoints:
   ) -> None:
     """Starts saving `state` as step `step`; `wait` finishes it.
 
-    Raises:
-      SaveError: if the previous one did not reach the disk, or this cannot.
+    Raises SaveError if the previous one did not reach the disk, or this cannot.
     """
     with self._explained():  # an error here belongs to the previous step
       self._manager.wait_until_finished()
@@ -144,37 +132,25 @@ class Checkpoints:
   def restore(self, step: int, abstract: TrainState) -> TrainState:
     """Restores a whole state onto the devices that `abstract` names.
 
-    Args:
-      step: the step of the checkpoint.
-      abstract: a TrainState of ShapeDtypeStructs with shardings.
-
-    Raises:
-      InputError: if a tensor's name, shape or dtype differs from the model's.
+    `abstract` is a TrainState of ShapeDtypeStructs with shardings.
     """
     items = {
       name: self.restore_item(step, name, tree)
       for name, tree in _trees(abstract).items()
       if jax.tree.leaves(tree)
     }
-    opt = items['opt']
     return TrainState(
-      step=opt['step'],
+      **items['opt'],
       params=items['params'],
-      opt_state=opt['opt_state'],
       ema=items.get('ema'),
       model_state=items.get('model_state', {}),
-      key=opt['key'],
     )
 
   def restore_item(self, step: int, item: str, abstract):
-    """Restores one tree after comparing it with the stored names and shapes.
+    """Restores one tree whose names, shapes and dtypes are those of `abstract`.
 
     Orbax itself would cast another dtype silently, and report a wrong shape in
     thousands of lines.
-
-    Raises:
-      InputError: if the item is missing, or a tensor's name, shape or dtype
-        differs from `abstract`.
     """
     if not self.has(step, item):
       reason = (
@@ -233,22 +209,14 @@ def _trees(state: TrainState) -> dict[str, Any]:
     'params': state.params,
     'ema': {} if state.ema is None else state.ema,
     'opt': {
-      'opt_state': state.opt_state,
-      'step': state.step,
-      'key': state.key,
+      name: getattr(state, name) for name in ('opt_state', 'step', 'key')
     },
     'model_state': state.model_state,
   }
 
 
 def _compare_leaves(stored, model, name: str) -> None:
-  """Refuses names, shapes or dtypes that differ; lists the first few.
-
-  Args:
-    stored: tree of the checkpoint.
-    model: tree that the recipe's model has.
-    name: the tree's name in the error.
-  """
+  """Refuses names, shapes or dtypes that differ; lists the first few."""
   have, need = _leaf_specs(stored), _leaf_specs(model)
   wrong = [f'{p} is missing' for p in sorted(need.keys() - have.keys())]
   wrong += [

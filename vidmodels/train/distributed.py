@@ -29,20 +29,17 @@ def connect(
     coordinator: 'host:port' of process 0.
     count: the number of processes.
     number: the number of this process, from 0.
-
-  Raises:
-    InputError: if only some of the three are given, or nobody answers.
   """
-  if not auto and not coordinator and not count and number < 0:
-    return
-  if not auto and not (coordinator and 0 <= number < count):
-    raise InputError(
-      f'got coordinator {coordinator!r}, {count} processes and number '
-      f'{number}; expected host:port, a count, and a number from 0 to '
-      'count - 1; try --coordinator host0:1234 --processes 2 --process 0'
-    )
   addresses: dict[str, Any] = {}
   if not auto:
+    if not coordinator and not count and number < 0:
+      return
+    if not (coordinator and 0 <= number < count):
+      raise InputError(
+        f'got coordinator {coordinator!r}, {count} processes and number '
+        f'{number}; expected host:port, a count, and a number from 0 to '
+        'count - 1; try --coordinator host0:1234 --processes 2 --process 0'
+      )
     addresses = dict(
       coordinator_address=coordinator, num_processes=count, process_id=number
     )

@@ -65,11 +65,7 @@ def _step_of(line: str) -> float:
 def make_writers(
   workdir: pathlib.Path, *, tensorboard: bool, start_step: int
 ) -> list[Writer]:
-  """Makes the JSON lines writer, and clu's for TensorBoard if asked for.
-
-  Raises:
-    InputError: if TensorBoard is asked for and TensorFlow does not import.
-  """
+  """Makes the JSON lines writer, and clu's for TensorBoard if asked for."""
   writers: list[Writer] = [
     JsonLinesWriter(workdir / 'metrics.jsonl', start_step=start_step)
   ]
@@ -137,11 +133,7 @@ class StepLog:
       writer.flush()
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
-    """Sends numbers to all writers.
-
-    Raises:
-      SaveError: if they cannot be written.
-    """
+    """Sends numbers to all writers; raises SaveError if that fails."""
     with save_errors.explain_save_errors(
       f'the metrics of step {step}', self.saved
     ):
@@ -186,9 +178,13 @@ class StepLog:
     scalars = {f'train_clip/{k}': v for k, v in mean.items()}
     scalars |= {'train/learning_rate': rate, **self._pace(step, now)}
     self.write(step, scalars)
+    accuracy, name = '', metrics.headline(mean)
+    if name:  # some tasks have no accuracy while training
+      label = 'top-1' if name == 'top1' else name
+      accuracy = f'clip {label} {mean[name]:.1%}  '
     line = (
       f'step {step}/{self.total}  loss {mean["loss"]:.4f}  '
-      f'{_accuracy(mean)}lr {rate:.2e}'
+      f'{accuracy}lr {rate:.2e}'
     )
     if 'train/clips_per_second' in scalars:
       line += (
@@ -211,15 +207,6 @@ class StepLog:
       'train/data_wait': min(waited / seconds, 1.0),
       'train/eta_seconds': (self.total - step) * seconds / steps,
     }
-
-
-def _accuracy(mean: Mapping[str, float]) -> str:
-  """The accuracy for a log line; '' if the task has none while training."""
-  name = metrics.headline(mean)
-  if name is None:
-    return ''
-  label = 'top-1' if name == 'top1' else name
-  return f'clip {label} {mean[name]:.1%}  '
 
 
 def non_finite_message(step: int, broken: list[str], saved: list[int]) -> str:

@@ -60,11 +60,7 @@ def write_checkpoint(
       and evaluation on records with other class names is refused.
     labels: kind of the labels, as `Task.parse` reads it; default that of the
       data set, else one class per video.
-    head: see `load_weights.load_for_recipe`.
-    positions: likewise.
-
-  Raises:
-    InputError: if the file does not fit, or `out` exists.
+    head: see `load_weights.load_for_recipe`, also for `positions`.
   """
   if out.exists():
     raise InputError(
@@ -96,7 +92,11 @@ def write_checkpoint(
   class_list = class_list or ClassList.from_names(names)
   flat = flatten_variables(imported.complete(jax.random.key(config.seed)))
   imported = _without_arrays(imported)
-  variables = unflatten_variables(_on_device(flat))
+  # Array after array, so that each can be freed. Orbax makes two more copies of
+  # NumPy arrays, and none of JAX arrays.
+  for path in flat:
+    flat[path] = jax.device_put(flat[path]).block_until_ready()
+  variables = unflatten_variables(flat)
   meta = {
     'config': cfg.as_dict(config),
     'classes': list(class_list.names),
@@ -107,12 +107,6 @@ def write_checkpoint(
     'versions': {'vidmodels': vidmodels.__version__, 'jax': jax.__version__},
     'source': source_metadata(imported),
   }
-  _save(variables, meta, config, out)
-  return imported
-
-
-def _save(variables, meta: dict, config: cfg.Config, out: pathlib.Path) -> None:
-  """Writes the one checkpoint; the folder appears when it is complete."""
   partial = out.with_name(f'.{out.name}.unfinished')
   shutil.rmtree(partial, ignore_errors=True)
   try:
@@ -121,6 +115,7 @@ def _save(variables, meta: dict, config: cfg.Config, out: pathlib.Path) -> None:
     partial.rename(out)
   finally:
     shutil.rmtree(partial, ignore_errors=True)
+  return imported
 
 
 def _without_arrays(imported: Imported) -> Imported:
@@ -135,29 +130,13 @@ def _without_arrays(imported: Imported) -> Imported:
   )
 
 
-def _on_device(arrays: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-  """Moves the arrays to JAX, one by one, so that each can be freed.
-
-  Orbax makes two more copies of NumPy arrays, and none of JAX arrays.
-  """
-  return {
-    path: jax.device_put(arrays.pop(path)).block_until_ready()
-    for path in list(arrays)
-  }
-
-
 def read_init_weights(
   run: TrainingRun, workdir: pathlib.Path
 ) -> Imported | None:
-  """Reads the recipe's weight file, for a run that has no checkpoint yet.
+  """Reads the recipe's weight file before anything else is written.
 
-  It runs before anything is written, so a wrong file leaves no workdir behind.
-
-  Returns:
-    The weights; None without `init_from` or if the run has a checkpoint.
-
-  Raises:
-    InputError: if the file does not fit.
+  So a wrong file leaves no workdir behind. None without `init_from`, or if the
+  run has a checkpoint.
   """
   config = run.config
   if not config.init_from or any(workdir.glob('checkpoints/[0-9]*')):
@@ -169,7 +148,13 @@ def read_init_weights(
     head=config.init_head,
     positions=config.init_positions,
   )
-  _check_fields(config, imported)
+  for name, value in config.model.items():  # that the file's tables decide
+    theirs = getattr(imported.model, name)
+    if theirs != value:
+      raise InputError(
+        f'{config.init_from} has {name}={theirs!r} and the recipe {value!r}; '
+        f'expected the same value; try --config.model.{name}={theirs}'
+      )
   return imported
 
 
@@ -178,10 +163,9 @@ def initial_state(
   imported: Imported | None,
   progress: Callable[[int, int, str], None],
 ) -> tuple[TrainState, dict[str, Any] | None]:
-  """Makes a run's first state: random values, replaced by a file's weights.
+  """A run's first state and the metadata of the file that it starts from.
 
-  Returns:
-    The state, and the metadata of the file; None without a file.
+  The values are random, replaced by those of the file, if there is one.
   """
   state, config = create_state(run.init, run.shardings), run.config
   if imported is None:
@@ -190,8 +174,13 @@ def initial_state(
   lines = import_report.format_summary(summary).splitlines()
   for line in (*lines, *_pixel_differences(config, imported)):
     progress(0, run.total, line)
-  random = {'params': state.params, **state.model_state}
-  variables = _overlay(random, imported.variables)
+  arrays = flatten_variables({'params': state.params, **state.model_state})
+  for path, array in flatten_variables(imported.variables).items():
+    # Every process places its own parts.
+    arrays[path] = jax.make_array_from_callback(
+      array.shape, arrays[path].sharding, array.__getitem__
+    )
+  variables = unflatten_variables(arrays)
   params = variables.pop('params')
   state = state.replace(
     params=params,
@@ -202,42 +191,18 @@ def initial_state(
   return state, source_metadata(imported)
 
 
-def _check_fields(config: cfg.Config, imported: Imported) -> None:
-  """Refuses a file whose tables need other model fields than the recipe's."""
-  for name, value in config.model.items():
-    theirs = getattr(imported.model, name)
-    if theirs != value:
-      raise InputError(
-        f'{config.init_from} has {name}={theirs!r} and the recipe {value!r}; '
-        f'expected the same value; try --config.model.{name}={theirs}'
-      )
-
-
-def _overlay(
-  random: Mapping[str, Any], weights: Mapping[str, Any]
-) -> dict[str, Any]:
-  """Replaces arrays of `random` by those of a file, on the same devices.
-
-  Every process places its own parts.
-  """
-  variables = flatten_variables(random)
-  for path, array in flatten_variables(weights).items():
-    variables[path] = jax.make_array_from_callback(
-      array.shape, variables[path].sharding, array.__getitem__
-    )
-  return unflatten_variables(variables)
-
-
 def _pixel_differences(config: cfg.Config, imported: Imported) -> list[str]:
   """Lines that say how the file's training frames differ from the recipe's."""
   pixels, data = imported.pixels, config.data
-  lines = []
-  if pixels and (pixels.mean, pixels.std) != (data.mean, data.std):
+  lines: list[str] = []
+  if pixels is None:
+    return lines
+  if (pixels.mean, pixels.std) != (data.mean, data.std):
     lines.append(
       f'the file was trained with mean {pixels.mean} and std {pixels.std}, the '
       f'recipe scales by {data.mean} and {data.std}'
     )
-  if pixels and pixels.order != 'RGB':
+  if pixels.order != 'RGB':
     lines.append(
       f'the file was trained on {pixels.order} frames, the recipe gives RGB'
     )
@@ -263,11 +228,7 @@ def source_metadata(imported: Imported) -> dict[str, Any]:
 
 
 def read_tensors(path: str | pathlib.Path) -> Mapping[str, np.ndarray]:
-  """Reads the tensors of a weight file, or of a workdir's newest checkpoint.
-
-  Raises:
-    InputError: if `path` is neither.
-  """
+  """Reads a weight file, or the newest checkpoint of a workdir."""
   path = pathlib.Path(path)
   if not path.is_dir():
     return open_file(path).tensors

@@ -3,9 +3,8 @@
   outcome = train(config, 'runs/first')  # the same call again resumes the run
   outcome.step, outcome.preempted
 
-`train` opens the records, restores or creates the state and runs to the last
-step. The step number is the whole position in the data: after a kill, the next
-batch is the one that the unbroken run would have used.
+The step number is the whole position in the data: after a kill, the next batch
+is the one that the unbroken run would have used.
 """
 
 import contextlib
@@ -61,9 +60,7 @@ def train(
     progress: called with (steps done, total, line or '').
     devices: default all.
 
-  Raises:
-    InputError: for records, recipe or workdir that do not fit together.
-    hooks.NonFiniteLossError: if the loss stops being a number.
+  Raises hooks.NonFiniteLossError if the loss stops being a number.
   """
   workdir = pathlib.Path(workdir).absolute()
   if jax.process_index():  # only one process reports, or lines would repeat
@@ -145,8 +142,7 @@ class Loop:
       log.finish(done)
       # Inside the context: a second SIGTERM must not interrupt the save.
       self.checkpoints.wait()
-    preempted = done < run.total
-    return Outcome(done, preempted=preempted, workdir=self.workdir)
+    return Outcome(done, preempted=done < run.total, workdir=self.workdir)
 
   def _open_feed(self, start: int) -> Feed:
     config = self.run.config
@@ -165,12 +161,13 @@ class Loop:
 
   def _open_log(self, feed: Feed, start: int) -> hooks.StepLog:
     config = self.run.config
-    return hooks.StepLog(
-      writers=hooks.make_writers(
+    writers = []
+    if jax.process_index() == 0:
+      writers = hooks.make_writers(
         self.workdir, tensorboard=config.log.tensorboard, start_step=start
       )
-      if jax.process_index() == 0
-      else [],
+    return hooks.StepLog(
+      writers=writers,
       every=config.log.every,
       total=self.run.total,
       batch=config.batch,

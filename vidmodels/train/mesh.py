@@ -21,14 +21,9 @@ BATCH = PartitionSpec(('data', 'fsdp'))
 
 
 def make_mesh(sizes: cfg.Mesh, *, devices: list | None = None) -> Mesh:
-  """Arranges the devices as (data, fsdp, tensor).
+  """Arranges the devices, by default all, as (data, fsdp, tensor).
 
-  Args:
-    sizes: devices along each axis; one -1 takes all that are left.
-    devices: default all devices of all processes.
-
-  Raises:
-    InputError: if the sizes do not multiply to the number of devices.
+  One size may be -1: it takes all devices that are left.
   """
   devices = list(jax.devices() if devices is None else devices)
   shape = [sizes.data, sizes.fsdp, sizes.tensor]
@@ -75,12 +70,8 @@ def local_rows(mesh: Mesh, batch: int) -> list[int]:
   tensor axis crosses processes, because they then need the same rows.
   """
   indices = batch_sharding(mesh).addressable_devices_indices_map((batch,))
-  rows = {
-    int(row)
-    for index in indices.values()
-    for row in np.arange(batch)[index].ravel()
-  }
-  return sorted(rows)
+  rows = [np.arange(batch)[index] for index in indices.values()]
+  return np.unique(np.concatenate(rows)).tolist()
 
 
 def round_up_batch(batch: int, mesh: Mesh) -> int:

@@ -9,8 +9,6 @@ length of the run, the scale and the warm-up of the rate, the parameters that do
 not decay, and gradient clipping.
 """
 
-import importlib
-import pkgutil
 import re
 from types import ModuleType
 from typing import Any
@@ -19,20 +17,15 @@ import jax
 import optax
 
 from vidmodels import config as cfg
-from vidmodels.fields import refuse_unread
-from vidmodels.train import optimizers, schedules
+from vidmodels.fields import modules_with, refuse_unread
 from vidmodels.train.sharding import parameter_path
 from vidmodels.typing import InputError, unknown_name
 
 
 def check(optim: cfg.Optim) -> None:
-  """Refuses unknown names, fields that disagree and fields without effect.
-
-  Raises:
-    InputError: names the field, its value and what was expected.
-  """
-  for field, package in (('name', optimizers), ('schedule', schedules)):
-    _check_choice(optim, field, choices(package))
+  """Refuses unknown names, fields that disagree and fields without effect."""
+  for field, folder in (('name', 'optimizers'), ('schedule', 'schedules')):
+    _check_choice(optim, field, choices(folder))
   if bool(optim.epochs) == bool(optim.steps):
     raise InputError(
       f'got optim.epochs={optim.epochs} and steps={optim.steps}; expected one '
@@ -67,13 +60,10 @@ def _check_choice(
     modules[name].check(optim)
 
 
-def choices(package: ModuleType) -> dict[str, ModuleType]:
+def choices(folder: str) -> dict[str, ModuleType]:
   """Name -> module of every file in `optimizers` or `schedules`."""
-  modules = {}
-  for file in pkgutil.iter_modules(package.__path__):
-    module = importlib.import_module(f'{package.__name__}.{file.name}')
-    modules[getattr(module, 'NAME', file.name)] = module
-  return modules
+  modules = modules_with(f'train.{folder}', 'build')
+  return {getattr(m, 'NAME', name): m for name, m in modules.items()}
 
 
 def total_steps(optim: cfg.Optim, *, examples: int, batch: int) -> int:
@@ -99,9 +89,6 @@ def make_schedule(
   Warm-up is linear from `warmup_lr` to the value of the main schedule at the
   step where the warm-up ends. The clock of the main schedule starts at step 0
   and does not restart after the warm-up.
-
-  Raises:
-    InputError: if warm-up or milestones do not fit the length of the run.
   """
   total = total_steps(optim, examples=examples, batch=batch)
   unit = 1.0 if optim.steps else examples / batch
@@ -113,7 +100,7 @@ def make_schedule(
       f'run of {total}; expected a warm-up inside the run; shorten it or '
       'lengthen the run'
     )
-  main = choices(schedules)[optim.schedule].build(
+  main = choices('schedules')[optim.schedule].build(
     optim, peak=peak, total=total, unit=unit
   )
   if not warm:
@@ -128,24 +115,17 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
   """Clipping by global norm, then the recipe's optimiser.
 
-  Args:
-    optim: the recipe's section.
-    learning_rate: the schedule.
-    params: (abstract) tree, for the paths that weight decay skips.
+  `params` may be abstract: weight decay skips some of its paths.
   """
   mask = decay_mask(params, optim.decay_skip)
-  main = choices(optimizers)[optim.name].build(optim, learning_rate, mask)
+  main = choices('optimizers')[optim.name].build(optim, learning_rate, mask)
   if not optim.clip_norm:
     return main
   return optax.chain(optax.clip_by_global_norm(optim.clip_norm), main)
 
 
 def decay_mask(params: Any, skip: str) -> Any:
-  """True where weight decay applies; `skip` is a regex over the paths.
-
-  Raises:
-    InputError: if the regex matches no parameter at all.
-  """
+  """True where weight decay applies; `skip` is a regex over the paths."""
   mask = jax.tree_util.tree_map_with_path(
     lambda path, _: not (skip and re.search(skip, parameter_path(path))), params
   )

@@ -69,10 +69,6 @@ def load(
       for the averaged ones if the run kept them.
     sizes: sizes of a new mesh; default all devices along data.
     mesh: an existing mesh, instead of `sizes`.
-
-  Raises:
-    InputError: if there is no such checkpoint or item, or its tensors do not
-      fit its recipe.
   """
   with contextlib.closing(Checkpoints(workdir)) as saved:
     step = saved.pick(step)

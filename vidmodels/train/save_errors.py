@@ -43,14 +43,11 @@ def is_disk_error(error: BaseException | None) -> bool:
 def explain_save_errors(
   saving: str, completed: Callable[[], Sequence[int]]
 ) -> Iterator[None]:
-  """Explains a save that fails in this context.
+  """Raises a SaveError for a disk error in this context; others pass unchanged.
 
   Args:
     saving: what is to be saved, e.g. 'checkpoint 4 of runs/first'.
     completed: returns the steps of the complete checkpoints, rising.
-
-  Raises:
-    SaveError: for a disk error; other errors pass unchanged.
   """
   try:
     yield
@@ -61,8 +58,11 @@ def explain_save_errors(
 
 
 def _message(saving: str, error: Exception, completed: Sequence[int]) -> str:
-  """What was not saved and why, what is on disk, and the next move."""
-  number, reason = _system_reason(error)
+  number = error.errno if isinstance(error, OSError) else 0
+  match = _SYSTEM_NUMBER.search(str(error))
+  if match:
+    number = int(match[1])
+  reason = os.strerror(number) if number else str(error).splitlines()[0][:200]
   if number in _DISK_FULL:
     reason, move = f'the disk is full ({reason})', 'make room'
   else:
@@ -77,17 +77,6 @@ def _message(saving: str, error: Exception, completed: Sequence[int]) -> str:
   )
 
 
-def _system_reason(error: Exception) -> tuple[int, str]:
-  """The system's number of an error, 0 if unknown, and its text."""
-  number = error.errno if isinstance(error, OSError) else 0
-  match = _SYSTEM_NUMBER.search(str(error))
-  if match:
-    number = int(match[1])
-  if number:
-    return number, os.strerror(number)
-  return 0, str(error).splitlines()[0][:200]
-
-
 @contextlib.contextmanager
 def hold_back_tracebacks() -> Iterator[None]:
   """Holds back the log of failed saves, so that a SaveError alone explains.
@@ -98,7 +87,6 @@ def hold_back_tracebacks() -> Iterator[None]:
   Python, the errors that say that their event loop is closed.
   """
   messages = _HeldMessages()
-  messages.start()
   try:
     yield
   except SaveError:
@@ -106,20 +94,16 @@ def hold_back_tracebacks() -> Iterator[None]:
   except BaseException:
     messages.show()
     raise
-  else:
-    messages.show()
+  messages.show()
 
 
 class _HeldMessages(logging.Filter):
-  """The messages that were held back, in order."""
+  """Holds back messages from now on, and keeps them in order."""
 
   def __init__(self) -> None:
     super().__init__()
     self._replays: list[Callable[[], object]] = []  # each shows one message
     self._old_hook = sys.unraisablehook
-
-  def start(self) -> None:
-    """Starts to hold back messages."""
     for name in _LOGGERS:
       logging.getLogger(name).addFilter(self)
     sys.unraisablehook = self._hook

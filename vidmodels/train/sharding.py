@@ -37,19 +37,10 @@ def parameter_path(key_path: tuple) -> str:
 
 
 def place_parameters(rules: Rules, params, mesh: Mesh):
-  """Assigns a NamedSharding to every parameter.
+  """Returns a NamedSharding for every parameter, and the report.
 
-  Args:
-    rules: ordered (regex, axis name or None for each dimension); () replicates.
-    params: tree of arrays or ShapeDtypeStructs.
-    mesh: the mesh whose axes the rules name.
-
-  Returns:
-    The tree of shardings, and the report.
-
-  Raises:
-    InputError: if a parameter matches no rule, or a rule names more dimensions
-      than the parameter has.
+  Raises InputError if a parameter matches no rule, or a rule names more
+  dimensions than it has.
   """
   used: set[str] = set()
   dropped: list[str] = []
@@ -57,7 +48,7 @@ def place_parameters(rules: Rules, params, mesh: Mesh):
 
   def place_leaf(key_path, leaf):
     path = parameter_path(key_path)
-    spec = _spec(rules, path, leaf.shape, mesh, used=used, dropped=dropped)
+    spec = _spec(rules, path, leaf.shape, mesh, used, dropped)
     split = math.prod(mesh.shape[a] for a in spec if a is not None)
     sizes.append((leaf.size * leaf.dtype.itemsize, split))
     return NamedSharding(mesh, PartitionSpec(*spec))
@@ -71,7 +62,7 @@ def place_parameters(rules: Rules, params, mesh: Mesh):
   return shardings, report
 
 
-def _spec(rules, path, shape, mesh, *, used, dropped) -> list[str | None]:
+def _spec(rules, path, shape, mesh, used, dropped) -> list[str | None]:
   """The first matching rule's axes, without those that do not divide."""
   for regex, axes in rules:
     if not re.search(regex, path):
@@ -80,8 +71,7 @@ def _spec(rules, path, shape, mesh, *, used, dropped) -> list[str | None]:
     if len(axes) > len(shape):
       raise InputError(
         f'sharding rule {regex!r} names {len(axes)} axes and {path} has shape '
-        f"{tuple(shape)}; expected at most {len(shape)} axes; fix the family's "
-        'SHARDING'
+        f'{tuple(shape)}; expected at most {len(shape)}; fix SHARDING'
       )
     spec = list(axes)
     for i, axis in enumerate(axes):
@@ -101,13 +91,9 @@ def shape_on_devices(leaf, placement) -> jax.ShapeDtypeStruct:
 
 
 def place_optimizer(tx: optax.GradientTransformation, opt_state, params, mesh):
-  """Places moments with their parameters; replicates counters.
+  """Places moments like their parameters; replicates counters.
 
-  Args:
-    tx: the optimiser of `opt_state`.
-    opt_state: its (abstract) state.
-    params: tree of the parameters' shardings.
-    mesh: for the replicated rest.
+  `params` is the tree of the parameters' shardings.
   """
   replicated = NamedSharding(mesh, PartitionSpec())
   return optax.tree_utils.tree_map_params(

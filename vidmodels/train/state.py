@@ -40,7 +40,7 @@ def make_init(
   seed: int,
   ema: bool,
 ) -> Callable[[], TrainState]:
-  """Returns a function of no arguments that makes the first `TrainState`.
+  """Returns a function that makes the first `TrainState`.
 
   Args:
     model: a family's module.
@@ -78,11 +78,7 @@ def place_state(
 ) -> tuple[TrainState, sharding.ShardingReport]:
   """Returns the shardings of a whole state, shaped as the state, and a report.
 
-  Args:
-    abstract: `jax.eval_shape` of the function from `make_init`.
-    tx: the run's optimiser.
-    rules: the family's SHARDING.
-    mesh: the device mesh.
+  `abstract` is `jax.eval_shape` of the function from `make_init`.
   """
   params, report = sharding.place_parameters(rules, abstract.params, mesh)
   everywhere: Any = replicated(mesh)

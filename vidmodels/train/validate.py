@@ -13,12 +13,7 @@ import numpy as np
 
 from vidmodels.data.records.record_set import RecordSet
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.train import (
-  average_precision,
-  losses,
-  metrics,
-  view_scores,
-)
+from vidmodels.train import average_precision, losses, metrics, view_scores
 from vidmodels.train.build import TrainingRun
 from vidmodels.train.state import TrainState
 from vidmodels.typing import InputError
@@ -30,12 +25,8 @@ def make_validation(
   """Returns state -> {'val_clip/loss': ..., 'val_clip/top1': ...}.
 
   It uses the averaged weights if the recipe keeps them. The test split is
-  opened before the first step, so that a missing one stops the run at once;
-  without validation it is not opened.
-
-  Raises:
-    InputError: if the test split has other classes, another frame rate, or
-      labels of another kind or none.
+  opened before the first step, so that a missing or unfit one stops the run at
+  once; without validation it is not opened.
   """
   config = run.config
   if not config.log.validate:
@@ -91,8 +82,7 @@ def validation_metrics(
 
   mAP is the mean over the classes that occur in the split.
   """
-  logits_BK = jnp.asarray(scores.logits_RK)
-  label_Bx = jnp.asarray(scores.label_Rx)
+  logits_BK, label_Bx = map(jnp.asarray, (scores.logits_RK, scores.label_Rx))
   loss_B = losses.loss_per_clip(logits_BK, label_Bx, task=task)
   pairs = metrics.clip_metrics(
     logits_BK, label_Bx, loss_B, jnp.ones(len(label_Bx)), task=task

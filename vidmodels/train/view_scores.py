@@ -68,11 +68,7 @@ class ViewScorer:
   ) -> ViewScores:
     """Scores the views of `records`; leaves out rows that only pad a batch.
 
-    Args:
-      params: weights to evaluate.
-      model_state: the module's other collections.
-      records: a test split.
-      progress: called with (batches done, batches, '').
+    `progress` is called with (batches done, batches, '').
     """
     config, mesh, rows = self._config, self._mesh, self._views.batch
     batches = batch_stream.eval_batches(
@@ -82,18 +78,16 @@ class ViewScorer:
       data=config.data,
       rows=local_rows(mesh, rows),
     )
-    parts, pending = [], None
+    parts, pending = [], []  # fetched after the next batch starts
     feed = Feed(batches, rows=rows, mesh=mesh)
     with contextlib.closing(feed), jax.set_mesh(mesh):
       for done, batch in enumerate(feed):
-        running = self._score(params, model_state, batch)
-        if pending is not None:
-          parts.append(_real_rows(pending))
-        pending = running  # fetched after the next batch is dispatched
+        pending.append(self._score(params, model_state, batch))
+        if done:
+          parts.append(_real_rows(pending.pop(0)))
         if progress:
           progress(done + 1, batches.batches, '')
-      if pending is not None:
-        parts.append(_real_rows(pending))
+      parts += map(_real_rows, pending)
     names = ('index', 'view', 'label', 'logits')
     return ViewScores(*(np.concatenate([p[n] for p in parts]) for n in names))
 
@@ -110,11 +104,8 @@ def check_frame_rate(
 ) -> None:
   """Refuses records of another frame rate if the recipe counts frames.
 
-  Args:
-    records: the records to score.
-    fps: `--fps` of the records that the model was trained on.
-    clip: of the recipe.
-    trained_on: the name of those records in the error.
+  `fps` is the `--fps` of the records that the model was trained on, and
+  `trained_on` their name in the error.
   """
   theirs = records.manifest.options.get('fps', 0.0)
   if theirs != fps and not rules.by_time(clip):

@@ -1,5 +1,6 @@
 """The folder of a run, and the metadata of its checkpoints."""
 
+import contextlib
 import hashlib
 import json
 import pathlib
@@ -60,13 +61,12 @@ def checkpoint_metadata(
 def run_summary(run: TrainingRun, records: RecordSet) -> str:
   """Describes the run on one line, for the log."""
   config, mesh = run.config, run.mesh.shape
-  leaves = jax.tree.leaves(run.abstract.params)
-  lost = len(records.manifest.lost)
+  parameters = sum(leaf.size for leaf in jax.tree.leaves(run.abstract.params))
   clips = len(records) * config.augment.repeats  # of an epoch
   text = (
-    f'{sum(leaf.size for leaf in leaves) / 1e6:.2f} M parameters in '
+    f'{parameters / 1e6:.2f} M parameters in '
     f'{config.dtype} ({run.report.bytes_per_device / 1e6:.1f} MB a device), '
-    f'{len(records)} clips ({lost} lost in preparation), '
+    f'{len(records)} clips ({len(records.manifest.lost)} lost in preparation), '
     f'batch {config.batch} in {config.accumulate} parts on mesh data '
     f'{mesh["data"]} x fsdp {mesh["fsdp"]} x tensor {mesh["tensor"]}, peak '
     f'learning rate {optim.peak_lr(config.optim, batch=config.batch):g}, '
@@ -96,9 +96,8 @@ def claim_workdir(
 ) -> None:
   """Claims `workdir` for this recipe; refuses the workdir of another run.
 
-  Raises:
-    InputError: if the folder has checkpoints of a recipe whose numbers would
-      differ, or of other records.
+  That is one with checkpoints of other records, or of a recipe whose numbers
+  would differ.
   """
   ours = {'config': meta['config'], 'data': dict(position)}
   # The checkpoint says which recipe it belongs to. Without one there is nothing
@@ -108,7 +107,11 @@ def claim_workdir(
     data = checkpoints.read_json(latest, 'data')
     reached = data.pop('next_step')
     meta_on_disk = checkpoints.read_json(latest, 'meta')
-    config = _with_new_fields(meta_on_disk['config'])
+    config = meta_on_disk['config']
+    # Fields that are newer than the checkpoint get their defaults, unless one
+    # of the old fields was removed or has another meaning now.
+    with contextlib.suppress(InputError):
+      config = cfg.as_dict(cfg.check(config))
     changed = differences({'config': config, 'data': data}, ours)
     if changed:
       raise InputError(
@@ -127,14 +130,6 @@ def claim_workdir(
     multihost_utils.assert_equal(digest, 'the processes got different recipes')
   if jax.process_index() == 0:
     write_atomically(workdir / 'config.json', text)
-
-
-def _with_new_fields(config: Mapping[str, Any]) -> Mapping[str, Any]:
-  """A saved recipe, with fields that are newer than it at their defaults."""
-  try:
-    return cfg.as_dict(cfg.check(config))
-  except InputError:  # a field was removed or has another meaning now
-    return config
 
 
 def differences(theirs: Mapping, ours: Mapping) -> list[str]:

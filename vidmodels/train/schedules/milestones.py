@@ -10,7 +10,7 @@ READS = ('milestones', 'factors')
 
 
 def check(optim: cfg.Optim) -> None:
-  """Raises InputError unless there is one factor per milestone."""
+  """Expects one factor per milestone."""
   if not optim.milestones or len(optim.milestones) != len(optim.factors):
     raise InputError(
       f'got {len(optim.milestones)} optim.milestones and {len(optim.factors)} '
@@ -22,11 +22,7 @@ def check(optim: cfg.Optim) -> None:
 def build(
   optim: cfg.Optim, *, peak: float, total: int, unit: float
 ) -> optax.Schedule:
-  """Piecewise constant.
-
-  Raises:
-    InputError: if the milestones do not rise or do not fit the run.
-  """
+  """Piecewise constant; the milestones must rise and fit the run."""
   edges = [round(m * unit) for m in optim.milestones]
   if edges != sorted(set(edges)) or edges[-1] >= total:
     raise InputError(
