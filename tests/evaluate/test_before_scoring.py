@@ -17,7 +17,7 @@ from vidmodels.data.datasets import registry
 from vidmodels.data.records.record_set import Manifest
 from vidmodels.evaluate import score_split, side_files
 from vidmodels.evaluate.side_files import SideFiles
-from vidmodels.train import loop, restore
+from vidmodels.train import loop, restore, view_scores
 from vidmodels.typing import InputError
 
 
@@ -55,7 +55,7 @@ def refused(monkeypatch, capsys):
   """Runs a command that must say all parts without having asked a model."""
   asked = []
   monkeypatch.setattr(
-    score_split, 'score_views', lambda *_, **__: asked.append(1)
+    view_scores, 'ViewScorer', lambda *_, **__: asked.append(1)
   )
 
   def say(*argv_and_parts, parts):
@@ -227,7 +227,7 @@ def test_an_evaluation_in_python_tries_its_place_first(
   monkeypatch, tmp_path, workdir
 ):
   monkeypatch.setattr(
-    score_split, 'score_views', lambda *_, **__: pytest.fail('asked')
+    view_scores, 'ViewScorer', lambda *_, **__: pytest.fail('asked')
   )
   (tmp_path / 'taken').write_text('mine')
   model = restore.load(workdir)

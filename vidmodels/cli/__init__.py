@@ -8,28 +8,23 @@ The file of a command defines `HELP` (a line), `add_arguments(parser)` and
 """
 
 import argparse
-import importlib
 import json
 import logging
 import os
-import pkgutil
 import sys
 import traceback
 from collections.abc import Sequence
 
 from vidmodels import __version__
+from vidmodels.fields import modules_with
 from vidmodels.typing import InputError
 
 DONE, FAILED, WRONG_INPUT, PREEMPTED, INTERRUPTED = 0, 1, 2, 42, 130
 # Errors that a path from the user can raise.
 PATH_ERRORS = (
-  FileNotFoundError,
-  FileExistsError,
-  NotADirectoryError,
-  IsADirectoryError,
-  PermissionError,
+  *(FileNotFoundError, FileExistsError, PermissionError),
+  *(NotADirectoryError, IsADirectoryError),
 )
-SHARED_MODULES = ('recipe', 'terminal')  # not commands
 EPILOG = """\
 A first run:  vidmodels demo
 Your videos:  vidmodels prepare videos/train --out records --split train \\
@@ -41,12 +36,6 @@ Your videos:  vidmodels prepare videos/train --out records --split train \\
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or input, 42 preempted and saved
 (start the same command again), 130 stopped by the keyboard."""
-
-
-def commands() -> list[str]:
-  """Names of the commands, which are the modules of this package."""
-  names = [m.name for m in pkgutil.iter_modules(__path__)]
-  return [name for name in names if name not in SHARED_MODULES]
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -61,8 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
   parser.add_argument('--version', action='version', version=__version__)
   subparsers = parser.add_subparsers(dest='command', metavar='COMMAND')
   subparsers.required = True
-  for name in commands():
-    module = importlib.import_module(f'{__name__}.{name}')
+  for name, module in modules_with('cli', 'HELP').items():
     sub = subparsers.add_parser(
       name,
       help=module.HELP,
@@ -102,12 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   logging.getLogger('absl').setLevel(logging.ERROR)
   try:
     return args.module.run(args)
-  except InputError as error:
-    return _report_error(args, error, code=WRONG_INPUT)
   except BrokenPipeError:  # the reader has closed, as `| head` does
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return DONE
-  except PATH_ERRORS as error:
+  except (InputError, *PATH_ERRORS) as error:
     return _report_error(args, error, code=WRONG_INPUT)
   except OSError as error:  # e.g. a full disk or a lost network
     return _report_error(args, error, code=FAILED)

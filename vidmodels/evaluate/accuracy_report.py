@@ -83,6 +83,7 @@ class AccuracyReport:
 
   def line(self) -> str:
     """What was measured, on one line."""
+    info = self.info
     shown = [
       name
       for name in self.metrics
@@ -92,14 +93,22 @@ class AccuracyReport:
     shown.sort(key=lambda name: name != self.headline)
     numbers = ', '.join(_in_words(name, self.metrics[name]) for name in shown)
     if not numbers:
-      labelled = self.info.labelled
-      reason = 'no video has any class' if labelled else 'no labels'
+      reason = 'no video has any class' if info.labelled else 'no labels'
       numbers = f'{reason}, scores only'
-    info = self.info
     official = f' (official {info.expected})' if info.expected else ''
+    if self.members:
+      shares = ', '.join(f'{m["share"]:g}' for m in self.members)
+      how = f'mean of the probabilities of {len(self.members)} models with '
+      how += f'shares {shares}'
+    else:
+      how = f'mean of {info.average}'
+      if info.average == 'max':
+        how = 'highest logit'
+      views = info.temporal * info.spatial
+      how = f'{views} views ({how}, step {info.step}, {info.weights})'
     return (
       f'{self.name}: {numbers} of {self.videos} of {info.listed} videos'
-      f'{official}, {self._views()}'
+      f'{official}, {how}'
     )
 
   def details(self) -> list[str]:
@@ -119,20 +128,6 @@ class AccuracyReport:
   def _full(self, metric: str) -> str:
     return f'{self.name}/{metric}'
 
-  def _views(self) -> str:
-    if self.members:
-      shares = ', '.join(f'{m["share"]:g}' for m in self.members)
-      return (
-        f'mean of the probabilities of {len(self.members)} models with '
-        f'shares {shares}'
-      )
-    info = self.info
-    how = f'mean of {info.average}'
-    if info.average == 'max':
-      how = 'highest logit'
-    views = info.temporal * info.spatial
-    return f'{views} views ({how}, step {info.step}, {info.weights})'
-
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
@@ -146,12 +141,7 @@ class Evaluation:
   ) -> pathlib.Path:
     """Writes the report as JSON; its name contains all that affects it.
 
-    Args:
-      folder: is made if it does not exist.
-      inputs: files that must not be overwritten.
-
-    Raises:
-      InputError: if nothing can be written there, or only over an input.
+    Refuses to overwrite one of `inputs`.
     """
     stem = self.scores.info.stem
     if self.report.members:
@@ -181,11 +171,6 @@ def evaluate_scores(
     average: the average over views, instead of each model's own.
     shares: weights of the models in the mean of probabilities; default equal.
     bootstrap: how intervals are drawn.
-
-  Raises:
-    InputError: if there are not that many views; an average does not suit the
-      task; the models' videos, classes or labels differ; or there is not one
-      share per model.
   """
   if views:
     members = [averaging.select_views(member, *views) for member in members]
@@ -210,13 +195,10 @@ def evaluate_scores(
 def _describe_member(
   scores: VideoScores, file: str, share: float
 ) -> dict[str, Any]:
-  """What the report of an ensemble says about one of its models."""
   info = scores.info
+  names = ('name', 'average', 'step', 'weights')
   return {
-    'name': info.name,
-    'average': info.average,
-    'step': info.step,
-    'weights': info.weights,
+    **{name: getattr(info, name) for name in names},
     'share': float(share),
     'scores': file,
     'data_fingerprint': info.fingerprint,
@@ -232,23 +214,22 @@ def make_report(
   name: str = '',
   members: tuple[dict[str, Any], ...] = (),
 ) -> AccuracyReport:
-  """Measures the scores.
+  """Measures the scores, which come from `file`.
 
-  Args:
-    scores: one row of scores per video.
-    file: the file that they come from.
-    bootstrap: how intervals are drawn.
-    name: the name of an ensemble's numbers.
-    members: of an ensemble: describes each model.
+  `name` and `members` describe the numbers and each model of an ensemble.
   """
   info, videos = scores.info, len(scores.videos)
   bootstrap = bootstrap or Bootstrap()
   measured = metrics.prepare_metrics(scores) if info.labelled else ()
   values = metrics.metric_values(measured, videos)
+  # The data set's own metric if it was measured, else the first.
+  headline = info.dataset and registry.find(info.dataset).metric
+  if headline not in values:
+    headline = next(iter(values), '')
   return AccuracyReport(
     info=info,
     name=name or info.name,
-    headline=_headline(info, list(values)),
+    headline=headline,
     metrics=values,
     intervals=bootstrap.intervals(measured, videos),
     bootstrap=bootstrap.as_json(),
@@ -257,12 +238,6 @@ def make_report(
     scores=file,
     members=members,
   )
-
-
-def _headline(info: ScoreInfo, names: list[str]) -> str:
-  """The data set's own metric if it was measured, else the first."""
-  official = info.dataset and registry.find(info.dataset).metric
-  return official if official in names else next(iter(names), '')
 
 
 def _notes(scores: VideoScores) -> list[str]:

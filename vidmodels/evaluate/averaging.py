@@ -61,15 +61,7 @@ class VideoScores:
 
 
 def average_views(scores: SplitScores, how: str = '') -> VideoScores:
-  """Averages the views of every video.
-
-  Args:
-    scores: the scores of the views.
-    how: the average; default the one that the scores name.
-
-  Raises:
-    InputError: if a score is not finite, or the average does not suit the task.
-  """
+  """Averages the views of every video; by default as the scores say."""
   scores.check()
   how = how or scores.info.average
   return VideoScores(
@@ -91,9 +83,6 @@ def average_logits(
   'max': the highest logit of each class in any view, for 'multi' only: an
   action that one view shows is in the video. PySlowFast tests Charades this
   way.
-
-  Raises:
-    InputError: if the task has no such average.
   """
   check_average(how, task)
   R, _, K = logits_RVK.shape
@@ -139,9 +128,6 @@ def select_views(
   of 10), these use the very frames that T' views use. Otherwise they do not,
   and the name says how many views they come from (`2x1of4x3`). Of three crops,
   one is the centre, which is also the crop of a one-crop evaluation.
-
-  Raises:
-    InputError: if there are not that many views.
   """
   info = scores.info
   T, S = info.temporal, info.spatial

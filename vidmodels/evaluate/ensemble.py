@@ -56,10 +56,6 @@ def check_members(
     members: one or more.
     files: the name of each in errors.
     shares: weight of each in the mean; () for equal weights.
-
-  Raises:
-    InputError: if a member has other classes or videos than the first, or
-      the shares are not one per member, finite and above 0.
   """
   text = ', '.join(f'{share:g}' for share in shares)
   if shares and len(members) == 1:
@@ -82,15 +78,7 @@ def check_members(
 def check_distinct_models(
   members: Sequence[Member], files: Sequence[str]
 ) -> None:
-  """Refuses a model that is given twice: its views would count double.
-
-  Args:
-    members: members that `check_members` accepts.
-    files: the name of each in errors.
-
-  Raises:
-    InputError: if two have the same weights.
-  """
+  """Refuses a model that is given twice: its views would count double."""
   for (i, one), (j, other) in itertools.combinations(enumerate(members), 2):
     if one.same_model(other):
       raise InputError(
@@ -108,14 +96,7 @@ def combine_members(
 ) -> VideoScores:
   """sum_i s_i p_i / sum_i s_i, in the order of the first member's videos.
 
-  Args:
-    members: two or more.
-    files: the name of each in errors.
-    shares: s_i of each, above 0; () for equal shares.
-
-  Raises:
-    InputError: if a member has other classes, labels or videos than the first,
-      or there is not one share per member.
+  `files` are the members' names in errors, `shares` are s_i; () for equal ones.
   """
   check_members(members, files, shares)
   shares = tuple(shares) or (1.0,) * len(members)

@@ -49,18 +49,14 @@ class Segment:
 
 @dataclasses.dataclass(frozen=True)
 class TopClasses:
-  """The likeliest classes of a video, best first.
+  """The likeliest classes of a video, best first."""
 
-  Attributes:
-    classes: names; with heads, one of each head, as 'take tap'.
-    probabilities: of these classes, from 0 to 1; with heads, the product over
-      the heads. All classes together sum to 1, unless classes are questions of
-      their own.
-    heads: (name, probability) of each head's own classes; empty without heads.
-  """
-
-  classes: tuple[str, ...]
+  classes: tuple[str, ...]  # names; with heads, one of each, as 'take tap'
+  # probabilities: of these classes, from 0 to 1; with heads, the product over
+  # the heads. All classes together sum to 1, unless classes are questions of
+  # their own.
   probabilities: tuple[float, ...]
+  # heads: (name, probability) of each head's own classes; {} without heads
   heads: dict[str, tuple[tuple[str, float], ...]]
 
 
@@ -74,10 +70,7 @@ class Prediction:
   frames: int  # frames decoded in the segment
   views: int  # the number of views whose scores were averaged
   classes: tuple[str, ...]  # as in `TopClasses`, and so the next two
-  # probabilities: softmaxes, with several heads their product, or sigmoids if a
-  # video may have any number of classes
   probabilities: tuple[float, ...]
-  # heads: the best classes of each head
   heads: Mapping[str, tuple[tuple[str, float], ...]] = dataclasses.field(
     default_factory=dict
   )
@@ -88,21 +81,15 @@ class Prediction:
 
 
 class Predictor:
-  """A trained model that classifies files; compiled once."""
+  """A trained model that classifies files; compiled once.
+
+  `views` are those of evaluation; `top` is the number of classes in a
+  prediction, at most all.
+  """
 
   def __init__(
     self, model: TrainedModel, *, views: cfg.Views, top: int
   ) -> None:
-    """Prepares the model.
-
-    Args:
-      model: the trained model.
-      views: as in evaluation.
-      top: the number of classes in a prediction; at most all.
-
-    Raises:
-      InputError: if views with such labels cannot be averaged this way.
-    """
     averaging.check_average(views.average, model.task)
     self.model, self.views = model, views
     self.top = min(top, len(model.classes))
@@ -121,27 +108,15 @@ class Predictor:
       path: any container that PyAV opens.
       window_s: length of a segment; 0: the whole file is one.
       hop_s: from one segment's start to the next; 0: the window's length.
-
-    Raises:
-      InputError: if the file cannot be decoded, with the reason.
     """
-    fps = self.model.fps
     segments: Iterable[Segment]
+    how: Any = dict(keep=self.shrink, fps=self.model.fps)
     try:
       if window_s:
-        segments = cut_windows(
-          path,
-          window_s=window_s,
-          hop_s=hop_s or window_s,
-          keep=self.shrink,
-          fps=fps,
-        )
+        hop_s = hop_s or window_s
+        segments = cut_windows(path, window_s=window_s, hop_s=hop_s, **how)
       else:
-        segments = [
-          read_whole_file(
-            path, choose=self.choose_frames, keep=self.shrink, fps=fps
-          )
-        ]
+        segments = [read_whole_file(path, choose=self.choose_frames, **how)]
       for segment in segments:
         yield self._predict(str(path), segment)
     except container.BadVideo as error:
@@ -270,14 +245,10 @@ def read_whole_file(
     choose: from the times of all frames, [n], to frame numbers.
     keep: applied to every frame that is kept, uint8 [H, W, C].
     fps: resample to this frame rate, as `prepare` does; 0: do not.
-
-  Raises:
-    container.BadVideo: if nothing decodes.
   """
   with decode.VideoReader(path) as reading:
-    times_us = np.array(
-      [time_us for _, time_us in _resampled(reading, fps)], np.int64
-    )
+    times = [time_us for _, time_us in _resampled(reading, fps)]
+  times_us = np.array(times, np.int64)
   numbers = {int(i) for i in np.ravel(choose(times_us))}
   with decode.VideoReader(path) as reading:
     frames = {
@@ -299,17 +270,8 @@ def cut_windows(
   """Cuts a file into windows while it decodes it once.
 
   Window i contains the frames whose time is in [i * hop, i * hop + window). The
-  last one ends with the file and may be shorter; its times say so.
-
-  Args:
-    path: a video file.
-    window_s: seconds, above 0.
-    hop_s: seconds between starts, above 0.
-    keep: applied to every frame, uint8 [H, W, C].
-    fps: as for `read_whole_file`.
-
-  Raises:
-    container.BadVideo: if nothing decodes.
+  last one ends with the file and may be shorter; its times say so. `keep` and
+  `fps` are those of `read_whole_file`.
   """
   kept: list[tuple[int, np.ndarray]] = []
   number = 0

@@ -8,6 +8,7 @@ model: with fewer views, with another average, or together with another model.
 `score_split` writes these files. NumPy only.
 """
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -28,6 +29,11 @@ from vidmodels.files import write_atomically
 from vidmodels.typing import InputError
 
 FORMAT = 'vidmodels-scores-1'
+# Fields that scores have in common with the manifest of their records.
+_SHARED = (
+  *('split', 'task', 'labelled', 'listed', 'expected', 'fingerprint'),
+  *('subsets', 'class_subsets'),
+)
 # Errors that NumPy, zipfile and the reading below raise for a foreign or
 # damaged file.
 _READ_ERRORS = (
@@ -109,20 +115,16 @@ class ScoreInfo:
     limit = int(manifest.options.get('limit') or 0)
     # A limit that the list does not reach left nothing out.
     cuts = limit <= manifest.listed != manifest.expected
+    dataset = ''
+    with contextlib.suppress(InputError):  # the source is no published data set
+      dataset = registry.find(str(manifest.options.get('source', ''))).name
     return cls(
-      split=manifest.split,
+      **{name: getattr(manifest, name) for name in _SHARED},
       classes=classes,
-      task=manifest.task,
-      labelled=manifest.labelled,
-      listed=manifest.listed,
-      expected=manifest.expected,
       lost=len(manifest.lost),
       damaged=len(manifest.damaged),
       limit=limit if cuts else 0,
-      dataset=_published_name(str(manifest.options.get('source', ''))),
-      fingerprint=manifest.fingerprint,
-      subsets=manifest.subsets,
-      class_subsets=manifest.class_subsets,
+      dataset=dataset,
       **rest,
     )
 
@@ -201,11 +203,7 @@ class SplitScores:
 
   @classmethod
   def load(cls, path: str | pathlib.Path) -> Self:
-    """Reads what `save` wrote; nothing in the file is executed.
-
-    Raises:
-      InputError: if the file does not exist, is damaged or is no score file.
-    """
+    """Reads what `save` wrote; nothing in the file is executed."""
     _check_zip(pathlib.Path(path))
     try:
       with np.load(path, allow_pickle=False) as file:
@@ -233,17 +231,15 @@ class SplitScores:
     K = len(info.classes)
     shape = (R, info.temporal * info.spatial, K)
     blank = info.task.blank(K)
-    if self.logits_RVK.shape != shape or self.logits_RVK.dtype != np.float32:
-      raise ValueError(
-        f'got logits {self.logits_RVK.dtype}{self.logits_RVK.shape}, expected '
-        f'float32{shape}'
-      )
     labels = self.label_Rx
-    if labels.shape != (R, *blank.shape) or labels.dtype != blank.dtype:
-      raise ValueError(
-        f'got labels {labels.dtype}{labels.shape}, expected '
-        f'{blank.dtype}{(R, *blank.shape)}'
-      )
+    for name, array, want, dtype in (
+      ('logits', self.logits_RVK, shape, np.dtype(np.float32)),
+      ('labels', labels, (R, *blank.shape), blank.dtype),
+    ):
+      if array.shape != want or array.dtype != dtype:
+        raise ValueError(
+          f'got {name} {array.dtype}{array.shape}, expected {dtype}{want}'
+        )
     low, high = (labels.min(), labels.max()) if labels.size else (0, 0)
     if not 0 <= low <= high < max(K, 2):
       raise ValueError(
@@ -252,11 +248,7 @@ class SplitScores:
 
 
 def find_score_file(path: str | pathlib.Path) -> pathlib.Path:
-  """Returns `path`, or the only .npz file in it if it is a folder.
-
-  Raises:
-    InputError: if the folder has no .npz file, or several.
-  """
+  """Returns `path`, or the only .npz file in it if it is a folder."""
   path = pathlib.Path(path)
   if not path.is_dir():
     return path
@@ -280,10 +272,9 @@ def _check_zip(path: pathlib.Path) -> None:
     with open(path, 'rb') as file:
       start = file.read(4)
       complete = zipfile.is_zipfile(file)
-  except OSError as e:
-    raise _unusable_file_error(path, e.strerror or str(e)) from e
-  except ValueError as e:  # a name with a NUL
-    raise _unusable_file_error(path, str(e)) from e
+  except (OSError, ValueError) as e:  # ValueError: a name with a NUL
+    reason = getattr(e, 'strerror', None) or str(e)
+    raise _unusable_file_error(path, reason) from e
   if not start:
     raise _unusable_file_error(path, 'it is empty')
   if start[:2] != b'PK':
@@ -295,16 +286,7 @@ def _check_zip(path: pathlib.Path) -> None:
 
 
 def _unusable_file_error(path: str | pathlib.Path, reason: str) -> InputError:
-  """The error for a file from which no scores can be read."""
   return InputError(
     f'cannot use {path}: {reason}; expected an .npz that `vidmodels evaluate` '
     f'wrote, of format {FORMAT}; try naming that file, or evaluate again'
   )
-
-
-def _published_name(source: str) -> str:
-  """The published data set that `source` names; '' for other sources."""
-  try:
-    return registry.find(source).name
-  except InputError:
-    return ''

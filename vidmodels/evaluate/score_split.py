@@ -39,11 +39,9 @@ class ScoringPlan:
 
   @property
   def inputs(self) -> tuple[pathlib.Path, ...]:
-    """Files and folders that must not be overwritten.
+    """Files of the run, of the records and of the plan: never overwritten.
 
-    These are the files of the run and of the records, and the plan's own
-    results. Older tables and submissions may lie among them and may be
-    replaced.
+    Older tables and submissions among them may be replaced.
     """
     workdir = self.model.workdir
     stem = workdir / 'evaluation' / self.info.stem
@@ -66,21 +64,21 @@ class ScoringPlan:
   def score(
     self, out: str | pathlib.Path, progress: view_scores.Progress | None = None
   ) -> SplitScores:
-    """Scores every view and writes the `.npz` to the folder `out`.
-
-    Raises:
-      InputError: if `out` cannot hold it, or a score is not finite.
-    """
+    """Scores every view and writes the `.npz` to the folder `out`."""
     path = files.output_folder(out) / f'{self.info.stem}.npz'
     self._check_owner(path)
     views = self.info.temporal * self.info.spatial
     floats = len(self.records) * views * len(self.info.classes)
     files.check_disk_space(path.parent, 4 * floats)
-    scored_views = score_views(
-      self.model, self.records, views=self.views, progress=progress
+    model = self.model
+    scorer = view_scores.ViewScorer(
+      model.model, model.config, mesh=model.mesh, views=self.views
     )
     scores = group_by_video(
-      scored_views, records=self.records, info=self.info, file=str(path)
+      scorer(model.params, model.model_state, self.records, progress),
+      records=self.records,
+      info=self.info,
+      file=str(path),
     )
     scores.check()
     scores.save(path)
@@ -149,13 +147,6 @@ def evaluate(
     out: folder for the `.json` and the `.npz` of the result, whose names say
       what was measured; default `workdir/evaluation`.
     progress: called with (batches done, batches, '').
-
-  Returns:
-    The report; the files that it names are written.
-
-  Raises:
-    InputError: if the records' classes are not the checkpoint's, nothing can
-      be written to `out`, or a record is corrupt.
   """
   folder = pathlib.Path(out or model.workdir / 'evaluation')
   plan = plan_scoring(model, dir=dir, split=split, views=views)
@@ -172,11 +163,7 @@ def group_by_video(
   info: ScoreInfo,
   file: str,
 ) -> SplitScores:
-  """Sorts view scores, which come in any order, by video and view.
-
-  Raises:
-    ValueError: if a view of a video is missing or occurs twice.
-  """
+  """Sorts view scores, which come in any order, by video and view."""
   videos, views = len(records), info.temporal * info.spatial
   place_R = scored_views.index_R.astype(np.int64) * views + scored_views.view_R
   if not np.array_equal(np.sort(place_R), np.arange(videos * views)):
@@ -193,20 +180,6 @@ def group_by_video(
     info=info,
     file=file,
   )
-
-
-def score_views(
-  model: TrainedModel,
-  records: RecordSet,
-  *,
-  views: cfg.Views,
-  progress: view_scores.Progress | None = None,
-) -> view_scores.ViewScores:
-  """Scores all views; rows that only pad a batch are left out."""
-  score = view_scores.ViewScorer(
-    model.model, model.config, mesh=model.mesh, views=views
-  )
-  return score(model.params, model.model_state, records, progress)
 
 
 def _check_labels(model: TrainedModel, records: RecordSet) -> None:

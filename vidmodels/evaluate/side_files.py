@@ -55,13 +55,8 @@ class SideFiles:
   ) -> None:
     """Checks that the files can be written; makes their folders.
 
-    Args:
-      info: describes the scores, which need not exist yet.
-      videos: name of each video.
-      inputs: files and folders that must not be overwritten.
-
-    Raises:
-      InputError: if a file could not be written for such scores.
+    The scores that `info` describes need not exist yet. `inputs` are files and
+    folders that must not be overwritten.
     """
     if self.per_class is not None:
       check_class_table(info)
@@ -121,11 +116,7 @@ def check_class_table(info: ScoreInfo) -> None:
 
 
 def class_table(scores: VideoScores) -> list[ClassRow]:
-  """Returns a row for every class, in the list's order.
-
-  Raises:
-    InputError: if the labels are not published.
-  """
+  """Returns a row for every class, in the list's order."""
   info = scores.info
   check_class_table(info)
   if info.task.kind != 'single':
@@ -155,11 +146,7 @@ def worst_confusions(rows: list[ClassRow], most: int = 5) -> list[str]:
 
 
 def write_class_table(rows: list[ClassRow], path: str | pathlib.Path) -> None:
-  """Writes the rows as csv with a header; whole or not at all.
-
-  Raises:
-    InputError: if no file can be written there.
-  """
+  """Writes the rows as csv with a header; whole or not at all."""
   buffer = io.StringIO()
   writer = csv.writer(buffer, lineterminator='\n')
   writer.writerow([field.name for field in dataclasses.fields(ClassRow)])
@@ -176,17 +163,13 @@ def _class_row(
 ) -> ClassRow:
   own_best = best_R[own_R]
   if not len(own_best):
-    return ClassRow(number=k, name=names[k], videos=0)
+    return ClassRow(k, names[k], 0)
+  row = ClassRow(k, names[k], len(own_best), float(right_R[own_R].mean()))
   others, times = np.unique(own_best[own_best != k], return_counts=True)
-  worst = int(times.argmax()) if len(times) else None
-  return ClassRow(
-    number=k,
-    name=names[k],
-    videos=len(own_best),
-    top1=float(right_R[own_R].mean()),
-    taken_for='' if worst is None else names[others[worst]],
-    times=0 if worst is None else int(times[worst]),
-  )
+  if not len(times):
+    return row
+  name = names[others[times.argmax()]]
+  return dataclasses.replace(row, taken_for=name, times=int(times.max()))
 
 
 def _average_precision_rows(scores: VideoScores) -> list[ClassRow]:
@@ -195,11 +178,10 @@ def _average_precision_rows(scores: VideoScores) -> list[ClassRow]:
   ).class_K
   videos_K = (scores.label_Rx > 0).sum(0)
   return [
-    ClassRow(
-      number=k,
-      name=name,
-      videos=int(videos_K[k]),
-      average_precision=float(class_K[k]) if videos_K[k] else None,
+    ClassRow(k, name, int(videos), average_precision=float(value))
+    if videos
+    else ClassRow(k, name, 0)
+    for k, (name, videos, value) in enumerate(
+      zip(scores.info.classes.names, videos_K, class_K, strict=True)
     )
-    for k, name in enumerate(scores.info.classes.names)
   ]

@@ -31,12 +31,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vidmodels import files
 from vidmodels.data.datasets import registry
 from vidmodels.data.listing.rows import VIDEO_SUFFIXES
 from vidmodels.evaluate.averaging import VideoScores
 from vidmodels.evaluate.score_file import ScoreInfo
-from vidmodels.files import write_atomically
+from vidmodels.files import output_file, write_atomically
 from vidmodels.typing import InputError
 
 FORMATS = ('ssv2', 'epic100')
@@ -60,17 +59,19 @@ def write(
 
   Returns:
     A line that says what was written and what is missing.
-
-  Raises:
-    InputError: as `check`, or if no file can be written there.
   """
   path, info = pathlib.Path(path), scores.info
   format = check(info, scores.videos, path, format=format, levels=levels)
   text = _ssv2(scores) if format == 'ssv2' else _epic100(scores, levels)
   data = text.encode()
   if path.suffix == '.zip':
-    data = _zipped(data)
-  write_atomically(files.output_file(path), data)
+    # A fixed time: the same answers are the same bytes.
+    entry = zipfile.ZipInfo('test.json')
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, 'w') as archive:
+      archive.writestr(entry, data, compress_type=zipfile.ZIP_DEFLATED)
+    data = buffer.getvalue()
+  write_atomically(output_file(path), data)
   videos, expected = len(scores.videos), info.expected or info.listed
   line = f'submission for {format}: {path}, {videos} of {expected} clips'
   if videos < expected:
@@ -88,14 +89,7 @@ def check(
 ) -> str:
   """Checks that `write` could write a submission; returns its format.
 
-  Args:
-    info: describes the scores, which need not exist yet.
-    videos: name of each video.
-    path: as for `write`, and so the rest.
-
-  Raises:
-    InputError: if the format is unknown, or the classes, the levels or the
-      file's name do not suit it.
+  The scores that `info` describes need not exist yet.
   """
   format = format or info.dataset
   if format not in FORMATS:
@@ -138,8 +132,7 @@ def _check_levels(format: str, levels: Sequence[int]) -> None:
     raise InputError(
       f'got supervision levels {",".join(map(str, levels)) or "none"}; '
       'expected three from 0 to 5 (pretraining, training labels, training '
-      'data), which the challenge asks for; try --levels 2,3,3 if you used '
-      'those'
+      'data); try --levels 2,3,3 if you used those'
     )
   if format != 'epic100' and levels:
     raise InputError(
@@ -171,25 +164,11 @@ def _epic100(scores: VideoScores, levels: Sequence[int]) -> str:
     }
     for video, score_K in zip(scores.videos, score_RK, strict=True)
   }
+  top = {'version': '0.2', 'challenge': 'action_recognition'}
   names = ('sls_pt', 'sls_tl', 'sls_td')
   return json.dumps(
-    {
-      'version': '0.2',
-      'challenge': 'action_recognition',
-      **dict(zip(names, levels, strict=True)),
-      'results': results,
-    }
+    {**top, **dict(zip(names, levels, strict=True)), 'results': results}
   )
-
-
-def _zipped(data: bytes) -> bytes:
-  buffer = io.BytesIO()
-  with zipfile.ZipFile(buffer, 'w', zipfile.ZIP_DEFLATED) as archive:
-    # A fixed time: the same answers are the same bytes.
-    archive.writestr(
-      zipfile.ZipInfo('test.json'), data, compress_type=zipfile.ZIP_DEFLATED
-    )
-  return buffer.getvalue()
 
 
 def _id(video: str) -> str:

@@ -32,36 +32,30 @@ action metrics.
 """
 
 import dataclasses
-import importlib
-import pkgutil
 from collections.abc import Callable, Iterable
-from types import ModuleType
 
 import numpy as np
 
-from vidmodels.data.records.task import Task
 from vidmodels.evaluate.averaging import VideoScores
+from vidmodels.fields import modules_with
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Metric:
-  """A number that depends on how often each video counts.
+  """A number that depends on how often each video counts."""
 
-  Attributes:
-    name: its name in reports.
-    function: counts [..., R] -> numbers [...]; NaN where none of the videos
-      that it needs counts.
-    question: the head that it belongs to; '' for the whole answer. A subset of
-      classes selects videos by the label of this head.
-    in_subsets: whether it is also measured in subsets of the videos.
-    rises: whether videos that count twice raise it, because two copies of a
-      right answer rank beside each other; intervals are moved back by as much.
-  """
-
-  name: str
+  name: str  # its name in reports
+  # function: counts [..., R] -> numbers [...]; NaN where no video that it needs
+  # counts
   function: Callable[[np.ndarray], np.ndarray]
+  # question: the head that it belongs to; '' for the whole answer. A subset of
+  # classes selects videos by the label of this head
   question: str = ''
-  in_subsets: bool = True
+  in_subsets: bool = (
+    True  # whether it is also measured in subsets of the videos
+  )
+  # rises: whether videos that count twice raise it, because two copies of a
+  # right answer rank beside each other; intervals are moved back by as much
   rises: bool = False
 
   def __call__(self, count_xR: np.ndarray) -> np.ndarray:
@@ -78,11 +72,7 @@ class Metric:
 
 
 def share_right(right_R: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-  """The function of a metric: the share of the videos that are right.
-
-  Args:
-    right_R: 1 or True where the video is right.
-  """
+  """The function of a metric: the share of the videos that are right."""
   right_R = np.asarray(right_R, np.float64)
 
   def share(count_xR: np.ndarray) -> np.ndarray:
@@ -94,26 +84,18 @@ def share_right(right_R: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
   return share
 
 
-def metric_files() -> list[ModuleType]:
-  """The modules of this folder, in the order of reports."""
-  names = [m.name for m in pkgutil.iter_modules(__path__)]
-  modules = [importlib.import_module(f'{__name__}.{name}') for name in names]
-  return sorted(modules, key=lambda module: getattr(module, 'ORDER', 100))
-
-
 def prepare_metrics(scores: VideoScores) -> tuple[Metric, ...]:
   """All metrics of the scores; the best known one comes first.
 
   A metric without a value is left out: `map` if no video has any class, all
   metrics of a subset that has none of the videos (see `absent_subsets`).
-
-  Raises:
-    ValueError: if two metrics have the same name.
   """
-  kind = label_kind(scores.info.task)
+  task = scores.info.task
+  kind = 'heads' if task.heads else task.kind
+  modules = modules_with('evaluate.metrics', 'prepare').values()
   metrics = [
     metric
-    for module in metric_files()
+    for module in sorted(modules, key=lambda m: getattr(m, 'ORDER', 100))
     if kind in module.KINDS
     for metric in module.prepare(scores)
   ]
@@ -134,11 +116,6 @@ def metric_values(metrics: Iterable[Metric], videos: int) -> dict[str, float]:
   """Every metric's name -> its value, with each video counted once."""
   once_R = np.ones(videos)
   return {metric.name: float(metric(once_R)) for metric in metrics}
-
-
-def label_kind(task: Task) -> str:
-  """'single', 'heads', 'any' or 'multi', as metric files declare it."""
-  return 'heads' if task.heads else task.kind
 
 
 def heads(scores: VideoScores) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -210,12 +187,9 @@ def _class_subsets(scores: VideoScores) -> dict[str, dict[str, np.ndarray]]:
       np.isin(classes, range(part.start, part.stop)).any() for part in parts
     )
     members[''] = np.asarray(in_Rx.any(1) & complete)
-    subsets[name] = members
-  return {
-    name: members
-    for name, members in subsets.items()
-    if any(in_R.any() for in_R in members.values())
-  }
+    if in_Rx.any():
+      subsets[name] = members
+  return subsets
 
 
 def _joined_class_sets(scores: VideoScores) -> dict[str, list[int]]:

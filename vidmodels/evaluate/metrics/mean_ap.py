@@ -13,9 +13,8 @@ KINDS, ORDER = ('any', 'multi'), 20
 
 def prepare(scores: VideoScores) -> Iterator[Metric]:
   """Yields map."""
-  function = MeanAveragePrecision(
-    scores.comparable_across_videos(), scores.label_Rx
-  )
+  score_RK = scores.comparable_across_videos()
+  function = MeanAveragePrecision(score_RK, scores.label_Rx)
   yield Metric(name='map', function=function, rises=True)
 
 
@@ -27,12 +26,6 @@ class MeanAveragePrecision:
   """
 
   def __init__(self, score_RK: np.ndarray, right_RK: np.ndarray) -> None:
-    """Ranks the videos.
-
-    Args:
-      score_RK: scores of each video, finite.
-      right_RK: above 0 where the video has the class.
-    """
     right_RK = right_RK > 0
     self._rankings = [
       rank_videos(score_RK[:, k], right_RK[:, k])

@@ -23,7 +23,11 @@ def prepare(scores: VideoScores) -> Iterator[Metric]:
     # All heads right, which is not the same as the first of the products: two
     # probabilities may differ whose products are rounded to the same number.
     right_R = np.all([rank_R < 1 for rank_R in ranks.values()], 0)
-    in_5_R = right_R | (_action_rank(scores) < 5)
+    parts = scores.info.task.parts(len(scores.info.classes)).values()
+    log_RK = scores.log_probabilities()
+    labels = [label_R for _, label_R in heads(scores).values()]
+    rank_R = joint_rank([log_RK[:, part] for part in parts], labels)
+    in_5_R = right_R | (rank_R < 5)
     yield Metric(name='action_top1', function=share_right(right_R))
     yield Metric(name='action_top5', function=share_right(in_5_R))
   for head, rank_R in ranks.items():
@@ -35,24 +39,14 @@ def prepare(scores: VideoScores) -> Iterator[Metric]:
       )
 
 
-def _action_rank(scores: VideoScores) -> np.ndarray:
-  parts = scores.info.task.parts(len(scores.info.classes)).values()
-  log_RK = scores.log_probabilities()
-  labels = [label_R for _, label_R in heads(scores).values()]
-  return joint_rank([log_RK[:, part] for part in parts], labels)
-
-
 def joint_rank(
   logs: Sequence[np.ndarray], labels: Sequence[np.ndarray]
 ) -> np.ndarray:
   """Rank of the right class of every head among all combinations, int [R].
 
   A combination scores the product of its classes' probabilities: 29,100 of them
-  for 97 verbs and 300 nouns, of a few videos at a time.
-
-  Args:
-    logs: log probabilities of each head, [R, K of the head].
-    labels: right class in each head, [R].
+  for 97 verbs and 300 nouns, of a few videos at a time. `logs` are the log
+  probabilities of each head, [R, K of the head].
   """
   R, combinations = len(labels[0]), math.prod(log.shape[-1] for log in logs)
   rows = max(1, _BLOCK // combinations)
