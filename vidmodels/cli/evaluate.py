@@ -21,103 +21,72 @@ from typing import Any
 
 from vidmodels import files
 from vidmodels.evaluate import accuracy_report
+from vidmodels.typing import InputError
 
 HELP = 'accuracy of videos over several views'
 # Flags that need a model.
 _MODEL_FLAGS = ('step', 'mesh', 'data', 'split', 'batch')
 
 
+# fmt: off
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
   source = parser.add_mutually_exclusive_group(required=True)
-  source.add_argument(
-    '--workdir', nargs='+', help='workdir of a training run, or several'
-  )
-  source.add_argument(
-    '--scores',
-    nargs='+',
-    metavar='NPZ',
-    help='.npz file of an evaluation, or a folder with one such file',
-  )
+  add = source.add_argument
+  add('--workdir', nargs='+', help='workdir of a training run, or several')
+  add('--scores', nargs='+', metavar='NPZ',
+      help='.npz file of an evaluation, or a folder with one such file')
   add_weights_arguments(parser)
   add_view_arguments(parser)
-  parser.add_argument('--data', help="record folder; default the recipe's")
-  parser.add_argument('--split', help="default the recipe's test split")
-  parser.add_argument(
-    '--out',
-    help='folder; default WORKDIR/evaluation; with --scores or several models '
-    'the numbers are only written if it is given',
-  )
-  parser.add_argument(
-    '--shares',
-    metavar='A,B',
-    help="each model's share of the mean (default equal)",
-  )
-  parser.add_argument(
-    '--per-class', metavar='CSV', help='also write a table with a row per class'
-  )
-  parser.add_argument(
-    '--submission',
-    metavar='FILE',
-    help='also write the file that the official test of ssv2 (.csv) or '
-    'epic100 (.zip) reads',
-  )
-  parser.add_argument(
-    '--submission-format',
-    choices=('ssv2', 'epic100'),
-    help="default the records' data set",
-  )
-  parser.add_argument(
-    '--levels',
-    metavar='P,L,D',
-    help='supervision levels of an epic100 submission, each 0 to 5',
-  )
+  add = parser.add_argument
+  add('--data', help="record folder; default the recipe's")
+  add('--split', help="default the recipe's test split")
+  add('--out',
+      help='folder; default WORKDIR/evaluation; with --scores or several '
+           'models the numbers are only written if it is given')
+  add('--shares', metavar='A,B',
+      help="each model's share of the mean (default equal)")
+  add('--per-class', metavar='CSV',
+      help='also write a table with a row per class')
+  add('--submission', metavar='FILE',
+      help='also write the file that the official test of ssv2 (.csv) or '
+           'epic100 (.zip) reads')
+  add('--submission-format', choices=('ssv2', 'epic100'),
+      help="default the records' data set")
+  add('--levels', metavar='P,L,D',
+      help='supervision levels of an epic100 submission, each 0 to 5')
 
 
 def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the flags that select a run and its weights."""
-  parser.add_argument(
-    '--workdir', required=True, help='workdir of a training run'
-  )
+  parser.add_argument('--workdir', required=True,
+                      help='workdir of a training run')
   add_weights_arguments(parser)
 
 
 def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the flags that select the weights of a run and their devices."""
-  parser.add_argument('--step', type=int, help='default: newest checkpoint')
-  parser.add_argument(
-    '--weights',
-    choices=('auto', 'params', 'ema'),
-    default='auto',
-    help='auto: the averaged weights if the run kept them',
-  )
-  parser.add_argument(
-    '--mesh',
-    metavar='D,F,T',
-    help='devices along data, fsdp and tensor (default -1,1,1)',
-  )
+  add = parser.add_argument
+  add('--step', type=int, help='default: newest checkpoint')
+  add('--weights', choices=('auto', 'params', 'ema'), default='auto',
+      help='auto: the averaged weights if the run kept them')
+  add('--mesh', metavar='D,F,T',
+      help='devices along data, fsdp and tensor (default -1,1,1)')
 
 
 def add_view_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the flags that select views; each defaults to the recipe's."""
-  parser.add_argument(
-    '--views', metavar='TxS', help='views over time x crops, e.g. 4x3 or 1x1'
-  )
-  parser.add_argument(
-    '--average',
-    choices=('logits', 'probs', 'max'),
-    help='what is averaged over views; max: the highest logit, for videos '
-    'with any number of classes',
-  )
-  parser.add_argument('--batch', type=int, help='views per step')
+  add = parser.add_argument
+  add('--views', metavar='TxS', help='views over time x crops, e.g. 4x3 or 1x1')
+  add('--average', choices=('logits', 'probs', 'max'),
+      help='what is averaged over views; max: the highest logit, for videos '
+           'with any number of classes')
+  add('--batch', type=int, help='views per step')
 
 
+# fmt: on
 def load_model(args: argparse.Namespace, workdir: str | None = None):
-  """Loads the trained model that the flags name.
-
-  Raises:
-    InputError: if there is none, or the mesh does not fit the devices.
-  """
+  """Loads the trained model that the flags name."""
   from vidmodels import config as cfg
   from vidmodels.train import restore
 
@@ -131,18 +100,10 @@ def load_model(args: argparse.Namespace, workdir: str | None = None):
 
 
 def apply_view_flags(views, args: argparse.Namespace):
-  """Returns the recipe's views with the changes of the flags.
-
-  Raises:
-    InputError: for a number of views that is not possible.
-  """
-  from vidmodels.typing import InputError
-
+  """Returns the recipe's views with the changes of the flags."""
   changes: dict[str, Any] = {}
   if args.views:
-    changes |= dict(
-      zip(('temporal', 'spatial'), _parse_views(args), strict=True)
-    )
+    changes['temporal'], changes['spatial'] = _parse_views(args)
   if args.average:
     changes['average'] = args.average
   if args.batch is not None:
@@ -158,8 +119,17 @@ def run(args: argparse.Namespace) -> int:
   """Evaluates and prints the line or the JSON."""
   from vidmodels.cli import DONE
   from vidmodels.evaluate import ensemble
+  from vidmodels.evaluate.side_files import SideFiles
 
-  side_files = _side_files(args)
+  levels = []
+  if args.levels is not None:
+    levels = _parse_integers('--levels', args.levels, '2,3,3')
+  side_files = SideFiles(
+    per_class=args.per_class,
+    submission=args.submission,
+    format=args.submission_format,
+    levels=levels,
+  )
   shares = [] if args.shares is None else _parse_shares(args.shares)
   members = _saved_scores(args) if args.scores else _scoring_plans(args)
   # Check all that can fail here, before hours of scoring.
@@ -197,33 +167,11 @@ def run(args: argparse.Namespace) -> int:
   return DONE
 
 
-def _side_files(args: argparse.Namespace):
-  """The files that the flags ask for besides the report."""
-  from vidmodels.evaluate.side_files import SideFiles
-
-  levels = []
-  if args.levels is not None:
-    levels = _parse_integers('--levels', args.levels, '2,3,3')
-  return SideFiles(
-    per_class=args.per_class,
-    submission=args.submission,
-    format=args.submission_format,
-    levels=levels,
-  )
-
-
 def _saved_scores(args: argparse.Namespace) -> list:
-  """Loads the score files; uses no model and does not load JAX.
-
-  Raises:
-    InputError: if a file is no score file, or a flag needs a model.
-  """
+  """Loads the score files; uses no model and does not load JAX."""
   from vidmodels.evaluate.score_file import SplitScores, find_score_file
-  from vidmodels.typing import InputError
 
-  flags = [
-    f'--{name}' for name in _MODEL_FLAGS if getattr(args, name) is not None
-  ]
+  flags = [f'--{n}' for n in _MODEL_FLAGS if getattr(args, n) is not None]
   flags += ['--weights'] if args.weights != 'auto' else []
   if flags:
     raise InputError(
@@ -237,19 +185,15 @@ def _scoring_plans(args: argparse.Namespace) -> list:
   """Opens every model with its records, before any model runs."""
   from vidmodels.evaluate import score_split
 
-  plans = []
-  for workdir in args.workdir:
-    model = load_model(args, workdir)
-    data = model.config.data
-    plans.append(
-      score_split.plan_scoring(
-        model,
-        dir=args.data or data.dir,
-        split=args.split or data.test,
-        views=apply_view_flags(model.config.views, args),
-      )
+  return [
+    score_split.plan_scoring(
+      model,
+      dir=args.data or model.config.data.dir,
+      split=args.split or model.config.data.test,
+      views=apply_view_flags(model.config.views, args),
     )
-  return plans
+    for model in (load_model(args, workdir) for workdir in args.workdir)
+  ]
 
 
 def _score_all(plans: list, args: argparse.Namespace) -> list:
@@ -258,10 +202,8 @@ def _score_all(plans: list, args: argparse.Namespace) -> list:
 
   # Results of several models go to separate folders: names may be the same.
   alone = args.out if len(plans) == 1 else None
-  folders = [
-    files.output_folder(alone or plan.model.workdir / 'evaluation')
-    for plan in plans
-  ]
+  workdirs = [plan.model.workdir for plan in plans]
+  folders = [files.output_folder(alone or w / 'evaluation') for w in workdirs]
   scores = []
   for folder in folders:
     plan = plans.pop(0)  # so that its weights are freed after scoring
@@ -271,8 +213,6 @@ def _score_all(plans: list, args: argparse.Namespace) -> list:
 
 
 def _parse_views(args: argparse.Namespace) -> tuple[int, int]:
-  from vidmodels.typing import InputError
-
   temporal, _, spatial = args.views.partition('x')
   if not (temporal.isdecimal() and spatial in ('1', '3') and int(temporal)):
     raise InputError(
@@ -284,8 +224,6 @@ def _parse_views(args: argparse.Namespace) -> tuple[int, int]:
 
 def _parse_integers(flag: str, text: str, example: str) -> list[int]:
   """Parses whole numbers between commas, as many as in the example."""
-  from vidmodels.typing import InputError
-
   try:
     numbers = [int(part) for part in text.split(',')]
   except ValueError:
@@ -301,8 +239,6 @@ def _parse_integers(flag: str, text: str, example: str) -> list[int]:
 
 def _parse_shares(text: str) -> list[float]:
   """Parses finite numbers above 0 between commas."""
-  from vidmodels.typing import InputError
-
   try:
     shares = [float(part) for part in text.split(',')]
   except ValueError:

@@ -22,15 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('files', nargs='+', metavar='FILE')
   evaluate.add_checkpoint_arguments(parser)
   evaluate.add_view_arguments(parser)
-  parser.add_argument(
-    '--top', type=int, default=5, help='classes to name (default 5)'
-  )
-  parser.add_argument(
-    '--window', type=float, default=0.0, help='seconds; default the whole file'
-  )
-  parser.add_argument(
-    '--hop', type=float, default=0.0, help='seconds; default the window'
-  )
+  add = parser.add_argument
+  add('--top', type=int, default=5, help='classes to name (default 5)')
+  add('--window', type=float, default=0.0,
+      help='seconds; default the whole file')  # fmt: skip
+  add('--hop', type=float, default=0.0, help='seconds; default the window')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,11 +48,8 @@ def run(args: argparse.Namespace) -> int:
       f'window too; try --window {args.hop:g}'
     )
   model = evaluate.load_model(args)
-  predictor = Predictor(
-    model,
-    views=evaluate.apply_view_flags(model.config.views, args),
-    top=args.top,
-  )
+  views = evaluate.apply_view_flags(model.config.views, args)
+  predictor = Predictor(model, views=views, top=args.top)
   predictions: list[Prediction] = []
   errors = []
   for path in args.files:

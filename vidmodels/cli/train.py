@@ -21,13 +21,10 @@ TAKES_CONFIG = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
-  parser.add_argument(
-    '--config', required=True, metavar='RECIPE[:ARG]', help='file or name'
-  )
-  parser.add_argument(
-    '--workdir', required=True, help='checkpoints, metrics.jsonl, config.json'
-  )
   add = parser.add_argument
+  add('--config', required=True, metavar='RECIPE[:ARG]', help='file or name')
+  add('--workdir', required=True,
+      help='checkpoints, metrics.jsonl, config.json')  # fmt: skip
   add('--distributed', action='store_true', help='join as the cluster says')
   add('--coordinator', default='', help='host:port of process 0')
   add('--processes', type=int, default=0, help='number of processes')
