@@ -176,20 +176,35 @@ def evaluate_scores(
     members = [averaging.select_views(member, *views) for member in members]
   averaged = [averaging.average_views(member, average) for member in members]
   names = [member.file for member in members]
+  scores, name, described = averaged[0], '', ()
   if len(members) == 1:
     ensemble.check_members(averaged, names, shares)
-    report = make_report(averaged[0], file=names[0], bootstrap=bootstrap)
-    return Evaluation(report, averaged[0])
-  combined = ensemble.combine_members(averaged, names, shares)
-  shares = shares or (1.0,) * len(names)
-  report = make_report(
-    combined,
-    file=' + '.join(names),
-    bootstrap=bootstrap,
-    name=ensemble.ensemble_name(averaged),
-    members=tuple(map(_describe_member, averaged, names, shares)),
+  else:
+    scores = ensemble.combine_members(averaged, names, shares)
+    name = ensemble.ensemble_name(averaged)
+    shares = shares or (1.0,) * len(names)
+    described = tuple(map(_describe_member, averaged, names, shares))
+  info, videos = scores.info, len(scores.videos)
+  bootstrap = bootstrap or Bootstrap()
+  measured = metrics.prepare_metrics(scores) if info.labelled else ()
+  values = metrics.metric_values(measured, videos)
+  # The data set's own metric if it was measured, else the first.
+  headline = info.dataset and registry.find(info.dataset).metric
+  if headline not in values:
+    headline = next(iter(values), '')
+  report = AccuracyReport(
+    info=info,
+    name=name or info.name,
+    headline=headline,
+    metrics=values,
+    intervals=bootstrap.intervals(measured, videos),
+    bootstrap=bootstrap.as_json(),
+    videos=videos,
+    notes=tuple(_notes(scores)),
+    scores=' + '.join(names),
+    members=described,
   )
-  return Evaluation(report, combined)
+  return Evaluation(report, scores)
 
 
 def _describe_member(
@@ -204,40 +219,6 @@ def _describe_member(
     'data_fingerprint': info.fingerprint,
     'config': dict(info.config),
   }
-
-
-def make_report(
-  scores: VideoScores,
-  *,
-  file: str,
-  bootstrap: Bootstrap | None = None,
-  name: str = '',
-  members: tuple[dict[str, Any], ...] = (),
-) -> AccuracyReport:
-  """Measures the scores, which come from `file`.
-
-  `name` and `members` describe the numbers and each model of an ensemble.
-  """
-  info, videos = scores.info, len(scores.videos)
-  bootstrap = bootstrap or Bootstrap()
-  measured = metrics.prepare_metrics(scores) if info.labelled else ()
-  values = metrics.metric_values(measured, videos)
-  # The data set's own metric if it was measured, else the first.
-  headline = info.dataset and registry.find(info.dataset).metric
-  if headline not in values:
-    headline = next(iter(values), '')
-  return AccuracyReport(
-    info=info,
-    name=name or info.name,
-    headline=headline,
-    metrics=values,
-    intervals=bootstrap.intervals(measured, videos),
-    bootstrap=bootstrap.as_json(),
-    videos=videos,
-    notes=tuple(_notes(scores)),
-    scores=file,
-    members=members,
-  )
 
 
 def _notes(scores: VideoScores) -> list[str]:

@@ -9,7 +9,6 @@ must be the same. Videos are matched by name, not by position.
 import dataclasses
 import itertools
 import math
-import pathlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -35,10 +34,6 @@ class Described(Protocol):
 class Member(Described, Protocol):
   """A model of an ensemble, before or after it scores the videos."""
 
-  @property
-  def inputs(self) -> tuple[pathlib.Path, ...]:
-    """Files and folders that must not be overwritten."""
-
   def same_model(self, other: Any) -> bool:
     """Whether the other is the same model."""
 
@@ -50,18 +45,13 @@ def check_members(
 ) -> None:
   """Refuses models that cannot form an ensemble, before any scores a video.
 
-  Labels are only compared by `combine_members`.
-
-  Args:
-    members: one or more.
-    files: the name of each in errors.
-    shares: weight of each in the mean; () for equal weights.
+  Labels are only compared by `combine_members`. `files` are the members' names
+  in errors, `shares` their weights in the mean; () for equal weights.
   """
   text = ', '.join(f'{share:g}' for share in shares)
   if shares and len(members) == 1:
     raise InputError(
-      f'got shares {text} for one model; expected two or more models; leave '
-      'the shares out'
+      f'got shares {text} for one model; expected two or more; leave shares out'
     )
   # A sum that overflows would make all probabilities 0; NaN is above nothing.
   valid = math.isfinite(sum(shares)) and all(share > 0 for share in shares)
@@ -71,8 +61,7 @@ def check_members(
       'each, with a finite sum'
     )
   for member, file in zip(members[1:], files[1:], strict=True):
-    _check_classes(members[0], member, files[0], file)
-    _check_videos(members[0], member, files[0], file)
+    _check_pair(members[0], member, files[0], file)
 
 
 def check_distinct_models(
@@ -103,7 +92,16 @@ def combine_members(
   first = members[0]
   total_RK = np.zeros(first.score_RK.shape)
   for member, file, share in zip(members, files, shares, strict=True):
-    order = _match_videos(first, member, files[0], file)
+    positions = _video_positions(member, file)
+    order = np.array([positions[video] for video in first.videos])
+    differ_Rx = member.label_Rx[order] != first.label_Rx
+    wrong = np.flatnonzero(differ_Rx.reshape(len(order), -1).any(1))
+    if len(wrong):
+      raise InputError(
+        f'{files[0]} and {file} disagree about the labels of {len(wrong)} '
+        f'videos, as {first.videos[wrong[0]]!r}; expected one labelling; try '
+        'evaluating both on the same records'
+      )
     total_RK += share * member.probabilities()[order]
   return dataclasses.replace(
     first,
@@ -119,7 +117,7 @@ def ensemble_name(members: Sequence[VideoScores]) -> str:
   return f'{members[0].info.split}_{views}'
 
 
-def _check_classes(
+def _check_pair(
   first: Described, member: Described, first_file: str, file: str
 ) -> None:
   ours, theirs = first.info, member.info
@@ -136,11 +134,6 @@ def _check_classes(
       'and the other has not; expected one labelling; try evaluating both on '
       'the same records'
     )
-
-
-def _check_videos(
-  first: Described, member: Described, first_file: str, file: str
-) -> None:
   positions = _video_positions(member, file)
   _video_positions(first, first_file)
   missing = [video for video in first.videos if video not in positions]
@@ -155,31 +148,12 @@ def _check_videos(
     )
 
 
-def _match_videos(
-  first: VideoScores, member: VideoScores, first_file: str, file: str
-) -> np.ndarray:
-  """Positions of the first member's videos; refuses labels that differ."""
-  positions = _video_positions(member, file)
-  order = np.array([positions[video] for video in first.videos])
-  differ_Rx = member.label_Rx[order] != first.label_Rx
-  wrong = np.flatnonzero(differ_Rx.reshape(len(order), -1).any(1))
-  if len(wrong):
-    raise InputError(
-      f'{first_file} and {file} disagree about the labels of {len(wrong)} '
-      f'videos, as {first.videos[wrong[0]]!r}; expected one labelling; try '
-      'evaluating both on the same records'
-    )
-  return order
-
-
 def _video_positions(member: Described, file: str) -> dict[str, int]:
   positions = {video: i for i, video in enumerate(member.videos)}
-  if len(positions) < len(member.videos):
-    repeated = next(
-      video for i, video in enumerate(member.videos) if positions[video] != i
-    )
-    raise InputError(
-      f'{file} has video {repeated!r} more than once; expected unique names, '
-      'since videos are matched by name'
-    )
+  for i, video in enumerate(member.videos):
+    if positions[video] != i:
+      raise InputError(
+        f'{file} has video {video!r} more than once; expected unique names, '
+        'since videos are matched by name'
+      )
   return positions

@@ -97,23 +97,6 @@ def check(
       f'got a submission for records of {format or "no known data set"}; '
       f'expected one of {", ".join(FORMATS)}; try --submission-format'
     )
-  _check_classes(info, format)
-  if len({_id(video) for video in videos}) < len(videos):
-    raise InputError(
-      'got two videos of the records that have one id; expected unique ids, '
-      'since a submission has each once'
-    )
-  suffixes = {'ssv2': ('.csv',), 'epic100': ('.zip', '.json')}[format]
-  if pathlib.Path(path).suffix not in suffixes:
-    raise InputError(
-      f'got the submission {path}; expected a file that ends in '
-      f'{" or ".join(suffixes)} for {registry.find(format).title}'
-    )
-  _check_levels(format, levels)
-  return format
-
-
-def _check_classes(info: ScoreInfo, format: str) -> None:
   official = registry.find(format)
   different = official.classes().first_difference(info.classes)
   if not different and info.task != official.task:
@@ -124,9 +107,17 @@ def _check_classes(info: ScoreInfo, format: str) -> None:
       f'("here" is {official.title}); try training on records with the '
       'official classes'
     )
-
-
-def _check_levels(format: str, levels: Sequence[int]) -> None:
+  if len({_id(video) for video in videos}) < len(videos):
+    raise InputError(
+      'got two videos of the records that have one id; expected unique ids, '
+      'since a submission has each once'
+    )
+  suffixes = {'ssv2': ('.csv',), 'epic100': ('.zip', '.json')}[format]
+  if pathlib.Path(path).suffix not in suffixes:
+    raise InputError(
+      f'got the submission {path}; expected a file that ends in '
+      f'{" or ".join(suffixes)} for {official.title}'
+    )
   valid = len(levels) == 3 and all(0 <= level <= 5 for level in levels)
   if format == 'epic100' and not valid:
     raise InputError(
@@ -139,6 +130,7 @@ def _check_levels(format: str, levels: Sequence[int]) -> None:
       f'got --levels with a {format} submission; expected them for epic100 '
       'only; leave them out'
     )
+  return format
 
 
 def _ssv2(scores: VideoScores) -> str:

@@ -145,7 +145,18 @@ def check_task(
   This runs when a run is built: a recipe is checked before its data is known.
   """
   task.parts(classes)  # raises if the heads do not add up to the classes
-  _check_heads(model, task)
+  groups = tuple(getattr(model, 'groups', ()))
+  if groups and groups != task.sizes:
+    heads = dict(task.heads) or 'none'
+    raise InputError(
+      f'model.groups is {groups} and the heads of the data set are {heads}; '
+      f'set model.groups to {task.sizes}'
+    )
+  if 'action' in dict(task.heads):
+    raise InputError(
+      "got a head called 'action', the name for all heads together; give the "
+      'head another name'
+    )
   smoothing, teacher = config.loss.label_smoothing, config.loss.teacher
   if task.kind == 'multi' and smoothing:
     raise InputError(
@@ -159,7 +170,7 @@ def check_task(
       f'per video ({task.kind}, heads {list(dict(task.heads))}); a teacher '
       'answers only one; leave loss.teacher out'
     )
-  if task.kind == 'multi' or (task.heads and not getattr(model, 'groups', ())):
+  if task.kind == 'multi' or (task.heads and not groups):
     _check_answers(model, task)
 
 
@@ -179,19 +190,3 @@ def _check_answers(model: nn.Module, task: Task) -> None:
         f'that add up to 1, and a data set with {questions}; leave '
         f'model.{name} at its default'
       )
-
-
-def _check_heads(model: nn.Module, task: Task) -> None:
-  """Refuses a model whose heads are not the data set's, in the same order."""
-  groups = tuple(getattr(model, 'groups', ()))
-  if groups and groups != task.sizes:
-    heads = dict(task.heads) or 'none'
-    raise InputError(
-      f'model.groups is {groups} and the heads of the data set are {heads}; '
-      f'set model.groups to {task.sizes}'
-    )
-  if 'action' in dict(task.heads):
-    raise InputError(
-      "got a head called 'action', the name for all heads together; give the "
-      'head another name'
-    )

@@ -172,7 +172,17 @@ def initial_state(
     return state, None
   summary = import_report.summarize(imported)
   lines = import_report.format_summary(summary).splitlines()
-  for line in (*lines, *_pixel_differences(config, imported)):
+  pixels, data = imported.pixels, config.data
+  if pixels and (pixels.mean, pixels.std) != (data.mean, data.std):
+    lines.append(
+      f'the file was trained with mean {pixels.mean} and std {pixels.std}, the '
+      f'recipe scales by {data.mean} and {data.std}'
+    )
+  if pixels and pixels.order != 'RGB':
+    lines.append(
+      f'the file was trained on {pixels.order} frames, the recipe gives RGB'
+    )
+  for line in lines:
     progress(0, run.total, line)
   arrays = flatten_variables({'params': state.params, **state.model_state})
   for path, array in flatten_variables(imported.variables).items():
@@ -189,24 +199,6 @@ def initial_state(
     model_state=variables,
   )
   return state, source_metadata(imported)
-
-
-def _pixel_differences(config: cfg.Config, imported: Imported) -> list[str]:
-  """Lines that say how the file's training frames differ from the recipe's."""
-  pixels, data = imported.pixels, config.data
-  lines: list[str] = []
-  if pixels is None:
-    return lines
-  if (pixels.mean, pixels.std) != (data.mean, data.std):
-    lines.append(
-      f'the file was trained with mean {pixels.mean} and std {pixels.std}, the '
-      f'recipe scales by {data.mean} and {data.std}'
-    )
-  if pixels.order != 'RGB':
-    lines.append(
-      f'the file was trained on {pixels.order} frames, the recipe gives RGB'
-    )
-  return lines
 
 
 def source_metadata(imported: Imported) -> dict[str, Any]:

@@ -79,7 +79,20 @@ def load(
       weights = 'ema' if saved.has(step, 'ema') else 'params'
     model = make_model(config, classes=len(classes))
     mesh = mesh or make_mesh(sizes or cfg.Mesh())
-    params, model_state = _abstract(config, model, mesh)
+    clip = config.clip
+    video_BTHWC = jnp.zeros((1, clip.frames, clip.size, clip.size, 3))
+    variables = dict(
+      jax.eval_shape(lambda: model.init(jax.random.key(0), video_BTHWC))
+    )
+    variables.pop('intermediates', None)
+    params = variables.pop('params')
+    rules = models.find(config.family).SHARDING
+    placements, _ = sharding.place_parameters(rules, params, mesh)
+    params = jax.tree.map(sharding.shape_on_devices, params, placements)
+    everywhere = replicated(mesh)
+    model_state = jax.tree.map(
+      lambda leaf: sharding.shape_on_devices(leaf, everywhere), variables
+    )
     return TrainedModel(
       config=config,
       classes=classes,
@@ -96,21 +109,3 @@ def load(
       # Checkpoints of the first release have no task: one class per video.
       task=Task.from_json(meta.get('task', SINGLE.to_json())),
     )
-
-
-def _abstract(config: cfg.Config, model: nn.Module, mesh: Mesh):
-  """Shapes with shardings of the parameters and of the other collections."""
-  clip = config.clip
-  video_BTHWC = jnp.zeros((1, clip.frames, clip.size, clip.size, 3))
-  variables = dict(
-    jax.eval_shape(lambda: model.init(jax.random.key(0), video_BTHWC))
-  )
-  variables.pop('intermediates', None)
-  params = variables.pop('params')
-  rules = models.find(config.family).SHARDING
-  placements, _ = sharding.place_parameters(rules, params, mesh)
-  with_shardings = sharding.shape_on_devices
-  return (
-    jax.tree.map(with_shardings, params, placements),
-    jax.tree.map(lambda v: with_shardings(v, replicated(mesh)), variables),
-  )
