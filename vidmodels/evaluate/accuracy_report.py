@@ -176,7 +176,8 @@ def evaluate_scores(
     members = [averaging.select_views(member, *views) for member in members]
   averaged = [averaging.average_views(member, average) for member in members]
   names = [member.file for member in members]
-  scores, name, described = averaged[0], '', ()
+  scores, name = averaged[0], ''
+  described: tuple[dict[str, Any], ...] = ()
   if len(members) == 1:
     ensemble.check_members(averaged, names, shares)
   else:

@@ -71,9 +71,7 @@ class Prediction:
   views: int  # the number of views whose scores were averaged
   classes: tuple[str, ...]  # as in `TopClasses`, and so the next two
   probabilities: tuple[float, ...]
-  heads: Mapping[str, tuple[tuple[str, float], ...]] = dataclasses.field(
-    default_factory=dict
-  )
+  heads: Mapping[str, tuple[tuple[str, float], ...]]
 
   def as_json(self) -> dict[str, Any]:
     """Returns a plain dict."""
@@ -87,27 +85,19 @@ class Predictor:
   prediction, at most all.
   """
 
-  def __init__(
-    self, model: TrainedModel, *, views: cfg.Views, top: int
-  ) -> None:
+  def __init__(self, model: TrainedModel, *, views: cfg.Views, top: int):
     averaging.check_average(views.average, model.task)
     self.model, self.views = model, views
     self.top = min(top, len(model.classes))
     self._step = jax.jit(model.eval_step())
 
   def predict_file(
-    self,
-    path: str | pathlib.Path,
-    *,
-    window_s: float = 0.0,
-    hop_s: float = 0.0,
+    self, path: str | pathlib.Path, *, window_s: float = 0.0, hop_s: float = 0.0
   ) -> Iterator[Prediction]:
-    """Classifies a file, segment by segment.
+    """Classifies a file that PyAV opens, segment by segment.
 
-    Args:
-      path: any container that PyAV opens.
-      window_s: length of a segment; 0: the whole file is one.
-      hop_s: from one segment's start to the next; 0: the window's length.
+    A segment is `window_s` long (0: the whole file) and starts `hop_s` after
+    the one before (0: the window's length).
     """
     segments: Iterable[Segment]
     how: Any = dict(keep=self.shrink, fps=self.model.fps)
@@ -120,9 +110,8 @@ class Predictor:
       for segment in segments:
         yield self._predict(str(path), segment)
     except container.BadVideo as error:
-      raise InputError(
-        f'{path}: {error.reason}; nothing was predicted for it'
-      ) from error
+      text = f'{path}: {error.reason}; nothing was predicted for it'
+      raise InputError(text) from error
     except InputError as error:  # from the sampler, which knows no file names
       raise InputError(f'{path}: {error}') from error
 
@@ -138,8 +127,9 @@ class Predictor:
   def choose_frames(self, times_us: np.ndarray) -> np.ndarray:
     """The frame numbers of each view over time, [views over time, T]."""
     clip, count = self.model.config.clip, self.views.temporal
+    views = range(count)
     return np.stack(
-      [rules.view_indices(times_us, clip, v, count) for v in range(count)]
+      [rules.view_indices(times_us, clip, v, count) for v in views]
     )
 
   def cut_views(self, segment: Segment) -> np.ndarray:
@@ -179,7 +169,7 @@ class Predictor:
 
   def _score(self, video_VTHWC: np.ndarray) -> np.ndarray:
     """Logits of each view, in batches of one shape, without the padding."""
-    mesh = self.model.mesh
+    model, mesh = self.model, self.model.mesh
     rows = round_up_batch(min(self.views.batch, len(video_VTHWC)), mesh)
     logits = []
     for first in range(0, len(video_VTHWC), rows):
@@ -188,9 +178,7 @@ class Predictor:
       padded[: len(part)] = part
       batch = to_device({'video': padded}, rows=rows, mesh=mesh)
       with jax.set_mesh(mesh):
-        logits_RK = self._step(
-          self.model.params, self.model.model_state, batch['video']
-        )
+        logits_RK = self._step(model.params, model.model_state, batch['video'])
       logits.append(np.asarray(logits_RK)[: len(part)])
     return np.concatenate(logits)
 

@@ -93,10 +93,8 @@ class ScoreInfo:
   @property
   def stem(self) -> str:
     """A file name that contains all that can change the numbers."""
-    return (
-      f'{self.name}_step{self.step}_{self.weights}_{self.average}_'
-      f'{self.fingerprint[:8]}'
-    )
+    weights = f'step{self.step}_{self.weights}_{self.average}'
+    return f'{self.name}_{weights}_{self.fingerprint[:8]}'
 
   def same_weights(self, other: Self) -> bool:
     """Whether recipe, step, weights and records agree; views may differ."""
@@ -242,9 +240,7 @@ class SplitScores:
         )
     low, high = (labels.min(), labels.max()) if labels.size else (0, 0)
     if not 0 <= low <= high < max(K, 2):
-      raise ValueError(
-        f'got labels from {low} to {high}, expected 0 to {K - 1}'
-      )
+      raise ValueError(f'got labels {low} to {high}, expected 0 to {K - 1}')
 
 
 def find_score_file(path: str | pathlib.Path) -> pathlib.Path:

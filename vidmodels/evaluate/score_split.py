@@ -5,6 +5,7 @@ report = evaluate(model, dir='records', split='test', views=views)
 print(report.line())
 """
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -66,10 +67,16 @@ class ScoringPlan:
   ) -> SplitScores:
     """Scores every view and writes the `.npz` to the folder `out`."""
     path = files.output_folder(out) / f'{self.info.stem}.npz'
-    self._check_owner(path)
-    views = self.info.temporal * self.info.spatial
-    floats = len(self.records) * views * len(self.info.classes)
-    files.check_disk_space(path.parent, 4 * floats)
+    info, old = self.info, self.info
+    with contextlib.suppress(InputError):  # a damaged file belongs to nobody
+      old = SplitScores.load(path).info if path.exists() else info
+    if not info.same_weights(old):
+      raise InputError(
+        f'{path} holds the scores of another model, which these would '
+        'replace; expected one folder per model; try another one with --out'
+      )
+    floats = info.temporal * info.spatial * len(info.classes)
+    files.check_disk_space(path.parent, 4 * floats * len(self.records))
     model = self.model
     scorer = view_scores.ViewScorer(
       model.model, model.config, mesh=model.mesh, views=self.views
@@ -84,36 +91,31 @@ class ScoringPlan:
     scores.save(path)
     return scores
 
-  def _check_owner(self, path: pathlib.Path) -> None:
-    """Refuses to overwrite another model's scores; its own are replaced."""
-    try:
-      old = SplitScores.load(path).info if path.exists() else self.info
-    except InputError:  # a damaged file belongs to nobody
-      return
-    if not self.info.same_weights(old):
-      raise InputError(
-        f'{path} holds the scores of another model, which these would '
-        'replace; expected one folder per model; try another one with --out'
-      )
-
 
 def plan_scoring(
-  model: TrainedModel,
-  *,
-  dir: str | pathlib.Path,
-  split: str,
-  views: cfg.Views,
+  model: TrainedModel, *, dir: str | pathlib.Path, split: str, views: cfg.Views
 ) -> ScoringPlan:
   """Opens the records of an evaluation and checks them; scores nothing."""
   records = RecordSet.open(dir, split)
-  _check_labels(model, records)
+  different = model.classes.first_difference(records.classes)
+  if different:
+    raise InputError(
+      f'the checkpoint and {records.dir} disagree about classes ("here" is the '
+      f'checkpoint): {different}; try records with the classes of the '
+      'checkpoint'
+    )
+  task = records.manifest.task
+  # Imported weights (step 0) were trained elsewhere, on unknown labels.
+  if model.step and model.task != task:
+    raise InputError(
+      f'the checkpoint was trained on labels of {model.task} and {records.dir} '
+      f'has {task}; try records with labels of the same kind'
+    )
+  clip = model.config.clip
   view_scores.check_frame_rate(
-    records,
-    fps=model.fps,
-    clip=model.config.clip,
-    trained_on='the checkpoint',
+    records, fps=model.fps, clip=clip, trained_on='the checkpoint'
   )
-  averaging.check_average(views.average, records.manifest.task)
+  averaging.check_average(views.average, task)
   info = ScoreInfo.of_records(
     records.manifest,
     records.classes,
@@ -180,21 +182,3 @@ def group_by_video(
     info=info,
     file=file,
   )
-
-
-def _check_labels(model: TrainedModel, records: RecordSet) -> None:
-  """Refuses records whose classes, or kind of labels, are not the model's."""
-  different = model.classes.first_difference(records.classes)
-  if different:
-    raise InputError(
-      f'the checkpoint and {records.dir} disagree about classes ("here" is the '
-      f'checkpoint): {different}; try records with the classes of the '
-      'checkpoint'
-    )
-  task = records.manifest.task
-  # Imported weights (step 0) were trained elsewhere, on unknown labels.
-  if model.step and model.task != task:
-    raise InputError(
-      f'the checkpoint was trained on labels of {model.task} and {records.dir} '
-      f'has {task}; try records with labels of the same kind'
-    )

@@ -120,7 +120,18 @@ def class_table(scores: VideoScores) -> list[ClassRow]:
   info = scores.info
   check_class_table(info)
   if info.task.kind != 'single':
-    return _average_precision_rows(scores)
+    class_K = average_precision.mean_ap(
+      scores.comparable_across_videos(), scores.label_Rx
+    ).class_K
+    videos_K = (scores.label_Rx > 0).sum(0)
+    return [
+      ClassRow(k, name, int(videos), average_precision=float(value))
+      if videos
+      else ClassRow(k, name, 0)
+      for k, (name, videos, value) in enumerate(
+        zip(info.classes.names, videos_K, class_K, strict=True)
+      )
+    ]
   label_Rx = scores.label_Rx.reshape(len(scores.videos), -1)
   parts = info.task.parts(len(info.classes)).values()
   rows = []
@@ -170,18 +181,3 @@ def _class_row(
     return row
   name = names[others[times.argmax()]]
   return dataclasses.replace(row, taken_for=name, times=int(times.max()))
-
-
-def _average_precision_rows(scores: VideoScores) -> list[ClassRow]:
-  class_K = average_precision.mean_ap(
-    scores.comparable_across_videos(), scores.label_Rx
-  ).class_K
-  videos_K = (scores.label_Rx > 0).sum(0)
-  return [
-    ClassRow(k, name, int(videos), average_precision=float(value))
-    if videos
-    else ClassRow(k, name, 0)
-    for k, (name, videos, value) in enumerate(
-      zip(scores.info.classes.names, videos_K, class_K, strict=True)
-    )
-  ]

@@ -116,7 +116,18 @@ class Loop:
     """Runs from step `start` to the end, a preemption or an error."""
     run, config = self.run, self.run.config
     train_step = run.train_step(self.teacher)
-    feed = self._open_feed(start)
+    batches = batch_stream.train_batches(
+      self.records,
+      clip=config.clip,
+      augment=config.augment,
+      data=config.data,
+      batch=config.batch,
+      seed=config.seed,
+      rows=local_rows(run.mesh, config.batch),
+      start_step=start,
+      steps=run.total,
+    )
+    feed = Feed(batches, rows=config.batch, mesh=run.mesh)
     log = self._open_log(feed, start)
     validation = validate.make_validation(run, self.records)
     with (
@@ -143,21 +154,6 @@ class Loop:
       # Inside the context: a second SIGTERM must not interrupt the save.
       self.checkpoints.wait()
     return Outcome(done, preempted=done < run.total, workdir=self.workdir)
-
-  def _open_feed(self, start: int) -> Feed:
-    config = self.run.config
-    batches = batch_stream.train_batches(
-      self.records,
-      clip=config.clip,
-      augment=config.augment,
-      data=config.data,
-      batch=config.batch,
-      seed=config.seed,
-      rows=local_rows(self.run.mesh, config.batch),
-      start_step=start,
-      steps=self.run.total,
-    )
-    return Feed(batches, rows=config.batch, mesh=self.run.mesh)
 
   def _open_log(self, feed: Feed, start: int) -> hooks.StepLog:
     config = self.run.config
