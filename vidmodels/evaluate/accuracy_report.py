@@ -165,12 +165,9 @@ def evaluate_scores(
 ) -> Evaluation:
   """Measures the scores of one model, or those of several as an ensemble.
 
-  Args:
-    members: the scores of one model, or of several on the same videos.
-    views: (over time, crops) to select from each model's; default all.
-    average: the average over views, instead of each model's own.
-    shares: weights of the models in the mean of probabilities; default equal.
-    bootstrap: how intervals are drawn.
+  `views` (over time, crops) are selected from each model's, by default all.
+  `average` replaces each model's own average over views. `shares` are the
+  weights of the models in the mean of probabilities, by default equal.
   """
   if views:
     members = [averaging.select_views(member, *views) for member in members]

@@ -228,11 +228,9 @@ def read_whole_file(
 ) -> Segment:
   """Reads a file as one segment, with the frames that `choose` selects.
 
-  Args:
-    path: a video file.
-    choose: from the times of all frames, [n], to frame numbers.
-    keep: applied to every frame that is kept, uint8 [H, W, C].
-    fps: resample to this frame rate, as `prepare` does; 0: do not.
+  `choose` gets the times of all frames, [n], and returns frame numbers; `keep`
+  is applied to every frame that is kept, uint8 [H, W, C]. `fps` above 0
+  resamples to this frame rate, as `prepare` does.
   """
   with decode.VideoReader(path) as reading:
     times = [time_us for _, time_us in _resampled(reading, fps)]

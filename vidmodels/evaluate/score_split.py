@@ -140,15 +140,10 @@ def evaluate(
 ) -> AccuracyReport:
   """Measures the accuracy of videos.
 
-  Args:
-    model: the trained model.
-    dir: folder of records.
-    split: which of its splits.
-    views: how many, of what, and how their scores are averaged. Any batch
-      size works; it is rounded up to a multiple of the devices.
-    out: folder for the `.json` and the `.npz` of the result, whose names say
-      what was measured; default `workdir/evaluation`.
-    progress: called with (batches done, batches, '').
+  `views` may have any batch size: it is rounded up to a multiple of the
+  devices. The `.json` and the `.npz` go to `out`, by default
+  `workdir/evaluation`; their names say what was measured. `progress` is called
+  with (batches done, batches, '').
   """
   folder = pathlib.Path(out or model.workdir / 'evaluation')
   plan = plan_scoring(model, dir=dir, split=split, views=views)

@@ -48,17 +48,11 @@ def write(
   format: str = '',
   levels: Sequence[int] = (),
 ) -> str:
-  """Writes a submission file, whole or not at all.
+  """Writes a submission file, whole or not at all; says what is in it.
 
-  Args:
-    scores: scores of the split to be submitted.
-    path: of the file; for epic100 it ends in .zip, or in .json for the content
-      alone.
-    format: 'ssv2' or 'epic100'; default that of the records' data set.
-    levels: supervision levels (pretraining, labels, data), for epic100 only.
-
-  Returns:
-    A line that says what was written and what is missing.
+  For epic100 `path` ends in .zip, or in .json for the content alone, and
+  `levels` are the supervision levels. `format` defaults to that of the
+  records' data set.
   """
   path, info = pathlib.Path(path), scores.info
   format = check(info, scores.videos, path, format=format, levels=levels)

@@ -27,11 +27,9 @@ class MeanAP(NamedTuple):
 def mean_ap(scores_RK: np.ndarray, right_RK: np.ndarray) -> MeanAP:
   """Average precision of each class over all videos, and their mean.
 
-  Args:
-    scores_RK: score of each video for each class; only the order within a class
-      matters.
-    right_RK: above 0 where the video has the class. Include videos without any
-      class: they are wrong answers for all classes.
+  Only the order of `scores_RK` within a class matters. `right_RK` is above 0
+  where the video has the class. Include videos without any class: they are
+  wrong answers for all classes.
   """
   scores_RK, right_RK = np.asarray(scores_RK), np.asarray(right_RK) > 0
   if scores_RK.ndim != 2 or scores_RK.shape != right_RK.shape:

@@ -93,15 +93,7 @@ def build(
   task: Task = SINGLE,
   devices: list | None = None,
 ) -> TrainingRun:
-  """Puts a run together.
-
-  Args:
-    config: a checked recipe.
-    classes: classes K of the data set.
-    examples: clips of its training split.
-    task: the kind of its labels.
-    devices: the devices to use; default all.
-  """
+  """Puts a run together; `examples` counts the clips of the training split."""
   mesh = make_mesh(config.mesh, devices=devices)
   check_batch(config.batch, accumulate=config.accumulate, mesh=mesh)
   model = make_model(config, classes=classes)

@@ -22,13 +22,9 @@ def connect(
 ) -> None:
   """Joins the other processes; does nothing without any argument.
 
-  Call it before anything touches a device.
-
-  Args:
-    auto: ask the cluster's environment.
-    coordinator: 'host:port' of process 0.
-    count: the number of processes.
-    number: the number of this process, from 0.
+  Call it before anything touches a device. `auto` asks the cluster's
+  environment; else `coordinator` is 'host:port' of process 0, `count` the
+  number of processes and `number` that of this one, from 0.
   """
   addresses: dict[str, Any] = {}
   if not auto:

@@ -54,13 +54,9 @@ def train(
 ) -> Outcome:
   """Trains to the recipe's last step; resumes if `workdir` has a checkpoint.
 
-  Args:
-    config: a checked recipe.
-    workdir: gets config.json, metrics.jsonl and checkpoints/.
-    progress: called with (steps done, total, line or '').
-    devices: default all.
-
-  Raises hooks.NonFiniteLossError if the loss stops being a number.
+  The workdir gets config.json, metrics.jsonl and checkpoints/. `progress` is
+  called with (steps done, total, line or ''). Raises hooks.NonFiniteLossError
+  if the loss stops being a number.
   """
   workdir = pathlib.Path(workdir).absolute()
   if jax.process_index():  # only one process reports, or lines would repeat

@@ -60,15 +60,11 @@ def load(
   sizes: cfg.Mesh | None = None,
   mesh: Mesh | None = None,
 ) -> TrainedModel:
-  """Loads a checkpoint of a training run.
+  """Loads a checkpoint of a training run, by default the newest.
 
-  Args:
-    workdir: of the run.
-    step: step of the checkpoint; default the newest.
-    weights: 'ema' for the averaged weights, 'params' for the raw ones, 'auto'
-      for the averaged ones if the run kept them.
-    sizes: sizes of a new mesh; default all devices along data.
-    mesh: an existing mesh, instead of `sizes`.
+  `weights` 'ema' are the averaged ones, 'params' the raw ones; 'auto' takes the
+  averaged ones if the run kept them. Without `mesh`, a new one has `sizes`, by
+  default all devices along data.
   """
   with contextlib.closing(Checkpoints(workdir)) as saved:
     step = saved.pick(step)

@@ -45,9 +45,8 @@ def explain_save_errors(
 ) -> Iterator[None]:
   """Raises a SaveError for a disk error in this context; others pass unchanged.
 
-  Args:
-    saving: what is to be saved, e.g. 'checkpoint 4 of runs/first'.
-    completed: returns the steps of the complete checkpoints, rising.
+  `saving` says what is saved, e.g. 'checkpoint 4 of runs/first'; `completed`
+  returns the steps of the complete checkpoints, rising.
   """
   try:
     yield

@@ -42,12 +42,8 @@ def make_init(
 ) -> Callable[[], TrainState]:
   """Returns a function that makes the first `TrainState`.
 
-  Args:
-    model: a family's module.
-    make_tx: makes the optax optimiser from the (abstract) parameters.
-    clip_shape: (T, H, W, C) of a training clip.
-    seed: seed of the run.
-    ema: whether to keep averaged weights.
+  `make_tx` gets the (abstract) parameters, `clip_shape` is (T, H, W, C) of a
+  training clip, and `ema` says whether to keep averaged weights.
   """
 
   def init() -> TrainState:

@@ -1,7 +1,6 @@
 """mean_class: the mean over classes of their top-1 accuracy."""
 
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -14,33 +13,30 @@ KINDS, ORDER = ('single', 'heads'), 20
 def prepare(scores: VideoScores) -> Iterator[Metric]:
   """Yields mean_class, of each head if there are heads."""
   for head, (score_RK, label_R) in heads(scores).items():
+    right_R = label_rank(score_RK, label_R) < 1
     yield Metric(
       name=f'{head}_mean_class'.removeprefix('_'),
-      function=MeanClassAccuracy(
-        label_rank(score_RK, label_R) < 1, label_R, score_RK.shape[-1]
-      ),
+      function=mean_accuracy(right_R, label_R, score_RK.shape[-1]),
       question=head,
       in_subsets=False,
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class MeanClassAccuracy:
-  """The mean over the classes with a video of the share that is right."""
+def mean_accuracy(
+  right_R: np.ndarray, label_R: np.ndarray, classes: int
+) -> Callable[[np.ndarray], np.ndarray]:
+  """The function of a metric: mean of the classes' shares of right videos."""
 
-  right_R: np.ndarray  # True where the video is right
-  label_R: np.ndarray  # its class
-  classes: int  # the number of classes K
-
-  def __call__(self, count_xR: np.ndarray) -> np.ndarray:
-    """The mean of sum(count * right) / sum(count) over the classes there."""
-    rows = count_xR.reshape(-1, count_xR.shape[-1]).astype(np.float64)
-    return np.reshape([self._of_row(row) for row in rows], count_xR.shape[:-1])
-
-  def _of_row(self, count_R: np.ndarray) -> float:
+  def mean_of_row(count_R: np.ndarray) -> float:
     right_K, all_K = (
-      np.bincount(self.label_R, weights=w, minlength=self.classes)
-      for w in (count_R * self.right_R, count_R)
+      np.bincount(label_R, weights=w, minlength=classes)
+      for w in (count_R * right_R, count_R)
     )
     occurs_K = all_K > 0
     return float((right_K[occurs_K] / all_K[occurs_K]).mean())
+
+  def mean(count_xR: np.ndarray) -> np.ndarray:
+    rows = count_xR.reshape(-1, count_xR.shape[-1]).astype(np.float64)
+    return np.reshape([mean_of_row(row) for row in rows], count_xR.shape[:-1])
+
+  return mean
