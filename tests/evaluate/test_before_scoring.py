@@ -79,10 +79,10 @@ def refused(monkeypatch, capsys):
     ('--levels 2,3,3', ['got --levels without --submission', 'leave']),
     ('--submission-format ssv2', ['got --submission-format without']),
     ('--per-class c.csv --split secret', ['leave out --per-class']),
-    ('--per-class /proc/x/y.csv', ['/proc/x', 'wanted a folder', 'choose']),
+    ('--per-class /proc/x/y.csv', ['/proc/x', 'expected your own folder']),
     ('--per-class .', ['got ., which is a folder; expected the name']),
     ('--out taken', ['got taken as the folder', 'File exists', 'try']),
-    ('--out taken/deeper', ['taken/deeper came as', 'Not a directory']),
+    ('--out taken/deeper', ['got taken/deeper as', 'Not a directory']),
     ('--shares 1,2', ['got shares 1, 2 for one model']),
     ('--shares nan', ['got --shares nan;', 'finite numbers above 0']),
   ],
@@ -231,7 +231,7 @@ def test_an_evaluation_in_python_tries_its_place_first(
   )
   (tmp_path / 'taken').write_text('mine')
   model = restore.load(workdir)
-  with pytest.raises(InputError, match='taken came as the folder'):
+  with pytest.raises(InputError, match='taken as the folder'):
     score_split.evaluate(
       model, dir=model.config.data.dir, split='test',
       views=model.config.views, out=tmp_path / 'taken',

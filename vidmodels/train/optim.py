@@ -10,7 +10,6 @@ not decay, and gradient clipping.
 """
 
 import re
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -25,7 +24,16 @@ from vidmodels.typing import InputError, unknown_name
 def check(optim: cfg.Optim) -> None:
   """Refuses unknown names, fields that disagree and fields without effect."""
   for field, folder in (('name', 'optimizers'), ('schedule', 'schedules')):
-    _check_choice(optim, field, choices(folder))
+    modules = modules_with(f'train.{folder}', 'build')
+    name = getattr(optim, field)
+    if name not in modules:
+      raise InputError(unknown_name(f'optim.{field}', name, modules))
+    for other in sorted({f for m in modules.values() for f in m.READS}):
+      if other not in modules[name].READS:
+        readers = [n for n, m in modules.items() if other in m.READS]
+        refuse_unread(optim, other, f'optim.{field}={" or ".join(readers)}')
+    if hasattr(modules[name], 'check'):
+      modules[name].check(optim)
   if bool(optim.epochs) == bool(optim.steps):
     raise InputError(
       f'got optim.epochs={optim.epochs} and steps={optim.steps}; expected one '
@@ -43,27 +51,6 @@ def check(optim: cfg.Optim) -> None:
     refuse_unread(optim, 'warmup_lr', 'optim.warmup above 0')
   if not optim.weight_decay:
     refuse_unread(optim, 'decay_skip', 'optim.weight_decay above 0')
-
-
-def _check_choice(
-  optim: cfg.Optim, field: str, modules: dict[str, ModuleType]
-) -> None:
-  """Checks the choice of one field, and the fields that its file reads."""
-  name = getattr(optim, field)
-  if name not in modules:
-    raise InputError(unknown_name(f'optim.{field}', name, modules))
-  for other in sorted({f for m in modules.values() for f in m.READS}):
-    if other not in modules[name].READS:
-      readers = [n for n, m in modules.items() if other in m.READS]
-      refuse_unread(optim, other, f'optim.{field}={" or ".join(readers)}')
-  if hasattr(modules[name], 'check'):
-    modules[name].check(optim)
-
-
-def choices(folder: str) -> dict[str, ModuleType]:
-  """Name -> module of every file in `optimizers` or `schedules`."""
-  modules = modules_with(f'train.{folder}', 'build')
-  return {getattr(m, 'NAME', name): m for name, m in modules.items()}
 
 
 def total_steps(optim: cfg.Optim, *, examples: int, batch: int) -> int:
@@ -100,7 +87,7 @@ def make_schedule(
       f'run of {total}; expected a warm-up inside the run; shorten it or '
       'lengthen the run'
     )
-  main = choices('schedules')[optim.schedule].build(
+  main = modules_with('train.schedules', 'build')[optim.schedule].build(
     optim, peak=peak, total=total, unit=unit
   )
   if not warm:
@@ -118,7 +105,8 @@ def make_optimizer(
   `params` may be abstract: weight decay skips some of its paths.
   """
   mask = decay_mask(params, optim.decay_skip)
-  main = choices('optimizers')[optim.name].build(optim, learning_rate, mask)
+  optimizer = modules_with('train.optimizers', 'build')[optim.name]
+  main = optimizer.build(optim, learning_rate, mask)
   if not optim.clip_norm:
     return main
   return optax.chain(optax.clip_by_global_norm(optim.clip_norm), main)
