@@ -58,19 +58,11 @@ class AccuracyReport:
       **{self._full(k): v for k, v in self.metrics.items()},
       'intervals': {self._full(k): v for k, v in self.intervals.items()},
       'name': self.name,
-      'split': info.split,
-      'temporal': info.temporal,
-      'spatial': info.spatial,
-      'average': info.average,
-      'labelled': info.labelled,
+      **_fields(info, 'split', 'temporal', 'spatial', 'average', 'labelled'),
       'headline': self.headline and self._full(self.headline),
       'bootstrap': self.bootstrap,
       'videos': self.videos,
-      'listed': info.listed,
-      'expected': info.expected,
-      'lost': info.lost,
-      'damaged': info.damaged,
-      'limit': info.limit,
+      **_fields(info, 'listed', 'expected', 'lost', 'damaged', 'limit'),
       'notes': self.notes,
       'classes_sha256': info.classes.sha256,
       'data_fingerprint': info.fingerprint,
@@ -208,15 +200,17 @@ def evaluate_scores(
 def _describe_member(
   scores: VideoScores, file: str, share: float
 ) -> dict[str, Any]:
-  info = scores.info
-  names = ('name', 'average', 'step', 'weights')
   return {
-    **{name: getattr(info, name) for name in names},
+    **_fields(scores.info, 'name', 'average', 'step', 'weights'),
     'share': float(share),
     'scores': file,
-    'data_fingerprint': info.fingerprint,
-    'config': dict(info.config),
+    'data_fingerprint': scores.info.fingerprint,
+    'config': dict(scores.info.config),
   }
+
+
+def _fields(info: ScoreInfo, *names: str) -> dict[str, Any]:
+  return {name: getattr(info, name) for name in names}
 
 
 def _notes(scores: VideoScores) -> list[str]:
