@@ -22,21 +22,15 @@ def loss_per_clip(
   task: Task = SINGLE,
   smoothing: float = 0.0,
 ) -> jax.Array:
-  """The loss that a task is trained with.
+  """The loss that a task is trained with, in nats: [B], float32.
 
   One class a video: cross entropy. One class of each head: the sum of the
   heads' cross entropies, so that every head learns as fast as it would alone.
   Several right classes ('any'): cross entropy against equal shares. A yes or no
   for every class ('multi'): binary cross entropy, the mean over classes.
 
-  Args:
-    logits_BK: scores, of any float type.
-    label_Bx: labels as `Task.row` puts them into a batch.
-    task: what the labels are.
-    smoothing: of the labels, see `soft_targets`.
-
-  Returns:
-    The loss of each clip, [B], float32, in nats.
+  Logits may be of any float type; labels are as `Task.row` puts them into a
+  batch; `smoothing` is that of `soft_targets`.
   """
   if task == SINGLE:
     return cross_entropy(logits_BK, label_Bx, smoothing=smoothing)
@@ -53,17 +47,13 @@ def soft_targets(
   """The target distribution over classes, float32 [B, K].
 
   One class of each head is a 1 in that head's part of the list. Several right
-  classes ('any') share the 1 equally. With s = smoothing a part of n classes
-  keeps 1 - s of that, and s / n goes to each of its classes, the right ones
-  included. Each part adds up to 1. For 'multi' the targets stay 0 or 1 and are
-  never smoothed (`build.py` refuses it).
+  classes ('any') share the 1 equally. With s = smoothing, from 0 to 1, a part
+  of n classes keeps 1 - s of that, and s / n goes to each of its classes, the
+  right ones included. Each part adds up to 1. For 'multi' the targets stay 0 or
+  1 and are never smoothed (`build.py` refuses it).
 
-  Args:
-    label_Bx: int32 [B], int32 [B, heads] (numbers in the whole list) or float32
-      [B, K] of 0 and 1, as `Task.row` puts them into a batch.
-    task: what the labels are.
-    classes: K, of the whole list.
-    smoothing: s, from 0 to 1.
+  Labels are int32 [B], int32 [B, heads] (numbers in the whole list of K
+  classes) or float32 [B, K] of 0 and 1, as `Task.row` makes them.
   """
   if task.kind == 'multi':
     return label_Bx
@@ -84,18 +74,10 @@ def soft_targets(
 def cross_entropy(
   logits_BK: jax.Array, label_B: jax.Array, *, smoothing: float = 0.0
 ) -> jax.Array:
-  """Cross entropy against smoothed one-hot labels.
+  """Cross entropy against smoothed one-hot labels, in nats: [B], float32.
 
-  With s = smoothing the target is (1 - s) on the label plus s / K on all K
-  classes, the label included: -(1 - s) log p_y - s mean_k log p_k.
-
-  Args:
-    logits_BK: scores.
-    label_B: class index of each clip.
-    smoothing: s, from 0 to 1.
-
-  Returns:
-    The loss of each clip, [B], float32, in nats.
+  With s = smoothing, from 0 to 1, the target is (1 - s) on the label plus s / K
+  on all K classes, the label included: -(1 - s) log p_y - s mean_k log p_k.
   """
   logits_BK = logits_BK.astype(jnp.float32)
   loss_B = optax.softmax_cross_entropy_with_integer_labels(logits_BK, label_B)
@@ -110,16 +92,9 @@ def soft_cross_entropy(
 ) -> jax.Array:
   """Sum over parts of -sum_k t_k log p_k, p a softmax over that part alone.
 
-  The heads' losses are added with weight 1 and not averaged, so a second head
-  does not change the first one's gradient, nor its learning rate.
-
-  Args:
-    logits_BK: scores.
-    target_BK: targets; each part adds up to 1.
-    parts: where each head's classes lie in K.
-
-  Returns:
-    The loss of each clip, [B], float32, in nats.
+  `parts` says where each head's classes lie in K; the targets of each add up to
+  1. The heads' losses are added with weight 1 and not averaged, so a second
+  head does not change the first one's gradient, nor its learning rate.
   """
   logits_BK = logits_BK.astype(jnp.float32)
   first_B, *others_B = [

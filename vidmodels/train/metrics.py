@@ -34,16 +34,11 @@ def top_k(logits_BK: jax.Array, label_B: jax.Array, k: int) -> jax.Array:
 
 
 def hit(logits_BK: jax.Array, right_BK: jax.Array, k: int) -> jax.Array:
-  """1.0 where a right class is among the k best, [B] float32.
+  """1.0 where a right class (above 0) is among the k best, [B] float32.
 
   A clip counts if fewer than k wrong classes score as high as the best right
   one. Ties and NaN count against the clip, as in `top_k`. A clip without a
   right class never counts.
-
-  Args:
-    logits_BK: scores.
-    right_BK: above 0 where the class is right.
-    k: how many of the best classes.
   """
   right_BK = right_BK > 0
   best_B1 = jnp.where(right_BK, logits_BK, -jnp.inf).max(-1, keepdims=True)
@@ -89,13 +84,7 @@ def clip_metrics(
 ) -> Pairs:
   """Loss and accuracies of a batch of clips, as sums over real rows.
 
-  Args:
-    logits_BK: scores.
-    label_Bx: labels as `Task.row` puts them into a batch.
-    loss_B: the loss of each clip.
-    mask_B: 1 for a clip, 0 for padding.
-    task: what the labels are.
-    prefix: of the accuracies' names; MIXED for mixed clips.
+  `prefix` stands before the accuracies' names; MIXED for mixed clips.
   """
   count = mask_B.sum()
   right = accuracies(logits_BK, label_Bx, task)

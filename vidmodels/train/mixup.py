@@ -37,26 +37,15 @@ def is_on(mix: cfg.Mix) -> bool:
 
 
 def draw(
-  key: jax.Array,
-  mask_B: jax.Array,
-  mix: cfg.Mix,
-  *,
-  height: int,
-  width: int,
+  key: jax.Array, mask_B: jax.Array, mix: cfg.Mix, *, height: int, width: int
 ) -> Draw:
   """Draws what one step mixes, the same on every device.
 
   The batch is mixed with chance `mix.prob`. A mixed batch gets cutmix with
-  chance `mix.switch`, else mixup (if one alpha is 0: always the other).
-  lambda follows Beta(alpha, alpha); for cutmix it is then set to the true area
-  of the box.
-
-  Args:
-    key: a key of this step, used for nothing else.
-    mask_B: 1 for a clip, 0 for padding, for the whole batch.
-    mix: the recipe's section, with at least one alpha above 0.
-    height: of the clips, pixels.
-    width: of the clips, pixels.
+  chance `mix.switch`, else mixup (if one alpha is 0: always the other). lambda
+  follows Beta(alpha, alpha); for cutmix it is then set to the true area of the
+  box. The key is used for nothing else. The mask covers the whole batch, and
+  one alpha at least is above 0.
   """
   key_mixes, key_cut, key_share, key_box, key_partner = jax.random.split(key, 5)
   switch = mix.switch if mix.mixup and mix.cutmix else float(mix.cutmix > 0)

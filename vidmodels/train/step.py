@@ -32,10 +32,7 @@ STREAMS = ('drop_path', 'dropout')  # random streams that models may ask for
 
 
 def stream_key(key: jax.Array, step: jax.Array, stream: str) -> jax.Array:
-  """The key of one random stream in one step.
-
-  The step is folded into the run's key, then the stream's name.
-  """
+  """The key of one random stream: the run's, with step and name folded in."""
   key = jax.random.fold_in(jax.random.wrap_key_data(key), step)
   # crc32, because Python's hash of a string changes with every process.
   return jax.random.fold_in(key, zlib.crc32(stream.encode()) & 0x7FFFFFFF)
@@ -132,13 +129,9 @@ class Objective:
   ) -> tuple[jax.Array, tuple[metrics.Pairs, Any]]:
     """The loss summed over real rows, and (metrics, new collections).
 
-    Args:
-      params: the weights.
-      model_state: the module's other collections.
-      part: rows of a batch, with their partners if clips are mixed.
-      keys: random streams of the model.
-      frozen: the teacher's variables.
-      mixed: what this step mixes; None if it does not mix.
+    `part` holds rows of a batch, with their partners if clips are mixed; `keys`
+    the random streams of the model; `frozen` the teacher's variables; `mixed`
+    what this step mixes, None if it does not.
     """
     data, options = self.config.data, self.config.loss
     video_BTHWC, label_Bx = part['video'], part['label']
@@ -202,12 +195,8 @@ def _accumulate(gradient: Any, state: TrainState, batch: Batch, *, M: int):
   memory and not the arithmetic: clips are paired before the split. Batch
   statistics are updated once a microbatch, in order. (Drop path draws for each
   microbatch, so with drop path M changes which branches are dropped.)
-
-  Args:
-    gradient: (collections, rows, m) -> gradients, (metrics, new collections).
-    state: weights and collections.
-    batch: all rows.
-    M: how many microbatches.
+  `gradient` maps (collections, rows, m) to gradients and (metrics, new
+  collections).
   """
 
   def strided(v_Bx: jax.Array) -> jax.Array:
@@ -229,8 +218,7 @@ def _accumulate(gradient: Any, state: TrainState, batch: Batch, *, M: int):
 def _split_rows(batch: Batch, axis: int = 0) -> Batch:
   """The same arrays, with the rows (along `axis`) split over the devices.
 
-  This says where rows live; XLA would have to guess. Without a mesh, as in
-  tests of the bare step, it does nothing.
+  XLA would have to guess where rows live. Without a mesh this does nothing.
   """
   if jax.sharding.get_abstract_mesh().empty:
     return batch

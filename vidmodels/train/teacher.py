@@ -17,9 +17,8 @@ def load(
 ) -> Teacher | None:
   """The teacher that a recipe names, on the run's mesh; None if it names none.
 
-  Raises:
-    InputError: if the teacher or the student scores no tokens, or if the
-      teacher has other classes or answers more than one question.
+  Refuses a teacher or a student without token scores, and a teacher of other
+  classes or of more than one question.
   """
   workdir = config.loss.teacher
   has_head = getattr(student, 'token_head', False)

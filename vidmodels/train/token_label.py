@@ -37,18 +37,10 @@ class Teacher:
 def soft_labels(logits_xK: jax.Array, *, keep: int = 5) -> jax.Array:
   """The teacher's class probabilities for each token, from its top logits.
 
-  Args:
-    logits_xK: the teacher's scores, one row a token.
-    keep: how many of the highest logits stay, together with those that tie with
-      the lowest of them. The others become 0 before the softmax, as released.
-      That is not minus infinity: each of them still has e^0 of the weight, more
-      than a kept logit that is negative.
-
-  Returns:
-    Probabilities of the same shape, float32, without gradient.
-
-  Raises:
-    InputError: if there are fewer than `keep` classes.
+  `keep` of the highest logits stay, together with those that tie with the
+  lowest of them. The others become 0 before the softmax, as released. That is
+  not minus infinity: each of them still has e^0 of the weight, more than a kept
+  logit that is negative. Float32, without gradient.
   """
   logits_xK = jax.lax.stop_gradient(logits_xK.astype(jnp.float32))
   K = logits_xK.shape[-1]
@@ -62,18 +54,11 @@ def soft_labels(logits_xK: jax.Array, *, keep: int = 5) -> jax.Array:
 
 
 def fit_frames(tokens_BTHWK: jax.Array, frames: int) -> jax.Array:
-  """Averages a teacher's logits to fewer frames of tokens.
+  """Averages a teacher's logits of T frames to `frames` = T / r of them.
 
   As released, the frames that are averaged lie T / r apart; they are not
   neighbours. For half as many frames, the first half of the clip is averaged
   with the second.
-
-  Args:
-    tokens_BTHWK: the teacher's logits.
-    frames: T / r, the frames of the student's grid.
-
-  Raises:
-    InputError: if `frames` does not divide T.
   """
   B, T, *rest = tokens_BTHWK.shape
   if frames < 1 or T % frames:
@@ -92,23 +77,13 @@ def add_token_loss(
   share: float = 0.5,
   keep: int = 5,
 ) -> jax.Array:
-  """The clip's loss, plus cross entropy of its tokens against the teacher's.
+  """The clip's loss [B], plus cross entropy of its tokens against the
+  teacher's.
 
-  (1 - share) clip + share mean over tokens of CE(token, teacher).
-
-  Args:
-    clip_B: loss of each clip against its label, see `losses.loss_per_clip`.
-    tokens_BTHWK: the student's scores of every token of its last grid.
-    teacher_BTHWK: the teacher's scores; with r times as many frames they are
-      averaged by `fit_frames`.
-    share: the tokens' share of the loss, half as released.
-    keep: see `soft_labels`.
-
-  Returns:
-    The loss of each clip, [B], float32, in nats.
-
-  Raises:
-    InputError: if the teacher's token grid or classes are not the student's.
+  (1 - share) clip + share mean over tokens of CE(token, teacher), in nats. The
+  student's tokens are those of its last grid; a teacher's of r times as many
+  frames are averaged by `fit_frames`; `keep` is that of `soft_labels`. The
+  share is half as released.
   """
   teacher_BTHWK = fit_frames(teacher_BTHWK, tokens_BTHWK.shape[1])
   if teacher_BTHWK.shape != tokens_BTHWK.shape:

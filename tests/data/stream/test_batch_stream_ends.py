@@ -99,7 +99,7 @@ def test_a_label_outside_the_class_list_is_refused(tmp_path, label):
   videos = write(tmp_path, [record(0, 5, 24, 36, label=label)])
   for stream in (train(videos), evaluate(videos)):
     message = error_of(stream)
-    assert f'at offset 0: label {label} came; wanted 0 to 2' in message
+    assert f'at offset 0: got label {label}; expected 0 to 2' in message
 
 
 def test_seconds_from_a_record_whose_times_stand_still_are_refused(tmp_path):

@@ -17,7 +17,7 @@ Frames = tuple[tuple[Op, ...], ...]
 
 
 def check(augment: Augment) -> None:
-  """Raises InputError for a jitter without strength."""
+  """Refuses a jitter without strength."""
   strengths = READS['jitter'].split()[1:]
   if augment.jitter and not any(getattr(augment, name) for name in strengths):
     raise InputError(
@@ -28,20 +28,12 @@ def check(augment: Augment) -> None:
 
 
 def draw(rng: Generator, augment: Augment, frames: int, size: int) -> Frames:
-  """The operations on colours, for all frames alike or for each frame.
+  """The operations on colours, in order: one tuple for all frames, or T of
+  them.
 
   Whether a clip is jittered, and whether it is grey, is drawn once a clip each.
   `jitter_each='frame'` draws order and factors anew for every frame, so that
   colours flicker. Grey comes last.
-
-  Args:
-    rng: draws whether to jitter, the jitters, then grey.
-    augment: the chances and strengths.
-    frames: T of the clip.
-    size: not used.
-
-  Returns:
-    Operations, in order: one tuple for all frames, or T of them.
   """
   del size
   jitters: Frames = ((),)

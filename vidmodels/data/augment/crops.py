@@ -54,15 +54,7 @@ class Crop:
 
 
 def check(augment: Augment, size: int) -> None:
-  """Refuses a crop that does not always fit, and fields without effect.
-
-  Args:
-    augment: the section of the recipe.
-    size: height and width of the crop, pixels.
-
-  Raises:
-    InputError: names the field, its value and what was expected.
-  """
+  """Refuses a crop that does not always fit, and fields without effect."""
   low, high = augment.short_side
   if augment.crop == 'square' and not size <= low <= high:
     raise InputError(
@@ -98,26 +90,15 @@ def check(augment: Augment, size: int) -> None:
 
 
 def draw_crop(
-  rng: Generator,
-  height: int,
-  width: int,
-  augment: Augment,
-  size: int,
+  rng: Generator, height: int, width: int, augment: Augment, size: int
 ) -> Crop:
-  """Draws a training crop: short side, box and flip.
+  """Draws a training crop of frames as stored: short side, box and flip.
 
   The short side is uniform over whole numbers, or with `short_draw` 'inverse'
   it is round(1 / U(1 / high, 1 / low)), which is uniform in the crop's size
   relative to the frame. The two ends of the inverse come half as often as they
-  should, because they round from one side only.
-
-  Args:
-    rng: the flip is its last draw, so that a recipe without flips sees the same
-      crops.
-    height: of the frames as stored, pixels.
-    width: of the frames as stored, pixels.
-    augment: what may vary.
-    size: height and width of the crop, pixels.
+  should, because they round from one side only. The flip is drawn last, so that
+  a recipe without flips sees the same crops.
   """
   low, high = augment.short_side
   if augment.short_draw == 'inverse' and low < high:
@@ -150,15 +131,12 @@ def draw_crop(
 def area_box(
   rng: Generator, height: int, width: int, augment: Augment
 ) -> tuple[int, int, int, int]:
-  """A box of a random share of the frame, in a random shape.
+  """(top, left, height, width) of a random share and shape of the frame.
 
   The share is uniform in `area`, width over height is log-uniform in `aspect`.
   The first of ten such pairs that fits is taken, at a uniform place; if none
   fits, the largest square in the middle. Large shares fit less often, so the
   boxes are somewhat smaller than the shares drawn.
-
-  Returns:
-    (top, left, height, width), whole pixels, inside the frame.
   """
   for _ in range(TRIES):
     pixels = rng.uniform(*augment.area) * height * width
@@ -174,16 +152,14 @@ def area_box(
 def scale_box(
   rng: Generator, height: int, width: int, augment: Augment, size: int
 ) -> tuple[int, int, int, int]:
-  """A box whose sides are scales of the short side, at a fixed place (TSN).
+  """(top, left, height, width): sides from scales, at a fixed place (TSN).
 
-  Height and width each take a scale; the two stand at most `scale_gap` apart in
-  `scales` (0 gives squares), and all such pairs are equally likely. A side
-  within 2 pixels of the crop's `size` is made equal. Places count in quarters
-  of the room that is left, rounded down to whole pixels: the corners and the
-  middle; with 13 places also the middles of the edges and of the quarters.
-
-  Returns:
-    (top, left, height, width), whole pixels, inside the frame.
+  Height and width each take a scale of the short side; the two stand at most
+  `scale_gap` apart in `scales` (0 gives squares), and all such pairs are
+  equally likely. A side within 2 pixels of the crop's `size` is made equal.
+  Places count in quarters of the room that is left, rounded down to whole
+  pixels: the corners and the middle; with 13 places also the middles of the
+  edges and of the quarters.
   """
   short = min(height, width)
   sides = [max(1, int(short * scale)) for scale in augment.scales]
@@ -218,11 +194,7 @@ def fit_short_side(
 
 
 def decode(jpeg: bytes) -> np.ndarray:
-  """A JPEG as RGB, uint8 [H, W, C]; a grey one gives three equal channels.
-
-  Raises:
-    InputError: if the bytes are not a whole image.
-  """
+  """A JPEG as RGB, uint8 [H, W, C]; a grey one gives three equal channels."""
   # OpenCV asserts that a buffer is not empty, and returns None for the rest.
   data = np.frombuffer(jpeg, np.uint8)
   frame_HWC = cv2.imdecode(data, _READ) if len(data) else None
@@ -237,22 +209,13 @@ def decode(jpeg: bytes) -> np.ndarray:
 def cut(frame: bytes | np.ndarray, crop: Crop, size: int) -> np.ndarray:
   """Resizes a frame, cuts the crop out of it and mirrors it if asked.
 
+  Takes a JPEG or its pixels, uint8 [H, W, C], and returns a new contiguous
+  array, uint8 [size, size, C]. Raises ValueError for a crop that does not fit.
+
   Resizing is bilinear without antialiasing, up and down, in training and in
   tests: the five papers' releases and DMVR resize so, and their weights know
   those pixels. Shrinking by far more than 2 aliases; `prepare --short-side`
   brings large videos near the size that training needs.
-
-  Args:
-    frame: a JPEG, or its pixels, uint8 [H, W, C].
-    crop: what to cut; it must fit.
-    size: height and width of the crop, pixels.
-
-  Returns:
-    A new contiguous array, uint8 [size, size, C].
-
-  Raises:
-    InputError: if a JPEG does not decode.
-    ValueError: if the crop reaches past the resized frame.
   """
   frame_HWC = decode(frame) if isinstance(frame, bytes) else frame
   H, W = frame_HWC.shape[:2]
@@ -280,18 +243,11 @@ def _resize(frame_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
 def decode_frames(
   jpegs: Sequence[bytes], indices: Indices
 ) -> Iterator[tuple[list[int], np.ndarray]]:
-  """Decodes the frames of a clip, each once.
+  """Decodes each frame that a clip needs once: (its places, [H, W, C] uint8).
 
-  Args:
-    jpegs: the frames of the whole video; only those asked for are decoded.
-    indices: T frame numbers; they may repeat.
-
-  Yields:
-    For each different frame: its places in the clip, and its pixels as stored,
-    uint8 [H, W, C].
-
-  Raises:
-    InputError: names the frame, if one does not decode or has another size.
+  `indices` are T frame numbers of the video and may repeat; a frame's places
+  are where it stands among them. An error names the frame that does not decode,
+  or that has another size than the first.
   """
   places = collections.defaultdict(list)
   for t, frame in enumerate(indices):
@@ -317,18 +273,11 @@ def cut_clip(
   choose_crop: Callable[[int, int], Crop],
   size: int,
 ) -> np.ndarray:
-  """Decodes the frames of a clip, each once, and cuts all of them alike.
+  """Decodes the frames of a clip, each once, and cuts all alike: [T, H, W, C].
 
-  Args:
-    jpegs: as for `decode_frames`, whose errors it raises.
-    indices: as for `decode_frames`.
-    choose_crop: (height, width) -> the crop. It is called once, with the size
-      of the first frame decoded and not the record's: foreign records may give
-      none, or a wrong one.
-    size: height and width of the crop, pixels.
-
-  Returns:
-    The clip, uint8 [T, H, W, C].
+  `choose_crop` is called once, with height and width of the first frame decoded
+  and not the record's: foreign records may give none, or a wrong one. For
+  errors see `decode_frames`.
   """
   video_THWC = np.empty((len(indices), size, size, 3), np.uint8)
   crop = None

@@ -69,7 +69,7 @@ V0 = (
 
 
 def check(augment: Augment) -> None:
-  """Raises InputError for two policies."""
+  """Refuses two policies."""
   if augment.auto and augment.rand_n:
     raise InputError(
       f'got two policies, augment.auto={augment.auto!r} and augment.rand_n='
@@ -136,13 +136,10 @@ def rand(rng: Generator, augment: Augment) -> tuple[Op, ...]:
 def amount(
   name: str, level: float, *, sign: int, increasing: bool = False
 ) -> float:
-  """The amount of an operation at a level.
+  """The amount of one of RAND_OPS at a level of 0 to 10.
 
-  Args:
-    name: one of RAND_OPS.
-    level: 0 to 10.
-    sign: 1 or -1, for operations with two directions.
-    increasing: makes higher levels stronger where they are not.
+  `sign` is 1 or -1, for operations with two directions; `increasing` makes
+  higher levels stronger where they are not.
   """
   share = level / TOP
   if name in FULL:

@@ -35,16 +35,7 @@ class Drawn:
 
 
 def check(augment: Augment, size: int) -> None:
-  """Refuses fields that disagree and fields without effect.
-
-  Args:
-    augment: the section of the recipe.
-    size: height and width of the crop, pixels.
-
-  Raises:
-    InputError: names the field, its value and what was expected; also if the
-      crop does not always fit the frame.
-  """
+  """Refuses crops that do not fit and fields that disagree or do nothing."""
   crops.check(augment, size)
   for module in modules_with('data.augment', 'ORDER').values():
     for switches, names in getattr(module, 'READS', {}).items():
@@ -57,9 +48,8 @@ def check(augment: Augment, size: int) -> None:
 def find_augmentations(augment: Augment) -> list[Augmentation]:
   """The augmentations that a recipe switches on, in their order.
 
-  Raises:
-    InputError: if `augment.extra` names an augmentation that does not exist,
-      or a field or value that it does not take.
+  Refuses a name in `augment.extra` that does not exist, and fields or values
+  that the augmentation does not take.
   """
   modules = modules_with('data.augment', 'ORDER')
   extra = [name for name, m in modules.items() if hasattr(m, 'Fields')]
@@ -88,13 +78,7 @@ class ClipAugmenter:
   """Cuts and augments clips as a recipe says; threads may share it."""
 
   def __init__(self, augment: Augment, *, size: int, data: Data):
-    """Looks up what the recipe switches on.
-
-    Args:
-      augment: what may vary.
-      size: height and width of the crop, pixels.
-      data: gives mean and deviation of what is erased.
-    """
+    # size: of the crop, pixels; data: mean and deviation of what is erased
     self.augment, self.size, self.data = augment, size, data
     self.augmentations = find_augmentations(augment)
     self.frame_changes, self.crop_changes, self.clip_changes = (
@@ -104,14 +88,7 @@ class ClipAugmenter:
     )  # fmt: skip
 
   def draw(self, rng: Generator, height: int, width: int, frames: int) -> Drawn:
-    """Draws the crop, then every augmentation in its order.
-
-    Args:
-      rng: the clip's own generator.
-      height: of the frames as stored, pixels.
-      width: of the frames as stored, pixels.
-      frames: T of the clip.
-    """
+    """Draws the crop of stored frames, then every augmentation in its order."""
     crop = crops.draw_crop(rng, height, width, self.augment, self.size)
     changes = {
       name: module.draw(rng, fields, frames, self.size)
@@ -124,16 +101,8 @@ class ClipAugmenter:
   ) -> tuple[np.ndarray, Drawn]:
     """Decodes the frames of a clip, each once, and augments all of them alike.
 
-    Args:
-      jpegs: the frames of the whole video; only those asked for are decoded.
-      indices: T frame numbers; they may repeat.
-      rng: the clip's own generator.
-
-    Returns:
-      The clip, uint8 [T, H, W, C], and what was drawn.
-
-    Raises:
-      InputError: names the frame, if one does not decode or has another size.
+    Returns the clip, uint8 [T, H, W, C], and what was drawn. For the indices
+    and the errors see `decode_frames`.
     """
     T, size = len(indices), self.size
     video_THWC = np.empty((T, size, size, 3), np.uint8)
@@ -160,8 +129,7 @@ def mirror_labels(
 ) -> np.ndarray:
   """The label of each class's mirror image, int64 [K].
 
-  Raises:
-    InputError: if `augment.flip` asks for flips that the data set forbids.
+  Refuses a recipe with flips for a data set that forbids them.
   """
   if not augment.flip:
     return np.arange(len(classes))

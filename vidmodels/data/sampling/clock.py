@@ -13,15 +13,10 @@ TOLERANCE_FRAMES = 1e-6
 
 
 def check_times(times_n: np.ndarray, field: str, instead: str) -> None:
-  """Refuses stamps that do not tell when frames are shown.
+  """Refuses stamps, in microseconds, that are unknown, fall or all agree.
 
-  Args:
-    times_n: the stamps of all frames, microseconds.
-    field: the setting that needs them, such as 'clip.unit=second'.
-    instead: a setting that does not.
-
-  Raises:
-    InputError: if stamps are unknown, fall, or all agree.
+  `field` is the setting that needs them, such as 'clip.unit=second', and
+  `instead` is one that does not.
   """
   n = len(times_n)
   if times_n[0] < 0:
@@ -40,12 +35,9 @@ def frame_rate(times_n: np.ndarray, field: str, instead: str) -> float:
   """Frames a second, the mean if the rate varies; 1 for a single frame.
 
   The rate comes from the stamps and not from the file's header, so that
-  prepared records, cuts of them and the files of `predict` agree. At any rate
-  a whole clip spans the right time; at a varying one its frames are evenly
-  spaced in number and not in time.
-
-  Raises:
-    InputError: as `check_times`.
+  prepared records, cuts of them and the files of `predict` agree. At a varying
+  rate a whole clip spans the right time, but its frames are evenly spaced in
+  number and not in time.
   """
   check_times(times_n, field, instead)
   if len(times_n) == 1:
@@ -54,14 +46,16 @@ def frame_rate(times_n: np.ndarray, field: str, instead: str) -> float:
 
 
 def whole_stride(clip: Clip) -> int:
-  """The stride of a rule that counts whole frames.
-
-  Raises:
-    InputError: if it has a fraction.
-  """
+  """The stride of a rule that counts whole frames; refuses a fraction."""
   if clip.stride != int(clip.stride):
     raise InputError(
       f'got clip.stride={clip.stride} with clip.sampling={clip.sampling}; '
       'expected whole frames; round it, or try clip.sampling=dense'
     )
   return int(clip.stride)
+
+
+def looped_frames(n: int, clip: Clip, start: int) -> np.ndarray:
+  """The frames start + k * stride of a video of n that loops, int64 [T]."""
+  steps_T = np.arange(clip.frames, dtype=np.int64) * whole_stride(clip)
+  return (start + steps_T) % n

@@ -44,11 +44,7 @@ def view(times_n: np.ndarray, clip: Clip, view: int, views: int) -> np.ndarray:
 
 
 def starts(times_n: np.ndarray, clip: Clip) -> int:
-  """How many frames, from frame 0 on, may start a clip; at least 1.
-
-  Raises:
-    InputError: if the stride is in seconds and the stamps do not tell time.
-  """
+  """How many frames, from frame 0 on, may start a clip; at least 1."""
   span = (clip.frames - 1) * clip.stride
   if clip.unit == 'frame':
     return max(1, len(times_n) - math.floor(span + clock.TOLERANCE_FRAMES))

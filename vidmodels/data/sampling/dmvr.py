@@ -28,8 +28,8 @@ check = clock.whole_stride  # refuses fractions
 def train(times_n: np.ndarray, clip: Clip, rng: Generator) -> np.ndarray:
   """Draws a start; every start at which the clip fits is equally likely."""
   span = (clip.frames - 1) * clock.whole_stride(clip)
-  start = int(rng.integers(max(len(times_n) - span, 1)))
-  return _frames(len(times_n), clip, start)
+  n = len(times_n)
+  return clock.looped_frames(n, clip, int(rng.integers(max(n - span, 1))))
 
 
 def view(times_n: np.ndarray, clip: Clip, view: int, views: int) -> np.ndarray:
@@ -37,13 +37,10 @@ def view(times_n: np.ndarray, clip: Clip, view: int, views: int) -> np.ndarray:
   n = len(times_n)
   last = max(0, n - clip.frames * clock.whole_stride(clip))
   if views == 1:
-    return _frames(n, clip, last // 2)
-  if view == views - 1:
-    return _frames(n, clip, last)  # the product below may fall short of it
-  step = np.float32(last) / np.float32(views - 1)
-  return _frames(n, clip, int(step * np.float32(view)))
-
-
-def _frames(n: int, clip: Clip, start: int) -> np.ndarray:
-  steps_T = np.arange(clip.frames, dtype=np.int64) * clock.whole_stride(clip)
-  return (start + steps_T) % n
+    start = last // 2
+  elif view == views - 1:
+    start = last  # the product below may fall short of it
+  else:
+    step = np.float32(last) / np.float32(views - 1)
+    start = int(step * np.float32(view))
+  return clock.looped_frames(n, clip, start)

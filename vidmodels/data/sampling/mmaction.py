@@ -28,21 +28,18 @@ check = clock.whole_stride  # refuses fractions
 
 def train(times_n: np.ndarray, clip: Clip, rng: Generator) -> np.ndarray:
   """Draws a start; every start with L frames after it is equally likely."""
-  free = _free(len(times_n), clip)
-  return _frames(len(times_n), clip, int(rng.integers(max(free, 1))))
+  n = len(times_n)
+  start = int(rng.integers(max(_free(n, clip), 1)))
+  return clock.looped_frames(n, clip, start)
 
 
 def view(times_n: np.ndarray, clip: Clip, view: int, views: int) -> np.ndarray:
   """The frames of test view `view` of `views`."""
-  part = max(_free(len(times_n), clip), 0) / views
-  return _frames(len(times_n), clip, int(view * part + part / 2))
+  n = len(times_n)
+  part = max(_free(n, clip), 0) / views
+  return clock.looped_frames(n, clip, int(view * part + part / 2))
 
 
 def _free(n: int, clip: Clip) -> int:
   """How many starts have L frames after them."""
   return n - clip.frames * clock.whole_stride(clip) + 1
-
-
-def _frames(n: int, clip: Clip, start: int) -> np.ndarray:
-  steps_T = np.arange(clip.frames, dtype=np.int64) * clock.whole_stride(clip)
-  return (start + steps_T) % n

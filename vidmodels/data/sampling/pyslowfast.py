@@ -44,11 +44,7 @@ def view(times_n: np.ndarray, clip: Clip, view: int, views: int) -> np.ndarray:
 
 
 def window(times_n: np.ndarray, clip: Clip) -> float:
-  """How many source frames a clip spans, at least 1; may be a fraction.
-
-  Raises:
-    InputError: if `clip.fps` is set and the stamps do not tell time.
-  """
+  """How many source frames a clip spans, at least 1; may be a fraction."""
   length = clip.frames * clip.stride
   if clip.fps:
     field = f'clip.fps={clip.fps:g}'

@@ -56,12 +56,7 @@ def names() -> list[str]:
 
 @functools.cache
 def find(name: str) -> types.ModuleType:
-  """The module of a rule.
-
-  Raises:
-    InputError: for a rule that does not exist, with the nearest name.
-    TypeError: if the rule declares fields or a treatment that do not exist.
-  """
+  """The module of a rule; refuses a name that does not exist."""
   rules = modules_with('data.sampling', 'READS')
   if name not in rules:
     raise InputError(unknown_name('clip.sampling', name, rules))
@@ -74,15 +69,7 @@ def find(name: str) -> types.ModuleType:
 
 
 def check(clip: Clip, views: int) -> None:
-  """Refuses an unknown rule, what it cannot do and fields it does not read.
-
-  Args:
-    clip: the section of the recipe.
-    views: its `views.temporal`.
-
-  Raises:
-    InputError: names the field, its value and what was expected.
-  """
+  """Refuses an unknown rule, what it cannot do and fields it does not read."""
   rule = find(clip.sampling)
   if hasattr(rule, 'check'):
     rule.check(clip)
@@ -108,20 +95,11 @@ def check_views(clip: Clip, views: int) -> None:
 def train_indices(
   timestamps_us: np.ndarray, clip: Clip, rng: Generator
 ) -> np.ndarray:
-  """Draws the frames of a training clip.
+  """Draws the frames of a training clip, int64 [T], each from 0 to n - 1.
 
-  Args:
-    timestamps_us: when each frame is shown, microseconds, [n], never falling.
-      The values matter only if the recipe is `by_time`.
-    clip: the sampling rule and its fields.
-    rng: draws the clip.
-
-  Returns:
-    Frame numbers, int64 [T], each from 0 to n - 1.
-
-  Raises:
-    InputError: if there is no frame, or if the rule needs time and the stamps
-      are unknown, fall or all agree.
+  The stamps are microseconds, [n], and never fall. Their values matter only if
+  the recipe is `by_time`: then stamps that are unknown, fall or all agree raise
+  InputError. So does a video without frames.
   """
   times_n = np.asarray(timestamps_us, np.int64)
   if not len(times_n):
@@ -135,20 +113,7 @@ def view_indices(
   """The frames of test view `view` (from 0) of `views`; nothing is drawn.
 
   Each rule's file says where its views lie, and how long a video must be for
-  them to differ.
-
-  Args:
-    timestamps_us: as for `train_indices`.
-    clip: the sampling rule and its fields.
-    view: which view, 0 to views - 1.
-    views: how many views over time.
-
-  Returns:
-    Frame numbers, int64 [T], each from 0 to n - 1.
-
-  Raises:
-    InputError: as `train_indices`; also if the rule has fewer views.
-    ValueError: if there is no such view.
+  them to differ. More views than the rule has raise InputError.
   """
   if not 0 <= view < views:
     raise ValueError(

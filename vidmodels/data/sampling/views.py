@@ -23,11 +23,7 @@ def split(view: int, views: config.Views) -> tuple[int, int]:
 
 
 def short_side(views: config.Views, size: int) -> int:
-  """The short side that frames are resized to, pixels.
-
-  Raises:
-    InputError: if a crop of `size` pixels does not fit into it.
-  """
+  """The short side that frames are resized to, pixels; the crop must fit."""
   side = views.short_side or size
   if side < size:
     raise InputError(
@@ -38,14 +34,9 @@ def short_side(views: config.Views, size: int) -> int:
 
 
 def view_crop(
-  height: int,
-  width: int,
-  *,
-  size: int,
-  view: int,
-  views: config.Views,
+  height: int, width: int, *, size: int, view: int, views: config.Views
 ) -> Crop:
-  """Where spatial view `view` of `views.spatial` cuts a frame.
+  """Where spatial view `view` of `views.spatial` cuts a frame of this size.
 
   A single view is the centre. Three are left, centre, right if the frame is at
   least as wide as high, else top, centre, bottom; each in the middle of the
@@ -59,17 +50,7 @@ def view_crop(
       centre.
 
   Releases that count left, right, centre differ only in the views' numbers.
-
-  Args:
-    height: of the frame as stored, pixels.
-    width: of the frame as stored, pixels.
-    size: height and width of the crop, pixels.
-    view: which view, 0 to views.spatial - 1.
-    views: how many views there are, and how frames are resized and centred.
-
-  Raises:
-    InputError: if the crop does not fit.
-    ValueError: if there is no such view.
+  Height and width are those of the frame as stored.
   """
   if views.spatial not in (1, 3) or not 0 <= view < views.spatial:
     raise ValueError(

@@ -63,14 +63,7 @@ class Batches(Iterator[Batch]):
     steps: range,
     data: config.Data,
   ):
-    """Starts the threads.
-
-    Args:
-      make_row: (step, row of the global batch) -> that row.
-      rows: the rows that this process feeds.
-      steps: which steps.
-      data: threads, and batches made ahead.
-    """
+    # make_row: (step, row of the global batch) -> that row
     import grain  # here, since it brings JAX along
 
     def row_at(position: int) -> Row:
@@ -89,7 +82,12 @@ class Batches(Iterator[Batch]):
     self._iterator = iter(
       positions[steps.start * len(rows) :]
       .to_iter_dataset(options)
-      .batch(len(rows), batch_fn=_stack)
+      .batch(
+        len(rows),
+        batch_fn=lambda row_list: {
+          key: np.stack([row[key] for row in row_list]) for key in row_list[0]
+        },
+      )
     )
 
   def __next__(self) -> Batch:
@@ -130,17 +128,11 @@ def train_batches(
 ) -> Batches:
   """The training stream: batches for steps start_step, ..., steps - 1.
 
-  Args:
-    records: what to train on.
-    clip: which frames, and the size of the crop.
-    augment: what varies from clip to clip.
-    data: threads, batches made ahead, and the mean of what is erased.
-    batch: clips of a step, over all processes.
-    seed: of the order and of the augmentation.
-    rows: the rows of the global batch that this process feeds, in any order;
-      other processes may feed the same ones.
-    start_step: the first step; earlier ones are not replayed.
-    steps: the length of the whole run.
+  `batch` counts the clips of a step over all processes. `rows` are those of the
+  global batch that this process feeds, in any order; other processes may feed
+  the same ones. Steps before `start_step` are not replayed; `steps` is the
+  length of the whole run. `data` gives threads, batches made ahead and the mean
+  of what is erased.
 
   Raises:
     InputError: at once if the crop does not fit, a name is unknown or the data
@@ -202,19 +194,8 @@ def eval_batches(
   Global batches of `views.batch` follow the records in order and each record's
   views in order (see `sampling/views.py`). Padding fills the last one, so that
   every process gets equally many; the masks of all rows sum to records times
-  views. Labels that are not published are blank.
-
-  Args:
-    records: what to evaluate.
-    clip: which frames, and the size of the crop.
-    views: how many views, and of what.
-    data: threads, and batches made ahead.
-    rows: the rows of the global batch that this process feeds.
-
-  Raises:
-    InputError: at once if the crop does not fit or the rule has fewer views;
-      later, naming shard and offset, for a bad record.
-    ValueError: if rows are out of range.
+  views. Labels that are not published are blank. Raises as `train_batches`;
+  also at once if the rule has fewer views.
   """
   viewing.short_side(views, clip.size)
   rules.check_views(clip, views.temporal)
@@ -280,10 +261,6 @@ def _name_record(e: InputError, records: RecordSet, index: int) -> InputError:
   return InputError(f'{shard} at offset {offset}: {e}')
 
 
-def _stack(rows: Sequence[Row]) -> Batch:
-  return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-
-
 @dataclasses.dataclass(frozen=True)
 class ExampleOrder:
   """Which example comes when, and with which randomness.
@@ -291,10 +268,6 @@ class ExampleOrder:
   With r repeats, epoch, i = divmod(g // r, n): r clips in a row show the same
   example, each with a generator of its own, and none of them is in the next
   batch. An epoch is then n * r clips: every example r times.
-
-  Raises:
-    ValueError: if a number is not positive, the seed is not a uint64 or the
-      batch is not a multiple of the repeats.
   """
 
   examples: int  # how many there are, n
