@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vidmodels.nn.batch_norm import BatchNorm
-from vidmodels.nn.patch import check_channels, check_video
+from vidmodels.nn.patch import check_video
 from vidmodels.typing import BelowOne, Count, InputError, Positive
 
 # Frames that the first convolution of each block sees, stage by stage.
@@ -256,7 +256,8 @@ class Model(nn.Module):
 
   def _check_clip(self, video: jax.Array) -> None:
     """Raises InputError for clips of which the strides leave nothing."""
-    check_video(video)
+    stem: Any = self.get_variable('params', 'stem')
+    check_video(video, stem and stem['conv']['kernel'].shape[-2])
     T, H, W = video.shape[1:4]
     frames = self.stem_stride * self.pool_stride + 1
     if frames > T or min(H, W) < STEM:
@@ -264,6 +265,3 @@ class Model(nn.Module):
         f'got video of {T} frames of {H} x {W} pixels; expected at least '
         f'{frames} frames of {STEM} x {STEM}; try a longer or larger clip'
       )
-    if self.has_variable('params', 'stem'):
-      stem: Any = self.get_variable('params', 'stem')
-      check_channels(video, stem['conv']['kernel'].shape[-2])

@@ -72,10 +72,9 @@ class PatchEmbed(nn.Module):
 
   def check_input(self, video: jax.Array) -> None:
     """Raises InputError for input that cannot be cut into these patches."""
-    check_video(video)
+    kernel: Any = self.get_variable('params', 'kernel')
+    check_video(video, None if kernel is None else kernel.shape[-2])
     self._check_size(*video.shape[1:4])
-    if self.has_variable('params', 'kernel'):
-      check_channels(video, self.get_variable('params', 'kernel').shape[-2])
 
   def _check_size(self, T: int, H: int, W: int) -> None:
     """Raises InputError for frames that do not divide into patches."""
@@ -95,8 +94,8 @@ class PatchEmbed(nn.Module):
     )
 
 
-def check_video(video: jax.Array) -> None:
-  """Raises InputError for anything but a batch of normalised clips."""
+def check_video(video: jax.Array, channels: int | None = None) -> None:
+  """Refuses all but normalised clips, with the channels that weights have."""
   if video.ndim != 5:
     raise InputError(
       f'got video of shape {video.shape}; expected [batch, frames, height, '
@@ -114,11 +113,7 @@ def check_video(video: jax.Array) -> None:
       f'got {video.dtype} video; expected normalised float: scale pixels to '
       '0..1, subtract the mean and divide by the standard deviation first'
     )
-
-
-def check_channels(video: jax.Array, channels: int) -> None:
-  """Raises InputError if video has other channels than the weights."""
-  if channels != video.shape[-1]:
+  if channels not in (None, video.shape[-1]):
     raise InputError(
       f'got video of shape {video.shape}, which has {video.shape[-1]} '
       f'channels; expected {channels}, as the weights have; convert the frames '

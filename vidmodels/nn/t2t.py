@@ -15,7 +15,7 @@ import numpy as np
 from flax import linen as nn
 
 from vidmodels.nn import initializers
-from vidmodels.nn.patch import check_channels, check_video
+from vidmodels.nn.patch import check_video
 from vidmodels.nn.transformer import LayerNorm, gelu
 from vidmodels.typing import InputError
 
@@ -130,13 +130,14 @@ class T2T(nn.Module):
 
   def _check_clip(self, video: jax.Array) -> None:
     """Raises InputError for frames that do not divide into tokens."""
-    check_video(video)
+    channels = None
+    if self.has_variable('params', 'mixer_1'):
+      kernel = self.variables['params']['mixer_1']['kqv']['kernel']
+      channels = kernel.shape[0] // SPLITS[0][0] ** 2
+    check_video(video, channels)
     H, W = video.shape[2:4]
     if H % PATCH or W % PATCH:
       raise InputError(
         f'got video of {H} x {W} pixels; expected height and width divisible '
         f'by {PATCH}; resize or crop it'
       )
-    if self.has_variable('params', 'mixer_1'):
-      kernel = self.variables['params']['mixer_1']['kqv']['kernel']
-      check_channels(video, kernel.shape[0] // SPLITS[0][0] ** 2)

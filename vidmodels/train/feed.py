@@ -30,21 +30,14 @@ def to_device(
   }
 
 
-class Feed:
-  """Iterates over device batches and measures the time spent waiting.
-
-  Attributes:
-    waited: seconds that it waited for the input stream since `reset`.
-  """
+class Feed(Iterator[dict[str, jax.Array]]):
+  """Iterates over device batches and measures the time spent waiting."""
 
   def __init__(
     self, batches: Iterator[Mapping], *, rows: int, mesh: Mesh
   ) -> None:
     self._batches, self._rows, self._mesh = batches, rows, mesh
-    self.waited = 0.0
-
-  def __iter__(self) -> Iterator[dict[str, jax.Array]]:
-    return self
+    self.waited = 0.0  # seconds, for the input stream, since `reset`
 
   def __next__(self) -> dict[str, jax.Array]:
     start = time.perf_counter()
@@ -59,6 +52,5 @@ class Feed:
 
   def close(self) -> None:
     """Stops the threads of the input stream."""
-    close = getattr(self._batches, 'close', None)
-    if close:
-      close()
+    if hasattr(self._batches, 'close'):
+      self._batches.close()

@@ -17,18 +17,13 @@ from vidmodels import config as cfg
 
 
 class Draw(NamedTuple):
-  """What one step mixes.
+  """What one step mixes."""
 
-  Attributes:
-    partner_B: the row that each clip is mixed with.
-    weight_HW: the partner's weight in every pixel, the same in all frames: for
-      cutmix 1 inside the box and 0 around it, for mixup 1 - lambda everywhere.
-    share: 1 - lambda, the partner's share of the label: the mean of weight_HW.
-  """
-
-  partner_B: jax.Array
+  partner_B: jax.Array  # the row that each clip is mixed with
+  # The partner's weight in every pixel, the same in all frames: for cutmix 1
+  # inside the box and 0 around it, for mixup 1 - lambda everywhere.
   weight_HW: jax.Array
-  share: jax.Array
+  share: jax.Array  # 1 - lambda, of the label: the mean of weight_HW
 
 
 def is_on(mix: cfg.Mix) -> bool:

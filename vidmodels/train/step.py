@@ -71,7 +71,10 @@ def make_train_step(
   def step(state: TrainState, batch: Batch, frozen: Any):
     mask_B, mixed = batch['mask'], None
     if mixes:
-      batch, mixed = _mix(state, batch, config.mix)
+      H, W = batch['video'].shape[2:4]
+      key = stream_key(state.key, state.step, 'mix')
+      mixed = mixup.draw(key, mask_B, config.mix, height=H, width=W)
+      batch = _split_rows(mixup.add_partners(batch, mixed.partner_B))
 
     def microbatch_gradient(model_state: Any, part: Batch, m: Any):
       keys = stream_keys(state.key, state.step, m)
@@ -174,16 +177,6 @@ class Objective:
       prefix='' if mixed is None else metrics.MIXED,
     )
     return (loss_B * part['mask']).sum(), (pairs, model_state)
-
-
-def _mix(
-  state: TrainState, batch: Batch, mix: cfg.Mix
-) -> tuple[Batch, mixup.Draw]:
-  """The batch with every clip's partner, and what this step mixes."""
-  H, W = batch['video'].shape[2:4]
-  key = stream_key(state.key, state.step, 'mix')
-  mixed = mixup.draw(key, batch['mask'], mix, height=H, width=W)
-  return _split_rows(mixup.add_partners(batch, mixed.partner_B)), mixed
 
 
 def _accumulate(gradient: Any, state: TrainState, batch: Batch, *, M: int):

@@ -21,17 +21,14 @@ from vidmodels.typing import InputError
 class Teacher:
   """What the training step needs of a teacher; `teacher.load` makes one.
 
-  Attributes:
-    score: (variables, video [B, T, H, W, C], pixels from 0 to 255) -> token
-      logits [B, T, H, W, K] in evaluation mode. It scales the pixels as the
-      teacher was trained.
-    variables: its weights and statistics, on the run's mesh.
-    identity: which checkpoint it is; a resumed run needs the same one.
+  `score` maps (variables, video [B, T, H, W, C], pixels from 0 to 255) to token
+  logits [B, T, H, W, K] in evaluation mode. It scales the pixels as the teacher
+  was trained.
   """
 
   score: Callable[[Any, jax.Array], jax.Array]
-  variables: Mapping[str, Any]
-  identity: Mapping[str, Any]
+  variables: Mapping[str, Any]  # weights and statistics, on the run's mesh
+  identity: Mapping[str, Any]  # which checkpoint; a resumed run needs the same
 
 
 def soft_labels(logits_xK: jax.Array, *, keep: int = 5) -> jax.Array:

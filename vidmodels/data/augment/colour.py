@@ -8,10 +8,7 @@ from vidmodels.data.augment.ops import Op, apply
 from vidmodels.typing import InputError
 
 ORDER = 20
-READS = {
-  'jitter': 'jitter_each brightness contrast saturation hue',
-  'grey': '',
-}
+READS = {'jitter': 'jitter_each brightness contrast saturation hue', 'grey': ''}
 
 Frames = tuple[tuple[Op, ...], ...]
 

@@ -117,14 +117,9 @@ def draw_crop(
     top, left, h, w = area_box(rng, H, W, augment)
   else:
     top, left, h, w = scale_box(rng, H, W, augment, size)
+  flip = bool(rng.random() < augment.flip)
   return Crop(
-    short_side=side,
-    top=top,
-    left=left,
-    flip=bool(rng.random() < augment.flip),
-    zoom=zoom,
-    height=h,
-    width=w,
+    short_side=side, top=top, left=left, flip=flip, zoom=zoom, height=h, width=w
   )
 
 

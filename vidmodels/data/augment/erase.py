@@ -38,19 +38,17 @@ def draw(
   count = 1
   if augment.erase_count > 1:
     count = int(rng.integers(1, augment.erase_count + 1))
-  boxes = (_box(rng, augment, size, count) for _ in range(count))
-  return tuple(box for box in boxes if box)
-
-
-def _box(rng: Generator, augment: Augment, size: int, count: int) -> Box | None:
-  for _ in range(TRIES):
-    area = rng.uniform(*augment.erase_area) * size * size / count
-    shape = math.exp(rng.uniform(*np.log(augment.erase_aspect)))
-    h, w = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
-    if 1 <= h < size and 1 <= w < size:
-      top = int(rng.integers(size - h + 1))
-      return Box(top, int(rng.integers(size - w + 1)), h, w)
-  return None
+  boxes = []
+  for _ in range(count):
+    for _ in range(TRIES):
+      area = rng.uniform(*augment.erase_area) * size * size / count
+      shape = math.exp(rng.uniform(*np.log(augment.erase_aspect)))
+      h, w = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
+      if 1 <= h < size and 1 <= w < size:
+        top, left = (int(rng.integers(size - n + 1)) for n in (h, w))
+        boxes.append(Box(top, left, h, w))
+        break
+  return tuple(boxes)
 
 
 def change_clip(

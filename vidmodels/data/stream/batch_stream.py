@@ -50,9 +50,6 @@ class Batches(Iterator[Batch]):
   Close it, leave its `with` block, drop it or run it to the end, and the
   threads finish their current clip and end. An error of a thread reaches the
   caller as it was raised, in the place of its batch, and closes the stream.
-
-  Attributes:
-    batches: how many it gives in all; the same for every process.
   """
 
   def __init__(
@@ -72,7 +69,7 @@ class Batches(Iterator[Batch]):
 
     # OpenCV's own threads would compete with those that decode whole clips.
     cv2.setNumThreads(1)
-    self.batches = len(steps)
+    self.batches = len(steps)  # in all; the same for every process
     self._closed = False
     options = grain.ReadOptions(
       num_threads=data.threads,
@@ -82,12 +79,7 @@ class Batches(Iterator[Batch]):
     self._iterator = iter(
       positions[steps.start * len(rows) :]
       .to_iter_dataset(options)
-      .batch(
-        len(rows),
-        batch_fn=lambda row_list: {
-          key: np.stack([row[key] for row in row_list]) for key in row_list[0]
-        },
-      )
+      .batch(len(rows))
     )
 
   def __next__(self) -> Batch:
@@ -212,11 +204,11 @@ def eval_batches(
         'index': np.int32(-1),
         'view': np.int32(-1),
       }
+    record = records.record(index)
     temporal, spatial = viewing.split(view, views)
     choose_crop = functools.partial(
       viewing.view_crop, size=clip.size, view=spatial, views=views
     )
-    record = records.record(index)
     try:
       label_x = task.blank(classes)
       if manifest.labelled:
