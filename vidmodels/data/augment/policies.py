@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 
 from vidmodels.config import Augment
-from vidmodels.data.augment.ops import Op, apply
+from vidmodels.data.augment.ops import OPS, Op, apply
 from vidmodels.typing import InputError
 
 ORDER = 10
@@ -21,12 +21,8 @@ READS = {
 }
 
 TOP = 10  # highest level
-# What RandAugment chooses from, each equally often.
-RAND_OPS = (
-  *('autocontrast', 'equalize', 'invert', 'rotate', 'posterize', 'solarize'),
-  *('solarize_add', 'colour', 'contrast', 'brightness', 'sharpness'),
-  *('shear_x', 'shear_y', 'translate_x', 'translate_y'),
-)
+# What RandAugment chooses from, each equally often; the draws need this order.
+RAND_OPS = tuple(name for name in OPS if name not in ('hue', 'grey'))
 BLENDS = ('colour', 'contrast', 'brightness', 'sharpness')
 # Amounts at the top level: shears, shares of a side, degrees.
 FULL = {

@@ -79,7 +79,13 @@ class Batches(Iterator[Batch]):
     self._iterator = iter(
       positions[steps.start * len(rows) :]
       .to_iter_dataset(options)
-      .batch(len(rows))
+      # Grain's own batch of a single row would be a view of that row.
+      .batch(
+        len(rows),
+        batch_fn=lambda clips: {
+          key: np.stack([row[key] for row in clips]) for key in clips[0]
+        },
+      )
     )
 
   def __next__(self) -> Batch:
