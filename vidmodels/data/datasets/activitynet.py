@@ -5,7 +5,6 @@
 anywhere is a right answer.
 """
 
-import collections
 import dataclasses
 import pathlib
 import re
@@ -15,7 +14,7 @@ from typing import Any
 from vidmodels.data.datasets.dataset import Dataset, Request, build_listing
 from vidmodels.data.listing import text_files
 from vidmodels.data.listing.class_names import ExactNames
-from vidmodels.data.listing.rows import Listing, VideoRow, note_count
+from vidmodels.data.listing.rows import Listing, VideoRow, note_counts
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.task import Task
@@ -56,7 +55,7 @@ def read_trimmed(dataset: Dataset, request: Request) -> Listing:
   and so is one that repeats an earlier one.
   """
   classes = request.classes or dataset.classes()
-  rows, odd = [], collections.Counter[str]()
+  rows, odd = [], dict.fromkeys((_CUT, _EMPTY, _REPEATED, _BARE), 0)
   for video in _read_videos(request, classes, odd):
     earlier = set()
     for k, segment in enumerate(video.segments):
@@ -78,8 +77,7 @@ def read_trimmed(dataset: Dataset, request: Request) -> Listing:
           )
         )
     odd[_BARE] += not video.segments
-  kinds = (_CUT, _EMPTY, _REPEATED, _BARE)
-  notes = [note for kind in kinds for note in note_count(kind, odd[kind])]
+  notes = note_counts(odd)
   return build_listing(dataset, request, rows, classes=classes, notes=notes)
 
 
@@ -91,7 +89,7 @@ def read_untrimmed(dataset: Dataset, request: Request) -> Listing:
   classes = request.classes or dataset.classes()
   labelled = _SUBSETS[request.split] != 'testing'
   rows, bare = [], 0
-  for video in _read_videos(request, classes, collections.Counter()):
+  for video in _read_videos(request, classes, {_CUT: 0}):
     labels = tuple(sorted({label for label, _, _ in video.segments}))
     if labelled and not labels:
       bare += 1
@@ -102,14 +100,16 @@ def read_untrimmed(dataset: Dataset, request: Request) -> Listing:
         path=video.path, video=video.name, labels=labels, seconds=seconds
       )
     )
-  several = sum(len(row.labels) > 1 for row in rows)
-  notes = note_count('videos without a label, left out', bare)
-  notes += note_count('videos with several classes', several)
+  counts = {
+    'videos without a label, left out': bare,
+    'videos with several classes': sum(len(row.labels) > 1 for row in rows),
+  }
+  notes = note_counts(counts)
   return build_listing(dataset, request, rows, classes=classes, notes=notes)
 
 
 def _read_videos(
-  request: Request, classes: ClassList, odd: collections.Counter[str]
+  request: Request, classes: ClassList, odd: dict[str, int]
 ) -> Iterator[_Video]:
   """The videos of a subset in the order of the file; counts cut segments."""
   path = text_files.find_file(

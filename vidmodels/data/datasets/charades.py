@@ -4,14 +4,13 @@ A video's classes are the actions that it has anywhere; their times are only
 checked. The class names are in the user's files.
 """
 
-import collections
 import pathlib
 import re
 from collections.abc import Iterator
 
 from vidmodels.data.datasets.dataset import Dataset, Request, build_listing
 from vidmodels.data.listing import text_files
-from vidmodels.data.listing.rows import Listing, VideoRow, note_count
+from vidmodels.data.listing.rows import Listing, VideoRow, note_counts
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.task import Task
@@ -40,7 +39,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
   )
   classes = _load_classes(request, path)
   files, rows = request.files, []
-  odd = collections.Counter[str]()
+  odd = dict.fromkeys(_ODD, 0)
   for line, fields in _read_rows(path):
     with text_files.locate_errors(path, line):
       name = text_files.parse_clip_name(fields['id'])
@@ -58,7 +57,7 @@ def read(dataset: Dataset, request: Request) -> Listing:
     other = text_files.find_beside(path, [name])
     for _, fields in _read_rows(other) if other else ():
       files.mark_known(fields['id'])
-  notes = [note for what in _ODD for note in note_count(what, odd[what])]
+  notes = note_counts(odd)
   return build_listing(dataset, request, rows, classes=classes, notes=notes)
 
 
@@ -68,7 +67,7 @@ def _read_rows(path: pathlib.Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _parse_actions(
-  actions: str, length_s: float, odd: collections.Counter[str]
+  actions: str, length_s: float, odd: dict[str, int]
 ) -> tuple[int, ...]:
   """Classes of 'c092 11.90 21.20;c147 0.00 12.60', each once, sorted."""
   empty, late_end, late_start, backward, repeated = _ODD

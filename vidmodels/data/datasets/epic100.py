@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from vidmodels.data.datasets.dataset import Dataset, Request, build_listing
 from vidmodels.data.listing import text_files
-from vidmodels.data.listing.rows import Listing, VideoRow, note_count
+from vidmodels.data.listing.rows import Listing, VideoRow, note_counts
 from vidmodels.data.listing.video_files import VideoFiles
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
@@ -68,9 +68,12 @@ def read(dataset: Dataset, request: Request) -> Listing:
     late += (row.end_s or 0.0) > durations.get(video, math.inf) + _SLACK_S
   subsets, unknown = _find_unseen(path, split, rows, participants)
   tails, no_tails = _read_tails(path)
+  counts = {
+    'clips with several nouns; the first is the label': several,
+    f'clips that stop after their video by {_INFO}': late,
+  }
   notes = (
-    *note_count('clips with several nouns; the first is the label', several),
-    *note_count(f'clips that stop after their video by {_INFO}', late),
+    *note_counts(counts),
     *unknown,
     *no_tails,
     *((_OTHER,) if text_files.find_beside(path, [_OTHER_NOUNS]) else ()),
@@ -175,10 +178,10 @@ def _load_classes(
 def _read_durations(path: pathlib.Path) -> dict[str, float]:
   """Seconds of each video, if the file with them is there."""
   file = text_files.find_beside(path, [_INFO])
-  columns = ('video_id', 'duration')
   durations: dict[str, float] = {}
   if file is None:
     return durations
+  columns = ('video_id', 'duration')
   for line, fields in text_files.read_csv(file, columns, _INFO):
     with text_files.locate_errors(file, line):
       seconds = text_files.parse_seconds(fields['duration'])

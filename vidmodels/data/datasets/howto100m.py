@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 
 from vidmodels.data.datasets.dataset import Dataset, Request, build_listing
 from vidmodels.data.listing import text_files
-from vidmodels.data.listing.rows import Listing, VideoRow, note_count
+from vidmodels.data.listing.rows import Listing, VideoRow, note_counts
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.typing import InputError
@@ -63,16 +63,15 @@ def read(dataset: Dataset, request: Request) -> Listing:
     for v, (_, task) in best.items()
     if v in chosen
   ]
+  counts = {
+    'videos of several tasks; that of the best rank counts': several,
+    'lines with the video and the task of an earlier one': repeated,
+    'tasks without a title in task_ids.csv, called by number': untitled,
+  }
   notes = (
     f'{len(tasks):,} tasks have {_LEAST} videos or more: the classes '
     f"(TimeSformer's paper counts {_CLASSES:,})",
-    *note_count(
-      'videos of several tasks; that of the best rank counts', several
-    ),
-    *note_count(
-      'lines with the video and the task of an earlier one', repeated
-    ),
-    *untitled,
+    *note_counts(counts),
     *split_notes,
   )
   return build_listing(dataset, request, rows, classes=classes, notes=notes)
@@ -98,15 +97,18 @@ def _read_ranks(path: pathlib.Path) -> tuple[dict[tuple[str, int], int], int]:
 
 def _load_classes(
   request: Request, path: pathlib.Path, tasks: Sequence[int]
-) -> tuple[ClassList, list[str]]:
-  """Titles of the tasks, by task id; equal titles get their task id added."""
+) -> tuple[ClassList, int]:
+  """Titles of the tasks, by task id, and the number of tasks without a title.
+
+  Equal titles get their task id added.
+  """
   if request.classes is not None:
     if len(request.classes) != len(tasks):
       raise InputError(
         f'got {len(request.classes)} classes; expected {len(tasks)}, one for '
         f'each task of {path} with {_LEAST} videos; try them by task id'
       )
-    return request.classes, []
+    return request.classes, 0
   file = text_files.find_beside(path, ['task_ids.csv'])
   if file is None:
     raise InputError(
@@ -120,10 +122,9 @@ def _load_classes(
     name if twice[name] == 1 else f'{name} ({task})'
     for name, task in zip(names, tasks, strict=True)
   ]
-  what = 'tasks without a title in task_ids.csv, called by number'
-  notes = note_count(what, sum(task not in titles for task in tasks))
+  untitled = sum(task not in titles for task in tasks)
   with text_files.locate_errors(file, 'as a class list'):
-    return ClassList.from_names(names), notes
+    return ClassList.from_names(names), untitled
 
 
 def _read_titles(file: pathlib.Path) -> dict[int, str]:
@@ -177,9 +178,9 @@ def _choose_videos(
       'try removing one of the two lines'
     )
   unknown = len(listed[split].difference(best))
+  notes = [f'the split is that of {files[split]}']
   what = f'ids of {files[split].name} in no such task, left out'
-  notes = [f'the split is that of {files[split]}', *note_count(what, unknown)]
-  return listed[split], notes
+  return listed[split], notes + note_counts({what: unknown})
 
 
 def split_of(video: str) -> str:

@@ -3,6 +3,11 @@
   listing = read_source('videos/train')        # videos/train/<class>/<video>
   listing = read_source('val.csv', root='videos')
 
+A list is UTF-8 text, `docs/data.md` describes it: `path label` on each line,
+with a tab, a comma or white space between; the same as a csv with a header, or
+with the columns of Kinetics; or JSON objects, one on each line or in one list.
+A line that begins with `#` and names no video file is a comment.
+
 The class list is settled first, so that a label means the same everywhere:
 1. the list that is given,
 2. else `classes.txt` beside the list or in the source folder,
@@ -11,13 +16,16 @@ The class list is settled first, so that a label means the same everywhere:
    numbers, classes named '0' to the largest.
 """
 
+import csv
 import dataclasses
+import math
 import os
 import pathlib
-from collections.abc import Iterator
-from typing import Literal
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
-from vidmodels.data.listing import user_list
+from vidmodels.data.listing import text_files, video_files, youtube_clips
 from vidmodels.data.listing.class_names import (
   AnySpelling,
   normalize_name,
@@ -28,10 +36,30 @@ from vidmodels.data.listing.rows import (
   Listing,
   VideoRow,
   escape_name,
+  join_names,
+  note_names,
+  note_shared_files,
 )
+from vidmodels.data.listing.text_files import locate_errors
 from vidmodels.data.records.class_list import CLASSES_FILE, ClassList
 from vidmodels.data.records.task import Task
 from vidmodels.typing import InputError
+
+_PATH_COLUMNS = (
+  *('path', 'video', 'video_path', 'file', 'filename', 'file_name'),
+  'filepath',
+)
+_LABEL_COLUMNS = ('label', 'labels', 'class', 'label_index', 'class_index')
+_JSON_SUFFIXES = ('.json', '.jsonl', '.ndjson')
+_JSON_KEYS = ('path', 'file', 'label', 'label_idx', 'start', 'end')
+_MOST_CLASSES = 100_000  # a larger number is not a label but a slip
+_NUMBER = re.compile(r'[+-]?\d{1,18}', re.ASCII)
+_SUFFIX = '|'.join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))
+# The longest path that ends in a video suffix, white space, and labels.
+_SPACED = re.compile(rf'(.*\.(?:{_SUFFIX}))(?:\s+([^\s,].*))?', re.IGNORECASE)
+_ENDS_IN_NUMBER = re.compile(r'(?:^|[\s,])[+-]?\d+$')
+_CORRECT = 'try correcting it'
+_NAMES_VIDEO = re.compile(rf'\.(?:{_SUFFIX})"?(?:[\s,]|$)', re.IGNORECASE)
 
 
 def read_source(
@@ -72,7 +100,7 @@ def read_source(
       f'{source} is a video; expected a folder with a folder per class, or a '
       'list with `path label` on each line'
     )
-  return user_list.read_list(
+  return _read_list(
     source,
     classes or _load_classes(source.parent) or default,
     root=source.parent if root is None else pathlib.Path(root),
@@ -141,3 +169,463 @@ def _list_folder(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def _is_video(path: pathlib.Path) -> bool:
   return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+@dataclasses.dataclass
+class _Entry:
+  """One video of a list, as the list writes it."""
+
+  number: int  # of the line, or of the item of a JSON list, from 1
+  video: str  # its path
+  labels: tuple[str, ...]  # the fields after it
+  joined: str  # the same as one field, for class names that hold the separator
+  # index: the label's number, if the list gives both number and name
+  index: int | None = None
+  start_s: float = 0.0  # where the clip starts, seconds
+  end_s: float | None = None  # where it ends; None for the end of the file
+  # clip: the row of a clip whose file was found by name; its labels are empty
+  clip: VideoRow | None = None
+
+
+def _read_list(
+  source: pathlib.Path,
+  classes: ClassList | None,
+  *,
+  root: pathlib.Path,
+  task: Task,
+  need_files: bool = True,
+) -> Listing:
+  """Reads a list; every line is a video, or a part of one.
+
+  A line that is repeated is kept once. Comments and repeated lines are counted.
+  A path or a file with two different labels is an error, and so is a list of
+  which no file exists, if one is needed.
+  """
+  several = task.kind != 'single'
+  entries, notes, unit = _read_entries(source, root, several)
+  _refuse_frames(source, entries, root)
+  names = AnySpelling(classes) if classes else ()
+  for entry in entries:
+    count = len(entry.labels)
+    if entry.joined in names or (count == 1 and not several):
+      entry.labels = (entry.joined,)
+    elif not several:
+      got = f'{count} labels ({entry.joined[:60]!r})' if count else 'no label'
+      raise InputError(
+        f'{source} {unit} {entry.number} has {got} after '
+        f'{entry.video[-60:]!r}; expected one label; for several labels a '
+        'video try --labels=multi or --labels=any, for a label with spaces or '
+        'commas quotes, a tab before it or --classes; cut other columns away'
+      )
+  if classes is None:
+    classes = _collect_classes(source, entries)
+    notes += note_spellings({x for entry in entries for x in entry.labels})
+  lookup, duplicates = AnySpelling(classes), []
+  first: dict[str, tuple[int, VideoRow]] = {}
+  for entry in entries:
+    with locate_errors(source, f'{unit} {entry.number}', hint=_CORRECT):
+      row = _to_row(entry, lookup, classes, root, task)
+    number, before = first.setdefault(row.video, (entry.number, row))
+    if before != row:
+      raise InputError(
+        f'{source} lists {row.video!r} twice, on {unit}s {number} and '
+        f'{entry.number}, with different labels; expected one; try removing '
+        'the other'
+      )
+    if before is not row:
+      duplicates.append(row.video)
+  rows = tuple(row for _, row in first.values())
+  if need_files and not any(os.path.exists(row.path) for row in rows):
+    raise InputError(
+      f'none of the {len(rows)} files of {source} exists, such as '
+      f'{rows[0].path}; expected paths relative to the list; try --root for '
+      'another folder'
+    )
+  notes += note_shared_files(rows) + _note_ucf101(entries)
+  return Listing(
+    rows=rows,
+    classes=classes,
+    task=task,
+    duplicates=tuple(duplicates),
+    notes=tuple(notes),
+  )
+
+
+def _read_entries(
+  source: pathlib.Path, root: pathlib.Path, several: bool
+) -> tuple[list[_Entry], list[str], str]:
+  """The entries, notes for the user, and 'line' or 'item': what is counted."""
+  numbered = enumerate(text_files.read_text(source).split('\n'), 1)
+  # Not `read_lines`: a tab at the end of a line is an empty field.
+  lines = [(number, x.strip(' ')) for number, x in numbered if x.strip()]
+  start = lines[0][1] if lines else ''
+  # A path may begin with a bracket, too.
+  is_json = source.suffix.lower() in _JSON_SUFFIXES and start[:1] in ('[', '{')
+  if is_json or start.startswith(('[{', '{"')):
+    return _read_json(source, lines)
+  comments = {
+    number: f'line {number}'
+    for number, line in lines
+    if line.startswith('#') and not _NAMES_VIDEO.search(line)
+  }
+  lines = [x for x in lines if x[0] not in comments]
+  header = lines[0][1] if lines else ''
+  columns = {c.strip(' "').lower() for c in re.split(r'[\s,]+', header)}
+  is_named = columns & {*_PATH_COLUMNS} and columns & {*_LABEL_COLUMNS}
+  is_kinetics = {'label', *youtube_clips.COLUMNS} <= columns
+  kind = text_files.describe_official_csv(header)
+  if kind and not (is_kinetics or (is_named and kind == 'a Kinetics csv')):
+    raise InputError(
+      f'{source} looks like {kind}; expected a list with `path label` on each '
+      'line; for that data set try: vidmodels prepare NAME --annotations FILE'
+    )
+  notes: list[str] = []
+  if is_named and ('\t' in header or ',' in header):
+    entries, notes = _read_table(source, lines, several)
+  elif is_kinetics:
+    entries, notes = _read_kinetics(source, lines, root)
+  elif is_named and len(header.split()) > 2:
+    raise InputError(
+      f'{source} has a header with spaces between its columns; expected '
+      'commas or tabs between more than two columns; try correcting it'
+    )
+  else:
+    if not is_named:
+      _refuse_other_header(source, header, lines[1:])
+    entries = _read_plain(source, lines[bool(is_named) :], several)
+  if not entries:
+    raise InputError(
+      f'list {source} is empty{kind and f" below the header of {kind}"}; '
+      'expected `path label` on each line; try another file'
+    )
+  what = 'comment lines that begin with #, not read'
+  return entries, note_names(what, [*comments.values()]) + notes, 'line'
+
+
+def _refuse_other_header(
+  source: pathlib.Path, header: str, below: list[tuple[int, str]]
+) -> None:
+  """Refuses a header without path and label: a line that alone has no video.
+
+  A line that ends in a number is not a header: the number is a label.
+  """
+  is_video = _NAMES_VIDEO.search(header) or _ENDS_IN_NUMBER.search(header)
+  are_videos = below and all(_NAMES_VIDEO.search(line) for _, line in below)
+  if are_videos and not is_video:
+    raise InputError(
+      f'{source} line 1 looks like a header: {header[:80]!r}; expected the '
+      'columns path,label, of which it does not have both; try renaming them, '
+      'or removing the line; if it is a video, put the line path,label above it'
+    )
+
+
+def _read_plain(
+  source: pathlib.Path, lines: list[tuple[int, str]], several: bool
+) -> list[_Entry]:
+  """`path label` on each line, without column names.
+
+  All lines have one separator: one odd line is an error, not another format.
+  """
+  texts = [line for _, line in lines]
+  separator = ' '
+  if all('\t' in line for line in texts):
+    separator = '\t'
+  elif all(',' in x for x in texts) and not all(map(_SPACED.fullmatch, texts)):
+    separator = ','
+  entries = []
+  for number, line in lines:
+    match = _SPACED.fullmatch(line)
+    if separator != ' ':
+      fields = _split_fields(source, number, line, separator)
+    elif match:
+      fields = [match[1], *(match[2] or '').split()]
+    else:
+      fields = line.split() if several else line.rsplit(None, 1)
+    video, *labels = fields
+    joined = separator.join(labels)
+    names_video = _NAMES_VIDEO.search(video)
+    expected = ''
+    if not video or not (labels or several or names_video):
+      expected = 'a path and a label, with a tab, a comma or a space between'
+    elif joined and not all(labels):
+      expected = 'a label between the separators'
+    elif not names_video and any(map(_NAMES_VIDEO.search, labels)):
+      expected = 'quotes around a path with commas, as in "a, b.mp4",label'
+    if expected:
+      raise InputError(
+        f'{source} line {number} is {line[:80]!r}; expected {expected}; try '
+        'correcting the line'
+      )
+    if several and separator == ',':  # as in a csv with a header
+      labels = [name for label in labels for name in _split_label(label)]
+    entries.append(_Entry(number, video, tuple(labels) * bool(joined), joined))
+  return entries
+
+
+def _split_label(text: str) -> list[str]:
+  return re.split(r'\s*[,;]\s*', text) if text else []
+
+
+def _split_fields(
+  source: pathlib.Path, number: int, line: str, delimiter: str
+) -> list[str]:
+  """The fields of a line, any of which may stand in quotes, as in a csv."""
+  reader = csv.reader(
+    [line], strict=True, delimiter=delimiter, skipinitialspace=True
+  )
+  try:
+    return [field.strip() for field in next(reader)]
+  except csv.Error as e:
+    raise InputError(
+      f'{source} line {number} is {line[:80]!r}, with a quote that is lost '
+      f'({e}); expected quotes around whole fields; try doubling quotes inside '
+      'a field'
+    ) from e
+
+
+def _read_columns(
+  source: pathlib.Path, lines: list[tuple[int, str]]
+) -> list[tuple[int, dict[str, str]]]:
+  """The fields of each line below the header, by column."""
+  delimiter = '\t' if '\t' in lines[0][1] else ','
+  rows = [
+    (number, _split_fields(source, number, line, delimiter))
+    for number, line in lines
+  ]
+  columns = [column.lower() for column in rows[0][1]]
+  text_files.refuse_repeated_columns(source, columns)
+  for number, fields in rows:
+    if len(fields) != len(columns):
+      raise InputError(
+        f'{source} line {number} has {len(fields)} fields; expected '
+        f'{len(columns)}, as in the header; try quotes around a field that '
+        'holds the separator'
+      )
+  return [(n, dict(zip(columns, x, strict=True))) for n, x in rows[1:]]
+
+
+def _read_table(
+  source: pathlib.Path, lines: list[tuple[int, str]], several: bool
+) -> tuple[list[_Entry], list[str]]:
+  """A csv with a header: path, label, and perhaps `start` and `end`."""
+  rows = _read_columns(source, lines)
+  columns = rows[0][1].keys() if rows else ()
+  path = next((c for c in columns if c in _PATH_COLUMNS), '')
+  label = next((c for c in columns if c in _LABEL_COLUMNS), '')
+  entries = []
+  for number, fields in rows:
+    with locate_errors(source, number, hint=_CORRECT):
+      times = _parse_times(fields)
+      if not fields[path]:
+        raise InputError('got no path; expected one')
+    joined = fields[label]
+    labels = _split_label(joined) if several else [joined] * bool(joined)
+    entries.append(
+      _Entry(number, fields[path], tuple(labels), joined, None, *times)
+    )
+  return entries, _note_unread(columns, (path, label, 'start', 'end'))
+
+
+def _read_kinetics(
+  source: pathlib.Path, lines: list[tuple[int, str]], root: pathlib.Path
+) -> tuple[list[_Entry], list[str]]:
+  """The columns of Kinetics; `youtube_clips.py` finds the files."""
+  numbers, clips, splits = [], [], set()
+  for number, fields in _read_columns(source, lines):
+    with locate_errors(source, number, hint=_CORRECT):
+      clips.append(youtube_clips.parse_clip(fields))
+    numbers.append(number)
+    splits.add(fields['split'])
+  if len(splits) > 1:
+    raise InputError(
+      f'got clips of the splits {join_names(sorted(splits))} in {source}; '
+      'expected one split; try a file for each'
+    )
+  rows, notes = youtube_clips.find_clips(
+    clips, [()] * len(clips), video_files.VideoFiles(root)
+  )
+  labels = [clip.label for clip in clips]
+  return [
+    _Entry(number, row.video, (label,) * bool(label), label, clip=row)
+    for number, row, label in zip(numbers, rows, labels, strict=True)
+  ], notes
+
+
+def _read_json(
+  source: pathlib.Path, lines: list[tuple[int, str]]
+) -> tuple[list[_Entry], list[str], str]:
+  """Objects with `path` or `file`, and `label`: one on each line, or a list."""
+  unit, items = 'line', []
+  expected = 'an object with `path` and `label`'
+  move = 'try a data set with: vidmodels prepare NAME --annotations FILE'
+  if lines[0][1].startswith('['):
+    unit, items = 'item', list(enumerate(text_files.read_json(source), 1))
+  for number, line in lines if unit == 'line' else ():
+    try:
+      items.append((number, text_files.parse_json(line)))
+    except (InputError, ValueError, RecursionError) as e:
+      content = text_files.describe_text('\n'.join(line for _, line in lines))
+      raise InputError(
+        f'{source} line {number} is not a JSON object ({e}): the file looks '
+        f'like {content}; expected {expected} on each line; {move}'
+      ) from e
+  values = [item for _, item in items]
+  for item in values or [None]:
+    names = item.keys() if isinstance(item, dict) else set()
+    if 'label' not in names or not {'path', 'file'} & names:
+      is_one = unit == 'line' and len(values) == 1
+      content = text_files.describe_json(values[0] if is_one else values)
+      raise InputError(
+        f'{source} looks like {content}; expected objects with `path` and '
+        f'`label`; {move}'
+      )
+  entries = []
+  for number, item in items:
+    with locate_errors(source, f'{unit} {number}', hint=_CORRECT):
+      entries.append(_parse_object(number, item))
+  keys = dict.fromkeys(key for _, item in items for key in item)
+  return entries, _note_unread(keys, _JSON_KEYS), unit
+
+
+def _parse_object(number: int, item: Mapping[str, Any]) -> _Entry:
+  key = 'file' if 'file' in item else 'path'
+  video, label = item[key], item['label']
+  is_path = isinstance(video, str) and video.strip()
+  # Half of a surrogate pair names no file.
+  if not is_path or re.search('[\ud800-\udfff]', video):
+    raise InputError(f'got {key} {str(video)[:60]!a}; expected a path, as text')
+  labels = label if isinstance(label, list) else [label]
+  for name in labels:
+    if isinstance(name, bool) or not isinstance(name, str | int):
+      raise InputError(
+        f'got label {str(name)[:60]!r}; expected a name, or a number without '
+        'a fraction'
+      )
+  names = tuple(str(name).strip() for name in labels)
+  index = item.get('label_idx')
+  if index is not None:
+    index = text_files.parse_int(index, most=999_999)
+  joined, times = ', '.join(names), _parse_times(item)
+  return _Entry(number, video.strip(), names, joined, index, *times)
+
+
+def _parse_times(fields: Mapping[str, Any]) -> tuple[float, float | None]:
+  """`start` and `end` in seconds, either of which may be empty."""
+  values = [fields.get(key) for key in ('start', 'end')]
+  start, end = ('' if x is None else str(x).strip() for x in values)
+  try:
+    start_s, end_s = float(start or 0), float(end) if end else None
+  except ValueError:
+    start_s = end_s = math.nan
+  last_s = math.inf if end_s is None else end_s
+  if not 0 <= start_s < last_s or end_s == math.inf:
+    raise InputError(
+      f'got a clip from {start[:40]!r} to {end[:40]!r}; expected seconds, the '
+      'end after the start'
+    )
+  return start_s, end_s
+
+
+def _note_unread(columns: Iterable[str], known: Container[str]) -> list[str]:
+  unread = [c[:40] or '(no name)' for c in columns if c not in known]
+  return [f'columns not read: {", ".join(unread)}'] if unread else []
+
+
+def _to_row(
+  entry: _Entry,
+  lookup: AnySpelling,
+  classes: ClassList,
+  root: pathlib.Path,
+  task: Task,
+) -> VideoRow:
+  labels = tuple(map(lookup.label, entry.labels))
+  task.check(labels, len(classes))
+  if entry.index is not None and (entry.index,) != labels:
+    raise InputError(
+      f'got label {entry.joined!r} with the number {entry.index}, and {labels} '
+      'in the class list; expected the same order; try the names in order with '
+      '--classes'
+    )
+  if entry.clip:
+    return dataclasses.replace(entry.clip, labels=labels)
+  # 'v/a.mp4' is './v/a.mp4' and 'v//a.mp4'. '..' stays: it may follow a link.
+  video = str(pathlib.PurePosixPath(entry.video))
+  if entry.start_s or entry.end_s is not None:
+    end = '' if entry.end_s is None else f'{entry.end_s:.10g}'
+    video += f'@{entry.start_s:.10g}-{end}'
+  return VideoRow(
+    path=root / entry.video,
+    video=video,
+    labels=labels,
+    start_s=entry.start_s,
+    end_s=entry.end_s,
+  )
+
+
+def _collect_classes(
+  source: pathlib.Path, entries: Sequence[_Entry]
+) -> ClassList:
+  """The classes that the labels name, or number, or both."""
+  labels = [normalize_name(x) for entry in entries for x in entry.labels]
+  if not labels:
+    raise InputError(
+      f'{source} has no label at all; expected one; try the names with '
+      '--classes'
+    )
+  numbered = {
+    entry.index: normalize_name(label)
+    for entry in entries
+    for label in entry.labels[:1]
+    if entry.index is not None
+  }
+  if all(e.index is not None for e in entries if e.labels):
+    if sorted(numbered) != list(range(len(numbered))):
+      raise InputError(
+        f'{source} has labels numbered {min(numbered)} to {max(numbered)} with '
+        'gaps; expected all numbers; try the names in order with --classes'
+      )
+    return ClassList.from_names([numbered[i] for i in range(len(numbered))])
+  if not all(_NUMBER.fullmatch(label) for label in labels):
+    return ClassList.from_names(sorted(set(labels)))
+  numbers = [int(label) for label in labels]
+  for number in (min(numbers), max(numbers)):
+    if not 0 <= number < _MOST_CLASSES:
+      raise InputError(
+        f'got label {number}; expected 0 to {_MOST_CLASSES - 1} without a '
+        'class list; try correcting the label, or the names with --classes'
+      )
+  return ClassList.from_names([str(i) for i in range(max(numbers) + 1)])
+
+
+def _note_ucf101(entries: Sequence[_Entry]) -> list[str]:
+  """A note if labels count from 1, as in the official lists of UCF101."""
+  labels = [label for entry in entries for label in entry.labels]
+  is_list = 'UCF101' in text_files.describe_text(f'{entries[0].video} 1')
+  are_numbers = labels and all(map(_NUMBER.fullmatch, labels))
+  if is_list and are_numbers and min(map(int, labels)) > 0:
+    return [
+      'this looks like a list of UCF101, whose labels count from 1: `vidmodels '
+      'prepare ucf101` takes the official files'
+    ]
+  return []
+
+
+def _refuse_frames(
+  source: pathlib.Path, entries: Sequence[_Entry], root: pathlib.Path
+) -> None:
+  """Refuses `folder n_frames label`, a line of a list of extracted frames."""
+  for entry in entries[:3]:
+    folder, *numbers = entry.video.split()
+    are_counts = all(number.isdecimal() for number in numbers)
+    for video in (folder, entry.video) if are_counts else (entry.video,):
+      is_video = pathlib.Path(video).suffix.lower() in VIDEO_SUFFIXES
+      if is_video or not os.path.isdir(root / video):
+        continue
+      images = (n for n in os.listdir(root / video) if video_files.is_image(n))
+      command = video_files.video_of_frames(video, min(images, default=''))
+      raise InputError(
+        f'{source} has the folder {video} ({entry.number}); expected video '
+        'files: lists of extracted frames (`folder frames label`) are not '
+        f'read; try making a video of each folder: {command}; then list `video '
+        'label`'
+      )

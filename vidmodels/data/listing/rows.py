@@ -21,7 +21,6 @@ VIDEO_SUFFIXES = frozenset(
     *('.mpeg', '.mpg', '.mts', '.ogv', '.ts', '.vob', '.webm', '.wmv'),
   }
 )
-_NAMES_IN_A_NOTE = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,8 +73,8 @@ def escape_name(name: str) -> str:
 
 def join_names(names: Sequence[str]) -> str:
   """The first five names, and how many more there are."""
-  more = len(names) - _NAMES_IN_A_NOTE
-  text = ', '.join(names[:_NAMES_IN_A_NOTE])
+  more = len(names) - 5
+  text = ', '.join(names[:5])
   return f'{text}, and {more} more' if more > 0 else text
 
 
@@ -84,9 +83,9 @@ def note_names(what: str, names: Sequence[str]) -> list[str]:
   return [f'{len(names)} {what}: {join_names(names)}'] if names else []
 
 
-def note_count(what: str, count: int) -> list[str]:
-  """A note such as 'videos without an action: 3'; no note for a count of 0."""
-  return [f'{what}: {count:,}'] if count else []
+def note_counts(counts: Mapping[str, int]) -> list[str]:
+  """Notes such as 'videos without an action: 3'; no note for a count of 0."""
+  return [f'{what}: {count:,}' for what, count in counts.items() if count]
 
 
 def note_shared_files(rows: Sequence[VideoRow]) -> list[str]:

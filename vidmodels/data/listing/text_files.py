@@ -171,18 +171,10 @@ def read_csv(
   """Rows of a csv with a header, one by one: (line number, {column: text}).
 
   Rows are not held in memory: all columns of HowTo100M's 1.2 million rows took
-  0.6 GB.
-
-  Args:
-    path: the file.
-    columns: which must be there, in any order and case; more may be.
-    what: how to call the file, such as 'a Kinetics csv'.
-    multiline: whether a quoted field may span lines.
-    delimiter: between fields.
-
-  Raises:
-    InputError: if it is not such a csv, or a row is not as long as the header:
-      a lost quote or a cut line would shift or swallow rows.
+  0.6 GB. `columns` must be there, in any order and case; more may be. An error
+  calls the file `what`. With `multiline`, a quoted field may span lines. A row
+  that is not as long as the header is an error: a lost quote or a cut line
+  would shift or swallow rows.
   """
   text = read_text(path)
   # Not StringIO, which takes four bytes a letter.
@@ -246,10 +238,9 @@ def read_json(path: pathlib.Path) -> Any:
 
 
 def parse_json(text: str) -> Any:
-  """The value of a JSON text; a repeated key would lose the first value.
+  """The value of a JSON text; a key that is there twice is an InputError.
 
   Raises:
-    InputError: if an object has a key twice.
     ValueError, RecursionError: if it is not JSON, or nested too deep.
   """
 
