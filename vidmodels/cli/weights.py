@@ -32,26 +32,22 @@ TAKES_CONFIG = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's own commands and their flags."""
-  actions = parser.add_subparsers(dest='action', metavar='ACTION')
-  actions.required = True
-  for name, add in (
-    ('inspect', _inspect_arguments),
-    ('import', _import_arguments),
-    ('export', _export_arguments),
-    ('diff', _diff_arguments),
-  ):
+  actions = parser.add_subparsers(
+    dest='action', metavar='ACTION', required=True
+  )
+
+  def add_action(name: str, run: Callable[..., int]) -> Callable[..., Any]:
     sub = actions.add_parser(name, allow_abbrev=False)
+    sub.set_defaults(run_action=run)
     # Suppressed, or its default would undo what stands before the action.
     sub.add_argument('--json', action='store_true', default=argparse.SUPPRESS)
-    add(sub.add_argument)
+    return sub.add_argument
 
-
-def _inspect_arguments(add: Callable[..., Any]) -> None:
+  add = add_action('inspect', _inspect)
   add('file', metavar='FILE')
   add('--tensors', type=int, default=20, help='rows shown (20; 0: all)')
 
-
-def _import_arguments(add: Callable[..., Any]) -> None:
+  add = add_action('import', _import)
   add('file', metavar='FILE')
   add('--config', required=True, metavar='RECIPE[:ARG]', help='file or name')
   add('--out', required=True, metavar='DIR', help='a new folder')
@@ -73,8 +69,7 @@ def _import_arguments(add: Callable[..., Any]) -> None:
     help="resize position tables to the recipe's clip now; else at each call",
   )
 
-
-def _export_arguments(add: Callable[..., Any]) -> None:
+  add = add_action('export', _export)
   add('dir', metavar='DIR', help='a training run, or what import wrote')
   add('--to', required=True, choices=('pth', 'safetensors', 'npz'))
   add('--out', required=True, metavar='FILE', help='a new file')
@@ -82,8 +77,7 @@ def _export_arguments(add: Callable[..., Any]) -> None:
   add('--step', type=int, help='checkpoint (default the newest)')
   add('--weights', choices=('auto', 'params', 'ema'), default='auto')
 
-
-def _diff_arguments(add: Callable[..., Any]) -> None:
+  add = add_action('diff', _diff)
   add('a', metavar='A', help='a weight file, or a folder with checkpoints')
   add('b', metavar='B')
   add('--tolerance', type=float, default=0.0, help='absolute (0)')
@@ -98,13 +92,7 @@ def run(args: argparse.Namespace) -> int:
       f'got {" ".join(args.overrides)} for weights {args.action}; expected no '
       'recipe, which only import takes; try without it'
     )
-  actions = {
-    'inspect': _inspect,
-    'import': _import,
-    'export': _export,
-    'diff': _diff,
-  }
-  return actions[args.action](args)
+  return args.run_action(args)
 
 
 def _inspect(args: argparse.Namespace) -> int:
@@ -153,15 +141,12 @@ def _export(args: argparse.Namespace) -> int:
   from vidmodels.weights import export
 
   out = files.unused_path(args.out)  # before anything takes its time
-  folder = files.existing_path(
-    args.dir, 'give what a training run or import wrote'
-  )
+  advice = 'give what a training run or import wrote'
+  folder = files.existing_path(args.dir, advice)
   model = restore.load(folder, step=args.step, weights=args.weights)
+  variables = {'params': model.params, **model.model_state}
   naming, state = export.name_tensors(
-    model.config.family,
-    model.model,
-    {'params': model.params, **model.model_state},
-    name=args.names,
+    model.config.family, model.model, variables, name=args.names
   )
   path = export.write(out, state, to=args.to, under=naming.under)
   summary = {
@@ -192,7 +177,11 @@ def _diff(args: argparse.Namespace) -> int:
   rows = diff.compare_tensors(a, b, tolerance=args.tolerance)
   same = len(set(a) | set(b)) - len(rows)
   if args.json:
-    plain = [_infinite_as_text(dataclasses.asdict(row)) for row in rows]
+    inf = float('inf')  # which JSON does not have
+    plain = [
+      {k: str(v) if v == inf else v for k, v in dataclasses.asdict(row).items()}
+      for row in rows
+    ]
     report = {'same': same, 'different': plain, 'unread': dict(unread)}
     print(json.dumps(report))
     return DONE
@@ -220,18 +209,8 @@ def _read_both(a: str, b: str) -> 'tuple[Tensors, Tensors, Mapping[str, str]]':
     return init_from.read_tensors(a), init_from.read_tensors(b), {}
   folder, path = (a, b) if is_dir[0] else (b, a)
   file, model = open_file(path), restore.load(folder)
-  both = diff.align_with_file(
-    file,
-    model.config.family,
-    model.model,
-    {'params': model.params, **model.model_state},
-  )
+  variables = {'params': model.params, **model.model_state}
+  both = diff.align_with_file(file, model.config.family, model.model, variables)
   if is_dir[0]:
     return both.ours, both.theirs, both.unread
   return both.theirs, both.ours, both.unread
-
-
-def _infinite_as_text(row: dict[str, Any]) -> dict[str, Any]:
-  """A row with infinite numbers as text, because JSON has none."""
-  infinite = (float('inf'), float('-inf'))
-  return {k: str(v) if v in infinite else v for k, v in row.items()}

@@ -36,9 +36,6 @@ def load(
     The module and all its variables, float32. Parameters that the file does not
     fill get initial values, and a `UserWarning` names them.
     `load_weights.load_path` returns a report of every key instead.
-
-  Raises:
-    InputError: if the file is not a weight file, or does not fit.
   """
   import jax
 

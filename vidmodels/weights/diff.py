@@ -26,14 +26,13 @@ TensorMap = Mapping[str, np.ndarray]
 class Difference:
   """One tensor that is not the same in A and B."""
 
-  key: str  # its name
+  key: str
   # kind: 'only in A', 'only in B', 'shape', 'values', or 'dtype' for the same
   # numbers kept in another type
   kind: str
   a: str = ''  # shape in A; '' if A does not have it
   b: str = ''  # shape in B
-  # largest: largest absolute difference of values; 0 if there is none
-  largest: float = 0.0
+  largest: float = 0.0  # absolute difference of values
   relative: float = 0.0  # root mean square of the difference over that of A
   a_dtype: str = ''  # type of the numbers in A; '' if A does not have it
   b_dtype: str = ''  # type of the numbers in B
@@ -44,28 +43,22 @@ def compare_tensors(
 ) -> list[Difference]:
   """Lists every tensor that differs, in A's order and then B's.
 
-  Args:
-    a: tensors by name.
-    b: likewise.
-    tolerance: absolute; values that are not farther apart are the same.
+  Values that are not farther apart than the absolute `tolerance` are the same.
   """
-  rows = [_compare_one(key, a, b, tolerance) for key in a]
-  for key in b:
-    if key not in a:
-      shape, dtype = _describe_spec(b, key)
-      rows.append(Difference(key, 'only in B', b=shape, b_dtype=dtype))
+  rows = [_compare_one(key, a, b, tolerance) for key in dict.fromkeys((*a, *b))]
   return [row for row in rows if row]
 
 
 def _compare_one(
   key: str, a: TensorMap, b: TensorMap, tolerance: float
 ) -> Difference | None:
-  """The difference of one tensor of A, None if there is none."""
+  """The difference of one tensor, None if there is none."""
   shape, dtype = _describe_spec(a, key)
-  if key not in b:
-    return Difference(key, 'only in A', a=shape, a_dtype=dtype)
   other, b_dtype = _describe_spec(b, key)
   row = Difference(key, 'shape', shape, other, a_dtype=dtype, b_dtype=b_dtype)
+  if not (shape and other):
+    kind = 'only in A' if shape else 'only in B'
+    return dataclasses.replace(row, kind=kind)
   if shape != other:
     return row
   largest, relative = _measure_distance(a[key], b[key])
@@ -95,8 +88,10 @@ def _measure_distance(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
 
 
 def _describe_spec(tensors: TensorMap, key: str) -> tuple[str, str]:
-  """Shape and dtype of a tensor as text; a file's tensor is not read."""
+  """Shape and dtype of a tensor as text, '' for none; reads none of a file."""
   specs = getattr(tensors, 'specs', None)
+  if key not in tensors:
+    return '', ''
   if specs:
     shape, dtype = specs[key]
   else:
@@ -110,9 +105,7 @@ class AlignedTensors:
 
   ours: TensorMap  # the model's tensors by the file's key
   theirs: TensorMap  # the file's own
-  # unread: by key, why no such model reads a tensor of the file. These are in
-  # neither of the others.
-  unread: Mapping[str, str]
+  unread: Mapping[str, str]  # by other keys of the file, why no model reads it
 
 
 def align_with_file(
@@ -120,17 +113,8 @@ def align_with_file(
 ) -> AlignedTensors:
   """Puts a model's weights under a file's names, beside the file's tensors.
 
-  Layers that a file keeps in one array are split on both sides.
-
-  Args:
-    file: from `open_file`.
-    family: of the model.
-    model: the module.
-    variables: its parameters and statistics.
-
-  Raises:
-    InputError: if the file is of no or another family, or has no name for
-      something the model has.
+  Layers that a file keeps in one array are split on both sides. A file of
+  another family is refused.
   """
   matches = identify.identify(file.tensors)
   own = [m for m in matches if m.naming.family == family]

@@ -19,6 +19,7 @@ Two kinds of image model can start a video model:
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -82,25 +83,23 @@ def rules(model: dualformer.Model) -> Rules:
 def _list_all_keys() -> list[str]:
   """Every key that a published model has, whatever its size."""
   block = f'{BACKBONE}blocks.{{i}}.{{j}}'
-  all_rules = (
+  all_rules = [
     *level_rules(block, '', 'L'),
     *level_rules(block, '', 'G'),
-    *norm(f'{BACKBONE}norm', ''),
-    *norm(f'{BACKBONE}patch_embeds.{{i}}.norm', ''),
-    *conv(f'{BACKBONE}patch_embeds.{{i}}.proj', ''),
-    *conv(f'{BACKBONE}pos_block.{{i}}.proj.0', ''),
     *dense(f'{CLASS_HEAD}fc_cls', ''),
-  )
+  ]
+  for key in (
+    'norm',
+    'patch_embeds.{i}.norm',
+    'patch_embeds.{i}.proj',
+    'pos_block.{i}.proj.0',
+  ):
+    all_rules += dense(BACKBONE + key, '')
   return list(dict.fromkeys(r.keys[0] for r in all_rules))
 
 
 def backbone_rules(model: dualformer.Model, prefix: str = BACKBONE) -> Rules:
-  """The rules of everything except the heads.
-
-  Args:
-    model: says which level is local and which is global.
-    prefix: what the file puts in front of these keys.
-  """
+  """The rules of everything except the heads."""
   all_rules = [*norm(f'{prefix}norm', 'norm')]
   for s in range(len(model.widths)):
     key, path = f'{prefix}patch_embeds.{s}', f'stage_{s}'
@@ -202,8 +201,8 @@ def _add_second(tap: float | None) -> Layout:
 # --- From a public Twins-SVT
 
 FineKernel = Literal['mean', 'diagonal']
-# Positions that replace those of the depthwise convolution.
-POSITIONS = ('/space_pos/', '/time_pos/', '/relative/')
+# Heads, and positions that replace those of the depthwise convolution.
+NOT_IN_TWINS = re.compile('^(token_)?head/|/(space_pos|time_pos|relative)/')
 
 
 def start_from_twins(
@@ -217,26 +216,18 @@ def start_from_twins(
 ) -> dict[str, Any]:
   """Starts a video model from Twins-SVT: small, base, large for T, S, B.
 
-  The heads, and positions that Twins-SVT lacks, keep their initial values. For
-  other arguments and results see `identify.ImageSource`.
-
-  Args:
-    fine: depthwise kernels of the fine scale: 'mean', one over their taps and
-      no bias, or 'diagonal', what each channel had from itself.
-
-  Raises:
-    InputError: if the sizes of the two differ.
+  The heads, and positions that Twins-SVT lacks, keep their initial values.
+  Depthwise kernels of the fine scale start as `fine`: 'mean', one over their
+  taps and no bias, or 'diagonal', what each channel had from itself. For other
+  arguments and results see `identify.ImageSource`.
   """
   fields = ('widths', 'layers', 'heads', 'patch', 'qkv_bias')
   from_image.check_same_fields(image, model, fields)
   theirs = apply.flatten_variables(variables)
+  shapes = apply.flatten_variables(apply.variable_shapes(model, video))
   ours: dict[str, np.ndarray] = {}
-  for path, leaf in apply.flatten_variables(
-    apply.variable_shapes(model, video)
-  ).items():
-    if path.startswith(('head/', 'token_head/')) or any(
-      name in path for name in POSITIONS
-    ):
+  for path, leaf in shapes.items():
+    if NOT_IN_TWINS.search(path):
       report.random[path] = from_image.NOT_IN_IMAGE
     elif '/coarse_' in path:
       ours[path] = _make_coarse(path, leaf.shape)
@@ -267,11 +258,7 @@ def _fit_shape(
   fine: FineKernel,
   report: KeyReport,
 ) -> np.ndarray:
-  """The image model's tensor in the video model's shape.
-
-  Raises:
-    InputError: if the image model has none, or one of another size.
-  """
+  """The image model's tensor in the video model's shape."""
   if path not in theirs:
     raise InputError(
       f'the image model has no {path}; expected a video model with the same '
@@ -323,10 +310,9 @@ def guess_model(specs: Specs) -> Guess:
   shapes = {key.removeprefix(BACKBONE): spec[0] for key, spec in specs.items()}
   patches = list_shapes(shapes, 'patch_embeds.{}.proj.weight')
   widths = tuple(shape[0] for shape in patches)
-  kinds = [_read_kinds(shapes, s) for s in range(len(widths))]
-  hidden = [
-    shapes[f'blocks.{s}.0.mlp.fc1.weight'][0] for s in range(len(widths))
-  ]
+  stages = range(len(widths))
+  kinds = [_read_kinds(shapes, s) for s in stages]
+  hidden = [shapes[f'blocks.{s}.0.mlp.fc1.weight'][0] for s in stages]
   _, C, time, _, edge = patches[0]
   pool = shapes.get('blocks.0.1.attn.sr.weight', (1, 1, 2))
   frames = pool[2] * FINE_FRAMES * time
@@ -363,12 +349,9 @@ def guess_from_image(specs: Specs) -> Guess:
       frames = 2 if '.sr.' in key or key.startswith('patch_embeds.0') else 1
       shapes[key] = (*shape[:2], frames, *shape[2:])
   float32 = np.dtype(np.float32)
+  head = shapes.get('head.weight', (0,))
   video = {f'{BACKBONE}{k}': (v, float32) for k, v in shapes.items()}
-  video[f'{CLASS_HEAD}fc_cls.weight'] = (
-    shapes.get('head.weight', (0,)),
-    float32,
-  )
-  guess = guess_model(video)
+  guess = guess_model({**video, f'{CLASS_HEAD}fc_cls.weight': (head, float32)})
   assumed = (*guess.assumed, 'patch_frames', 'rates')
   return dataclasses.replace(guess, assumed=assumed, notes=(NOTE, IMAGE_NOTE))
 
@@ -399,12 +382,9 @@ def _read_kinds(shapes: Mapping[str, tuple[int, ...]], s: int) -> str:
 
 def _find_pattern(kinds: str) -> str:
   """The shortest pattern that gives a stage its levels, of two if possible."""
-  lengths = range(1, len(kinds) + 1)
-  return next(
-    kinds[:n]
-    for n in sorted(lengths, key=lambda n: (n != 2, n))
-    if (kinds[:n] * len(kinds))[: len(kinds)] == kinds
-  )
+  lengths = [n for n in (2, *range(1, len(kinds) + 1)) if n <= len(kinds)]
+  fits = (n for n in lengths if (kinds[:n] * len(kinds)).startswith(kinds))
+  return kinds[: next(fits)]
 
 
 def _naming(name: str, has: tuple[str, ...], **more: Any) -> Naming:

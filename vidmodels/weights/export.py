@@ -25,19 +25,9 @@ Container = Literal['pth', 'safetensors', 'npz']
 def name_tensors(
   family: str, model: nn.Module, variables: Mapping[str, Any], *, name: str = ''
 ) -> tuple[Naming, dict[str, np.ndarray]]:
-  """A model's variables as the tensors of a published file.
+  """A model's variables as a published file's tensors by key, with prefix.
 
-  Args:
-    family: of the model.
-    model: the module.
-    variables: its parameters and statistics.
-    name: of the naming; by default the family's first.
-
-  Returns:
-    The naming, and the tensors by key, prefix included.
-
-  Raises:
-    InputError: if the family has no such naming, or a parameter has no name.
+  `name` is that of the naming, by default the family's first.
   """
   namings = list_namings(family)
   naming = next((n for n in namings if name in ('', n.name)), None)
@@ -60,17 +50,9 @@ def write(
   to: Container,
   under: str = '',
 ) -> pathlib.Path:
-  """Writes tensors to a new file, whole or not at all.
+  """Writes tensors by key to a new file, whole or not at all.
 
-  Args:
-    path: of the file, which must not exist.
-    state: tensors by key.
-    to: container. 'pth' needs torch.
-    under: the name under which a .pth keeps the tensors.
-
-  Raises:
-    InputError: if the file exists, nothing can be written there, or torch is
-      needed and not installed.
+  A .pth, which needs torch, keeps the tensors under the name `under`.
   """
   path = files.unused_path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,9 +60,8 @@ def write(
   handle, part = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
   os.close(handle)
   try:
-    arrays = {
-      k: np.ascontiguousarray(a).reshape(a.shape) for k, a in state.items()
-    }
+    # np.ascontiguousarray would give a single number an axis.
+    arrays = {k: np.asarray(a, order='C') for k, a in state.items()}
     if to == 'pth':
       _write_pth(part, arrays, under)
     elif to == 'safetensors':

@@ -20,11 +20,7 @@ from vidmodels.weights.mapping.identify import Match, identify
 
 
 def inspect(path: str | pathlib.Path) -> dict[str, Any]:
-  """What a file tells about itself, as plain data.
-
-  Raises:
-    InputError: for a file that cannot be read.
-  """
+  """What a file tells about itself, as plain data."""
   file = open_file(path)
   specs = file.tensors.specs
   failed: list[str] = []
@@ -102,18 +98,14 @@ def format_inspection(inspection: Mapping[str, Any], *, rows: int = 20) -> str:
 def _format_match(match: Mapping[str, Any]) -> list[str]:
   """Lines of one naming that matches."""
   T, H, W, _ = match['clip']
-  fields = ', '.join(
-    f'{name}={value}' for name, value in match['model'].items()
-  )
+  fields = ', '.join(f'{k}={value}' for k, value in match['model'].items())
   lines = [
     f'likely {match["family"]} {match["size"]} ({match["names"]} names): '
     f'{match["classes"] or "no"} classes, tables for {T} frames of {H} x {W}',
     f'  fields {fields}',
   ]
-  if match['assumed']:
-    lines.append(
-      f'  assumed, not told by shapes: {", ".join(match["assumed"])}'
-    )
+  if assumed := ', '.join(match['assumed']):
+    lines.append(f'  assumed, not told by shapes: {assumed}')
   if match['mean']:
     lines.append(
       f'  trained on {match["channels"]} with mean {match["mean"]}, std '

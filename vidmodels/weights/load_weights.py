@@ -32,7 +32,7 @@ from vidmodels.weights.formats.tensors import Tensors
 from vidmodels.weights.mapping import apply, identify, prefixes
 from vidmodels.weights.mapping.apply import KeyReport
 from vidmodels.weights.mapping.identify import Clip, Match, Pixels
-from vidmodels.weights.mapping.key_rules import Rule, drop
+from vidmodels.weights.mapping.key_rules import drop
 
 # 'auto': the file's head is kept if it has as many classes as the model.
 Head = Literal['auto', 'keep', 'new']
@@ -43,25 +43,18 @@ Shape = tuple[int, int, int, int]
 class Imported:
   """What a file gives a model."""
 
-  file: File  # the opened file
+  file: File
   match: Match  # its naming and what it tells about its own model
   family: str  # of the model that is filled
-  model: nn.Module  # the model
-  # variables: from the file, float32, without those that it does not fill
-  variables: Mapping[str, Any]
+  model: nn.Module
+  variables: Mapping[str, Any]  # float32, without those that it does not fill
   target: Mapping[str, Any]  # all variables of the model, as shapes
-  report: KeyReport  # what became of every key and every parameter
+  report: KeyReport
   notes: tuple[str, ...]  # what the user should know, a sentence each
   video: Shape  # shape (T, H, W, C) of the clip that `target` is for
-  # labels: names of the classes, if the head is the file's and they are beside
-  # the file
-  labels: tuple[str, ...]
-  # pixels: how frames were scaled that the file was trained on; None if nothing
-  # tells
-  pixels: Pixels | None
-  # trained: 'activation' and 'epsilon' of the model that the file is for, as
-  # far as they are known
-  trained: Mapping[str, Any]
+  labels: tuple[str, ...]  # names beside the file, if the head is the file's
+  pixels: Pixels | None  # how its frames were scaled, if anything tells
+  trained: Mapping[str, Any]  # 'activation', 'epsilon' of it, where known
 
   def complete(self, key: jax.Array) -> dict[str, Any]:
     """All variables: the file's, and initial values for the others."""
@@ -110,6 +103,9 @@ def load_file(
 ) -> Imported:
   """Loads an opened file's weights into a model of a family.
 
+  A file of another family, or one that leaves anything on either side without a
+  reason, is refused.
+
   Args:
     file: from `open_file`.
     family: of the model.
@@ -125,10 +121,6 @@ def load_file(
       to `clip`. The default is the model's own, which changes no answer: the
       model would do the same at every call.
     dtype: of the model's computation.
-
-  Raises:
-    InputError: if the file is of another family, does not fit, or leaves
-      anything on either side without a reason.
   """
   if positions:
     position.resize_rows(1, 1, positions)  # refuses an unknown name
@@ -151,11 +143,11 @@ def load_file(
     why_new_head = 'the classes of images'
   match.unwrapped.restore_file_keys(report)
   target = apply.variable_shapes(module, video)
-  method: position.Resize = getattr(module, 'pos_resize', 'bilinear')
-  if positions:
-    method = positions
+  own: position.Resize = getattr(module, 'pos_resize', 'bilinear')
   class_rows = functools.partial(identify.class_rows, family, module)
-  variables = _resize_tables(variables, target, method, class_rows, report)
+  variables = _resize_tables(
+    variables, target, positions or own, class_rows, report
+  )
   trained = {**match.naming.trained, **hub.trained}
   count = len(hub.labels)
   notes = hub_config.compare_with_model(trained, module, count, guess.classes)
@@ -202,9 +194,6 @@ def choose_match(
   A naming of the family itself comes before one of an image model, unless the
   file contradicts the model's fields: the keys of a space-only TimeSformer are
   those of an image ViT. `clip` is the clip that the file is needed for.
-
-  Raises:
-    InputError: if the family can take nothing from the file.
   """
   matches = identify.identify(file.tensors, clip=clip)
   sources = identify.image_sources(family)
@@ -265,11 +254,10 @@ def _load_own(
   head: Head,
   report: KeyReport,
 ) -> tuple[Any, dict[str, Any], str]:
-  """Loads a file of the model's own family.
+  """The model, its variables from a file of its own family, and a reason.
 
-  Returns:
-    The model (a field may follow the file's tables), its variables, and why the
-    file's head is not taken; '' if it is.
+  A field of the model may follow the file's tables. The reason is why the
+  file's head is not taken, '' if it is.
   """
   guess, naming = match.guess, match.naming
   theirs, ours = guess.classes, model.classes
@@ -289,7 +277,12 @@ def _load_own(
   rules = naming.rules(model)
   if why:
     pattern = identify.head_pattern(naming.family)
-    rules = [_drop_if_head(rule, pattern, why) for rule in rules]
+    rules = [
+      drop(rule.keys[0], why)
+      if rule.paths and re.search(pattern, rule.paths[0])
+      else rule
+      for rule in rules
+    ]
     random = [(pattern, why)]
   variables = apply.load_variables(
     rules,
@@ -300,13 +293,6 @@ def _load_own(
     report=report,
   )
   return model, variables, why
-
-
-def _drop_if_head(rule: Rule, pattern: str, why: str) -> Rule:
-  """The rule, or one that drops its keys if they are the head's."""
-  if rule.paths and re.search(pattern, rule.paths[0]):
-    return drop(rule.keys[0], why)
-  return rule
 
 
 def _load_image(
@@ -365,12 +351,8 @@ def _resize_tables(
 ) -> dict[str, Any]:
   """Variables with every position table in the size that the model has.
 
-  Args:
-    variables: from the file.
-    target: all variables of the model, as shapes.
-    method: of nn/position.
-    class_rows: from a path to `identify.class_rows`, which are not resized.
-    report: records what is resized.
+  `target` has all variables of the model, as shapes. `class_rows` gives a
+  path's `identify.class_rows`, which are not resized.
   """
   shapes = apply.flatten_variables(target)
   ours = apply.flatten_variables(variables)

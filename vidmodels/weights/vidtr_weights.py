@@ -49,12 +49,20 @@ from vidmodels.weights.mapping.key_rules import (
 
 
 def rules(model: vidtr.Model) -> Rules:
-  """The released key rules of a model.
-
-  Raises:
-    InputError: for a model that the release has no names for.
-  """
-  _check_released(model)
+  """The released key rules of a model; refuses one that was not released."""
+  m = model
+  if (
+    m.attention in ('space', 'axial')
+    or m.stem == 't2t'
+    or m.pool == 'conv'
+    or (m.projections, m.norms) != ('shared', 'before')
+  ):
+    raise InputError(
+      f'got attention={m.attention!r}, stem={m.stem!r}, '
+      f'projections={m.projections!r}, norms={m.norms!r} and pool={m.pool!r}; '
+      'expected a model that was released, because others have no key names; '
+      'try to start it from an image model'
+    )
   return (
     *_token_rules(model.attention == 'separable'),
     *conv('conv_stem', 'patch', convolution(int(model.patch_frames == 1))),
@@ -62,21 +70,6 @@ def rules(model: vidtr.Model) -> Rules:
     *norm('encoder.norm', 'norm'),
     *dense('fc', 'head'),
   )
-
-
-def _check_released(m: vidtr.Model) -> None:
-  """Raises InputError for a model that the release has no names for."""
-  if (m.attention in ('space', 'axial') or m.stem == 't2t') or (
-    m.projections,
-    m.norms,
-    m.pool == 'conv',
-  ) != ('shared', 'before', False):
-    raise InputError(
-      f'got attention={m.attention!r}, stem={m.stem!r}, '
-      f'projections={m.projections!r}, norms={m.norms!r} and pool={m.pool!r}; '
-      'expected a model that was released, because others have no key names; '
-      'try to start it from an image model'
-    )
 
 
 def _token_rules(separable: bool) -> Rules:
@@ -124,15 +117,14 @@ def _class_column() -> Layout:
   """Positions [1, (1 + T)(1 + N), D] to a column [1 + T, D] and the rest."""
 
   def load(arrays: Arrays, shapes: Shapes) -> Arrays:
-    (rows, D), (_, H, W, _) = shapes
-    grid = arrays[0].reshape(rows, 1 + H * W, D)
+    rows, D = shapes[0]
+    grid = arrays[0].reshape(rows, -1, D)
     return grid[:, 0], grid[:, 1:].reshape(shapes[1])
 
   def save(arrays: Arrays) -> Arrays:
-    column, grid = arrays
-    rows, D = column.shape
-    whole = np.concatenate([column[:, None], grid.reshape(rows, -1, D)], axis=1)
-    return (whole.reshape(1, -1, D),)
+    rows, D = arrays[0].shape
+    frames = [array.reshape(rows, -1, D) for array in arrays]
+    return (np.concatenate(frames, axis=1).reshape(1, -1, D),)
 
   return Layout(load, save)
 
@@ -161,7 +153,9 @@ def start_from_state(
 ) -> dict[str, Any]:
   """Starts a video model from the tensors of an image model's file.
 
-  Tables keep the image model's grid; the model resizes them at every call.
+  Tables keep the image model's grid; the model resizes them at every call. The
+  head, norms after residuals and a pooling convolution keep their initial
+  values and are left out of the variables.
 
   Args:
     state: an image ViT's tensors by timm's key, or by the keys of the file that
@@ -175,15 +169,7 @@ def start_from_state(
       image's kernel in each frame over their number, or 'centre', the image's
       kernel in the middle frame and zeros in the others. The authors' code
       cannot start cubic patches.
-    report: records what became of every key and parameter.
-
-  Returns:
-    Variables of `model`. The head, norms after residuals and a pooling
-    convolution keep their initial values and are left out.
-
-  Raises:
-    InputError: if a key is left over, a parameter is not filled, or a shape is
-      not the model's.
+    report: filled in here.
   """
   own = 'conv_stem.weight' in state
   cls, pos = ('cls', 'pos_embedding') if own else ('cls_token', 'pos_embed')
@@ -208,12 +194,9 @@ def start_from_state(
       f'got {pos} with {patches} patches, which is not a square; expected to '
       'be told the grid; try grid=(rows, columns)'
     )
+  tokens = _image_token_rules(model, cls, pos)
   return apply.load_variables(
-    (
-      *_image_token_rules(model, cls, pos),
-      *stem,
-      *_image_layer_rules(model, own),
-    ),
+    (*tokens, *stem, *_image_layer_rules(model, own)),
     state,
     model,
     video=(frames, H * model.patch, W * model.patch, C),
@@ -232,10 +215,6 @@ def start_from_image(
   """Starts a video model from an image ViT of ours, as `start_from_state` does.
 
   For arguments and results see `identify.ImageSource`.
-
-  Raises:
-    InputError: if the sizes of the two differ, or the video model does not cut
-      square patches.
   """
   if model.stem != 'patch':
     raise InputError(
@@ -276,47 +255,42 @@ def _as_timm_file(
   The token's row of the table is zero if the image model has none.
   """
   state = apply.save_variables(vit_weights.rules('timm'), variables)
-  grid = state['pos_embed'][:, len(image.tokens) * image.class_position :]
-  first = np.zeros_like(grid[:, :1])
-  if image.class_position:
-    first = state['pos_embed'][:, :1]
+  rows = state['pos_embed']
+  grid = rows[:, len(image.tokens) * image.class_position :]
+  first = rows[:, :1] if image.class_position else np.zeros_like(grid[:, :1])
   kept = {k: v for k, v in state.items() if not k.startswith(_IMAGE_ONLY)}
   return {**kept, 'pos_embed': np.concatenate([first, grid], axis=1)}
 
 
 def _image_token_rules(model: vidtr.Model, cls: str, pos: str) -> Rules:
   """Class token and positions, wherever a scheme has them."""
-  more, table = '', 'tokens/class_pos/table tokens/patch_pos/table'
-  layout = _repeated_table()
+  token, patches = 'tokens/class_token', 'tokens/patch_pos/table'
+  table = rule(pos, f'tokens/class_pos/table {patches}', _repeated_table())
   if model.attention == 'separable':
-    more = ' tokens/time_class/table tokens/space_class/table'
+    token += ' tokens/time_class/table tokens/space_class/table'
   if model.attention == 'space':
-    table = 'tokens/class_pos/table tokens/space_pos/table'
+    names = 'tokens/class_pos/table tokens/space_pos/table'
+    table = rule(pos, names, _repeated_table())
   if model.attention == 'axial':
-    table, layout = 'tokens/patch_pos/table', _bordered_table()
-  return (
-    rule(cls, f'tokens/class_token{more}', _repeated_token()),
-    rule(pos, table, layout),
-  )
+    table = rule(pos, patches, _bordered_table())
+  return rule(cls, token, _repeated_token()), table
 
 
 def _image_layer_rules(model: vidtr.Model, own: bool) -> Rules:
   """Layers, the last norm, and the classes that are dropped."""
-  layers, last = _layer_rules('layer_{i}'), 'encoder.norm'
-  if not own:
-    last = 'norm'
+  if own:
+    layers, last = _layer_rules('layer_{i}'), norm('encoder.norm', 'norm')
+  else:
     layers = attention_block('blocks.{i}', 'layer_{i}')
+    last = norm('norm', 'norm')
   _, order = vidtr.SCHEMES[model.attention]
-  return (
-    *(_copy_to_axes(r, order) for r in layers if '/attn/' in r.paths[0]),
-    *layers,
-    *norm(last, 'norm'),
-    *(
-      drop(f'{name}.{kind}', from_image.IMAGE_CLASSES)
-      for name in ('head', 'fc', 'pre_logits.fc')
-      for kind in ('weight', 'bias')
-    ),
+  copies = (_copy_to_axes(r, order) for r in layers if '/attn/' in r.paths[0])
+  classes = (
+    drop(f'{name}.{kind}', from_image.IMAGE_CLASSES)
+    for name in ('head', 'fc', 'pre_logits.fc')
+    for kind in ('weight', 'bias')
   )
+  return (*copies, *layers, *last, *classes)
 
 
 def _copy_to_axes(attn: Rule, order: str) -> Rule:
@@ -355,11 +329,12 @@ def _t2t_rules() -> Rules:
 
 def _repeated_token() -> Layout:
   """One class token [1, 1, D] wherever there is a class token."""
-
-  def load(arrays: Arrays, shapes: Shapes) -> Arrays:
-    return tuple(np.broadcast_to(arrays[0][0, 0], shape) for shape in shapes)
-
-  return Layout(load, save=lambda arrays: (arrays[0].reshape(1, 1, -1),))
+  return Layout(
+    lambda arrays, shapes: tuple(
+      np.broadcast_to(arrays[0][0, 0], shape) for shape in shapes
+    ),
+    save=lambda arrays: (arrays[0].reshape(1, 1, -1),),
+  )
 
 
 def _repeated_table() -> Layout:
@@ -371,10 +346,9 @@ def _repeated_table() -> Layout:
     return np.broadcast_to(rows[0], shapes[0]), np.broadcast_to(grid, shapes[1])
 
   def save(arrays: Arrays) -> Arrays:
-    D = arrays[1].shape[-1]
-    cls = arrays[0].reshape(-1, D)[0]
-    grid = arrays[1].reshape(-1, *arrays[1].shape[-3:])[0]
-    return (np.concatenate([cls[None], grid.reshape(-1, D)])[None],)
+    *_, H, W, D = arrays[1].shape
+    cls, grids = (array.reshape(-1, D) for array in arrays)
+    return (np.concatenate([cls[:1], grids[: H * W]])[None],)
 
   return Layout(load, save)
 
@@ -383,9 +357,9 @@ def _bordered_table() -> Layout:
   """An image's table to [1 + T, 1 + H, 1 + W, D], its class row on borders."""
 
   def load(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    _, H, W, D = shape
     ours = np.broadcast_to(array[0, 0], shape).copy()
-    ours[1:, 1:, 1:] = array[0, 1:].reshape(H - 1, W - 1, D)
+    inner = ours[1:, 1:, 1:]
+    inner[:] = array[0, 1:].reshape(inner.shape[1:])
     return ours
 
   def save(array: np.ndarray) -> np.ndarray:
@@ -398,24 +372,20 @@ def _bordered_table() -> Layout:
 def _inflated_patch(cubic: CubicKernel, ones: int) -> Layout:
   """An image's kernel [D, C, P, P] to [(t,) P, P, C, D].
 
-  Args:
-    cubic: see `start_from_state`.
-    ones: axes of size 1 that the file has for time.
+  The file has `ones` axes of size 1 for time; `cubic` as in `start_from_state`.
   """
-  front = tuple(range(2, 2 + ones))
+  square = convolution(ones)
 
   def load(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    image = np.moveaxis(array.squeeze(front), (1, 0), (-2, -1))
-    t = shape[0] if len(shape) > image.ndim else 0
-    if not t:
+    (image,) = square.load((array,), (shape,))
+    if len(shape) == image.ndim:
       return image
-    ours = np.zeros(shape, image.dtype)
+    t, ours = shape[0], np.zeros(shape, image.dtype)
     ours[slice(None) if cubic == 'mean' else t // 2] = image
     return ours / t if cubic == 'mean' else ours
 
   def save(array: np.ndarray) -> np.ndarray:
-    image = array if array.ndim == 4 else array.sum(0)
-    return np.expand_dims(np.moveaxis(image, (-2, -1), (1, 0)), front)
+    return square.save((array if array.ndim == 4 else array.sum(0),))[0]
 
   return one_to_one(load, save)
 
@@ -503,10 +473,8 @@ def _has_equal_rows(guess: Guess, video: tuple[int, int, int, int]) -> bool:
   """Whether a joint table has the rows of a clip: no shape tells more."""
   P, t = guess.model['patch'], guess.model['patch_frames']
 
-  def count(T: int, H: int, W: int) -> int:
-    return (T // t) * (H // P) * (W // P)
-
-  return count(*video[:3]) == count(*guess.clip[:3])
+  rows = [T // t * (H // P) * (W // P) for T, H, W, _ in (video, guess.clip)]
+  return rows[0] == rows[1]
 
 
 def image_rules(model: Any = None) -> Rules:

@@ -272,6 +272,27 @@ def test_a_header_that_lies_is_refused(tmp_path, header, says):
     open_file(path)
 
 
+ENTRY = json.dumps(plain())
+
+
+@pytest.mark.parametrize(
+  ('header', 'key'),
+  [
+    (f'{{"a": {ENTRY}, "a": {ENTRY}}}', 'a'),
+    (f'{{"a": {ENTRY}, "\\u0061": {ENTRY}}}', 'a'),
+    (f'{{"a": {ENTRY[:-1]}, "shape": [4]}}}}', 'shape'),
+    (f'{{"a": {ENTRY}, "__metadata__": {{"b": "1", "b": "1"}}}}', 'b'),
+  ],
+)
+def test_a_header_with_a_key_twice_is_refused(tmp_path, header, key):
+  path = tmp_path / 'w.safetensors'
+  raw = header.encode()
+  path.write_bytes(struct.pack('<Q', len(raw)) + raw + bytes(16))
+  message = rf"not a safetensors header \(it holds '{key}' twice\)"
+  with pytest.raises(InputError, match=message):
+    open_file(path)
+
+
 def test_a_header_longer_than_the_file_is_said_to_be(tmp_path):
   path = tmp_path / 'w.safetensors'
   path.write_bytes(struct.pack('<Q', 1 << 62) + b'{}')

@@ -31,6 +31,7 @@ ACTIVATIONS = {
   'relu': 'relu',
 }
 PLACEHOLDER = 'LABEL_0'  # transformers, where nobody named the classes
+BAD_VALUE = TypeError, ValueError, AttributeError, LookupError, ArithmeticError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,22 +49,12 @@ class HubConfig:
 
 
 def read_hub_config(path: pathlib.Path) -> HubConfig:
-  """Reads the config beside a weight file.
-
-  Raises:
-    InputError: if a file of that name is not JSON, or not a config.
-  """
+  """Reads the config beside a weight file; refuses one that is no config."""
   try:
     return _read_config(path)
   except InputError:
     raise
-  except (
-    TypeError,
-    ValueError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-  ) as error:
+  except BAD_VALUE as error:
     raise InputError(
       f'got a config.json or preprocessor_config.json beside {path} with a '
       f'value that no config has ({error}); expected that of the weights; try '
@@ -100,17 +91,15 @@ def compare_with_model(
 ) -> list[str]:
   """Notes on how a file was trained that its new model differs from.
 
-  A family whose paper fixes a number has no field for it, and gets no note.
+  A family whose paper fixes a number has no field for it, and gets no note. A
+  different number of heads is an InputError: no shape tells it, and every
+  answer would be wrong.
 
   Args:
     trained: 'heads', 'epsilon', 'activation', as far as they are known.
     model: that takes the file's weights.
     labels: number of class names beside the file.
     classes: number of classes of the file's head.
-
-  Raises:
-    InputError: if the number of heads differs: no shape tells it, and every
-      answer would be wrong.
   """
   heads = trained.get('heads')
   if heads is not None and getattr(model, 'heads', heads) != heads:
@@ -157,19 +146,16 @@ def _read_labels(
   names = config.get('id2label') or {}
   if isinstance(names, Mapping) and names:
     keys = sorted(names, key=int)
-    if list(map(int, keys)) != list(range(len(keys))):
+    in_order = list(map(int, keys)) == list(range(len(keys)))
+    if not in_order or names[keys[0]] == PLACEHOLDER:
       return ()
-    if names[keys[0]] == PLACEHOLDER:
-      return ()
-    return _make_distinct([str(names[key]) for key in keys])
-  names = config.get('label_names') or timm.get('label_names') or []
+    names = [names[key] for key in keys]
+  else:
+    names = config.get('label_names') or timm.get('label_names') or []
   if not isinstance(names, list):
     raise TypeError(f'label_names is {names!r:.80}, not a list')
-  return _make_distinct(list(map(str, names)))
-
-
-def _make_distinct(names: list[str]) -> tuple[str, ...]:
-  """Adds numbers to equal names: ImageNet has two classes called crane."""
+  names = list(map(str, names))
+  # Equal names get numbers: ImageNet has two classes called crane.
   return tuple(
     f'{name} ({k})' if names.count(name) > 1 else name
     for k, name in enumerate(names)

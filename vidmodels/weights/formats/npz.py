@@ -31,24 +31,15 @@ def read_npz(path: pathlib.Path) -> Tensors:
   """Reads the arrays of an archive; their shapes now, numbers when asked for.
 
   NumPy stores bfloat16 as two bytes without a type; it comes back as bfloat16.
-
-  Raises:
-    InputError: for an array of objects, which only a pickle could hold, or
-      one whose size is not what the archive says.
+  Arrays of objects, which only a pickle could hold, are refused.
   """
   with zipfile.ZipFile(path) as archive:
-    infos = {
-      info.filename.removesuffix('.npy'): info
-      for info in archive.infolist()
-      if info.filename.endswith('.npy')
-    }
-    specs = {
-      key: _read_spec(path, archive, info) for key, info in infos.items()
-    }
+    arrays = [i for i in archive.infolist() if i.filename.endswith('.npy')]
+    infos = {info.filename.removesuffix('.npy'): info for info in arrays}
+    specs = {k: _read_spec(path, archive, info) for k, info in infos.items()}
 
   def load(key: str) -> np.ndarray:
-    shape, dtype = specs[key]
-    info = infos[key]
+    (shape, dtype), info = specs[key], infos[key]
     if info.file_size > max(BOMB, 100 * info.compress_size):
       raise InputError(
         f'{key} of {path} would unpack from {info.compress_size} bytes to '
@@ -84,15 +75,11 @@ def _read_spec(
       'file again'
     ) from error
   shape, _, dtype = header
-  if dtype.hasobject:
-    raise InputError(
-      f'{info.filename} of {path} holds Python objects, which could run code; '
-      'expected only arrays of numbers; try saving the file without it'
-    )
   if dtype.kind not in 'biufc' and dtype != np.dtype('V2'):
+    objects = 'Python objects, which could run code'
     raise InputError(
-      f'{info.filename} of {path} holds {dtype}; expected only arrays of '
-      'numbers; try saving the file without it'
+      f'{info.filename} of {path} holds {objects if dtype.hasobject else dtype}'
+      '; expected only arrays of numbers; try saving the file without it'
     )
   expected = before + math.prod(shape) * dtype.itemsize
   if info.file_size != expected:

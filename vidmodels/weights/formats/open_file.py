@@ -31,6 +31,15 @@ STATES = ('state_dict', 'model_state', 'model_state_dict', 'model', 'module')
 # Names that timm and DeiT keep averages of the weights over training under.
 AVERAGED = ('state_dict_ema', 'model_ema')
 ACCEPTED = 'give a .pth, .npz or .safetensors'
+# How files of other kinds begin.
+UNREADABLE = {
+  (b'\x89HDF',): 'is HDF5',
+  (b'<',): 'is a web page: the download did not give the file',
+  (b'version https:',): 'is a Git LFS pointer: fetch the file itself',
+  (b'\x1f\x8b', b'BZh', b'\xfd7zXZ'): 'is a packed archive: unpack it first',
+  (b'PK\x05\x06',): 'is an archive of nothing',
+  (b'\x80',): 'is a plain pickle, which could run code',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,15 +74,10 @@ class File:
 
 
 def open_file(path: str | pathlib.Path) -> File:
-  """Opens a weight file.
+  """Opens a weight file; refuses one cut short, without tensors, or unknown.
 
-  Args:
-    path: of the file. FILE#NAME asks for what a .pth keeps under that name,
-      such as averaged weights, if it would not be taken by default.
-
-  Raises:
-    InputError: for a file that is not a weight file, cannot be read, is cut
-      short, holds no tensors, or none under the name asked for.
+  FILE#NAME asks for what a .pth keeps under that name, such as averaged
+  weights, if it would not be taken by default.
   """
   path, under = files.existing_path(path, ACCEPTED), ''
   if not path.is_file() and '#' in path.name:
@@ -117,18 +121,9 @@ def _describe_unknown(head: bytes) -> str:
   """What a file that cannot be read seems to be."""
   if not head:
     return 'is empty'
-  if head.startswith(b'\x89HDF'):
-    return 'is HDF5'
-  if head.lstrip().startswith(b'<'):
-    return 'is a web page: the download did not give the file'
-  if head.startswith(b'version https:'):
-    return 'is a Git LFS pointer: fetch the file itself'
-  if head.startswith((b'\x1f\x8b', b'BZh', b'\xfd7zXZ')):
-    return 'is a packed archive: unpack it first'
-  if head.startswith(b'PK\x05\x06'):
-    return 'is an archive of nothing'
-  if head[:1] == b'\x80':
-    return 'is a plain pickle, which could run code'
+  for starts, kind in UNREADABLE.items():
+    if head.lstrip().startswith(starts):
+      return kind
   return f'begins with {head[:8]!r}, which is no weight file'
 
 
@@ -170,11 +165,8 @@ def _find_state(
   others: dict[str, Any] = {}
   averaged: list[str] = []
   while isinstance(tree, Mapping) and len(under) < 4:
-    names = [
-      name
-      for name in (asked_for, *STATES, *AVERAGED)
-      if isinstance(tree.get(name), Mapping)
-    ]
+    known = (asked_for, *STATES, *AVERAGED)
+    names = [name for name in known if isinstance(tree.get(name), Mapping)]
     if not names:
       break
     name = names[0]
@@ -190,9 +182,9 @@ def _find_state(
   tensors = {k: v for k, v in tree.items() if isinstance(v, pth.TorchTensor)}
   others |= _summarize_others(tree, tensors)
   if not tensors:
-    known = ', '.join(map(_make_printable, list(tree)[:5])) or 'none'
+    shown = ', '.join(map(_make_printable, list(tree)[:5])) or 'none'
     raise InputError(
-      f'{path} holds no tensors; its names: {known}; expected a state dict; '
+      f'{path} holds no tensors; its names: {shown}; expected a state dict; '
       'try to save model.state_dict() with the code that wrote it'
     )
   _check_printable(path, tensors)

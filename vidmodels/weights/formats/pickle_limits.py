@@ -22,12 +22,11 @@ def check_pickle(raw: bytes) -> None:
   """Refuses a pickle whose objects, each written out in full, are too many.
 
   Mutable objects count as large as they were when they were last named: they
-  cannot be keys, so nothing ever walks through them.
+  cannot be keys, so nothing ever walks through them. A memo place far beyond
+  the pickle's length would ask for gigabytes.
 
   Raises:
-    pickle.UnpicklingError: for one too large or too deep, one that takes from
-      an empty stack, or a memo place far beyond the pickle's length, which
-      would ask for gigabytes.
+    pickle.UnpicklingError: for one too large, too deep or damaged.
   """
   stack: list[Size | None] = []  # None is a mark
   memo: dict[int, Size] = {}
@@ -80,6 +79,5 @@ def _pop(stack: list[Size | None]) -> Size | None:
 
 
 def _read_top(stack: list[Size | None]) -> Size:
-  if not stack:
-    raise pickle.UnpicklingError('nothing left on the stack')
+  stack.append(_pop(stack))
   return stack[-1] or (1, 1)

@@ -100,10 +100,8 @@ class TorchTensor(_Unchangeable):
 
   def array(self) -> np.ndarray:
     """The numbers, as a view of the file."""
-    spec = (self.shape, self.dtype)
-    return view(
-      self.storage.bytes, spec, start=self.start, strides=self.strides
-    )
+    spec, content = (self.shape, self.dtype), self.storage.bytes
+    return view(content, spec, start=self.start, strides=self.strides)
 
 
 class _RebuildTensor(_Unchangeable):
@@ -137,7 +135,7 @@ KNOWN = {
 
 
 class _Unpickler(pickle.Unpickler):
-  """Makes tensors' places, dicts, lists, text and numbers; no other object."""
+  """Makes storages, tensors, dicts, lists, text and numbers; nothing else."""
 
   def __init__(self, file: IO[bytes]) -> None:
     super().__init__(file, encoding='latin1')
@@ -172,11 +170,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_zip(path: pathlib.Path) -> Any:
-  """Reads what was saved in a zip archive (torch 1.6 and later).
-
-  Raises:
-    InputError: for a file that is cut short, compressed or not torch's.
-  """
+  """Reads what was saved in a zip archive (torch 1.6 and later)."""
   with zipfile.ZipFile(path) as archive:
     infos = {info.filename: info for info in archive.infolist()}
   pickles = [name for name in infos if name.endswith('/data.pkl')]

@@ -1,7 +1,10 @@
 """Reads safetensors files with the package of that name."""
 
+import collections
+import json
 import math
 import pathlib
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -23,30 +26,31 @@ DTYPES = {
   'U8': np.dtype(np.uint8),
   'BOOL': np.dtype(np.bool_),
 }
+LONGEST_HEADER = 100_000_000  # bytes that the package accepts
 
 
 def read_safetensors(path: pathlib.Path) -> tuple[Tensors, dict[str, str]]:
   """Reads the tensors, as views of the file, and the notes of its header.
 
   The package checks the header, and that the tensors follow each other without
-  gaps to the end of the file. So their places follow from their sizes. Its own
-  `get_tensor` would copy each tensor, 1.2 GB of a ViT-L, and has no float8.
-
-  Raises:
-    InputError: for a bad header, a file that is cut short, or a type of numbers
-      that is not known here.
+  gaps to the end of the file. So their places follow from their sizes. It takes
+  the last of two equal keys, which is refused here. Its own `get_tensor` would
+  copy each tensor, 1.2 GB of a ViT-L, and has no float8.
   """
   from safetensors import SafetensorError, safe_open
 
   size = path.stat().st_size
   with open(path, 'rb') as file:
     length = int.from_bytes(file.read(8), 'little')
-  if length > size - 8:  # before anything of that size is read
-    raise InputError(
-      f'got {path} with a header of {length} bytes, and {size - 8} bytes after '
-      'the first 8; expected a whole safetensors file; try fetching it again'
-    )
+    if length > size - 8:  # before anything of that size is read
+      raise InputError(
+        f'got {path} with a header of {length} bytes, and {size - 8} bytes '
+        'after the first 8; expected a whole safetensors file; try fetching it '
+        'again'
+      )
+    header = file.read(min(length, LONGEST_HEADER))
   try:
+    json.loads(header.decode(), object_pairs_hook=_refuse_repeated_keys)
     with safe_open(path, framework='np') as content:
       notes = content.metadata() or {}
       slices = {key: content.get_slice(key) for key in content.offset_keys()}
@@ -54,7 +58,7 @@ def read_safetensors(path: pathlib.Path) -> tuple[Tensors, dict[str, str]]:
         key: (tuple(part.get_shape()), part.get_dtype())
         for key, part in slices.items()
       }
-  except (SafetensorError, ValueError) as error:
+  except (SafetensorError, ValueError, RecursionError) as error:
     raise InputError(
       f'{path} is cut short, or its header is not a safetensors header '
       f'({str(error)[:120]}); try fetching it again'
@@ -81,3 +85,11 @@ def read_safetensors(path: pathlib.Path) -> tuple[Tensors, dict[str, str]]:
     return view(data[first:last], specs[key], start=0)
 
   return Tensors(specs, load), notes
+
+
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  """A JSON object as a dict; a ValueError if one of its keys occurs twice."""
+  for key, count in collections.Counter(key for key, _ in pairs).items():
+    if count > 1:
+      raise ValueError(f'it holds {key!r:.60} twice')
+  return dict(pairs)

@@ -16,11 +16,7 @@ BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 
 class Tensors(Mapping[str, np.ndarray]):
-  """Arrays by key; each is read from the file when it is looked up.
-
-  Attributes:
-    specs: shape and dtype by key.
-  """
+  """Arrays by key, read when looked up; `specs` has shape and dtype by key."""
 
   def __init__(
     self, specs: Mapping[str, Spec], read: Callable[[str], np.ndarray]
@@ -43,17 +39,11 @@ class Tensors(Mapping[str, np.ndarray]):
 def view(
   buffer: np.ndarray, spec: Spec, *, start: int, strides: tuple[int, ...] = ()
 ) -> np.ndarray:
-  """Makes a read-only array over the bytes of a file, after checking bounds.
+  """Makes a read-only array over bytes of a file, uint8, and checks its bounds.
 
-  Args:
-    buffer: uint8, the bytes that belong to the tensor.
-    spec: shape and dtype.
-    start: of the first element, in elements.
-    strides: in elements; if empty, the last axis varies fastest.
-
-  Raises:
-    InputError: if an element would lie outside the buffer, or if repeated
-      elements (strides of 0) come to far more than the buffer.
+  `start` and `strides` count elements; without strides the last axis varies
+  fastest. Elements outside the buffer are refused, and repeated ones (strides
+  of 0) that come to far more than the buffer.
   """
   shape, dtype = spec
   if not strides:

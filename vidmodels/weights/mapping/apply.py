@@ -44,17 +44,13 @@ FLOATS = tuple(
 
 @dataclasses.dataclass
 class KeyReport:
-  """What became of every key of a file and of every parameter of a model.
+  """What became of every key of a file and of every parameter of a model."""
 
-  Attributes:
-    used: our paths by the file's key.
-    dropped: the reason by the file's key.
-    random: by our path, the reason for keeping the initial value.
-    changed: by our path, what changed the numbers: a resize, an average.
-  """
-
+  # By the file's key: our paths, or the reason for dropping it.
   used: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
   dropped: dict[str, str] = dataclasses.field(default_factory=dict)
+  # By our path: the reason for keeping the initial value, or what changed the
+  # numbers (a resize, an average).
   random: dict[str, str] = dataclasses.field(default_factory=dict)
   changed: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -73,18 +69,14 @@ def load_variables(
   Args:
     rules: of the family.
     state: tensors by the file's key; every one is used once or dropped.
-    model: the model that they are for.
+    model: that they are for.
     video: shape (T, H, W, C) of the clip that the file's tables are for.
     random: (regex, reason) of parameters that the file need not fill.
-    report: records what became of every key and parameter.
+    report: filled in here.
 
   Returns:
     Variables of `model`, {'params': ..., ...}: numpy arrays, most of them views
     of `state`. Parameters that keep their initial value are left out.
-
-  Raises:
-    InputError: if a key is left over, a parameter is not filled, or a shape is
-      not the model's.
   """
   target = flatten_variables(variable_shapes(model, video))
   arrays = convert(rules, state, target, random=random, report=report)
@@ -96,8 +88,7 @@ def save_variables(
 ) -> dict[str, np.ndarray]:
   """Converts a model's variables to a file's tensors; undoes `load_variables`.
 
-  Raises:
-    InputError: if the file has no name for a parameter.
+  A parameter that the file has no name for is an InputError.
   """
   params = {k: np.asarray(x) for k, x in flatten_variables(variables).items()}
   state: dict[str, np.ndarray] = {}
@@ -177,10 +168,7 @@ def convert(
 
   The first rule that matches a key takes it. `target` is our parameters by
   path: anything with a `shape`. Tensors are read one after the other; arrays
-  keep the file's dtype.
-
-  Raises:
-    InputError: also for a tensor of integers, or values that are not finite.
+  keep the file's dtype. Integers, and values that are not finite, are refused.
   """
   arrays: dict[str, np.ndarray] = {}
   report = KeyReport() if report is None else report
@@ -196,16 +184,13 @@ def convert(
     tensors = tuple(_check_numbers(key, source[key]) for key in keys)
     arrays.update(zip(paths, rule.layout.load(tensors, shapes), strict=True))
     report.used.update(dict.fromkeys(keys, tuple(paths)))
-  empty = []
   for path in [path for path in target if path not in arrays]:
-    why = next((why for regex, why in random if re.search(regex, path)), None)
-    if why is None:
-      empty.append(path)
-    else:
-      report.random[path] = why
-  extra = [
-    k for k in source if k not in report.used and k not in report.dropped
-  ]
+    for regex, why in random:
+      if re.search(regex, path):
+        report.random.setdefault(path, why)
+  empty = [k for k in target if k not in arrays and k not in report.random]
+  reported = {*report.used, *report.dropped}
+  extra = [key for key in source if key not in reported]
   if extra or empty:
     raise InputError(_describe_leftovers(rules, extra, empty))
   return arrays
@@ -253,25 +238,18 @@ def _check_numbers(key: str, array: np.ndarray) -> np.ndarray:
     if np.isfinite(np.sum(values, dtype='f8')):
       return array
     bad = int((~np.isfinite(np.float32(distinct))).sum())
-  raise InputError(
-    f'{key} holds {bad} values that are not finite; '
-    f'{_explain_infinite(distinct)}'
-  )
-
-
-def _explain_infinite(array: np.ndarray) -> str:
-  """What may have made numbers infinite, and what to do."""
-  with np.errstate(all='ignore'):
-    values, swapped = (np.abs(np.float64(a)) for a in (array, array.byteswap()))
+    both = (np.abs(np.float64(a)) for a in (distinct, distinct.byteswap()))
+    values, swapped = both
+  advice = 'the file is damaged or its training diverged; try another file'
   # With their bytes in the wrong order half of all numbers exceed any weight.
   huge = (values[np.isfinite(values)] > LARGEST).any()
   if huge and (swapped < LARGEST).all():
-    return (
+    advice = (
       'with the bytes of each number reversed all of them are small: the file '
       'was written big-endian; save it again on, or for, a little-endian '
       'machine'
     )
-  return 'the file is damaged or its training diverged; try another file'
+  raise InputError(f'{key} holds {bad} values that are not finite; {advice}')
 
 
 def _check_shapes(
@@ -288,24 +266,16 @@ def _check_shapes(
   must have. If the file has `specs`, no tensor is read for this.
   """
   zeros: Arrays = tuple(np.broadcast_to(np.float32(0), s) for s in shapes)
-  expected = [tuple(array.shape) for array in layout.save(zeros)]
+  expected = [list(array.shape) for array in layout.save(zeros)]
   specs = getattr(source, 'specs', None)
-  shapes_in_file = [
-    tuple(specs[key][0] if specs else source[key].shape) for key in keys
-  ]
-  merged = [(shape[0], math.prod(shape[1:])) for shape in expected if shape]
-  if shapes_in_file != expected and not (
-    layout.merged and shapes_in_file == merged
-  ):
+  in_file = [list(specs[k][0] if specs else source[k].shape) for k in keys]
+  merged = [[shape[0], math.prod(shape[1:])] for shape in expected if shape]
+  if in_file != expected and not (layout.merged and in_file == merged):
     raise InputError(
-      f'{", ".join(keys)} has shape {_join_shapes(shapes_in_file)} and '
-      f'{", ".join(paths)} needs {_join_shapes(expected)}; check width, heads, '
-      'patch, classes and the clip size'
+      f'{", ".join(keys)} has shape {", ".join(map(str, in_file))} and '
+      f'{", ".join(paths)} needs {", ".join(map(str, expected))}; check width, '
+      'heads, patch, classes and the clip size'
     )
-
-
-def _join_shapes(shapes: Sequence[tuple[int, ...]]) -> str:
-  return ', '.join(str(list(shape)) for shape in shapes)
 
 
 def _describe_leftovers(

@@ -32,11 +32,7 @@ IMAGE_CLASSES = 'the classes of images'
 def check_same_fields(
   image: nn.Module, model: nn.Module, names: Sequence[str]
 ) -> None:
-  """Refuses an image and a video model that differ in one of these fields.
-
-  Raises:
-    InputError: for the first field that differs.
-  """
+  """Refuses an image and a video model that differ in one of these fields."""
   for name in names:
     theirs, ours = getattr(image, name), getattr(model, name)
     if theirs != ours:
@@ -47,11 +43,7 @@ def check_same_fields(
 
 
 def check_starts_at_image(model: Any, where: str) -> None:
-  """Refuses a video model whose new parameters would not start at zero.
-
-  Raises:
-    InputError: with `where`, a name of those parameters.
-  """
+  """Refuses a video model whose new parameters would not start at zero."""
   if model.fresh != 'image':
     raise InputError(
       f"got fresh={model.fresh!r} with an image model's weights, which noise "
@@ -71,15 +63,9 @@ def start_from_vit(
   """Copies all that an image ViT has of a video model that is built on one.
 
   The heads, and whatever no path of the image model starts, keep their initial
-  values. Tables keep the image's grid. For other arguments and results see
-  `identify.ImageSource`.
-
-  Args:
-    source: from a path of the video model to the path of the image model's
-      parameter that it starts as; by default the same.
-
-  Raises:
-    InputError: if the sizes of the two models differ.
+  values. Tables keep the image's grid. `source` gives the image model's path
+  for one of the video model, by default the same. For other arguments and
+  results see `identify.ImageSource`.
   """
   check_same_fields(image, model, VIT_FIELDS)
   theirs, ours = flatten_variables(variables), {}

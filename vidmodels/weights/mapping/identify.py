@@ -12,8 +12,6 @@ the keys of an image ViT.
 """
 
 import dataclasses
-import importlib
-import importlib.util
 import math
 import re
 import types
@@ -22,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from vidmodels import models
+from vidmodels import fields
 from vidmodels.typing import InputError
 from vidmodels.weights.formats.tensors import Spec, Tensors
 from vidmodels.weights.mapping.apply import KeyReport, match_rules
@@ -124,12 +122,8 @@ ImageSource = Callable[
 
 def family_modules() -> dict[str, types.ModuleType]:
   """The module `weights/<family>_weights.py` of every family that has one."""
-  names = {f: f'vidmodels.weights.{f}_weights' for f in models.families()}
-  return {
-    family: importlib.import_module(name)
-    for family, name in names.items()
-    if importlib.util.find_spec(name)
-  }
+  modules = fields.modules_with('weights', 'NAMINGS')
+  return {name.removesuffix('_weights'): m for name, m in modules.items()}
 
 
 def list_namings(family: str = '') -> tuple[Naming, ...]:
@@ -140,7 +134,7 @@ def list_namings(family: str = '') -> tuple[Naming, ...]:
   namings = [
     (name != naming.family, naming)
     for name, module in family_modules().items()
-    for naming in getattr(module, 'NAMINGS', ())
+    for naming in module.NAMINGS
     if family in ('', naming.family)
   ]
   return tuple(n for _, n in sorted(namings, key=lambda pair: pair[0]))
@@ -173,10 +167,6 @@ def identify(
       read. Without it such a file is an error.
     clip: the clip that the file is needed for. It tells height and width if the
       number of rows in a table of patches is not a square.
-
-  Raises:
-    InputError: if a naming matches a file that lacks the tensors which tell
-      the size of its model.
   """
   matches = []
   for unwrapped in unwrap(tensors):
@@ -213,9 +203,6 @@ def _complete_frame_size(guess: Guess, clip: Clip | None) -> Guess:
   """A guess with height and width, taken from `clip` if rows are not a square.
 
   A table of patches has one row per patch; it does not store height and width.
-
-  Raises:
-    InputError: if the rows are neither a square nor the patches of the clip.
   """
   if guess.clip[1]:
     return guess
@@ -259,11 +246,7 @@ def shapes_by_path(
 def find_shape(
   shapes: Mapping[str, tuple[int, ...]], path: str
 ) -> tuple[int, ...]:
-  """The shape at a path of `shapes_by_path`, or at a key of the file.
-
-  Raises:
-    InputError: if the file has no such tensor.
-  """
+  """The shape at a path of `shapes_by_path`, or at a key; refuses if none."""
   if path not in shapes:
     raise InputError(
       f'the file has nothing that becomes {path}; it is incomplete: try '
@@ -280,11 +263,7 @@ def count_classes(
 
 
 def count_layers(paths: Iterable[str], path: str = 'block_{i}/') -> int:
-  """Counts the numbers that '{i}' takes at the start of the paths.
-
-  Raises:
-    InputError: if the numbers are not 0, 1, 2 and so on without gaps.
-  """
+  """Counts the numbers that '{i}' takes at the start of paths; refuses gaps."""
   pattern = _number_pattern(path)
   numbers = sorted({int(m[1]) for p in paths if (m := pattern.match(p))})
   if numbers != list(range(len(numbers))):
@@ -333,9 +312,6 @@ def read_patch_kernel(kernel: tuple[int, ...]) -> tuple[int, int]:
   """Channels C and edge P of a patch, from its kernel's shape in the file.
 
   torch's kernel is [D, C, P, P]; in timm's oldest files it is [D, 3 P P].
-
-  Raises:
-    InputError: for a flat kernel of any other size.
   """
   if len(kernel) != 2:
     _, C, _, P = kernel

@@ -28,16 +28,12 @@ class Layout:
 
   Both directions only move numbers (as views where numpy can), so converting
   to our parameters and back is exact.
-
-  Attributes:
-    load: from arrays of the file and the shapes of our parameters to ours.
-    save: from our arrays to arrays of the file.
-    merged: whether a tensor of the file may also have all its axes but the
-      first merged into one.
   """
 
+  # load: from arrays of the file and the shapes of our parameters to ours
   load: Callable[[Arrays, Shapes], Arrays]
-  save: Callable[[Arrays], Arrays]
+  save: Callable[[Arrays], Arrays]  # from our arrays to those of the file
+  # merged: whether a file may also have all axes but the first merged into one
   merged: bool = False
 
 
@@ -69,12 +65,7 @@ def one_to_one(
   load: Callable[[np.ndarray, tuple[int, ...]], np.ndarray],
   save: Callable[[np.ndarray], np.ndarray],
 ) -> Layout:
-  """Makes a layout of one array on each side.
-
-  Args:
-    load: from the file's array and the shape of our parameter to our array.
-    save: from our array to the file's.
-  """
+  """Makes a layout of one array on each side."""
   return Layout(
     load=lambda arrays, shapes: (load(arrays[0], shapes[0]),),
     save=lambda arrays: (save(arrays[0]),),
@@ -87,11 +78,7 @@ def plain() -> Layout:
 
 
 def vector(lead: int = 0) -> Layout:
-  """A bias, a scale or a token, which differ in merged axes or axes of size 1.
-
-  Args:
-    lead: number of axes of size 1 that the file has in front.
-  """
+  """A bias, a scale or a token; the file has `lead` axes of size 1 in front."""
   return one_to_one(
     load=lambda array, shape: array.reshape(shape),
     save=lambda array: array.reshape(*(1,) * lead, -1),
@@ -101,9 +88,7 @@ def vector(lead: int = 0) -> Layout:
 def linear(inputs: int = 1) -> Layout:
   """torch's [out, in] to our [inputs..., outputs...], e.g. [D, 3, A, d].
 
-  Args:
-    inputs: number of our axes that are inputs; the others are outputs. The
-      file merges each group into one axis.
+  `inputs` of our axes are inputs; the file merges each group into one axis.
   """
 
   def save(array: np.ndarray) -> np.ndarray:
@@ -115,19 +100,13 @@ def linear(inputs: int = 1) -> Layout:
 def convolution(ones: int = 0) -> Layout:
   """torch's [out, in, window...] to our [window..., in, out].
 
-  Args:
-    ones: number of axes of size 1 at the start of the file's window that our
-      window does not have, as where a file writes an image's window as a
-      window of one frame.
+  The file's window starts with `ones` axes of size 1 that ours does not have,
+  as where a file writes an image's window as one of a single frame.
   """
-  front = tuple(range(ones))
+  front, last = tuple(range(ones)), (-2, -1)
   return one_to_one(
-    load=lambda array, shape: np.moveaxis(array, (1, 0), (-2, -1)).squeeze(
-      front
-    ),
-    save=lambda array: np.moveaxis(
-      np.expand_dims(array, front), (-2, -1), (1, 0)
-    ),
+    lambda array, shape: np.moveaxis(array, (1, 0), last).squeeze(front),
+    lambda array: np.moveaxis(np.expand_dims(array, front), last, (1, 0)),
   )
 
 
@@ -150,9 +129,8 @@ def inflated_convolution() -> Layout:
 
   def load(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     (kernel,) = image.load((array,), (shape,))
-    if len(shape) == kernel.ndim:
-      return kernel
-    return repeat_over_frames(kernel, shape[0])
+    is_image = len(shape) == kernel.ndim
+    return kernel if is_image else repeat_over_frames(kernel, shape[0])
 
   def save(array: np.ndarray) -> np.ndarray:
     return image.save((array.sum(0) if array.ndim == 5 else array,))[0]
@@ -166,21 +144,15 @@ def table() -> Layout:
 
 
 def class_and_grid(tokens: int = 1) -> Layout:
-  """One table [1, tokens + H W, D] to rows [D] and a grid [H, W, D].
-
-  Args:
-    tokens: number of rows in front of the patches' rows; each of them is a
-      parameter of its own.
-  """
+  """One table [1, tokens + H W, D] to rows [D] and a grid [H, W, D]."""
 
   def load(arrays: Arrays, shapes: Shapes) -> Arrays:
     rows = arrays[0][0]
     return *rows[:tokens], rows[tokens:].reshape(shapes[-1])
 
   def save(arrays: Arrays) -> Arrays:
-    *rows, grid = arrays
-    patches = grid.reshape(-1, grid.shape[-1])
-    return (np.concatenate([*(row[None] for row in rows), patches])[None],)
+    D = arrays[0].shape[-1]
+    return (np.concatenate([x.reshape(-1, D) for x in arrays])[None],)
 
   return Layout(load, save)
 
@@ -188,9 +160,7 @@ def class_and_grid(tokens: int = 1) -> Layout:
 def stacked(part: Layout, axis: int) -> Layout:
   """Several tensors of a file to one of ours, e.g. queries, keys and values.
 
-  Args:
-    part: the layout of one of them.
-    axis: our axis that counts them.
+  `part` is the layout of one of them, and our `axis` counts them.
   """
 
   def load(arrays: Arrays, shapes: Shapes) -> Arrays:
@@ -235,10 +205,9 @@ def conv(key: str, path: str, kernel: Layout | None = None) -> Rules:
 def attention(
   key: str, path: str, *, qkv: str = 'qkv', out: str = 'proj'
 ) -> Rules:
-  """The rules of attention.
+  """The rules of attention; our qkv kernel is [D, 3, A, d].
 
-  The rows of the file's qkv weight are queries, keys and values, each of them
-  head after head; ours is [D, 3, A, d].
+  The rows of the file's are queries, keys and values, each head after head.
   """
   return (
     *dense(f'{key}.{qkv}', f'{path}/qkv'),
@@ -249,10 +218,7 @@ def attention(
 def attention_block(key: str, path: str, attn: Rules | None = None) -> Rules:
   """The rules of a pre-norm transformer block by timm's names.
 
-  Args:
-    key: of the block in the file.
-    path: of our block.
-    attn: rules of its attention; by default those of `attention`.
+  `attn` are the rules of its attention, by default those of `attention`.
   """
   return (
     *norm(f'{key}.norm1', f'{path}/attn_norm'),

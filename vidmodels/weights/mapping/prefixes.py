@@ -34,7 +34,7 @@ PREFIXES: tuple[tuple[str, Asides], ...] = (
   ('params/img/', TRAINING + TOWERS),
   ('img/', TOWERS),
 )
-SCANNED = re.compile(r'(?P<front>.*/)?(?P<name>encoderblock)/(?P<end>.*)')
+SCANNED = re.compile(r'(?P<front>(.*/)?encoderblock)/(?P<end>.*)')
 MOST_LAYERS = 1000  # that one array is split into
 # Arrays of all layers in memory at once: our qkv needs three of them.
 CACHED_ARRAYS = 3
@@ -70,16 +70,12 @@ def unwrap(tensors: Tensors) -> Iterator[Unwrapped]:
     aside = {
       key: why
       for key in tensors
-      if not key.startswith(prefix)
-      and (why := _find_reason(key, asides)) is not None
+      for regex, why in reversed(asides)
+      if not key.startswith(prefix) and re.fullmatch(regex, key)
     }
     # The text tower of 'params/img/' starts with 'params/' too.
     if own and len(own) + len(aside) == len(tensors):
       yield _remove_prefix(tensors, prefix, own, aside)
-
-
-def _find_reason(key: str, asides: Asides) -> str | None:
-  return next((why for regex, why in asides if re.fullmatch(regex, key)), None)
 
 
 def _remove_prefix(
@@ -96,9 +92,8 @@ def _remove_prefix(
     if match is None or not (shape and shape[0] <= MOST_LAYERS):
       specs[name], places[name] = (shape, dtype), (key, None)
       continue
-    front, block, end = match['front'] or '', match['name'], match['end']
     for i in range(shape[0]):
-      name = f'{front}{block}_{i}/{end}'
+      name = f'{match["front"]}_{i}/{match["end"]}'
       specs[name], places[name] = (shape[1:], dtype), (key, i)
   # An array of all layers is read once while its layers are needed.
   read_array = functools.lru_cache(maxsize=CACHED_ARRAYS)(tensors.__getitem__)
