@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
   Tensors = Mapping[str, np.ndarray]
 
+Report = tuple[dict[str, Any], str]
+
 HELP = 'inspect, import, export and compare weight files'
 TAKES_CONFIG = True
 
@@ -36,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     dest='action', metavar='ACTION', required=True
   )
 
-  def add_action(name: str, run: Callable[..., int]) -> Callable[..., Any]:
+  def add_action(name: str, run: Callable[..., Report]) -> Callable[..., Any]:
     sub = actions.add_parser(name, allow_abbrev=False)
     sub.set_defaults(run_action=run)
     # Suppressed, or its default would undo what stands before the action.
@@ -85,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Runs the action that was asked for."""
+  from vidmodels.cli import DONE
   from vidmodels.typing import InputError
 
   if args.overrides and args.action != 'import':
@@ -92,51 +95,42 @@ def run(args: argparse.Namespace) -> int:
       f'got {" ".join(args.overrides)} for weights {args.action}; expected no '
       'recipe, which only import takes; try without it'
     )
-  return args.run_action(args)
-
-
-def _inspect(args: argparse.Namespace) -> int:
-  """Prints what a file is."""
-  from vidmodels.cli import DONE
-  from vidmodels.weights import import_report
-
-  inspection = import_report.inspect(args.file)
-  if args.json:
-    print(json.dumps(inspection))
-  else:
-    print(import_report.format_inspection(inspection, rows=args.tensors))
+  report, text = args.run_action(args)
+  print(json.dumps(report) if args.json else text)
   return DONE
 
 
-def _import(args: argparse.Namespace) -> int:
+# Each action returns its report for --json, and the text that says the same.
+def _inspect(args: argparse.Namespace) -> Report:
+  """Says what a file is."""
+  from vidmodels.weights import import_report
+
+  report = import_report.inspect(args.file)
+  return report, import_report.format_inspection(report, rows=args.tensors)
+
+
+def _import(args: argparse.Namespace) -> Report:
   """Writes a file as a folder that evaluate, predict and export take."""
-  from vidmodels.cli import DONE, recipe
+  from vidmodels.cli import recipe
   from vidmodels.train import init_from
   from vidmodels.weights import import_report
 
-  out = files.unused_path(args.out)
-  config = recipe.load(args.config, args.overrides)
   imported = init_from.write_checkpoint(
     args.file,
-    config,
-    out,
+    recipe.load(args.config, args.overrides),
+    files.unused_path(args.out),
     classes=args.classes,
     labels=args.labels or '',
     head=args.head,
     positions=args.positions,
   )
   summary = import_report.summarize(imported)
-  if args.json:
-    print(json.dumps({**summary, 'out': args.out}))
-  else:
-    print(import_report.format_summary(summary))
-    print(f'written to {args.out}')
-  return DONE
+  text = f'{import_report.format_summary(summary)}\nwritten to {args.out}'
+  return {**summary, 'out': args.out}, text
 
 
-def _export(args: argparse.Namespace) -> int:
+def _export(args: argparse.Namespace) -> Report:
   """Writes a model's weights as a file under the authors' names."""
-  from vidmodels.cli import DONE
   from vidmodels.train import restore
   from vidmodels.weights import export
 
@@ -149,50 +143,43 @@ def _export(args: argparse.Namespace) -> int:
     model.config.family, model.model, variables, name=args.names
   )
   path = export.write(out, state, to=args.to, under=naming.under)
-  summary = {
+  names = f'{naming.family} {naming.name}'
+  report = {
     'file': str(path),
-    'names': f'{naming.family} {naming.name}',
+    'names': names,
     'tensors': len(state),
     'step': model.step,
     'weights': model.weights,
   }
-  if args.json:
-    print(json.dumps(summary))
-  else:
-    print(
-      f'{len(state)} tensors of step {model.step} ({model.weights}) under the '
-      f'names of {summary["names"]} in {path}'
-    )
-  return DONE
+  return report, (
+    f'{len(state)} tensors of step {model.step} ({model.weights}) under the '
+    f'names of {names} in {path}'
+  )
 
 
-def _diff(args: argparse.Namespace) -> int:
-  """Prints which tensors differ; the exit code is 0 whether or not any do."""
+def _diff(args: argparse.Namespace) -> Report:
+  """Says which tensors differ."""
   import dataclasses
 
-  from vidmodels.cli import DONE
   from vidmodels.weights import diff, import_report
 
   a, b, unread = _read_both(args.a, args.b)
   rows = diff.compare_tensors(a, b, tolerance=args.tolerance)
   same = len(set(a) | set(b)) - len(rows)
-  if args.json:
-    inf = float('inf')  # which JSON does not have
-    plain = [
-      {k: str(v) if v == inf else v for k, v in dataclasses.asdict(row).items()}
-      for row in rows
-    ]
-    report = {'same': same, 'different': plain, 'unread': dict(unread)}
-    print(json.dumps(report))
-    return DONE
-  for row in rows:
-    print(import_report.format_difference(row))
-  for key, why in unread.items():
-    print(f'{key}: not compared: {why}')
+  inf = float('inf')  # which JSON does not have
+  plain = [
+    {k: str(v) if v == inf else v for k, v in dataclasses.asdict(row).items()}
+    for row in rows
+  ]
   dtypes = sum(row.kind == 'dtype' for row in rows)
   in_dtype = f' ({dtypes} of them in dtype alone)' if dtypes else ''
-  print(f'{len(rows)} tensors differ{in_dtype}, {same} are the same')
-  return DONE
+  lines = [
+    *map(import_report.format_difference, rows),
+    *(f'{key}: not compared: {why}' for key, why in unread.items()),
+    f'{len(rows)} tensors differ{in_dtype}, {same} are the same',
+  ]
+  report = {'same': same, 'different': plain, 'unread': dict(unread)}
+  return report, '\n'.join(lines)
 
 
 def _read_both(a: str, b: str) -> 'tuple[Tensors, Tensors, Mapping[str, str]]':

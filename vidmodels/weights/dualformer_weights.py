@@ -31,13 +31,13 @@ from vidmodels.weights.mapping import apply, from_image
 from vidmodels.weights.mapping.apply import KeyReport
 from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
 from vidmodels.weights.mapping.key_rules import (
-  STATS,
   Arrays,
   Layout,
   Rule,
   Rules,
   Shapes,
   attention_block,
+  batch_norm,
   conv,
   convolution,
   dense,
@@ -46,7 +46,6 @@ from vidmodels.weights.mapping.key_rules import (
   norm,
   repeat_over_frames,
   rule,
-  vector,
 )
 
 BACKBONE, CLASS_HEAD = 'backbone.', 'cls_head.'
@@ -134,7 +133,6 @@ def level_rules(key: str, path: str, kind: str) -> Rules:
   if kind == 'L':
     return attention_block(key, path)
   attn, pool = f'{path}/attn', f'{path}/attn/pyramid'
-  stats = f'{STATS}{pool}/coarse_norm'
   to_pyramid = (
     *dense(f'{key}.attn.q', f'{attn}/q'),
     *dense(f'{key}.attn.kv', f'{attn}/kv'),
@@ -142,10 +140,7 @@ def level_rules(key: str, path: str, kind: str) -> Rules:
     *conv(f'{key}.attn.sr', f'{pool}/fine'),
     *norm(f'{key}.attn.norm', f'{pool}/norm'),
     *conv(f'{key}.attn.lr.0', f'{pool}/coarse_space'),
-    *norm(f'{key}.attn.lr.1', f'{pool}/coarse_norm'),
-    rule(f'{key}.attn.lr.1.running_mean', f'{stats}/mean', vector()),
-    rule(f'{key}.attn.lr.1.running_var', f'{stats}/var', vector()),
-    drop(f'{key}.attn.lr.1.num_batches_tracked', 'the momentum is fixed'),
+    *batch_norm(f'{key}.attn.lr.1', f'{pool}/coarse_norm'),
     *conv(f'{key}.attn.lr.3', f'{pool}/coarse_rest'),
   )
   return attention_block(key, path, to_pyramid)

@@ -86,38 +86,29 @@ NAMES: dict[Publisher, KeyNames] = {
 
 
 def linear_rules(key: str, paths: str, ones: int = 0) -> Rules:
-  """A linear layer of the file to one or more of ours.
+  """A linear layer of the file to one or more of ours, separated by spaces.
 
   Rows of the file are those of our first layer, then of the second, and so on.
-
-  Args:
-    key: of the layer in the file.
-    paths: of our layers, separated by spaces.
-    ones: axes of size 1 that the file's weight has at the end.
+  Its weight has `ones` axes of size 1 at the end.
   """
+
+  def load(arrays: Arrays, shapes: Shapes) -> Arrays:
+    columns = np.cumsum([shape[-1] for shape in shapes])[:-1]
+    array = arrays[0].reshape(arrays[0].shape[:2]).T
+    return tuple(np.split(array, columns, axis=-1))
+
+  def save(arrays: Arrays) -> Arrays:
+    array = np.concatenate(arrays, axis=-1).T
+    return (array.reshape(*array.shape, *(1,) * ones * (array.ndim - 1)),)
+
+  layout = Layout(load, save)
   kernels, biases = (
     ' '.join(f'{path}/{part}' for path in paths.split())
     for part in ('kernel', 'bias')
   )
-
-  def load_kernel(arrays: Arrays, shapes: Shapes) -> Arrays:
-    columns = np.cumsum([shape[-1] for shape in shapes])[:-1]
-    kernel = arrays[0].reshape(arrays[0].shape[:2]).T
-    return tuple(np.split(kernel, columns, axis=1))
-
-  def save_kernel(arrays: Arrays) -> Arrays:
-    kernel = np.concatenate(arrays, axis=1).T
-    return (kernel.reshape(*kernel.shape, *(1,) * ones),)
-
-  def load_bias(arrays: Arrays, shapes: Shapes) -> Arrays:
-    return tuple(np.split(arrays[0], np.cumsum([n for (n,) in shapes])[:-1]))
-
-  def save_bias(arrays: Arrays) -> Arrays:
-    return (np.concatenate(arrays),)
-
   return (
-    rule(f'{key}.weight', kernels, Layout(load_kernel, save_kernel)),
-    rule(f'{key}.bias', biases, Layout(load_bias, save_bias)),
+    rule(f'{key}.weight', kernels, layout),
+    rule(f'{key}.bias', biases, layout),
   )
 
 
@@ -127,23 +118,16 @@ def rules(
   publisher: Publisher = 'microsoft',
   post_norm: bool = False,
 ) -> Rules:
-  """The key rules of an image FocalNet.
-
-  Args:
-    levels: focal levels of each stage.
-    publisher: whose names.
-    post_norm: whether blocks have their norms last.
-  """
+  """The key rules of an image FocalNet; `levels` are focal levels by stage."""
   names = NAMES[publisher]
-  stages = [
-    r
-    for s, count in enumerate(levels)
-    for r in _stage_rules(names, s, count, post_norm)
-  ]
-  return (
+  all_rules = [
     *conv(names.patch, 'patch/conv'),
     *norm(names.patch_norm, 'patch/norm'),
-    *stages,
+  ]
+  for s, count in enumerate(levels):
+    all_rules += _stage_rules(names, s, count, post_norm)
+  return (
+    *all_rules,
     *norm(names.norm, 'norm'),
     *linear_rules(names.head, 'head'),
   )
@@ -157,20 +141,17 @@ def _stage_rules(
   mod, space = f'{block}.modulation', f'{ours}/mod/space'
   query_context_gate = f'{ours}/mod/query {space}/context {space}/gate'
   norms = names.post if post_norm else names.pre
+  kernels = [
+    (f'{mod}.focal_layers.{n}.0.weight', f'{space}/depthwise_{n}/kernel')
+    for n in range(levels)
+  ]
   return (
     *norm(f'{block}.{norms[0]}', f'{ours}/mod_norm'),
     *linear_rules(f'{mod}.{names.f}', query_context_gate, names.ones),
     *linear_rules(f'{mod}.{names.h}', f'{space}/out', 2),
     *linear_rules(f'{mod}.{names.out}', f'{ours}/mod/out', names.ones),
     *norm(f'{mod}.{names.mod_norm}', f'{ours}/mod/norm'),
-    *(
-      rule(
-        f'{mod}.focal_layers.{level}.0.weight',
-        f'{space}/depthwise_{level}/kernel',
-        convolution(),
-      )
-      for level in range(levels)
-    ),
+    *(rule(theirs, kernel, convolution()) for theirs, kernel in kernels),
     *norm(f'{block}.{norms[1]}', f'{ours}/mlp_norm'),
     *linear_rules(f'{block}.mlp.fc1', f'{ours}/mlp/up', names.ones),
     *linear_rules(f'{block}.mlp.fc2', f'{ours}/mlp/down', names.ones),
@@ -204,9 +185,6 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
 
   Only timm's names tell whether norms come last. In the others it is taken from
   layer scale: published models have both or neither.
-
-  Raises:
-    InputError: if the file is incomplete.
   """
   shapes = {key: tuple(shape) for key, (shape, _) in specs.items()}
   names = NAMES[publisher]
@@ -257,11 +235,7 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
 
 
 def check_same_as_file(fields: Mapping[str, Any], model: nn.Module) -> None:
-  """Refuses a model whose fields are not those of the file.
-
-  Raises:
-    InputError: with every field that differs, and both values.
-  """
+  """Refuses a model whose fields are not those of the file."""
   wrong = [
     f'{_shorten(value)} {WORDS.get(name, name)}, the model {_shorten(ours)}'
     for name, value in fields.items()
@@ -280,11 +254,7 @@ def _shorten(value: Any) -> Any:
 
 
 def check_guess(model: nn.Module, guess: Guess) -> nn.Module:
-  """The model, if the file is for one like it.
-
-  Raises:
-    InputError: with every field that differs, and both values.
-  """
+  """The model, if the file is for one like it."""
   certain = {k: v for k, v in guess.model.items() if k not in guess.assumed}
   check_same_as_file(certain, model)
   return model

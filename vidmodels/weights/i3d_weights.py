@@ -7,28 +7,20 @@ file has other names), or of torchvision's ResNet.
 
 import functools
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from vidmodels.models import i3d
 from vidmodels.weights.mapping import apply, identify
-from vidmodels.weights.mapping.identify import (
-  IMAGENET,
-  Guess,
-  Naming,
-  Pixels,
-  Specs,
-)
+from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
 from vidmodels.weights.mapping.key_rules import (
-  STATS,
   Layout,
   Rules,
+  batch_norm,
   convolution,
   dense,
   drop,
   inflated_convolution,
-  norm,
   rule,
-  vector,
 )
 
 Publisher = Literal['mmaction2', 'slowfast']
@@ -37,9 +29,7 @@ Publisher = Literal['mmaction2', 'slowfast']
 LAYERS = ('reduce', 'space', 'expand')
 STEMS = {'mmaction2': 'backbone.conv1', 'slowfast': 's1.pathway0_stem'}
 HEADS = {'mmaction2': 'cls_head.fc_cls', 'slowfast': 'head.projection'}
-NOT_READ = 'a count of batches: nothing reads it while the momentum is fixed'
-SLOWFAST_PIXELS = Pixels(mean=(0.45,) * 3, std=(0.225,) * 3)
-TRAINED = {'activation': 'relu', 'epsilon': 1e-5}  # of batch norms
+SLOWFAST_PIXELS = identify.Pixels(mean=(0.45,) * 3, std=(0.225,) * 3)
 STRIDES = (
   'frames that the stem and the first pool skip are in no tensor: 2 and 2 in '
   "mmaction2's light model, 1 and 1 in its heavy one and in SlowFast's"
@@ -50,21 +40,10 @@ IMAGE = 'an image model: its kernels are spread over the frames of ours'
 def _conv_norm_rules(
   conv: str, norm_key: str, path: str, kernel: Layout | None = None
 ) -> Rules:
-  """The rules of a convolution without a bias and of its batch norm.
-
-  Args:
-    conv: key of the convolution in the file.
-    norm_key: key of the norm.
-    path: our `ConvNorm`.
-    kernel: layout of the kernel; by default `convolution()`.
-  """
-  stats = f'{STATS}{path}/norm'
+  """The rules of our `ConvNorm`: no bias, and `kernel` is `convolution()`."""
   return (
     rule(f'{conv}.weight', f'{path}/conv/kernel', kernel or convolution()),
-    *norm(norm_key, f'{path}/norm'),
-    rule(f'{norm_key}.running_mean', f'{stats}/mean', vector()),
-    rule(f'{norm_key}.running_var', f'{stats}/var', vector()),
-    drop(f'{norm_key}.num_batches_tracked', NOT_READ),
+    *batch_norm(norm_key, f'{path}/norm'),
   )
 
 
@@ -138,18 +117,14 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
 def guess_from_image(specs: Specs) -> Guess:
   """What an image ResNet's file tells about the I3D that starts from it."""
   stages = _highest_number(r'layer(\d+)\.', specs, 0)
-  depths = [
-    identify.count_layers(specs, f'layer{s}.{{i}}.')
-    for s in range(1, stages + 1)
-  ]
+  blocks = [f'layer{s}.{{i}}.' for s in range(1, stages + 1)]
+  depths = [identify.count_layers(specs, block) for block in blocks]
   shapes = {key: shape for key, (shape, _) in specs.items()}
   width, C, _, _ = identify.find_shape(shapes, 'conv1.weight')
   published = [len(stage) for stage in i3d.LIGHT] == depths
+  reach = i3d.LIGHT if published else tuple((1,) * n for n in depths)
   return Guess(
-    model={
-      'width': width,
-      'reach': i3d.LIGHT if published else tuple((1,) * n for n in depths),
-    },
+    model={'width': width, 'reach': reach},
     assumed=('reach',),
     clip=(32, 224, 224, C),
     classes=0,
@@ -164,30 +139,30 @@ def _highest_number(pattern: str, specs: Specs, default: int) -> int:
   return max((int(m[1]) for m in matches if m), default=default)
 
 
-def _naming(publisher: Publisher, under: str, pixels: Pixels) -> Naming:
-  return Naming(
-    family='i3d',
+_i3d = functools.partial(
+  Naming, family='i3d', trained={'activation': 'relu', 'epsilon': 1e-5}
+)
+
+
+def _released(publisher: Publisher, **more: Any) -> Naming:
+  return _i3d(
     name=publisher,
     has=(f'{STEMS[publisher]}.conv.weight', f'{HEADS[publisher]}.weight'),
     guess=functools.partial(guess_model, publisher=publisher),
     rules=lambda model: rules(publisher, len(model.reach)),
-    pixels=pixels,
-    trained=TRAINED,
     extras=apply.batch_counters,
-    under=under,
+    **more,
   )
 
 
 NAMINGS = (
-  _naming('mmaction2', 'state_dict', IMAGENET),
-  _naming('slowfast', 'model_state', SLOWFAST_PIXELS),
-  Naming(
-    family='i3d',
+  _released('mmaction2', under='state_dict', pixels=IMAGENET),
+  _released('slowfast', under='model_state', pixels=SLOWFAST_PIXELS),
+  _i3d(
     name='torchvision',
     has=('conv1.weight', 'layer1.{i}.conv3.weight', 'bn1.running_var'),
     guess=guess_from_image,
     rules=lambda model: image_rules(len(model.reach)),
     pixels=IMAGENET,
-    trained=TRAINED,
   ),
 )

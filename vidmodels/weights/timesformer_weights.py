@@ -135,10 +135,6 @@ def start_from_image(
   The head, the table of times and the projections behind steps keep their
   initial values. The table of patches keeps the image's grid; the model resizes
   it at every call. For arguments and results see `identify.ImageSource`.
-
-  Raises:
-    InputError: if the sizes of the two differ, or the video model's projections
-      would not start at zero.
   """
 
   def source(path: str) -> str:

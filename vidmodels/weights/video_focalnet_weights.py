@@ -14,7 +14,7 @@ from vidmodels.models import focalnet as image_focalnet
 from vidmodels.models import video_focalnet
 from vidmodels.typing import InputError
 from vidmodels.weights import focalnet_weights
-from vidmodels.weights.focalnet_weights import check_same_as_file, linear_rules
+from vidmodels.weights.focalnet_weights import F_TEMPORAL, F, linear_rules
 from vidmodels.weights.mapping import apply
 from vidmodels.weights.mapping.apply import KeyReport
 from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
@@ -49,24 +49,17 @@ NO_TIME = 'an image has no time'
 
 
 def rules(model: video_focalnet.Model) -> Rules:
-  """The key rules of a released model.
-
-  Raises:
-    InputError: for a design that was never released.
-  """
+  """The key rules of a model; refuses a design that was never released."""
   if model.design not in NAMED:
     raise InputError(
       f'got design {model.design!r}, which was never released, so a file has '
       f'no names for its parameters; expected one of {NAMED}; try one of them'
     )
-  temporal = [
-    r
-    for s, count in enumerate(model.levels)
-    for r in _temporal_rules(s, count)
-    if model.design == 'parallel'
-  ]
-  image = focalnet_weights.rules(model.levels, post_norm=model.post_norm)
-  return (*image, *temporal)
+  all_rules = focalnet_weights.rules(model.levels, post_norm=model.post_norm)
+  if model.design == 'parallel':
+    for s, count in enumerate(model.levels):
+      all_rules += _temporal_rules(s, count)
+  return all_rules
 
 
 def _temporal_rules(s: int, levels: int) -> Rules:
@@ -78,19 +71,17 @@ def _temporal_rules(s: int, levels: int) -> Rules:
     load=lambda array, shape: array.T[:, None, None],
     save=lambda array: array[:, 0, 0].T,
   )
-  kernels = [
-    rule(f'{theirs}.focal_layers_temporal.{level}.0.weight', path, layout)
-    for level in range(levels)
-    for path, layout in (
-      (f'{ours}/time_conv_{level}/kernel', convolution()),
-      (f'{ours}/time_depthwise_{level}/kernel', depthwise),
-    )
-  ]
-  return (
+  all_rules = [
     *linear_rules(f'{theirs}.f_temporal', f'{ours}/context {ours}/gate'),
     *linear_rules(f'{theirs}.h_temporal', f'{ours}/out', 1),
-    *kernels,
-  )
+  ]
+  for level in range(levels):
+    key = f'{theirs}.focal_layers_temporal.{level}.0.weight'
+    all_rules += [
+      rule(key, f'{ours}/time_conv_{level}/kernel', convolution()),
+      rule(key, f'{ours}/time_depthwise_{level}/kernel', depthwise),
+    ]
+  return tuple(all_rules)
 
 
 def start_from_image(
@@ -108,10 +99,6 @@ def start_from_image(
   image model's answers to the frames.
 
   For arguments and results see `identify.ImageSource`.
-
-  Raises:
-    InputError: if the image model's fields are others (3 focal levels instead
-      of 2, say), or the design has no place for its blocks ('alternate').
   """
   if model.design == 'alternate':
     raise InputError(
@@ -119,7 +106,8 @@ def start_from_image(
       'and no block of an image model can start them; expected another design; '
       "try 'pair'"
     )
-  check_same_as_file({name: getattr(image, name) for name in SHARED}, model)
+  shared = {name: getattr(image, name) for name in SHARED}
+  focalnet_weights.check_same_as_file(shared, model)
   theirs, ours = apply.flatten_variables(variables), {}
   for path in apply.flatten_variables(apply.variable_shapes(model, video)):
     source = path.replace('/mod/volume/', '/mod/space/')
@@ -145,11 +133,8 @@ def guess_model(specs: Specs) -> Guess:
   # Files of design 'space' have exactly the keys of an image model.
   modulation = 'layers.0.blocks.0.modulation'
   parallel = f'{modulation}.f_temporal.weight' in specs
-  model = {
-    **guess.model,
-    'tubelet': tubelet,
-    'design': 'parallel' if parallel else 'space',
-  }
+  design = 'parallel' if parallel else 'space'
+  model = {**guess.model, 'tubelet': tubelet, 'design': design}
   if parallel:
     kernel = specs[f'{modulation}.focal_layers_temporal.0.0.weight'][0]
     model['temporal_conv'] = 'depthwise' if kernel[1] == 1 else 'dense'
@@ -166,11 +151,7 @@ NAMINGS = (
   Naming(
     family='video_focalnet',
     name='release',
-    has=(
-      'patch_embed.proj.weight',
-      focalnet_weights.F,
-      focalnet_weights.F_TEMPORAL,
-    ),
+    has=('patch_embed.proj.weight', F, F_TEMPORAL),
     guess=guess_model,
     rules=rules,
     pixels=IMAGENET,

@@ -14,13 +14,7 @@ from typing import Any, Literal
 from vidmodels.models import vit
 from vidmodels.typing import InputError
 from vidmodels.weights.mapping import identify
-from vidmodels.weights.mapping.identify import (
-  HALF,
-  IMAGENET,
-  Guess,
-  Naming,
-  Specs,
-)
+from vidmodels.weights.mapping.identify import HALF, Guess, Naming, Specs
 from vidmodels.weights.mapping.key_rules import (
   Arrays,
   Layout,
@@ -181,11 +175,9 @@ def _jax_rules(publisher: Publisher) -> Rules:
     ours = f'{path}/attn/qkv/{name}'
     return rule(' '.join(keys), ours, stacked(plain(), axis))
 
-  table = 'pos_embedding'
-  if publisher == 'google':
-    table = 'Transformer/posembed_input/pos_embedding'
+  front = 'Transformer/posembed_input/' if publisher == 'google' else ''
   return (
-    *_table_rules(table),
+    *_table_rules(f'{front}pos_embedding'),
     rule('cls', 'class_token', vector(2)),
     *same('embedding', 'patch'),
     *same(norm1, f'{path}/attn_norm', 'scale'),
@@ -232,7 +224,7 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
     classes=identify.count_classes(shapes),
     size=identify.vit_size(fields),
     notes=NOTES.get(publisher, ()) if not distilled else (),
-    pixels=IMAGENET if distilled else None,
+    pixels=identify.IMAGENET if distilled else None,
   )
 
 
@@ -247,14 +239,9 @@ def _naming(publisher: Publisher, **more: Any) -> Naming:
 
 
 def _rules_for_model(model: vit.Model, publisher: Publisher) -> Rules:
-  """The key rules, if such a file can hold the model.
-
-  Raises:
-    InputError: if it has no place for the class token's position, or needs one.
-  """
-  if (
-    publisher != 'timm' and (publisher == 'big_vision') == model.class_position
-  ):
+  """The key rules; refuses a model that such a file cannot hold."""
+  fits = (publisher != 'big_vision') == model.class_position
+  if publisher != 'timm' and not fits:
     has = 'a' if model.class_position else 'no'
     raise InputError(
       f'got a model whose class token has {has} position, which {publisher} '

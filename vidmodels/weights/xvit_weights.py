@@ -107,10 +107,6 @@ def start_from_image(
 
   The temporal head and the table of frames keep their initial values. For
   arguments and results see `identify.ImageSource`.
-
-  Raises:
-    InputError: if the sizes of the two differ, or the table of frames would not
-      start at zero.
   """
   from_image.check_starts_at_image(model, 'the table of frames')
   return from_image.start_from_vit(variables, image, model, video, report)

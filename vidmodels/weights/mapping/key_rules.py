@@ -186,6 +186,17 @@ def norm(key: str, path: str) -> Rules:
   )
 
 
+def batch_norm(key: str, path: str) -> Rules:
+  """The rules of a batch norm and its statistics."""
+  why = 'a count of batches: nothing reads it while the momentum is fixed'
+  return (
+    *norm(key, path),
+    rule(f'{key}.running_mean', f'{STATS}{path}/mean', vector()),
+    rule(f'{key}.running_var', f'{STATS}{path}/var', vector()),
+    drop(f'{key}.num_batches_tracked', why),
+  )
+
+
 def dense(key: str, path: str, inputs: int = 1) -> Rules:
   """The rules of a linear layer; `inputs` as in `linear`."""
   return (
