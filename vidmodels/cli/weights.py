@@ -115,10 +115,11 @@ def _import(args: argparse.Namespace) -> Report:
   from vidmodels.train import init_from
   from vidmodels.weights import import_report
 
+  out = files.unused_path(args.out)
   imported = init_from.write_checkpoint(
     args.file,
     recipe.load(args.config, args.overrides),
-    files.unused_path(args.out),
+    out,
     classes=args.classes,
     labels=args.labels or '',
     head=args.head,
@@ -158,7 +159,7 @@ def _export(args: argparse.Namespace) -> Report:
 
 
 def _diff(args: argparse.Namespace) -> Report:
-  """Says which tensors differ."""
+  """Says which tensors differ; the exit code is 0 whether or not any do."""
   import dataclasses
 
   from vidmodels.weights import diff, import_report

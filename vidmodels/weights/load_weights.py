@@ -134,13 +134,10 @@ def load_file(
   K = guess.classes if classes is None else classes
   module = models.build(family, classes=K or 1, dtype=dtype, **model)
   video, report = (*(clip or guess.clip[:3]), guess.clip[3]), KeyReport()
-  if match.naming.family == family:
-    module, variables, why_new_head = _load_own(
-      file, match, module, video, head, report
-    )
-  else:
-    variables = _load_image(file, match, family, module, video, head, report)
-    why_new_head = 'the classes of images'
+  load = _load_own if match.naming.family == family else _load_image
+  module, variables, why_new_head = load(
+    file, match, family, module, video, head, report
+  )
   match.unwrapped.restore_file_keys(report)
   target = apply.variable_shapes(module, video)
   own: position.Resize = getattr(module, 'pos_resize', 'bilinear')
@@ -249,6 +246,7 @@ def list_contradictions(match: Match, model: Mapping[str, Any]) -> list[str]:
 def _load_own(
   file: File,
   match: Match,
+  family: str,
   model: Any,
   video: Shape,
   head: Head,
@@ -276,7 +274,7 @@ def _load_own(
   model = naming.adapt(model, guess)
   rules = naming.rules(model)
   if why:
-    pattern = identify.head_pattern(naming.family)
+    pattern = identify.head_pattern(family)
     rules = [
       drop(rule.keys[0], why)
       if rule.paths and re.search(pattern, rule.paths[0])
@@ -303,8 +301,8 @@ def _load_image(
   video: Shape,
   head: Head,
   report: KeyReport,
-) -> dict[str, Any]:
-  """Starts a model of a family from the file of an image model."""
+) -> tuple[Any, dict[str, Any], str]:
+  """As `_load_own`, from the file of an image model."""
   guess, image = match.guess, match.naming.family
   if head == 'keep':
     raise InputError(
@@ -339,7 +337,7 @@ def _load_image(
       report.used[key] = paths
   report.random.update(to_video.random)
   report.changed.update(to_video.changed)
-  return variables
+  return model, variables, 'the classes of images'
 
 
 def _resize_tables(

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from vidmodels.models import timesformer, vit
 from vidmodels.models.timesformer import StepSpec
@@ -152,19 +152,12 @@ def start_from_image(
 def guess_model(specs: Specs, publisher: Publisher) -> Guess:
   """What a file's keys and shapes tell about its model."""
   # Rules of every scheme: the plain step's keys are in all of them.
-  schemes: tuple[timesformer.Scheme, ...] = (
-    'divided',
-    'joint',
-    'local_global',
-    'axial',
+  schemes = get_args(timesformer.Scheme)
+  steps = [s for name in schemes for s in timesformer.attention_steps(name)]
+  steps += timesformer.attention_steps('axial', axial_order='thw')
+  shapes = identify.shapes_by_path(
+    rules(tuple(dict.fromkeys(steps)), publisher), specs
   )
-  steps = dict.fromkeys(
-    s for name in schemes for s in timesformer.attention_steps(name)
-  )
-  steps |= dict.fromkeys(
-    timesformer.attention_steps('axial', axial_order='thw')
-  )
-  shapes = identify.shapes_by_path(rules(tuple(steps), publisher), specs)
   width = identify.find_shape(shapes, 'patch/bias')[0]
   kernel = identify.find_shape(shapes, 'patch/kernel')
   C, P = identify.read_patch_kernel(kernel)

@@ -144,10 +144,7 @@ def unflatten_variables(arrays: Mapping[str, Any]) -> dict[str, Any]:
 def batch_counters(
   model: nn.Module, state: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-  """torch's counters of batches, beside a batch norm's statistics: 0 here.
-
-  Nothing reads them while the momentum is fixed, and we do not count batches.
-  """
+  """torch's counters of batches, which we do not count and nothing reads: 0."""
   del model
   return {
     key.replace('running_mean', 'num_batches_tracked'): np.zeros((), np.int64)

@@ -54,14 +54,12 @@ class Guess:
   # naming gives H = W = 0 if the number of rows in its table of patches is not
   # a square; `identify` then takes H and W from the caller, or refuses.
   clip: tuple[int, int, int, int]
-  classes: int  # number of classes of its head; 0 if it has no head
-  # assumed: names of fields in `model` that shapes do not tell (heads)
-  assumed: tuple[str, ...] = ()
+  classes: int  # of its head; 0 if it has no head
+  assumed: tuple[str, ...] = ()  # fields that shapes do not tell (heads)
   size: str = ''  # name of the published size, e.g. 'B/16'; '' for any other.
   notes: tuple[str, ...] = ()  # what a user should know, a sentence each
   pixels: Pixels | None = None  # how frames were scaled, if the shapes tell it
-  # patches: rows of the table of patches of a frame; 0 if there is none
-  patches: int = 0
+  patches: int = 0  # rows of a frame's table of patches; 0 if there is none
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,13 +68,11 @@ class Naming:
 
   family: str  # of the models
   name: str  # 'release', 'hf', 'timm', 'google', ...
-  # has: keys that all such files have; '{i}' stands for any whole number
-  has: tuple[str, ...]
+  has: tuple[str, ...]  # keys of all such files; '{i}' is any whole number
   lacks: tuple[str, ...] = ()  # keys that no such file has
   guess: Callable[[Specs], Guess]  # from keys and shapes to the model
   rules: Callable[[Any], Sequence[Rule]]  # from the model to its key rules
-  # pixels: how frames were scaled, if all such files agree
-  pixels: Pixels | None = None
+  pixels: Pixels | None = None  # if all such files agree
   # trained: 'activation' and 'epsilon' that all such files were trained with
   trained: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   # adapt: from the model and the guess to the model that the file fills, where
@@ -105,7 +101,7 @@ class Naming:
 class Match:
   """A naming that matches a file."""
 
-  naming: Naming  # the naming
+  naming: Naming
   unwrapped: Unwrapped  # the file's tensors by the naming's keys
   guess: Guess  # what the file tells about its model
 
@@ -206,22 +202,21 @@ def _complete_frame_size(guess: Guess, clip: Clip | None) -> Guess:
   """
   if guess.clip[1]:
     return guess
-  comparison = ''
+  comparison, count = '', f'{guess.patches} patches, which is not a square'
   if clip:
     (_, H, W), P = clip, guess.model['patch']
     if not (H % P or W % P) and guess.patches == (H // P) * (W // P):
       note = (
-        f'the position table has {guess.patches} patches, which is not a '
-        f'square: it is taken to be for {H // P} x {W // P} patches, as in the '
-        'clip'
+        f'the position table has {count}: it is taken to be for {H // P} x '
+        f'{W // P} patches, as in the clip'
       )
       shape = (guess.clip[0], H, W, guess.clip[3])
       return dataclasses.replace(guess, clip=shape, notes=(*guess.notes, note))
     comparison = f'; frames of {H} x {W} pixels have {H / P:g} x {W / P:g}'
   raise InputError(
-    f'got a position table of {guess.patches} patches, which is not a square; '
-    f'expected to be told the clip that it was made for{comparison}; try '
-    'clip=(frames, height, width), or a recipe for that clip'
+    f'got a position table of {count}; expected to be told the clip that it '
+    f'was made for{comparison}; try clip=(frames, height, width), or a recipe '
+    'for that clip'
   )
 
 
@@ -234,12 +229,11 @@ def shapes_by_path(
   """Shapes as they are in a file, by our path of what they would become.
 
   Keys that no rule matches are left out. A rule of several keys or paths gives
-  the first key's shape to every path.
+  the first key's shape to every path. The first rule of a path wins.
   """
-  shapes: dict[str, tuple[int, ...]] = {}
-  for _, keys, paths in match_rules(rules, specs):
-    for path in paths:
-      shapes.setdefault(path, specs[keys[0]][0])
+  shapes = {}
+  for _, keys, paths in reversed([*match_rules(rules, specs)]):
+    shapes |= dict.fromkeys(paths, specs[keys[0]][0])
   return shapes
 
 
