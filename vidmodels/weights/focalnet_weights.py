@@ -16,19 +16,8 @@ import numpy as np
 from flax import linen as nn
 
 from vidmodels.typing import InputError
-from vidmodels.weights.mapping import identify
+from vidmodels.weights.mapping import identify, key_rules
 from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
-from vidmodels.weights.mapping.key_rules import (
-  Arrays,
-  Layout,
-  Rules,
-  Shapes,
-  conv,
-  convolution,
-  norm,
-  rule,
-  vector,
-)
 
 Publisher = Literal['microsoft', 'hf', 'timm']
 
@@ -85,30 +74,32 @@ NAMES: dict[Publisher, KeyNames] = {
 # --- Rules
 
 
-def linear_rules(key: str, paths: str, ones: int = 0) -> Rules:
+def linear_rules(key: str, paths: str, ones: int = 0) -> key_rules.Rules:
   """A linear layer of the file to one or more of ours, separated by spaces.
 
   Rows of the file are those of our first layer, then of the second, and so on.
   Its weight has `ones` axes of size 1 at the end.
   """
 
-  def load(arrays: Arrays, shapes: Shapes) -> Arrays:
+  def load(
+    arrays: key_rules.Arrays, shapes: key_rules.Shapes
+  ) -> key_rules.Arrays:
     columns = np.cumsum([shape[-1] for shape in shapes])[:-1]
     array = arrays[0].reshape(arrays[0].shape[:2]).T
     return tuple(np.split(array, columns, axis=-1))
 
-  def save(arrays: Arrays) -> Arrays:
+  def save(arrays: key_rules.Arrays) -> key_rules.Arrays:
     array = np.concatenate(arrays, axis=-1).T
     return (array.reshape(*array.shape, *(1,) * ones * (array.ndim - 1)),)
 
-  layout = Layout(load, save)
+  layout = key_rules.Layout(load, save)
   kernels, biases = (
     ' '.join(f'{path}/{part}' for path in paths.split())
     for part in ('kernel', 'bias')
   )
   return (
-    rule(f'{key}.weight', kernels, layout),
-    rule(f'{key}.bias', biases, layout),
+    key_rules.rule(f'{key}.weight', kernels, layout),
+    key_rules.rule(f'{key}.bias', biases, layout),
   )
 
 
@@ -117,25 +108,25 @@ def rules(
   *,
   publisher: Publisher = 'microsoft',
   post_norm: bool = False,
-) -> Rules:
+) -> key_rules.Rules:
   """The key rules of an image FocalNet; `levels` are focal levels by stage."""
   names = NAMES[publisher]
   all_rules = [
-    *conv(names.patch, 'patch/conv'),
-    *norm(names.patch_norm, 'patch/norm'),
+    *key_rules.conv(names.patch, 'patch/conv'),
+    *key_rules.norm(names.patch_norm, 'patch/norm'),
   ]
   for s, count in enumerate(levels):
     all_rules += _stage_rules(names, s, count, post_norm)
   return (
     *all_rules,
-    *norm(names.norm, 'norm'),
+    *key_rules.norm(names.norm, 'norm'),
     *linear_rules(names.head, 'head'),
   )
 
 
 def _stage_rules(
   names: KeyNames, s: int, levels: int, post_norm: bool
-) -> Rules:
+) -> key_rules.Rules:
   """The rules of one stage's blocks, and of the downsampling after it."""
   block, ours = names.block.replace('{s}', str(s)), f'stage_{s}_block_{{i}}'
   mod, space = f'{block}.modulation', f'{ours}/mod/space'
@@ -146,19 +137,26 @@ def _stage_rules(
     for n in range(levels)
   ]
   return (
-    *norm(f'{block}.{norms[0]}', f'{ours}/mod_norm'),
+    *key_rules.norm(f'{block}.{norms[0]}', f'{ours}/mod_norm'),
     *linear_rules(f'{mod}.{names.f}', query_context_gate, names.ones),
     *linear_rules(f'{mod}.{names.h}', f'{space}/out', 2),
     *linear_rules(f'{mod}.{names.out}', f'{ours}/mod/out', names.ones),
-    *norm(f'{mod}.{names.mod_norm}', f'{ours}/mod/norm'),
-    *(rule(theirs, kernel, convolution()) for theirs, kernel in kernels),
-    *norm(f'{block}.{norms[1]}', f'{ours}/mlp_norm'),
+    *key_rules.norm(f'{mod}.{names.mod_norm}', f'{ours}/mod/norm'),
+    *(
+      key_rules.rule(theirs, kernel, key_rules.convolution())
+      for theirs, kernel in kernels
+    ),
+    *key_rules.norm(f'{block}.{norms[1]}', f'{ours}/mlp_norm'),
     *linear_rules(f'{block}.mlp.fc1', f'{ours}/mlp/up', names.ones),
     *linear_rules(f'{block}.mlp.fc2', f'{ours}/mlp/down', names.ones),
-    rule(f'{block}.{names.gammas[0]}', f'{ours}/mod_gamma', vector()),
-    rule(f'{block}.{names.gammas[1]}', f'{ours}/mlp_gamma', vector()),
-    *conv(names.down.format(s=s, n=s + 1), f'down_{s}/conv'),
-    *norm(names.down_norm.format(s=s, n=s + 1), f'down_{s}/norm'),
+    key_rules.rule(
+      f'{block}.{names.gammas[0]}', f'{ours}/mod_gamma', key_rules.vector()
+    ),
+    key_rules.rule(
+      f'{block}.{names.gammas[1]}', f'{ours}/mlp_gamma', key_rules.vector()
+    ),
+    *key_rules.conv(names.down.format(s=s, n=s + 1), f'down_{s}/conv'),
+    *key_rules.norm(names.down_norm.format(s=s, n=s + 1), f'down_{s}/norm'),
   )
 
 

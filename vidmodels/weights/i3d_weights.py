@@ -10,18 +10,8 @@ import re
 from typing import Any, Literal
 
 from vidmodels.models import i3d
-from vidmodels.weights.mapping import apply, identify
+from vidmodels.weights.mapping import apply, identify, key_rules
 from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
-from vidmodels.weights.mapping.key_rules import (
-  Layout,
-  Rules,
-  batch_norm,
-  convolution,
-  dense,
-  drop,
-  inflated_convolution,
-  rule,
-)
 
 Publisher = Literal['mmaction2', 'slowfast']
 
@@ -38,16 +28,18 @@ IMAGE = 'an image model: its kernels are spread over the frames of ours'
 
 
 def _conv_norm_rules(
-  conv: str, norm_key: str, path: str, kernel: Layout | None = None
-) -> Rules:
+  conv: str, norm_key: str, path: str, kernel: key_rules.Layout | None = None
+) -> key_rules.Rules:
   """The rules of our `ConvNorm`: no bias, and `kernel` is `convolution()`."""
   return (
-    rule(f'{conv}.weight', f'{path}/conv/kernel', kernel or convolution()),
-    *batch_norm(norm_key, f'{path}/norm'),
+    key_rules.rule(
+      f'{conv}.weight', f'{path}/conv/kernel', kernel or key_rules.convolution()
+    ),
+    *key_rules.batch_norm(norm_key, f'{path}/norm'),
   )
 
 
-def rules(publisher: Publisher, stages: int = 4) -> Rules:
+def rules(publisher: Publisher, stages: int = 4) -> key_rules.Rules:
   """The key rules of a release of the video model."""
   stem, mmaction = STEMS[publisher], publisher == 'mmaction2'
   all_rules = _conv_norm_rules(f'{stem}.conv', f'{stem}.bn', 'stem')
@@ -62,12 +54,12 @@ def rules(publisher: Publisher, stages: int = 4) -> Rules:
     for key, name in zip(keys, (*LAYERS, 'project'), strict=True):
       pair = (f'{key}.conv', f'{key}.bn') if mmaction else (key, f'{key}_bn')
       all_rules += _conv_norm_rules(*pair, f'{ours}/{name}')
-  return (*all_rules, *dense(HEADS[publisher], 'head'))
+  return (*all_rules, *key_rules.dense(HEADS[publisher], 'head'))
 
 
-def image_rules(stages: int = 4) -> Rules:
+def image_rules(stages: int = 4) -> key_rules.Rules:
   """The key rules of torchvision's ResNet; its kernels get a time axis."""
-  inflate = inflated_convolution()
+  inflate = key_rules.inflated_convolution()
   all_rules = _conv_norm_rules('conv1', 'bn1', 'stem', inflate)
   for s in range(1, stages + 1):
     key, ours = f'layer{s}.{{i}}', f'stage{s}_block{{i}}'
@@ -76,7 +68,11 @@ def image_rules(stages: int = 4) -> Rules:
     for pair, name in zip(pairs, (*LAYERS, 'project'), strict=True):
       all_rules += _conv_norm_rules(*pair, f'{ours}/{name}', inflate)
   why = 'the image classes: a video model has its own'
-  return (*all_rules, drop('fc.weight', why), drop('fc.bias', why))
+  return (
+    *all_rules,
+    key_rules.drop('fc.weight', why),
+    key_rules.drop('fc.bias', why),
+  )
 
 
 def guess_model(specs: Specs, publisher: Publisher) -> Guess:

@@ -29,10 +29,9 @@ from vidmodels.weights.formats import hub_config
 from vidmodels.weights.formats.hub_config import HubConfig
 from vidmodels.weights.formats.open_file import File, open_file
 from vidmodels.weights.formats.tensors import Tensors
-from vidmodels.weights.mapping import apply, identify, prefixes
+from vidmodels.weights.mapping import apply, identify, key_rules, prefixes
 from vidmodels.weights.mapping.apply import KeyReport
 from vidmodels.weights.mapping.identify import Clip, Match, Pixels
-from vidmodels.weights.mapping.key_rules import drop
 
 # 'auto': the file's head is kept if it has as many classes as the model.
 Head = Literal['auto', 'keep', 'new']
@@ -276,7 +275,7 @@ def _load_own(
   if why:
     pattern = identify.head_pattern(family)
     rules = [
-      drop(rule.keys[0], why)
+      key_rules.drop(rule.keys[0], why)
       if rule.paths and re.search(pattern, rule.paths[0])
       else rule
       for rule in rules

@@ -13,20 +13,9 @@ from typing import Any, Literal, get_args
 
 from vidmodels.models import timesformer, vit
 from vidmodels.models.timesformer import StepSpec
-from vidmodels.weights.mapping import from_image, identify
+from vidmodels.weights.mapping import from_image, identify, key_rules
 from vidmodels.weights.mapping.apply import KeyReport
 from vidmodels.weights.mapping.identify import Guess, Naming, Pixels, Specs
-from vidmodels.weights.mapping.key_rules import (
-  Rules,
-  attention,
-  class_and_grid,
-  conv,
-  dense,
-  norm,
-  rule,
-  table,
-  vector,
-)
 
 Publisher = Literal['release', 'hf']
 
@@ -62,7 +51,9 @@ NOTE = (
 )
 
 
-def rules(steps: Sequence[StepSpec], publisher: Publisher = 'release') -> Rules:
+def rules(
+  steps: Sequence[StepSpec], publisher: Publisher = 'release'
+) -> key_rules.Rules:
   """The key rules of a model with these attention steps.
 
   The release calls the step without a second projection plain `attn`, whatever
@@ -72,16 +63,18 @@ def rules(steps: Sequence[StepSpec], publisher: Publisher = 'release') -> Rules:
   word = _words(publisher)
   block = word('blocks.{i}')
   return (
-    rule(word('cls_token'), 'class_token', vector(2)),
-    rule(word('pos_embed'), 'class_pos space_pos/table', class_and_grid()),
-    rule(word('time_embed'), 'time_pos/table', table()),
-    *conv(word('patch_embed.proj'), 'patch'),
+    key_rules.rule(word('cls_token'), 'class_token', key_rules.vector(2)),
+    key_rules.rule(
+      word('pos_embed'), 'class_pos space_pos/table', key_rules.class_and_grid()
+    ),
+    key_rules.rule(word('time_embed'), 'time_pos/table', key_rules.table()),
+    *key_rules.conv(word('patch_embed.proj'), 'patch'),
     *(r for look in steps for r in _step_rules(look, block, word)),
-    *norm(f'{block}.{word("norm2")}', 'block_{i}/mlp_norm'),
-    *dense(f'{block}.{word("mlp.fc1")}', 'block_{i}/mlp/up'),
-    *dense(f'{block}.{word("mlp.fc2")}', 'block_{i}/mlp/down'),
-    *norm(word('norm'), 'norm'),
-    *dense(word('head'), 'head'),
+    *key_rules.norm(f'{block}.{word("norm2")}', 'block_{i}/mlp_norm'),
+    *key_rules.dense(f'{block}.{word("mlp.fc1")}', 'block_{i}/mlp/up'),
+    *key_rules.dense(f'{block}.{word("mlp.fc2")}', 'block_{i}/mlp/down'),
+    *key_rules.norm(word('norm'), 'norm'),
+    *key_rules.dense(word('head'), 'head'),
   )
 
 
@@ -92,7 +85,7 @@ def _words(publisher: Publisher) -> Callable[[str], str]:
 
 def _step_rules(
   look: StepSpec, block: str, word: Callable[[str], str]
-) -> Rules:
+) -> key_rules.Rules:
   """The rules of one attention step."""
   path = f'block_{{i}}/{look.name}'
   prefix = 'temporal' if look.name == 'time' else look.name
@@ -102,11 +95,11 @@ def _step_rules(
     norm_key = prefix + word('_norm1')
     qkv, out = prefix + word('_attn.qkv'), prefix + word('_attn.proj')
   step = (
-    *norm(f'{block}.{norm_key}', f'{path}/norm'),
-    *attention(block, f'{path}/attn', qkv=qkv, out=out),
+    *key_rules.norm(f'{block}.{norm_key}', f'{path}/norm'),
+    *key_rules.attention(block, f'{path}/attn', qkv=qkv, out=out),
   )
   if look.fc:
-    step += dense(f'{block}.{prefix}{word("_fc")}', f'{path}/fc')
+    step += key_rules.dense(f'{block}.{prefix}{word("_fc")}', f'{path}/fc')
   return step
 
 

@@ -8,34 +8,28 @@ from vidmodels.weights.dualformer_weights import (
   list_levels,
   list_shapes,
 )
-from vidmodels.weights.mapping import identify
+from vidmodels.weights.mapping import identify, key_rules
 from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
-from vidmodels.weights.mapping.key_rules import (
-  Rules,
-  conv,
-  convolution,
-  dense,
-  norm,
-  one_to_one,
-  rule,
-)
 
 SIZES = {(64, 18): 'S', (96, 24): 'B', (128, 24): 'L'}
 
 
-def rules(model: twins_svt.Model) -> Rules:
+def rules(model: twins_svt.Model) -> key_rules.Rules:
   """The key rules of a model; timm counts a stage's levels through."""
-  all_rules = [*norm('norm', 'norm'), *dense('head', 'head')]
+  all_rules = [
+    *key_rules.norm('norm', 'norm'),
+    *key_rules.dense('head', 'head'),
+  ]
   for s in range(len(model.widths)):
     key, path = f'patch_embeds.{s}', f'stage_{s}'
     all_rules += [
-      *conv(f'{key}.proj', f'{path}/patch'),
-      *norm(f'{key}.norm', f'{path}/patch_norm'),
-      *conv(f'pos_block.{s}.proj.0', f'{path}/block_0/peg'),
+      *key_rules.conv(f'{key}.proj', f'{path}/patch'),
+      *key_rules.norm(f'{key}.norm', f'{path}/patch_norm'),
+      *key_rules.conv(f'pos_block.{s}.proj.0', f'{path}/block_0/peg'),
     ]
-  image = convolution()
+  image = key_rules.convolution()
   # torch's [out, in, h, w] to our [1, h, w, in, out].
-  one_frame = one_to_one(
+  one_frame = key_rules.one_to_one(
     load=lambda array, shape: image.load((array,), (shape,))[0][None],
     save=lambda array: image.save((array[0],))[0],
   )
@@ -44,7 +38,7 @@ def rules(model: twins_svt.Model) -> Rules:
     pool = f'{path}/attn/pyramid/fine/kernel'
     # Before the rule of kernels that have a frame axis: the first rule wins.
     all_rules += [
-      rule(f'{key}.attn.sr.weight', pool, one_frame),
+      key_rules.rule(f'{key}.attn.sr.weight', pool, one_frame),
       *level_rules(key, path, kind),
     ]
   return tuple(all_rules)

@@ -15,16 +15,9 @@ from vidmodels.models import video_focalnet
 from vidmodels.typing import InputError
 from vidmodels.weights import focalnet_weights
 from vidmodels.weights.focalnet_weights import F_TEMPORAL, F, linear_rules
-from vidmodels.weights.mapping import apply
+from vidmodels.weights.mapping import apply, key_rules
 from vidmodels.weights.mapping.apply import KeyReport
 from vidmodels.weights.mapping.identify import IMAGENET, Guess, Naming, Specs
-from vidmodels.weights.mapping.key_rules import (
-  Rules,
-  convolution,
-  one_to_one,
-  repeat_over_frames,
-  rule,
-)
 
 FRAMES = 8  # tokens over time of every published model
 # The designs whose parameters the authors' names can tell apart.
@@ -48,7 +41,7 @@ NEW_HEAD = 'the classes of an image model are others'
 NO_TIME = 'an image has no time'
 
 
-def rules(model: video_focalnet.Model) -> Rules:
+def rules(model: video_focalnet.Model) -> key_rules.Rules:
   """The key rules of a model; refuses a design that was never released."""
   if model.design not in NAMED:
     raise InputError(
@@ -62,12 +55,12 @@ def rules(model: video_focalnet.Model) -> Rules:
   return all_rules
 
 
-def _temporal_rules(s: int, levels: int) -> Rules:
+def _temporal_rules(s: int, levels: int) -> key_rules.Rules:
   """The rules of one stage's temporal branches."""
   theirs = f'layers.{s}.blocks.{{i}}.modulation'
   ours = f'stage_{s}_block_{{i}}/mod/time'
   # torch's Conv1d with a group per channel, [D, 1, k], to [k, 1, 1, 1, D].
-  depthwise = one_to_one(
+  depthwise = key_rules.one_to_one(
     load=lambda array, shape: array.T[:, None, None],
     save=lambda array: array[:, 0, 0].T,
   )
@@ -78,8 +71,10 @@ def _temporal_rules(s: int, levels: int) -> Rules:
   for level in range(levels):
     key = f'{theirs}.focal_layers_temporal.{level}.0.weight'
     all_rules += [
-      rule(key, f'{ours}/time_conv_{level}/kernel', convolution()),
-      rule(key, f'{ours}/time_depthwise_{level}/kernel', depthwise),
+      key_rules.rule(
+        key, f'{ours}/time_conv_{level}/kernel', key_rules.convolution()
+      ),
+      key_rules.rule(key, f'{ours}/time_depthwise_{level}/kernel', depthwise),
     ]
   return tuple(all_rules)
 
@@ -120,7 +115,7 @@ def start_from_image(
   heads = (path for path in theirs if path.startswith('head/'))
   report.dropped.update(dict.fromkeys(heads, NEW_HEAD))
   if (t := model.tubelet) > 1:
-    ours[PATCH] = repeat_over_frames(np.asarray(ours[PATCH]), t)
+    ours[PATCH] = key_rules.repeat_over_frames(np.asarray(ours[PATCH]), t)
     report.changed[PATCH] = f'the image kernel {t} times, divided by {t}'
   return apply.unflatten_variables(ours)
 

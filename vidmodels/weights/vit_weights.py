@@ -13,27 +13,8 @@ from typing import Any, Literal
 
 from vidmodels.models import vit
 from vidmodels.typing import InputError
-from vidmodels.weights.mapping import identify
+from vidmodels.weights.mapping import identify, key_rules
 from vidmodels.weights.mapping.identify import HALF, Guess, Naming, Specs
-from vidmodels.weights.mapping.key_rules import (
-  Arrays,
-  Layout,
-  Rule,
-  Rules,
-  Shapes,
-  attention_block,
-  class_and_grid,
-  conv,
-  convolution,
-  dense,
-  drop,
-  linear,
-  norm,
-  plain,
-  rule,
-  stacked,
-  vector,
-)
 
 Publisher = Literal['timm', 'hf', 'google', 'big_vision']
 
@@ -54,60 +35,70 @@ NOTES = {
 }
 
 
-def rules(publisher: Publisher = 'timm') -> Rules:
+def rules(publisher: Publisher = 'timm') -> key_rules.Rules:
   """The key rules of a publisher, for models with any choice of fields."""
   if publisher == 'timm':
     return _timm_rules()
   if publisher == 'hf':
     # Files of ViTModel, which has no head, have no `vit.` in front.
-    return (*_hf_rules('vit.'), *_hf_rules(''), *dense('classifier', 'head'))
+    return (
+      *_hf_rules('vit.'),
+      *_hf_rules(''),
+      *key_rules.dense('classifier', 'head'),
+    )
   return _jax_rules(publisher)
 
 
-def _table_rules(key: str) -> Rules:
+def _table_rules(key: str) -> key_rules.Rules:
   """Positions with rows for two tokens, for one, and for patches alone."""
   both = 'class_pos distilled_pos space_pos/table'
   return (
-    rule(key, both, class_and_grid(2)),
-    rule(key, 'class_pos space_pos/table', class_and_grid()),
-    rule(key, 'space_pos/table', class_and_grid(0)),
+    key_rules.rule(key, both, key_rules.class_and_grid(2)),
+    key_rules.rule(
+      key, 'class_pos space_pos/table', key_rules.class_and_grid()
+    ),
+    key_rules.rule(key, 'space_pos/table', key_rules.class_and_grid(0)),
   )
 
 
-def _timm_rules() -> Rules:
+def _timm_rules() -> key_rules.Rules:
   return (
     *_table_rules('pos_embed'),
-    rule('cls_token', 'class_token', vector(2)),
-    rule('dist_token', 'distilled_token', vector(2)),
-    *conv('patch_embed.proj', 'patch', _flat_or_square_kernel()),
-    *attention_block('blocks.{i}', 'block_{i}'),
-    *norm('norm', 'norm'),
-    *dense('pre_logits.fc', 'pre_logits'),
-    *dense('head', 'head'),
-    *dense('head_dist', 'head_distilled'),
+    key_rules.rule('cls_token', 'class_token', key_rules.vector(2)),
+    key_rules.rule('dist_token', 'distilled_token', key_rules.vector(2)),
+    *key_rules.conv('patch_embed.proj', 'patch', _flat_or_square_kernel()),
+    *key_rules.attention_block('blocks.{i}', 'block_{i}'),
+    *key_rules.norm('norm', 'norm'),
+    *key_rules.dense('pre_logits.fc', 'pre_logits'),
+    *key_rules.dense('head', 'head'),
+    *key_rules.dense('head_dist', 'head_distilled'),
   )
 
 
-def _flat_or_square_kernel() -> Layout:
+def _flat_or_square_kernel() -> key_rules.Layout:
   """The patches' kernel [D, C, P, P], in timm's oldest files [D, C P P]."""
-  square = convolution()
+  square = key_rules.convolution()
 
-  def load(arrays: Arrays, shapes: Shapes) -> Arrays:
+  def load(
+    arrays: key_rules.Arrays, shapes: key_rules.Shapes
+  ) -> key_rules.Arrays:
     ((*window, C, D),) = shapes
     return square.load((arrays[0].reshape(D, C, *window),), shapes)
 
-  return Layout(load, square.save, merged=True)
+  return key_rules.Layout(load, square.save, merged=True)
 
 
-def _hf_rules(prefix: str) -> Rules:
+def _hf_rules(prefix: str) -> key_rules.Rules:
   """Hugging Face's names; files keep those that modules had before 5.0."""
   embeddings = f'{prefix}embeddings'
   pooled = f'{prefix}pooler.dense'
   why = 'the pooled feature, for which the model has no layer'
   return (
     *_table_rules(f'{embeddings}.position_embeddings'),
-    rule(f'{embeddings}.cls_token', 'class_token', vector(2)),
-    *conv(f'{embeddings}.patch_embeddings.projection', 'patch'),
+    key_rules.rule(
+      f'{embeddings}.cls_token', 'class_token', key_rules.vector(2)
+    ),
+    *key_rules.conv(f'{embeddings}.patch_embeddings.projection', 'patch'),
     *_hf_block_rules(
       f'{prefix}encoder.layer.{{i}}',
       qkv='attention.attention.query attention.attention.key '
@@ -123,16 +114,16 @@ def _hf_rules(prefix: str) -> Rules:
       up='mlp.fc1',
       down='mlp.fc2',
     ),
-    *norm(f'{prefix}layernorm', 'norm'),
-    *dense(pooled, 'pre_logits'),
-    drop(f'{pooled}.weight', why),
-    drop(f'{pooled}.bias', why),
+    *key_rules.norm(f'{prefix}layernorm', 'norm'),
+    *key_rules.dense(pooled, 'pre_logits'),
+    key_rules.drop(f'{pooled}.weight', why),
+    key_rules.drop(f'{pooled}.bias', why),
   )
 
 
 def _hf_block_rules(
   block: str, *, qkv: str, out: str, up: str, down: str
-) -> Rules:
+) -> key_rules.Rules:
   """One block, in one of the two spellings."""
   path = 'block_{i}'
   keys = [f'{block}.{name}' for name in qkv.split()]
@@ -140,17 +131,23 @@ def _hf_block_rules(
     ' '.join(f'{key}.{part}' for key in keys) for part in ('weight', 'bias')
   )
   return (
-    *norm(f'{block}.layernorm_before', f'{path}/attn_norm'),
-    rule(weights, f'{path}/attn/qkv/kernel', stacked(linear(), 1)),
-    rule(biases, f'{path}/attn/qkv/bias', stacked(vector(), 0)),
-    *dense(f'{block}.{out}', f'{path}/attn/out', inputs=2),
-    *norm(f'{block}.layernorm_after', f'{path}/mlp_norm'),
-    *dense(f'{block}.{up}', f'{path}/mlp/up'),
-    *dense(f'{block}.{down}', f'{path}/mlp/down'),
+    *key_rules.norm(f'{block}.layernorm_before', f'{path}/attn_norm'),
+    key_rules.rule(
+      weights,
+      f'{path}/attn/qkv/kernel',
+      key_rules.stacked(key_rules.linear(), 1),
+    ),
+    key_rules.rule(
+      biases, f'{path}/attn/qkv/bias', key_rules.stacked(key_rules.vector(), 0)
+    ),
+    *key_rules.dense(f'{block}.{out}', f'{path}/attn/out', inputs=2),
+    *key_rules.norm(f'{block}.layernorm_after', f'{path}/mlp_norm'),
+    *key_rules.dense(f'{block}.{up}', f'{path}/mlp/up'),
+    *key_rules.dense(f'{block}.{down}', f'{path}/mlp/down'),
   )
 
 
-def _jax_rules(publisher: Publisher) -> Rules:
+def _jax_rules(publisher: Publisher) -> key_rules.Rules:
   """Google's names; kernels have our axes, except queries, keys and values."""
   # Flax once numbered the sub-modules of a block over all kinds, later by kind.
   numbers = (0, 1, 2, 3) if publisher == 'google' else (0, 0, 1, 0)
@@ -164,21 +161,23 @@ def _jax_rules(publisher: Publisher) -> Rules:
     )
   )
 
-  def same(key: str, ours: str, weight: str = 'kernel') -> Rules:
+  def same(key: str, ours: str, weight: str = 'kernel') -> key_rules.Rules:
     return tuple(
-      rule(f'{key}/{name}', f'{ours}/{name}', plain())
+      key_rules.rule(f'{key}/{name}', f'{ours}/{name}', key_rules.plain())
       for name in (weight, 'bias')
     )
 
-  def stack_qkv(name: str, axis: int) -> Rule:
+  def stack_qkv(name: str, axis: int) -> key_rules.Rule:
     keys = (f'{attn}/{part}/{name}' for part in ('query', 'key', 'value'))
     ours = f'{path}/attn/qkv/{name}'
-    return rule(' '.join(keys), ours, stacked(plain(), axis))
+    return key_rules.rule(
+      ' '.join(keys), ours, key_rules.stacked(key_rules.plain(), axis)
+    )
 
   front = 'Transformer/posembed_input/' if publisher == 'google' else ''
   return (
     *_table_rules(f'{front}pos_embedding'),
-    rule('cls', 'class_token', vector(2)),
+    key_rules.rule('cls', 'class_token', key_rules.vector(2)),
     *same('embedding', 'patch'),
     *same(norm1, f'{path}/attn_norm', 'scale'),
     stack_qkv('kernel', 1),
@@ -238,7 +237,7 @@ def _naming(publisher: Publisher, **more: Any) -> Naming:
   )
 
 
-def _rules_for_model(model: vit.Model, publisher: Publisher) -> Rules:
+def _rules_for_model(model: vit.Model, publisher: Publisher) -> key_rules.Rules:
   """The key rules; refuses a model that such a file cannot hold."""
   fits = (publisher != 'big_vision') == model.class_position
   if publisher != 'timm' and not fits:

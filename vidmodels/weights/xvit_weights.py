@@ -13,21 +13,9 @@ from typing import Any
 import numpy as np
 
 from vidmodels.models import vit, xvit
-from vidmodels.weights.mapping import from_image, identify
+from vidmodels.weights.mapping import from_image, identify, key_rules
 from vidmodels.weights.mapping.apply import KeyReport
 from vidmodels.weights.mapping.identify import HALF, Guess, Naming, Specs
-from vidmodels.weights.mapping.key_rules import (
-  Rules,
-  attention_block,
-  class_and_grid,
-  conv,
-  dense,
-  drop,
-  norm,
-  one_to_one,
-  rule,
-  vector,
-)
 
 HEAD = r'^head(_\d+)?/'
 FRAMES = 16  # every published model takes so many, whatever its table has
@@ -38,43 +26,51 @@ NOTE = (
 )
 
 
-def rules(model: xvit.Model) -> Rules:
+def rules(model: xvit.Model) -> key_rules.Rules:
   """The key rules of a model's kind of head; the release has one of them."""
   # One row per frame, for all its tokens: [1, T, 1, D] to our [T, D].
-  time_table = one_to_one(
+  time_table = key_rules.one_to_one(
     load=lambda array, shape: array[0, :, 0],
     save=lambda array: array[None, :, None],
   )
   base = 'base_model'
   return (
-    rule(f'{base}.cls_token', 'class_token', vector(2)),
-    rule(f'{base}.pos_embed', 'class_pos space_pos/table', class_and_grid()),
-    rule(f'{base}.temp_embed', 'time_pos/table', time_table),
-    *conv(f'{base}.patch_embed.proj', 'patch'),
-    *attention_block(f'{base}.blocks.{{i}}', 'block_{i}'),
-    *norm(f'{base}.norm', 'norm'),
+    key_rules.rule(f'{base}.cls_token', 'class_token', key_rules.vector(2)),
+    key_rules.rule(
+      f'{base}.pos_embed',
+      'class_pos space_pos/table',
+      key_rules.class_and_grid(),
+    ),
+    key_rules.rule(f'{base}.temp_embed', 'time_pos/table', time_table),
+    *key_rules.conv(f'{base}.patch_embed.proj', 'patch'),
+    *key_rules.attention_block(f'{base}.blocks.{{i}}', 'block_{i}'),
+    *key_rules.norm(f'{base}.norm', 'norm'),
     *(_temporal_rules() if model.ta_layers else _linear_rules(model)),
   )
 
 
-def _temporal_rules() -> Rules:
+def _temporal_rules() -> key_rules.Rules:
   """Temporal attention and its MLP, whose layers have numbers."""
   return (
-    rule('consensus.cls_token', 'temporal/class_token', vector(2)),
-    *attention_block('consensus.temporal_encoder.{i}', 'temporal/block_{i}'),
-    *norm('consensus.mlp_head.0', 'head/norm'),
-    *dense('consensus.mlp_head.1', 'head/up'),
-    *dense('consensus.mlp_head.4', 'head/linear'),
-    *(drop(f'new_fc.{name}', UNUSED) for name in ('weight', 'bias')),
+    key_rules.rule(
+      'consensus.cls_token', 'temporal/class_token', key_rules.vector(2)
+    ),
+    *key_rules.attention_block(
+      'consensus.temporal_encoder.{i}', 'temporal/block_{i}'
+    ),
+    *key_rules.norm('consensus.mlp_head.0', 'head/norm'),
+    *key_rules.dense('consensus.mlp_head.1', 'head/up'),
+    *key_rules.dense('consensus.mlp_head.4', 'head/linear'),
+    *(key_rules.drop(f'new_fc.{name}', UNUSED) for name in ('weight', 'bias')),
   )
 
 
-def _linear_rules(model: xvit.Model) -> Rules:
+def _linear_rules(model: xvit.Model) -> key_rules.Rules:
   """The linear classifier under either name; it is saved under the first."""
   keys = ['new_fc', 'base_model.head']
   if model.dropout == 0:
     keys.reverse()
-  return tuple(r for key in keys for r in dense(key, 'head'))
+  return tuple(r for key in keys for r in key_rules.dense(key, 'head'))
 
 
 def add_unread_tensors(

@@ -26,13 +26,7 @@ import numpy as np
 from flax import linen as nn
 
 from vidmodels.typing import InputError
-from vidmodels.weights.mapping.key_rules import (
-  STATS,
-  Arrays,
-  Layout,
-  Rule,
-  Shapes,
-)
+from vidmodels.weights.mapping import key_rules
 
 SHOWN = 6  # names of each kind in an error
 LARGEST = 1e4  # trained weights stay below this
@@ -56,7 +50,7 @@ class KeyReport:
 
 
 def load_variables(
-  rules: Sequence[Rule],
+  rules: Sequence[key_rules.Rule],
   state: Mapping[str, np.ndarray],
   model: nn.Module,
   *,
@@ -84,7 +78,7 @@ def load_variables(
 
 
 def save_variables(
-  rules: Sequence[Rule], variables: Mapping[str, Any]
+  rules: Sequence[key_rules.Rule], variables: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
   """Converts a model's variables to a file's tensors; undoes `load_variables`.
 
@@ -93,7 +87,9 @@ def save_variables(
   params = {k: np.asarray(x) for k, x in flatten_variables(variables).items()}
   state: dict[str, np.ndarray] = {}
   used: set[str] = set()
-  reverse = [Rule(r.paths, r.keys, r.layout) for r in rules if r.paths]
+  reverse = [
+    key_rules.Rule(r.paths, r.keys, r.layout) for r in rules if r.paths
+  ]
   for rule, paths, keys in match_rules(reverse, params):
     if used.intersection(paths):
       continue
@@ -135,7 +131,7 @@ def flatten_variables(variables: Mapping[str, Any]) -> dict[str, Any]:
 def unflatten_variables(arrays: Mapping[str, Any]) -> dict[str, Any]:
   """Undoes `flatten_variables`."""
   named = {
-    path if path.startswith(STATS) else f'params/{path}': array
+    path if path.startswith(key_rules.STATS) else f'params/{path}': array
     for path, array in arrays.items()
   }
   return flax.traverse_util.unflatten_dict(named, sep='/')
@@ -154,7 +150,7 @@ def batch_counters(
 
 
 def convert(
-  rules: Sequence[Rule],
+  rules: Sequence[key_rules.Rule],
   source: Mapping[str, np.ndarray],
   target: Mapping[str, Any],
   *,
@@ -194,8 +190,8 @@ def convert(
 
 
 def match_rules(
-  rules: Sequence[Rule], names: Iterable[str]
-) -> Iterator[tuple[Rule, list[str], list[str]]]:
+  rules: Sequence[key_rules.Rule], names: Iterable[str]
+) -> Iterator[tuple[key_rules.Rule, list[str], list[str]]]:
   """Yields every rule with the keys that match it and the paths they get.
 
   A rule of several keys matches by its first and needs all of them.
@@ -250,11 +246,11 @@ def _check_numbers(key: str, array: np.ndarray) -> np.ndarray:
 
 
 def _check_shapes(
-  layout: Layout,
+  layout: key_rules.Layout,
   keys: Sequence[str],
   source: Mapping[str, np.ndarray],
   paths: Sequence[str],
-  shapes: Shapes,
+  shapes: key_rules.Shapes,
 ) -> None:
   """Refuses tensors of other shapes than our parameters would be saved with.
 
@@ -262,7 +258,9 @@ def _check_shapes(
   of our shapes (no memory: all strides are 0) tells the shapes that the file
   must have. If the file has `specs`, no tensor is read for this.
   """
-  zeros: Arrays = tuple(np.broadcast_to(np.float32(0), s) for s in shapes)
+  zeros: key_rules.Arrays = tuple(
+    np.broadcast_to(np.float32(0), s) for s in shapes
+  )
   expected = [list(array.shape) for array in layout.save(zeros)]
   specs = getattr(source, 'specs', None)
   in_file = [list(specs[k][0] if specs else source[k].shape) for k in keys]
@@ -276,7 +274,7 @@ def _check_shapes(
 
 
 def _describe_leftovers(
-  rules: Sequence[Rule], extra: Sequence[str], empty: Sequence[str]
+  rules: Sequence[key_rules.Rule], extra: Sequence[str], empty: Sequence[str]
 ) -> str:
   """Names both sides of a mismatch, each name with the nearest on the other."""
   key_of_path = {path: _find_key(rules, path) for path in empty}
@@ -294,7 +292,7 @@ def _describe_leftovers(
   )
 
 
-def _find_key(rules: Sequence[Rule], path: str) -> str:
+def _find_key(rules: Sequence[key_rules.Rule], path: str) -> str:
   """The file's key that would fill a parameter, '' if there is none."""
   for rule in rules:
     for own in rule.paths:

@@ -231,7 +231,7 @@ def shapes_by_path(
   Keys that no rule matches are left out. A rule of several keys or paths gives
   the first key's shape to every path. The first rule of a path wins.
   """
-  shapes = {}
+  shapes: dict[str, tuple[int, ...]] = {}
   for _, keys, paths in reversed([*match_rules(rules, specs)]):
     shapes |= dict.fromkeys(paths, specs[keys[0]][0])
   return shapes
