@@ -41,10 +41,7 @@ class Difference:
 def compare_tensors(
   a: TensorMap, b: TensorMap, *, tolerance: float = 0.0
 ) -> list[Difference]:
-  """Lists every tensor that differs, in A's order and then B's.
-
-  Values that are not farther apart than the absolute `tolerance` are the same.
-  """
+  """Lists tensors that differ by more than `tolerance`, A's and then B's."""
   rows = [_compare_one(key, a, b, tolerance) for key in dict.fromkeys((*a, *b))]
   return [row for row in rows if row]
 

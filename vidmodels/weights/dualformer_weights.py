@@ -61,11 +61,7 @@ TRAINING_ONLY = 'used in training alone'
 
 
 def rules(model: dualformer.Model) -> Rules:
-  """The key rules of a model; the release counts a stage's levels through.
-
-  The token head is dropped if the model has none, and a teacher always: neither
-  is used when a clip is scored.
-  """
+  """The key rules of a model; what only training uses is dropped."""
   token_head: list[Rule] = []
   for theirs, ours in TOKEN_HEAD:
     token_head += dense(CLASS_HEAD + theirs, f'token_head/{ours}')
@@ -126,10 +122,7 @@ def list_levels(
 
 
 def level_rules(key: str, path: str, kind: str) -> Rules:
-  """The rules of one level: 'L', local, or 'G', global attention.
-
-  Global attention looks at a pyramid; a file has whichever scales it has.
-  """
+  """The rules of one level: 'L', local, or 'G', global (over a pyramid)."""
   if kind == 'L':
     return attention_block(key, path)
   attn, pool = f'{path}/attn', f'{path}/attn/pyramid'

@@ -25,10 +25,7 @@ Container = Literal['pth', 'safetensors', 'npz']
 def name_tensors(
   family: str, model: nn.Module, variables: Mapping[str, Any], *, name: str = ''
 ) -> tuple[Naming, dict[str, np.ndarray]]:
-  """A model's variables as a published file's tensors by key, with prefix.
-
-  `name` is that of the naming, by default the family's first.
-  """
+  """A file's tensors by key, under the naming `name` or else the first."""
   namings = list_namings(family)
   naming = next((n for n in namings if name in ('', n.name)), None)
   if naming is None:
@@ -50,10 +47,7 @@ def write(
   to: Container,
   under: str = '',
 ) -> pathlib.Path:
-  """Writes tensors by key to a new file, whole or not at all.
-
-  A .pth, which needs torch, keeps the tensors under the name `under`.
-  """
+  """Writes tensors to a new file or not at all; a .pth keeps them `under`."""
   path = files.unused_path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   # A name of its own, so that two exports at once do not write to one file.

@@ -227,10 +227,10 @@ def describe_odd_keys(tensors: Tensors) -> str:
 
 
 def list_contradictions(match: Match, model: Mapping[str, Any]) -> list[str]:
-  """Lines 'field: the file says ..., the model has ...', where both tell."""
+  """Fields of the model that the file tells otherwise."""
   known = models.fields(match.naming.family)
   return [
-    f'{name}: the file says {value!r}, the model has {model[name]!r}'
+    name
     for name, value in match.guess.model.items()
     if name not in match.guess.assumed
     and name in known
@@ -346,11 +346,7 @@ def _resize_tables(
   class_rows: Callable[[str], tuple[int, ...]],
   report: KeyReport,
 ) -> dict[str, Any]:
-  """Variables with every position table in the size that the model has.
-
-  `target` has all variables of the model, as shapes. `class_rows` gives a
-  path's `identify.class_rows`, which are not resized.
-  """
+  """Variables with every position table, not `class_rows`, resized to fit."""
   shapes = apply.flatten_variables(target)
   ours = apply.flatten_variables(variables)
   for path, array in ours.items():

@@ -212,10 +212,7 @@ def start_from_image(
   video: tuple[int, ...],
   report: KeyReport,
 ) -> dict[str, Any]:
-  """Starts a video model from an image ViT of ours, as `start_from_state` does.
-
-  For arguments and results see `identify.ImageSource`.
-  """
+  """As `start_from_state`, from an image ViT of ours; an `ImageSource`."""
   if model.stem != 'patch':
     raise InputError(
       f'got stem={model.stem!r} with an image ViT, which cuts patches; '
@@ -250,10 +247,7 @@ def start_from_image(
 def _as_timm_file(
   variables: Mapping[str, Any], image: vit.Model
 ) -> dict[str, np.ndarray]:
-  """What VidTr takes of an image ViT, by timm's keys, with one class token.
-
-  The token's row of the table is zero if the image model has none.
-  """
+  """What VidTr takes of an image ViT, by timm's keys, with one class token."""
   state = apply.save_variables(vit_weights.rules('timm'), variables)
   rows = state['pos_embed']
   grid = rows[:, len(image.tokens) * image.class_position :]
@@ -294,10 +288,7 @@ def _image_layer_rules(model: vidtr.Model, own: bool) -> Rules:
 
 
 def _copy_to_axes(attn: Rule, order: str) -> Rule:
-  """A rule of attention for a layer whose axes have projections of their own.
-
-  Each of them starts as the image's attention; the paper does not say.
-  """
+  """A rule that starts the attention of every axis (not said in the paper)."""
   (path,), layout = attn.paths, attn.layout
   own = [path.replace('/attn/', f'/{AXIS_NAMES[axis]}_attn/') for axis in order]
 

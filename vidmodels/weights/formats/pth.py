@@ -44,11 +44,7 @@ DTYPES = {
 
 
 class Inert:
-  """An object of the file that was not made: its origin, and nothing else.
-
-  It accepts whatever a pickle does to an object: arguments, calls, items,
-  state.
-  """
+  """An object of the file that was not made; it accepts and forgets all."""
 
   origin = ''
 
@@ -57,7 +53,7 @@ class Inert:
     return super().__new__(cls)
 
   def __call__(self, *args: Any, **kwargs: Any) -> 'Inert':
-    """Forgets the arguments; a call returns something inert too."""
+    """Forgets the arguments."""
     return self
 
   __setitem__ = __setstate__ = append = extend = add = __call__
@@ -253,10 +249,7 @@ def _unpickle(path: pathlib.Path, raw: bytes) -> tuple[Any, dict[str, Storage]]:
 def _read_member(
   path: pathlib.Path, whole: np.ndarray, info: zipfile.ZipInfo | None, name: str
 ) -> np.ndarray:
-  """The bytes of a member of the archive, as a view of the file.
-
-  Its checksum is not checked: torch can be told to write none.
-  """
+  """A member's bytes as a view; without the checksum, which torch may omit."""
   if info is None:
     raise _damaged_error(path, f'{name} is missing')
   if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:

@@ -80,10 +80,7 @@ def load_variables(
 def save_variables(
   rules: Sequence[key_rules.Rule], variables: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-  """Converts a model's variables to a file's tensors; undoes `load_variables`.
-
-  A parameter that the file has no name for is an InputError.
-  """
+  """Converts a model's variables to a file's tensors, all of them."""
   params = {k: np.asarray(x) for k, x in flatten_variables(variables).items()}
   state: dict[str, np.ndarray] = {}
   used: set[str] = set()
@@ -192,10 +189,7 @@ def convert(
 def match_rules(
   rules: Sequence[key_rules.Rule], names: Iterable[str]
 ) -> Iterator[tuple[key_rules.Rule, list[str], list[str]]]:
-  """Yields every rule with the keys that match it and the paths they get.
-
-  A rule of several keys matches by its first and needs all of them.
-  """
+  """Yields rules, the keys that match (all of a rule must) and their paths."""
   names = dict.fromkeys(names)
   for rule in rules:
     pattern = _compile_name(rule.keys[0])

@@ -123,10 +123,7 @@ def family_modules() -> dict[str, types.ModuleType]:
 
 
 def list_namings(family: str = '') -> tuple[Naming, ...]:
-  """All namings, or those of a family; those in the family's own file first.
-
-  A video family may know an image model by other names.
-  """
+  """All namings, or a family's: its own file's, then those of other files."""
   namings = [
     (name != naming.family, naming)
     for name, module in family_modules().items()
@@ -196,10 +193,7 @@ def _guess(naming: Naming, tensors: Tensors) -> Guess:
 
 
 def _complete_frame_size(guess: Guess, clip: Clip | None) -> Guess:
-  """A guess with height and width, taken from `clip` if rows are not a square.
-
-  A table of patches has one row per patch; it does not store height and width.
-  """
+  """A guess with height and width, taken from `clip` if rows are no square."""
   if guess.clip[1]:
     return guess
   comparison, count = '', f'{guess.patches} patches, which is not a square'
@@ -275,10 +269,7 @@ def vit_fields(
   patch: int,
   block: str = 'block_{i}/',
 ) -> dict[str, Any]:
-  """The fields that every model with a ViT's blocks has; heads are assumed.
-
-  Every published ViT has heads that are 64 wide.
-  """
+  """The fields of a ViT's blocks; every published one has heads 64 wide."""
   hidden = find_shape(shapes, f'{block.format(i=0)}mlp/up/bias')[0]
   return {
     'layers': count_layers(shapes, block),

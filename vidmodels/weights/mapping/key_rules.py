@@ -158,10 +158,7 @@ def class_and_grid(tokens: int = 1) -> Layout:
 
 
 def stacked(part: Layout, axis: int) -> Layout:
-  """Several tensors of a file to one of ours, e.g. queries, keys and values.
-
-  `part` is the layout of one of them, and our `axis` counts them.
-  """
+  """Several tensors of a file, each a `part`, stacked along an axis of ours."""
 
   def load(arrays: Arrays, shapes: Shapes) -> Arrays:
     shape = (*shapes[0][:axis], *shapes[0][axis + 1 :])
@@ -227,10 +224,7 @@ def attention(
 
 
 def attention_block(key: str, path: str, attn: Rules | None = None) -> Rules:
-  """The rules of a pre-norm transformer block by timm's names.
-
-  `attn` are the rules of its attention, by default those of `attention`.
-  """
+  """The rules of a pre-norm block by timm's names; `attn` is `attention`."""
   return (
     *norm(f'{key}.norm1', f'{path}/attn_norm'),
     *(attn or attention(f'{key}.attn', f'{path}/attn')),
