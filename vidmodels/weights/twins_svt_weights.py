@@ -27,12 +27,7 @@ def rules(model: twins_svt.Model) -> key_rules.Rules:
       *key_rules.norm(f'{key}.norm', f'{path}/patch_norm'),
       *key_rules.conv(f'pos_block.{s}.proj.0', f'{path}/block_0/peg'),
     ]
-  image = key_rules.convolution()
-  # torch's [out, in, h, w] to our [1, h, w, in, out].
-  one_frame = key_rules.one_to_one(
-    load=lambda array, shape: image.load((array,), (shape,))[0][None],
-    save=lambda array: image.save((array[0],))[0],
-  )
+  one_frame = key_rules.inflated_convolution()  # our kernel has one frame
   patterns = (twins_svt.PATTERN,) * len(model.widths)
   for key, path, kind in list_levels(model.layers, patterns):
     pool = f'{path}/attn/pyramid/fine/kernel'

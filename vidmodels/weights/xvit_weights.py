@@ -139,11 +139,6 @@ def guess_model(specs: Specs) -> Guess:
   )
 
 
-def _adapt(model: xvit.Model, guess: Guess) -> xvit.Model:
-  """The model with as many rows of frame positions as the file has."""
-  return dataclasses.replace(model, time_rows=guess.model['time_rows'])
-
-
 SOURCES = {'vit': start_from_image}
 NAMINGS = (
   Naming(
@@ -154,7 +149,10 @@ NAMINGS = (
     rules=rules,
     pixels=HALF,
     trained={'activation': 'gelu', 'epsilon': 1e-6},
-    adapt=_adapt,
+    # As many rows of frame positions as the file has.
+    adapt=lambda model, guess: dataclasses.replace(
+      model, time_rows=guess.model['time_rows']
+    ),
     extras=add_unread_tensors,
     under='model_state',
   ),

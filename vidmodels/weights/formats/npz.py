@@ -85,7 +85,6 @@ def _read_spec(
   if info.file_size != expected:
     raise InputError(
       f'{info.filename} of {path} has {info.file_size} bytes; expected '
-      f'{expected}, as its header says: the file is damaged; try fetching it '
-      'again'
+      f'{expected}, as its header says; try fetching the damaged file again'
     )
   return shape, BFLOAT16 if dtype == np.dtype('V2') else dtype

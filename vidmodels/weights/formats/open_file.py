@@ -111,20 +111,13 @@ def _open_container(path: pathlib.Path, under: str) -> File:
     _check_printable(path, tensors)
     others = {_make_printable(k): _summarize(v) for k, v in notes.items()}
     return File(path, 'safetensors', tensors, others=others)
+  kinds = [k for s, k in UNREADABLE.items() if head.lstrip().startswith(s)]
+  unknown = f'begins with {head[:8]!r}, which is no weight file'
+  kind = [*kinds, unknown][0] if head else 'is empty'
   raise InputError(
-    f'{path} {_describe_unknown(head)}; expected .pth, .npz or .safetensors; '
-    'try fetching it again, or another file'
+    f'{path} {kind}; expected .pth, .npz or .safetensors; try fetching it '
+    'again, or another file'
   )
-
-
-def _describe_unknown(head: bytes) -> str:
-  """What a file that cannot be read seems to be."""
-  if not head:
-    return 'is empty'
-  for starts, kind in UNREADABLE.items():
-    if head.lstrip().startswith(starts):
-      return kind
-  return f'begins with {head[:8]!r}, which is no weight file'
 
 
 def _open_zip(path: pathlib.Path, under: str) -> File:

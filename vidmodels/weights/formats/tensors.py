@@ -60,8 +60,7 @@ def view(
   if wrong or (not empty and (last + 1) * dtype.itemsize > buffer.size):
     raise InputError(
       f'a tensor of shape {shape} and strides {strides} does not lie in the '
-      f'{buffer.size} bytes of its storage; the file is damaged: try fetching '
-      'it again'
+      f'{buffer.size} bytes of its storage; try fetching the damaged file again'
     )
   if empty:
     return np.zeros(shape, dtype)

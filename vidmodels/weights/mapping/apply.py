@@ -252,9 +252,7 @@ def _check_shapes(
   of our shapes (no memory: all strides are 0) tells the shapes that the file
   must have. If the file has `specs`, no tensor is read for this.
   """
-  zeros: key_rules.Arrays = tuple(
-    np.broadcast_to(np.float32(0), s) for s in shapes
-  )
+  zeros = tuple(np.broadcast_to(np.float32(0), s) for s in shapes)
   expected = [list(array.shape) for array in layout.save(zeros)]
   specs = getattr(source, 'specs', None)
   in_file = [list(specs[k][0] if specs else source[k].shape) for k in keys]
