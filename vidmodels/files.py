@@ -41,9 +41,7 @@ class WriteError(OSError):
 def write_atomically(path: pathlib.Path, data: bytes | memoryview) -> None:
   """Writes a temporary file and renames it: `path` is whole or not there.
 
-  Raises:
-    InputError: if `path` cannot be a file; see `check_output_path`.
-    WriteError: if the disk is full or fails.
+  Raises InputError as `check_output_path`, WriteError if the disk is full.
   """
   check_output_path(path)
   part = path.with_name(f'{path.name}.{os.getpid()}.part')
@@ -61,8 +59,7 @@ def remove_part_on_error(
 ) -> Iterator[None]:
   """Removes `part`, the half-written `path`, if the block raises.
 
-  Raises:
-    WriteError: if the disk is full or fails.
+  An error of the disk becomes a WriteError.
   """
   try:
     yield
@@ -77,15 +74,11 @@ def remove_part_on_error(
 
 def check_output_path(path: pathlib.Path) -> None:
   """Raises InputError unless a file may be written as `path`."""
-  if path.is_dir():
-    raise InputError(
-      f'got {path}, which is a folder; expected the name of a file to write'
-    )
   if path.exists() and not path.is_file():
-    # A rename would replace it, even /dev/null for root.
+    # A rename would replace a device, even /dev/null for root.
+    kind = 'folder' if path.is_dir() else 'device or a pipe'
     raise InputError(
-      f'got {path}, which is a device or a pipe; expected the name of a file '
-      'to write'
+      f'got {path}, which is a {kind}; expected the name of a file to write'
     )
   if not path.parent.is_dir():
     raise InputError(
@@ -95,11 +88,7 @@ def check_output_path(path: pathlib.Path) -> None:
 
 
 def output_file(path: str | pathlib.Path) -> pathlib.Path:
-  """The path of a file to write; makes its folder.
-
-  Raises:
-    InputError: if no file can be written there.
-  """
+  """The path of a file to write, in a folder that this makes if need be."""
   path = pathlib.Path(path)
   output_folder(path.parent)
   check_output_path(path)
@@ -107,11 +96,7 @@ def output_file(path: str | pathlib.Path) -> pathlib.Path:
 
 
 def output_folder(path: str | pathlib.Path) -> pathlib.Path:
-  """A folder for results; makes it if it does not exist.
-
-  Raises:
-    InputError: if it cannot be made or written to.
-  """
+  """A folder for results; makes it if it does not exist."""
   path = pathlib.Path(path)
   try:
     path.mkdir(parents=True, exist_ok=True)
@@ -130,9 +115,6 @@ def unused_path(path: str | pathlib.Path) -> pathlib.Path:
   """A path that does not exist yet, and where something can be written.
 
   Tries it with a folder that is removed again: nothing is left behind.
-
-  Raises:
-    InputError: if the path exists, or nothing can be written there.
   """
   path = pathlib.Path(path)
   try:
@@ -173,12 +155,7 @@ def check_no_overwrite(
 ) -> None:
   """Refuses to write over an input, or two outputs over each other.
 
-  Args:
-    outputs: files to write.
-    inputs: files that must not change, and folders of such files.
-
-  Raises:
-    InputError: if an output is, or lies in, one of the inputs.
+  Inputs are files that must not change, and folders of such files.
   """
   protected = {pathlib.Path(path).resolve(): path for path in inputs}
   written: set[pathlib.Path] = set()
@@ -199,13 +176,8 @@ def check_no_overwrite(
 def existing_path(path: str | pathlib.Path, expected: str) -> pathlib.Path:
   """A path that can be examined; the caller checks whether it exists.
 
-  Args:
-    path: as the user gave it.
-    expected: the rest of an error: what to give instead.
-
-  Raises:
-    InputError: for a dangling link, a folder without permission, or a name
-      that the system does not allow.
+  Raises InputError, which ends with `expected`, for a dangling link, a folder
+  without permission, or a name that the system does not allow.
   """
   path = pathlib.Path(path)
   try:

@@ -88,15 +88,9 @@ def source_options(args: argparse.Namespace) -> dict[str, Any]:
   """The source's flags, as keyword arguments of `prepare` and `check`."""
   from vidmodels.data.records.class_list import ClassList
 
-  return dict(
-    split=args.split,
-    annotations=args.annotations,
-    videos=args.videos,
-    classes=ClassList.load(args.classes) if args.classes else None,
-    root=args.root,
-    labels=args.labels,
-    limit=args.limit,
-  )
+  names = ('split', 'annotations', 'videos', 'root', 'labels', 'limit')
+  classes = ClassList.load(args.classes) if args.classes else None
+  return {name: getattr(args, name) for name in names} | {'classes': classes}
 
 
 def run(args: argparse.Namespace) -> int:

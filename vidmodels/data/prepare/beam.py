@@ -20,13 +20,9 @@ def make_engine(
 ) -> Callable[[Sequence[ShardJob]], None]:
   """Makes an engine for `prepare`.
 
-  Args:
-    options: Beam's pipeline options, `--name=value` each. Beam itself warns of
-      options that its runner does not know.
-    runner: DirectRunner, FlinkRunner, ...; as `--runner` in the options.
-
-  Raises:
-    InputError: if Beam is not installed, or has no such runner.
+  `options` are Beam's, `--name=value` each; Beam itself warns of those that its
+  runner does not know. `runner` (DirectRunner, FlinkRunner, ...) is short for
+  `--runner` among them.
   """
   try:
     import apache_beam as beam

@@ -13,6 +13,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from vidmodels.data.listing.rows import VideoRow
 from vidmodels.data.prepare import clip_reader, process_pool, shard_job, sources
 from vidmodels.data.prepare.split_report import SplitReport
 from vidmodels.data.video.container import BadVideo, VideoInfo, check_video_file
@@ -46,9 +47,6 @@ def check(
     progress: called with clips done, clips listed, and the last clip, as
       'bad <clip>: <reason>' if it has no frame.
     **source_fields: the other fields of `sources.SourceSpec`.
-
-  Raises:
-    InputError: if the source cannot be read.
   """
   if out is not None:
     check_output_path(pathlib.Path(out))  # before hours of decoding
@@ -104,32 +102,33 @@ class _FrameCounter:
 
 
 def _decode_files(groups: Sequence[shard_job.FileGroup]) -> list[_ClipCheck]:
-  results: list[_ClipCheck] = []
+  checks: list[_ClipCheck] = []
   for group in groups:
     ranges = [clip_reader.row_range(row) for _, row in group]
-    path = group[0][1].path
     for i, clip, damage in clip_reader.read_clips(
-      path, ranges, lambda _, info: _FrameCounter(info)
+      group[0][1].path, ranges, lambda _, info: _FrameCounter(info)
     ):
-      number, row = group[i]
       if isinstance(clip, BadVideo):
-        results.append((number, clip.reason, 0, damage))
-        process_pool.tick(f'bad {row.video}: {clip.reason}')
+        checks.append(_note_clip(*group[i], clip.reason, damage=damage))
       else:
-        results.append((number, '', clip.frames, damage))
-        process_pool.tick(row.video)
-  return results
+        checks.append(_note_clip(*group[i], '', clip.frames, damage))
+  return checks
 
 
 def _look_for_files(groups: Sequence[shard_job.FileGroup]) -> list[_ClipCheck]:
-  results: list[_ClipCheck] = []
+  checks: list[_ClipCheck] = []
   for group in groups:
     reason = ''
     try:
       check_video_file(group[0][1].path)
     except BadVideo as e:
       reason = e.reason
-    for number, row in group:
-      results.append((number, reason, 0, 0))
-      process_pool.tick(f'bad {row.video}: {reason}' if reason else row.video)
-  return results
+    checks.extend(_note_clip(*entry, reason) for entry in group)
+  return checks
+
+
+def _note_clip(
+  number: int, row: VideoRow, reason: str, frames: int = 0, damage: int = 0
+) -> _ClipCheck:
+  process_pool.tick(f'bad {row.video}: {reason}' if reason else row.video)
+  return number, reason, frames, damage

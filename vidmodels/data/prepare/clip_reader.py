@@ -38,21 +38,10 @@ class ClipBuilder(Protocol):
   """Collects the frames of a clip."""
 
   def add(self, picture: Picture, time_us: int) -> None:
-    """Adds the next frame; the first has time 0.
-
-    Raises:
-      BadVideo: if it cannot be added; the clip is lost.
-    """
+    """Adds the next frame, the first at time 0; a BadVideo loses the clip."""
 
 
 Clip = TypeVar('Clip', bound=ClipBuilder)
-
-
-@dataclasses.dataclass
-class _OpenClip:
-  builder: Any
-  zero_s: float
-  earlier_damage: int  # damage of the file that does not reach the clip
 
 
 def read_clips(
@@ -62,15 +51,11 @@ def read_clips(
 ) -> Iterator[tuple[int, Clip | BadVideo, int]]:
   """Reads clips of a file and yields each as soon as it is complete.
 
-  Args:
-    path: any container that FFmpeg opens.
-    ranges: the clips, in any order; they may overlap.
-    start_clip: makes the builder of a clip from its number and from what the
-      file and the first frame of the clip say.
+  The ranges may overlap, in any order. `start_clip` makes the builder of a clip
+  from its number and from what the file and the first frame of the clip say.
 
-  Yields:
-    (number, clip, damage) in the order of the ends, then of the numbers. A
-    clip without frames is a `BadVideo` with damage 0.
+  Yields (number, clip, damage) in the order of the ends, then of the numbers. A
+  clip without frames is a `BadVideo` with damage 0.
   """
   clips = _ClipQueue(ranges, start_clip)
   try:
@@ -97,7 +82,9 @@ class _ClipQueue:
     by_start = sorted(numbers, key=lambda i: (ranges[i].start_s, i))
     by_end = sorted(numbers, key=lambda i: (ranges[i].end_s, i))
     self._waiting, self._ends = deque(by_start), deque(by_end)
-    self._open: dict[int, _OpenClip] = {}
+    # The builder of each, its start and the file's damage that does not reach
+    # it.
+    self._open: dict[int, tuple[Any, float, int]] = {}
     self._finished: set[int] = set()
     self._converter = VideoReformatter()
 
@@ -113,9 +100,9 @@ class _ClipQueue:
       yield from self._finish(file, time_s)
       self._begin(file, frame, time_s)
       picture = Picture(frame, self._converter)
-      for i, clip in list(self._open.items()):
+      for i, (builder, zero_s, _) in list(self._open.items()):
         try:
-          clip.builder.add(picture, round((time_s - clip.zero_s) * 1e6))
+          builder.add(picture, round((time_s - zero_s) * 1e6))
         except BadVideo as e:
           del self._open[i]
           self._finished.add(i)
@@ -141,7 +128,7 @@ class _ClipQueue:
       if i not in self._finished:
         earlier = file.damage - file.damage_since(start_s)
         builder = self._start_clip(i, read_video_info(file.container, frame))
-        self._open[i] = _OpenClip(builder, time_s, earlier)
+        self._open[i] = builder, time_s, earlier
 
   def _finish(
     self, file: FrameReader, time_s: float
@@ -152,9 +139,9 @@ class _ClipQueue:
       if i in self._finished:
         continue
       self._finished.add(i)
-      clip = self._open.pop(i, None)
-      if clip is not None:
-        yield i, clip.builder, file.damage - clip.earlier_damage
+      if i in self._open:
+        builder, _, earlier = self._open.pop(i)
+        yield i, builder, file.damage - earlier
       else:  # the range starts after its end, or after the file's
         start_s, end_s = self._ranges[i].start_s, self._ranges[i].end_s
         yield i, file.no_frame_error(start_s, end_s), 0

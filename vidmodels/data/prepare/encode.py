@@ -6,7 +6,7 @@ for i, record, damage in encode.make_records(path, rows, names, options): ...
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -28,21 +28,13 @@ _Frame = TypeVar('_Frame')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-  """How videos become records.
+  """How videos become records."""
 
-  Attributes:
-    short_side: frames are shrunk to this short side, pixels; smaller ones stay;
-      0 keeps all.
-    quality: of the JPEGs, 1 to 100.
-    fps: frames a second to resample to by time stamps; 0 keeps every frame.
-
-  Raises:
-    InputError: if one is out of its range.
-  """
-
-  short_side: int = 0
-  quality: int = 95
-  fps: float = 0.0
+  short_side: int = (
+    0  # to shrink frames to, pixels; 0 keeps them
+  )
+  quality: int = 95  # of the JPEGs, 1 to 100
+  fps: float = 0.0  # to resample to by time stamps; 0 keeps every frame
 
   def __post_init__(self):
     problem = None
@@ -62,17 +54,11 @@ def make_records(
   label_texts: Sequence[tuple[str, ...]],
   options: Options,
 ) -> Iterator[tuple[int, video_record.Record | BadVideo, int]]:
-  """Decodes a file once and makes a record of each row.
+  """Decodes the file of all rows once and makes a record of each.
 
-  Args:
-    path: the file that all rows refer to.
-    rows: its clips.
-    label_texts: the class names of each row.
-    options: of the records.
-
-  Yields:
-    (index in `rows`, record or the reason for none, packets and frames that
-    did not decode completely), in the order of the ends of the clips.
+  `label_texts` are the class names of each row. Yields (index in `rows`, record
+  or the reason for none, packets and frames that did not decode completely), in
+  the order of the ends of the clips.
   """
 
   def start_clip(_: int, info: VideoInfo) -> _RecordBuilder:
@@ -80,10 +66,9 @@ def make_records(
 
   ranges = [clip_reader.row_range(row) for row in rows]
   for i, clip, damage in clip_reader.read_clips(path, ranges, start_clip):
-    if isinstance(clip, BadVideo):
-      yield i, clip, 0
-      continue
     try:
+      if isinstance(clip, BadVideo):
+        raise clip
       yield i, clip.record(rows[i], label_texts[i]), damage
     except BadVideo as e:
       yield i, e, 0
@@ -98,19 +83,10 @@ def record_from_frames(
   label_texts: tuple[str, ...],
   options: Options,
 ) -> video_record.Record:
-  """Makes a record of frames that are decoded already.
+  """Makes a record of a clip's frames, uint8 and RGB, at least one.
 
-  Args:
-    frames_THWC: uint8, RGB, at least one.
-    fps: of the frames; 0 if unknown, and then the record has no times.
-    video: its name.
-    labels: its classes.
-    label_texts: their names.
-    options: of the record.
-
-  Raises:
-    BadVideo: if the frames cannot become JPEGs.
-    InputError: if they are to be resampled and their rate is unknown.
+  `fps` is 0 if unknown, and then the record has no times. Raises BadVideo if
+  the frames cannot become JPEGs.
   """
   if options.fps and not fps:
     raise InputError(
@@ -140,11 +116,11 @@ class _RecordBuilder:
     self._jpegs: list[bytes] = []
     self._times_us: list[int] = []
     self._bytes = 0
-    self._resampler: Resampler[Picture | RgbPicture] | None = (
+    self._resampler: Resampler[Picture] | None = (
       Resampler(options.fps) if options.fps else None
     )
 
-  def add(self, picture: Picture | RgbPicture, time_us: int) -> None:
+  def add(self, picture: Picture, time_us: int) -> None:
     """Adds the next frame."""
     if self._resampler is None:
       self._keep(picture, time_us)
@@ -152,7 +128,7 @@ class _RecordBuilder:
     for shown, shown_us in self._resampler.push(picture, time_us):
       self._keep(shown, shown_us)
 
-  def _keep(self, picture: Picture | RgbPicture, time_us: int) -> None:
+  def _keep(self, picture: Picture, time_us: int) -> None:
     jpeg = picture.jpeg(self._size, self._options.quality)
     self._bytes += len(jpeg) + 32  # stamps and keys take less
     if self._bytes > _MOST_BYTES:
@@ -188,7 +164,8 @@ class _RecordBuilder:
 class Resampler(Generic[_Frame]):
   """Chooses the frame that is shown at each multiple of 1 / fps.
 
-  With an fps above the source's, frames are repeated.
+  Frames come with the microseconds at which they are shown. With an fps above
+  the source's, frames are repeated.
   """
 
   def __init__(self, fps: float):
@@ -217,22 +194,6 @@ class Resampler(Generic[_Frame]):
         return
       yield self._shown[0], due_us
       self._k += 1
-
-
-def resample(
-  frames: Iterable[tuple[_Frame, int]], *, fps: float, source_fps: float
-) -> Iterator[tuple[_Frame, int]]:
-  """Yields the frame that is shown at each multiple of 1 / fps.
-
-  Args:
-    frames: frames with the microseconds at which they are shown.
-    fps: of the result; above the source's, frames are repeated.
-    source_fps: says how long the last frame is shown.
-  """
-  resampler = Resampler[_Frame](fps)
-  for frame, time_us in frames:
-    yield from resampler.push(frame, time_us)
-  yield from resampler.end(source_fps=source_fps)
 
 
 def measured_rate(times_us: Sequence[int], header_fps: float) -> float:

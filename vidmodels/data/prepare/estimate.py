@@ -114,16 +114,8 @@ def estimate(
 ) -> Estimate:
   """Reads a source as `prepare` would, and writes nothing.
 
-  Args:
-    source: a data set's name, a folder per class, a list, or `tfds:NAME`.
-    flip: what a mirror does to the labels, to check whether it fits.
-    options: of the records.
-    workers: processes; 0 for one a CPU.
-    **source_fields: the other fields of `sources.SourceSpec`. The videos of a
-      data set are not needed.
-
-  Raises:
-    InputError: as `prepare` for its source.
+  The arguments are those of `prepare`; the videos of a data set are not needed,
+  and `flip` is only checked.
   """
   spec = sources.SourceSpec(source=os.fspath(source), **source_fields)
   options = options or encode.Options()
@@ -135,12 +127,11 @@ def estimate(
     usual_s = registry.find(spec.source).usual_s
   has_videos = spec.kind == 'own' or spec.videos is not None
   costs = _measure_costs(rows if has_videos else (), options, usual_s)
-  lengths: list[float] = []
-  for row in rows:
-    if row.end_s is not None:
-      lengths.append(row.end_s - row.start_s)
-    elif row.seconds is not None:
-      lengths.append(row.seconds)
+  by_times = (
+    row.seconds if row.end_s is None else row.end_s - row.start_s
+    for row in rows
+  )
+  lengths = [length for length in by_times if length is not None]
   seconds = sum(lengths) + (opened.clips - len(lengths)) * costs.seconds
   frames = round(seconds * costs.fps)
   workers = process_pool.worker_count(workers, opened.clips)
@@ -214,14 +205,10 @@ def _assume_costs(options: encode.Options, usual_s: float) -> _Costs:
 def _measure_sample(
   row: VideoRow, options: encode.Options, usual_s: float
 ) -> tuple[float, float, int, int, float]:
-  """Decodes the start of a clip.
+  """Decodes the start of a clip; BadVideo if it has no frame.
 
-  Returns:
-    Seconds of the file and of what was decoded, frames and bytes kept, and CPU
-    seconds.
-
-  Raises:
-    BadVideo: if the clip has no frame.
+  Returns the seconds of the file and of what was decoded, the frames and bytes
+  kept, and CPU seconds.
   """
   end_s = row.start_s + _SAMPLE_S
   end_s = end_s if row.end_s is None else min(end_s, row.end_s)

@@ -154,13 +154,9 @@ def check_out_folder(out: pathlib.Path) -> None:
 def make_report(
   listing: Listing, manifest: Manifest, limit: int, before: Manifest | None
 ) -> SplitReport:
-  """Reports what became of the clips of a split.
+  """Reports what became of the clips of a split, up to the limit; 0 for all.
 
-  Args:
-    listing: what was listed.
-    manifest: of the split.
-    limit: the most clips asked for; 0 for all.
-    before: the manifest of the split if it was complete before this run.
+  `before` is the manifest if the split was complete before this run.
   """
   notes = list(listing.notes)
   if before is not None:

@@ -45,11 +45,7 @@ def tick(note: str) -> None:
 
 
 def worker_count(workers: int, jobs: int) -> int:
-  """Processes to use: one for each CPU available if `workers` is 0.
-
-  Raises:
-    InputError: if `workers` is negative.
-  """
+  """Processes to use: one for each CPU available if `workers` is 0."""
   if workers < 0:
     raise InputError(
       f'got {workers} workers; expected 1 or more; try 0 for one a CPU'
@@ -78,8 +74,7 @@ def run_jobs(
     total: units in all, for `progress`.
     progress: called in this process, after each unit.
 
-  Raises:
-    WorkerDied: if a worker dies (out of memory, a crash in a decoder).
+  Raises WorkerDied if a worker dies (out of memory, a crash in a decoder).
   """
   global _tick
   workers = worker_count(workers, len(jobs))

@@ -125,11 +125,8 @@ def deal_files(
   """Deals files to shards, each to the one with the fewest clips so far.
 
   Files with one clip each go round the shards in turn. A shard exceeds the
-  average by at most the clips of the largest file.
-
-  Args:
-    groups: at least `count` of them.
-    count: shards.
+  average by at most the clips of the largest file. There are at least `count`
+  groups.
   """
   shards: list[list[FileGroup]] = [[] for _ in range(count)]
   heap = [(0, k) for k in range(count)]

@@ -108,14 +108,9 @@ def open_source(
 ) -> Source:
   """Reads what a source lists.
 
-  Args:
-    spec: what the user said.
-    default: what the labels of one's own files refer to if nothing else says.
-    need_videos: whether a data set without its folder of videos, or a list
-      without any existing file, is an error.
-
-  Raises:
-    InputError: if it cannot be read, or fields of another kind are given.
+  Labels of one's own files refer to `default` if nothing else says. With
+  `need_videos`, a data set without its folder of videos, or a list without any
+  existing file, is an error, as are fields of another kind of source.
   """
   if spec.limit < 0:
     raise InputError(
@@ -135,16 +130,9 @@ def open_source(
 def resolve_flip(
   flip: FlipPolicy | str | None, spec: SourceSpec, listing: Listing
 ) -> FlipPolicy | None:
-  """The flip policy that the user asked for; None if not asked.
+  """The flip policy that the user asked for, checked; None if not asked.
 
-  Args:
-    flip: the policy, or its text; 'swap' alone means the data set's own pairs.
-    spec: of the source.
-    listing: what was read of it.
-
-  Raises:
-    InputError: if the source has no pairs of its own, or a pair does not fit
-      its labels.
+  The text 'swap' alone means the data set's own pairs.
   """
   if flip is None:
     return None

@@ -68,12 +68,10 @@ class SplitReport:
   def from_listing(
     cls, listing: Listing, *, labels: Iterable[int], **fields: Any
   ) -> Self:
-    """Makes the report of a listing.
+    """Makes the report of a listing; `fields` are the other attributes.
 
-    Args:
-      listing: what was listed.
-      labels: classes of the clips with frames, in any order, repeated or not.
-      **fields: the other attributes.
+    `labels` are the classes of the clips with frames, in any order, repeated or
+    not.
     """
     present = set(labels)
     empty = [

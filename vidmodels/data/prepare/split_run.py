@@ -52,11 +52,7 @@ def bound_classes(out: pathlib.Path, split: str) -> ClassList | None:
 
 
 class SplitRun:
-  """A split that is being written.
-
-  Attributes:
-    clips: how many were listed.
-  """
+  """A split that is being written, of `clips` clips listed."""
 
   def __init__(
     self,
@@ -84,12 +80,9 @@ class SplitRun:
   def claim(self, *, overwrite: bool, resume: bool) -> Manifest | None:
     """Makes the folder ready to write the split, unless it is complete.
 
-    Returns:
-      The manifest if this very split is complete.
-
-    Raises:
-      InputError: if the folder holds the split made with other options, or
-        part of it and `resume` is False.
+    Returns the manifest if this very split is complete. Raises InputError if
+    the folder holds the split made with other options, or part of it and
+    `resume` is False.
     """
     out, split = self._out, self._split
     out.mkdir(parents=True, exist_ok=True)
@@ -146,10 +139,8 @@ class SplitRun:
     """Tries alone each file that was being decoded when a worker died.
 
     A crash ends its process at once, so the run only sees that a worker is
-    gone; the markers say which files it may have been.
-
-    Returns:
-      Whether any file crashes the decoder; later jobs do not open it.
+    gone; the markers say which files it may have been. Returns whether any file
+    crashes the decoder; later jobs do not open it.
     """
     markers = sorted(self._state.glob('*.at'))
     begun = [os.fsdecode(path.read_bytes()) for path in markers]
@@ -247,14 +238,15 @@ class SplitRun:
 
   def _clear(self) -> None:
     out, split = self._out, self._split
-    # The manifest goes first: what is left without it is not a split.
-    manifest_path(out, split).unlink(missing_ok=True)
-    index_path(out, split).unlink(missing_ok=True)
-    (out / f'{split}.lost.txt').unlink(missing_ok=True)
-    report_path(out, split).unlink(missing_ok=True)
+    for path in (
+      manifest_path(out, split),  # first: without it, the rest is no split
+      index_path(out, split),
+      out / f'{split}.lost.txt',
+      report_path(out, split),
+      *shard_files(out, split),
+    ):
+      path.unlink(missing_ok=True)
     self.release()
-    for path in shard_files(out, split):
-      path.unlink()
 
   def _compare(self, before: Mapping[str, Any]) -> None:
     """Raises InputError if the split was begun with another identity."""

@@ -57,16 +57,10 @@ class TfdsSplit:
   def videos(
     self, start: int = 0, stop: int | None = None
   ) -> Iterator[TfdsVideo]:
-    """Yields the videos of a range, decoded one at a time, in TFDS's order.
+    """Yields videos `start` to `stop`, decoded one at a time, in TFDS's order.
 
-    The order is fixed: video i is the same in every range.
-
-    Args:
-      start: number of the first.
-      stop: number after the last; None for the end.
-
-    Raises:
-      InputError: if a video cannot be used; the message has its name.
+    The order is fixed: video i is the same in every range. An error names the
+    video that cannot be used.
     """
     tfds = _import_tfds()
     stop = self.count if stop is None else min(stop, self.count)
@@ -101,9 +95,8 @@ def open_split(
     split: one of the set's splits.
     data_dir: where TFDS keeps its sets; None for its default.
 
-  Raises:
-    InputError: if TFDS is not installed or has not prepared the set, if the
-      set lacks the split, or if it does not have one video and one label.
+  Raises InputError if TFDS is not installed or has not prepared the set, if the
+  set lacks the split, or if it does not have one video and one label.
   """
   tfds = _import_tfds()
   name = name.removeprefix(PREFIX)

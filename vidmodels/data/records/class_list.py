@@ -24,12 +24,7 @@ CLASSES_FILE = 'classes.txt'
 
 @dataclasses.dataclass(frozen=True)
 class ClassList:
-  """Class names; the position of a name is its label.
-
-  Raises:
-    InputError: if a name is empty, repeated or has several lines, or if there
-      is none.
-  """
+  """Class names; the position of a name is its label."""
 
   names: tuple[str, ...]  # K names, all different, none empty
 
@@ -60,11 +55,7 @@ class ClassList:
 
   @classmethod
   def load(cls, path: str | os.PathLike[str]) -> Self:
-    """Reads a file with one class name a line.
-
-    Raises:
-      InputError: if the file cannot be read or its names are not valid.
-    """
+    """Reads a UTF-8 file with one class name a line."""
     path = pathlib.Path(path)
     try:
       text = path.read_text(encoding='utf-8-sig')
@@ -94,9 +85,6 @@ class ClassList:
     """The label of a class given by name or by decimal index.
 
     A string is first tried as a name, so a class may be called '7'.
-
-    Raises:
-      InputError: if no class has this name, or the index is out of range.
     """
     if isinstance(label, str):
       label = label.strip()
@@ -105,11 +93,9 @@ class ClassList:
       # No class list has 10**18 names, and Python does not read 5000 digits.
       if not label.removeprefix('-').isdecimal() or len(label) > 18:
         label = label[:200]
-        near = difflib.get_close_matches(label, self.names, 1, 0.5)
-        if near:
-          hint = f'did you mean {near[0]!r}?'
-        else:
-          hint = f'they run from {self.names[0]!r} to {self.names[-1]!r}'
+        hint = f'they run from {self.names[0]!r} to {self.names[-1]!r}'
+        for near in difflib.get_close_matches(label, self.names, 1, 0.5):
+          hint = f'did you mean {near!r}?'
         raise InputError(
           f'got label {label!r}; expected one of {len(self)} class names; '
           + hint

@@ -23,19 +23,12 @@ def factory(dir: str | os.PathLike[str], split: str) -> Any:
   """A `dmvr.video_dataset.BaseVideoDatasetFactory` over a split.
 
   Its `configure` takes `is_training`, `one_hot_label` and the options of
-  `dmvr.modalities.add_image` (num_frames, stride, min_resize, crop_size, ...).
-  Its features are `image` and `label`, with heads also one `label/<head>` each,
-  all numbered in the whole class list. An unlabelled split has no label. With
-  num_test_clips, a batch has that many times more images than labels: DMVR
-  does not repeat labels.
-
-  Args:
-    dir: a folder that `prepare` wrote or `inspect --index` indexed.
-    split: one of its splits.
-
-  Raises:
-    InputError: if the split cannot be opened, DMVR is not completely
-      installed, or `configure` asks for a flip that the data set forbids.
+  `dmvr.modalities.add_image` (num_frames, stride, min_resize, crop_size, ...);
+  a flip that the data set forbids is an InputError. Its features are `image`
+  and `label`, with heads also one `label/<head>` each, all numbered in the
+  whole class list. An unlabelled split has no label. With num_test_clips, a
+  batch has that many times more images than labels: DMVR does not repeat
+  labels.
   """
   try:
     from dmvr import modalities, video_dataset

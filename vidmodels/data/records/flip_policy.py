@@ -24,9 +24,6 @@ class FlipPolicy:
   'free': labels stay. 'forbid': a mirrored clip has no valid label, so nothing
   may flip. 'swap': the classes of each pair trade labels ('left' and 'right'),
   the others stay. Nothing is assumed: the default is 'forbid'.
-
-  Raises:
-    InputError: if pairs and kind do not fit, or a class is in two pairs.
   """
 
   kind: FlipKind = 'forbid'  # one of the three
@@ -56,12 +53,7 @@ class FlipPolicy:
   def parse(cls, text: str, mirror: Sequence[tuple[str, str]] = ()) -> Self:
     """Reads 'free', 'forbid', 'swap:left=right,3=4' or 'swap'.
 
-    Args:
-      text: the policy.
-      mirror: the data set's own pairs, which 'swap' alone means.
-
-    Raises:
-      InputError: if the text is none of these.
+    'swap' alone means `mirror`, the data set's own pairs.
     """
     kind, _, rest = text.strip().partition(':')
     pairs: list[tuple[str, str]] = []
@@ -88,15 +80,10 @@ class FlipPolicy:
     return cls(value['kind'], tuple((a, b) for a, b in value['pairs']))
 
   def check(self, classes: ClassList, task: Task = SINGLE) -> None:
-    """Checks whether a set can have this policy.
+    """Raises InputError unless a set can have this policy.
 
-    Args:
-      classes: of the set.
-      task: what its labels are.
-
-    Raises:
-      InputError: if a pair names an unknown class, or classes of two heads: a
-        mirrored clip would then have two verbs or none.
+    A pair of classes of two heads is wrong too: a mirrored clip would then have
+    two verbs or none.
     """
     indices = [
       tuple(classes.index(name) for name in pair) for pair in self.pairs
@@ -116,11 +103,7 @@ class FlipPolicy:
         )
 
   def label_map(self, classes: ClassList) -> np.ndarray:
-    """The label of each class's mirror image, int64 [K].
-
-    Raises:
-      InputError: if the policy forbids flips, or names an unknown class.
-    """
+    """The label of each class's mirror image, int64 [K]."""
     if self.kind == 'forbid':
       raise InputError(
         'got a flip for a data set that forbids it (a mirrored clip may have '

@@ -35,6 +35,9 @@ def index_shards(
 ) -> Manifest:
   """Makes the manifest of a split of foreign shards.
 
+  Its option `padded` counts the clips that DMVR's script began with frozen
+  frames.
+
   Args:
     dir: the folder with `<split>-00000-of-00032` and so on.
     split: the part of their names before that.
@@ -43,14 +46,6 @@ def index_shards(
       say: DMVR's script writes number and name, and no list.
     task: what the labels are.
     flip: what a mirror does to the labels; 'forbid' by default.
-
-  Returns:
-    The manifest; its option `padded` counts the clips that DMVR's script began
-    with frozen frames.
-
-  Raises:
-    InputError: if there are no such shards, one is corrupt, a label does not
-      fit the class list or the task, or the folder has another list.
   """
   folder = pathlib.Path(dir)
   files: Iterable[_File] = map(_read_shard, _find_shards(folder, split))
@@ -166,11 +161,11 @@ class _Tally:
     )
 
   def _unique_name(self, video: str) -> str:
-    name = video or 'unnamed'
+    """A name for results, which are kept by name: equal ones would merge."""
+    base = name = video or 'unnamed'
     while name in self.names:
-      # Results are kept by name: two clips of one name would become one.
-      self._repeats[video] += 1
-      name = f'{video or "unnamed"}#{self._repeats[video] + 1}'
+      self._repeats[base] += 1
+      name = f'{base}#{self._repeats[base] + 1}'
     self.names.add(name)
     return name
 

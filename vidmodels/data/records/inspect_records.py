@@ -27,9 +27,6 @@ def summary(
 
   Reads one record of each split, for its keys and as an example; `verify` reads
   all.
-
-  Raises:
-    InputError: if the folder has no split, or one cannot be opened.
   """
   splits = (split,) if split else record_set.list_splits(dir)
   if not splits:
@@ -78,11 +75,7 @@ def _summary(dir: str | os.PathLike[str], split: str) -> dict[str, Any]:
 
 
 def verify(dir: str | os.PathLike[str], split: str) -> int:
-  """Reads every record of a split with its checksums and returns the count.
-
-  Raises:
-    InputError: if one is corrupt; the message names shard and offset.
-  """
+  """Reads every record of a split with its checksums; returns the count."""
   records = record_set.RecordSet.open(dir, split)
   for i in range(len(records)):
     records.record(i)
@@ -99,15 +92,8 @@ def contact_sheet(
 ) -> pathlib.Path:
   """Draws a split: a row of frames for each record, from left to right.
 
-  Args:
-    dir: the folder of records.
-    split: the split.
-    png: where to write the picture.
-    count: records, spread evenly over the split.
-    frames: of each record, spread evenly over it.
-
-  Raises:
-    InputError: if the split cannot be opened or a frame is not an image.
+  Draws `count` records, spread evenly over the split, and `frames` of each,
+  spread evenly over it, to the file `png`.
   """
   if count < 1 or frames < 1:
     raise InputError(

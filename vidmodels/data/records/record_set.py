@@ -91,18 +91,15 @@ class Manifest:
 
   def as_json(self) -> dict[str, Any]:
     """Everything but the index, for JSON."""
-    value = {
-      field.name: getattr(self, field.name)
-      for field in dataclasses.fields(self)
+    keys = ('name', 'count', 'bytes', 'sha256')
+    return vars(self) | {
+      'options': dict(self.options),
+      'flip': self.flip.to_json(),
+      'task': self.task.to_json(),
+      'shards': [{k: getattr(s, k) for k in keys} for s in self.shards],
+      'count': self.count,
+      'fingerprint': self.fingerprint,
     }
-    value['options'] = dict(self.options)
-    value['flip'] = self.flip.to_json()
-    value['task'] = self.task.to_json()
-    value['shards'] = [
-      {k: getattr(s, k) for k in ('name', 'count', 'bytes', 'sha256')}
-      for s in self.shards
-    ]
-    return value | {'count': self.count, 'fingerprint': self.fingerprint}
 
   def save(self, dir: str | os.PathLike[str]) -> None:
     """Writes the index, then the manifest with the index's checksum."""
@@ -120,11 +117,7 @@ class Manifest:
 
   @classmethod
   def load(cls, dir: str | os.PathLike[str], split: str) -> Self:
-    """Reads what `save` wrote.
-
-    Raises:
-      InputError: if there is no manifest, or it is damaged or not ours.
-    """
+    """Reads what `save` wrote; InputError if that is damaged or not ours."""
     path = manifest_path(dir, split)
     if not path.exists():
       raise InputError(_explain_missing(pathlib.Path(dir), split))
@@ -218,13 +211,7 @@ def _explain_missing(folder: pathlib.Path, split: str) -> str:
 
 
 class RecordSet:
-  """A split with random access; threads may share it, processes may copy it.
-
-  Attributes:
-    dir: its folder.
-    manifest: what it holds.
-    classes: what its labels mean.
-  """
+  """A split with random access; threads may share it, processes may copy it."""
 
   def __init__(self, dir: pathlib.Path, manifest: Manifest, classes: ClassList):
     self.dir = dir
@@ -236,9 +223,8 @@ class RecordSet:
   def open(cls, dir: str | os.PathLike[str], split: str) -> Self:
     """Opens a split and checks it against its manifest.
 
-    Raises:
-      InputError: if the split is missing or empty, a shard is missing or has
-        another size, or the class list is not the one the labels refer to.
+    Raises InputError if the split is missing or empty, a shard is missing or
+    has another size, or the class list is not the one the labels refer to.
     """
     folder = pathlib.Path(dir)
     manifest = Manifest.load(folder, split)
@@ -280,11 +266,7 @@ class RecordSet:
     return read_record(self.dir / name, offset)
 
   def record(self, i: int) -> video_record.Record:
-    """Record `i`, parsed.
-
-    Raises:
-      InputError: if it is corrupt; the message names shard and offset.
-    """
+    """Record `i`, parsed; an error names shard and offset."""
     name, offset = self.where(i)
     raw = read_record(self.dir / name, offset)
     try:

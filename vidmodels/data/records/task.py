@@ -28,9 +28,6 @@ class Task:
   'single': a video has one class of each head. 'multi': it has any number of
   classes, or none; each is a question of its own (Charades). 'any': it has one
   or more classes, and each is a right answer (whole videos of ActivityNet).
-
-  Raises:
-    InputError: if kind and heads do not fit.
   """
 
   kind: LabelKind = 'single'  # one of the three
@@ -59,26 +56,20 @@ class Task:
 
   @classmethod
   def parse(cls, text: str) -> Self:
-    """Reads 'single', 'multi', 'any' or heads such as 'verb=97,noun=300'.
-
-    Raises:
-      InputError: if the text is none of these.
-    """
+    """Reads 'single', 'multi', 'any' or heads such as 'verb=97,noun=300'."""
+    for kind in get_args(LabelKind):
+      if text == kind:
+        return cls(kind)
     heads = []
     for part in text.split(','):
       match = _HEAD.fullmatch(part.strip())
       if match is None:
-        break
+        raise InputError(
+          f'got labels {text!r}; expected single, multi, any, or heads; try '
+          'verb=97,noun=300'
+        )
       heads.append((match[1], int(match[2])))
-    else:
-      return cls(heads=tuple(heads))
-    for kind in get_args(LabelKind):
-      if text == kind:
-        return cls(kind)
-    raise InputError(
-      f'got labels {text!r}; expected single, multi, any, or heads; try '
-      'verb=97,noun=300'
-    )
+    return cls(heads=tuple(heads))
 
   @property
   def sizes(self) -> tuple[int, ...]:
@@ -86,11 +77,7 @@ class Task:
     return tuple(size for _, size in self.heads)
 
   def parts(self, classes: int) -> dict[str, slice]:
-    """Where the classes of each head lie in the list; {'': all} without heads.
-
-    Raises:
-      InputError: if the heads do not add up to this number of classes.
-    """
+    """Where each head's classes lie in the list; {'': all} without heads."""
     if not self.heads:
       return {'': slice(0, classes)}
     if sum(self.sizes) != classes:
@@ -131,14 +118,10 @@ class Task:
       )
 
   def row(self, labels: Sequence[int], classes: int) -> np.ndarray:
-    """The labels of a video as a row of a batch.
+    """The labels of a video, once checked, as a row of a batch.
 
-    Returns:
-      int32 [] for one class, int32 [heads] for one of each head (numbers in
-      the whole list), else float32 [K] with 1 at each class.
-
-    Raises:
-      InputError: as `check`.
+    int32 [] for one class, int32 [heads] for one of each head (numbers in the
+    whole list), else float32 [K] with 1 at each class.
     """
     self.check(labels, classes)
     if self.kind == 'single':

@@ -34,10 +34,7 @@ def shard_name(split: str, k: int, count: int) -> str:
 class ShardWriter:
   """Writes one shard; the file gets its name when the `with` block succeeds.
 
-  Attributes:
-    path: the file.
-    offsets: where each record written so far starts.
-    bytes: size of the file so far.
+  So far, `bytes` are written, and records start at `offsets`.
   """
 
   def __init__(self, path: str | os.PathLike[str]):
@@ -83,14 +80,9 @@ class ShardWriter:
 
 
 def read_record(path: str | os.PathLike[str], offset: int) -> bytes:
-  """Reads one record and verifies its length and both checksums.
+  """Reads the record at an offset (bytes) of a shard.
 
-  Args:
-    path: the shard.
-    offset: where the record starts, bytes.
-
-  Raises:
-    InputError: if the record is cut short or a checksum does not fit.
+  Raises InputError if it is cut short or a checksum does not fit.
   """
   fd = os.open(path, os.O_RDONLY)
   try:
@@ -109,8 +101,7 @@ def read_record(path: str | os.PathLike[str], offset: int) -> bytes:
 def scan_offsets(path: str | os.PathLike[str]) -> np.ndarray:
   """Where the records of a shard start, int64 [count]; reads the headers.
 
-  Raises:
-    InputError: if a header is corrupt or the last record is cut short.
+  Raises InputError if one is corrupt or the last record is cut short.
   """
   offsets, offset, size = [], 0, os.path.getsize(path)
   with open(path, 'rb') as f:
@@ -154,11 +145,7 @@ def shard_files(dir: str | os.PathLike[str], split: str) -> list[pathlib.Path]:
 
 
 def find_shards(dir: str | os.PathLike[str], split: str) -> list[pathlib.Path]:
-  """The shards of a split in order; empty if there is none.
-
-  Raises:
-    InputError: if some of the shards that their names count are missing.
-  """
+  """The shards of a split in order, or none; InputError if some lack."""
   shards = _numbered_shards(dir, split)
   counts = sorted({count for _, _, count in shards})
   if shards and (

@@ -48,34 +48,22 @@ UNTIMED = -1  # every time stamp of a record without times
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Record:
-  """A labelled video of n frames.
+  """A labelled video of n frames."""
 
-  Attributes:
-    frames: n JPEGs, RGB once decoded, in the order they are shown.
-    timestamps_us: when each frame is shown, microseconds from the first one,
-      int64 [n], never falling; all `UNTIMED` if unknown.
-    fps: frames a second (the average if they vary), float32 precision; 0 if
-      unknown.
-    height: of every frame, pixels.
-    width: of every frame, pixels.
-    labels: class indices; empty if the video, or a foreign record, has none.
-    label_texts: the names of the classes, one a label; empty if unknown.
-    video: unique within its split: the path below the source folder, or the
-      path that the list gave.
-    start_us: where the clip starts in its source video, microseconds.
-    end_us: where it ends, microseconds.
-  """
-
-  frames: Sequence[bytes]
+  frames: Sequence[bytes]  # n JPEGs, RGB once decoded, in the order shown
+  # timestamps_us: when each frame is shown, microseconds from the first one,
+  # int64 [n], never falling; all `UNTIMED` if unknown
   timestamps_us: np.ndarray
-  fps: float
-  height: int
-  width: int
-  labels: tuple[int, ...]
-  label_texts: tuple[str, ...]
+  fps: float  # the average if it varies, float32 precision; 0 if unknown
+  height: int  # of every frame, pixels
+  width: int  # of every frame, pixels
+  labels: tuple[int, ...]  # class indices; empty if it has none
+  label_texts: tuple[str, ...]  # names of the classes; empty if unknown
+  # video: unique within its split: the path below the source folder, or the
+  # path that the list gave
   video: str
-  start_us: int = 0
-  end_us: int = 0
+  start_us: int = 0  # where the clip starts in its source, microseconds
+  end_us: int = 0  # where it ends
 
   @property
   def timed(self) -> bool:
@@ -90,12 +78,7 @@ def encode(record: Record, task: Task = SINGLE) -> bytes:
   heads, each label also has a key of its own, such as
   `clip/label/verb/index`, numbered in the whole class list.
 
-  Args:
-    record: what to write.
-    task: which heads the labels belong to.
-
-  Raises:
-    ValueError: if there is no frame, or times and frames do not fit.
+  Raises ValueError if there is no frame, or times and frames do not fit.
   """
   times = np.asarray(record.timestamps_us)
   if not len(record.frames):
@@ -139,9 +122,8 @@ def parse(raw: bytes) -> Record:
   Without our keys, the size comes from the first JPEG, the name from
   `video/filename` and the start of the clip, and times from `clip/fps`.
 
-  Raises:
-    InputError: if the bytes are not a SequenceExample, hold no frame, or a key
-      has values of the wrong kind.
+  Raises InputError if the bytes are not a SequenceExample, hold no frame, or a
+  key has values of the wrong kind.
   """
   example = _parse_message(raw)
   context, lists = example.context.feature, example.feature_lists.feature_list
@@ -193,11 +175,7 @@ def parse(raw: bytes) -> Record:
 
 
 def count_keys(raw: bytes) -> dict[str, int]:
-  """The keys of a record, each with the number of its values.
-
-  Raises:
-    InputError: if the bytes are not a SequenceExample.
-  """
+  """The keys of a record, each with the number of its values."""
   example = _parse_message(raw)
   context, lists = example.context.feature, example.feature_lists.feature_list
   counts = {key: len(_values(context, key)) for key in context}

@@ -12,7 +12,6 @@ import fractions
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any
 
 import av
 import numpy as np
@@ -28,31 +27,14 @@ from vidmodels.data.synthetic.scenes import (
 from vidmodels.files import write_atomically
 from vidmodels.typing import InputError
 
-_MOTION_FILE = 'motion.json'
-
-
-@dataclasses.dataclass(frozen=True)
-class MotionSet:
-  """What `make_motion_videos` wrote: the folder and the clips of each split."""
-
-  dir: str
-  counts: Mapping[str, int]
-
-  def as_json(self) -> dict[str, Any]:
-    """Both attributes, for JSON."""
-    return {'dir': self.dir, 'counts': dict(self.counts)}
-
 
 def write_clip(
   path: pathlib.Path, video_THWC: np.ndarray, *, fps: float, qp: int = 20
 ) -> None:
-  """Writes an H.264 .mp4; the same frames give the same bytes.
+  """Writes uint8 RGB of even size as H.264; the same frames, the same bytes.
 
-  Args:
-    path: the file appears only when it is whole.
-    video_THWC: uint8, RGB; height and width even.
-    fps: frames a second.
-    qp: the quantiser; 0 is lossless except for the coarser grid of colours.
+  The .mp4 appears only when it is whole. `qp` is the quantiser; 0 is lossless
+  except for the coarser grid of colours.
   """
   part = path.with_name(f'{path.name}.part')
   options = {'preset': 'veryfast', 'qp': str(qp), 'g': '1'}
@@ -77,12 +59,13 @@ def make_motion_videos(
   motion: Motion | None = None,
   workers: int = 0,
   progress: process_pool.Progress | None = None,
-) -> MotionSet:
+) -> None:
   """Writes a motion data set as `out/<split>/<class>/<number>.mp4`.
 
   A clip depends on its split, its number, the seed and `motion` alone, not on
   the other clips or the workers. A run that was killed continues; a finished
-  one is left alone.
+  one is left alone. A folder with a set of other options, or with other files,
+  is an InputError.
 
   Args:
     out: the folder.
@@ -91,9 +74,6 @@ def make_motion_videos(
     motion: what the clips look like.
     workers: processes; 0 for one a CPU.
     progress: called with clips done, clips in all, and the last file's name.
-
-  Raises:
-    InputError: if the folder holds a set with other options, or other files.
   """
   splits = dict(splits or {'train': 4000, 'test': 640})
   motion = motion or Motion()
@@ -111,7 +91,6 @@ def make_motion_videos(
     _make_clips, jobs, workers=workers, total=total, progress=progress
   ):
     pass
-  return MotionSet(str(out), splits)
 
 
 def _make_clips(job: tuple[pathlib.Path, int, range, int, Motion]) -> None:
@@ -131,7 +110,7 @@ def _claim_folder(
   """Writes the options to the folder, or checks that they are the same."""
   options = {'splits': splits, 'seed': seed, **dataclasses.asdict(motion)}
   text = json.dumps(options, indent=1, sort_keys=True) + '\n'
-  path = out / _MOTION_FILE
+  path = out / 'motion.json'
   if path.exists() and path.read_text() != text:
     raise InputError(
       f'got {out}, which holds motion clips made with other options (see '

@@ -41,29 +41,20 @@ _SMALL, _LARGE = 0.25, 0.9  # diameter of the shape, in short sides
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Motion:
-  """What a set of motion clips looks like, and how hard it is.
+  """What a set of motion clips looks like; ranges include both ends."""
 
-  Attributes:
-    short_side: of the frames, pixels; drawn even, both ends included.
-    frames: length of a clip, both ends included.
-    fps: frame rates.
-    speed: turns of the phase a frame, both ends included; a model that takes
-      every s-th frame sees the direction while s * speed stays below 1/2.
-    contrast: 'bright' is a bright disc on a dark background; 'any' draws both
-      from all colours, and is much harder to learn.
-    background: 'plain', or 'textured', which is also harder.
-    noise: standard deviation of the pixel noise, in a range of 1.
-    qp: the quantiser of the coder, 0 (lossless) to 51.
-  """
-
-  short_side: tuple[int, int] = (36, 64)
-  frames: tuple[int, int] = (16, 40)
-  fps: tuple[float, ...] = (12.5, 24.0, 25.0, 30.0)
+  short_side: tuple[int, int] = (36, 64)  # of the frames, pixels; drawn even
+  frames: tuple[int, int] = (16, 40)  # length of a clip
+  fps: tuple[float, ...] = (12.5, 24.0, 25.0, 30.0)  # frame rates
+  # speed: turns of the phase a frame; a model that takes every s-th frame sees
+  # the direction while s * speed stays below 1/2
   speed: tuple[float, float] = (0.02, 0.05)
+  # contrast: 'bright' is a bright disc on a dark background; 'any' draws both
+  # from all colours, and is much harder to learn
   contrast: Literal['bright', 'any'] = 'bright'
-  background: Literal['plain', 'textured'] = 'plain'
-  noise: float = 0.02
-  qp: int = 20
+  background: Literal['plain', 'textured'] = 'plain'  # textured: harder too
+  noise: float = 0.02  # standard deviation of pixels, in a range of 1
+  qp: int = 20  # the quantiser of the coder, 0 (lossless) to 51
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,12 +113,10 @@ def draw_scene(rng: np.random.Generator, motion: Motion) -> Scene:
 
 
 def frame_at(scene: Scene, axis: str, t: int) -> np.ndarray:
-  """Frame `t` of the forward class of an axis, without noise.
+  """Frame `t` of the forward class of an axis, float32 [H, W, 3] in 0 to 1.
 
-  It depends on time only through the phase, `scene.phase + t * scene.speed`.
-
-  Returns:
-    float32 [H, W, 3] in 0 to 1.
+  It has no noise and depends on time only through the phase,
+  `scene.phase + t * scene.speed`.
   """
   short = min(scene.height, scene.width)
   phase = (scene.phase + t * scene.speed) % 1
@@ -152,9 +141,6 @@ def render(scene: Scene, label: str) -> np.ndarray:
   """The clip of a scene for one class, uint8 [T, H, W, 3], RGB.
 
   A backward class is its forward class with the frames in reverse.
-
-  Raises:
-    InputError: if there is no such class.
   """
   CLASSES.index(label)
   axis = next(axis for axis, pair in AXES.items() if label in pair)
@@ -180,9 +166,8 @@ def _draw_disc(
 ) -> np.ndarray:
   """Draws a disc of two halves; only a full turn maps it to itself.
 
-  Returns:
-    Colour times opacity, and opacity: float32 [64, 64, 4]. The disc lies just
-    inside the circle that touches the edges.
+  It lies just inside the circle that touches the edges: colour times opacity,
+  and opacity, float32 [64, 64, 4].
   """
   middle = (_CANVAS - 1) / 2
   y_HW, x_HW = (np.mgrid[:_CANVAS, :_CANVAS] - middle) / (_CANVAS / 2)

@@ -69,17 +69,9 @@ def check_video_file(path: pathlib.Path) -> None:
 
 
 def open_video(path: pathlib.Path, threads: int) -> Any:
-  """Opens a file with its video stream ready to decode.
+  """Opens a file with its video stream ready to decode; the caller closes it.
 
-  Args:
-    path: the file.
-    threads: of the decoder.
-
-  Returns:
-    The PyAV container, which the caller closes.
-
-  Raises:
-    BadVideo: if the file has no video stream that FFmpeg can decode.
+  Raises BadVideo if it has no video stream that FFmpeg can decode.
   """
   check_video_file(path)
   try:
@@ -108,11 +100,7 @@ def open_video(path: pathlib.Path, threads: int) -> Any:
 
 
 def video_stream(container: Any) -> Any:
-  """The first video stream that is not a cover picture.
-
-  Raises:
-    BadVideo: if there is none.
-  """
+  """The first video stream that is not a cover picture, or BadVideo."""
   name = container.format.name
   if name in _TEXT_FORMATS:
     raise BadVideo('text, not a video')

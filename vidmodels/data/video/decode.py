@@ -44,10 +44,7 @@ class VideoReader:
   every stamp of an AVI, whose stamps follow the order of decoding.
 
   It holds one frame at a time. It closes the file at its end, on an error, by
-  `close`, or at the end of a `with` block.
-
-  Attributes:
-    info: what the header of the file says.
+  `close`, or at the end of a `with` block. `info` is what its header says.
   """
 
   def __init__(
@@ -59,19 +56,14 @@ class VideoReader:
     short_side: int = 0,
     threads: int = 1,
   ):
-    """Opens a file.
+    """Opens a file; BadVideo if it, or the time range, has no frame.
 
     Args:
       path: any container that FFmpeg opens.
-      start_s: frames shown earlier are left out; seconds from the video's
-        start.
+      start_s: frames shown earlier are left out, seconds from its start.
       end_s: frames shown then or later are left out.
-      short_side: frames are shrunk to this short side, pixels; never enlarged;
-        0 keeps them.
+      short_side: frames are shrunk to it, pixels, never enlarged; 0 keeps them.
       threads: of the decoder; they change speed only.
-
-    Raises:
-      BadVideo: if the file, or the time range, has no frame.
     """
     end_s = float('inf') if end_s is None else end_s
     # A separate object: a generator that referred to this one would keep the
@@ -128,11 +120,7 @@ class VideoReader:
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
-  """Opens a file and decodes its first frame.
-
-  Raises:
-    BadVideo: if that fails.
-  """
+  """Opens a file and decodes its first frame."""
   with VideoReader(path) as reader:
     return reader.info
 
@@ -155,8 +143,7 @@ class Picture:
   def rgb(self, size: tuple[int, int]) -> np.ndarray:
     """uint8 [H, W, 3] of a (width, height), upright.
 
-    Raises:
-      BadVideo: if FFmpeg cannot convert the pixels.
+    Raises BadVideo if FFmpeg cannot convert the pixels.
     """
     frame = self.frame
     if self._rgb_HWC is None:
@@ -176,8 +163,7 @@ class Picture:
   def jpeg(self, size: tuple[int, int], quality: int) -> bytes:
     """The frame as a JPEG of a (width, height); quality is 1 to 100.
 
-    Raises:
-      BadVideo: if it cannot become RGB or is too large for a JPEG.
+    Raises BadVideo if it cannot become RGB or is too large for a JPEG.
     """
     key = (size, quality)
     if key not in self._jpegs:
@@ -185,19 +171,11 @@ class Picture:
     return self._jpegs[key]
 
 
-@dataclasses.dataclass(eq=False)
-class RgbPicture:
-  """A frame that is RGB already, with the `jpeg` of a `Picture`."""
+class RgbPicture(Picture):
+  """A frame that is RGB already."""
 
-  frame_HWC: np.ndarray
-
-  def __post_init__(self):
-    self._jpeg = b''
-
-  def jpeg(self, size: tuple[int, int], quality: int) -> bytes:
-    """As `Picture.jpeg`; keeps the JPEG of the first size and quality only."""
-    self._jpeg = self._jpeg or encode_jpeg(self.frame_HWC, size, quality)
-    return self._jpeg
+  def __init__(self, frame_HWC: np.ndarray):
+    self._rgb_HWC, self._jpegs = frame_HWC, {}
 
 
 def shrink_size(width: int, height: int, short_side: int) -> tuple[int, int]:
@@ -218,8 +196,7 @@ def encode_jpeg(
 ) -> bytes:
   """An RGB frame as a JPEG of a (width, height); quality is 1 to 100.
 
-  Raises:
-    BadVideo: if it is too large for a JPEG.
+  Raises BadVideo if it is too large for a JPEG.
   """
   bgr_HWC = cv2.cvtColor(resize_frame(frame_HWC, size), cv2.COLOR_RGB2BGR)
   flags = [cv2.IMWRITE_JPEG_QUALITY, quality]

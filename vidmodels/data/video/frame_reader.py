@@ -5,6 +5,7 @@ time: it continues at the last entry point before it (`keyframes.py`), and the
 frames after that are those that a decoder from the start would give.
 """
 
+import contextlib
 import itertools
 import pathlib
 from collections.abc import Callable, Iterator
@@ -29,25 +30,17 @@ EPS_S = 1e-6  # stamps are rationals; clip times are decimals
 class FrameReader:
   """The decoder of one file; tolerates damage and counts it.
 
-  Attributes:
-    container: the open file; None once closed.
-    stream: its video stream.
-    decoded_any: whether any frame was decoded.
-    time_s: of the last frame given, seconds from the start of the video.
+  `container` is the open file, None once closed, and `stream` its video stream;
+  the last frame given is at `time_s`, seconds from the start of the video.
   """
 
   def __init__(
     self, path: pathlib.Path, *, threads: int = 1, last_s: float = 0.0
   ):
-    """Opens a file.
+    """Opens a file as a video, or raises BadVideo.
 
-    Args:
-      path: the file.
-      threads: of the decoder.
-      last_s: the latest time that `skip_to` will be called with.
-
-    Raises:
-      BadVideo: if it cannot be opened as a video.
+    `threads` are the decoder's; `last_s` is the latest time that `skip_to` will
+    be called with.
     """
     self.decoded_any = False
     self.container: Any = None
@@ -63,7 +56,7 @@ class FrameReader:
     self.stream = video_stream(self.container)
     self._ordered = self.container.format.name not in DECODE_ORDER_FORMATS
     self._zero_s = start_time(self.container, self.stream)
-    self._start_decoding(self._demux(), number=0)
+    self._start_decoding(self.container.demux(self.stream), number=0)
 
   def _start_decoding(
     self, packets: Iterator[av.Packet], *, number: int
@@ -117,11 +110,7 @@ class FrameReader:
     return BadVideo(f'no frame from {start_s:g} to {end_s:g} s')
 
   def skip_to(self, start_s: float) -> None:
-    """Skips frames before a time where that is safe; some may still come.
-
-    Raises:
-      BadVideo: if the file no longer exists.
-    """
+    """Skips frames before a time where that is safe; some may still come."""
     # Stamps without order or a known start mean nothing in advance.
     if not self._ordered or self._zero_s is None:
       return
@@ -135,13 +124,11 @@ class FrameReader:
     key = keyframes.last_before(self._key_frames, pts)
     if key is None or key.number <= self._number:
       return
-    try:
-      entered = self._enter(key)
-    except av.FFmpegError:  # the file cannot be sought
-      entered = False
-    if not entered:
-      self._key_frames = []
-      self._open()
+    with contextlib.suppress(av.FFmpegError):  # the file cannot be sought
+      if self._enter(key):
+        return
+    self._key_frames = []
+    self._open()
 
   def _enter(self, key: keyframes.KeyFrame) -> bool:
     """Continues at an entry point; False if its frame does not come out."""
@@ -193,9 +180,6 @@ class FrameReader:
     if time_s is None or time_s <= self._last_s:
       return self._last_s + 1 / frame_rate(self.stream)
     return time_s
-
-  def _demux(self) -> Iterator[av.Packet]:
-    yield from self.container.demux(self.stream)
 
   def _decode(self, packets: Iterator[av.Packet]) -> Iterator[av.VideoFrame]:
     while True:

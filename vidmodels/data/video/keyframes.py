@@ -9,6 +9,7 @@ packets that pass the rule of `find_key_frames` become entry points.
 
 import bisect
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -40,13 +41,7 @@ def find_key_frames(path: pathlib.Path, until: float) -> list[KeyFrame]:
   comes before it in the file: so no later frame depends on an earlier packet.
   Where two packets have the same stamp, or one has none, the file has no entry
   point at all: only a decoder from the start can count the times after them.
-
-  Args:
-    path: a video file.
-    until: time in the stream's units; packets decoded later are not read.
-
-  Raises:
-    BadVideo: if the file cannot be opened.
+  Packets that are decoded after `until`, in the stream's units, are not read.
   """
   pts, stamps, flags = [], [], []
   with open_video(path, 1) as container:
@@ -76,12 +71,10 @@ def _packets(container: Any) -> Iterator[av.Packet]:
 def _select_entries(
   pts: Sequence[int], stamps: Sequence[int], flags: Sequence[bool]
 ) -> list[KeyFrame]:
-  entries: list[KeyFrame] = []
-  latest = None
-  for number, time in enumerate(pts):
-    # An entry point is shown after all packets before it.
-    if latest is None or time >= latest:
-      latest = time
-      if flags[number]:
-        entries.append(KeyFrame(number, time, stamps[number]))
-  return entries
+  # An entry point is shown after all packets before it.
+  latest = itertools.accumulate(pts, max)
+  return [
+    KeyFrame(number, time, stamps[number])
+    for number, (time, last) in enumerate(zip(pts, latest, strict=True))
+    if time == last and flags[number]
+  ]
