@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 
-from vidmodels.typing import InputError
+from vidmodels.typing import AnyPath, InputError
 
 SHORT_PATH_LENGTH = 120  # letters of a path in an error
 # Temporary names add up to 12 letters to a file's own name.
@@ -87,7 +87,7 @@ def check_output_path(path: pathlib.Path) -> None:
     )
 
 
-def output_file(path: str | pathlib.Path) -> pathlib.Path:
+def output_file(path: AnyPath) -> pathlib.Path:
   """The path of a file to write, in a folder that this makes if need be."""
   path = pathlib.Path(path)
   output_folder(path.parent)
@@ -95,7 +95,7 @@ def output_file(path: str | pathlib.Path) -> pathlib.Path:
   return path
 
 
-def output_folder(path: str | pathlib.Path) -> pathlib.Path:
+def output_folder(path: AnyPath) -> pathlib.Path:
   """A folder for results; makes it if it does not exist."""
   path = pathlib.Path(path)
   try:
@@ -111,7 +111,7 @@ def output_folder(path: str | pathlib.Path) -> pathlib.Path:
   return path
 
 
-def unused_path(path: str | pathlib.Path) -> pathlib.Path:
+def unused_path(path: AnyPath) -> pathlib.Path:
   """A path that does not exist yet, and where something can be written.
 
   Tries it with a folder that is removed again: nothing is left behind.
@@ -151,7 +151,7 @@ def check_disk_space(path: pathlib.Path, size: int) -> None:
 
 
 def check_no_overwrite(
-  outputs: Iterable[str | pathlib.Path], inputs: Iterable[str | pathlib.Path]
+  outputs: Iterable[AnyPath], inputs: Iterable[AnyPath]
 ) -> None:
   """Refuses to write over an input, or two outputs over each other.
 
@@ -173,7 +173,7 @@ def check_no_overwrite(
     written.add(full)
 
 
-def existing_path(path: str | pathlib.Path, expected: str) -> pathlib.Path:
+def existing_path(path: AnyPath, expected: str) -> pathlib.Path:
   """A path that can be examined; the caller checks whether it exists.
 
   Raises InputError, which ends with `expected`, for a dangling link, a folder
@@ -202,7 +202,7 @@ def unreadable_error(path: pathlib.Path, error: OSError) -> InputError:
   )
 
 
-def short_path(path: str | pathlib.Path) -> str:
+def short_path(path: AnyPath) -> str:
   """A path for an error message: a very long one is shown by both ends."""
   text = str(path)
   if len(text) <= SHORT_PATH_LENGTH:
@@ -211,7 +211,7 @@ def short_path(path: str | pathlib.Path) -> str:
   return f'{text[:head]}...{text[-tail:]} ({len(text)} letters)'
 
 
-def _system_message(path: str | pathlib.Path, error: Exception) -> str:
+def _system_message(path: AnyPath, error: Exception) -> str:
   """A path and what the system says about it."""
   text = getattr(error, 'strerror', None) or str(error)
   return f'{short_path(path)!r}: {text[:1].lower()}{text[1:]}'

@@ -4,6 +4,7 @@ Nothing here imports anything of ours; everything else may import this.
 """
 
 import difflib
+import os
 import sys
 import typing
 from collections.abc import Iterable
@@ -33,6 +34,9 @@ AXES = {
   'n': 'frames of a whole video',
   'x': 'any number of leading axes',
 }
+
+
+AnyPath = str | os.PathLike[str]
 
 
 class InputError(ValueError):

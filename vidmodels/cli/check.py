@@ -40,14 +40,14 @@ def run(args: argparse.Namespace) -> int:
   from vidmodels.cli import DONE, FAILED, prepare, terminal
   from vidmodels.data.prepare import check_videos
 
-  with terminal.Reporter('check') as report:
+  with terminal.Reporter('check', only='bad ') as report:
     result = check_videos.check(
       args.source,
       **prepare.source_options(args),
       decode=args.decode,
       out=args.bad,
       workers=args.workers,
-      progress=terminal.print_matching(report, 'bad '),
+      progress=report,
     )
   if args.json:
     print(json.dumps(result.as_json()))

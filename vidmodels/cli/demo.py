@@ -53,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     result = {'videos': str(videos), **counts}
     print(json.dumps(result) if args.json else f'wrote {counts} to {videos}')
     return DONE
-  records = _prepare_records(videos, out / 'records')
+  records = out / 'records'
+  _prepare_records(videos, records)
   reports = {}
   for name in ATTENTIONS:
     reports[name] = _train(args, name, out, records)
@@ -66,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     'records': str(records),
     'models': {name: r.as_json() for name, r in reports.items()},
     'chance': 0.125,
-    'bound_without_order': _accuracy_bound(args.test_clips),
+    # The best that a model blind to order reaches: half, plus three sigma.
+    'bound_without_order': 0.5 + 3 * math.sqrt(0.25 / args.test_clips),
     'predicted': prediction.as_json(),
     'seconds': round(time.monotonic() - start, 1),
   }
@@ -91,24 +93,16 @@ def _make_videos(args: argparse.Namespace, videos: pathlib.Path) -> None:
     )
 
 
-def _prepare_records(
-  videos: pathlib.Path, records: pathlib.Path
-) -> pathlib.Path:
-  """Turns both splits into records and returns their folder."""
+def _prepare_records(videos: pathlib.Path, records: pathlib.Path) -> None:
   from vidmodels.cli import terminal
   from vidmodels.data.prepare import prepare_records
   from vidmodels.data.synthetic import scenes
 
   for split in ('train', 'test'):
-    with terminal.Reporter(f'prepare {split}') as report:
+    with terminal.Reporter(f'prepare {split}', only='lost ') as report:
       prepare_records.prepare(
-        videos / split,
-        records,
-        split=split,
-        flip=scenes.FLIP,
-        progress=terminal.print_matching(report, 'lost '),
+        videos / split, records, split=split, flip=scenes.FLIP, progress=report
       )
-  return records
 
 
 def _train(args, name: str, out: pathlib.Path, records: pathlib.Path):
@@ -147,15 +141,9 @@ def _predict_clip(out: pathlib.Path, videos: pathlib.Path):
   return next(predictor.predict_file(clip))
 
 
-def _accuracy_bound(clips: int) -> float:
-  """The best a model that ignores order reaches: half, plus three sigma."""
-  return 0.5 + 3 * math.sqrt(0.25 / clips)
-
-
 def _print_table(
   result: dict, reports: dict, prediction, out: pathlib.Path
 ) -> None:
-  """Prints the result for people."""
   from rich import box
   from rich.console import Console
   from rich.table import Table

@@ -70,7 +70,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _index_shards(args: argparse.Namespace) -> None:
-  """Makes the manifest of shards that another tool wrote."""
   from vidmodels.data.datasets import registry
   from vidmodels.data.records import index_foreign
   from vidmodels.data.records.flip_policy import FlipPolicy
@@ -89,7 +88,6 @@ def _index_shards(args: argparse.Namespace) -> None:
 
 
 def _print_page(summary: dict) -> None:
-  """Prints the summary for people."""
   for name, split in summary['splits'].items():
     example = split['example']
     counts = split['labels'].values()
@@ -121,7 +119,6 @@ def _print_page(summary: dict) -> None:
 
 
 def _format_labels(example: dict) -> str:
-  """Names and numbers of a record's labels."""
   labels, texts = example['labels'], example['label_texts']
   if len(texts) != len(labels):  # a foreign record may name none
     return ', '.join(map(str, labels)) or 'without a label'
@@ -130,7 +127,6 @@ def _format_labels(example: dict) -> str:
 
 
 def _format_counts(labels: dict[str, int]) -> str:
-  """The first classes and their counts."""
   shown = [f'{name} {count}' for name, count in list(labels.items())[:12]]
   more = len(labels) - len(shown)
   return ', '.join(shown) + (f' and {more} more' if more > 0 else '')

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
   from vidmodels.data.prepare.prepare_records import Engine
 
 HELP = 'videos to records'
+# Flags that are arguments of `prepare_records.prepare` of the same name.
+_OPTIONS = (
+  *('flip', 'short_side', 'quality', 'fps', 'shards', 'workers', 'max_lost'),
+  *('overwrite', 'resume'),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,22 +116,14 @@ def run(args: argparse.Namespace) -> int:
       'got no --out; expected a folder for the records; try --out DIR'
     )
   engine = _make_engine(args)
-  with terminal.Reporter('prepare') as report:
+  with terminal.Reporter('prepare', only='lost ') as report:
     manifest = prepare_records.prepare(
       args.source,
       args.out,
       **source_options(args),
-      flip=args.flip,
-      short_side=args.short_side,
-      quality=args.quality,
-      fps=args.fps,
-      shards=args.shards,
-      workers=args.workers,
-      max_lost=args.max_lost,
-      overwrite=args.overwrite,
-      resume=args.resume,
+      **{name: getattr(args, name) for name in _OPTIONS},
       engine=engine,
-      progress=terminal.print_matching(report, 'lost '),
+      progress=report,
     )
   if args.json:
     print(json.dumps(manifest.as_json()))

@@ -5,7 +5,6 @@ with terminal.Reporter('train') as report: report(3, 100, 'step 3: loss 2.1')
 
 import sys
 import time
-from collections.abc import Callable
 from typing import Any, Self
 
 from rich.console import Console
@@ -23,12 +22,13 @@ QUIET_SECONDS = 10.0  # between plain lines with counts alone
 class Reporter:
   """A context manager to call with (done, total, line).
 
-  A line that is not empty is printed. Counts alone move the bar or, without a
-  terminal, print a line every ten seconds.
+  A line that starts with `only` is printed unless it is empty: data commands
+  report every video, but only problems are worth a line. Counts alone move the
+  bar or, without a terminal, print a line every ten seconds.
   """
 
-  def __init__(self, title: str) -> None:
-    self._title = title
+  def __init__(self, title: str, *, only: str = '') -> None:
+    self._title, self._only = title, only
     self._console = Console(stderr=True, highlight=False, soft_wrap=True)
     self._bar: Progress | None = None
     self._last = time.monotonic()
@@ -53,6 +53,8 @@ class Reporter:
 
   def __call__(self, done: int, total: int, line: str = '') -> None:
     """Reports that `done` of `total` are done; total 0 means unknown."""
+    if not line.startswith(self._only):
+      line = ''
     if self._bar:
       self._bar.update(self._task, completed=done, total=total or None)
       if line:
@@ -65,17 +67,3 @@ class Reporter:
     else:
       return
     self._last = time.monotonic()
-
-
-def print_matching(
-  report: Reporter, prefix: str
-) -> Callable[[int, int, str], None]:
-  """A progress call that prints the notes with a prefix and counts the rest.
-
-  Data commands report every video, but only problems are worth a line.
-  """
-
-  def progress(done: int, total: int, note: str) -> None:
-    report(done, total, note if note.startswith(prefix) else '')
-
-  return progress

@@ -6,7 +6,7 @@ import pytest
 import videos
 
 from vidmodels.data.prepare import clip_reader
-from vidmodels.data.video import decode, frame_reader, keyframes
+from vidmodels.data.video import decode, frame_reader
 from vidmodels.data.video.container import BadVideo
 
 FILES = {
@@ -267,7 +267,7 @@ def test_a_short_gap_is_decoded_without_a_search_for_key_frames(
   folder, monkeypatch
 ):
   monkeypatch.setattr(
-    keyframes, 'find_key_frames', lambda *_: pytest.fail('scanned')
+    frame_reader, 'find_key_frames', lambda *_: pytest.fail('scanned')
   )
   wanted = [
     clip_reader.ClipRange(0, 0.5),
@@ -322,9 +322,9 @@ def test_a_wrong_key_flag_is_detected(tmp_path, eager, monkeypatch, name, more):
   """As if every packet were flagged as a key frame, which some muxers do."""
   path = videos.write(tmp_path / name, picture(1), **more)
   frames, times_us = whole(path)
-  scan, enter = keyframes._select_entries, frame_reader.FrameReader._enter
+  scan, enter = frame_reader._select_entries, frame_reader.FrameReader._enter
   monkeypatch.setattr(
-    keyframes,
+    frame_reader,
     '_select_entries',
     lambda pts, stamps, flags: scan(pts, stamps, [True] * len(pts)),
   )
@@ -361,11 +361,15 @@ def test_a_wrong_key_flag_is_detected(tmp_path, eager, monkeypatch, name, more):
 def test_an_entry_point_comes_after_all_frames_shown_before_it():
   """Here the packet at 100 is decoded after one that is shown at 300."""
   pts = [0, 300, 100, 200, 400]
-  found = keyframes._select_entries(pts, pts, [True, False, True, True, True])
+  found = frame_reader._select_entries(
+    pts, pts, [True, False, True, True, True]
+  )
   assert [entry.number for entry in found] == [0, 4]
-  assert keyframes.last_before(found, 399) == keyframes.KeyFrame(0, 0, 0)
-  assert keyframes.last_before(found, 400) == keyframes.KeyFrame(4, 400, 400)
-  assert keyframes.last_before(found, -1) is None
+  assert frame_reader.last_before(found, 399) == frame_reader.KeyFrame(0, 0, 0)
+  assert frame_reader.last_before(found, 400) == frame_reader.KeyFrame(
+    4, 400, 400
+  )
+  assert frame_reader.last_before(found, -1) is None
 
 
 def test_a_clip_at_200_seconds_has_no_extra_frames(tmp_path):

@@ -61,13 +61,12 @@ def test_a_frame_that_is_shown_twice_is_encoded_once(monkeypatch):
 
 @pytest.mark.parametrize(('fps', 'source_fps'), [(10, 2000), (5, 1000)])
 def test_a_single_frame_is_kept_however_short(fps, source_fps):
-  resampler = encode.Resampler(fps)
-  frames = [*resampler.push('a', 0), *resampler.end(source_fps=source_fps)]
-  assert frames == [('a', 0)]
+  frames = encode.resample([('a', 0)], fps=fps, source_fps=source_fps)
+  assert list(frames) == [('a', 0)]
 
 
 def test_no_frames_give_no_frames():
-  assert list(encode.Resampler(5).end(source_fps=5)) == []
+  assert list(encode.resample([], fps=5, source_fps=5)) == []
 
 
 def test_clips_that_share_frames_may_have_sizes_of_their_own(tmp_path):

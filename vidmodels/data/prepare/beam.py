@@ -30,8 +30,7 @@ def make_engine(
   except ImportError as e:
     raise InputError(
       f'got --engine=beam, but Apache Beam does not import here ({e}); '
-      'expected an installed Beam; try pip install "vidmodels[beam]", or pip '
-      'install apache-beam'
+      'expected it installed; try pip install "vidmodels[beam]" or apache-beam'
     ) from e
   malformed = [option for option in options if not option.startswith('--')]
   if malformed:

@@ -19,7 +19,7 @@ from vidmodels.data.prepare.split_report import SplitReport
 from vidmodels.data.video.container import BadVideo, VideoInfo, check_video_file
 from vidmodels.data.video.decode import Picture
 from vidmodels.files import check_output_path, write_atomically
-from vidmodels.typing import InputError
+from vidmodels.typing import AnyPath, InputError
 
 _FILES_PER_JOB = 16
 
@@ -28,25 +28,21 @@ _ClipCheck = tuple[int, str, int, int]
 
 
 def check(
-  source: str | os.PathLike[str],
+  source: AnyPath,
   *,
   decode: bool = True,
-  out: str | os.PathLike[str] | None = None,
+  out: AnyPath | None = None,
   workers: int = 0,
   progress: process_pool.Progress | None = None,
   **source_fields: Any,
 ) -> SplitReport:
   """Decodes every clip of a source, or only looks for its files.
 
-  Args:
-    source: a data set's name, a folder per class, or a list.
-    decode: False to look for the files only.
-    out: where to list the bad clips, `clip<tab>reason` on each line; an empty
-      file if all are fine.
-    workers: processes; 0 for one a CPU.
-    progress: called with clips done, clips listed, and the last clip, as
-      'bad <clip>: <reason>' if it has no frame.
-    **source_fields: the other fields of `sources.SourceSpec`.
+  The source is a data set's name, a folder per class, or a list;
+  `source_fields` are the other fields of `sources.SourceSpec`. The file `out`
+  lists the bad clips, `clip<tab>reason` on each line; it is empty if all are
+  fine. 0 workers stand for one a CPU. `progress` is called with clips done,
+  clips listed, and the last clip, as 'bad <clip>: <reason>' if it has no frame.
   """
   if out is not None:
     check_output_path(pathlib.Path(out))  # before hours of decoding

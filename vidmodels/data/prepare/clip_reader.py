@@ -2,7 +2,7 @@
 
 Several clips may be open at a time. Each gets the frames, times and damage
 that it gets when it is read alone. Gaps between clips are skipped where that
-holds (`video/keyframes.py`).
+holds (`frame_reader.find_key_frames`).
 """
 
 import dataclasses

@@ -6,7 +6,7 @@ for i, record, damage in encode.make_records(path, rows, names, options): ...
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -30,9 +30,7 @@ _Frame = TypeVar('_Frame')
 class Options:
   """How videos become records."""
 
-  short_side: int = (
-    0  # to shrink frames to, pixels; 0 keeps them
-  )
+  short_side: int = 0  # to shrink frames to, pixels; 0 keeps them
   quality: int = 95  # of the JPEGs, 1 to 100
   fps: float = 0.0  # to resample to by time stamps; 0 keeps every frame
 
@@ -116,35 +114,29 @@ class _RecordBuilder:
     self._jpegs: list[bytes] = []
     self._times_us: list[int] = []
     self._bytes = 0
-    self._resampler: Resampler[Picture] | None = (
-      Resampler(options.fps) if options.fps else None
-    )
+    self._resampler = Resampler[Picture](options.fps)
 
   def add(self, picture: Picture, time_us: int) -> None:
     """Adds the next frame."""
-    if self._resampler is None:
-      self._keep(picture, time_us)
-      return
-    for shown, shown_us in self._resampler.push(picture, time_us):
-      self._keep(shown, shown_us)
+    self._keep(self._resampler.push(picture, time_us))
 
-  def _keep(self, picture: Picture, time_us: int) -> None:
-    jpeg = picture.jpeg(self._size, self._options.quality)
-    self._bytes += len(jpeg) + 32  # stamps and keys take less
-    if self._bytes > _MOST_BYTES:
-      raise BadVideo(
-        'over 2 GB as a record: shrink it with --short-side, --fps or --quality'
-      )
-    self._jpegs.append(jpeg)
-    self._times_us.append(time_us)
+  def _keep(self, frames: Iterator[tuple[Picture, int]]) -> None:
+    for picture, time_us in frames:
+      jpeg = picture.jpeg(self._size, self._options.quality)
+      self._bytes += len(jpeg) + 32  # stamps and keys take less
+      if self._bytes > _MOST_BYTES:
+        raise BadVideo(
+          'over 2 GB as a record: shrink it with --short-side, --fps or '
+          '--quality'
+        )
+      self._jpegs.append(jpeg)
+      self._times_us.append(time_us)
 
   def record(
     self, row: VideoRow, label_texts: tuple[str, ...]
   ) -> video_record.Record:
     """The record of the clip, once all frames are added."""
-    if self._resampler is not None:
-      for shown, shown_us in self._resampler.end(source_fps=self._header_fps):
-        self._keep(shown, shown_us)
+    self._keep(self._resampler.end(source_fps=self._header_fps))
     fps = self._options.fps or measured_rate(self._times_us, self._header_fps)
     start_us = round(row.start_s * 1e6)
     return video_record.Record(
@@ -165,7 +157,7 @@ class Resampler(Generic[_Frame]):
   """Chooses the frame that is shown at each multiple of 1 / fps.
 
   Frames come with the microseconds at which they are shown. With an fps above
-  the source's, frames are repeated.
+  the source's, frames are repeated; with 0, each is given once as it comes.
   """
 
   def __init__(self, fps: float):
@@ -175,6 +167,9 @@ class Resampler(Generic[_Frame]):
 
   def push(self, frame: _Frame, time_us: int) -> Iterator[tuple[_Frame, int]]:
     """Takes the next frame; yields what was shown until its time."""
+    if not self._fps:
+      yield frame, time_us
+      return
     yield from self._until(time_us)
     self._shown = (frame, time_us)
 
@@ -194,6 +189,16 @@ class Resampler(Generic[_Frame]):
         return
       yield self._shown[0], due_us
       self._k += 1
+
+
+def resample(
+  frames: Iterable[tuple[_Frame, int]], *, fps: float, source_fps: float
+) -> Iterator[tuple[_Frame, int]]:
+  """Yields what a `Resampler` chooses of all frames of a source."""
+  resampler = Resampler[_Frame](fps)
+  for frame, time_us in frames:
+    yield from resampler.push(frame, time_us)
+  yield from resampler.end(source_fps=source_fps)
 
 
 def measured_rate(times_us: Sequence[int], header_fps: float) -> float:

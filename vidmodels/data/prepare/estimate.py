@@ -24,6 +24,7 @@ from vidmodels.data.prepare.split_report import count_noun
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.video import decode
 from vidmodels.data.video.container import BadVideo
+from vidmodels.typing import AnyPath
 
 _SAMPLES = 8  # videos
 _SAMPLE_S = 2.0  # of each
@@ -62,10 +63,8 @@ class Estimate:
   videos: int
   expected: int  # clips that the split officially has; 0 if unknown
   limit: int  # the most clips asked for; 0 for all
-  # timed: clips whose length the annotations give, by two times or directly
-  timed: int
-  # duration_s: their shortest, median and longest; empty if none is timed
-  duration_s: tuple[float, ...]
+  timed: int  # clips whose length the annotations give
+  duration_s: tuple[float, ...]  # their shortest, median, longest, if any
   seconds: float  # of all clips; the untimed ones by `basis`
   frames: int  # of all records
   bytes: int  # on disk
@@ -105,7 +104,7 @@ class Estimate:
 
 
 def estimate(
-  source: str | os.PathLike[str],
+  source: AnyPath,
   *,
   flip: FlipPolicy | str | None = None,
   options: encode.Options | None = None,

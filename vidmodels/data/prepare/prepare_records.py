@@ -28,15 +28,15 @@ from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.record_set import Manifest
 from vidmodels.data.video.container import NO_FILE
 from vidmodels.files import write_atomically
-from vidmodels.typing import InputError
+from vidmodels.typing import AnyPath, InputError
 
 # Runs `shard_job.write_shard` on every job, anywhere that sees the same files.
 Engine = Callable[[Sequence[ShardJob]], None]
 
 
 def prepare(
-  source: str | os.PathLike[str],
-  out: str | os.PathLike[str],
+  source: AnyPath,
+  out: AnyPath,
   *,
   flip: FlipPolicy | str | None = None,
   short_side: int = 0,
@@ -63,9 +63,7 @@ def prepare(
     out: a folder; its splits share one class list.
     flip: what a mirror does to the labels; 'swap' for the data set's pairs. By
       default the data set's policy, or 'forbid'.
-    short_side: frames are shrunk to it, pixels; 0 keeps their size.
-    quality: of the JPEGs, 1 to 100.
-    fps: frames a second to resample to by time stamps; 0 keeps every frame.
+    short_side, quality, fps: see `encode.Options`.
     shards: files to spread the records over; 0 for one per 64 clips.
     workers: processes; 0 for one a CPU.
     max_lost: the largest share of the clips that may be lost, 0 to 1.
@@ -76,9 +74,8 @@ def prepare(
       'lost <clip>: <reason>' if it gave no record.
     **source_fields: the other fields of `sources.SourceSpec`.
 
-  Raises:
-    InputError: if source, options and the contents of `out` do not fit, or too
-      many clips are lost, or all.
+  Raises InputError if source, options and the contents of `out` do not fit, or
+  too many clips are lost, or all.
   """
   spec = sources.SourceSpec(source=os.fspath(source), **source_fields)
   options = encode.Options(short_side=short_side, quality=quality, fps=fps)

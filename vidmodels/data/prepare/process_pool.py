@@ -66,15 +66,11 @@ def run_jobs(
 ) -> Iterator[_Result]:
   """Yields the results of the jobs as they end, in any order.
 
-  Args:
-    function: importable by name; calls `tick` once for each unit.
-    jobs: the arguments it is called with.
-    workers: processes; 0 for one a CPU; 1 runs everything in this process.
-    done: units that were done before.
-    total: units in all, for `progress`.
-    progress: called in this process, after each unit.
-
-  Raises WorkerDied if a worker dies (out of memory, a crash in a decoder).
+  `function` is importable by name and calls `tick` once for each unit of work;
+  there are `total` units, of which `done` were done before. 1 worker runs
+  everything in this process; 0 stands for one a CPU. `progress` is called in
+  this process after each unit. Raises WorkerDied if a worker dies (out of
+  memory, a crash in a decoder).
   """
   global _tick
   workers = worker_count(workers, len(jobs))
@@ -144,7 +140,6 @@ def _call_alone(function: Callable[..., Any], *args: Any) -> None:
 
 
 def _start_worker(notes: Any, stop: Any) -> None:
-  """Makes a fresh process a worker."""
   global _tick
 
   def send_note(note: str) -> None:

@@ -37,9 +37,7 @@ class FilePart:
 
   groups: tuple[FileGroup, ...]  # the numbered rows of each file
   names: tuple[str, ...]  # of the classes
-  # crashing: absolute paths of files that are known to crash a decoder; they
-  # are not opened
-  crashing: frozenset[str] = frozenset()
+  crashing: frozenset[str] = frozenset()  # absolute paths that crash decoders
 
   def __len__(self) -> int:
     return sum(len(group) for group in self.groups)
@@ -139,14 +137,11 @@ def deal_files(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardJob:
-  """A shard to write."""
+  """A shard to write; paths are absolute, as workers elsewhere need them."""
 
-  # shard: the file; all paths are absolute, as workers elsewhere need them
-  shard: pathlib.Path
-  # note: written after it: that it is whole, and what the manifest says of it
-  note: pathlib.Path
-  # marker: names the video that is being decoded, until the note is written
-  marker: pathlib.Path
+  shard: pathlib.Path  # the file
+  note: pathlib.Path  # says that it is whole, and what the manifest needs
+  marker: pathlib.Path  # names the video that is being decoded, until the note
   part: ShardPart  # the clips
   task: Task  # what their labels are
   options: encode.Options  # of the records

@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import os
 import pathlib
 from collections.abc import Sequence
 
@@ -20,7 +19,7 @@ from vidmodels.data.prepare import shard_job, tfds
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.task import LabelKind
-from vidmodels.typing import InputError
+from vidmodels.typing import AnyPath, InputError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,15 +28,12 @@ class SourceSpec:
 
   source: str  # a data set's name, a folder, a list, or `tfds:NAME`
   split: str = 'train'  # the split to read, and its name in the records
-  # annotations: the data set's official file, or the folder with all of them
-  annotations: str | os.PathLike[str] | None = None
+  annotations: AnyPath | None = None  # official file, or the folder of all
   # videos: the folder with its videos; for `tfds:`, where TFDS keeps its sets
-  videos: str | os.PathLike[str] | None = None
+  videos: AnyPath | None = None
   classes: ClassList | None = None  # what labels refer to
-  # root: what the paths of a list are relative to
-  root: str | os.PathLike[str] | None = None
-  # labels: of a list: 'single', 'multi' or 'any'; see `Task`
-  labels: LabelKind | None = None
+  root: AnyPath | None = None  # what the paths of a list are relative to
+  labels: LabelKind | None = None  # of a list; see `Task`
   limit: int = 0  # only this many clips, the first of the list; 0 for all
 
   @property
@@ -59,8 +55,7 @@ class Source:
   """The clips of a source."""
 
   listing: Listing  # what was listed, cut to the limit; without rows for TFDS
-  # tfds_split: the split that TFDS has prepared; None for video files
-  tfds_split: tfds.TfdsSplit | None = None
+  tfds_split: tfds.TfdsSplit | None = None  # None for video files
 
   @property
   def clips(self) -> int:

@@ -9,7 +9,6 @@
 import collections
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Iterable
 from typing import Any, Self
@@ -17,6 +16,7 @@ from typing import Any, Self
 from vidmodels.data.listing.rows import Listing
 from vidmodels.data.video.container import NO_FILE
 from vidmodels.files import write_atomically
+from vidmodels.typing import AnyPath
 
 _MOST_NAMES = 10  # in a line
 
@@ -37,7 +37,7 @@ def count_noun(count: int, noun: str) -> str:
   return f'{count} {noun}' if count == 1 else f'{count} {noun}s'
 
 
-def report_path(out: str | os.PathLike[str], split: str) -> pathlib.Path:
+def report_path(out: AnyPath, split: str) -> pathlib.Path:
   """Where the report of a split is kept."""
   return pathlib.Path(out) / f'{split}.report.json'
 
@@ -48,12 +48,10 @@ class SplitReport:
 
   split: str  # its name
   expected: int  # clips that it officially has; 0 if unknown
-  # listed: clips that the source lists, up to the limit: ok, missing, broken
-  listed: int
+  listed: int  # clips that the source lists, up to the limit
   limit: int = 0  # the most clips asked for; 0 for all
   ok: int  # clips with frames, damaged ones included
-  # bad: (clip, reason) of every other one, in the order listed
-  bad: tuple[tuple[str, str], ...]
+  bad: tuple[tuple[str, str], ...]  # (clip, reason) of the rest, as listed
   # damaged: (clip, packets and frames that do not decode) of ok ones
   damaged: tuple[tuple[str, int], ...] = ()
   duplicated: tuple[str, ...] = ()  # clips listed more than once and used once

@@ -94,8 +94,7 @@ class SplitRun:
     elif run.exists() and not resume:
       raise InputError(
         f'got --no-resume, but {out} holds part of split {split!r}; expected '
-        'no part of it; try to leave --no-resume out to continue, or give '
-        '--overwrite or another --out'
+        'none of it; try to leave --no-resume out, --overwrite or another --out'
       )
     elif run.exists():
       self._compare(json.loads(run.read_text()))
@@ -224,7 +223,6 @@ class SplitRun:
       path.unlink(missing_ok=True)
 
   def _complete_manifest(self) -> Manifest:
-    """The manifest of the complete split, which must be the same split."""
     manifest = Manifest.load(self._out, self._split)
     self._compare(manifest.options)
     for shard in manifest.shards:

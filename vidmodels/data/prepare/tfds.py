@@ -22,7 +22,7 @@ import numpy as np
 
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.typing import InputError
+from vidmodels.typing import AnyPath, InputError
 
 PREFIX = 'tfds:'
 _RATES = ('fps', 'frame_rate', 'frames_per_second')
@@ -86,17 +86,14 @@ class TfdsSplit:
 
 
 def open_split(
-  name: str, split: str, data_dir: str | os.PathLike[str] | None = None
+  name: str, split: str, data_dir: AnyPath | None = None
 ) -> TfdsSplit:
-  """Describes a split without reading a video.
+  """Describes a split of `NAME` or `NAME/CONFIG` without reading a video.
 
-  Args:
-    name: `NAME` or `NAME/CONFIG`, with or without `tfds:` before it.
-    split: one of the set's splits.
-    data_dir: where TFDS keeps its sets; None for its default.
-
-  Raises InputError if TFDS is not installed or has not prepared the set, if the
-  set lacks the split, or if it does not have one video and one label.
+  `tfds:` may stand before the name; `data_dir` is where TFDS keeps its sets,
+  None for its default. Raises InputError if TFDS is not installed or has not
+  prepared the set, if the set lacks the split, or if it does not have one video
+  and one label.
   """
   tfds = _import_tfds()
   name = name.removeprefix(PREFIX)

@@ -11,13 +11,12 @@ and results.
 import dataclasses
 import difflib
 import hashlib
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import Self
 
 from vidmodels.files import write_atomically
-from vidmodels.typing import InputError
+from vidmodels.typing import AnyPath, InputError
 
 CLASSES_FILE = 'classes.txt'
 
@@ -54,7 +53,7 @@ class ClassList:
     return cls(tuple(names))
 
   @classmethod
-  def load(cls, path: str | os.PathLike[str]) -> Self:
+  def load(cls, path: AnyPath) -> Self:
     """Reads a UTF-8 file with one class name a line."""
     path = pathlib.Path(path)
     try:
@@ -69,7 +68,7 @@ class ClassList:
     except InputError as e:
       raise InputError(f'{path}: {e}') from e
 
-  def save(self, path: str | os.PathLike[str]) -> None:
+  def save(self, path: AnyPath) -> None:
     """Writes the names, one a line; the file appears whole or not at all."""
     write_atomically(pathlib.Path(path), self._text().encode())
 

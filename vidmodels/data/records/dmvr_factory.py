@@ -16,10 +16,10 @@ from typing import Any
 
 from vidmodels.data.records import record_set, video_record
 from vidmodels.data.records.task import SINGLE
-from vidmodels.typing import InputError
+from vidmodels.typing import AnyPath, InputError
 
 
-def factory(dir: str | os.PathLike[str], split: str) -> Any:
+def factory(dir: AnyPath, split: str) -> Any:
   """A `dmvr.video_dataset.BaseVideoDatasetFactory` over a split.
 
   Its `configure` takes `is_training`, `one_hot_label` and the options of
@@ -96,11 +96,8 @@ def _label_features(
   records: record_set.RecordSet,
 ) -> list[tuple[str, str, bool]]:
   """Key, feature, and whether a video may have several, for each label."""
-  manifest = records.manifest
-  if not manifest.labelled:
-    return []
-  heads = [
-    (video_record.HEAD.format(name), f'label/{name}', False)
-    for name, _ in manifest.task.heads
-  ]
-  return [(video_record.LABEL, 'label', manifest.task != SINGLE), *heads]
+  task = records.manifest.task
+  features = [(video_record.LABEL, 'label', task != SINGLE)]
+  for name, _ in task.heads:
+    features.append((video_record.HEAD.format(name), f'label/{name}', False))
+  return features if records.manifest.labelled else []

@@ -8,10 +8,8 @@ checksums are verified, its labels must be those of the set, and its name is
 made unique.
 """
 
-import collections
 import dataclasses
 import hashlib
-import os
 import pathlib
 from collections.abc import Iterable
 
@@ -22,11 +20,11 @@ from vidmodels.data.records.class_list import CLASSES_FILE, ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.record_set import Manifest, Shard, list_splits
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.typing import InputError
+from vidmodels.typing import AnyPath, InputError
 
 
 def index_shards(
-  dir: str | os.PathLike[str],
+  dir: AnyPath,
   split: str,
   classes: ClassList | None = None,
   *,
@@ -58,17 +56,31 @@ def index_shards(
   classes.check_same(bound, folder)
   flip = flip or FlipPolicy()
   flip.check(classes, task)
-  tally = _Tally(classes, task)
-  shards = tuple(tally.add_file(file) for file in files)
+  names: dict[str, int] = {}
+  label_counts_K = np.zeros(len(classes), np.int64)
+  shards, padded = [], 0
+  for file in files:
+    videos = []
+    offsets = file.shard.offsets.tolist()
+    for offset, record in zip(offsets, file.records, strict=True):
+      try:
+        task.check(record.labels, len(classes))
+        _check_label_texts(record, classes)
+      except InputError as e:
+        raise InputError(f'{file.path} at offset {offset}: {e}') from e
+      label_counts_K[list(record.labels)] += 1
+      videos.append(_unique_name(record.video or 'unnamed', names))
+    shards.append(dataclasses.replace(file.shard, videos=tuple(videos)))
+    padded += file.padded
   classes.save(folder / CLASSES_FILE)
   manifest = Manifest(
     split=split,
-    shards=shards,
+    shards=tuple(shards),
     classes_sha256=classes.sha256,
     flip=flip,
-    listed=len(tally.names),
-    options={'source': 'indexed', 'padded': tally.padded},
-    labels=tuple(tally.labels.tolist()),
+    listed=len(names),
+    options={'source': 'indexed', 'padded': padded},
+    labels=tuple(label_counts_K.tolist()),
     task=task,
   )
   manifest.save(folder)
@@ -95,13 +107,12 @@ class _File:
   """A shard that was read to its end; its records are without frames."""
 
   path: pathlib.Path
-  offsets: np.ndarray
+  shard: Shard  # still without the names of its videos
   records: tuple[video_record.Record, ...]
   padded: int
 
 
 def _read_shard(path: pathlib.Path) -> _File:
-  """Reads and verifies every record of a shard, once."""
   offsets = tfrecord.scan_offsets(path)
   records, padded = [], 0
   for offset in offsets.tolist():
@@ -112,7 +123,11 @@ def _read_shard(path: pathlib.Path) -> _File:
       raise InputError(f'{path} at offset {offset}: {e}') from e
     padded += _is_padded(record)
     records.append(dataclasses.replace(record, frames=()))
-  return _File(path, offsets, tuple(records), padded)
+  with open(path, 'rb') as f:
+    digest = hashlib.file_digest(f, 'sha256').hexdigest()
+    size = f.tell()
+  shard = Shard(path.name, len(records), size, digest, offsets, videos=())
+  return _File(path, shard, tuple(records), padded)
 
 
 def _is_padded(record: video_record.Record) -> bool:
@@ -125,49 +140,14 @@ def _is_padded(record: video_record.Record) -> bool:
   return not record.timed and start_tenths >= 2 and abs(frames - tenths) < 2
 
 
-class _Tally:
-  """What the records must fit, and the counts so far."""
-
-  def __init__(self, classes: ClassList, task: Task):
-    self._classes, self._task = classes, task
-    self._repeats: collections.Counter[str] = collections.Counter()
-    self.names: set[str] = set()
-    self.labels = np.zeros(len(classes), np.int64)
-    self.padded = 0
-
-  def add_file(self, file: _File) -> Shard:
-    """Checks and counts the records of a shard and describes it."""
-    videos = []
-    pairs = zip(file.offsets.tolist(), file.records, strict=True)
-    for offset, record in pairs:
-      try:
-        self._task.check(record.labels, len(self._classes))
-        _check_label_texts(record, self._classes)
-      except InputError as e:
-        raise InputError(f'{file.path} at offset {offset}: {e}') from e
-      self.labels[list(record.labels)] += 1
-      videos.append(self._unique_name(record.video))
-    self.padded += file.padded
-    with open(file.path, 'rb') as f:
-      digest = hashlib.file_digest(f, 'sha256').hexdigest()
-      size = f.tell()
-    return Shard(
-      name=file.path.name,
-      count=len(videos),
-      bytes=size,
-      sha256=digest,
-      offsets=file.offsets,
-      videos=tuple(videos),
-    )
-
-  def _unique_name(self, video: str) -> str:
-    """A name for results, which are kept by name: equal ones would merge."""
-    base = name = video or 'unnamed'
-    while name in self.names:
-      self._repeats[base] += 1
-      name = f'{base}#{self._repeats[base] + 1}'
-    self.names.add(name)
-    return name
+def _unique_name(video: str, names: dict[str, int]) -> str:
+  """A name for results, which are kept by name; counts it in `names`."""
+  name = video
+  while name in names:
+    names[video] += 1
+    name = f'{video}#{names[video]}'
+  names[name] = 1
+  return name
 
 
 def _check_label_texts(record: video_record.Record, classes: ClassList) -> None:
@@ -208,8 +188,7 @@ def _collect_classes(files: Iterable[_File]) -> ClassList:
         if names.setdefault(label, text) != text:
           raise InputError(
             f'got label {label} as {names[label]!r} and {text!r} in '
-            f'{file.path}; expected one name: the records were written with '
-            'two class lists'
+            f'{file.path}; expected one name: there were two class lists'
           )
   missing = [i for i in range(len(names)) if i not in names]
   if missing or not names:

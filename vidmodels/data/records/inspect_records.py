@@ -15,14 +15,12 @@ import numpy as np
 
 from vidmodels import files
 from vidmodels.data.records import record_set, video_record
-from vidmodels.typing import InputError
+from vidmodels.typing import AnyPath, InputError
 
 _TILE, _MARGIN, _LINE = 112, 4, 18  # pixels of the contact sheet
 
 
-def summary(
-  dir: str | os.PathLike[str], split: str | None = None
-) -> dict[str, Any]:
+def summary(dir: AnyPath, split: str | None = None) -> dict[str, Any]:
   """Counts, labels and options of every split of a folder, for JSON.
 
   Reads one record of each split, for its keys and as an example; `verify` reads
@@ -41,7 +39,7 @@ def summary(
   }
 
 
-def _summary(dir: str | os.PathLike[str], split: str) -> dict[str, Any]:
+def _summary(dir: AnyPath, split: str) -> dict[str, Any]:
   records = record_set.RecordSet.open(dir, split)
   manifest, classes = records.manifest, records.classes
   record = records.record(0)
@@ -74,7 +72,7 @@ def _summary(dir: str | os.PathLike[str], split: str) -> dict[str, Any]:
   }
 
 
-def verify(dir: str | os.PathLike[str], split: str) -> int:
+def verify(dir: AnyPath, split: str) -> int:
   """Reads every record of a split with its checksums; returns the count."""
   records = record_set.RecordSet.open(dir, split)
   for i in range(len(records)):
@@ -83,12 +81,7 @@ def verify(dir: str | os.PathLike[str], split: str) -> int:
 
 
 def contact_sheet(
-  dir: str | os.PathLike[str],
-  split: str,
-  png: str | os.PathLike[str],
-  *,
-  count: int = 12,
-  frames: int = 8,
+  dir: AnyPath, split: str, png: AnyPath, *, count: int = 12, frames: int = 8
 ) -> pathlib.Path:
   """Draws a split: a row of frames for each record, from left to right.
 

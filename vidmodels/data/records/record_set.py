@@ -12,7 +12,6 @@ label means. Any TFRecord reader can read the shards alone.
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any, Self
@@ -25,7 +24,7 @@ from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.data.records.tfrecord import find_shards, read_record
 from vidmodels.files import write_atomically
-from vidmodels.typing import InputError
+from vidmodels.typing import AnyPath, InputError
 
 FORMAT = 'vidmodels-records-1'
 _MANIFEST_END = '.manifest.json'
@@ -50,19 +49,15 @@ class Manifest:
   """What a split of a record set holds, and what it lost when it was made."""
 
   split: str  # its name
-  # shards: its files in order; records are numbered through them
-  shards: tuple[Shard, ...]
+  shards: tuple[Shard, ...]  # its files; records are numbered through them
   classes_sha256: str  # hash of the class list that the labels refer to
   flip: FlipPolicy  # what a mirror does to the labels
   listed: int  # videos that the source listed, records plus lost
-  # lost: (video, reason) of each video without a record
-  lost: tuple[tuple[str, str], ...] = ()
-  # damaged: (video, packets that did not decode) of records with gaps
-  damaged: tuple[tuple[str, int], ...] = ()
+  lost: tuple[tuple[str, str], ...] = ()  # (video, reason) without a record
+  damaged: tuple[tuple[str, int], ...] = ()  # (video, undecoded packets)
   # options: how the records were made: short_side, quality, fps, source, ...
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  # labels: records of each class, K counts; empty if not counted
-  labels: tuple[int, ...] = ()
+  labels: tuple[int, ...] = ()  # records of each class; empty if not counted
   task: Task = SINGLE  # what the labels are
   labelled: bool = True  # False if the labels of the split are not published
   expected: int = 0  # clips that the split officially has; 0 if unknown
@@ -101,7 +96,7 @@ class Manifest:
       'fingerprint': self.fingerprint,
     }
 
-  def save(self, dir: str | os.PathLike[str]) -> None:
+  def save(self, dir: AnyPath) -> None:
     """Writes the index, then the manifest with the index's checksum."""
     folder = pathlib.Path(dir)
     index = {
@@ -116,7 +111,7 @@ class Manifest:
     write_atomically(manifest_path(folder, self.split), text.encode())
 
   @classmethod
-  def load(cls, dir: str | os.PathLike[str], split: str) -> Self:
+  def load(cls, dir: AnyPath, split: str) -> Self:
     """Reads what `save` wrote; InputError if that is damaged or not ours."""
     path = manifest_path(dir, split)
     if not path.exists():
@@ -163,29 +158,28 @@ class Manifest:
     )
 
 
-def manifest_path(dir: str | os.PathLike[str], split: str) -> pathlib.Path:
+def manifest_path(dir: AnyPath, split: str) -> pathlib.Path:
   """Where the manifest of a split is kept."""
   return pathlib.Path(dir) / f'{split}{_MANIFEST_END}'
 
 
-def index_path(dir: str | os.PathLike[str], split: str) -> pathlib.Path:
+def index_path(dir: AnyPath, split: str) -> pathlib.Path:
   """Where the offsets and video names of a split are kept."""
   return pathlib.Path(dir) / f'{split}.index.json'
 
 
-def parts_folder(dir: str | os.PathLike[str], split: str) -> pathlib.Path:
+def parts_folder(dir: AnyPath, split: str) -> pathlib.Path:
   """Where `prepare` keeps the state of a split until it is complete."""
   return pathlib.Path(dir) / f'{split}.parts'
 
 
-def list_splits(dir: str | os.PathLike[str]) -> tuple[str, ...]:
+def list_splits(dir: AnyPath) -> tuple[str, ...]:
   """The splits of a folder that have a manifest, sorted."""
   paths = pathlib.Path(dir).glob(f'*{_MANIFEST_END}')
   return tuple(sorted(path.name.removesuffix(_MANIFEST_END) for path in paths))
 
 
 def _explain_missing(folder: pathlib.Path, split: str) -> str:
-  """The message for a split without a manifest."""
   if not folder.is_dir():
     return (
       f'got {folder}, which is no folder; expected one that `vidmodels '
@@ -220,7 +214,7 @@ class RecordSet:
     self._ends = np.cumsum([shard.count for shard in manifest.shards])
 
   @classmethod
-  def open(cls, dir: str | os.PathLike[str], split: str) -> Self:
+  def open(cls, dir: AnyPath, split: str) -> Self:
     """Opens a split and checks it against its manifest.
 
     Raises InputError if the split is missing or empty, a shard is missing or
@@ -233,8 +227,7 @@ class RecordSet:
       raise InputError(
         f'got {folder / CLASSES_FILE} with hash {classes.sha256[:12]}; '
         f'expected {manifest.classes_sha256[:12]}, which the labels of split '
-        f'{split!r} refer to; try to put the class list back or prepare the '
-        'split again'
+        f'{split!r} refer to; try to put it back or prepare the split again'
       )
     if not manifest.count:
       raise InputError(
@@ -249,8 +242,7 @@ class RecordSet:
         state = 'missing' if size is None else f'with {size} bytes'
         raise InputError(
           f'got shard {path} {state}; expected {shard.bytes} bytes, as in the '
-          'manifest; try to restore the shard, or `vidmodels prepare '
-          '--overwrite`'
+          'manifest; try to restore it, or `vidmodels prepare --overwrite`'
         )
     return cls(folder, manifest, classes)
 
@@ -268,9 +260,8 @@ class RecordSet:
   def record(self, i: int) -> video_record.Record:
     """Record `i`, parsed; an error names shard and offset."""
     name, offset = self.where(i)
-    raw = read_record(self.dir / name, offset)
     try:
-      return video_record.parse(raw)
+      return video_record.parse(self[i])
     except InputError as e:
       raise InputError(f'{name} at offset {offset}: {e}') from e
 

@@ -19,7 +19,7 @@ import google_crc32c
 import numpy as np
 
 from vidmodels.files import remove_part_on_error
-from vidmodels.typing import InputError
+from vidmodels.typing import AnyPath, InputError
 
 _HEADER = struct.Struct('<QI')  # length of the data, its masked CRC
 _CRC = struct.Struct('<I')
@@ -37,7 +37,7 @@ class ShardWriter:
   So far, `bytes` are written, and records start at `offsets`.
   """
 
-  def __init__(self, path: str | os.PathLike[str]):
+  def __init__(self, path: AnyPath):
     self.path = pathlib.Path(path)
     self._part = self.path.with_name(f'{self.path.name}.{os.getpid()}.part')
     self._sha = hashlib.sha256()
@@ -79,7 +79,7 @@ class ShardWriter:
     return self._sha.hexdigest()
 
 
-def read_record(path: str | os.PathLike[str], offset: int) -> bytes:
+def read_record(path: AnyPath, offset: int) -> bytes:
   """Reads the record at an offset (bytes) of a shard.
 
   Raises InputError if it is cut short or a checksum does not fit.
@@ -98,7 +98,7 @@ def read_record(path: str | os.PathLike[str], offset: int) -> bytes:
   return data
 
 
-def scan_offsets(path: str | os.PathLike[str]) -> np.ndarray:
+def scan_offsets(path: AnyPath) -> np.ndarray:
   """Where the records of a shard start, int64 [count]; reads the headers.
 
   Raises InputError if one is corrupt or the last record is cut short.
@@ -114,7 +114,7 @@ def scan_offsets(path: str | os.PathLike[str]) -> np.ndarray:
   return np.asarray(offsets, np.int64)
 
 
-def _read_length(fd: int, offset: int, path: str | os.PathLike[str]) -> int:
+def _read_length(fd: int, offset: int, path: AnyPath) -> int:
   header = os.pread(fd, _HEADER.size, offset)
   if len(header) != _HEADER.size:
     raise _corrupt(path, offset, 'has no whole header')
@@ -129,9 +129,7 @@ def _masked_crc(data: bytes) -> bytes:
   return _CRC.pack((((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-def _corrupt(
-  path: str | os.PathLike[str], offset: int, problem: str
-) -> InputError:
+def _corrupt(path: AnyPath, offset: int, problem: str) -> InputError:
   return InputError(
     f'got a corrupt record in {os.fspath(path)} at offset {offset}: it '
     f'{problem}; expected the shard as it was written; try to restore it from '
@@ -139,36 +137,27 @@ def _corrupt(
   )
 
 
-def shard_files(dir: str | os.PathLike[str], split: str) -> list[pathlib.Path]:
+def shard_files(dir: AnyPath, split: str) -> list[pathlib.Path]:
   """Files named as shards of a split, with or without `.tfrecord`, sorted."""
-  return [path for path, _, _ in _numbered_shards(dir, split)]
+  folder = pathlib.Path(dir)
+  pattern = re.escape(split) + r'-[0-9]{5}-of-[0-9]{5}(\.tfrecord)?'
+  paths = folder.iterdir() if folder.is_dir() else ()
+  return sorted(path for path in paths if re.fullmatch(pattern, path.name))
 
 
-def find_shards(dir: str | os.PathLike[str], split: str) -> list[pathlib.Path]:
+def find_shards(dir: AnyPath, split: str) -> list[pathlib.Path]:
   """The shards of a split in order, or none; InputError if some lack."""
-  shards = _numbered_shards(dir, split)
-  counts = sorted({count for _, _, count in shards})
-  if shards and (
-    len(counts) != 1 or [k for _, k, _ in shards] != list(range(counts[0]))
-  ):
+  paths = shard_files(dir, split)
+  places = [
+    path.name[len(split) + 1 :].removesuffix('.tfrecord') for path in paths
+  ]
+  counts = sorted({int(place[-5:]) for place in places})
+  if paths and places != [
+    f'{k:05d}-of-{counts[-1]:05d}' for k in range(counts[-1])
+  ]:
     raise InputError(
-      f'got {len(shards)} shards of {split!r} in {dir}, of {counts}; expected '
+      f'got {len(paths)} shards of {split!r} in {dir}, of {counts}; expected '
       f'one whole set, 0 to {counts[-1] - 1}; try to fetch the missing ones or '
       'remove those of another set'
     )
-  return [path for path, _, _ in shards]
-
-
-def _numbered_shards(
-  dir: str | os.PathLike[str], split: str
-) -> list[tuple[pathlib.Path, int, int]]:
-  """Each shard's path, number and count, sorted by name."""
-  folder = pathlib.Path(dir)
-  pattern = re.escape(split) + r'-(\d{5})-of-(\d{5})(\.tfrecord)?'
-  names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-  matches = [re.fullmatch(pattern, name, re.ASCII) for name in names]
-  return [
-    (folder / match[0], int(match[1]), int(match[2]))
-    for match in matches
-    if match
-  ]
+  return paths

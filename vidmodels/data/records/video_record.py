@@ -136,8 +136,7 @@ def parse(raw: bytes) -> Record:
     if not frames:
       raise InputError(
         f'got a record with the keys {sorted(context) + sorted(lists)} and no '
-        f'frame; expected JPEGs in {FRAMES}; try `vidmodels inspect DIR` to '
-        'see what a set holds'
+        f'frame; expected JPEGs in {FRAMES}; try `vidmodels inspect DIR`'
       )
     fps = float(_first_value(context, FPS, 0.0))
     if not 0 <= fps < math.inf:
@@ -249,6 +248,26 @@ def messages() -> Any:
   return type('Messages', (), classes)
 
 
+_FIELDS = """
+BytesList repeated bytes value 1
+FloatList repeated float value 1
+Int64List repeated int64 value 1
+Feature optional BytesList bytes_list 1
+Feature optional FloatList float_list 2
+Feature optional Int64List int64_list 3
+FeatureList repeated Feature feature 1
+Features repeated Features.FeatureEntry feature 1
+Features.FeatureEntry optional string key 1
+Features.FeatureEntry optional Feature value 2
+FeatureLists repeated FeatureLists.FeatureListEntry feature_list 1
+FeatureLists.FeatureListEntry optional string key 1
+FeatureLists.FeatureListEntry optional FeatureList value 2
+Example optional Features features 1
+SequenceExample optional Features context 1
+SequenceExample optional FeatureLists feature_lists 2
+"""
+
+
 def _schema() -> descriptor_pb2.FileDescriptorProto:
   """tensorflow/core/example/{feature,example}.proto, field for field."""
   file = descriptor_pb2.FileDescriptorProto(
@@ -256,49 +275,22 @@ def _schema() -> descriptor_pb2.FileDescriptorProto:
     package='tensorflow',
     syntax='proto3',
   )
-  kinds = descriptor_pb2.FieldDescriptorProto
-  for name, kind in (
-    ('BytesList', kinds.TYPE_BYTES),
-    ('FloatList', kinds.TYPE_FLOAT),
-    ('Int64List', kinds.TYPE_INT64),
-  ):
-    file.message_type.add(name=name).field.add(
-      name='value', number=1, type=kind, label=kinds.LABEL_REPEATED
-    )
-
-  def add(parent: Any, name: str, number: int, kind: str, **more: Any) -> None:
-    parent.field.add(
-      name=name,
-      number=number,
-      type=kinds.TYPE_MESSAGE,
-      type_name=f'.tensorflow.{kind}',
-      **{'label': kinds.LABEL_OPTIONAL, **more},
-    )
-
-  def add_map(parent: Any, name: str, entry_name: str, kind: str) -> None:
-    """Adds `map<string, kind> name = 1`, as protoc spells it out."""
-    entry = parent.nested_type.add(name=entry_name)
-    entry.options.map_entry = True
-    entry.field.add(
-      name='key', number=1, type=kinds.TYPE_STRING, label=kinds.LABEL_OPTIONAL
-    )
-    add(entry, 'value', 2, kind)
-    entries = f'{parent.name}.{entry_name}'
-    add(parent, name, 1, entries, label=kinds.LABEL_REPEATED)
-
-  feature = file.message_type.add(name='Feature')
-  feature.oneof_decl.add(name='kind')
-  add(feature, 'bytes_list', 1, 'BytesList', oneof_index=0)
-  add(feature, 'float_list', 2, 'FloatList', oneof_index=0)
-  add(feature, 'int64_list', 3, 'Int64List', oneof_index=0)
-  feature_list = file.message_type.add(name='FeatureList')
-  add(feature_list, 'feature', 1, 'Feature', label=kinds.LABEL_REPEATED)
-  features = file.message_type.add(name='Features')
-  add_map(features, 'feature', 'FeatureEntry', 'Feature')
-  lists = file.message_type.add(name='FeatureLists')
-  add_map(lists, 'feature_list', 'FeatureListEntry', 'FeatureList')
-  add(file.message_type.add(name='Example'), 'features', 1, 'Features')
-  sequence = file.message_type.add(name='SequenceExample')
-  add(sequence, 'context', 1, 'Features')
-  add(sequence, 'feature_lists', 2, 'FeatureLists')
+  kinds: Any = descriptor_pb2.FieldDescriptorProto
+  owners: dict[str, Any] = {}
+  for line in _FIELDS.strip().splitlines():
+    owner, label, kind, name, number = line.split()
+    parent, _, entry = owner.rpartition('.')
+    if owner not in owners and parent:  # a map, as protoc spells it out
+      owners[owner] = owners[parent].nested_type.add(name=entry)
+      owners[owner].options.map_entry = True
+    elif owner not in owners:
+      owners[owner] = file.message_type.add(name=owner)
+    field = owners[owner].field.add(name=name, number=int(number))
+    field.label = getattr(kinds, f'LABEL_{label.upper()}')
+    field.type = getattr(kinds, f'TYPE_{kind.upper()}', kinds.TYPE_MESSAGE)
+    if field.type == kinds.TYPE_MESSAGE:
+      field.type_name = f'.tensorflow.{kind}'
+  owners['Feature'].oneof_decl.add(name='kind')
+  for field in owners['Feature'].field:
+    field.oneof_index = 0
   return file

@@ -25,7 +25,7 @@ from vidmodels.data.synthetic.scenes import (
   render,
 )
 from vidmodels.files import write_atomically
-from vidmodels.typing import InputError
+from vidmodels.typing import AnyPath, InputError
 
 
 def write_clip(
@@ -52,7 +52,7 @@ def write_clip(
 
 
 def make_motion_videos(
-  out: str | pathlib.Path,
+  out: AnyPath,
   *,
   splits: Mapping[str, int] | None = None,
   seed: int = 0,
@@ -67,13 +67,9 @@ def make_motion_videos(
   one is left alone. A folder with a set of other options, or with other files,
   is an InputError.
 
-  Args:
-    out: the folder.
-    splits: clips of each split; 4,000 to train and 640 to test by default.
-    seed: of everything random.
-    motion: what the clips look like.
-    workers: processes; 0 for one a CPU.
-    progress: called with clips done, clips in all, and the last file's name.
+  `splits` are the clips of each split, 4,000 to train and 640 to test by
+  default. `progress` is called with clips done, clips in all, and the last
+  file's name. 0 workers stand for one a CPU.
   """
   splits = dict(splits or {'train': 4000, 'test': 640})
   motion = motion or Motion()

@@ -72,9 +72,7 @@ class Scene:
   size: float  # diameter of the shape, in short sides
   shape_HWC: np.ndarray  # colour and opacity of the shape, float32 [64, 64, 4]
   back_HWC: np.ndarray  # the background, float32 [H, W, 3]
-  # noise_HWC: noise from which each frame takes a window, float32, 32 pixels
-  # larger than the frames
-  noise_HWC: np.ndarray
+  noise_HWC: np.ndarray  # each frame takes a window; 32 pixels larger
   windows: np.ndarray  # where the window of each frame starts, [frames, 2]
 
 

@@ -122,7 +122,6 @@ def _system_reason(error: OSError | ValueError) -> str:
 
 
 def _explain_failure(path: pathlib.Path, error: av.FFmpegError | None) -> str:
-  """Why FFmpeg could not open a file that exists."""
   with open(path, 'rb') as f:
     head = f.read(512)
     if head[4:8] == b'ftyp' and not _has_index(f, path.stat().st_size):

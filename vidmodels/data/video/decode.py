@@ -12,7 +12,6 @@ is ignored, as in the papers.
 
 import dataclasses
 import itertools
-import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any, Self
@@ -30,6 +29,7 @@ from vidmodels.data.video.container import (
   turn_upright,
 )
 from vidmodels.data.video.frame_reader import FrameReader
+from vidmodels.typing import AnyPath
 
 # FFmpeg's default in this build turns white of 10-bit video into 253.
 _CONVERSION = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
@@ -49,7 +49,7 @@ class VideoReader:
 
   def __init__(
     self,
-    path: str | os.PathLike[str],
+    path: AnyPath,
     *,
     start_s: float = 0.0,
     end_s: float | None = None,
@@ -58,12 +58,10 @@ class VideoReader:
   ):
     """Opens a file; BadVideo if it, or the time range, has no frame.
 
-    Args:
-      path: any container that FFmpeg opens.
-      start_s: frames shown earlier are left out, seconds from its start.
-      end_s: frames shown then or later are left out.
-      short_side: frames are shrunk to it, pixels, never enlarged; 0 keeps them.
-      threads: of the decoder; they change speed only.
+    Frames shown before `start_s`, seconds from the start of the video, or at
+    `end_s` or later are left out. Frames are shrunk to `short_side` pixels,
+    never enlarged; 0 keeps them. `threads` change the speed of the decoder
+    only.
     """
     end_s = float('inf') if end_s is None else end_s
     # A separate object: a generator that referred to this one would keep the
@@ -119,7 +117,7 @@ class VideoReader:
     self._file.close()
 
 
-def probe(path: str | os.PathLike[str]) -> VideoInfo:
+def probe(path: AnyPath) -> VideoInfo:
   """Opens a file and decodes its first frame."""
   with VideoReader(path) as reader:
     return reader.info
@@ -133,8 +131,7 @@ class Picture:
   """
 
   frame: av.VideoFrame  # as decoded
-  # converter: one for each file, so that its tables are made once
-  converter: VideoReformatter
+  converter: VideoReformatter  # one for each file: its tables are made once
 
   def __post_init__(self):
     self._rgb_HWC: np.ndarray | None = None
@@ -145,8 +142,8 @@ class Picture:
 
     Raises BadVideo if FFmpeg cannot convert the pixels.
     """
-    frame = self.frame
     if self._rgb_HWC is None:
+      frame = self.frame
       try:
         rgb = self.converter.reformat(
           frame,

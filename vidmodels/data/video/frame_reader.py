@@ -1,19 +1,20 @@
 """Decodes an open video file to frames in the order shown, with their times.
 
 Frames come from the start of the file. `skip_to` leaves out frames before a
-time: it continues at the last entry point before it (`keyframes.py`), and the
-frames after that are those that a decoder from the start would give.
+time: it continues at the last entry point before it (`find_key_frames`), and
+the frames after that are those that a decoder from the start would give.
 """
 
+import bisect
 import contextlib
+import dataclasses
 import itertools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import av
 
-from vidmodels.data.video import keyframes
 from vidmodels.data.video.container import (
   DECODE_ORDER_FORMATS,
   BadVideo,
@@ -25,6 +26,65 @@ from vidmodels.data.video.container import (
 
 SKIP_S = 2.0  # shorter gaps are decoded
 EPS_S = 1e-6  # stamps are rationals; clip times are decimals
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyFrame:
+  """A packet that decoding may start with."""
+
+  number: int  # packets before it in the file
+  pts: int  # when its frame is shown, in the stream's units
+  stamp: int  # what to seek to; the earlier of its two stamps
+
+
+def last_before(entries: Sequence[KeyFrame], pts: float) -> KeyFrame | None:
+  """The last entry point that is shown at `pts` or earlier."""
+  i = bisect.bisect_right(entries, pts, key=lambda entry: entry.pts)
+  return entries[i - 1] if i else None
+
+
+def find_key_frames(path: pathlib.Path, until: float) -> list[KeyFrame]:
+  """Where decoding may start without changing any frame that follows.
+
+  An entry point is flagged as a key frame, and everything shown before it
+  comes before it in the file: so no later frame depends on an earlier packet.
+  A seek alone does not promise that: containers seek by the time of decoding,
+  and some encoders flag frames as key frames that are not. Where two packets
+  have the same stamp, or one has none, the file has no entry point at all:
+  only a decoder from the start can count the times after them.
+
+  Packets are read, not decoded, until one is decoded after `until`, in the
+  stream's units.
+  """
+  pts, stamps, flags = [], [], []
+  with (
+    contextlib.closing(open_video(path, 1)) as container,
+    contextlib.suppress(av.FFmpegError),  # the file breaks off
+  ):
+    for packet in container.demux(video_stream(container)):
+      if not packet.size:  # the last one only flushes the decoder
+        continue
+      if packet.pts is None:
+        return []
+      pts.append(packet.pts)
+      dts = packet.pts if packet.dts is None else packet.dts
+      stamps.append(min(packet.pts, dts))
+      flags.append(packet.is_keyframe and not packet.is_discard)
+      if packet.dts is not None and packet.dts > until:
+        break
+  return [] if len(set(pts)) < len(pts) else _select_entries(pts, stamps, flags)
+
+
+def _select_entries(
+  pts: Sequence[int], stamps: Sequence[int], flags: Sequence[bool]
+) -> list[KeyFrame]:
+  # An entry point is shown after all packets before it.
+  latest = itertools.accumulate(pts, max)
+  return [
+    KeyFrame(number, time, stamps[number])
+    for number, (time, last) in enumerate(zip(pts, latest, strict=True))
+    if time == last and flags[number]
+  ]
 
 
 class FrameReader:
@@ -47,7 +107,7 @@ class FrameReader:
     self._path = path
     self._threads = threads
     self._last_skip_s = last_s
-    self._key_frames: list[keyframes.KeyFrame] | None = None
+    self._key_frames: list[KeyFrame] | None = None
     self._open()
 
   def _open(self) -> None:
@@ -119,9 +179,9 @@ class FrameReader:
     unit = self.stream.time_base
     if self._key_frames is None:
       until = (max(self._last_skip_s, start_s) + self._zero_s) / unit
-      self._key_frames = keyframes.find_key_frames(self._path, float(until))
+      self._key_frames = find_key_frames(self._path, float(until))
     pts = float((start_s + EPS_S + self._zero_s) / unit)
-    key = keyframes.last_before(self._key_frames, pts)
+    key = last_before(self._key_frames, pts)
     if key is None or key.number <= self._number:
       return
     with contextlib.suppress(av.FFmpegError):  # the file cannot be sought
@@ -130,7 +190,7 @@ class FrameReader:
     self._key_frames = []
     self._open()
 
-  def _enter(self, key: keyframes.KeyFrame) -> bool:
+  def _enter(self, key: KeyFrame) -> bool:
     """Continues at an entry point; False if its frame does not come out."""
     self.container.seek(key.stamp, stream=self.stream)
     packets = self.container.demux(self.stream)
