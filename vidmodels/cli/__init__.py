@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from vidmodels import __version__
 from vidmodels.fields import modules_with
@@ -40,23 +41,20 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or input, 42 preempted and saved
 
 def make_parser() -> argparse.ArgumentParser:
   """Makes the parser of all commands."""
+  style: Any = {
+    'formatter_class': argparse.RawDescriptionHelpFormatter,
+    'allow_abbrev': False,
+  }
+  text = 'Video transformers in JAX: prepare, train, evaluate, predict.'
   parser = argparse.ArgumentParser(
-    prog='vidmodels',
-    description='Video transformers in JAX: prepare, train, evaluate, predict.',
-    epilog=EPILOG,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
+    prog='vidmodels', description=text, epilog=EPILOG, **style
   )
   parser.add_argument('--version', action='version', version=__version__)
   subparsers = parser.add_subparsers(dest='command', metavar='COMMAND')
   subparsers.required = True
   for name, module in modules_with('cli', 'HELP').items():
     sub = subparsers.add_parser(
-      name,
-      help=module.HELP,
-      description=module.__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter,
-      allow_abbrev=False,
+      name, help=module.HELP, description=module.__doc__, **style
     )
     sub.add_argument(
       '--json',
@@ -76,10 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   """
   parser = make_parser()
   args, rest = parser.parse_known_args(argv)
-  takes_overrides = getattr(args.module, 'TAKES_CONFIG', False)
-  unknown = [
-    a for a in rest if not (takes_overrides and a.startswith('--config.'))
-  ]
+  takes = getattr(args.module, 'TAKES_CONFIG', False)
+  unknown = [a for a in rest if not (takes and a.startswith('--config.'))]
   if unknown:
     parser.error(
       f'got {" ".join(unknown)}, which {args.command} does not know; try '

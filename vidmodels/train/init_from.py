@@ -51,16 +51,12 @@ def write_checkpoint(
 ) -> Imported:
   """Writes a file's weights as a folder with one checkpoint, of step 0.
 
-  Args:
-    path: the weight file.
-    config: the recipe whose model gets the weights.
-    out: a folder that does not exist yet; it appears when it is complete.
-    classes: file with one class name per line, in the order of the head, or the
-      name of a data set. Without it, classes are called 'class 0' and so on,
-      and evaluation on records with other class names is refused.
-    labels: kind of the labels, as `Task.parse` reads it; default that of the
-      data set, else one class per video.
-    head: see `load_weights.load_for_recipe`, also for `positions`.
+  `out` must not exist yet; it appears when it is complete. `classes` is a file
+  with one class name per line, in the order of the head, or the name of a data
+  set. Without it, classes are called 'class 0' and so on, and evaluation on
+  records with other class names is refused. `labels` is the kind of labels, as
+  `Task.parse` reads it; default that of the data set, else one class per video.
+  `head` and `positions` are those of `load_weights.load_for_recipe`.
   """
   if out.exists():
     raise InputError(
@@ -72,9 +68,9 @@ def write_checkpoint(
       f'got a recipe with init_from={config.init_from} and {path} to import; '
       'expected one file; leave init_from out'
     )
-  class_list, task = (
-    registry.load_classes(classes) if classes else (None, SINGLE)
-  )
+  class_list, task = None, SINGLE
+  if classes:
+    class_list, task = registry.load_classes(classes)
   task = Task.parse(labels) if labels else task
   imported = load_weights.load_for_recipe(
     config,

@@ -31,26 +31,6 @@ def make_validation(
   config = run.config
   if not config.log.validate:
     return lambda state: {}
-  records = _open_test_split(run, trained_on)
-  score = view_scores.ViewScorer(
-    run.model,
-    config,
-    mesh=run.mesh,
-    views=dataclasses.replace(config.views, temporal=1, spatial=1),
-  )
-
-  def validate(state: TrainState) -> dict[str, float]:
-    params = state.params if state.ema is None else state.ema
-    return validation_metrics(
-      score(params, state.model_state, records), run.task
-    )
-
-  return validate
-
-
-def _open_test_split(run: TrainingRun, trained_on: RecordSet) -> RecordSet:
-  """Opens the records to validate on; checks that they suit the model."""
-  config = run.config
   records = RecordSet.open(config.data.dir, config.data.test)
   different = trained_on.classes.first_difference(records.classes)
   if different:
@@ -72,7 +52,19 @@ def _open_test_split(run: TrainingRun, trained_on: RecordSet) -> RecordSet:
     clip=config.clip,
     trained_on='the training split',
   )
-  return records
+  score = view_scores.ViewScorer(
+    run.model,
+    config,
+    mesh=run.mesh,
+    views=dataclasses.replace(config.views, temporal=1, spatial=1),
+  )
+
+  def validate(state: TrainState) -> dict[str, float]:
+    params = state.params if state.ema is None else state.ema
+    scores = score(params, state.model_state, records)
+    return validation_metrics(scores, run.task)
+
+  return validate
 
 
 def validation_metrics(

@@ -21,8 +21,7 @@ def prepare(scores: VideoScores) -> Iterator[Metric]:
 class MeanAveragePrecision:
   """The mean of average precision over the classes with a video that counts.
 
-  Scores are sorted once; a draw of the bootstrap then takes one pass over the
-  videos for each class.
+  Scores are sorted once; a draw then takes one pass over the videos per class.
   """
 
   def __init__(self, score_RK: np.ndarray, right_RK: np.ndarray) -> None:
