@@ -240,7 +240,9 @@ class SplitScores:
         )
     low, high = (labels.min(), labels.max()) if labels.size else (0, 0)
     if not 0 <= low <= high < max(K, 2):
-      raise ValueError(f'got labels {low} to {high}, expected 0 to {K - 1}')
+      raise ValueError(
+        f'got labels from {low} to {high}, expected 0 to {K - 1}'
+      )
 
 
 def find_score_file(path: str | pathlib.Path) -> pathlib.Path:
