@@ -27,14 +27,11 @@ COUNTED = {'scan': False, 'remat': False, 'depthwise': 'conv'}
 
 
 class Count(NamedTuple):
-  """The parameters and multiply-adds of one model.
+  """The parameters and multiply-adds of one model."""
 
-  Attributes:
-    params: numbers in each parameter, by path ('block_0/mlp/up/kernel').
-    macs: multiply-adds of one view, by module ('block_0/mlp/up').
-  """
-
+  # numbers in each parameter, by path ('block_0/mlp/up/kernel')
   params: Mapping[str, int]
+  # multiply-adds of one view, by module ('block_0/mlp/up')
   macs: Mapping[str, int]
 
   def total_params(self, without: str = '') -> int:

@@ -25,10 +25,9 @@ class ComparedRow:
   # compared_gmacs: our count of the multiply-adds that the paper counts.
   compared_params: int
   compared_gmacs: float
-  # params_agree: whether they round to the printed digits; None if nothing was
-  # printed
+  # whether they round to the printed digits; None if nothing was printed
   params_agree: bool | None
-  # gmacs_off: (ours - printed) / printed; None if nothing was printed
+  # (ours - printed) / printed; None if nothing was printed
   gmacs_off: float | None
   why: str  # the reason for a difference
 

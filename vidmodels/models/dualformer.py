@@ -101,7 +101,7 @@ class TokenHead(nn.Module):
   """
 
   classes: int  # K
-  # dropout: chance that a hidden unit is dropped while training, before ReLU
+  # chance that a hidden unit is dropped while training, before ReLU
   dropout: float
   dtype: Any  # dtype of the hidden layers; logits are float32
 
@@ -211,66 +211,56 @@ class Model(nn.Module):
 
   On request (collection 'intermediates') it sows 'after_stage_<s>',
   'after_norm', and every level's attention weights.
-
-  Attributes:
-    classes: answers, K.
-    dtype: compute dtype; parameters, softmax, statistics and logits are
-      float32.
-    widths: token width D of each stage.
-    layers: levels of each stage; a level is an attention and a perceptron.
-    heads: attention heads of each stage; must divide its width.
-    mlp_ratios: units of a perceptron over the width.
-    patterns: kinds of levels of each stage, repeated: L looks at its window, G
-      at the whole clip. Table 4 tries 'LL', 'GG' and 'LG'.
-    windows: windows of local levels in tokens, no larger than the grid is.
-    fine: target grid of each stage's fine scale, () for no such scale.
-    coarse: target grid of each stage's coarse scale, () for no such scale.
-    pooling: how a scale is computed: 'depthwise' as released, 'dense'
-      convolutions or 'average' without weights (Table 6).
-    built: clip (frames, height, width) in pixels that pooling kernels are made
-      for: kernel = floor(grid / target). Kernels are weights, so they do not
-        change with the input: a model built for 32 frames and given 16 has half
-        as many keys. Set it to the clip to train a model of another size.
-    patch: edge of a first patch in pixels.
-    patch_frames: frames of a first patch.
-    rates: frames that merge into one at the entry of each later stage.
-    position: how positions are encoded: 'peg' as released, a depthwise
-      convolution after the first level of each stage; 'absolute', learned
-      tables of places and frames after the first patches, stretched linearly to
-      other clips; 'relative', a learned bias of local levels; 'none'.
-    token_head: whether a second head scores every token, for training with
-      token labels.
-    drop_path: chance of the last level; it rises linearly from 0 at the first.
-    dropout: dropout of the heads.
-    qkv_bias: whether queries, keys and values have biases.
-    depthwise: how the position encoding is computed; the answer is the same.
-    remat: recompute levels in the backward pass, to save memory.
-    scan: run equal blocks of a stage as one scan, to compile faster.
   """
 
-  classes: Positive
+  classes: Positive  # answers, K
+  # compute dtype; parameters, softmax, statistics and logits are float32
   dtype: Any = jnp.float32
+  # token width D of each stage
   widths: tuple[Positive, ...] = (64, 128, 256, 512)
+  # levels of each stage; a level is an attention and a perceptron
   layers: tuple[Positive, ...] = (2, 2, 10, 4)
+  # attention heads of each stage; must divide its width
   heads: tuple[Positive, ...] = (2, 4, 8, 16)
+  # units of a perceptron over the width
   mlp_ratios: tuple[PositiveFloat, ...] = (4.0,) * FOUR
+  # Kinds of levels of each stage, repeated: L looks at its window, G at the
+  # whole clip. Table 4 tries 'LL', 'GG' and 'LG'.
   patterns: tuple[str, ...] = ('LG',) * FOUR
+  # windows of local levels in tokens, no larger than the grid is
   windows: tuple[Grid, ...] = ((8, 7, 7),) * FOUR
-  # The last target is the whole grid of 32 frames: nothing is pooled.
+  # Target grid of each stage's fine scale, () for no such scale. The last
+  # target is the whole grid of 32 frames: nothing is pooled.
   fine: tuple[tuple[Positive, ...], ...] = ((8, 7, 7),) * 3 + ((16, 7, 7),)
+  # target grid of each stage's coarse scale, () for no such scale
   coarse: tuple[tuple[Positive, ...], ...] = ((4, 4, 4),) * 2 + ((), ())
+  # How a scale is computed: 'depthwise' as released, 'dense' convolutions or
+  # 'average' without weights (Table 6)
   pooling: pyramid.Pooling = 'depthwise'
+  # Clip (frames, height, width) in pixels that pooling kernels are made for:
+  # kernel = floor(grid / target). Kernels are weights, so they do not change
+  # with the input: a model built for 32 frames and given 16 has half as many
+  # keys. Set it to the clip to train a model of another size.
   built: Grid = (32, 224, 224)
-  patch: Positive = 4
-  patch_frames: Positive = 2
+  patch: Positive = 4  # edge of a first patch in pixels
+  patch_frames: Positive = 2  # frames of a first patch
+  # frames that merge into one at the entry of each later stage
   rates: tuple[Positive, ...] = (1, 1, 1)
+  # How positions are encoded: 'peg' as released, a depthwise convolution after
+  # the first level of each stage; 'absolute', learned tables of places and
+  # frames after the first patches, stretched linearly to other clips;
+  # 'relative', a learned bias of local levels; 'none'
   position: Literal['peg', 'none', 'absolute', 'relative'] = 'peg'
+  # whether a second head scores every token, for training with token labels
   token_head: bool = False
+  # chance of the last level; it rises linearly from 0 at the first
   drop_path: Fraction = 0.1
-  dropout: BelowOne = 0.5
-  qkv_bias: bool = True
+  dropout: BelowOne = 0.5  # dropout of the heads
+  qkv_bias: bool = True  # whether queries, keys and values have biases
+  # how the position encoding is computed; the answer is the same
   depthwise: Implementation = 'shift'
-  remat: bool = False
+  remat: bool = False  # recompute levels in the backward pass, to save memory
+  # run equal blocks of a stage as one scan, to compile faster
   scan: bool = False
 
   def __post_init__(self):

@@ -42,53 +42,42 @@ class Model(nn.Module):
   'after_embed_<i>', 'after_stage_<i>' and 'after_norm', and of every block
   'gates' and 'modulator', e.g. under 'stage_0_block_1/mod/space', with
   'modulated', what the modulation adds.
-
-  Attributes:
-    classes: answers, K.
-    dtype: compute dtype; parameters, statistics and logits are float32.
-    layers: blocks of each stage. Tiny: (2, 2, 6, 2); small and base:
-      (2, 2, 18, 2).
-    width: token width in the first stage; it doubles from stage to stage. Tiny
-      and small: 96; base: 128.
-    levels: focal levels of each stage; "srf" has 2, "lrf" 3.
-    windows: taps of the first level of each stage; 2 more a level.
-    patch: edge of a patch in pixels, P.
-    overlap: whether patches overlap, as in the large models.
-    uneven: how to treat rows and columns that do not fill a patch: drop them
-      ('floor', as Microsoft and timm do) or pad them with zeros ('pad', as the
-      HF hub's model does). Only the latter uses their pixels.
-    mlp_ratio: units of a perceptron over the width.
-    post_norm: whether norms follow modulation and perceptron.
-    layer_scale: whether both branches are scaled by channel, from 1e-4.
-    modulation_norm: whether a norm comes before a modulation's projection.
-    normalize: whether modulators are divided by L + 1.
-    drop_path: chance of the last block; it rises linearly from 0 at the first.
-    drop_unit: the unit whose branch is dropped: a 'frame' or a 'clip'.
-    depthwise: how depthwise convolutions are computed: 'shift' is many times
-      faster on a CPU.
-    remat: recompute blocks in the backward pass, to save memory.
-    scan: run the blocks of a stage as one scan, to compile faster.
   """
 
-  classes: Positive
+  classes: Positive  # answers, K
+  # compute dtype; parameters, statistics and logits are float32
   dtype: Any = jnp.float32
+  # Blocks of each stage. Tiny: (2, 2, 6, 2); small and base: (2, 2, 18, 2).
   layers: tuple[Positive, ...] = (2, 2, 6, 2)
+  # Token width in the first stage; it doubles from stage to stage. Tiny and
+  # small: 96; base: 128.
   width: Positive = 96
+  # focal levels of each stage; "srf" has 2, "lrf" 3
   levels: tuple[Positive, ...] = (2, 2, 2, 2)
+  # taps of the first level of each stage; 2 more a level
   windows: tuple[Positive, ...] = (3, 3, 3, 3)
-  patch: Positive = 4
-  overlap: bool = False
+  patch: Positive = 4  # edge of a patch in pixels, P
+  overlap: bool = False  # whether patches overlap, as in the large models
+  # How to treat rows and columns that do not fill a patch: drop them ('floor',
+  # as Microsoft and timm do) or pad them with zeros ('pad', as the HF hub's
+  # model does). Only the latter uses their pixels.
   uneven: focal.Uneven = 'floor'
-  mlp_ratio: PositiveFloat = 4.0
-  post_norm: bool = False
+  mlp_ratio: PositiveFloat = 4.0  # units of a perceptron over the width
+  post_norm: bool = False  # whether norms follow modulation and perceptron
+  # whether both branches are scaled by channel, from 1e-4
   layer_scale: bool = False
+  # whether a norm comes before a modulation's projection
   modulation_norm: bool = False
-  normalize: bool = False
+  normalize: bool = False  # whether modulators are divided by L + 1
+  # chance of the last block; it rises linearly from 0 at the first
   drop_path: Fraction = 0.2
+  # the unit whose branch is dropped: a 'frame' or a 'clip'
   drop_unit: focal.DropUnit = 'frame'
+  # How depthwise convolutions are computed: 'shift' is many times faster on a
+  # CPU
   depthwise: Implementation = 'shift'
-  remat: bool = False
-  scan: bool = False
+  remat: bool = False  # recompute blocks in the backward pass, to save memory
+  scan: bool = False  # run the blocks of a stage as one scan, to compile faster
 
   def __post_init__(self):
     """Refuses stages that contradict each other, and even windows."""

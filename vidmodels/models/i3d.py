@@ -49,7 +49,7 @@ class ConvNorm(nn.Module):
   """A convolution without bias, batch norm, and ReLU if `relu`."""
 
   width: int  # channels after it
-  # window: frames, rows and columns that a place sees; odd, zeros beyond
+  # frames, rows and columns that a place sees; odd, zeros beyond
   window: tuple[int, int, int]
   stride: tuple[int, int, int] = (1, 1, 1)  # over frames, rows and columns
   relu: bool = True
@@ -112,36 +112,28 @@ class Model(nn.Module):
   after the strides. Batch statistics are kept in 'batch_stats'. On request
   (collection 'intermediates') it sows [B, T, H, W, D] as 'after_stem' and
   'after_stage_<i>', and the class feature as 'after_pool'.
-
-  Attributes:
-    classes: answers, K.
-    dtype: compute dtype; parameters, statistics and logits are float32.
-    width: channels of the stem and inside the first stage; later stages double
-      them.
-    reach: frames that the first convolution of each block sees, odd, a tuple a
-      stage: `LIGHT`, `HEAVY`, or blocks of another depth.
-    stem_reach: frames that the stem sees, odd.
-    stem_stride: stride of the stem over frames.
-    pool_stride: stride of the first pool over frames; it drops the others.
-    dropout: chance that a feature is zeroed before the head.
-    head_window: edge of the windows of the last grid that the head scores one
-      by one; their probabilities are averaged. 7 is SlowFast's test of crops
-      larger than the 224 pixels it was trained on; 0 is one window.
-    zero_last: whether a fresh block adds nothing at first, as SlowFast's.
-    remat: recompute blocks in the backward pass, to save memory.
   """
 
-  classes: Positive
+  classes: Positive  # answers, K
+  # compute dtype; parameters, statistics and logits are float32
   dtype: Any = jnp.float32
+  # channels of the stem and inside the first stage; later stages double them
   width: Positive = 64
+  # Frames that the first convolution of each block sees, odd, a tuple a stage:
+  # `LIGHT`, `HEAVY`, or blocks of another depth
   reach: tuple[tuple[Positive, ...], ...] = LIGHT
-  stem_reach: Positive = 5
-  stem_stride: Positive = 2
+  stem_reach: Positive = 5  # frames that the stem sees, odd
+  stem_stride: Positive = 2  # stride of the stem over frames
+  # stride of the first pool over frames; it drops the others
   pool_stride: Positive = 2
-  dropout: BelowOne = 0.5
+  dropout: BelowOne = 0.5  # chance that a feature is zeroed before the head
+  # Edge of the windows of the last grid that the head scores one by one; their
+  # probabilities are averaged. 7 is SlowFast's test of crops larger than the
+  # 224 pixels it was trained on; 0 is one window.
   head_window: Count = 0
+  # whether a fresh block adds nothing at first, as SlowFast's
   zero_last: bool = False
-  remat: bool = False
+  remat: bool = False  # recompute blocks in the backward pass, to save memory
 
   def __post_init__(self):
     """Refuses windows without a middle, and stages without blocks."""

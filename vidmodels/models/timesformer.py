@@ -358,13 +358,13 @@ class AttentionStep(nn.Module):
   """
 
   look: StepSpec  # which patches it looks at
-  # class_key: whether patches look at the class token in time, as in Eq. 11.
+  # Whether patches look at the class token in time, as in Eq. 11.
   class_key: bool
   fresh: initializers.Fresh  # how weights are drawn
   heads: int  # attention heads
   qkv_bias: bool  # whether queries, keys and values have biases
-  # drop_path: chance that a sequence is dropped. The `fc` comes after that, so
-  # a dropped sequence still gets its bias, as released.
+  # Chance that a sequence is dropped. The `fc` comes after that, so a dropped
+  # sequence still gets its bias, as released.
   drop_path: float
   dtype: Any  # compute dtype
 
@@ -410,24 +410,20 @@ class SpaceTimeBlock(nn.Module):
   adds it to itself.
 
   On request (collection 'intermediates') it sows {'cls', 'patches'} as 'after'.
-
-  Attributes:
-    steps: what each step looks at; submodules have the steps' names.
-    parallel: whether all steps read the block's input, instead of each the
-      output of the one before.
-    hidden: units of the perceptron.
-    drop_path: chance of this block's depth, for every branch.
-    class_key, fresh, heads, qkv_bias, dtype: as for an `AttentionStep`.
   """
 
+  # what each step looks at; submodules have the steps' names
   steps: tuple[StepSpec, ...]
+  # Whether all steps read the block's input, instead of each the output of the
+  # one before
   parallel: bool
+  # class_key, fresh, heads, qkv_bias, dtype: as for an `AttentionStep`.
   class_key: bool
   fresh: initializers.Fresh
   heads: int
-  hidden: int
+  hidden: int  # units of the perceptron
   qkv_bias: bool
-  drop_path: float
+  drop_path: float  # chance of this block's depth, for every branch
   dtype: Any
 
   @nn.compact
@@ -537,63 +533,51 @@ class Model(nn.Module):
   On request (collection 'intermediates') it sows {'cls', 'patches'} as
   'after_embedding' and, within every block, as 'after'; the class feature as
   'after_norm'; and every step's attention weights.
-
-  Attributes:
-    classes: answers, K.
-    dtype: compute dtype; parameters, softmax, statistics and logits are
-      float32.
-    layers: blocks.
-    width: token width, D.
-    heads: attention heads, A; must divide the width.
-    mlp_ratio: units of a perceptron over the width.
-    patch: edge of a patch in pixels, P.
-    attention: what a patch looks at. 'divided': its own place in all frames,
-      then its own frame. 'space_time': the other way round. 'parallel': both at
-      once. 'joint': the whole clip. 'space': its own frame only, so the answer
-      does not depend on the order of frames. 'local_global': what is near, then
-      every second patch. 'axial': one axis after the other.
-    local: which patches 'local_global' looks at first, see `StepSpec.near`.
-    sparse: which patches 'local_global' looks at second.
-    axial_order: order of the steps of 'axial'; 'twh' as the paper names it.
-    axial_identity: whether the first axis of space starts with the identity
-      behind it, so that a model with an image ViT's weights looks along both
-      axes from the start; otherwise only along the second.
-    temporal_class_key: whether patches look at the class token in time, as in
-      Eq. 11 and unlike the release.
-    positions: which tables are learned. Space attention never has a time
-      table, so there 'space_time' is 'space', as released.
-    pos_resize: how a table fits another grid or clip length, at every call:
-      'nearest' as released, or another way of nn/position. The release skips
-      the resize when only the number of patches agrees (7 x 28 for 14 x 14) and
-      so scrambles positions; we do not. Its 448-pixel models started from a
-      table scrambled otherwise, which is 'nearest_1d_flat'.
-    drop_path: chance of the last block; it rises linearly from 0 at the first.
-    qkv_bias: as in the release; False for weights trained without.
-    fresh: how weights that are not imported are drawn: 'image' as released, to
-      start from an image ViT; 'scratch' to train from random weights.
-    remat: recompute blocks in the backward pass, to save memory.
-    scan: run the blocks as one scan over their parameters, to compile faster.
   """
 
-  classes: Positive
+  classes: Positive  # answers, K
+  # compute dtype; parameters, softmax, statistics and logits are float32
   dtype: Any = jnp.float32
-  layers: Count = 12
-  width: Positive = 768
-  heads: Positive = 12
-  mlp_ratio: PositiveFloat = 4.0
-  patch: Positive = 16
+  layers: Count = 12  # blocks
+  width: Positive = 768  # token width, D
+  heads: Positive = 12  # attention heads, A; must divide the width
+  mlp_ratio: PositiveFloat = 4.0  # units of a perceptron over the width
+  patch: Positive = 16  # edge of a patch in pixels, P
+  # What a patch looks at. 'divided': its own place in all frames, then its own
+  # frame. 'space_time': the other way round. 'parallel': both at once. 'joint':
+  # the whole clip. 'space': its own frame only, so the answer does not depend
+  # on the order of frames. 'local_global': what is near, then every second
+  # patch. 'axial': one axis after the other.
   attention: Scheme = 'divided'
+  # which patches 'local_global' looks at first, see `StepSpec.near`
   local: Local = 'window'
-  sparse: Sparse = 'phase'
+  sparse: Sparse = 'phase'  # which patches 'local_global' looks at second
+  # order of the steps of 'axial'; 'twh' as the paper names it
   axial_order: AxialOrder = 'twh'
+  # Whether the first axis of space starts with the identity behind it, so that
+  # a model with an image ViT's weights looks along both axes from the start;
+  # otherwise only along the second
   axial_identity: bool = False
+  # Whether patches look at the class token in time, as in Eq. 11 and unlike the
+  # release.
   temporal_class_key: bool = False
+  # Which tables are learned. Space attention never has a time table, so there
+  # 'space_time' is 'space', as released.
   positions: Literal['space_time', 'space', 'none'] = 'space_time'
+  # How a table fits another grid or clip length, at every call: 'nearest' as
+  # released, or another way of nn/position. The release skips the resize when
+  # only the number of patches agrees (7 x 28 for 14 x 14) and so scrambles
+  # positions; we do not. Its 448-pixel models started from a table scrambled
+  # otherwise, which is 'nearest_1d_flat'.
   pos_resize: position.Resize = 'nearest'
+  # chance of the last block; it rises linearly from 0 at the first
   drop_path: Fraction = 0.1
-  qkv_bias: bool = True
+  qkv_bias: bool = True  # as in the release; False for weights trained without
+  # How weights that are not imported are drawn: 'image' as released, to start
+  # from an image ViT; 'scratch' to train from random weights
   fresh: Literal['image', 'scratch'] = 'image'
-  remat: bool = False
+  remat: bool = False  # recompute blocks in the backward pass, to save memory
+  # run the blocks as one scan over their parameters, to compile faster
   scan: bool = False
 
   def __post_init__(self):

@@ -55,38 +55,29 @@ class Model(nn.Module):
 
   On request (collection 'intermediates') it sows 'after_stage_<s>', frames in
   the batch, and every level's attention weights.
-
-  Attributes:
-    classes: answers, K.
-    dtype: compute dtype; parameters, softmax, statistics and logits are
-      float32.
-    widths: token width D of each stage.
-    layers: levels of each stage, local and global in turn.
-    heads: attention heads of each stage; must divide its width.
-    mlp_ratio: units of a perceptron over the width.
-    window: edge of a window in tokens.
-    reductions: edge of each stage's pooling kernel in tokens; 1 pools nothing.
-    patch: edge of a first patch in pixels.
-    drop_path: chance of the last level; it rises linearly from 0 at the first.
-    qkv_bias: whether queries, keys and values have biases.
-    depthwise: how the position encoding is computed; the answer is the same.
-    remat: recompute levels in the backward pass, to save memory.
-    scan: run equal blocks of a stage as one scan, to compile faster.
   """
 
-  classes: Positive
+  classes: Positive  # answers, K
+  # compute dtype; parameters, softmax, statistics and logits are float32
   dtype: Any = jnp.float32
+  # token width D of each stage
   widths: tuple[Positive, ...] = (64, 128, 256, 512)
+  # levels of each stage, local and global in turn
   layers: tuple[Positive, ...] = (2, 2, 10, 4)
+  # attention heads of each stage; must divide its width
   heads: tuple[Positive, ...] = (2, 4, 8, 16)
-  mlp_ratio: PositiveFloat = 4.0
-  window: Positive = 7
+  mlp_ratio: PositiveFloat = 4.0  # units of a perceptron over the width
+  window: Positive = 7  # edge of a window in tokens
+  # edge of each stage's pooling kernel in tokens; 1 pools nothing
   reductions: tuple[Positive, ...] = (8, 4, 2, 1)
-  patch: Positive = 4
+  patch: Positive = 4  # edge of a first patch in pixels
+  # chance of the last level; it rises linearly from 0 at the first
   drop_path: Fraction = 0.2
-  qkv_bias: bool = True
+  qkv_bias: bool = True  # whether queries, keys and values have biases
+  # how the position encoding is computed; the answer is the same
   depthwise: Implementation = 'shift'
-  remat: bool = False
+  remat: bool = False  # recompute levels in the backward pass, to save memory
+  # run equal blocks of a stage as one scan, to compile faster
   scan: bool = False
 
   def __post_init__(self):

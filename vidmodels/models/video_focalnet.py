@@ -95,81 +95,67 @@ class Model(nn.Module):
   'after_embed_<i>', 'after_stage_<i>' and 'after_norm', and of every block the
   'gates' and the 'modulator' of each stream, e.g. under
   'stage_0_block_1/mod/time', with 'modulated', what the modulation adds.
-
-  Attributes:
-    classes: answers, K.
-    dtype: compute dtype; parameters, statistics and logits are float32.
-    layers: blocks of each stage. T: (2, 2, 6, 2); S and B: (2, 2, 18, 2).
-    width: token width in the first stage; it doubles from stage to stage. T and
-      S: 96; B: 128.
-    levels: focal levels of each stage, L.
-    windows: taps of the first level of each stage; 2 more a level.
-    patch: edge of a patch in pixels, P.
-    tubelet: frames of a patch, t.
-    overlap: whether patches overlap, as in the large image models.
-    uneven: how to treat rows and columns that do not fill a patch: drop them
-      ('floor', as released) or pad them with zeros ('pad').
-    design: a design of Fig. 4. 'space' (a): frames apart, logits averaged.
-      'volume' (b): one modulator from convolutions over space, then time.
-      'encoder' (c): (a) up to the mean over each frame, then `time_layers`
-      blocks along time. 'pair' (d): a modulation over space and one over time
-      in every block. 'alternate' (d): one of them a block, in turn. 'parallel'
-      (e): both at once, as released.
-    fusion: fusion of the two modulators of 'parallel': 'multiplication' as
-      released, 'average', or 'projection' of both together to D channels.
-    temporal_conv: over time: 'dense' as released or 'depthwise'.
-    frame_context: whether the global context of 'volume' is taken over a frame
-      instead of the clip; the paper does not say.
-    time_first: whether 'pair' and 'alternate' begin with time.
-    time_layers: blocks along time of 'encoder'; the paper does not say.
-    time_start: how the temporal modulator of 'parallel' starts: 'random' as
-      released, about .05, which makes imported branches 20 times smaller, or
-      'neutral', 1: a model that starts from an image FocalNet, head included,
-      then returns the mean of the image model's logits over the frames.
-    mlp_ratio: units of a perceptron over the width.
-    post_norm: whether norms follow modulation and perceptron.
-    layer_scale: whether both branches are scaled by channel, from 1e-4.
-    modulation_norm: whether a norm comes before a modulation's projection.
-    normalize: whether modulators are divided by L + 1.
-    drop_path: chance of the last block; it rises linearly from 0 at the first.
-      Released: T .2, S .3, B .5.
-    drop_unit: the unit whose branch is dropped: a 'frame' as released, or a
-      'clip'.
-    depthwise: how depthwise convolutions are computed: 'shift' is many times
-      faster on a CPU.
-    remat: recompute blocks in the backward pass, to save memory.
-    scan: run the blocks of a stage as one scan, to compile faster.
   """
 
-  classes: Positive
+  classes: Positive  # answers, K
+  # compute dtype; parameters, statistics and logits are float32
   dtype: Any = jnp.float32
+  # Blocks of each stage. T: (2, 2, 6, 2); S and B: (2, 2, 18, 2).
   layers: tuple[Positive, ...] = (2, 2, 6, 2)
+  # Token width in the first stage; it doubles from stage to stage. T and S: 96;
+  # B: 128.
   width: Positive = 96
-  levels: tuple[Positive, ...] = (2, 2, 2, 2)
+  levels: tuple[Positive, ...] = (2, 2, 2, 2)  # focal levels of each stage, L
+  # taps of the first level of each stage; 2 more a level
   windows: tuple[Positive, ...] = (3, 3, 3, 3)
-  patch: Positive = 4
-  tubelet: Positive = 1
-  overlap: bool = False
+  patch: Positive = 4  # edge of a patch in pixels, P
+  tubelet: Positive = 1  # frames of a patch, t
+  overlap: bool = False  # whether patches overlap, as in the large image models
+  # How to treat rows and columns that do not fill a patch: drop them ('floor',
+  # as released) or pad them with zeros ('pad')
   uneven: focal.Uneven = 'floor'
+  # A design of Fig. 4. 'space' (a): frames apart, logits averaged. 'volume'
+  # (b): one modulator from convolutions over space, then time. 'encoder' (c):
+  # (a) up to the mean over each frame, then `time_layers` blocks along time.
+  # 'pair' (d): a modulation over space and one over time in every block.
+  # 'alternate' (d): one of them a block, in turn. 'parallel' (e): both at once,
+  # as released.
   design: Literal[
     'space', 'volume', 'encoder', 'pair', 'alternate', 'parallel'
   ] = 'parallel'
+  # Fusion of the two modulators of 'parallel': 'multiplication' as released,
+  # 'average', or 'projection' of both together to D channels
   fusion: Fusion = 'multiplication'
+  # over time: 'dense' as released or 'depthwise'
   temporal_conv: TemporalConv = 'dense'
+  # Whether the global context of 'volume' is taken over a frame instead of the
+  # clip; the paper does not say
   frame_context: bool = False
-  time_first: bool = False
+  time_first: bool = False  # whether 'pair' and 'alternate' begin with time
+  # blocks along time of 'encoder'; the paper does not say
   time_layers: Positive = 4
+  # How the temporal modulator of 'parallel' starts: 'random' as released, about
+  # .05, which makes imported branches 20 times smaller, or 'neutral', 1: a
+  # model that starts from an image FocalNet, head included, then returns the
+  # mean of the image model's logits over the frames
   time_start: Literal['random', 'neutral'] = 'random'
-  mlp_ratio: PositiveFloat = 4.0
-  post_norm: bool = False
+  mlp_ratio: PositiveFloat = 4.0  # units of a perceptron over the width
+  post_norm: bool = False  # whether norms follow modulation and perceptron
+  # whether both branches are scaled by channel, from 1e-4
   layer_scale: bool = False
+  # whether a norm comes before a modulation's projection
   modulation_norm: bool = False
-  normalize: bool = False
+  normalize: bool = False  # whether modulators are divided by L + 1
+  # Chance of the last block; it rises linearly from 0 at the first. Released: T
+  # .2, S .3, B .5.
   drop_path: Fraction = 0.2
+  # the unit whose branch is dropped: a 'frame' as released, or a 'clip'
   drop_unit: focal.DropUnit = 'frame'
+  # How depthwise convolutions are computed: 'shift' is many times faster on a
+  # CPU
   depthwise: Implementation = 'shift'
-  remat: bool = False
-  scan: bool = False
+  remat: bool = False  # recompute blocks in the backward pass, to save memory
+  scan: bool = False  # run the blocks of a stage as one scan, to compile faster
 
   def __post_init__(self):
     """Refuses fields that contradict each other."""

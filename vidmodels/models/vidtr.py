@@ -143,18 +143,15 @@ VARIANTS = (
 
 
 class Tokens(NamedTuple):
-  """The state that goes from layer to layer.
+  """The state that goes from layer to layer."""
 
-  Attributes:
-    grid: tokens [B, *axes, D], with class tokens inside as rows 0 if the
-      scheme has them there.
-    cls: a class token apart from the grid, [B, 1, D]; None if there is none.
-    pos: (positions of the grid, of the class token), broadcast over B; None
-      where layers add no positions.
-  """
-
+  # Tokens [B, *axes, D], with class tokens inside as rows 0 if the scheme has
+  # them there
   grid: jax.Array
+  # a class token apart from the grid, [B, 1, D]; None if there is none
   cls: jax.Array | None
+  # (positions of the grid, of the class token), broadcast over B; None where
+  # layers add no positions
   pos: tuple[jax.Array, Any] | None
 
 
@@ -260,12 +257,12 @@ def _behind(first: jax.Array, grid: jax.Array, axis: int) -> jax.Array:
 class TimePool:
   """How a layer reduces the number of frames."""
 
-  # kind: 'top_k' keeps those whose attention rows vary most; 'average' takes
-  # the mean of every two neighbours; 'conv' a convolution of stride 2
+  # 'top_k' keeps those whose attention rows vary most; 'average' takes the mean
+  # of every two neighbours; 'conv' a convolution of stride 2
   kind: PoolKind
   drop: int = 0  # number of frames that 'top_k' drops
   keep: int = 0  # number of frames that 'top_k' keeps; 0: `drop` says it
-  # softmax: whether the rows that 'top_k' keeps go through a softmax again
+  # whether the rows that 'top_k' keeps go through a softmax again
   softmax: bool = True
 
   def frames(self, frames: int) -> int:
@@ -343,7 +340,7 @@ class HalvingConv(nn.Module):
 
   lead: int  # class rows in front, which pass unchanged
   dtype: Any = jnp.float32  # compute dtype; parameters stay float32
-  # kernel_init: draws a fresh kernel [3, D, D]
+  # draws a fresh kernel [3, D, D]
   kernel_init: Callable[..., jax.Array] = _pair_mean
 
   @nn.compact
@@ -429,9 +426,9 @@ class SeparableAttention(nn.Module):
   grid: str = 'TN'  # letters of the grid's axes
   order: str = 'TN'  # letters of the axes that attention runs along, in order
   lead: int = 0  # class rows in front of T
-  # pool: how the number of frames is reduced; `order` must then start with T
+  # how the number of frames is reduced; `order` must then start with T
   pool: TimePool | None = None
-  # dropout: chance that an attention weight is dropped while training
+  # chance that an attention weight is dropped while training
   dropout: float = 0.0
   dtype: Any = jnp.float32  # compute dtype; softmax and parameters are float32
 
@@ -600,17 +597,17 @@ class SeparableLayer(nn.Module):
   grid: str  # letters of the grid's axes
   order: str  # letters of the axes that attention runs along, in order
   lead: int  # class rows in front of T
-  # pool: how this layer reduces the number of frames; None if it does not
+  # how this layer reduces the number of frames; None if it does not
   pool: TimePool | None
   separate: bool  # whether each axis has projections of its own
-  # bare_values: whether positions reach queries and keys only, as in the joint
-  # layers of the release
+  # Whether positions reach queries and keys only, as in the joint layers of the
+  # release
   bare_values: bool
   both_norms: bool  # whether a norm follows each residual too
   heads: int  # A
   hidden: int  # units of the perceptron
   activation: Literal['relu', 'gelu']  # its name
-  # dropout: dropout of attention weights, of branches, within the perceptron
+  # dropout of attention weights, of branches, within the perceptron
   dropout: float
   dtype: Any  # compute dtype
 
@@ -800,70 +797,55 @@ class Model(nn.Module):
   On request (collection 'intermediates') it sows the patches as 'patches' and
   the class feature as 'after_norm'. Every layer sows its answer as 'attention',
   (grid, class token) as 'tokens', and its attention weights.
-
-  Attributes:
-    classes: answers, K.
-    dtype: compute dtype; parameters, softmax, statistics and logits are
-      float32.
-    layers: layers of attention and a perceptron.
-    width: token width, D.
-    heads: attention heads, A; must divide the width.
-    mlp_ratio: units of a perceptron over the width.
-    patch: edge of a patch in pixels.
-    patch_frames: frames of a patch; above 1 it is Table 5a's cubic patch.
-    stem: 'patch', or 't2t' for T2T-ViT's soft splits (Table 5c).
-    attention: a scheme of Table 5b, see `SCHEMES`. 'merged' is separable with
-      one class token outside attention, and joint from layer `joint_from` on.
-    joint_from: the first joint layer of 'merged', counted from 0.
-    projections: 'shared' by time and space, or 'separate': attention over time
-      with its own projections (the output's too), then attention over space of
-      the result, with one norm before and one residual around both.
-    activation: activation of the perceptrons; GELU is exact.
-    positions: where positions are added: in the attention of the 'first' layer
-      or of 'every' layer, or to the 'tokens' before all layers.
-    norms: 'before' each branch, or 'both' before it and after its residual.
-    pool: how C-VidTr reduces the number of frames: 'top_k' keeps those with the
-      largest standard deviation, 'average' is the mean of pairs, 'conv' has
-      stride 2; 'none' keeps all.
-    pool_layers: the layers that pool, counted from 0.
-    pool_drop: number of frames that each of these layers drops; for 'top_k'.
-    pool_keep: number of frames that each keeps; instead of `pool_drop`.
-    pool_softmax: the second softmax of 'top_k'. The choice of frames can be
-      close: bfloat16 sometimes keeps other frames than float32.
-    pos_resize: how tables are resized to another grid or clip length.
-    dropout: within layers, see `Layer`.
-    head_dropout: before the last linear layer.
-    remat: recompute layers in the backward pass, to save memory.
-    scan: run layers that are alike as one scan, to compile faster.
   """
 
-  classes: Positive
+  classes: Positive  # answers, K
+  # compute dtype; parameters, softmax, statistics and logits are float32
   dtype: Any = jnp.float32
-  layers: Positive = 12
-  width: Positive = 768
-  heads: Positive = 12
-  mlp_ratio: PositiveFloat = 4.0
-  patch: Positive = 16
+  layers: Positive = 12  # layers of attention and a perceptron
+  width: Positive = 768  # token width, D
+  heads: Positive = 12  # attention heads, A; must divide the width
+  mlp_ratio: PositiveFloat = 4.0  # units of a perceptron over the width
+  patch: Positive = 16  # edge of a patch in pixels
+  # frames of a patch; above 1 it is Table 5a's cubic patch
   patch_frames: Positive = 1
+  # 'patch', or 't2t' for T2T-ViT's soft splits (Table 5c)
   stem: Literal['patch', 't2t'] = 'patch'
+  # A scheme of Table 5b, see `SCHEMES`. 'merged' is separable with one class
+  # token outside attention, and joint from layer `joint_from` on.
   attention: Literal['separable', 'merged', 'joint', 'space', 'axial'] = (
     'separable'
   )
-  joint_from: Count = 0
+  joint_from: Count = 0  # the first joint layer of 'merged', counted from 0
+  # 'shared' by time and space, or 'separate': attention over time with its own
+  # projections (the output's too), then attention over space of the result,
+  # with one norm before and one residual around both
   projections: Literal['shared', 'separate'] = 'shared'
+  # activation of the perceptrons; GELU is exact
   activation: Literal['relu', 'gelu'] = 'relu'
+  # Where positions are added: in the attention of the 'first' layer or of
+  # 'every' layer, or to the 'tokens' before all layers
   positions: Literal['first', 'every', 'tokens'] = 'first'
+  # 'before' each branch, or 'both' before it and after its residual
   norms: Literal['before', 'both'] = 'before'
+  # How C-VidTr reduces the number of frames: 'top_k' keeps those with the
+  # largest standard deviation, 'average' is the mean of pairs, 'conv' has
+  # stride 2; 'none' keeps all
   pool: Literal['none', 'top_k', 'average', 'conv'] = 'none'
-  pool_layers: tuple[Count, ...] = ()
+  pool_layers: tuple[Count, ...] = ()  # the layers that pool, counted from 0
+  # number of frames that each of these layers drops; for 'top_k'
   pool_drop: tuple[Count, ...] = ()
+  # number of frames that each keeps; instead of `pool_drop`
   pool_keep: tuple[Positive, ...] = ()
+  # The second softmax of 'top_k'. The choice of frames can be close: bfloat16
+  # sometimes keeps other frames than float32.
   pool_softmax: bool = True
+  # how tables are resized to another grid or clip length
   pos_resize: position.Resize = 'bilinear'
-  dropout: BelowOne = 0.1
-  head_dropout: BelowOne = 0.5
-  remat: bool = False
-  scan: bool = False
+  dropout: BelowOne = 0.1  # within layers, see `Layer`
+  head_dropout: BelowOne = 0.5  # before the last linear layer
+  remat: bool = False  # recompute layers in the backward pass, to save memory
+  scan: bool = False  # run layers that are alike as one scan, to compile faster
 
   def __post_init__(self) -> None:
     """Refuses fields that contradict each other."""

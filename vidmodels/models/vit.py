@@ -72,52 +72,38 @@ class Model(nn.Module):
   On request (collection 'intermediates') it sows tokens [B, T, L, D], the class
   token first, as 'after_embedding', 'after_block_<i>' and 'after_norm', and
   every block's attention weights.
-
-  Attributes:
-    classes: answers, K.
-    dtype: compute dtype; parameters, softmax, statistics and logits are
-      float32.
-    layers: blocks.
-    width: token width, D.
-    heads: attention heads, A; must divide the width.
-    mlp_ratio: units of a perceptron over the width.
-    patch: edge of a patch in pixels, P.
-    distilled: DeiT's second token and head. The answer is the mean of both
-      heads; there is no distillation loss, by which a teacher trains the
-      second.
-    pre_logits: a layer with a tanh before the head, as in the ViT paper's
-      weights for 21,843 classes.
-    class_position: whether the class token (and the distilled one) has a
-      position; it has none in big_vision and DeiT-3.
-    activation: 'gelu' exact, or 'gelu_tanh', which Google's code computes: at
-      tiny sizes logits are 3e-4 apart.
-    epsilon: epsilon of all norms; 1e-12 is the default of Hugging Face's
-      configuration.
-    pos_resize: how the table is resized to another grid, at every call:
-      'bicubic' is Hugging Face's way, 'bicubic_antialias' timm's,
-      'corner_aligned' Google's.
-    drop_path: chance of the last block; it rises linearly from 0 at the first.
-    qkv_bias: False for weights that have no biases there.
-    remat: recompute blocks in the backward pass, to save memory.
-    scan: run the blocks as one scan over their parameters, to compile faster.
   """
 
-  classes: Positive
+  classes: Positive  # answers, K
+  # compute dtype; parameters, softmax, statistics and logits are float32
   dtype: Any = jnp.float32
-  layers: Count = 12
-  width: Positive = 768
-  heads: Positive = 12
-  mlp_ratio: PositiveFloat = 4.0
-  patch: Positive = 16
+  layers: Count = 12  # blocks
+  width: Positive = 768  # token width, D
+  heads: Positive = 12  # attention heads, A; must divide the width
+  mlp_ratio: PositiveFloat = 4.0  # units of a perceptron over the width
+  patch: Positive = 16  # edge of a patch in pixels, P
+  # DeiT's second token and head. The answer is the mean of both heads; there is
+  # no distillation loss, by which a teacher trains the second.
   distilled: bool = False
+  # A layer with a tanh before the head, as in the ViT paper's weights for
+  # 21,843 classes
   pre_logits: bool = False
+  # Whether the class token (and the distilled one) has a position; it has none
+  # in big_vision and DeiT-3
   class_position: bool = True
+  # 'gelu' exact, or 'gelu_tanh', which Google's code computes: at tiny sizes
+  # logits are 3e-4 apart
   activation: Literal['gelu', 'gelu_tanh'] = 'gelu'
+  # epsilon of all norms; 1e-12 is the default of Hugging Face's configuration
   epsilon: PositiveFloat = 1e-6
+  # How the table is resized to another grid, at every call: 'bicubic' is
+  # Hugging Face's way, 'bicubic_antialias' timm's, 'corner_aligned' Google's
   pos_resize: position.Resize = 'bicubic'
+  # chance of the last block; it rises linearly from 0 at the first
   drop_path: Fraction = 0.0
-  qkv_bias: bool = True
-  remat: bool = False
+  qkv_bias: bool = True  # False for weights that have no biases there
+  remat: bool = False  # recompute blocks in the backward pass, to save memory
+  # run the blocks as one scan over their parameters, to compile faster
   scan: bool = False
 
   def __post_init__(self):

@@ -212,12 +212,12 @@ class Mixing:
   """Which channels an attention layer takes from other frames."""
 
   moved: Moves  # as `channel_moves` returns it, for the channels of the layout
-  # what: what is mixed: keys, values, both, or the tokens ('x') that queries,
-  # keys and values are made of
+  # What is mixed: keys, values, both, or the tokens ('x') that queries, keys
+  # and values are made of
   what: Literal['key_value', 'key', 'value', 'x'] = 'key_value'
-  # layout: 'flat' counts channels through all heads, one head after the other,
-  # so that whole heads move, as released; 'per_head' moves the same channels of
-  # every head, as Eq. 9 says. These are different models.
+  # 'flat' counts channels through all heads, one head after the other, so that
+  # whole heads move, as released; 'per_head' moves the same channels of every
+  # head, as Eq. 9 says. These are different models.
   layout: MixLayout = 'flat'
   segment: int = 0  # as in `mix_channels`
 
@@ -279,26 +279,22 @@ def mixing_layers(where: str, layers: int) -> tuple[int, ...]:
 
 
 class MixingBlock(nn.Module):
-  """Eqs. 2 and 3, with the attention of Eq. 10, on the tokens of all frames.
-
-  Attributes:
-    mixing: between frames; None for attention within a frame, Eq. 5.
-    summary: whether every frame also looks at one token for each frame of the
-      clip: the mean of that frame's patches, after the norm. The keys and
-      values of these tokens come from this layer's own projections and are not
-      mixed; the tokens exist within the layer only.
-    drop_path: chance that a branch of a frame is dropped, for both branches.
-    kernel_init: draws fresh kernels.
-  """
+  """Eqs. 2 and 3, with the attention of Eq. 10, on the tokens of all frames."""
 
   heads: int
   hidden: int
+  # Between frames; None for attention within a frame, Eq. 5.
   mixing: Mixing | None
+  # Whether every frame also looks at one token for each frame of the clip: the
+  # mean of that frame's patches, after the norm. The keys and values of these
+  # tokens come from this layer's own projections and are not mixed; the tokens
+  # exist within the layer only.
   summary: bool
   qkv_bias: bool
+  # chance that a branch of a frame is dropped, for both branches
   drop_path: float
   dtype: Any
-  kernel_init: Any
+  kernel_init: Any  # draws fresh kernels
 
   @nn.compact
   def __call__(self, s_BTLD: jax.Array, train: bool) -> jax.Array:
@@ -482,89 +478,73 @@ class Model(nn.Module):
   On request (collection 'intermediates') it sows the tokens [B, T, 1 + N, D] as
   'after_embedding' and, in every block, 'tokens'; the frames' class features as
   'after_norm'; and every layer's attention weights.
-
-  Attributes:
-    classes: answers, K.
-    dtype: compute dtype; parameters, softmax, statistics and logits are
-      float32.
-    layers: blocks, L.
-    width: of a token, d in the paper, D here.
-    heads: attention heads, h in the paper, A here; must divide the width.
-    mlp_ratio: units of a perceptron over the width.
-    patch: edge of a patch in pixels.
-    mix: what takes channels from other frames (Table 2c): keys, values, both,
-      or the tokens that queries, keys and values are made of ('x'); 'none' is
-      attention within a frame, Eq. 5.
-    mix_layers: 'all', 'first_half', 'second_half', 'odd', or numbers from 0
-      ('0,3,5'): Table 2a.
-    mix_share: share of the channels that come from other frames, rho (Table
-      2d): .25 as released for Kinetics, .5 for SSv2. 0 mixes nothing, as does a
-      `mix_window` of 0; the other fields of mixing then have no effect and are
-      refused.
-    mix_window: frames on either side, t_w (Table 1). The paper does not say how
-      many channels each frame gives where it is 2; here all give the same
-      number.
-    mix_boundary: whether only the frames at the window's ends give channels
-      (Bo.).
-    mix_layout: which channels move: see `Mixing`. 'per_head' puts the next
-      frame first, as the release does, where Eq. 9 puts the earliest.
-    segment: frames that mix with each other, 0 for the whole clip. Only
-      temporal attention and summary tokens reach beyond a segment.
-    summary: whether every frame looks at one summary token a frame.
-    ta_layers: layers of temporal attention over the frames' class tokens; 0
-      averages the frames (Table 2b).
-    ta_heads: heads of those layers; 0 for `heads`.
-    ta_hidden: hidden units of the classifier after temporal attention; 0 for
-      the width.
-    average: what is averaged over frames without temporal attention: logits
-      (which is averaging features, as the head is linear), or probabilities,
-      whose logarithm is then the answer.
-    groups: classes of several heads, e.g. 97 verbs and 300 nouns; each has a
-      head of its own, and their logits come one after the other. Empty for one
-      head of all classes.
-    time_rows: rows of a fresh table of frame positions; frame i takes row i mod
-      rows. 0 makes one row for every frame of the first clip, as the paper
-      says.
-    pos_resize: how the table of patch positions fits another grid, at every
-      call: 'bicubic' as released, torch's.
-    dropout: dropout rate of the frame features and within the head.
-    drop_path: chance of the last block; it rises linearly from 0 at the first.
-    qkv_bias: biases in the blocks; temporal attention has none, as released.
-    fresh: how weights that are not imported are drawn: 'image' as released, to
-      start from an image ViT; 'scratch' to train from random weights. The
-      temporal head starts as torch leaves it in both cases.
-    remat: recompute blocks in the backward pass, to save memory.
-    scan: run like blocks as one scan, to compile faster.
   """
 
-  classes: Positive
+  classes: Positive  # answers, K
+  # compute dtype; parameters, softmax, statistics and logits are float32
   dtype: Any = jnp.float32
-  layers: Count = 12
-  width: Positive = 768
+  layers: Count = 12  # blocks, L
+  width: Positive = 768  # of a token, d in the paper, D here
+  # attention heads, h in the paper, A here; must divide the width
   heads: Positive = 12
-  mlp_ratio: PositiveFloat = 4.0
-  patch: Positive = 16
+  mlp_ratio: PositiveFloat = 4.0  # units of a perceptron over the width
+  patch: Positive = 16  # edge of a patch in pixels
+  # What takes channels from other frames (Table 2c): keys, values, both, or the
+  # tokens that queries, keys and values are made of ('x'); 'none' is attention
+  # within a frame, Eq. 5.
   mix: Literal['key_value', 'key', 'value', 'x', 'none'] = 'key_value'
+  # 'all', 'first_half', 'second_half', 'odd', or numbers from 0 ('0,3,5'):
+  # Table 2a
   mix_layers: str = 'all'
+  # Share of the channels that come from other frames, rho (Table 2d): .25 as
+  # released for Kinetics, .5 for SSv2. 0 mixes nothing, as does a `mix_window`
+  # of 0; the other fields of mixing then have no effect and are refused.
   mix_share: Fraction = 0.5
+  # Frames on either side, t_w (Table 1). The paper does not say how many
+  # channels each frame gives where it is 2; here all give the same number.
   mix_window: Count = 1
+  # whether only the frames at the window's ends give channels (Bo.)
   mix_boundary: bool = False
+  # Which channels move: see `Mixing`. 'per_head' puts the next frame first, as
+  # the release does, where Eq. 9 puts the earliest.
   mix_layout: MixLayout = 'flat'
+  # Frames that mix with each other, 0 for the whole clip. Only temporal
+  # attention and summary tokens reach beyond a segment.
   segment: Count = 0
+  # whether every frame looks at one summary token a frame
   summary: bool = False
+  # Layers of temporal attention over the frames' class tokens; 0 averages the
+  # frames (Table 2b)
   ta_layers: Count = 1
-  ta_heads: Count = 0
+  ta_heads: Count = 0  # heads of those layers; 0 for `heads`
+  # hidden units of the classifier after temporal attention; 0 for the width
   ta_hidden: Count = 0
+  # What is averaged over frames without temporal attention: logits (which is
+  # averaging features, as the head is linear), or probabilities, whose
+  # logarithm is then the answer
   average: Literal['logits', 'probs'] = 'logits'
+  # Classes of several heads, e.g. 97 verbs and 300 nouns; each has a head of
+  # its own, and their logits come one after the other. Empty for one head of
+  # all classes.
   groups: tuple[int, ...] = ()
+  # Rows of a fresh table of frame positions; frame i takes row i mod rows. 0
+  # makes one row for every frame of the first clip, as the paper says.
   time_rows: Count = 8
+  # How the table of patch positions fits another grid, at every call: 'bicubic'
+  # as released, torch's
   pos_resize: position.Resize = 'bicubic'
+  # dropout rate of the frame features and within the head
   dropout: BelowOne = 0.5
+  # chance of the last block; it rises linearly from 0 at the first
   drop_path: Fraction = 0.0
+  # biases in the blocks; temporal attention has none, as released
   qkv_bias: bool = True
+  # How weights that are not imported are drawn: 'image' as released, to start
+  # from an image ViT; 'scratch' to train from random weights. The temporal head
+  # starts as torch leaves it in both cases.
   fresh: Literal['image', 'scratch'] = 'image'
-  remat: bool = False
-  scan: bool = False
+  remat: bool = False  # recompute blocks in the backward pass, to save memory
+  scan: bool = False  # run like blocks as one scan, to compile faster
 
   def __post_init__(self):
     """Refuses fields that contradict each other."""

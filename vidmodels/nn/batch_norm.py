@@ -24,9 +24,9 @@ class BatchNorm(nn.Module):
 
   epsilon: float = 1e-5  # added to the variance
   momentum: float = 0.1  # share of this batch in the new running statistics
-  # dtype: output dtype; statistics, their arithmetic and parameters are float32
+  # output dtype; statistics, their arithmetic and parameters are float32
   dtype: Any = jnp.float32
-  # scale_init: draws fresh scales
+  # draws fresh scales
   scale_init: Callable[..., jax.Array] = nn.initializers.ones
 
   @nn.compact

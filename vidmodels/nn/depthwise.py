@@ -22,18 +22,15 @@ class DepthwiseConv(nn.Module):
   """Convolves each channel alone, stride 1, zero padding to the same size.
 
   Starts as torch's convolution does: weight and bias uniform.
-
-  Attributes:
-    window: taps along each axis before the channels, odd, e.g. (3, 3) on
-      [..., H, W, D] or (3, 3, 3) on [..., T, H, W, D].
-    use_bias: whether a bias is added.
-    implementation: how it is computed; the answer is the same.
-    dtype: dtype of input and output; taps are summed in float32.
   """
 
+  # Taps along each axis before the channels, odd, e.g. (3, 3) on [..., H, W, D]
+  # or (3, 3, 3) on [..., T, H, W, D].
   window: tuple[int, ...]
-  use_bias: bool = True
+  use_bias: bool = True  # whether a bias is added
+  # how it is computed; the answer is the same
   implementation: Implementation = 'shift'
+  # dtype of input and output; taps are summed in float32
   dtype: Any = jnp.float32
 
   @nn.compact

@@ -40,9 +40,9 @@ class BlockPlan(NamedTuple):
   kernels: PyramidKernels  # kernels of global levels
   pooling: Pooling = 'depthwise'  # see `Pyramid`
   qkv_bias: bool = True  # whether queries, keys and values have biases
-  # relative: whether local levels learn a bias for relative positions
+  # whether local levels learn a bias for relative positions
   relative: bool = False
-  # peg: taps of the position encoding generator along the last axes before the
+  # Taps of the position encoding generator along the last axes before the
   # channels, () for no generator
   peg: Grid = (3, 3, 3)
   epsilon: float = 1e-5  # epsilon of the levels' norms
@@ -116,8 +116,8 @@ class DualBlock(nn.Module):
 
   plan: BlockPlan  # plan of the stage
   kinds: str  # kinds of its levels, e.g. 'LG'.
-  # has_peg: whether Eq. 4's position encoding generator, x + DWConv(x), follows
-  # the first level.
+  # Whether Eq. 4's position encoding generator, x + DWConv(x), follows the
+  # first level.
   has_peg: bool
   drop_path: tuple[float, ...]  # a rate for each level
 
@@ -155,7 +155,7 @@ class DualStage(nn.Module):
   pattern: str  # kinds of levels, repeated until all levels have one
   rates: tuple[float, ...]  # drop path rate of each level
   tokens: bool  # whether the input is tokens instead of pixels
-  # absolute: whether learned tables of positions are added after merging
+  # whether learned tables of positions are added after merging
   absolute: bool = False
   scan: bool = False  # whether blocks that are alike run as one scan
 

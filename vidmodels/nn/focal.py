@@ -78,7 +78,7 @@ class TimeConv(nn.Module):
   """
 
   window: int  # taps, k, odd
-  # dtype: dtype of the products, which are added up in float32
+  # dtype of the products, which are added up in float32
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -116,16 +116,14 @@ class Modulator(nn.Module):
   axes: str  # the axes that it gathers along: 'HW', 'T' or 'THW'
   levels: int  # focal levels, L
   window: int  # taps of the first level, odd
-  # frame_context: whether the global context of 'THW' is taken over a frame
-  # instead of the clip
+  # Whether the global context of 'THW' is taken over a frame instead of the
+  # clip
   frame_context: bool = False
-  # temporal_conv: over frames: 'dense' as released, though Algorithm 1 has
-  # 'depthwise'
+  # over frames: 'dense' as released, though Algorithm 1 has 'depthwise'
   temporal_conv: TemporalConv = 'dense'
   depthwise: Implementation = 'shift'  # how depthwise convolutions are computed
   normalize: bool = False  # whether it is divided by L + 1
-  # neutral: whether it starts as the constant 1, which leaves the query
-  # unchanged
+  # whether it starts as the constant 1, which leaves the query unchanged
   neutral: bool = False
   dtype: Any = jnp.float32  # compute dtype
 
@@ -192,12 +190,12 @@ class Modulation(nn.Module):
   In the release the query is a part of the spatial projection.
   """
 
-  # streams: axes of the modulators, e.g. ('HW', 'T') for two in parallel.
+  # Axes of the modulators, e.g. ('HW', 'T') for two in parallel.
   streams: tuple[str, ...]
   levels: int  # focal levels of each
   window: int  # taps of the first level
-  # fusion: how two modulators are combined: multiplied as released, averaged,
-  # or concatenated and projected
+  # How two modulators are combined: multiplied as released, averaged, or
+  # concatenated and projected
   fusion: Fusion = 'multiplication'
   norm: bool = False  # whether a layer norm comes before the last projection
   frame_context: bool = False  # see `Modulator`
@@ -300,10 +298,10 @@ class Embed(nn.Module):
   patch: int  # edge of a patch, P
   frames: int = 1  # frames of a patch; above 1 it is a tubelet
   overlap: bool = False  # whether patches overlap, see `OverlapEmbed`
-  # uneven: how to treat rows and columns that do not fill a patch: drop them as
-  # a convolution does ('floor'), or pad them with zeros ('pad')
+  # How to treat rows and columns that do not fill a patch: drop them as a
+  # convolution does ('floor'), or pad them with zeros ('pad')
   uneven: Uneven = 'floor'
-  # tokens: whether the input is a grid of tokens rather than pixels
+  # whether the input is a grid of tokens rather than pixels
   tokens: bool = False
   dtype: Any = jnp.float32  # compute dtype
 
@@ -338,17 +336,17 @@ class FocalBlock(nn.Module):
   any other 'mod'.
   """
 
-  # steps: the streams of each modulation, in order, e.g. (('HW', 'T'),) for one
+  # The streams of each modulation, in order, e.g. (('HW', 'T'),) for one
   # modulation of two streams.
   steps: tuple[tuple[str, ...], ...]
-  # modulate: makes a modulation, given `streams` and `name`
+  # makes a modulation, given `streams` and `name`
   modulate: Callable[..., nn.Module]
   hidden: int  # units of the perceptron
   post_norm: bool = False  # whether norms come after modulation and perceptron
-  # layer_scale: whether branches are scaled by gammas, one a channel
+  # whether branches are scaled by gammas, one a channel
   layer_scale: bool = False
   drop_path: float = 0.0  # chance that a branch is dropped while training
-  # drop_unit: the unit whose branch is dropped, see `DropUnit`
+  # the unit whose branch is dropped, see `DropUnit`
   drop_unit: DropUnit = 'frame'
   dtype: Any = jnp.float32  # compute dtype
 

@@ -52,7 +52,7 @@ def zero_bias(fan_in: int) -> Draw:
 class Fresh(NamedTuple):
   """How the weights of a model that is not imported are drawn."""
 
-  # kernel: draws the kernels of attention, perceptrons and the head
+  # draws the kernels of attention, perceptrons and the head
   kernel: Callable[..., jax.Array]
   space_table: Callable[..., jax.Array]  # draws the positions within a frame
   time_table: Callable[..., jax.Array]  # draws the positions within a clip

@@ -17,26 +17,21 @@ class PatchEmbed(nn.Module):
   The same as a convolution whose stride is its kernel, written as one matrix
   product, which every backend does best. Starts as torch's convolution does, as
   in the releases: weight and bias uniform.
-
-  Attributes:
-    width: token width, D.
-    patch: edge of a patch in pixels, P.
-    frames: frames of a patch, t; with 1 the kernel is [P, P, C, D], else [t, P,
-      P, C, D].
-    floor: whether pixels that do not fill a patch at the end of an axis are
-      dropped, as a convolution does; otherwise they are refused.
-    tokens: whether the input is a grid of tokens instead of pixels; this only
-      changes the messages.
-    dtype: compute dtype; parameters stay float32.
-    kernel_init: draws a fresh kernel.
   """
 
-  width: int
-  patch: int
+  width: int  # token width, D
+  patch: int  # edge of a patch in pixels, P
+  # Frames of a patch, t; with 1 the kernel is [P, P, C, D], else [t, P, P, C,
+  # D]
   frames: int = 1
+  # Whether pixels that do not fill a patch at the end of an axis are dropped,
+  # as a convolution does; otherwise they are refused
   floor: bool = False
+  # Whether the input is a grid of tokens instead of pixels; this only changes
+  # the messages
   tokens: bool = False
-  dtype: Any = jnp.float32
+  dtype: Any = jnp.float32  # compute dtype; parameters stay float32
+  # draws a fresh kernel
   kernel_init: Callable[..., jax.Array] = initializers.uniform_fan_in
 
   @nn.compact

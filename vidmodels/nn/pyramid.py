@@ -29,7 +29,7 @@ class PyramidKernels(NamedTuple):
   """Kernels of a pyramid along time, height and width; () for no such scale."""
 
   fine: Grid = ()  # kernel of the fine scale's one convolution
-  # coarse: kernels of the coarse scale's two: in space, then the rest
+  # kernels of the coarse scale's two: in space, then the rest
   coarse: tuple[Grid, ...] = ()
 
 
@@ -82,8 +82,8 @@ class PyramidPool(nn.Module):
   """
 
   kernel: Grid  # tokens along time, height, width
-  # dense: whether it mixes channels, with a kernel [t, h, w, D, D]; otherwise
-  # each channel has its own, [t, h, w, 1, D]
+  # Whether it mixes channels, with a kernel [t, h, w, D, D]; otherwise each
+  # channel has its own, [t, h, w, 1, D]
   dense: bool = False
   dtype: Any = jnp.float32  # compute dtype
 
@@ -134,8 +134,8 @@ class Pyramid(nn.Module):
   """
 
   kernels: PyramidKernels  # kernels of the scales; at least one scale
-  # pooling: 'depthwise' as released; 'dense' mixes channels; 'average' takes
-  # means over the same kernels, without batch norm and ReLU
+  # 'depthwise' as released; 'dense' mixes channels; 'average' takes means over
+  # the same kernels, without batch norm and ReLU
   pooling: Pooling = 'depthwise'
   dtype: Any = jnp.float32  # compute dtype
 
@@ -179,7 +179,7 @@ class PyramidAttention(nn.Module):
   """
 
   heads: int  # A; must divide the width
-  # kernels: kernels of the pyramid; without any, all tokens are keys
+  # kernels of the pyramid; without any, all tokens are keys
   kernels: PyramidKernels
   pooling: Pooling = 'depthwise'  # see `Pyramid`
   qkv_bias: bool = True  # whether queries, keys and values have biases

@@ -94,13 +94,13 @@ class Attention(nn.Module):
 
   heads: int  # A; must divide the width D
   qkv_bias: bool = True  # whether the projections to q, k and v have biases
-  # mix: a function of the keys and values [..., S, A, d] that returns the ones
-  # to attend to, e.g. with channels of other frames; None leaves them.
+  # A function of the keys and values [..., S, A, d] that returns the ones to
+  # attend to, e.g. with channels of other frames; None leaves them.
   mix: Callable[..., tuple[jax.Array, jax.Array]] | None = None
   dtype: Any = jnp.float32  # compute dtype; softmax and parameters are float32
-  # kernel_init: draws fresh kernels
+  # draws fresh kernels
   kernel_init: Callable[..., jax.Array] = initializers.normal_02
-  # bias_init: returns what draws fresh biases, given the layer's fan-in
+  # returns what draws fresh biases, given the layer's fan-in
   bias_init: initializers.Bias = initializers.zero_bias
 
   @nn.compact
@@ -158,23 +158,18 @@ gelu = functools.partial(nn.gelu, approximate=False)
 
 
 class Mlp(nn.Module):
-  """The two-layer perceptron: up to `hidden` units, activation, and down again.
+  """The two-layer perceptron: up to `hidden` units, activation, and down."""
 
-  Attributes:
-    hidden: units in the middle.
-    activation: exact GELU unless the family says otherwise.
-    dtype: compute dtype; parameters stay float32.
-    kernel_init: draws fresh kernels.
-    bias_init: returns what draws fresh biases, given the layer's fan-in.
-    dropout: chance that a hidden unit, or a number of the output, is dropped
-      while training; draws from the rng 'dropout'.
-  """
-
-  hidden: int
+  hidden: int  # units in the middle
+  # exact GELU unless the family says otherwise
   activation: Callable[[jax.Array], jax.Array] = gelu
-  dtype: Any = jnp.float32
+  dtype: Any = jnp.float32  # compute dtype; parameters stay float32
+  # draws fresh kernels
   kernel_init: Callable[..., jax.Array] = initializers.normal_02
+  # returns what draws fresh biases, given the layer's fan-in
   bias_init: initializers.Bias = initializers.zero_bias
+  # Chance that a hidden unit, or a number of the output, is dropped while
+  # training; draws from the rng 'dropout'
   dropout: float = 0.0
 
   @nn.compact
@@ -196,15 +191,13 @@ class DropPath(nn.Module):
   Each sequence [L, D] of the leading axes is kept or dropped alone: time
   attention on [B, H, W, T, D] drops patch tubes, space attention on
   [B, T, L, D] drops frames, an MLP on [B, L, D] drops clips.
-
-  Attributes:
-    rate: chance that a sequence is dropped; the rest is divided by 1 - rate.
-      An array where a scan over layers gives each its own.
-    shared: number of last axes that share one draw; 2 for [L, D]. On [B, T, H,
-      W, D], 3 drops frames and 4 drops clips.
   """
 
+  # Chance that a sequence is dropped; the rest is divided by 1 - rate. An array
+  # where a scan over layers gives each its own.
   rate: float
+  # Number of last axes that share one draw; 2 for [L, D]. On [B, T, H, W, D], 3
+  # drops frames and 4 drops clips.
   shared: int = 2
 
   @nn.compact
@@ -243,16 +236,16 @@ class TransformerBlock(nn.Module):
   hidden: int  # units of the perceptron
   epsilon: float = 1e-6  # epsilon of both norms
   qkv_bias: bool = True  # whether queries, keys and values have biases
-  # mix: given to the attention
+  # given to the attention
   mix: Callable[..., tuple[jax.Array, jax.Array]] | None = None
-  # activation: activation of the perceptron
+  # activation of the perceptron
   activation: Callable[[jax.Array], jax.Array] = gelu
-  # drop_path: chance that a branch of a sequence is dropped while training
+  # chance that a branch of a sequence is dropped while training
   drop_path: float = 0.0
   dtype: Any = jnp.float32  # compute dtype
-  # kernel_init: draws fresh kernels
+  # draws fresh kernels
   kernel_init: Callable[..., jax.Array] = initializers.normal_02
-  # bias_init: returns what draws fresh biases, given a layer's fan-in
+  # returns what draws fresh biases, given a layer's fan-in
   bias_init: initializers.Bias = initializers.zero_bias
 
   @nn.compact

@@ -80,7 +80,7 @@ class RelativeBias(nn.Module):
 
   heads: int  # A
   window: Grid  # the window that the table is made for
-  # initializer: draws a fresh table
+  # draws a fresh table
   initializer: Callable[..., jax.Array] = initializers.normal_02
 
   @nn.compact

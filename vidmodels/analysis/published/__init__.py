@@ -12,50 +12,40 @@ from collections.abc import Mapping
 from typing import Any
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class CountedModel:
   """One model of a configuration, and the clip it is counted on."""
 
   family: str  # name of a model file
-  # model: its fields; the others keep their defaults
+  # its fields; the others keep their defaults
   model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   # clip: frames, height and width of one view, in pixels
   clip: tuple[int, int, int] = (8, 224, 224)
   classes: int = 400  # answers of the head
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class PaperRow:
-  """One configuration of a paper.
-
-  Attributes:
-    config: its name.
-    source: the paper's table.
-    parts: one model, or several for an ensemble, whose counts add up.
-    params_m: millions of parameters as printed, as text ('121.4'): a count
-      agrees if it rounds to the same digits. Empty if not printed.
-    gmacs: billions of multiply-adds a view as printed (or as derived from what
-      was printed: `source` says how); None if not printed.
-    reference_params: parameters that the authors' code counts; None if unknown.
-    reference_gmacs: multiply-adds that the authors' code needs, counted by the
-      tool that the printed figure comes from; None if unknown.
-    params_without: regex; parameters whose path it matches are not in the
-      paper's (or the reference's) figure.
-    macs_without: regex; multiply-adds of modules whose path it matches are not
-      in the paper's figure.
-    why: the reason why a printed figure differs from ours; empty if they agree.
-  """
+  """One configuration of a paper."""
 
   config: str
-  source: str
-  parts: tuple[CountedModel, ...]
+  source: str  # the paper's table
+  parts: tuple[CountedModel, ...]  # several for an ensemble: counts add up
+  # Millions of parameters as printed ('121.4'), empty if not: a count agrees if
+  # it rounds to the same digits.
   params_m: str = ''
+  # Billions of multiply-adds a view as printed, or as derived from what was
+  # printed (`source` says how).
   gmacs: float | None = None
+  # What the authors' code has, where it is known; its multiply-adds as counted
+  # by the tool that the printed figure comes from.
   reference_params: int | None = None
   reference_gmacs: float | None = None
+  # Regexes: parameters that are not in the paper's (or the reference's) figure,
+  # and modules whose multiply-adds are not in the paper's.
   params_without: str = ''
   macs_without: str = ''
-  why: str = ''
+  why: str = ''  # the reason why a printed figure differs from ours
 
 
 def papers() -> list[str]:
