@@ -87,11 +87,7 @@ class Config:
   seed: Seed = 0
 
   def check(self) -> None:
-    """Refuses sections that contradict each other.
-
-    Raises:
-      InputError: names the fields, their values and what was expected.
-    """
+    """Refuses sections that contradict each other."""
     clip, batch = self.clip, self.batch
     plugins('data.sampling.rules').check(clip, self.views.temporal)
     plugins('data.augment').check(self.augment, clip.size)
@@ -128,17 +124,10 @@ class Config:
 
 
 def skeleton(family: str, **model: Any) -> Any:
-  """Every field of a recipe at its default, locked and typed.
+  """A locked ConfigDict with every field of a recipe at its default.
 
-  Args:
-    family: name of a model file, e.g. 'timesformer'.
-    **model: fields of that family's module; the others keep its defaults.
-
-  Returns:
-    A locked ml_collections.ConfigDict; a misspelt field fails on its own line.
-
-  Raises:
-    InputError: for an unknown family or model field, with the nearest name.
+  `model` are fields of the family's module. A misspelt field fails on its own
+  line.
   """
   import ml_collections  # here, so that models and steps import without it
 
@@ -153,16 +142,9 @@ def skeleton(family: str, **model: Any) -> Any:
 
 
 def dataset_fields(name: str) -> dict[str, str]:
-  """The fields of `data` that say where a data set's records are.
+  """The fields of `data` for a data set of `vidmodels prepare`, e.g. 'k400'.
 
-  Args:
-    name: as `vidmodels prepare` knows it, e.g. 'k400'.
-
-  Returns:
-    `records/NAME`, its training split, and the one that papers report on.
-
-  Raises:
-    InputError: for a data set that nobody added, with the nearest name.
+  `records/NAME`, its training split, and the one that papers report on.
   """
   dataset = plugins('data.datasets.registry').find(name)
   test = dataset.reported_split
@@ -174,16 +156,7 @@ def choose(arg: str, /, **kinds: Collection[str]) -> tuple[str, ...]:
 
     size, dataset = choose('ssv2,base', size=SIZES, dataset=('k400', 'ssv2'))
 
-  Args:
-    arg: words with commas between them; '' for all defaults.
-    **kinds: the words of each kind; the first of them is its default.
-
-  Returns:
-    One word a kind, in the order of `kinds`.
-
-  Raises:
-    InputError: for a word of no kind, with the nearest, and for two words of
-      one kind.
+  The first word of a kind is its default. Returns one word a kind, in order.
   """
   chosen: dict[str, str] = {}
   for word in filter(None, (part.strip() for part in arg.split(','))):
@@ -213,14 +186,10 @@ def unknown_field(name: str, known: Sequence[str]) -> str:
 
 
 def check(recipe: Mapping[str, Any]) -> Config:
-  """Turns a recipe into a `Config`, naming the first field that is wrong.
+  """Turns a ConfigDict, or what `as_dict` made of a Config, into a `Config`.
 
-  Args:
-    recipe: a ConfigDict, or the nested dict that `as_dict` made of a Config.
-
-  Raises:
-    InputError: for an unknown, missing or mistyped field, a value out of its
-      range, or fields that contradict each other.
+  An InputError names the first field that is unknown, missing, mistyped, out of
+  its range, or contradicts another.
   """
   tree = recipe.to_dict() if hasattr(recipe, 'to_dict') else dict(recipe)
   if 'family' not in tree or 'model' not in tree:
@@ -253,15 +222,9 @@ def flatten(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 
 
 def fill(cls: type, tree: Mapping[str, Any], *, path: str) -> Any:
-  """Builds dataclass `cls` from `tree`, checking names, types and ranges.
+  """Builds a section from `tree`, checking names, types and ranges.
 
-  Args:
-    cls: a section of a recipe, or the fields of a plug-in.
-    tree: values by field name; a field that is not there keeps its default.
-    path: what to call the section in errors, such as 'clip'.
-
-  Raises:
-    InputError: names the field, its value and what was expected.
+  `path` is the name of the section in errors, such as 'clip'.
   """
   if not isinstance(tree, Mapping):
     raise InputError(

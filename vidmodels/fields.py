@@ -56,15 +56,10 @@ def modules_with(package: str, attribute: str) -> dict[str, types.ModuleType]:
 
 
 def refuse_unread(section: Any, names: str, condition: str) -> None:
-  """Refuses fields without effect: whoever set them expects an effect.
+  """Refuses fields of a section that nothing reads but that somebody set.
 
-  Args:
-    section: a section of a recipe, e.g. an `Optim`.
-    names: its fields that nothing reads, separated by spaces.
-    condition: what would have to be set for them to be read.
-
-  Raises:
-    InputError: for the first of them that is not at its default.
+  `names` has spaces between them; `condition` is what would have to be set for
+  them to be read.
   """
   defaults = type(section)()
   for name in names.split():

@@ -96,18 +96,9 @@ _EXAMPLES = {
 def check_value(value: Any, hint: Any, *, path: str) -> Any:
   """Checks a value against the annotation of its field, and converts it.
 
-  Args:
-    value: what the user gave.
-    hint: a type, a Literal, a tuple of types, or one of the ranges above.
-    path: what to call the field in errors.
-
-  Returns:
-    The value; a whole number becomes a float where the field is a float, and a
-    list becomes a tuple where the field is a tuple.
-
-  Raises:
-    InputError: for another type, choice or range, and for a float that is not
-      finite.
+  The hint is a type, a Literal, a tuple of types, or one of the ranges above;
+  `path` is the name of the field in errors. A whole number becomes a float
+  where the field is a float, and a list becomes a tuple. A float is finite.
   """
   origin = typing.get_origin(hint)
   if origin is typing.Annotated:

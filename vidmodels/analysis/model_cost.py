@@ -44,11 +44,7 @@ class Count(NamedTuple):
 
 
 def count(part: CountedModel) -> Count:
-  """Counts one model on one view.
-
-  Raises:
-    InputError: if the family, a field or the clip does not fit.
-  """
+  """Counts one model on one view."""
   fields = tuple((name, _frozen(v)) for name, v in sorted(part.model.items()))
   return _count(part.family, fields, tuple(part.clip), part.classes)
 
@@ -65,8 +61,8 @@ def _count(family: str, fields: tuple, clip: tuple, classes: int) -> Count:
 def count_model(model: nn.Module, clip: tuple[int, int, int]) -> Count:
   """Counts a module on one view of `clip` frames, height and width.
 
-  Raises: InputError: if it multiplies inside a `while` or a `cond`, which may
-    run any number of times.
+  Products inside a `while` or a `cond`, which may run any number of times, are
+  refused.
   """
   video = jax.ShapeDtypeStruct((1, *clip, 3), jnp.float32)
   variables = dict(jax.eval_shape(model.init, jax.random.key(0), video))

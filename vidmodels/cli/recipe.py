@@ -33,11 +33,7 @@ def names() -> list[str]:
 
 
 def find(name: str) -> pathlib.Path:
-  """The recipe file that `name` means.
-
-  Raises:
-    InputError: if there is no such file; lists the recipes there are.
-  """
+  """The recipe file that `name` means."""
   for path in (pathlib.Path(name), FOLDER / f'{name}.py'):
     if path.is_file():
       return path
@@ -50,11 +46,7 @@ def find(name: str) -> pathlib.Path:
 
 
 def published(name: str) -> list[str]:
-  """The variants that a recipe lists as PUBLISHED, as 'name:arg'.
-
-  Raises:
-    InputError: as `load` does.
-  """
+  """The variants that a recipe lists as PUBLISHED, as 'name:arg'."""
   args = getattr(_import_recipe(find(name)), 'PUBLISHED', ('',))
   return [f'{name}:{arg}' if arg else name for arg in args]
 
@@ -62,13 +54,8 @@ def published(name: str) -> list[str]:
 def load(where: str, overrides: Sequence[str] = ()) -> cfg.Config:
   """Runs a recipe and checks it, its model section too.
 
-  Args:
-    where: 'configs/timesformer.py:base', or 'timesformer:base'.
-    overrides: '--config.batch=64' and the like.
-
-  Raises:
-    InputError: for an unknown recipe, field or value, with the nearest name,
-      and for an error inside the recipe, with its line.
+  `where` is 'configs/timesformer.py:base', or 'timesformer:base'; overrides are
+  '--config.batch=64' and the like.
   """
   name, colon, arg = where.partition(':')
   recipe = _run(find(name), [arg] if colon else [])

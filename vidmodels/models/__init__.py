@@ -7,9 +7,9 @@
 A new file in this package is a new family; nothing else has to know of it. It
 defines
 
-* `Model`: a linen module with the fields of a recipe's `model` section, called
-  as `model(video_BTHWC, train=False) -> logits_BK`; its method `features`
-  gives what the head sees, [B, D];
+* `Model`: an `nn.video_model.VideoModel` with the fields of a recipe's `model`
+  section, called as `model(video_BTHWC, train=False) -> logits_BK`; its method
+  `features` gives what the head sees, [B, D];
 * `SHARDING`: (regex, axes) pairs that say how parameters are split over a mesh,
   every one by the first regex found in its path;
 * `TINY` and `TINY_CLIP`: fields and (frames, height, width) of a model small
@@ -42,42 +42,24 @@ def families() -> list[str]:
 
 
 def find(family: str) -> types.ModuleType:
-  """The module of a family, with `Model` and `SHARDING`.
-
-  Raises:
-    InputError: for a family that does not exist, with the nearest name.
-  """
+  """The module of a family, with `Model` and `SHARDING`."""
   if family in _files() and hasattr(module := _load(family), 'Model'):
     return module
   raise InputError(unknown_name('the family', family, families()))
 
 
 def fields(family: str) -> dict[str, Any]:
-  """The fields that a recipe's `model` section may set, with their defaults.
-
-  Raises:
-    InputError: for an unknown family.
-  """
+  """The fields that a recipe's `model` section may set, with their defaults."""
   return {name: field.default for name, field in _fields(family).items()}
 
 
 def build(
   family: str, *, classes: int, dtype: str = 'float32', **model: Any
 ) -> Any:
-  """Makes a model of a family; it has no parameters until `init`.
+  """Makes the linen module of a family; it has no parameters until `init`.
 
-  Args:
-    family: name of a model file, e.g. 'timesformer'.
-    classes: answers that the head gives.
-    dtype: compute dtype, 'float32' or 'bfloat16'; parameters are float32.
-    **model: fields of the family; the others keep their defaults.
-
-  Returns:
-    The linen module.
-
-  Raises:
-    InputError: for an unknown family or field, with the nearest name, and for
-      a value of another type, choice or range than its field has.
+  The dtype is of the computation, parameters are float32. An InputError names
+  an unknown family or field and the nearest, or a value that does not fit.
   """
   import jax.numpy as jnp  # here, so that finding a family stays cheap
 

@@ -25,6 +25,7 @@ from flax import linen as nn
 from vidmodels.nn import dual, initializers, pyramid
 from vidmodels.nn.depthwise import Implementation
 from vidmodels.nn.transformer import LayerNorm, split_heads
+from vidmodels.nn.video_model import VideoModel
 from vidmodels.typing import (
   BelowOne,
   Fraction,
@@ -35,12 +36,9 @@ from vidmodels.typing import (
 
 Grid = tuple[Positive, Positive, Positive]  # along time, height, width
 
-
 PEG = (3, 3, 3)  # Eq. 4's taps
 
-
 FOUR = 4  # stages of the published models
-
 
 # The first regex found in a parameter's path says how its axes are split.
 SHARDING = (
@@ -55,10 +53,8 @@ SHARDING = (
   (r'^token_head/(up_again|down)/kernel$', ('fsdp', None)),
 )
 
-
 # A model and a clip (frames, height, width) small enough to try things on.
 TINY_CLIP = (4, 32, 48)
-
 
 TINY = {
   'widths': (8, 16),
@@ -72,7 +68,6 @@ TINY = {
   'rates': (1,),
   'built': TINY_CLIP,
 }
-
 
 VARIANTS = (
   {'patterns': ('LL', 'LL'), 'fine': ((), ()), 'coarse': ((), ())},
@@ -133,7 +128,6 @@ PER_STAGE = (
   'fine',
   'coarse',
 )
-
 
 # Fields that only one kind of level reads, and the value of a stage that is the
 # same as not setting them (None: only the default is).
@@ -200,7 +194,7 @@ def _check_unread(model: nn.Module) -> None:
     )
 
 
-class Model(nn.Module):
+class Model(VideoModel):
   """DualFormer: four stages of local and global levels, one linear layer.
 
   Takes any clip that leaves a token in every stage and fills every pooling
@@ -213,9 +207,6 @@ class Model(nn.Module):
   'after_norm', and every level's attention weights.
   """
 
-  classes: Positive  # answers, K
-  # compute dtype; parameters, softmax, statistics and logits are float32
-  dtype: Any = jnp.float32
   # token width D of each stage
   widths: tuple[Positive, ...] = (64, 128, 256, 512)
   # levels of each stage; a level is an attention and a perceptron
@@ -289,9 +280,7 @@ class Model(nn.Module):
     self.norm = LayerNorm(1e-5, dtype=jnp.float32)
     self.drop = nn.Dropout(self.dropout)
     self.head = nn.Dense(
-      self.classes,
-      dtype=jnp.float32,
-      kernel_init=nn.initializers.normal(0.01),
+      self.classes, dtype=jnp.float32, kernel_init=nn.initializers.normal(0.01)
     )
     if self.token_head:
       self.token_mlp = TokenHead(
@@ -301,17 +290,7 @@ class Model(nn.Module):
   def __call__(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
-    """Returns logits_BK, float32.
-
-    Args:
-      video_BTHWC: normalised float RGB.
-      train: dropout (rng 'dropout') and drop path (rng 'drop_path') on, and
-        batch statistics updated: 'batch_stats' must be mutable.
-
-    Raises:
-      InputError: (a ValueError) for video that is not float, has other channels
-        than the weights, or is too small for the patches or pooling kernels.
-    """
+    """Returns logits_BK, float32."""
     h_BTHWD = self.grid(video_BTHWC, train=train)
     if self.token_head and self.is_initializing():
       self.token_mlp(h_BTHWD, train)
@@ -331,8 +310,7 @@ class Model(nn.Module):
     Tokens are scored by the token head if there is one (a student), otherwise
     by the clip's own linear layer (a teacher). Arguments are those of a call.
 
-    Returns:
-      logits_BK and token_logits_BTHWK, float32.
+    Returns logits_BK and token_logits_BTHWK, float32.
     """
     h_BTHWD = self.grid(video_BTHWC, train=train)
     if self.token_head:

@@ -6,7 +6,6 @@ of one frame. Video-FocalNets start from it, and their design (a) is this model.
 """
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ from flax import linen as nn
 from vidmodels.nn import focal, initializers
 from vidmodels.nn.depthwise import Implementation
 from vidmodels.nn.focal import LayerNorm
+from vidmodels.nn.video_model import VideoModel
 from vidmodels.typing import Fraction, Positive, PositiveFloat
 
 # The first regex found in a parameter's path says how its axes are split.
@@ -32,7 +32,7 @@ VARIANTS = (
 )
 
 
-class Model(nn.Module):
+class Model(VideoModel):
   """FocalNet: patches, stages of focal blocks, one linear layer.
 
   Takes frames of any size that holds a patch after the last stage. Defaults
@@ -44,9 +44,6 @@ class Model(nn.Module):
   'modulated', what the modulation adds.
   """
 
-  classes: Positive  # answers, K
-  # compute dtype; parameters, statistics and logits are float32
-  dtype: Any = jnp.float32
   # Blocks of each stage. Tiny: (2, 2, 6, 2); small and base: (2, 2, 18, 2).
   layers: tuple[Positive, ...] = (2, 2, 6, 2)
   # Token width in the first stage; it doubles from stage to stage. Tiny and
@@ -102,25 +99,6 @@ class Model(nn.Module):
     self.head = nn.Dense(
       self.classes, dtype=jnp.float32, kernel_init=initializers.normal_02
     )
-
-  def __call__(
-    self, video_BTHWC: jax.Array, *, train: bool = False
-  ) -> jax.Array:
-    """Scores the classes.
-
-    Args:
-      video_BTHWC: normalised float RGB.
-      train: drop path on; needs the rng 'drop_path' if its rate is above 0.
-
-    Returns:
-      logits_BK, float32: the mean of the frames' logits, since the head is
-        linear.
-
-    Raises:
-      InputError: (a ValueError) for frames that are too small, not float, or
-        have other channels than the weights.
-    """
-    return self.head(self.features(video_BTHWC, train=train))
 
   def features(
     self, video_BTHWC: jax.Array, *, train: bool = False

@@ -20,8 +20,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from vidmodels.nn import stack
 from vidmodels.nn.batch_norm import BatchNorm
 from vidmodels.nn.patch import check_video
+from vidmodels.nn.video_model import VideoModel
 from vidmodels.typing import BelowOne, Count, InputError, Positive
 
 # Frames that the first convolution of each block sees, stage by stage.
@@ -105,7 +107,7 @@ class Bottleneck(nn.Module):
     return nn.relu(h_BTHWD + more)
 
 
-class Model(nn.Module):
+class Model(VideoModel):
   """I3D-R50: stem, pool, four stages of bottlenecks, mean, one linear layer.
 
   Takes frames of at least 7 x 7 pixels, and enough of them that one is left
@@ -114,9 +116,6 @@ class Model(nn.Module):
   'after_stage_<i>', and the class feature as 'after_pool'.
   """
 
-  classes: Positive  # answers, K
-  # compute dtype; parameters, statistics and logits are float32
-  dtype: Any = jnp.float32
   # channels of the stem and inside the first stage; later stages double them
   width: Positive = 64
   # Frames that the first convolution of each block sees, odd, a tuple a stage:
@@ -142,9 +141,7 @@ class Model(nn.Module):
 
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
-    # Static argument 2 is `train`, counted from self.
-    remat = functools.partial(nn.remat, static_argnums=(2,))
-    block = remat(Bottleneck) if self.remat else Bottleneck
+    block = stack.remat(Bottleneck, self.remat)
     self.stem = ConvNorm(
       self.width,
       (self.stem_reach, STEM, STEM),
@@ -168,28 +165,13 @@ class Model(nn.Module):
     ]
     self.drop = nn.Dropout(self.dropout)
     self.head = nn.Dense(
-      self.classes,
-      dtype=jnp.float32,
-      kernel_init=nn.initializers.normal(0.01),
+      self.classes, dtype=jnp.float32, kernel_init=nn.initializers.normal(0.01)
     )
 
   def __call__(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
-    """Scores the classes.
-
-    Args:
-      video_BTHWC: normalised float RGB.
-      train: dropout on, which needs the rng 'dropout', and statistics of this
-        batch, which needs 'batch_stats' mutable.
-
-    Returns:
-      logits_BK, float32; log probabilities if there are several windows.
-
-    Raises:
-      InputError: (a ValueError) for video that is too short or too small, is
-        not float, or has other channels than the weights.
-    """
+    """Returns logits_BK; log probabilities if there are several windows."""
     y_BHWD = self._pooled(video_BTHWC, train)
     logits_BHWK = self.head(self.drop(y_BHWD, deterministic=not train))
     if logits_BHWK.shape[1:3] == (1, 1):

@@ -49,6 +49,7 @@ from vidmodels.nn.transformer import (
   Mlp,
   split_heads,
 )
+from vidmodels.nn.video_model import VideoModel
 from vidmodels.typing import (
   Count,
   Fraction,
@@ -58,24 +59,14 @@ from vidmodels.typing import (
 )
 
 Scheme = Literal[
-  'divided',
-  'space_time',
-  'parallel',
-  'joint',
-  'space',
-  'local_global',
-  'axial',
+  'divided', 'space_time', 'parallel', 'joint', 'space', 'local_global', 'axial'
 ]
-
 
 Local = Literal['window', 'quadrant']
 
-
 Sparse = Literal['phase', 'lattice']
 
-
 AxialOrder = Literal['twh', 'thw', 'wth', 'htw', 'wht', 'hwt']
-
 
 # The first regex found in a parameter's path says how its axes are split.
 SHARDING = (
@@ -86,13 +77,10 @@ SHARDING = (
   (r'^class_(token|pos)$', ()),
 )
 
-
 # A model and a clip (frames, height, width) small enough to try things on.
 TINY = {'layers': 2, 'width': 16, 'heads': 2, 'patch': 8}
 
-
 TINY_CLIP = (4, 16, 24)
-
 
 # Not all schemes read the same fields.
 VARIANTS = (
@@ -119,16 +107,10 @@ VARIANTS = (
 
 
 def sequences_along(h_BTHWD: jax.Array, axes: str) -> jax.Array:
-  """Lays a grid of tokens out as sequences along some of its axes.
+  """Lays a grid out as sequences along some of its axes, [B, others..., L, D].
 
-  Args:
-    h_BTHWD: one token a patch.
-    axes: the axes that a token looks along, some of 'THW' in that order; the
-      other axes join the batch. 'T' gives [B, H, W, T, D], 'HW' gives [B, T, H
-      * W, D], 'THW' gives [B, T * H * W, D].
-
-  Returns:
-    [B, other axes..., L, D].
+  The `axes` are some of 'THW', in that order: 'T' gives [B, H, W, T, D], 'HW'
+  [B, T, H * W, D], 'THW' [B, T * H * W, D].
   """
   h = h_BTHWD.transpose(_order(axes))
   return h.reshape(*h.shape[: 4 - len(axes)], -1, h.shape[-1])
@@ -137,13 +119,7 @@ def sequences_along(h_BTHWD: jax.Array, axes: str) -> jax.Array:
 def grid_from_sequences(
   s_xLD: jax.Array, grid: tuple[int, ...], axes: str
 ) -> jax.Array:
-  """Undoes `sequences_along`.
-
-  Args:
-    s_xLD: what `sequences_along` returned, or an array of that shape.
-    grid: shape [B, T, H, W, D] of the grid before.
-    axes: as given to `sequences_along`.
-  """
+  """Undoes `sequences_along`; `grid` is the shape [B, T, H, W, D] before."""
   order = _order(axes)
   h = s_xLD.reshape([grid[i] for i in order])
   return h.transpose([order.index(i) for i in range(5)])
@@ -152,11 +128,7 @@ def grid_from_sequences(
 def lead_with_class(
   cls_BTD: jax.Array, h_BTHWD: jax.Array, axes: str
 ) -> jax.Array:
-  """Sequences along `axes`, each led by a copy of its class token.
-
-  Returns:
-    [B, other axes..., 1 + L, D].
-  """
+  """Sequences [B, others..., 1 + L, D], each led by its class token."""
   s_xLD = sequences_along(h_BTHWD, axes)
   lead, (B, T, D) = s_xLD.shape[:-2], cls_BTD.shape
   cls = cls_BTD.reshape(B, T, *(1,) * (len(lead) - 1), D)
@@ -167,13 +139,9 @@ def lead_with_class(
 def split_class(
   s_xLD: jax.Array, cls_BTD: jax.Array, h_BTHWD: jax.Array, axes: str
 ) -> tuple[jax.Array, jax.Array]:
-  """Undoes `lead_with_class`: averages the copies of a class token.
+  """Undoes `lead_with_class`, of whose tokens only the shapes are read.
 
-  Args:
-    s_xLD: sequences as `lead_with_class` makes them.
-    cls_BTD: gives the class tokens' shape.
-    h_BTHWD: gives the grid's shape.
-    axes: as given to `lead_with_class`.
+  The copies of a class token are averaged.
   """
   B, T, D = cls_BTD.shape
   copies = s_xLD[..., 0, :].reshape(B, T, -1, D)
@@ -187,15 +155,8 @@ def cut_groups(h_BTHWD: jax.Array, axes: str, strided: bool) -> jax.Array:
 
   A half is one side of its axis, as in quadrants, or every second place, even
   or odd (`strided`). An axis of odd size is padded by one place at its end; an
-  axis of size 1 stays whole, so that no group is empty.
-
-  Args:
-    h_BTHWD: one token a patch.
-    axes: the axes to cut, some of 'THW'.
-    strided: whether a half is every second place.
-
-  Returns:
-    [B, groups, tokens of a group, D].
+  axis of size 1 stays whole, so that no group is empty. Returns [B, groups,
+  tokens of a group, D].
   """
   h = jnp.pad(h_BTHWD, [(0, fill) for fill in _fill(h_BTHWD.shape, axes)])
   B, *sizes, D = h.shape
@@ -226,11 +187,7 @@ def join_groups(
 def groups_with_class(
   cls_BTD: jax.Array, h_BTHWD: jax.Array, axes: str, strided: bool
 ) -> jax.Array:
-  """The groups of `cut_groups`, each led by a copy of the class token.
-
-  Returns:
-    [B, groups, 1 + tokens, D].
-  """
+  """The groups of `cut_groups`, [B, groups, 1 + tokens, D], class first."""
   s_BxLD = cut_groups(h_BTHWD, axes, strided)
   B, groups, _, D = s_BxLD.shape
   cls = jnp.broadcast_to(cls_BTD[:, None], (B, groups, 1, D))
@@ -246,11 +203,7 @@ def split_groups(
 
 
 def real_keys(grid: tuple[int, ...], axes: str, strided: bool) -> jax.Array:
-  """Which keys in the groups of `groups_with_class` are real, not padding.
-
-  Returns:
-    bool [groups, 1, 1 + tokens].
-  """
+  """Which keys of `groups_with_class` are no padding, [groups, 1, 1 + L]."""
   ones = jnp.ones((1, *grid[1:4], 1), bool)
   cls = jnp.ones((1, 1, 1), bool)
   return groups_with_class(cls, ones, axes, strided)[0, ..., 0][:, None]
@@ -276,7 +229,6 @@ def _order(axes: str) -> list[int]:
 
 # How a step parts its patches into groups: axes, and whether strided.
 CUTS = {'quadrant': ('HW', False), 'phase': ('THW', True)}
-
 
 # The release's epsilon (Flax has the same, torch 1e-5), and a variance taken
 # around the mean as torch does, not as E[x^2] - E[x]^2.
@@ -310,7 +262,6 @@ class StepSpec(NamedTuple):
 
 TIME, SPACE = StepSpec('time', 'T', 'fresh'), StepSpec('space', 'HW')
 
-
 AXES = {'t': ('time', 'T'), 'w': ('width', 'W'), 'h': ('height', 'H')}
 
 
@@ -322,15 +273,9 @@ def attention_steps(
   axial_order: AxialOrder = 'twh',
   axial_identity: bool = False,
 ) -> tuple[StepSpec, ...]:
-  """The attention steps of a block, in order.
+  """The attention steps of a block, in order; fields are those of `Model`.
 
-  Args:
-    scheme: 'parallel' has the steps of 'divided', side by side.
-    local: what 'local_global' looks at first, a `StepSpec.near`.
-    sparse: what 'local_global' looks at second.
-    axial_order: order of the steps of 'axial'.
-    axial_identity: whether the `fc` after the first axis of space starts as
-      the identity: then a fresh model looks along both.
+  'parallel' has the steps of 'divided', side by side.
   """
   if scheme == 'axial':
     plain = axial_order.replace('t', '')[-1]
@@ -460,10 +405,7 @@ class SpaceTimeBlock(nn.Module):
     s_xLD = lead_with_class(cls_BTD, h_BTHWD, axes)
     s_xLD = LayerNorm(dtype=self.dtype, name='mlp_norm')(s_xLD)
     s_xLD = Mlp(
-      self.hidden,
-      dtype=self.dtype,
-      kernel_init=self.fresh.kernel,
-      name='mlp',
+      self.hidden, dtype=self.dtype, kernel_init=self.fresh.kernel, name='mlp'
     )(s_xLD)
     s_xLD = DropPath(self.drop_path, name='mlp_drop')(s_xLD, train)
     return split_class(s_xLD, cls_BTD, h_BTHWD, axes)
@@ -523,7 +465,7 @@ def _lattice(shape: tuple[int, ...]):
   return lambda k, v: (k[..., kept, :, :], v[..., kept, :, :])
 
 
-class Model(nn.Module):
+class Model(VideoModel):
   """TimeSformer: patches and positions, blocks, one linear layer (Eqs. 1-10).
 
   Takes any number of frames, and frames of any size that divides into patches.
@@ -535,9 +477,6 @@ class Model(nn.Module):
   'after_norm'; and every step's attention weights.
   """
 
-  classes: Positive  # answers, K
-  # compute dtype; parameters, softmax, statistics and logits are float32
-  dtype: Any = jnp.float32
   layers: Count = 12  # blocks
   width: Positive = 768  # token width, D
   heads: Positive = 12  # attention heads, A; must divide the width
@@ -618,9 +557,7 @@ class Model(nn.Module):
 
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
-    block = SpaceTimeBlock
-    if self.remat:  # static argument 3 is `train`, counted from self
-      block = nn.remat(block, static_argnums=(3,))
+    block = stack.remat(SpaceTimeBlock, self.remat, train_at=3)
     self.patch_embed = PatchEmbed(
       self.width, self.patch, dtype=self.dtype, name='patch'
     )
@@ -654,21 +591,6 @@ class Model(nn.Module):
       self.classes, dtype=jnp.float32, kernel_init=fresh.kernel
     )
 
-  def __call__(
-    self, video_BTHWC: jax.Array, *, train: bool = False
-  ) -> jax.Array:
-    """Returns logits_BK, float32.
-
-    Args:
-      video_BTHWC: normalised float RGB.
-      train: drop path on; needs the rng 'drop_path' if its rate is above 0.
-
-    Raises:
-      InputError: (a ValueError) for video that does not divide into patches,
-        is not float, or has other channels than the weights.
-    """
-    return self.head(self.features(video_BTHWC, train=train))
-
   def features(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
@@ -691,13 +613,11 @@ class Model(nn.Module):
     The class token has a row of its own in the space table and none in time.
     """
     h_BTHWD = self.patch_embed(video_BTHWC)
-    B, T, H, W, D = h_BTHWD.shape
+    B, T, *_, D = h_BTHWD.shape
     cls_D = self.class_token
     if self.positions != 'none':
       cls_D = cls_D + self.class_pos
-      pos_HWD = self.space_pos(H, W, D)
-      pos_HWD = position.fit_grid(pos_HWD, H, W, self.pos_resize)
-      h_BTHWD = h_BTHWD + pos_HWD.astype(self.dtype)
+      h_BTHWD = position.add_places(h_BTHWD, self.space_pos, self.pos_resize)
     if self.positions == 'space_time' and self.attention != 'space':
       pos_TD = position.fit_time(self.time_pos(T, D), T, self.pos_resize)
       h_BTHWD = h_BTHWD + pos_TD[:, None, None].astype(self.dtype)

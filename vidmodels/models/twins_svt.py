@@ -10,8 +10,6 @@ Where windows do not divide a frame, the padding is masked (`nn.window`); timm
 attends to zeros there. Weights that are not imported start as DualFormer's do.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +19,7 @@ from vidmodels.nn import dual, initializers
 from vidmodels.nn.depthwise import Implementation
 from vidmodels.nn.pyramid import PyramidKernels
 from vidmodels.nn.transformer import LayerNorm, split_heads
+from vidmodels.nn.video_model import VideoModel
 from vidmodels.typing import Fraction, InputError, Positive, PositiveFloat
 
 PEG = (3, 3)
@@ -47,7 +46,7 @@ TINY = {
 VARIANTS = ({'depthwise': 'conv'}, {'reductions': (2, 2)}, {'qkv_bias': False})
 
 
-class Model(nn.Module):
+class Model(VideoModel):
   """Twins-SVT on every frame, and the mean of their logits.
 
   Takes frames that leave a token in every stage and fill every pooling kernel;
@@ -57,9 +56,6 @@ class Model(nn.Module):
   the batch, and every level's attention weights.
   """
 
-  classes: Positive  # answers, K
-  # compute dtype; parameters, softmax, statistics and logits are float32
-  dtype: Any = jnp.float32
   # token width D of each stage
   widths: tuple[Positive, ...] = (64, 128, 256, 512)
   # levels of each stage, local and global in turn
@@ -103,22 +99,6 @@ class Model(nn.Module):
     ]
     self.norm = LayerNorm(EPSILON)
     self.head = nn.Dense(self.classes, kernel_init=initializers.normal_02)
-
-  def __call__(
-    self, video_BTHWC: jax.Array, *, train: bool = False
-  ) -> jax.Array:
-    """Returns logits_BK, float32: the mean of the frames' logits.
-
-    Args:
-      video_BTHWC: normalised float RGB.
-      train: drop path on; needs the rng 'drop_path' if its rate is above 0.
-
-    Raises:
-      InputError: (a ValueError) for video that is not float, has other channels
-        than the weights, or is too small for the patches or pooling kernels.
-    """
-    # The head is linear, so the mean may be taken before it.
-    return self.head(self.features(video_BTHWC, train=train))
 
   def features(
     self, video_BTHWC: jax.Array, *, train: bool = False

@@ -23,7 +23,7 @@ depends on the length or the size of a clip.
 import functools
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,7 @@ from flax import linen as nn
 from vidmodels.nn import focal, initializers, stack
 from vidmodels.nn.depthwise import Implementation
 from vidmodels.nn.focal import Fusion, LayerNorm, TemporalConv
+from vidmodels.nn.video_model import VideoModel
 from vidmodels.typing import Fraction, InputError, Positive, PositiveFloat
 
 # Fig. 4: the modulations of a block, each with its streams. 'alternate' has the
@@ -85,7 +86,7 @@ VARIANTS = (
 )
 
 
-class Model(nn.Module):
+class Model(VideoModel):
   """Video-FocalNet: patches, stages of focal blocks, one linear layer (Fig. 2).
 
   Takes any number of frames of any size that holds a patch after the last
@@ -97,9 +98,6 @@ class Model(nn.Module):
   'stage_0_block_1/mod/time', with 'modulated', what the modulation adds.
   """
 
-  classes: Positive  # answers, K
-  # compute dtype; parameters, statistics and logits are float32
-  dtype: Any = jnp.float32
   # Blocks of each stage. T: (2, 2, 6, 2); S and B: (2, 2, 18, 2).
   layers: tuple[Positive, ...] = (2, 2, 6, 2)
   # Token width in the first stage; it doubles from stage to stage. T and S: 96;
@@ -191,21 +189,6 @@ class Model(nn.Module):
     self.head = nn.Dense(
       self.classes, dtype=jnp.float32, kernel_init=initializers.normal_02
     )
-
-  def __call__(
-    self, video_BTHWC: jax.Array, *, train: bool = False
-  ) -> jax.Array:
-    """Returns logits_BK, float32.
-
-    Args:
-      video_BTHWC: normalised float RGB.
-      train: drop path on; needs the rng 'drop_path' if its rate is above 0.
-
-    Raises:
-      InputError: (a ValueError) for video that is too short or too small, is
-        not float, or has other channels than the weights.
-    """
-    return self.head(self.features(video_BTHWC, train=train))
 
   def features(
     self, video_BTHWC: jax.Array, *, train: bool = False

@@ -45,6 +45,7 @@ from vidmodels.nn.patch import PatchEmbed
 from vidmodels.nn.position import Table, fit_axes
 from vidmodels.nn.t2t import T2T
 from vidmodels.nn.transformer import attention_weights, split_heads
+from vidmodels.nn.video_model import VideoModel
 from vidmodels.typing import (
   BelowOne,
   Count,
@@ -55,7 +56,6 @@ from vidmodels.typing import (
 
 PoolKind = Literal['top_k', 'average', 'conv']
 
-
 # The name of attention along an axis, in parameters and intermediates.
 AXIS_NAMES = {
   'T': 'time',
@@ -64,7 +64,6 @@ AXIS_NAMES = {
   'W': 'row',
   'L': 'joint',
 }
-
 
 # Table 5b: letters of the grid of tokens, and those looked along, in order.
 SCHEMES = {
@@ -75,7 +74,6 @@ SCHEMES = {
   'axial': ('THW', 'TWH'),  # W + H + T
 }
 
-
 # The paper's reading; C-VidTr then pools in 'separable' attention, with
 # pool_softmax=False.
 AS_WRITTEN = {
@@ -85,7 +83,6 @@ AS_WRITTEN = {
   'positions': 'tokens',
   'norms': 'both',
 }
-
 
 # The first regex found in a parameter's path says how its axes are split.
 SHARDING = (
@@ -101,22 +98,16 @@ SHARDING = (
   (r'/(bias|scale)$', ()),
 )
 
-
 # A model and a clip small enough to try things on, and fields to try.
 TINY = {'layers': 3, 'width': 16, 'heads': 2, 'patch': 8}
 
-
 TINY_CLIP = (4, 16, 32)
-
 
 _MERGED = {'attention': 'merged', 'joint_from': 1}
 
-
 _TOP_K = {'pool': 'top_k', 'pool_layers': (0,), 'pool_drop': (2,)}
 
-
 _HALF = {'pool_layers': (0, 1)}
-
 
 VARIANTS = (
   *({'attention': scheme} for scheme in ('joint', 'space', 'axial')),
@@ -266,10 +257,7 @@ class TimePool:
   softmax: bool = True
 
   def frames(self, frames: int) -> int:
-    """The number of frames after the pool.
-
-    Raises: InputError: for too few frames, or an odd number of them.
-    """
+    """The number of frames after the pool."""
     if self.kind == 'top_k':
       left = self.keep or frames - self.drop
       if not 1 <= left <= frames:
@@ -295,14 +283,8 @@ def most_varied(p_xQS: jax.Array, keep: int) -> jax.Array:
   A row that looks at few frames varies; one that looks at all alike does not.
   Eqs. 10 and 11 print another scale than the unbiased deviation taken here; the
   order is the same, as all rows have the same number of keys and sum to 1.
-
-  Args:
-    p_xQS: attention weights, rows over the keys S.
-    keep: number of rows to keep.
-
-  Returns:
-    int [..., keep], ascending: rows stay in the order of time. No gradient
-    passes through the choice.
+  Returns int [..., keep], ascending: rows stay in the order of time. No
+  gradient passes through the choice.
   """
   p_xQS = jax.lax.stop_gradient(p_xQS.astype(jnp.float32))
   off_xQS = p_xQS - p_xQS.mean(-1, keepdims=True)
@@ -376,11 +358,7 @@ class Qkv(nn.Module):
   def __call__(
     self, s_xD: jax.Array, v_xD: jax.Array | None = None
   ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Queries and keys [..., A, d] of `s_xD`; values of `v_xD` if it differs.
-
-    Raises:
-      InputError: if the width does not divide into the heads.
-    """
+    """Queries and keys [..., A, d] of `s_xD`; values of `v_xD` if given."""
     D, (A, d) = s_xD.shape[-1], split_heads(s_xD.shape[-1], self.heads)
     kernel = self.param('kernel', _glorot_qkv, (D, 3, A, d))
     bias = self.param('bias', nn.initializers.zeros, (3, A, d))
@@ -441,18 +419,10 @@ class SeparableAttention(nn.Module):
     *,
     v_xD: jax.Array | None = None,
   ) -> tuple[jax.Array, jax.Array]:
-    """Attention along the axes of `order`.
+    """Attention of the normalised grid `s_xD` along the axes of `order`.
 
-    Args:
-      s_xD: tokens on the grid, normalised.
-      rest_xD: the residual that the caller adds the answer to.
-      train: dropout on.
-      v_xD: the tokens that values are made of, if not `s_xD`.
-
-    Returns:
-      The residual, with fewer frames if there is a pool, and the answer.
-
-    Raises: InputError: if there are not the frames that the pool needs.
+    Values are made of `v_xD` if it differs. Returns the residual `rest_xD`,
+    with fewer frames if there is a pool, and the answer to add to it.
     """
     q_xAd, k_xAd, z_xAd = Qkv(self.heads, dtype=self.dtype, name='qkv')(
       s_xD, v_xD
@@ -552,13 +522,7 @@ class SeparableAttention(nn.Module):
   ) -> tuple[jax.Array, ...]:
     """Eq. 9: the frames whose attention varies most, head by head.
 
-    Args:
-      frames: number of frames to keep.
-      q_BTNAd: queries.
-      k_BTNAd: keys.
-      v_BTNAd: values.
-      rest_BTND: the residual.
-      again: whether the kept rows go through a second softmax.
+    Keeps `frames` of them; `again` puts them through a second softmax.
     """
     p_BNAQS = self._weights('T', q_BTNAd, k_BTNAd)
     kept_BNAT = most_varied(p_BNAQS[..., self.lead :, :], frames)
@@ -689,9 +653,7 @@ def make_pools(model: 'Model') -> dict[int, TimePool]:
 
 
 def check_fields(model: 'Model') -> None:
-  """Refuses fields that contradict each other or have no effect. Raises:
-  InputError: names the fields, their values and what was expected.
-  """
+  """Refuses fields that contradict each other or have no effect."""
   split_heads(model.width, model.heads)
   for holds, message in (*_attention_rules(model), *_pool_rules(model)):
     if not holds:
@@ -783,7 +745,7 @@ def _pool_layer_rules(m: 'Model') -> tuple[tuple[bool, str], ...]:
   )
 
 
-class Model(nn.Module):
+class Model(VideoModel):
   """VidTr and C-VidTr: patches, class tokens, layers, one linear layer.
 
   Takes any number of frames that patches divide, any frame size that patches
@@ -799,9 +761,6 @@ class Model(nn.Module):
   (grid, class token) as 'tokens', and its attention weights.
   """
 
-  classes: Positive  # answers, K
-  # compute dtype; parameters, softmax, statistics and logits are float32
-  dtype: Any = jnp.float32
   layers: Positive = 12  # layers of attention and a perceptron
   width: Positive = 768  # token width, D
   heads: Positive = 12  # attention heads, A; must divide the width
@@ -873,12 +832,7 @@ class Model(nn.Module):
       name='tokens',
     )
     pools = make_pools(self)
-    # Static argument 4 is `train`, counted from self.
-    layer = (
-      nn.remat(SeparableLayer, static_argnums=(4,))
-      if self.remat
-      else SeparableLayer
-    )
+    layer = stack.remat(SeparableLayer, self.remat, train_at=4)
     self.all_layers = [
       layer(**self._fields(i), pool=pools.get(i), name=f'layer_{i}')
       for i in range(self.layers)
@@ -915,17 +869,7 @@ class Model(nn.Module):
   def __call__(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
-    """Returns logits_BK, float32.
-
-    Args:
-      video_BTHWC: normalised float RGB.
-      train: dropout on; needs the rng 'dropout' if a rate is above 0.
-
-    Raises:
-      InputError: (a ValueError) for video that does not divide into patches,
-        is not float, has other channels than the weights, or has too few frames
-        for the pooling.
-    """
+    """Returns logits_BK, float32."""
     y_BD = self.features(video_BTHWC, train=train)
     return self.head(self.drop(y_BD, deterministic=not train))
 
@@ -934,8 +878,7 @@ class Model(nn.Module):
   ) -> jax.Array:
     """The class token after the last norm, [B, D] float32.
 
-    In space attention, the mean of the frames' class tokens. Arguments are
-    those of a call.
+    In space attention, the mean of the frames' class tokens.
     """
     tokens = self.embed(video_BTHWC)
     for start, end in self._runs():

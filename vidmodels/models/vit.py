@@ -9,7 +9,7 @@ norms, a tanh layer before the head, whether the class token has a position.
 
 import typing
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from vidmodels.nn.transformer import (
   TransformerBlock,
   split_heads,
 )
+from vidmodels.nn.video_model import VideoModel
 from vidmodels.typing import (
   Count,
   Fraction,
@@ -61,7 +62,7 @@ ACTIVATIONS: dict[str, Callable[..., jax.Array]] = {
 }
 
 
-class Model(nn.Module):
+class Model(VideoModel):
   """Patches, positions, pre-norm blocks, and a head on the class token.
 
   Defaults are ViT-B/16 as timm and Hugging Face run it; Google's own code has
@@ -74,9 +75,6 @@ class Model(nn.Module):
   every block's attention weights.
   """
 
-  classes: Positive  # answers, K
-  # compute dtype; parameters, softmax, statistics and logits are float32
-  dtype: Any = jnp.float32
   layers: Count = 12  # blocks
   width: Positive = 768  # token width, D
   heads: Positive = 12  # attention heads, A; must divide the width
@@ -123,12 +121,7 @@ class Model(nn.Module):
 
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
-    # Static argument 2 is `train`, counted from self.
-    block = (
-      nn.remat(TransformerBlock, static_argnums=(2,))
-      if self.remat
-      else TransformerBlock
-    )
+    block = stack.remat(TransformerBlock, self.remat)
     self.patch_embed = PatchEmbed(
       self.width, self.patch, dtype=self.dtype, name='patch'
     )
@@ -163,16 +156,7 @@ class Model(nn.Module):
   def __call__(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
-    """Returns logits_BK, float32: the mean of the frames' logits.
-
-    Args:
-      video_BTHWC: normalised float RGB; of an image, T = 1.
-      train: drop path on; needs the rng 'drop_path' if its rate is above 0.
-
-    Raises:
-      InputError: (a ValueError) for video that does not divide into patches,
-        is not float, or has other channels than the weights.
-    """
+    """Returns logits_BK, float32."""
     y_BD = self.features(video_BTHWC, train=train)
     if not self.distilled:
       return self.head(y_BD)
@@ -208,9 +192,7 @@ class Model(nn.Module):
     """Tokens of every frame with their positions, [B, T, tokens + N, D]."""
     h_BTHWD = self.patch_embed(video_BTHWC)
     B, T, H, W, D = h_BTHWD.shape
-    pos_HWD = self.space_pos(H, W, D)
-    pos_HWD = position.fit_grid(pos_HWD, H, W, self.pos_resize)
-    h_BTHWD = h_BTHWD + pos_HWD.astype(self.dtype)
+    h_BTHWD = position.add_places(h_BTHWD, self.space_pos, self.pos_resize)
     led = [self._lead(name) for name in self.tokens]
     led_BTLD = jnp.broadcast_to(jnp.stack(led), (B, T, len(led), D))
     return jnp.concatenate(

@@ -51,6 +51,7 @@ from vidmodels.nn.transformer import (
   gelu,
   split_heads,
 )
+from vidmodels.nn.video_model import VideoModel
 from vidmodels.typing import (
   BelowOne,
   Count,
@@ -62,9 +63,7 @@ from vidmodels.typing import (
 
 MixLayout = Literal['flat', 'per_head']
 
-
 Moves = tuple[tuple[int, int], ...]  # (frames ahead, channels), in order
-
 
 # Fields to try, one dict for each choice of each field.
 VARIANTS = (
@@ -97,7 +96,6 @@ VARIANTS = (
   {'qkv_bias': False},
 )
 
-
 # Fields that have no effect where nothing is mixed.
 MIXING = (
   'mix_layers',
@@ -107,7 +105,6 @@ MIXING = (
   'mix_layout',
   'segment',
 )
-
 
 # The first regex found in a parameter's path says how its axes are split.
 SHARDING = (
@@ -119,10 +116,8 @@ SHARDING = (
   (r'class_(token|pos)$', ()),
 )
 
-
 # A model and a clip (frames, height, width) small enough to try things on.
 TINY = {'layers': 2, 'width': 16, 'heads': 2, 'patch': 8, 'drop_path': 0.1}
-
 
 TINY_CLIP = (4, 16, 24)
 
@@ -134,19 +129,8 @@ def channel_moves(
 
   The first group comes from the next frame, the second from the previous one,
   the third from two frames ahead, and so on. The last channels stay those of
-  the frame itself.
-
-  Args:
-    channels: number of channels: the width, or the width of one head.
-    share: share of the channels that come from other frames, rho; each frame of
-      the window gives the same number.
-    window: frames on either side, t_w; 0 moves nothing.
-    boundary: whether only the two frames at the window's ends give any.
-
-  Returns:
-    (offset, number of channels) of each group.
-
-  Raises: InputError: if that is not a whole number of channels a frame.
+  the frame itself. Each frame of the window, or with `boundary` each of the two
+  at its ends, gives the same number; `share` is rho, `window` t_w.
   """
   distances = range(1, window + 1)[-1 if boundary else 0 :]
   offsets = [offset for far in distances for offset in (far, -far)]
@@ -170,17 +154,9 @@ def channel_moves(
 def mix_channels(
   h_BTxD: jax.Array, moved: Moves, segment: int = 0
 ) -> jax.Array:
-  """Replaces groups of channels by those of other frames.
+  """Frame t gets groups of channels, the first ones on, of frame t + offset.
 
-  Args:
-    h_BTxD: tokens; the last axis is cut into groups.
-    moved: (offset, channels) from the first channel on, as `channel_moves`
-      returns them: frame t gets the channels of frame t + offset.
-    segment: frames that exchange channels with each other, 0 for all; nothing
-      crosses from one segment to the next.
-
-  Raises:
-    InputError: if the frames do not divide into segments.
+  Nothing crosses from one segment of frames to the next; 0 is one segment.
   """
   B, T, *rest = h_BTxD.shape
   n = segment or T
@@ -249,12 +225,7 @@ class Mixing:
 def mixing_layers(where: str, layers: int) -> tuple[int, ...]:
   """The numbers of the layers that mix: a row of Table 2a, or a list.
 
-  Args:
-    where: 'all', 'first_half', 'second_half', 'odd' (1, 3, 5, ...), or layer
-      numbers, the first being 0: '0,3,5'.
-    layers: number of layers.
-
-  Raises: InputError: for any other text, and if no layer mixes.
+  'odd' is 1, 3, 5, ...; the first layer of a list, such as '0,3,5', is 0.
   """
   named = {
     'all': range(layers),
@@ -320,10 +291,7 @@ class MixingBlock(nn.Module):
     s_BTLD = s_BTLD + drop(name='attn_drop')(more_BTLD, train)
     n_BTLD = norm(name='mlp_norm')(s_BTLD)
     more_BTLD = Mlp(
-      self.hidden,
-      dtype=self.dtype,
-      kernel_init=self.kernel_init,
-      name='mlp',
+      self.hidden, dtype=self.dtype, kernel_init=self.kernel_init, name='mlp'
     )(n_BTLD)
     s_BTLD = s_BTLD + drop(name='mlp_drop')(more_BTLD, train)
     self.sow('intermediates', 'tokens', s_BTLD)
@@ -469,7 +437,7 @@ def _refuse_unread(
       )
 
 
-class Model(nn.Module):
+class Model(VideoModel):
   """X-ViT: an image ViT on every frame, with mixing, then temporal attention.
 
   Takes any number of frames that divides into segments, and frames of any size
@@ -480,9 +448,6 @@ class Model(nn.Module):
   'after_norm'; and every layer's attention weights.
   """
 
-  classes: Positive  # answers, K
-  # compute dtype; parameters, softmax, statistics and logits are float32
-  dtype: Any = jnp.float32
   layers: Count = 12  # blocks, L
   width: Positive = 768  # of a token, d in the paper, D here
   # attention heads, h in the paper, A here; must divide the width
@@ -583,10 +548,7 @@ class Model(nn.Module):
 
   def _blocks(self, fresh: initializers.Fresh) -> list[MixingBlock]:
     """The blocks; those that mix have a `Mixing`."""
-    # Static argument 2 is `train`, counted from self.
-    block = (
-      nn.remat(MixingBlock, static_argnums=(2,)) if self.remat else MixingBlock
-    )
+    block = stack.remat(MixingBlock, self.remat)
     chosen = make_mixing(self)
     where = mixing_layers(self.mix_layers, self.layers) if chosen else ()
     return [
@@ -615,21 +577,7 @@ class Model(nn.Module):
   def __call__(
     self, video_BTHWC: jax.Array, *, train: bool = False
   ) -> jax.Array:
-    """Scores the classes.
-
-    Args:
-      video_BTHWC: normalised float RGB.
-      train: dropout and drop path on; needs the rngs 'dropout' and 'drop_path'
-        where their rates are above 0.
-
-    Returns:
-      logits_BK, float32; the groups' logits one after the other.
-
-    Raises:
-      InputError: (a ValueError) for video that does not divide into patches or
-        segments, is not float, or has other channels than the weights, and for
-        fields that contradict each other.
-    """
+    """Returns logits_BK; the groups' logits one after the other."""
     frames_BTD = self.frames(video_BTHWC, train=train)
     if self.average == 'logits':
       return self._answer(self._gather(frames_BTD, train), train)
@@ -664,9 +612,7 @@ class Model(nn.Module):
     """
     h_BTHWD = self.patch_embed(video_BTHWC)
     B, T, H, W, D = h_BTHWD.shape
-    pos_HWD = self.space_pos(H, W, D)
-    pos_HWD = position.fit_grid(pos_HWD, H, W, self.pos_resize)
-    h_BTHWD = h_BTHWD + pos_HWD.astype(self.dtype)
+    h_BTHWD = position.add_places(h_BTHWD, self.space_pos, self.pos_resize)
     cls_D = (self.class_token + self.class_pos).astype(self.dtype)
     cls_BT1D = jnp.broadcast_to(cls_D, (B, T, 1, D))
     patches_BTND = h_BTHWD.reshape(B, T, H * W, D)
@@ -692,10 +638,5 @@ class Model(nn.Module):
 
 
 def by_group(logits_xK: jax.Array, groups: tuple[int, ...]) -> list[jax.Array]:
-  """The logits of each head, e.g. of verbs and of nouns.
-
-  Args:
-    logits_xK: logits of all heads.
-    groups: classes of each; empty for one head.
-  """
+  """The logits of each head, e.g. of verbs and of nouns; () is one head."""
   return jnp.split(logits_xK, np.cumsum(groups)[:-1].astype(int), axis=-1)

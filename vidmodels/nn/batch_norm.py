@@ -33,13 +33,8 @@ class BatchNorm(nn.Module):
   def __call__(self, h_xD: jax.Array, train: bool) -> jax.Array:
     """Maps [..., D] to the same shape in `dtype`.
 
-    Args:
-      h_xD: at least one axis in front of the channels.
-      train: whether to normalise by this batch, which updates the running
-        statistics: 'batch_stats' must be mutable.
-
-    Raises: InputError: when training with a single value a channel, which has
-      no variance.
+    Training updates the running statistics: 'batch_stats' must be mutable. It
+    needs two values a channel, as one has no variance.
     """
     D, n = h_xD.shape[-1], math.prod(h_xD.shape[:-1])
     scale_D = self.param('scale', self.scale_init, (D,))

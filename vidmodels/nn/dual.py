@@ -124,10 +124,7 @@ class DualBlock(nn.Module):
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:
     """Maps a grid to a grid."""
-    # Static argument 2 is `train`, counted from self.
-    level = (
-      nn.remat(DualLevel, static_argnums=(2,)) if self.plan.remat else DualLevel
-    )
+    level = stack.remat(DualLevel, self.plan.remat)
     for i, kind in enumerate(self.kinds):
       h_BTHWD = level(self.plan, kind, self.drop_path[i], name=f'level_{i}')(
         h_BTHWD, train

@@ -25,15 +25,11 @@ from vidmodels.typing import InputError
 
 Fusion = Literal['multiplication', 'average', 'projection']
 
-
 TemporalConv = Literal['dense', 'depthwise']
-
 
 Uneven = Literal['floor', 'pad']
 
-
 DropUnit = Literal['frame', 'clip']
-
 
 # How a mesh splits the parameters that image and video models share: units over
 # 'tensor', the width over 'fsdp', () over no axis.
@@ -50,18 +46,14 @@ SHARDING = (
   (r'(bias|scale|_gamma)$', ()),
 )
 
-
 # The start of layer scale in every release.
 LAYER_SCALE = 1e-4
-
 
 # The axes that a modulator gathers along, and the name of its module.
 STREAMS = {'HW': 'space', 'T': 'time', 'THW': 'volume'}
 
-
 # By how many taps a window grows from one focal level to the next.
 GROWTH = 2
-
 
 # torch's epsilon (Flax has 1e-6) and variance.
 LayerNorm = functools.partial(
@@ -207,11 +199,7 @@ class Modulation(nn.Module):
 
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array) -> jax.Array:
-    """Returns a grid of the same shape; the caller adds the residual.
-
-    Raises:
-      InputError: for an even window, which would change the grid's size.
-    """
+    """Returns a grid of the same shape; the caller adds the residual."""
     if self.window % 2 == 0:
       raise InputError(
         f'got a focal window of {self.window}; expected an odd number'
@@ -307,10 +295,7 @@ class Embed(nn.Module):
 
   @nn.compact
   def __call__(self, video_BTHWC: jax.Array) -> jax.Array:
-    """Turns a grid [B, T, H, W, C] into [B, T', H', W', D].
-
-    Raises: InputError: for less than one patch, or anything but float video.
-    """
+    """Turns a grid [B, T, H, W, C] into [B, T', H', W', D]."""
     if self.uneven == 'pad' and video_BTHWC.ndim == 5:
       over = [-size % self.patch for size in video_BTHWC.shape[2:4]]
       pads = [(0, 0), (0, 0), *((0, more) for more in over), (0, 0)]
@@ -379,12 +364,7 @@ class FocalBlock(nn.Module):
 
 
 def make_embeds(model: nn.Module, *, frames: int = 1) -> list[Embed]:
-  """Makes the `Embed` of each stage: of pixels, then of the stage before.
-
-  Args:
-    model: a FocalNet, whose fields describe its patches.
-    frames: frames of a patch of pixels.
-  """
+  """The `Embed` of each stage of a FocalNet: of pixels, then of tokens."""
   make = functools.partial(
     Embed, overlap=model.overlap, uneven=model.uneven, dtype=model.dtype
   )
@@ -400,13 +380,9 @@ def stage_block(
   model: nn.Module, stage: int, **modulation: Any
 ) -> Callable[..., FocalBlock]:
   """Returns what makes a block of a stage from `steps`, `drop_path` and `name`.
-  All blocks of a stage share one `modulate`, so a scan sees that they are
-  alike.
 
-  Args:
-    model: a FocalNet, whose fields describe its blocks.
-    stage: from 0.
-    **modulation: more fields of `Modulation`, which not every FocalNet has.
+  All blocks of a stage share one `modulate`, so a scan sees that they are
+  alike. `modulation` are fields of it that not every FocalNet has.
   """
   modulate = functools.partial(
     Modulation,
@@ -419,8 +395,7 @@ def stage_block(
     **modulation,
   )
   return functools.partial(
-    # Static argument 2 is `train`, counted from self.
-    nn.remat(FocalBlock, static_argnums=(2,)) if model.remat else FocalBlock,
+    stack.remat(FocalBlock, model.remat),
     modulate=modulate,
     hidden=round((model.width << stage) * model.mlp_ratio),
     post_norm=model.post_norm,
@@ -433,14 +408,9 @@ def stage_block(
 def run_stages(
   model: nn.Module, video_BTHWC: jax.Array, *, train: bool
 ) -> jax.Array:
-  """Runs every stage and the last norm; returns the grid in float32.
+  """Runs a FocalNet's stages and its last norm; returns the grid in float32.
 
   Sows the grid as 'after_embed_<i>', 'after_stage_<i>' and 'after_norm'.
-
-  Args:
-    model: a FocalNet with `embeds`, `stages` and `norm`.
-    video_BTHWC: normalised float RGB.
-    train: passed to every block.
   """
   h_BTHWD, stages = video_BTHWC, zip(model.embeds, model.stages, strict=True)
   for i, (embed, blocks) in enumerate(stages):

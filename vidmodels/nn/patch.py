@@ -36,12 +36,7 @@ class PatchEmbed(nn.Module):
 
   @nn.compact
   def __call__(self, video_BTHWC: jax.Array) -> jax.Array:
-    """Turns pixels [B, T, H, W, C] into tokens [B, T / t, H / P, W / P, D].
-
-    Raises:
-      InputError: for anything but normalised float video, and unless `floor`
-        for frames that do not divide into patches; nothing is padded.
-    """
+    """Turns pixels [B, T, H, W, C] into tokens [B, T / t, H / P, W / P, D]."""
     self.check_input(video_BTHWC)
     t, P, C = self.frames, self.patch, video_BTHWC.shape[-1]
     lead = (t,) if t > 1 else ()

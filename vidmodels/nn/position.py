@@ -49,16 +49,9 @@ def fit_grid(
 ) -> jax.Array:
   """Stretches a table of patch positions to another grid, rows then columns.
 
-  Args:
-    pos_HWD: one row a patch, laid out as the patches of a frame.
-    height: rows of patches of the new grid. width: columns of patches of the
-      new grid.
-    method: see `resize_rows`. 'nearest_1d_flat' stretches the rows of the table
-      as one line, row after row of patches: a scrambled grid, but the one that
-      TimeSformer's 448-pixel models were trained from.
-
-  Returns:
-    [height, width, D]; the same array if the grid is already that.
+  See `resize_rows`. 'nearest_1d_flat' stretches the rows of the table as one
+  line, row after row of patches: a scrambled grid, but the one that
+  TimeSformer's 448-pixel models were trained from.
   """
   if method == 'nearest_1d_flat' and pos_HWD.shape[:2] != (height, width):
     D = pos_HWD.shape[-1]
@@ -67,17 +60,17 @@ def fit_grid(
   return _fit(_fit(pos_HWD, height, method, axis=0), width, method, axis=1)
 
 
+def add_places(h_BTHWD: jax.Array, table: Table, method: Resize) -> jax.Array:
+  """Adds to every patch the row of its place in the frame."""
+  H, W, D = h_BTHWD.shape[2:]
+  pos_HWD = fit_grid(table(H, W, D), H, W, method)
+  return h_BTHWD + pos_HWD.astype(h_BTHWD.dtype)
+
+
 def fit_time(pos_TD: jax.Array, frames: int, method: Resize) -> jax.Array:
-  """Stretches a table of frame positions to another clip length.
+  """Stretches a table of frame positions to a number of sampled frames.
 
-  Args:
-    pos_TD: one row a frame.
-    frames: new clip length, in sampled frames (not seconds).
-    method: see `resize_rows`; on one axis 'bilinear' is linear, 'bicubic'
-      cubic.
-
-  Returns:
-    [frames, D]; the same array if T is already that.
+  On one axis 'bilinear' is linear, 'bicubic' cubic.
   """
   return _fit(pos_TD, frames, method, axis=0)
 
@@ -88,17 +81,10 @@ def fit_axes(
   method: Resize,
   lead: tuple[int, ...] = (),
 ) -> jax.Array:
-  """Stretches the first axes of a table, one after the other.
+  """Stretches the axes of a table [*axes, D] to [*(lead + size), D].
 
-  Args:
-    table: [*axes, D].
-    sizes: new number of places along each axis.
-    method: see `resize_rows`.
-    lead: how many rows in front of each axis are class tokens, not places; they
-      stay unchanged. None by default.
-
-  Returns:
-    [*(lead + size), D]; the same array if the sizes are already those.
+  The first `lead` rows of an axis are class tokens, not places, and stay as
+  they are; none by default.
   """
   lead = lead or (0,) * len(sizes)
   for axis, (first, size) in enumerate(zip(lead, sizes, strict=True)):
@@ -130,19 +116,14 @@ def resize_rows(old: int, new: int, method: Resize) -> tuple[Any, Any]:
   smoothed when a table shrinks (`jax.image.resize` differs in the last two, and
   in its cubic).
 
-  Args:
-    old: number of rows. new: number of rows after the resize.
-    method: 'nearest' takes row floor(i * old / new), no half pixel; 'bilinear'
-      weighs the two nearest rows; 'bicubic' four rows, with a = -0.75;
-      'bicubic_antialias' four rows with a = -0.5, more when a table shrinks,
-      and none beyond an edge (timm's image models); 'corner_aligned' is linear
-      and keeps the first and last rows unchanged (Google's).
+  'nearest' takes row floor(i * old / new), no half pixel; 'bilinear' weighs the
+  two nearest rows; 'bicubic' four rows, with a = -0.75; 'bicubic_antialias'
+  four rows with a = -0.5, more when a table shrinks, and none beyond an edge
+  (timm's image models); 'corner_aligned' is linear and keeps the first and last
+  rows unchanged (Google's).
 
-  Returns:
-    Row numbers int [new, taps] and weights float32 [new, taps], rows sum to 1.
-
-  Raises:
-    InputError: if `new` is not positive, or for another method.
+  Returns row numbers int [new, taps] and weights float32 [new, taps], rows sum
+  to 1.
   """
   if new < 1:
     raise InputError(

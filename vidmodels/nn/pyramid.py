@@ -44,13 +44,7 @@ def pyramid_kernels(grid: Grid, fine: Grid, coarse: Grid) -> PyramidKernels:
   The release's first coarse kernel is always (1, 7, 7), which needs a grid of
   at least seven times the target; on smaller grids ours shrinks.
 
-  Args:
-    grid: tokens along time, height, width that the kernels are made for.
-    fine: target of the fine scale, () for none.
-    coarse: target of the coarse scale, () for none.
-
-  Raises:
-    InputError: if the coarse target exceeds the grid.
+  A target of () is no such scale.
   """
   kernels = PyramidKernels()
   if fine:
@@ -107,11 +101,7 @@ class PyramidPool(nn.Module):
 
 
 def cut_kernels(h_BTHWD: jax.Array, kernel: Grid) -> jax.Array:
-  """Cuts a grid into kernels, [B, T, t, H, h, W, w, D], and drops the rest.
-
-  Raises:
-    InputError: if not even one kernel fits.
-  """
+  """Cuts a grid into kernels, [B, T, t, H, h, W, w, D], and drops the rest."""
   B, *grid, D = h_BTHWD.shape
   T, H, W = _floor(grid, kernel)
   if min(T, H, W) < 1:

@@ -27,14 +27,8 @@ def run(
   initialised or written. While training, a scan draws other drop path masks
   than the plain loop does; rates and answers are the same.
 
-  Args:
-    layers: bound submodules, called as `layer(*carry, train)`, that return
-      the next carry, of the same shapes where layers are alike.
-    carry: an array or a tuple of arrays.
-    train: passed to every layer.
-    scan: whether to scan.
-
-  Returns: The output of the last layer.
+  Layers are bound submodules, called as `layer(*carry, train)`, that return the
+  next carry, of the same shapes where layers are alike.
   """
   if not scan or _writes(layers):
     for layer in layers:
@@ -46,6 +40,14 @@ def run(
     else:
       carry = _scan(group, carry, train)
   return carry
+
+
+def remat(layer: Any, on: bool, train_at: int = 2) -> Any:
+  """The class of a layer; if `on`, one that is recomputed backwards.
+
+  `train_at` is the place of the argument `train`, counted from self.
+  """
+  return nn.remat(layer, static_argnums=(train_at,)) if on else layer
 
 
 def _args(carry: Carry) -> tuple:

@@ -30,9 +30,8 @@ def unfold(
 ) -> jax.Array:
   """A soft split: every window of a grid as one token.
 
-  Returns:
-    [..., H', W', D * window * window], ordered by channel, then by the window's
-    rows and columns, which is torch's order.
+  Returns [..., H', W', D * window * window], ordered by channel, then by the
+  window's rows and columns, which is torch's order.
   """
   sides = [(0, 0)] * (h_xHWD.ndim - 3) + [(padding, padding)] * 2 + [(0, 0)]
   padded = jnp.pad(h_xHWD, sides)
@@ -108,11 +107,7 @@ class T2T(nn.Module):
 
   @nn.compact
   def __call__(self, video_BTHWC: jax.Array) -> jax.Array:
-    """Turns pixels [B, T, H, W, C] into tokens [B, T, H / 16, W / 16, D].
-
-    Raises: InputError: for anything but normalised float video that divides
-      into tokens, or for other channels than the weights have.
-    """
+    """Turns pixels [B, T, H, W, C] into tokens [B, T, H / 16, W / 16, D]."""
     self._check_clip(video_BTHWC)
     h = video_BTHWC.astype(self.dtype)
     for i, split in enumerate(SPLITS):

@@ -28,18 +28,10 @@ def attention_weights(
   mask_xQS: jax.Array | None = None,
   bias_AQS: jax.Array | None = None,
 ) -> jax.Array:
-  """Eq. 5: how much each query looks at each key.
+  """Eq. 5: how much each query looks at each key, [..., A, Q, S] in float32.
 
-  Args:
-    q_xQAd: queries.
-    k_xSAd: keys.
-    mask_xQS: which keys a query may look at, bool, broadcast over the leading
-      axes; None for all.
-    bias_AQS: added to the scores before the softmax, e.g. by how far a key
-      lies from its query; None for none.
-
-  Returns:
-    [..., A, Q, S] in float32 for any input dtype; rows sum to 1.
+  A mask says which keys a query may look at (bool, broadcast over the leading
+  axes); the bias is added to the scores before the softmax. Rows sum to 1.
   """
   scores_xAQS = jnp.einsum(
     '...QAd,...SAd->...AQS', q_xQAd, k_xSAd, preferred_element_type=jnp.float32
@@ -67,11 +59,7 @@ def attend(
 
 
 def split_heads(width: int, heads: int) -> tuple[int, int]:
-  """Returns (A, d), the number and the width of the heads.
-
-  Raises:
-    InputError: if the width does not divide into the heads.
-  """
+  """Returns (A, d), the number and the width of the heads."""
   if heads < 1 or width % heads:
     raise InputError(
       f'got width {width}, which does not divide into {heads} heads; expected '
@@ -113,13 +101,9 @@ class Attention(nn.Module):
   ) -> jax.Array:
     """Every token of a sequence looks at all tokens of that sequence.
 
-    Args:
-      s_xLD: the sequences.
-      memory_xSD: more tokens to look at, which are keys and values only, after
-        those of the sequence and never mixed. A leading axis of size 1 is
-        broadcast: its sequences share one memory.
-      mask_xQS: which tokens a token may look at, bool; None for all.
-      bias_AQS: added to the scores; None for none.
+    The memory is more tokens, which are keys and values only, after those of
+    the sequence and never mixed. A leading axis of size 1 is broadcast: its
+    sequences share one memory. Mask and bias: see `attention_weights`.
     """
     D, (A, d) = s_xLD.shape[-1], split_heads(s_xLD.shape[-1], self.heads)
     qkv = nn.DenseGeneral(
@@ -250,18 +234,9 @@ class TransformerBlock(nn.Module):
 
   @nn.compact
   def __call__(
-    self,
-    s_xLD: jax.Array,
-    train: bool,
-    memory_xSD: jax.Array | None = None,
+    self, s_xLD: jax.Array, train: bool, memory_xSD: jax.Array | None = None
   ) -> jax.Array:
-    """Returns sequences [..., L, D] updated.
-
-    Args:
-      s_xLD: the sequences.
-      train: whether drop path is on.
-      memory_xSD: more normalised tokens to look at, see `Attention`.
-    """
+    """Updates sequences; the memory is normalised, see `Attention`."""
     more_xLD = Attention(
       self.heads,
       qkv_bias=self.qkv_bias,

@@ -24,14 +24,10 @@ def fit_window(window: Grid, grid: Grid) -> Grid:
 
 
 def partition_windows(h_BTHWD: jax.Array, window: Grid) -> jax.Array:
-  """Cuts a grid into windows, the batch outermost.
+  """Cuts a grid into windows, [B, windows, tokens of a window, D].
 
-  Args:
-    h_BTHWD: the grid after the norm, so that padding is zero for attention.
-    window: tokens of a window along each axis, no more than the grid has.
-
-  Returns:
-    [B, windows, tokens of a window, D], both counted time first, then rows.
+  Both are counted time first, then rows. The grid comes after its norm, so that
+  padding is zero for attention; a window is no larger than the grid.
   """
   B, *grid, D = h_BTHWD.shape
   pads = [(0, -size % part) for size, part in zip(grid, window, strict=True)]
