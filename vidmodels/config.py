@@ -37,27 +37,6 @@ from vidmodels.typing import (
   expected_one_of,
 )
 
-__all__ = [
-  'Augment',
-  'Checkpoint',
-  'Clip',
-  'Config',
-  'Data',
-  'Log',
-  'Loss',
-  'Mesh',
-  'Mix',
-  'Optim',
-  'Views',
-  'as_dict',
-  'check',
-  'choose',
-  'dataset_fields',
-  'flatten',
-  'skeleton',
-  'unknown_field',
-]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:

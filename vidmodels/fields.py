@@ -189,10 +189,9 @@ class Optim:
   warmup: NotNegative = 0.0
   warmup_lr: NotNegative = 0.0  # where the warm-up starts
   final_lr: NotNegative = 0.0  # where the cosine ends
-  milestones: tuple[
-    float, ...
-  ] = ()  # schedule 'step': lr times factor from here
-  factors: tuple[float, ...] = ()  # of the peak, one a milestone
+  # Schedule 'step': from each of these on, lr times its factor of the peak.
+  milestones: tuple[float, ...] = ()
+  factors: tuple[float, ...] = ()
   weight_decay: NotNegative = 0.0
   decay_skip: str = ''  # regex over parameter paths that do not decay
   momentum: BelowOne = 0.9

@@ -149,7 +149,7 @@ def test_tables_fit_another_clip_by_the_named_method(method):
   ],
 )
 def test_a_field_of_another_scheme_is_refused(field, value, attention):
-  with pytest.raises(InputError, match=f'{field}=.*no such step'):
+  with pytest.raises(InputError, match=f'{field}=.*which does not read it'):
     tiny(**{field: value, 'attention': attention})
 
 

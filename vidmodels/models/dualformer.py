@@ -24,7 +24,7 @@ from flax import linen as nn
 
 from vidmodels.nn import dual, initializers, pyramid
 from vidmodels.nn.depthwise import Implementation
-from vidmodels.nn.transformer import LayerNorm, split_heads
+from vidmodels.nn.transformer import LayerNorm
 from vidmodels.nn.video_model import VideoModel
 from vidmodels.typing import (
   BelowOne,
@@ -140,15 +140,8 @@ UNREAD: dict[str, dict[str, Any]] = {
 def check_fields(model: nn.Module) -> None:
   """Raises InputError for fields of a model that contradict each other."""
   stages = len(model.widths)
-  wanted = dict.fromkeys(PER_STAGE, stages) | {'rates': stages - 1}
-  for name, size in wanted.items():
-    if len(getattr(model, name)) != size:
-      raise InputError(
-        f'got {name}={getattr(model, name)} with widths={model.widths}; '
-        f'expected {size} values for {stages} stages'
-      )
-  for width, heads in zip(model.widths, model.heads, strict=True):
-    split_heads(width, heads)
+  sizes = dict.fromkeys(PER_STAGE, stages) | {'rates': stages - 1}
+  dual.check_stages(model, sizes)
   for pattern, window in zip(model.patterns, model.windows, strict=True):
     _check_pattern(pattern, window)
   for target in (*model.fine, *model.coarse):

@@ -137,7 +137,19 @@ class Model(VideoModel):
   def __post_init__(self):
     """Refuses windows without a middle, and stages without blocks."""
     super().__post_init__()
-    self._check_reach()
+    for name, stage in [
+      ('stem_reach', (self.stem_reach,)),
+      *(('reach', stage) for stage in self.reach),
+    ]:
+      if any(frames % 2 == 0 for frames in stage):
+        raise InputError(
+          f'got {name} of {stage} frames; expected odd numbers, as an even '
+          'window has no middle'
+        )
+    if not self.reach or not all(self.reach):
+      raise InputError(
+        f'got reach={self.reach}; expected blocks in every stage'
+      )
 
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
@@ -211,22 +223,6 @@ class Model(VideoModel):
     y_BHWD = nn.avg_pool(y_BHWD, (H, W))
     self.sow('intermediates', 'after_pool', y_BHWD)
     return y_BHWD
-
-  def _check_reach(self) -> None:
-    """Raises InputError for even windows in time, which have no middle."""
-    for name, stage in [
-      ('stem_reach', (self.stem_reach,)),
-      *(('reach', stage) for stage in self.reach),
-    ]:
-      if any(frames % 2 == 0 for frames in stage):
-        raise InputError(
-          f'got {name} of {stage} frames; expected odd numbers, as an even '
-          'window has no middle'
-        )
-    if not self.reach or not all(self.reach):
-      raise InputError(
-        f'got reach={self.reach}; expected blocks in every stage'
-      )
 
   def _check_clip(self, video: jax.Array) -> None:
     """Raises InputError for clips of which the strides leave nothing."""

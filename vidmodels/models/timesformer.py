@@ -82,6 +82,15 @@ TINY = {'layers': 2, 'width': 16, 'heads': 2, 'patch': 8}
 
 TINY_CLIP = (4, 16, 24)
 
+# For each field that not all schemes read: the schemes that read it.
+READERS = {
+  'local': ('local_global',),
+  'sparse': ('local_global',),
+  'axial_order': ('axial',),
+  'axial_identity': ('axial',),
+  'temporal_class_key': ('divided', 'space_time', 'parallel', 'axial'),
+}
+
 # Not all schemes read the same fields.
 VARIANTS = (
   *(
@@ -523,20 +532,7 @@ class Model(VideoModel):
     """Refuses fields without effect, and heads that do not divide the width."""
     super().__post_init__()
     split_heads(self.width, self.heads)
-    for name, schemes in {
-      'local': ('local_global',),
-      'sparse': ('local_global',),
-      'axial_order': ('axial',),
-      'axial_identity': ('axial',),
-      'temporal_class_key': ('divided', 'space_time', 'parallel', 'axial'),
-    }.items():
-      value, default = getattr(self, name), getattr(type(self), name)
-      if value != default and self.attention not in schemes:
-        raise InputError(
-          f'got {name}={value!r} with attention={self.attention!r}, which has '
-          f'no such step; expected attention of {schemes}; try leaving '
-          f'{name} out'
-        )
+    self.check_read('attention', READERS)
     if self.positions == 'none' and self.pos_resize != 'nearest':
       raise InputError(
         f'got pos_resize={self.pos_resize!r} with positions=none, which has no '

@@ -18,9 +18,9 @@ from flax import linen as nn
 from vidmodels.nn import dual, initializers
 from vidmodels.nn.depthwise import Implementation
 from vidmodels.nn.pyramid import PyramidKernels
-from vidmodels.nn.transformer import LayerNorm, split_heads
+from vidmodels.nn.transformer import LayerNorm
 from vidmodels.nn.video_model import VideoModel
-from vidmodels.typing import Fraction, InputError, Positive, PositiveFloat
+from vidmodels.typing import Fraction, Positive, PositiveFloat
 
 PEG = (3, 3)
 EPSILON = 1e-6  # of levels and of the last norm; patches and pooling have 1e-5
@@ -79,7 +79,9 @@ class Model(VideoModel):
   def __post_init__(self):
     """Refuses fields that contradict each other."""
     super().__post_init__()
-    self._check_fields()
+    stages = len(self.widths)
+    sizes = dict.fromkeys(('layers', 'heads', 'reductions'), stages)
+    dual.check_stages(self, sizes)
 
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
@@ -129,14 +131,3 @@ class Model(VideoModel):
       remat=self.remat,
       dtype=self.dtype,
     )
-
-  def _check_fields(self) -> None:
-    """Raises InputError for fields that contradict each other."""
-    for name in ('layers', 'heads', 'reductions'):
-      if len(getattr(self, name)) != len(self.widths):
-        raise InputError(
-          f'got {name}={getattr(self, name)} with widths={self.widths}; '
-          'expected one value for each stage'
-        )
-    for width, heads in zip(self.widths, self.heads, strict=True):
-      split_heads(width, heads)

@@ -158,7 +158,20 @@ class Model(VideoModel):
   def __post_init__(self):
     """Refuses fields that contradict each other."""
     super().__post_init__()
-    self._check_fields()
+    focal.check_stages(self.layers, self.levels, self.windows)
+    self.check_read('design', READERS)
+    if self.time_start == 'neutral' and self.fusion != 'multiplication':
+      raise InputError(
+        f'got time_start=neutral with fusion {self.fusion!r}, where no '
+        'temporal modulator leaves the spatial one alone; expected '
+        'multiplication; try time_start=random'
+      )
+    if self.overlap and self.tubelet > 1:
+      raise InputError(
+        f'got overlap=True with tubelet={self.tubelet}; expected patches of '
+        'one frame, as no release has overlapping ones of several; try '
+        'overlap=False or tubelet=1'
+      )
 
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
@@ -223,27 +236,3 @@ class Model(VideoModel):
       temporal_conv=self.temporal_conv,
       neutral=self.time_start == 'neutral',
     )
-
-  def _check_fields(self) -> None:
-    """Raises InputError for fields that contradict each other."""
-    focal.check_stages(self.layers, self.levels, self.windows)
-    for name, designs in READERS.items():
-      value, default = getattr(self, name), getattr(type(self), name)
-      if value != default and self.design not in designs:
-        raise InputError(
-          f'got {name}={value!r} with design {self.design!r}, which does not '
-          f'read it; expected a design of {designs}; try leaving it at '
-          f'{default!r}'
-        )
-    if self.time_start == 'neutral' and self.fusion != 'multiplication':
-      raise InputError(
-        f'got time_start=neutral with fusion {self.fusion!r}, where no '
-        'temporal modulator leaves the spatial one alone; expected '
-        'multiplication; try time_start=random'
-      )
-    if self.overlap and self.tubelet > 1:
-      raise InputError(
-        f'got overlap=True with tubelet={self.tubelet}; expected patches of '
-        'one frame, as no release has overlapping ones of several; try '
-        'overlap=False or tubelet=1'
-      )

@@ -694,8 +694,21 @@ def _pool_rules(m: 'Model') -> tuple[tuple[bool, str], ...]:
   """Rules for the fields of pooling."""
   numbers = len(m.pool_drop) + len(m.pool_keep)
   top_k, layers = m.pool == 'top_k', m.pool_layers
+  # The last separable layer only computes the answering token, from tokens that
+  # no pool changes; the last layer before the joint ones computes their input.
+  merged = m.attention == 'merged'
+  last = m.joint_from if merged else m.layers - 1
   return (
-    *_pool_layer_rules(m),
+    (
+      bool(layers) == (m.pool != 'none'),
+      f'got pool={m.pool!r} with pool_layers {layers}; expected both or '
+      'neither',
+    ),
+    (
+      all(a < b for a, b in itertools.pairwise((-1, *layers, last))),
+      f'got pool_layers={layers}; expected rising numbers below {last}, '
+      + ('joint_from' if merged else 'the last layer'),
+    ),
     (
       not (m.pool_drop and m.pool_keep),
       f'got pool_drop {m.pool_drop} and pool_keep {m.pool_keep}, which say the '
@@ -721,26 +734,6 @@ def _pool_rules(m: 'Model') -> tuple[tuple[bool, str], ...]:
       m.pool == 'none' or m.positions != 'every',
       f"got positions='every' with pool={m.pool!r}, after which tokens are of "
       "other frames; expected 'first' or 'tokens'",
-    ),
-  )
-
-
-def _pool_layer_rules(m: 'Model') -> tuple[tuple[bool, str], ...]:
-  """Rules for the numbers of the layers that pool."""
-  layers, merged = m.pool_layers, m.attention == 'merged'
-  # The last separable layer only computes the answering token, from tokens that
-  # no pool changes; the last layer before the joint ones computes their input.
-  last = m.joint_from if merged else m.layers - 1
-  return (
-    (
-      bool(layers) == (m.pool != 'none'),
-      f'got pool={m.pool!r} with pool_layers {layers}; expected both or '
-      'neither',
-    ),
-    (
-      all(a < b for a, b in itertools.pairwise((-1, *layers, last))),
-      f'got pool_layers={layers}; expected rising numbers below {last}, '
-      + ('joint_from' if merged else 'the last layer'),
     ),
   )
 

@@ -26,7 +26,6 @@ class BatchNorm(nn.Module):
   momentum: float = 0.1  # share of this batch in the new running statistics
   # output dtype; statistics, their arithmetic and parameters are float32
   dtype: Any = jnp.float32
-  # draws fresh scales
   scale_init: Callable[..., jax.Array] = nn.initializers.ones
 
   @nn.compact

@@ -41,22 +41,15 @@ class DepthwiseConv(nn.Module):
       raise InputError(
         f'got window {self.window}, which has an even size; expected odd'
       )
-    kernel = self.param(
-      'kernel', _uniform(1 / math.sqrt(taps)), (*self.window, 1, D)
-    ).astype(self.dtype)
+    # The fan-in of a depthwise kernel is its taps alone.
+    draw = initializers.uniform_bias(taps)
+    kernel = self.param('kernel', draw, (*self.window, 1, D))
     run = _shift if self.implementation == 'shift' else _conv
-    h_xD = run(h_xD.astype(self.dtype), kernel)
+    h_xD = run(h_xD.astype(self.dtype), kernel.astype(self.dtype))
     if self.use_bias:
-      bias_D = self.param('bias', initializers.uniform_bias(taps), (D,))
+      bias_D = self.param('bias', draw, (D,))
       h_xD = h_xD + bias_D.astype(self.dtype)
     return h_xD
-
-
-def _uniform(bound: float) -> initializers.Draw:
-  """U(+-bound): fan_in of a depthwise kernel is its taps alone."""
-  return lambda key, shape, dtype=float: jax.random.uniform(
-    key, shape, dtype, -bound, bound
-  )
 
 
 def _shift(h_xD: jax.Array, kernel: jax.Array) -> jax.Array:

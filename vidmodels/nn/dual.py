@@ -4,7 +4,7 @@ attention and one perceptron. A block is one round of the stage's pattern; in
 the paper that is local, then global ('LG').
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,8 +15,15 @@ from vidmodels.nn import initializers, position, stack, window
 from vidmodels.nn.depthwise import DepthwiseConv, Implementation
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.nn.pyramid import Pooling, PyramidAttention, PyramidKernels
-from vidmodels.nn.transformer import Attention, DropPath, LayerNorm, Mlp
+from vidmodels.nn.transformer import (
+  Attention,
+  DropPath,
+  LayerNorm,
+  Mlp,
+  split_heads,
+)
 from vidmodels.nn.window import Grid
+from vidmodels.typing import InputError
 
 # How a mesh splits the parameters that both models share: heads and MLP units
 # over 'tensor', the width over 'fsdp', () over no axis.
@@ -195,6 +202,18 @@ class DualStage(nn.Module):
       pos_THWD = pos_HWD + pos_TD[:, None, None]
       h_BTHWD = h_BTHWD + pos_THWD.astype(h_BTHWD.dtype)
     return stack.run(self.blocks, h_BTHWD, train=train, scan=self.scan)
+
+
+def check_stages(model: nn.Module, sizes: Mapping[str, int]) -> None:
+  """Refuses fields of another length, and heads that do not divide a width."""
+  for name, size in sizes.items():
+    if len(getattr(model, name)) != size:
+      raise InputError(
+        f'got {name}={getattr(model, name)} with widths={model.widths}; '
+        f'expected {size} values for {len(model.widths)} stages'
+      )
+  for width, heads in zip(model.widths, model.heads, strict=True):
+    split_heads(width, heads)
 
 
 def split_rounds(

@@ -21,8 +21,7 @@ class PatchEmbed(nn.Module):
 
   width: int  # token width, D
   patch: int  # edge of a patch in pixels, P
-  # Frames of a patch, t; with 1 the kernel is [P, P, C, D], else [t, P, P, C,
-  # D]
+  # Frames of a patch, t. The kernel is [t, P, P, C, D], or [P, P, C, D] for 1.
   frames: int = 1
   # Whether pixels that do not fill a patch at the end of an axis are dropped,
   # as a convolution does; otherwise they are refused
@@ -31,7 +30,6 @@ class PatchEmbed(nn.Module):
   # the messages
   tokens: bool = False
   dtype: Any = jnp.float32  # compute dtype; parameters stay float32
-  # draws a fresh kernel
   kernel_init: Callable[..., jax.Array] = initializers.uniform_fan_in
 
   @nn.compact

@@ -86,7 +86,6 @@ class Attention(nn.Module):
   # attend to, e.g. with channels of other frames; None leaves them.
   mix: Callable[..., tuple[jax.Array, jax.Array]] | None = None
   dtype: Any = jnp.float32  # compute dtype; softmax and parameters are float32
-  # draws fresh kernels
   kernel_init: Callable[..., jax.Array] = initializers.normal_02
   # returns what draws fresh biases, given the layer's fan-in
   bias_init: initializers.Bias = initializers.zero_bias
@@ -148,7 +147,6 @@ class Mlp(nn.Module):
   # exact GELU unless the family says otherwise
   activation: Callable[[jax.Array], jax.Array] = gelu
   dtype: Any = jnp.float32  # compute dtype; parameters stay float32
-  # draws fresh kernels
   kernel_init: Callable[..., jax.Array] = initializers.normal_02
   # returns what draws fresh biases, given the layer's fan-in
   bias_init: initializers.Bias = initializers.zero_bias
@@ -220,14 +218,11 @@ class TransformerBlock(nn.Module):
   hidden: int  # units of the perceptron
   epsilon: float = 1e-6  # epsilon of both norms
   qkv_bias: bool = True  # whether queries, keys and values have biases
-  # given to the attention
   mix: Callable[..., tuple[jax.Array, jax.Array]] | None = None
-  # activation of the perceptron
   activation: Callable[[jax.Array], jax.Array] = gelu
   # chance that a branch of a sequence is dropped while training
   drop_path: float = 0.0
   dtype: Any = jnp.float32  # compute dtype
-  # draws fresh kernels
   kernel_init: Callable[..., jax.Array] = initializers.normal_02
   # returns what draws fresh biases, given a layer's fan-in
   bias_init: initializers.Bias = initializers.zero_bias

@@ -1,12 +1,13 @@
 """What the models of all families share: their first fields and their call."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vidmodels.typing import Positive
+from vidmodels.typing import InputError, Positive
 
 
 class VideoModel(nn.Module):
@@ -33,3 +34,18 @@ class VideoModel(nn.Module):
         segments or pools of the model.
     """
     return self.head(self.features(video_BTHWC, train=train))
+
+  @nn.nowrap
+  def check_read(self, choice: str, readers: Mapping[str, tuple]) -> None:
+    """Refuses fields that are set and that the value of `choice` does not read.
+
+    `readers` has, for each field, the values of `choice` that read it.
+    """
+    chosen = getattr(self, choice)
+    for name, choices in readers.items():
+      value, default = getattr(self, name), getattr(type(self), name)
+      if value != default and chosen not in choices:
+        raise InputError(
+          f'got {name}={value!r} with {choice}={chosen!r}, which does not read '
+          f'it; expected {choice} of {choices}; try leaving it at {default!r}'
+        )

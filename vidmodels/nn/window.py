@@ -76,7 +76,6 @@ class RelativeBias(nn.Module):
 
   heads: int  # A
   window: Grid  # the window that the table is made for
-  # draws a fresh table
   initializer: Callable[..., jax.Array] = initializers.normal_02
 
   @nn.compact

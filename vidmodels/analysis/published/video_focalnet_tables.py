@@ -4,6 +4,8 @@ GFLOPs of the paper are multiply-adds of one view of 8 frames, which its text
 never says: 16 frames take twice as many. Parameters are not printed.
 """
 
+from typing import Any
+
 from vidmodels.analysis.published import CountedModel, PaperRow
 
 UNKNOWN = (
@@ -17,13 +19,16 @@ def _row(
   config: str,
   source: str,
   gmacs: float,
-  *counted: float,
+  params: int,
+  counted: float,
+  *,
   why: str = '',
-  **model,
+  **model: Any,
 ) -> PaperRow:
-  """One row; `counted` are the parameters and GMACs of the authors' code."""
+  """One row; `params` and `counted` are what the authors' code has."""
   part = CountedModel('video_focalnet', model)
-  return PaperRow(config, source, (part,), '', gmacs, *counted, why=why)
+  code = (params, counted)
+  return PaperRow(config, source, (part,), '', gmacs, *code, why=why)
 
 
 DEEP = (2, 2, 18, 2)

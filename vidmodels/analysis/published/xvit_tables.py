@@ -30,14 +30,18 @@ LINEAR = (
 def _row(
   config: str,
   table: str,
-  *figures: Any,
+  gmacs: float | None = None,
+  params: int | None = None,
+  counted: float | None = None,
+  *,
   frames: int = 8,
   why: str = '',
-  **model,
+  **model: Any,
 ) -> PaperRow:
-  """One row; `figures`: printed GMACs, the code's parameters and GMACs."""
+  """One row; `params` and `counted` are what the authors' code has."""
   part = CountedModel('xvit', model, (frames, 224, 224), 174)
-  return PaperRow(config, f'X-ViT {table}', (part,), '', *figures, why=why)
+  source, code = f'X-ViT {table}', (params, counted)
+  return PaperRow(config, source, (part,), '', gmacs, *code, why=why)
 
 
 def _averaged(config: str, table: str, **model: Any) -> PaperRow:
