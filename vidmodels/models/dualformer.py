@@ -35,9 +35,7 @@ from vidmodels.typing import (
 )
 
 Grid = tuple[Positive, Positive, Positive]  # along time, height, width
-
 PEG = (3, 3, 3)  # Eq. 4's taps
-
 FOUR = 4  # stages of the published models
 
 # The first regex found in a parameter's path says how its axes are split.
@@ -55,7 +53,6 @@ SHARDING = (
 
 # A model and a clip (frames, height, width) small enough to try things on.
 TINY_CLIP = (4, 32, 48)
-
 TINY = {
   'widths': (8, 16),
   'layers': (2, 3),
@@ -68,7 +65,6 @@ TINY = {
   'rates': (1,),
   'built': TINY_CLIP,
 }
-
 VARIANTS = (
   {'patterns': ('LL', 'LL'), 'fine': ((), ()), 'coarse': ((), ())},
   {'patterns': ('GG', 'LL'), 'windows': ((1, 1, 1), (2, 3, 4))},

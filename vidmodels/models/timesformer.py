@@ -61,11 +61,8 @@ from vidmodels.typing import (
 Scheme = Literal[
   'divided', 'space_time', 'parallel', 'joint', 'space', 'local_global', 'axial'
 ]
-
 Local = Literal['window', 'quadrant']
-
 Sparse = Literal['phase', 'lattice']
-
 AxialOrder = Literal['twh', 'thw', 'wth', 'htw', 'wht', 'hwt']
 
 # The first regex found in a parameter's path says how its axes are split.
@@ -79,7 +76,6 @@ SHARDING = (
 
 # A model and a clip (frames, height, width) small enough to try things on.
 TINY = {'layers': 2, 'width': 16, 'heads': 2, 'patch': 8}
-
 TINY_CLIP = (4, 16, 24)
 
 # For each field that not all schemes read: the schemes that read it.

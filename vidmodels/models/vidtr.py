@@ -100,15 +100,10 @@ SHARDING = (
 
 # A model and a clip small enough to try things on, and fields to try.
 TINY = {'layers': 3, 'width': 16, 'heads': 2, 'patch': 8}
-
 TINY_CLIP = (4, 16, 32)
-
 _MERGED = {'attention': 'merged', 'joint_from': 1}
-
 _TOP_K = {'pool': 'top_k', 'pool_layers': (0,), 'pool_drop': (2,)}
-
 _HALF = {'pool_layers': (0, 1)}
-
 VARIANTS = (
   *({'attention': scheme} for scheme in ('joint', 'space', 'axial')),
   _MERGED,

@@ -62,7 +62,6 @@ from vidmodels.typing import (
 )
 
 MixLayout = Literal['flat', 'per_head']
-
 Moves = tuple[tuple[int, int], ...]  # (frames ahead, channels), in order
 
 # Fields to try, one dict for each choice of each field.
@@ -109,7 +108,6 @@ SHARDING = (
 
 # A model and a clip (frames, height, width) small enough to try things on.
 TINY = {'layers': 2, 'width': 16, 'heads': 2, 'patch': 8, 'drop_path': 0.1}
-
 TINY_CLIP = (4, 16, 24)
 
 

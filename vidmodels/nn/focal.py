@@ -24,11 +24,8 @@ from vidmodels.nn.transformer import DropPath, Mlp, gelu
 from vidmodels.typing import InputError
 
 Fusion = Literal['multiplication', 'average', 'projection']
-
 TemporalConv = Literal['dense', 'depthwise']
-
 Uneven = Literal['floor', 'pad']
-
 DropUnit = Literal['frame', 'clip']
 
 # How a mesh splits the parameters that image and video models share: units over
