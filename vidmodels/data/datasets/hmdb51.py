@@ -68,8 +68,7 @@ def _find_files(
   if missing:
     raise InputError(
       f'{place} has {len(by_class)} files <class>{end}; expected '
-      f'{len(classes)}, also {missing[0]}{end}; try unpacking the official '
-      'files there'
+      f'{len(classes)}, also {missing[0]}{end}; try unpacking them there'
     )
   unknown = sorted(by_class.keys() - set(classes))
   if unknown:

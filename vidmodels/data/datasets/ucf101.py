@@ -31,9 +31,8 @@ def read(dataset: Dataset, request: Request) -> Listing:
   split = split if split in '123' else '1'
   other = 'test' if part == 'train' else 'train'
   name = f'{part}list0{split}.txt'
-  path = text_files.find_file(
-    request.annotations, (name,), f'the {dataset.title} {name}'
-  )
+  what = f'the {dataset.title} {name}'
+  path = text_files.find_file(request.annotations, (name,), what)
   if path.name.lower().startswith(f'{other}list'):
     raise InputError(
       f'{path} is a {other} list by its name; expected {part}; try {name}'
@@ -68,10 +67,7 @@ def _parse_line(
   text_files.parse_clip_name(file)
   label = names.label(folder)
   if number is None and numbered:
-    raise InputError(
-      f'{text[:80]!r} has no label; expected a training list; try the official '
-      'file'
-    )
+    raise InputError(f'{text[:80]!r} has no label; expected a training list')
   if number is not None and number != str(label + 1):
     raise InputError(
       f'got label {number[:40]} for {folder}; expected {label + 1}, counted '

@@ -8,6 +8,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
@@ -56,13 +57,9 @@ class Listing:
   duplicates: tuple[str, ...] = ()
   outside: tuple[str, ...] = ()  # video files that nothing in the source names
   # subsets: names of clips that are also reported on their own
-  subsets: Mapping[str, tuple[str, ...]] = dataclasses.field(
-    default_factory=dict
-  )
+  subsets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
   # class_subsets: classes that are also reported on their own
-  class_subsets: Mapping[str, tuple[int, ...]] = dataclasses.field(
-    default_factory=dict
-  )
+  class_subsets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
   notes: tuple[str, ...] = ()  # what the user should read, one line each
 
 
