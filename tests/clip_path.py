@@ -1,7 +1,7 @@
 """Which functions a clip of the demo recipe enters, from record to loss.
 
   python tests/clip_path.py          prints the list
-  python tests/clip_path.py --write  writes it into docs/stream.md
+  python tests/clip_path.py --write  writes it into docs/architecture.md
 
 Set-up is not on the path: opening the records, the recipe, the model object,
 the streams and the step are built before the tracer looks. It then watches one
@@ -29,7 +29,7 @@ from vidmodels.train.build import build
 from vidmodels.train.feed import Feed
 
 PACKAGE = pathlib.Path(vidmodels.__file__).parent
-PAGE = PACKAGE.parent / 'docs' / 'stream.md'
+PAGE = PACKAGE.parent / 'docs' / 'architecture.md'
 BEGIN, END = '<!-- clip path: begin -->\n', '<!-- clip path: end -->\n'
 LOSS = ('train/losses.py', 'loss_per_clip')
 

@@ -26,6 +26,14 @@ def test_the_documented_path_is_what_the_tracer_saw(path):
   }, again
 
 
+@pytest.mark.parametrize('page', ['README.md', 'CONTRIBUTING.md'])
+def test_the_pages_count_what_the_path_has(page):
+  path = clip_path.documented()
+  text = ' '.join((clip_path.PACKAGE.parent / page).read_text().split())
+  count = f'{len(path)} files and {sum(map(len, path.values()))} functions'
+  assert count in text
+
+
 def test_the_path_is_short(path):
   assert len(path) <= MOST_FILES
   assert sum(map(len, path.values())) <= MOST_FUNCTIONS
