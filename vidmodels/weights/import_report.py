@@ -166,7 +166,5 @@ def format_difference(row: Difference) -> str:
       f'{row.a} {dtypes} differ by at most {row.largest:.3g}, '
       f'{row.relative:.2%} of the size of A'
     ),
-  }
-  return f'{row.key}: {row.kind} ' + details.get(
-    row.kind, f'{row.a or row.b} {dtypes}'
-  )
+  }.get(row.kind, f'{row.a or row.b} {dtypes}')
+  return f'{row.key}: {row.kind} {details}'
