@@ -116,7 +116,7 @@ class FrameReader:
     self.stream = video_stream(self.container)
     self._ordered = self.container.format.name not in DECODE_ORDER_FORMATS
     self._zero_s = start_time(self.container, self.stream)
-    self._start_decoding(self.container.demux(self.stream), number=0)
+    self._start_decoding(self._demux(), number=0)
 
   def _start_decoding(
     self, packets: Iterator[av.Packet], *, number: int
@@ -240,6 +240,9 @@ class FrameReader:
     if time_s is None or time_s <= self._last_s:
       return self._last_s + 1 / frame_rate(self.stream)
     return time_s
+
+  def _demux(self) -> Iterator[av.Packet]:
+    yield from self.container.demux(self.stream)
 
   def _decode(self, packets: Iterator[av.Packet]) -> Iterator[av.VideoFrame]:
     while True:
