@@ -352,9 +352,9 @@ def test_layer_scale_starts_at_1e4_and_scales_both_branches():
     ({'design': 'space', 'fusion': 'average'}, "fusion='average' with"),
     ({'design': 'pair', 'time_start': 'neutral'}, 'time_start='),
     ({'design': 'space', 'temporal_conv': 'depthwise'}, 'temporal_conv='),
-    ({'frame_context': True}, "design 'parallel', which does not read"),
+    ({'frame_context': True}, "design='parallel', which does not read"),
     ({'time_first': True}, 'time_first=True'),
-    ({'time_layers': 2}, r"a design of \('encoder',\)"),
+    ({'time_layers': 2}, r"design of \('encoder',\)"),
     ({'fusion': 'average', 'time_start': 'neutral'}, 'expected multiplication'),
   ],
 )
