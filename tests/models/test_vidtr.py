@@ -120,7 +120,9 @@ def test_frames_get_fewer_layer_by_layer(layers, fields, frames, left, merged):
 
 def test_a_clip_that_is_too_short_for_the_pool_is_refused():
   model = tiny(**MERGED, pool='top_k', pool_layers=(0, 1), pool_keep=(3, 2))
-  with pytest.raises(InputError, match='keep 3 of the 2 frames'):
+  with pytest.raises(
+    InputError, match='got 2 frames in a layer that is to keep 3'
+  ):
     shapes_of(model, 2)
   model = tiny(pool='average', pool_layers=(0, 1))
   with pytest.raises(InputError, match='3 frames reach'):
