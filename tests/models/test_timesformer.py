@@ -132,7 +132,7 @@ def test_tables_fit_another_clip_by_the_named_method(method):
   place = timesformer.position.fit_grid(
     params['space_pos']['table'], 3, 5, method
   )
-  frame = timesformer.position.fit_time(params['time_pos']['table'], 6, method)
+  frame = timesformer.position.fit_axis(params['time_pos']['table'], 6, method)
   wanted = params['patch']['bias'] + place + frame[:, None, None]
   np.testing.assert_allclose(h_BTHWD[0], wanted, atol=1e-6)
 

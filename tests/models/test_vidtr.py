@@ -125,7 +125,7 @@ def test_a_clip_that_is_too_short_for_the_pool_is_refused():
   ):
     shapes_of(model, 2)
   model = tiny(pool='average', pool_layers=(0, 1))
-  with pytest.raises(InputError, match='3 frames reach'):
+  with pytest.raises(InputError, match='got 3 frames in a layer that makes'):
     shapes_of(model, 6)
 
 

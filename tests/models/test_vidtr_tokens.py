@@ -80,5 +80,5 @@ def test_class_rows_of_a_table_stay_when_the_clip_is_another():
   table = p['patch_pos']['table']
   places = vidtr.position.fit_grid(table[0], 2, 8, 'bilinear')
   np.testing.assert_allclose(other[0, 1:], places.reshape(16, 8), atol=1e-6)
-  frames = vidtr.position.fit_time(pos[1:, 0], 6, 'bilinear')
+  frames = vidtr.position.fit_axis(pos[1:, 0], 6, 'bilinear')
   np.testing.assert_allclose(other[1:, 0], frames, atol=1e-6)

@@ -43,13 +43,13 @@ def test_a_grid_is_resized_as_an_image_is(method, old, new):
 )
 def test_nearest_in_time_takes_the_rows_that_torch_takes(old, new, rows):
   pos_TD = table(old, 5)
-  got = position.fit_time(pos_TD, new, 'nearest')
+  got = position.fit_axis(pos_TD, new, 'nearest')
   np.testing.assert_array_equal(got, pos_TD[rows])
 
 
 def test_96_frames_repeat_each_of_8_rows_twelve_times():
   pos_TD = table(8, 2)
-  got = position.fit_time(pos_TD, 96, 'nearest')
+  got = position.fit_axis(pos_TD, 96, 'nearest')
   np.testing.assert_array_equal(got, np.repeat(pos_TD, 12, axis=0))
 
 
@@ -63,7 +63,7 @@ def test_nearest_is_computed_in_float32_as_torch_does():
 def test_a_table_of_the_right_size_is_left_alone(method):
   pos_HWD = jnp.asarray(table(4, 6, 3))
   assert position.fit_grid(pos_HWD, 4, 6, method) is pos_HWD
-  assert position.fit_time(pos_HWD[0], 6, method).shape == (6, 3)
+  assert position.fit_axis(pos_HWD[0], 6, method).shape == (6, 3)
 
 
 @pytest.mark.parametrize('method', ALL)
@@ -74,7 +74,7 @@ def test_a_constant_table_stays_constant(method):
 
 def test_resizing_to_nothing_is_refused():
   with pytest.raises(ValueError, match='got 0 for 4 positions to fit'):
-    position.fit_time(table(4, 2), 0, 'nearest')
+    position.fit_axis(table(4, 2), 0, 'nearest')
 
 
 def test_a_stored_table_keeps_its_size_whatever_is_asked():
@@ -114,7 +114,7 @@ def test_smoothed_bicubic_is_the_kernel_of_pillow():
 @pytest.mark.parametrize(('old', 'new'), [(4, 6), (7, 3), (5, 1), (1, 4)])
 def test_corners_stay_where_they_are_and_the_rest_is_linear(old, new):
   pos_TD = table(old, 2)
-  got = position.fit_time(pos_TD, new, 'corner_aligned')
+  got = position.fit_axis(pos_TD, new, 'corner_aligned')
   at = np.linspace(0, old - 1, new) if new > 1 else [0]
   for d in range(2):
     wanted = np.interp(at, np.arange(old), pos_TD[:, d])
@@ -141,7 +141,7 @@ def test_class_rows_in_front_of_an_axis_are_not_stretched():
   assert out.shape == (7, 3, 2, 5)
   np.testing.assert_array_equal(out[0], table[0])
   frames = table[1:].reshape(3, -1)
-  wanted = position.fit_time(frames, 6, 'bilinear').reshape(6, 3, 2, 5)
+  wanted = position.fit_axis(frames, 6, 'bilinear').reshape(6, 3, 2, 5)
   np.testing.assert_allclose(out[1:], wanted, atol=1e-6)
   # Without class rows it is a grid's own fit.
   plain = position.fit_axes(table[0], (5, 4), 'bicubic')

@@ -116,8 +116,9 @@ def check(
   if format == 'epic100' and not valid:
     raise InputError(
       f'got supervision levels {",".join(map(str, levels)) or "none"}; '
-      'expected three from 0 to 5 (pretraining, training labels, training '
-      'data); try --levels 2,3,3 if you used those'
+      'expected the three that the challenge asks for, from 0 to 5 '
+      '(pretraining, training labels, training data); try --levels 2,3,3 if '
+      'you used those'
     )
   if format != 'epic100' and levels:
     raise InputError(

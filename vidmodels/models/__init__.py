@@ -19,11 +19,10 @@ defines
 """
 
 import dataclasses
-import importlib
-import pkgutil
 import types
 from typing import Any
 
+from vidmodels.fields import modules_with
 from vidmodels.typing import (
   InputError,
   check_value,
@@ -38,14 +37,15 @@ DTYPES = ('float32', 'bfloat16')
 
 def families() -> list[str]:
   """Names of all families, sorted. Imports every model file."""
-  return [name for name in _files() if hasattr(_load(name), 'Model')]
+  return list(modules_with('models', 'Model'))
 
 
 def find(family: str) -> types.ModuleType:
   """The module of a family, with `Model` and `SHARDING`."""
-  if family in _files() and hasattr(module := _load(family), 'Model'):
-    return module
-  raise InputError(unknown_name('the family', family, families()))
+  known = modules_with('models', 'Model')
+  if family not in known:
+    raise InputError(unknown_name('the family', family, known))
+  return known[family]
 
 
 def fields(family: str) -> dict[str, Any]:
@@ -80,16 +80,6 @@ def build(
   }
   module = find(family)
   return module.Model(classes=classes, dtype=jnp.dtype(dtype), **values)
-
-
-def _files() -> list[str]:
-  """Names of the modules beside this file, without importing them."""
-  names = (m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg)
-  return sorted(name for name in names if not name.startswith('_'))
-
-
-def _load(name: str) -> types.ModuleType:
-  return importlib.import_module(f'{__name__}.{name}')
 
 
 def _fields(family: str) -> dict[str, dataclasses.Field]:

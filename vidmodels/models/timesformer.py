@@ -117,17 +117,18 @@ def sequences_along(h_BTHWD: jax.Array, axes: str) -> jax.Array:
   The `axes` are some of 'THW', in that order: 'T' gives [B, H, W, T, D], 'HW'
   [B, T, H * W, D], 'THW' [B, T * H * W, D].
   """
-  h = h_BTHWD.transpose(_order(axes))
-  return h.reshape(*h.shape[: 4 - len(axes)], -1, h.shape[-1])
+  at = ['BTHWD'.index(axis) for axis in axes]
+  h = jnp.moveaxis(h_BTHWD, at, range(4 - len(at), 4))
+  return h.reshape(*h.shape[: 4 - len(at)], -1, h.shape[-1])
 
 
 def grid_from_sequences(
   s_xLD: jax.Array, grid: tuple[int, ...], axes: str
 ) -> jax.Array:
   """Undoes `sequences_along`; `grid` is the shape [B, T, H, W, D] before."""
-  order = _order(axes)
-  h = s_xLD.reshape([grid[i] for i in order])
-  return h.transpose([order.index(i) for i in range(5)])
+  at = ['BTHWD'.index(axis) for axis in axes]
+  h = s_xLD.reshape(*s_xLD.shape[:-2], *(grid[i] for i in at), grid[-1])
+  return jnp.moveaxis(h, range(4 - len(at), 4), at)
 
 
 def lead_with_class(
@@ -226,12 +227,6 @@ def _fill(grid: tuple[int, ...], axes: str) -> list[int]:
   return [-size % part for size, part in zip(grid, parts, strict=True)]
 
 
-def _order(axes: str) -> list[int]:
-  """The axes of BTHWD with those in `axes` moved before the last."""
-  rest = [i for i, name in enumerate('BTHW') if name not in axes]
-  return [*rest, *('BTHW'.index(name) for name in axes), 4]
-
-
 # How a step parts its patches into groups: axes, and whether strided.
 CUTS = {'quadrant': ('HW', False), 'phase': ('THW', True)}
 
@@ -323,14 +318,17 @@ class AttentionStep(nn.Module):
     self, cls_BTD: jax.Array, h_BTHWD: jax.Array, train: bool
   ) -> tuple[jax.Array, jax.Array]:
     """Returns what the class token gains and what the grid gains."""
-    shape, only_time = h_BTHWD.shape, self.look.axes == 'T'
+    shape, axes, cut = h_BTHWD.shape, self.look.axes, CUTS.get(self.look.near)
     norm = LayerNorm(dtype=self.dtype, name='norm')
-    if only_time:
-      s_xLD, memory = norm(sequences_along(h_BTHWD, 'T')), None
+    memory = None
+    if axes == 'T':
+      s_xLD = norm(sequences_along(h_BTHWD, 'T'))
       if self.class_key:
         memory = norm(cls_BTD)[:, None, None]
+    elif cut:
+      s_xLD = norm(groups_with_class(cls_BTD, h_BTHWD, *cut))
     else:
-      s_xLD, memory = norm(_sequences(cls_BTD, h_BTHWD, self.look)), None
+      s_xLD = norm(lead_with_class(cls_BTD, h_BTHWD, axes))
     s_xLD = Attention(
       self.heads,
       qkv_bias=self.qkv_bias,
@@ -348,9 +346,11 @@ class AttentionStep(nn.Module):
         kernel_init=starts[self.look.fc],
         name='fc',
       )(s_xLD)
-    if only_time:
+    if axes == 'T':
       return jnp.zeros_like(cls_BTD), grid_from_sequences(s_xLD, shape, 'T')
-    return _tokens(s_xLD, cls_BTD, h_BTHWD, self.look)
+    if cut:
+      return split_groups(s_xLD, shape, *cut)
+    return split_class(s_xLD, cls_BTD, h_BTHWD, axes)
 
 
 class SpaceTimeBlock(nn.Module):
@@ -395,16 +395,6 @@ class SpaceTimeBlock(nn.Module):
         name=look.name,
       )(*read, train)
       cls_BTD, h_BTHWD = cls_BTD + more_BTD, h_BTHWD + more_BTHWD
-    more_BTD, more_BTHWD = self._perceptron(cls_BTD, h_BTHWD, train)
-    cls_BTD, h_BTHWD = cls_BTD + more_BTD, h_BTHWD + more_BTHWD
-    tokens = {'cls': cls_BTD, 'patches': h_BTHWD}
-    self.sow('intermediates', 'after', tokens)
-    return cls_BTD, h_BTHWD
-
-  def _perceptron(
-    self, cls_BTD: jax.Array, h_BTHWD: jax.Array, train: bool
-  ) -> tuple[jax.Array, jax.Array]:
-    """What the perceptron adds to the class token and to the grid."""
     # Drop path keeps or drops a class token together with all its patches.
     axes = 'HW' if cls_BTD.shape[1] == h_BTHWD.shape[1] else 'THW'
     s_xLD = lead_with_class(cls_BTD, h_BTHWD, axes)
@@ -413,25 +403,11 @@ class SpaceTimeBlock(nn.Module):
       self.hidden, dtype=self.dtype, kernel_init=self.fresh.kernel, name='mlp'
     )(s_xLD)
     s_xLD = DropPath(self.drop_path, name='mlp_drop')(s_xLD, train)
-    return split_class(s_xLD, cls_BTD, h_BTHWD, axes)
-
-
-def _sequences(
-  cls_BTD: jax.Array, h_BTHWD: jax.Array, look: StepSpec
-) -> jax.Array:
-  """Lays tokens out so that attention within a sequence is the step's."""
-  if look.near in CUTS:
-    return groups_with_class(cls_BTD, h_BTHWD, *CUTS[look.near])
-  return lead_with_class(cls_BTD, h_BTHWD, look.axes)
-
-
-def _tokens(
-  s_xLD: jax.Array, cls_BTD: jax.Array, h_BTHWD: jax.Array, look: StepSpec
-) -> tuple[jax.Array, jax.Array]:
-  """Undoes `_sequences`."""
-  if look.near in CUTS:
-    return split_groups(s_xLD, h_BTHWD.shape, *CUTS[look.near])
-  return split_class(s_xLD, cls_BTD, h_BTHWD, look.axes)
+    more_BTD, more_BTHWD = split_class(s_xLD, cls_BTD, h_BTHWD, axes)
+    cls_BTD, h_BTHWD = cls_BTD + more_BTD, h_BTHWD + more_BTHWD
+    tokens = {'cls': cls_BTD, 'patches': h_BTHWD}
+    self.sow('intermediates', 'after', tokens)
+    return cls_BTD, h_BTHWD
 
 
 def _mask(shape: tuple[int, ...], look: StepSpec) -> jax.Array | None:
@@ -611,7 +587,7 @@ class Model(VideoModel):
       cls_D = cls_D + self.class_pos
       h_BTHWD = position.add_places(h_BTHWD, self.space_pos, self.pos_resize)
     if self.positions == 'space_time' and self.attention != 'space':
-      pos_TD = position.fit_time(self.time_pos(T, D), T, self.pos_resize)
+      pos_TD = position.fit_axis(self.time_pos(T, D), T, self.pos_resize)
       h_BTHWD = h_BTHWD + pos_TD[:, None, None].astype(self.dtype)
     copies = T if self.attention == 'space' else 1
     cls_BTD = jnp.broadcast_to(cls_D.astype(self.dtype), (B, copies, D))

@@ -198,7 +198,7 @@ class DualStage(nn.Module):
     if self.absolute:
       _, T, H, W, D = h_BTHWD.shape
       pos_HWD = position.fit_grid(self.space_pos(H, W, D), H, W, 'bilinear')
-      pos_TD = position.fit_time(self.time_pos(T, D), T, 'bilinear')
+      pos_TD = position.fit_axis(self.time_pos(T, D), T, 'bilinear')
       pos_THWD = pos_HWD + pos_TD[:, None, None]
       h_BTHWD = h_BTHWD + pos_THWD.astype(h_BTHWD.dtype)
     return stack.run(self.blocks, h_BTHWD, train=train, scan=self.scan)

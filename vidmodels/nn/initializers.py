@@ -1,5 +1,6 @@
 """How weights start, where Flax's own initialisers draw something else."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -36,11 +37,7 @@ def identity(key: Any, shape: tuple[int, int], dtype: Any = float) -> jax.Array:
 def uniform_bias(fan_in: int) -> Draw:
   """PyTorch's untouched bias: U(+-1 / sqrt(fan_in)), where Flax has zeros."""
   bound = 1 / math.sqrt(fan_in)
-
-  def init(key, shape, dtype=float):
-    return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-  return init
+  return functools.partial(jax.random.uniform, minval=-bound, maxval=bound)
 
 
 def zero_bias(fan_in: int) -> Draw:

@@ -55,9 +55,9 @@ def fit_grid(
   """
   if method == 'nearest_1d_flat' and pos_HWD.shape[:2] != (height, width):
     D = pos_HWD.shape[-1]
-    line = fit_time(pos_HWD.reshape(-1, D), height * width, 'nearest')
+    line = fit_axis(pos_HWD.reshape(-1, D), height * width, 'nearest')
     return line.reshape(height, width, D)
-  return _fit(_fit(pos_HWD, height, method, axis=0), width, method, axis=1)
+  return fit_axis(fit_axis(pos_HWD, height, method), width, method, axis=1)
 
 
 def add_places(h_BTHWD: jax.Array, table: Table, method: Resize) -> jax.Array:
@@ -65,14 +65,6 @@ def add_places(h_BTHWD: jax.Array, table: Table, method: Resize) -> jax.Array:
   H, W, D = h_BTHWD.shape[2:]
   pos_HWD = fit_grid(table(H, W, D), H, W, method)
   return h_BTHWD + pos_HWD.astype(h_BTHWD.dtype)
-
-
-def fit_time(pos_TD: jax.Array, frames: int, method: Resize) -> jax.Array:
-  """Stretches a table of frame positions to a number of sampled frames.
-
-  On one axis 'bilinear' is linear, 'bicubic' cubic.
-  """
-  return _fit(pos_TD, frames, method, axis=0)
 
 
 def fit_axes(
@@ -90,13 +82,18 @@ def fit_axes(
   for axis, (first, size) in enumerate(zip(lead, sizes, strict=True)):
     if table.shape[axis] != first + size:
       ends, places = jnp.split(table, [first], axis=axis)
-      places = _fit(places, size, method, axis=axis)
+      places = fit_axis(places, size, method, axis=axis)
       table = jnp.concatenate([ends, places], axis=axis)
   return table
 
 
-def _fit(table: jax.Array, size: int, method: Resize, *, axis: int):
-  """Resizes one axis of a table."""
+def fit_axis(
+  table: jax.Array, size: int, method: Resize, axis: int = 0
+) -> jax.Array:
+  """Stretches one axis of a table, such as the frames of `pos_TD`.
+
+  On one axis 'bilinear' is linear, 'bicubic' cubic. See `resize_rows`.
+  """
   if table.shape[axis] == size:
     return table
   index_RS, weight_RS = resize_rows(table.shape[axis], size, method)

@@ -6,10 +6,10 @@ are known. `analysis/paper_table.py` compares them with our own counts.
 """
 
 import dataclasses
-import importlib
-import pkgutil
 from collections.abc import Mapping
 from typing import Any
+
+from vidmodels.fields import modules_with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +50,10 @@ class PaperRow:
 
 def papers() -> list[str]:
   """Names of the papers, 'vidtr' for the file `vidtr_tables.py`."""
-  names = (module.name for module in pkgutil.iter_modules(__path__))
-  return sorted(name.removesuffix('_tables') for name in names)
+  names = modules_with('analysis.published', 'ROWS')
+  return [name.removesuffix('_tables') for name in names]
 
 
 def rows(paper: str) -> tuple[PaperRow, ...]:
   """The rows of one paper, in the order of its tables."""
-  return importlib.import_module(f'{__name__}.{paper}_tables').ROWS
+  return modules_with('analysis.published', 'ROWS')[f'{paper}_tables'].ROWS

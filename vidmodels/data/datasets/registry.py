@@ -10,16 +10,14 @@ know. `dataset.py` says what a data set is.
 import dataclasses
 import difflib
 import functools
-import importlib
 import os
 import pathlib
-import pkgutil
 
-from vidmodels.data import datasets
 from vidmodels.data.datasets.dataset import Dataset, Request
 from vidmodels.data.listing.rows import Listing
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.task import SINGLE, Task
+from vidmodels.fields import modules_with
 from vidmodels.typing import InputError
 
 __all__ = ['Dataset', 'Request', 'all_datasets', 'find', 'load_classes', 'read']
@@ -30,10 +28,9 @@ def all_datasets() -> dict[str, Dataset]:
   """All data sets by their name, sorted; two with one name are an error."""
   by_name: dict[str, Dataset] = {}
   modules: dict[str, str] = {}
-  for info in pkgutil.iter_modules(datasets.__path__):
-    path = f'{datasets.__name__}.{info.name}'
-    module = importlib.import_module(path)
-    for dataset in getattr(module, 'DATASETS', ()):
+  for module in modules_with('data.datasets', 'DATASETS').values():
+    path = module.__name__
+    for dataset in module.DATASETS:
       for name in {dataset.name, *dataset.aliases}:
         if name in modules:
           raise InputError(

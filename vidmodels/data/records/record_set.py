@@ -261,7 +261,7 @@ class RecordSet:
     """Record `i`, parsed; an error names shard and offset."""
     name, offset = self.where(i)
     try:
-      return video_record.parse(self[i])
+      return video_record.parse(read_record(self.dir / name, offset))
     except InputError as e:
       raise InputError(f'{name} at offset {offset}: {e}') from e
 
