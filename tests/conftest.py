@@ -1,5 +1,6 @@
 """What tests share: the machine's shape, and the folder of reference files."""
 
+import collections
 import gc
 import importlib.metadata
 import os
@@ -23,6 +24,9 @@ if os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] == '1' and (
   # VidTr: 0.9 s instead of 2.7 s). JAX 0.12 no longer has them, and XLA ends
   # the process at a flag that it does not know.
   os.environ['XLA_FLAGS'] += ' --xla_cpu_use_fusion_emitters=false'
+  os.environ['XLA_FLAGS'] += (
+    ' --xla_cpu_enable_concurrency_optimized_scheduler=false'
+  )
 
 # Compiled programs are kept for the next run, which takes half the time, and
 # for commands that tests start.
@@ -43,6 +47,19 @@ gc.set_threshold(100_000, 50, 100)
 REPO = pathlib.Path(__file__).resolve().parent.parent
 
 KEPT_BYTES = 3 << 30  # of a process, with its compiled programs
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m takes slow tests away
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  """Applies `fast_every(n)`: all but every nth case of a test are slow."""
+  cases = collections.Counter[str]()
+  for item in items:
+    mark = item.get_closest_marker('fast_every')
+    if mark and not item.get_closest_marker('slow'):
+      test = item.nodeid.partition('[')[0]
+      if cases[test] % mark.args[0]:
+        item.add_marker('slow')
+      cases[test] += 1
 
 
 @pytest.fixture(scope='session')

@@ -119,6 +119,7 @@ def test_parameters_are_those_that_init_makes():
 
 
 @pytest.mark.parametrize('family', models.families())
+@pytest.mark.fast_every(3)
 def test_every_family_is_counted_layer_by_layer(family):
   module = models.find(family)
   on = {s: True for s in ('scan', 'remat') if s in models.fields(family)}

@@ -25,6 +25,7 @@ every_row = pytest.mark.parametrize(
 
 
 @every_row
+@pytest.mark.fast_every(4)
 def test_counts_are_the_printed_figures_or_the_row_says_why_not(name):
   line = paper_table.compare_row(*ROWS[name])
   if not line.why:

@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from vidmodels.cli import main
 
 
+@pytest.mark.slow
 def test_the_demo_runs_the_main_job_and_prints_its_results(capsys, tmp_path):
   argv = ['demo', '--out', str(tmp_path / 'demo'), '--steps', '12']
   argv += ['--train-clips', '48', '--test-clips', '16']

@@ -53,6 +53,7 @@ def test_the_commands_for_ones_own_videos_work(tmp_path, monkeypatch):
   ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_commands_for_the_papers_data_sets_work(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   official.ssv2(tmp_path / 'labels', 'ssv2')

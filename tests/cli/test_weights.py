@@ -80,6 +80,7 @@ def test_inspect_says_what_a_file_is(capsys, release, image):
   assert '10 classes' in said
 
 
+@pytest.mark.slow
 def test_a_release_becomes_a_folder_that_evaluates_and_goes_back(
   capsys, tmp_path, release, records
 ):

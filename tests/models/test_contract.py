@@ -150,6 +150,7 @@ def uncovered(sharding, params) -> list[str]:
 
 @every_family
 @some_or_all
+@pytest.mark.fast_every(3)
 def test_every_variant_answers_float32_from_float32_parameters(family, choose):
   for more in choose(family):
     # In float32 the defaults alone: it is bfloat16 that has to be turned back.
@@ -169,6 +170,7 @@ def test_every_variant_answers_float32_from_float32_parameters(family, choose):
 
 @every_family
 @some_or_all
+@pytest.mark.fast_every(3)
 def test_every_parameter_of_every_variant_has_a_sharding_rule(family, choose):
   sharding, used = models.find(family).SHARDING, set()
   for more in choose(family):
@@ -181,6 +183,7 @@ def test_every_parameter_of_every_variant_has_a_sharding_rule(family, choose):
 
 
 @every_family
+@pytest.mark.fast_every(3)
 def test_bfloat16_answers_nearly_as_float32_does(family):
   full, half = answer(family), answer(family, dtype='bfloat16')
   assert np.isfinite(full).all()
@@ -190,6 +193,7 @@ def test_bfloat16_answers_nearly_as_float32_does(family):
 
 
 @every_family
+@pytest.mark.fast_every(3)
 def test_a_clip_is_answered_alone_as_in_a_batch(family):
   video = clip(family)
   one = jnp.concatenate([answer(family, video[i : i + 1]) for i in range(2)])
@@ -222,6 +226,7 @@ def paths_to(params) -> dict[str, np.ndarray]:
 
 
 @every_family
+@pytest.mark.fast_every(3)
 def test_every_parameter_has_a_finite_gradient_that_is_not_zero(family):
   for path, grad in gradients(family).items():
     assert np.isfinite(grad).all(), path
@@ -354,6 +359,7 @@ def test_video_it_cannot_take_is_a_value_error_that_names_the_shape(
 
 
 @every_family
+@pytest.mark.fast_every(3)
 def test_training_is_a_function_of_its_key(family):
   model, video = tiny(family), clip(family)
 

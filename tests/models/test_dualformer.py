@@ -80,6 +80,7 @@ def count(model, *sizes: int) -> int:
     ({'token_head': True}, 25_416_672),
   ],
 )
+@pytest.mark.slow
 def test_full_size_models_have_the_authors_number_of_parameters(fields, wanted):
   assert count(full(**fields)) == wanted
 
@@ -103,6 +104,7 @@ def keys(model, *sizes: int) -> list[int]:
   return [level['attn']['weights'][0].shape[-1] for level in found]
 
 
+@pytest.mark.slow
 def test_kernels_stay_those_of_the_clip_they_were_built_for():
   assert keys(full(), 32, 224, 224) == [456, 456, 392, 784]
   # Fed half the frames, half the keys; built for them, finer kernels.
@@ -135,6 +137,7 @@ def equations(jaxpr):
         yield from equations(value.jaxpr)
 
 
+@pytest.mark.slow
 def test_full_size_models_use_exact_gelu_and_an_epsilon_of_1e5():
   model = full()
   video = jax.ShapeDtypeStruct((1, 32, 224, 224, 3), jnp.float32)
@@ -191,6 +194,7 @@ def kinds(model) -> list[str]:
     (('L', 'GL', 'LLG', 'LG'), ['LL', 'GL', 'LLGLLGLLGL', 'LGLG']),
   ],
 )
+@pytest.mark.fast_every(3)
 def test_patterns_say_which_levels_are_local(patterns, wanted):
   model = full(patterns=patterns)
   assert kinds(model) == wanted
@@ -212,6 +216,7 @@ def reach(model) -> np.ndarray:
   return grad[0] > 1e-9
 
 
+@pytest.mark.slow
 def test_a_local_stage_sees_a_corner_and_a_global_one_the_clip():
   # Windows of 2 x 4 x 4 tokens of 2 x 4 x 4 pixels.
   local = reach(tiny(patterns=('LL', 'LG'), position='none'))
@@ -235,6 +240,7 @@ def test_a_local_stage_sees_a_corner_and_a_global_one_the_clip():
     ('relative', ['relative/table']),
   ],
 )
+@pytest.mark.fast_every(2)
 def test_positions_are_those_asked_for(position, wanted):
   found = {
     '/'.join(path.split('/')[-2:])
@@ -279,6 +285,7 @@ def test_absolute_positions_are_added_once_and_stretch_to_the_clip():
 
 
 @pytest.mark.parametrize('position', ['none', 'peg'])
+@pytest.mark.fast_every(2)
 def test_a_static_clip_is_answered_as_the_image_was(position):
   # Without the coarse scale, whose second convolution images do not have.
   more = dict(coarse=((), ()), position=position)
@@ -312,6 +319,7 @@ def test_a_static_clip_is_answered_as_the_image_was(position):
   assert error < 1e-4 if position == 'none' else error > 1e-4
 
 
+@pytest.mark.slow
 def test_training_matches_the_authors_step():
   ran = 0
   for path in golden.every('dualformer').values():

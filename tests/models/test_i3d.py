@@ -352,6 +352,7 @@ COUNTS = [
 
 
 @pytest.mark.parametrize(('fields', 'K', 'wanted'), COUNTS)
+@pytest.mark.slow
 def test_full_size_models_have_the_authors_number_of_parameters(
   fields, K, wanted
 ):
@@ -372,6 +373,7 @@ COSTS = [
 
 
 @pytest.mark.parametrize(('fields', 'clip', 'wanted'), COSTS)
+@pytest.mark.slow
 def test_full_size_models_need_the_authors_multiply_adds(fields, clip, wanted):
   frames, size = clip
   part = CountedModel(family='i3d', model=fields, clip=(frames, size, size))

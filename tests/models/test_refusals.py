@@ -63,6 +63,7 @@ def test_fields_are_refused_before_there_is_a_clip(family, fields, says):
 
 
 @pytest.mark.parametrize('family', models.families())
+@pytest.mark.fast_every(3)
 def test_other_channels_than_the_weights_have_are_named_with_the_shape(family):
   model, shape = tiny(family), (2, *models.find(family).TINY_CLIP)
   variables = init(model, *shape, 3)

@@ -65,6 +65,7 @@ SCHEMES = timesformer.Scheme.__args__
 
 
 @pytest.mark.parametrize('attention', SCHEMES)
+@pytest.mark.fast_every(3)
 def test_only_space_attention_is_blind_to_the_order_of_frames(attention):
   both = np.concatenate([clip(), clip()[:, ::-1]])
   y_BD = features(tiny(attention=attention), trained(attention), both)
@@ -185,6 +186,7 @@ def test_second_projections_start_at_zero_or_as_the_identity():
   ],
   ids=str,
 )
+@pytest.mark.fast_every(4)
 def test_every_choice_reads_the_same_weights_otherwise(attention, change):
   model, variables = tiny(attention=attention), trained(attention)
   wanted = jax.tree.map(np.shape, variables)
@@ -276,6 +278,7 @@ COUNTS = [
 
 
 @pytest.mark.parametrize(('attention', 'K', 'T', 'size', 'wanted'), COUNTS)
+@pytest.mark.slow
 def test_full_size_models_have_the_authors_number_of_parameters(
   attention, K, T, size, wanted
 ):
@@ -294,6 +297,7 @@ IMAGES = [
 
 
 @pytest.mark.parametrize(('fields', 'layers', 'image'), IMAGES)
+@pytest.mark.slow
 def test_other_sizes_are_image_vits_with_a_time_table_and_more_steps(
   fields, layers, image
 ):

@@ -274,6 +274,7 @@ def test_on_frames_of_one_patch_and_one_frame_a_sparse_step_is_joint(kind):
 @pytest.mark.parametrize('strided', [False, True])
 @pytest.mark.parametrize('axes', ['HW', 'THW', 'W'])
 @pytest.mark.parametrize('shape', [ODD, EVEN, (2, 1, 3, 1, 4)])
+@pytest.mark.fast_every(4)
 def test_cutting_a_grid_is_undone(shape, axes, strided):
   h_BTHWD, cls_BTD = normal(0, shape), normal(1, (2, 1, shape[-1]))
   s_BxLD = timesformer.groups_with_class(cls_BTD, h_BTHWD, axes, strided)
@@ -293,6 +294,7 @@ SEES_ALL = ['divided', 'space_time', 'joint', 'local_global', 'axial']
 
 
 @pytest.mark.parametrize('scheme', SEES_ALL)
+@pytest.mark.fast_every(3)
 def test_a_block_of_steps_one_after_the_other_sees_the_whole_clip(scheme):
   if scheme == 'local_global':  # one block reaches every phase of every column
     h_THW, _ = seen(block_of(scheme), ODD)

@@ -40,6 +40,7 @@ def drawn(model):
   ('fields', 'wanted'),
   [({}, 24_060_776), (BASE, 56_070_952), (LARGE, 99_271_400)],
 )
+@pytest.mark.slow
 def test_full_size_models_have_timms_number_of_parameters(fields, wanted):
   model = models.build('twins_svt', classes=1000, **fields)
   params = abstract(model, 1, 224, 224)['params']
@@ -65,6 +66,7 @@ def equations(jaxpr):
         yield from equations(value.jaxpr)
 
 
+@pytest.mark.slow
 def test_full_size_models_use_exact_gelu_and_two_epsilons():
   model = models.build('twins_svt', classes=1000)
   video = jax.ShapeDtypeStruct((1, 1, 224, 224, 3), jnp.float32)

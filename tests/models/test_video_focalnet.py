@@ -178,6 +178,7 @@ def test_space_and_time_take_turns_in_the_order_asked_for(more, wanted):
 
 
 @pytest.mark.parametrize('design', video_focalnet.DESIGNS)
+@pytest.mark.fast_every(2)
 def test_only_design_a_is_blind_to_the_order_of_frames(design):
   params = trained(design=design)
   there = answer(params, design=design)
@@ -195,6 +196,7 @@ def test_both_ways_to_convolve_give_the_same_answer():
   np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_does_not_fill_a_patch_is_left_out_or_filled_with_zeros():
   params = trained()
   odd = clip(4, 19, 30)
@@ -324,6 +326,7 @@ def test_the_temporal_encoder_drops_clips_whatever_the_blocks_before_it_do():
   assert {block.drop_unit for block in bound.stages[0]} == {'frame'}
 
 
+@pytest.mark.slow
 def test_layer_scale_starts_at_1e4_and_scales_both_branches():
   more = {'layer_scale': True}
   fresh = jax.jit(tiny(**more).init)(jax.random.key(0), clip())['params']
@@ -381,6 +384,7 @@ def test_clips_that_are_too_small_are_refused(fields, sizes, says):
   ('fields', 'wanted'),
   [({}, 49_553_272), (SMALL, 88_735_168), (BASE, 157_389_216)],
 )
+@pytest.mark.slow
 def test_full_size_models_have_the_authors_number_of_parameters(fields, wanted):
   model = models.build('video_focalnet', classes=400, **fields)
   video = jax.ShapeDtypeStruct((1, 8, 224, 224, 3), jnp.float32)
@@ -406,6 +410,7 @@ DESIGN_COSTS = [
 @pytest.mark.parametrize(
   ('design', 'temporal_conv', 'gmacs', 'millions'), DESIGN_COSTS
 )
+@pytest.mark.slow
 def test_designs_cost_what_their_formulas_say(
   design, temporal_conv, gmacs, millions
 ):
@@ -427,6 +432,7 @@ def equations(jaxpr):
 
 
 @pytest.mark.parametrize('family', ['video_focalnet', 'focalnet'])
+@pytest.mark.slow
 def test_full_size_models_use_exact_gelu_and_an_epsilon_of_1e5(family):
   model = models.build(family, classes=400)
   video = jax.ShapeDtypeStruct((1, 8, 224, 224, 3), jnp.float32)
@@ -476,6 +482,7 @@ def test_gates_and_modulators_are_kept_on_request():
   assert kept['intermediates']['after_stage_1'][0].shape == (2, 4, 2, 3, 16)
 
 
+@pytest.mark.slow
 def test_linear_layers_start_at_002_and_convolutions_as_torchs():
   model = tiny(width=64, overlap=False)
   params = jax.jit(model.init)(jax.random.key(0), clip())['params']

@@ -67,6 +67,7 @@ def intermediates(model, variables, video):
   ],
   ids=str,
 )
+@pytest.mark.fast_every(3)
 def test_only_space_attention_is_blind_to_the_order_of_frames(fields):
   model = tiny(**fields)
   both = np.concatenate([clip(), clip()[:, [2, 0, 3, 1]]])
@@ -99,6 +100,7 @@ POOLS = [
 
 @pytest.mark.parametrize('merged', [True, False])
 @pytest.mark.parametrize(('layers', 'fields', 'frames', 'left'), POOLS)
+@pytest.mark.fast_every(4)
 def test_frames_get_fewer_layer_by_layer(layers, fields, frames, left, merged):
   scheme = {'attention': 'merged', 'joint_from': layers[-1] + 1}
   model = tiny(
@@ -186,6 +188,7 @@ def test_a_waiting_class_token_gets_its_own_norm_as_released():
     ('first', {'attention': 'joint'}),
   ],
 )
+@pytest.mark.fast_every(3)
 def test_positions_are_added_where_the_field_says(fields, positions):
   model = tiny(**fields, positions=positions)
   variables = variables_of(model)
@@ -265,6 +268,7 @@ def test_training_needs_a_key_and_evaluation_does_not():
   ],
   ids=['pool scan', 'pool remat', 'positions scan'],
 )
+@pytest.mark.fast_every(3)
 def test_remat_and_scan_run_what_they_can_and_change_nothing(
   fields, switch, text, times
 ):
@@ -311,6 +315,7 @@ COUNTS = [
 
 
 @pytest.mark.parametrize(('fields', 'sizes', 'wanted'), COUNTS)
+@pytest.mark.slow
 def test_full_size_models_have_the_authors_number_of_parameters(
   fields, sizes, wanted
 ):
@@ -321,6 +326,7 @@ def test_full_size_models_have_the_authors_number_of_parameters(
 
 
 @pytest.mark.parametrize('activation', ['relu', 'gelu'])
+@pytest.mark.slow
 def test_full_size_models_use_the_activation_and_epsilon_of_the_release(
   activation,
 ):

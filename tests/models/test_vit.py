@@ -162,6 +162,7 @@ COUNTS = [
 
 
 @pytest.mark.parametrize(('size', 'fields', 'classes', 'wanted'), COUNTS)
+@pytest.mark.slow
 def test_full_size_models_have_the_releases_number_of_parameters(
   size, fields, classes, wanted
 ):

@@ -88,6 +88,7 @@ def reach(model, variables, frame: int) -> np.ndarray:
     (3, NONE, 0),
   ],
 )
+@pytest.mark.fast_every(4)
 def test_k_layers_that_mix_reach_k_windows_to_either_side(layers, fields, far):
   model = tiny(layers=layers, **fields)
   seen_T = reach(model, trained(layers=layers), 4)
@@ -144,6 +145,7 @@ KINDS = (
 )
 
 
+@pytest.mark.slow
 def test_every_kind_of_mixing_is_a_model_of_its_own():
   answers = [answer(clip(), of={}, method='frames', **kind) for kind in KINDS]
   for i, one in enumerate(answers):
@@ -336,6 +338,7 @@ COUNTS = [
 
 
 @pytest.mark.parametrize(('fields', 'K', 'T', 'wanted'), COUNTS)
+@pytest.mark.slow
 def test_full_size_models_have_the_authors_number_of_parameters(
   fields, K, T, wanted
 ):

@@ -108,6 +108,7 @@ def assert_close(ours, theirs):
   ids=['an array', 'a pair', 'unlike rates', 'statistics'],
 )
 @pytest.mark.parametrize('remat', [False, True])
+@pytest.mark.fast_every(3)
 def test_a_scan_has_the_answers_and_gradients_of_layers_one_by_one(
   layers, remat
 ):

@@ -138,6 +138,7 @@ def equal(found, wanted):
   jax.tree.map(np.testing.assert_array_equal, found, wanted)
 
 
+@pytest.mark.slow
 def test_microbatches_do_not_change_what_is_mixed():
   close(run(accumulate=4), alone(SINGLE))
 
@@ -150,10 +151,12 @@ def test_microbatches_do_not_change_what_is_mixed():
     pytest.param(MULTI, 8, 2, marks=pytest.mark.slow),
   ],
 )
+@pytest.mark.slow
 def test_the_mesh_does_not_change_what_is_mixed(task, devices, accumulate):
   close(run(task, accumulate=accumulate, devices=devices), alone(task))
 
 
+@pytest.mark.slow
 def test_a_draw_is_the_same_bits_on_any_mesh():
   key = step.stream_key(jax.random.key_data(jax.random.key(0)), 5, 'mix')
   mask = jnp.asarray(batch(SINGLE)['mask'])
@@ -218,6 +221,7 @@ def test_every_step_mixes_anew_and_as_in_every_other_run():
 
 
 @pytest.mark.parametrize('task', TASKS)
+@pytest.mark.fast_every(4)
 def test_the_step_is_one_of_gradient_descent_on_the_mixed_loss(task):
   """By hand: pixels and losses mixed, the gradient of the mean of real rows."""
   data, now = batch(task), first()
@@ -253,6 +257,7 @@ def test_training_brings_each_kind_of_loss_down():
     assert after['loss'][0] < 0.7 * before['loss'][0], task
 
 
+@pytest.mark.slow
 def test_a_teacher_is_shown_the_mixed_clip():
   shown = []
 

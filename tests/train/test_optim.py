@@ -115,6 +115,7 @@ def test_gradients_are_clipped_by_their_global_norm():
   np.testing.assert_allclose([updates['a'][0], updates['b'][0]], [-0.6, -0.8])
 
 
+@pytest.mark.fast_every(2)
 def test_an_optimizer_and_a_schedule_are_one_file_each(tmp_path, monkeypatch):
   records = fake.write(tmp_path / 'records')
   changes = dict(

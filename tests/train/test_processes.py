@@ -74,6 +74,7 @@ def train_together(records: pathlib.Path, workdir: pathlib.Path) -> list[str]:
   return said
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_and_go_on_as_one(tmp_path):
   records = fake.write(tmp_path / 'records')
   fake.write(records, 'test', videos=5)

@@ -151,6 +151,7 @@ def test_sigterm_saves_exits_42_and_the_same_command_goes_on(
   assert Checkpoints(tmp_path).latest() == 8
 
 
+@pytest.mark.slow
 def test_another_mesh_goes_on_from_the_same_checkpoint(
   tmp_path, records, unbroken
 ):
@@ -167,6 +168,7 @@ def test_another_mesh_goes_on_from_the_same_checkpoint(
     )
 
 
+@pytest.mark.slow
 def test_momentum_of_sgd_is_restored_too(tmp_path, records):
   changes = dict(
     optim__name='sgd', optim__steps=4, optim__clip_norm=0.0, model__layers=1
@@ -182,6 +184,7 @@ def test_momentum_of_sgd_is_restored_too(tmp_path, records):
     np.testing.assert_array_equal(value, cut[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_first_try_that_saved_nothing_may_be_corrected(tmp_path, records):
   wrong = tiny.config(records, optim__warmup=2.0, model__layers=1)
   workdir = tmp_path / 'run'

@@ -92,6 +92,7 @@ def test_a_full_disk_is_one_message_and_the_run_goes_on_from_the_last_save(
   assert 'resumed from checkpoint 2' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_orbax_and_its_threads_say_of_a_real_failure_is_held_back(
   records, tmp_path
 ):

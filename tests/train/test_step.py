@@ -54,6 +54,7 @@ def alone(records):
 
 
 @pytest.mark.parametrize('mesh', [(8, 1, 1), (2, 2, 2)])
+@pytest.mark.fast_every(3)
 def test_losses_do_not_depend_on_the_mesh(alone, records, mesh):
   config, losses, _ = alone
   config = dataclasses.replace(
@@ -89,6 +90,7 @@ def test_drop_path_draws_anew_every_step_and_the_same_in_every_run(alone):
   assert len(seen) == 8  # two steps, two microbatches, two streams
 
 
+@pytest.mark.slow
 def test_the_average_follows_the_weights(alone, records):
   config, _, last = alone
   steps = [run(config, records, devices=jax.devices()[:1], steps=n)[1].params

@@ -94,6 +94,7 @@ def first(made, taught, batch):
     return made.train_step(taught)(now, fed)
 
 
+@pytest.mark.slow
 def test_the_loss_is_of_the_clip_and_of_the_teacher_s_tokens(run, batch):
   made, known = run
   state = create_state(made.init, made.shardings)

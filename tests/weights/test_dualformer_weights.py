@@ -41,6 +41,7 @@ def load_manifest(shared, name: str, **options):
 
 
 @pytest.mark.parametrize('name', ['tiny_k400', 'small_k400', 'base_k400'])
+@pytest.mark.slow
 def test_a_published_backbone_has_the_authors_number_of_parameters(
   shared, name
 ):

@@ -79,6 +79,7 @@ def load(state, model):
 
 @pytest.mark.parametrize('post_norm', [False, True])
 @pytest.mark.parametrize('naming', NAMINGS)
+@pytest.mark.fast_every(3)
 def test_saving_and_loading_gives_the_same_numbers(naming, post_norm):
   model = build(post_norm=post_norm)
   variables = numbers(model)
@@ -135,6 +136,7 @@ def test_a_published_file_tells_its_size(shared, name, naming):
 
 
 @pytest.mark.parametrize('name', ['tiny_srf', 'base_lrf'])
+@pytest.mark.slow
 def test_full_size_models_have_the_authors_number_of_parameters(name):
   model = models.build('focalnet', classes=1000, **fields_of(name))
   image = jax.ShapeDtypeStruct((1, 1, 224, 224, 3), jnp.float32)

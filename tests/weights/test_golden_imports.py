@@ -184,6 +184,7 @@ def naming_state(family: str, model, variables) -> dict:
 
 
 @each(lambda c: c.get('model') == 'focalnet_image', 'an image FocalNet')
+@pytest.mark.fast_every(6)
 def test_every_naming_of_an_image_focalnet_gives_its_answers(path):
   config, state = golden.read_config(path), golden.read_state(path)
   file = manifests.held(state)
@@ -207,6 +208,7 @@ def test_every_naming_of_an_image_focalnet_gives_its_answers(path):
   'an image model that becomes a Video-FocalNet',
 )
 @pytest.mark.parametrize('rename', ['microsoft', 'hf', 'timm'])
+@pytest.mark.fast_every(6)
 def test_an_image_focalnet_becomes_the_authors_video_model(path, rename):
   config = golden.read_config(path)
   source = golden.read_state(path, 'source/')
@@ -419,6 +421,7 @@ def test_a_file_is_recognised_as_its_family_with_its_classes(path):
 
 
 @each(of_a_model, 'a whole model')
+@pytest.mark.fast_every(4)
 def test_loading_and_saving_gives_the_authors_file_again(path):
   family = map_of(golden.read_config(path)).FAMILY
   model, file, clip = open_golden(path)

@@ -68,6 +68,7 @@ def taken(request):
   return file, load_weights.load_file(file, matches[0].naming.family)
 
 
+@pytest.mark.fast_every(3)
 def test_every_key_of_a_published_file_is_used_or_dropped_for_a_reason(taken):
   file, imported = taken
   assert {*imported.report.used, *imported.report.dropped} == set(file.tensors)
@@ -164,6 +165,7 @@ def image_file(tmp_path):
   return sizes, export.write(tmp_path / 'vit.npz', state, to='npz')
 
 
+@pytest.mark.fast_every(2)
 def test_an_image_file_starts_a_video_model_and_the_report_says_how(image_file):
   sizes, path = image_file
   imported = load_weights.load_path(

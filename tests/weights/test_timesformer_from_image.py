@@ -101,6 +101,7 @@ def apart(theirs, still, **fields) -> float:
   ],
   ids=str,
 )
+@pytest.mark.fast_every(3)
 def test_a_still_clip_is_answered_as_its_image(fields):
   assert apart(image(), frame(), **fields) < 3e-6
 
@@ -113,6 +114,7 @@ def test_joint_attention_is_the_image_models_at_one_frame_alone():
 @pytest.mark.parametrize(
   ('order', 'height', 'width'), [('twh', 32, 8), ('hwt', 8, 48)]
 )
+@pytest.mark.slow
 def test_axial_attention_is_the_image_models_on_frames_of_one_line(
   order, height, width
 ):
@@ -125,6 +127,7 @@ def test_axial_attention_is_the_image_models_on_frames_of_one_line(
 
 
 @pytest.mark.parametrize('sparse', ['phase', 'lattice'])
+@pytest.mark.slow
 def test_local_global_attention_starts_as_its_global_step_alone(sparse):
   fields = dict(attention='local_global', sparse=sparse)
   one_patch = image((8, 8))

@@ -85,6 +85,7 @@ def test_the_hubs_names_are_the_authors_renamed(shared):
 
 @pytest.mark.parametrize('fields', timesformer.VARIANTS, ids=str)
 @pytest.mark.parametrize('naming', ['release', 'hf'])
+@pytest.mark.fast_every(4)
 def test_weights_of_every_variant_are_written_and_read(fields, naming):
   own = timesformer
   model = models.build('timesformer', classes=3, **{**own.TINY, **fields})

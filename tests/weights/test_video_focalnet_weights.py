@@ -76,6 +76,7 @@ def load(state, model):
     {'temporal_conv': 'depthwise', 'windows': (5, 3)},
   ],
 )
+@pytest.mark.fast_every(4)
 def test_saving_and_loading_gives_the_same_numbers(more):
   model = build(**more)
   variables = drawn(model)
@@ -116,6 +117,7 @@ def test_a_depthwise_convolution_over_time_lies_as_torchs_does():
   )
 
 
+@pytest.mark.slow
 def test_a_neutral_start_answers_the_mean_of_the_image_models_answers():
   parent, model = build('focalnet'), build(time_start='neutral')
   image, random = drawn(parent), build()
@@ -137,6 +139,7 @@ def test_a_neutral_start_answers_the_mean_of_the_image_models_answers():
 
 
 @pytest.mark.parametrize(('size', 'millions'), [('tiny', 21.6), ('base', 69.9)])
+@pytest.mark.fast_every(2)
 def test_an_image_leaves_the_temporal_branch_and_the_head_random(
   size, millions
 ):

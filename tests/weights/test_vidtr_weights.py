@@ -202,6 +202,7 @@ BACKWARDS, MIXED, PAIRS = (3, 2, 1, 0), (2, 0, 3, 1), (2, 3, 0, 1)
 
 
 @pytest.mark.parametrize('fields', SCHEMES, ids=ids)
+@pytest.mark.fast_every(4)
 def test_a_model_started_from_an_image_cannot_tell_the_order_of_frames(fields):
   model, variables = started(fields)
   rng = np.random.default_rng(1)

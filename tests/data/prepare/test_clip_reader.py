@@ -168,6 +168,7 @@ def eager(monkeypatch):
 
 
 @pytest.mark.parametrize('name', NAMES)
+@pytest.mark.fast_every(4)
 def test_a_clip_is_exact_at_every_start(folder, name, eager):
   frames, times_us = whole(folder / name)
   assert len(frames) >= 50
@@ -188,6 +189,7 @@ def test_a_clip_is_exact_at_every_start(folder, name, eager):
 
 @pytest.mark.parametrize('name', NAMES)
 @pytest.mark.parametrize('seed', range(3))
+@pytest.mark.fast_every(4)
 def test_clips_read_together_equal_clips_read_alone(folder, name, seed, eager):
   frames, times_us = whole(folder / name)
   rng = np.random.default_rng(seed)
