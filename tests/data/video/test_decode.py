@@ -1,5 +1,6 @@
 """Decoding: the right pixels, the right way up, at the right time."""
 
+import gc
 import os
 
 import av
@@ -338,6 +339,22 @@ def test_memory_stays_flat_over_many_files(tmp_path):
   for _ in range(200):
     read(path)
   assert process.memory_info().rss - before < 20e6  # 200 leaks would be 180 MB
+
+
+def test_frames_leave_no_garbage(tmp_path):
+  # 24 frames of 1.4 MB each, were they kept until Python looks for garbage.
+  path = videos.write(tmp_path / 'a.mp4', videos.moving(24, 720, 1280))
+  read(path)
+  gc.collect()
+  gc.disable()
+  try:
+    with decode.VideoReader(path) as reader:
+      next(reader)
+      before = psutil.Process().memory_info().rss
+      assert sum(1 for _ in reader) == 23
+      assert psutil.Process().memory_info().rss - before < 12e6
+  finally:
+    gc.enable()
 
 
 def test_real_clips_decode_whole(shared):

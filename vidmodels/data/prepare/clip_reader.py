@@ -99,7 +99,7 @@ class _ClipQueue:
       frame, time_s = pair
       yield from self._finish(file, time_s)
       self._begin(file, frame, time_s)
-      picture = Picture(frame, self._converter)
+      picture = Picture(frame, self._converter, file.matrix)
       for i, (builder, zero_s, _) in list(self._open.items()):
         try:
           builder.add(picture, round((time_s - zero_s) * 1e6))
@@ -127,7 +127,8 @@ class _ClipQueue:
       self._waiting.popleft()
       if i not in self._finished:
         earlier = file.damage - file.damage_since(start_s)
-        builder = self._start_clip(i, read_video_info(file.container, frame))
+        info = read_video_info(file.container, frame, file.matrix)
+        builder = self._start_clip(i, info)
         self._open[i] = builder, time_s, earlier
 
   def _finish(

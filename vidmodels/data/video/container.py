@@ -7,6 +7,7 @@ file is an open video stream or a `BadVideo` with the reason.
     stream = container.video_stream(opened)
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import stat
@@ -26,6 +27,7 @@ _NO_PERMISSION = 'permission denied'
 _FALLBACK_FPS = 25.0  # FFmpeg's own guess for streams that do not say
 
 Matrix = tuple[int, int, int, int]
+UPRIGHT: Matrix = (1, 0, 0, 1)
 
 
 class BadVideo(Exception):
@@ -163,12 +165,19 @@ def start_time(container: Any, stream: Any) -> float | None:
 
 
 def display_matrix(frame: av.VideoFrame) -> Matrix:
-  """(a, b, c, d): coded (right, down) is shown at (ax + cy, bx + dy)."""
+  """(a, b, c, d): coded (right, down) is shown at (ax + cy, bx + dy).
+
+  To be asked once a file, of its first frame: a frame and its side data refer
+  to each other, so both stay until Python looks for garbage (300 frames of 4K
+  would hold 2.4 GB). A small copy is asked, for the same reason.
+  """
+  with contextlib.suppress(av.FFmpegError, ValueError):  # of odd pixels
+    frame = frame.reformat(width=16, height=16, format='gray')
   # By its key: iterating gives the data in PyAV 18 and the keys in 19.
   side_data: Any = frame.side_data
   data = side_data.get(SideDataType.DISPLAYMATRIX)
   if data is None:
-    return 1, 0, 0, 1
+    return UPRIGHT
   a, b, _, c, d = np.frombuffer(bytes(data), '<i4')[:5].tolist()
   return a, b, c, d
 
@@ -189,10 +198,12 @@ def rotation_degrees(matrix: Matrix) -> int:
   return 90 if b > 0 else 270
 
 
-def read_video_info(container: Any, frame: av.VideoFrame) -> VideoInfo:
-  """Describes an open file by its header and one of its frames."""
+def read_video_info(
+  container: Any, frame: av.VideoFrame, matrix: Matrix
+) -> VideoInfo:
+  """Describes an open file by its header, a frame and its display matrix."""
   stream = video_stream(container)
-  degrees = rotation_degrees(display_matrix(frame))
+  degrees = rotation_degrees(matrix)
   height, width = frame.height, frame.width
   if degrees in (90, 270):
     height, width = width, height

@@ -23,8 +23,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from vidmodels.data.video.container import (
   BadVideo,
+  Matrix,
   VideoInfo,
-  display_matrix,
   read_video_info,
   turn_upright,
 )
@@ -77,7 +77,9 @@ class VideoReader:
       frame, self._zero_s = first
       earlier = self._file.damage - self._file.damage_since(start_s)
       self._earlier_damage = earlier
-      self.info = read_video_info(self._file.container, frame)
+      self.info = read_video_info(
+        self._file.container, frame, self._file.matrix
+      )
       self._size = shrink_size(self.info.width, self.info.height, short_side)
     except BaseException:
       self.close()
@@ -95,8 +97,8 @@ class VideoReader:
   def __next__(self) -> tuple[np.ndarray, int]:
     try:
       frame, time_s = next(self._frames)
-      frame_HWC = Picture(frame, self._converter).rgb(self._size)
-      return frame_HWC, round((time_s - self._zero_s) * 1e6)
+      picture = Picture(frame, self._converter, self._file.matrix)
+      return picture.rgb(self._size), round((time_s - self._zero_s) * 1e6)
     except BaseException:  # usually StopIteration
       self.close()
       raise
@@ -132,6 +134,7 @@ class Picture:
 
   frame: av.VideoFrame  # as decoded
   converter: VideoReformatter  # one for each file: its tables are made once
+  matrix: Matrix  # the file's display matrix
 
   def __post_init__(self):
     self._rgb_HWC: np.ndarray | None = None
@@ -152,7 +155,7 @@ class Picture:
           interpolation=_CONVERSION,
           threads=1,
         )
-        self._rgb_HWC = turn_upright(rgb.to_ndarray(), display_matrix(frame))
+        self._rgb_HWC = turn_upright(rgb.to_ndarray(), self.matrix)
       except (av.FFmpegError, ValueError) as e:
         raise BadVideo(f'{frame.format.name} frames cannot become RGB') from e
     return resize_frame(self._rgb_HWC, size)

@@ -17,7 +17,10 @@ import av
 
 from vidmodels.data.video.container import (
   DECODE_ORDER_FORMATS,
+  UPRIGHT,
   BadVideo,
+  Matrix,
+  display_matrix,
   frame_rate,
   open_video,
   start_time,
@@ -91,7 +94,8 @@ class FrameReader:
   """The decoder of one file; tolerates damage and counts it.
 
   `container` is the open file, None once closed, and `stream` its video stream;
-  the last frame given is at `time_s`, seconds from the start of the video.
+  the last frame given is at `time_s`, seconds from the start of the video, and
+  all frames are to be turned by `matrix`, which the first one has.
   """
 
   def __init__(
@@ -104,6 +108,7 @@ class FrameReader:
     """
     self.decoded_any = False
     self.container: Any = None
+    self.matrix: Matrix = UPRIGHT
     self._path = path
     self._threads = threads
     self._last_skip_s = last_s
@@ -271,5 +276,7 @@ class FrameReader:
       self._damage_s.append(self._packet_s)
       return
     for frame in frames:
-      self.decoded_any = True
+      if not self.decoded_any:
+        self.matrix = display_matrix(frame)
+        self.decoded_any = True
       yield frame
