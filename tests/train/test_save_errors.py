@@ -104,7 +104,9 @@ def test_what_orbax_and_its_threads_say_of_a_real_failure_is_held_back(
       *tiny.flags(records, model__layers=1),
     ],
     cwd=REPO,
-    env=os.environ | {'PYTHONPATH': str(REPO)},
+    # Its files of compiled programs would be too large as well.
+    env=os.environ
+    | {'PYTHONPATH': str(REPO), 'JAX_ENABLE_COMPILATION_CACHE': 'false'},
     capture_output=True,
     text=True,
   )
