@@ -23,6 +23,8 @@ from vidmodels.files import write_atomically
 
 FRONT = {'movflags': '+faststart'}
 PAGE = b'<!DOCTYPE html>\n<html><body>404 Not Found</body></html>\n' * 20
+CONCAT = b"ffconcat version 1.0\nfile 'a.mp4'\n"
+DASH = b'<?xml version="1.0"?>\n<MPD type="static"><Period/></MPD>\n'
 LIST = b'#EXTM3U\n#EXTINF:9,\nhttp://example.invalid/a.ts\n#EXT-X-ENDLIST\n'
 
 
@@ -144,6 +146,16 @@ def unreadable(path, level):
   path.chmod(0)
 
 
+def latin_tags(path):
+  """Titles, handlers and languages in another encoding than UTF-8."""
+  data = path.read_bytes()
+  for tag in (b'VideoHandler', b'Lavf'):
+    assert tag in data or path.suffix != '.mp4'
+    data = data.replace(tag, b'\xe9\xff' + tag[2:])
+  path.write_bytes(data)
+
+
+PLAYLIST = 'a playlist, which names other files'
 LATE = [3000 + 100 * t for t in range(12)]
 UNEVEN = [0, 100, 200, 500, 600, 650, 700, 1300, 1400, 1500, 1600, 1700]
 AV1 = {'crf': '10', 'preset': '12', 'svtav1-params': 'lp=1'}
@@ -191,6 +203,8 @@ ODD = [
   Odd('animated.gif', film(codec='gif', pix_fmt='rgb8')),
   Odd('mp4 called.avi', film(format='mp4')),
   Odd('no suffix', film(format='mp4')),
+  Odd('latin tags.mp4', film(then=latin_tags)),
+  Odd('latin tags.mkv', film(then=latin_tags)),
   Odd('ü (1) [x] "q".mp4', film()),
   Odd('a, b; c#d&e!.mp4', film()),
   Odd("person's head (not on a tie).mp4", film()),
@@ -220,7 +234,9 @@ ODD = [
     holds(np.random.default_rng(1).bytes(5000)),
     lost='not a video that FFmpeg knows',
   ),
-  Odd('playlist.mp4', holds(LIST), lost='not a video that FFmpeg knows'),
+  Odd('playlist.mp4', holds(LIST), lost=PLAYLIST),
+  Odd('concat.mp4', holds(CONCAT), lost=PLAYLIST),
+  Odd('dash.mpd', holds(DASH), lost=PLAYLIST),
   Odd('notes.txt', holds(b'some words\n' * 50), lost='text, not a video'),
   Odd('picture.png', picture, lost='a single image, not a video'),
   Odd(
@@ -250,7 +266,7 @@ NAMES = [odd.name for odd in ODD]
 
 
 def level_of(odd):
-  return 12 + 4 * NAMES.index(odd.name)
+  return 4 * NAMES.index(odd.name)
 
 
 @pytest.fixture(scope='module')

@@ -1,7 +1,9 @@
 """Opens video files: the video stream, its times and its orientation.
 
 FFmpeg opens more than videos and says little about what it cannot open. Here a
-file is an open video stream or a `BadVideo` with the reason.
+file is an open video stream or a `BadVideo` with the reason. Only containers
+that hold their own frames are opened: a playlist would read other files, those
+that its author names.
 
   with container.open_video(pathlib.Path('a.mp4'), threads=1) as opened:
     stream = container.video_stream(opened)
@@ -20,8 +22,28 @@ from av.sidedata.sidedata import Type as SideDataType
 
 # Containers whose time stamps follow the order of decoding, not of showing.
 DECODE_ORDER_FORMATS = frozenset({'avi'})
-# FFmpeg opens text as the output of a terminal and renders it as a film.
-_TEXT_FORMATS = frozenset({'tty', 'bin', 'adf', 'idf', 'xbin'})
+# FFmpeg's names of the containers that may be opened, and of the sound files
+# that are told to be such. Not here is what reads other files (hls, concat,
+# dash, imf, image2, sdp), text that FFmpeg renders as a film (tty, bin), and
+# single pictures.
+_CONTAINERS = (
+  'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,asf,flv,live_flv,kux,'
+  'ogg,gif,apng,ivf,obu,av1,h261,h263,h264,hevc,vvc,evc,m4v,mpegvideo,vc1,dirac,'
+  'cavsvideo,avs2,avs3,mjpeg,yuv4mpegpipe,nut,nsv,nuv,rm,wtv,mxf,gxf,lxf,dv,dhav,'
+  'swf,mp3,aac,ac3,eac3,flac,wav,aiff,amr,caf,w64'
+)
+_OPTIONS = {'format_whitelist': _CONTAINERS, 'protocol_whitelist': 'file'}
+# PyAV 18 raises an error for a title that is not UTF-8 unless it is told not
+# to; later releases do not have the argument.
+_TAGS: dict[str, Any] = (
+  {'metadata_errors': 'replace'} if av.__version__ < '19' else {}
+)
+# Seconds that opening a file, or a read of it, may take. A disk that does not
+# answer would hang a run for ever.
+_PATIENCE_S = 300.0
+# What the first bytes of a file are that no container above is.
+_PICTURES = (b'\xff\xd8\xff', b'\x89PNG', b'BM', b'II*\0', b'MM\0*', b'8BPS')
+_PLAYLISTS = ('#extm3u', 'ffconcat', '<mpd', '[playlist]')
 NO_FILE = 'no such file'
 _NO_PERMISSION = 'permission denied'
 _FALLBACK_FPS = 25.0  # FFmpeg's own guess for streams that do not say
@@ -78,7 +100,9 @@ def open_video(path: pathlib.Path, threads: int) -> Any:
   check_video_file(path)
   try:
     # `file:` allows names that start with - or contain a colon.
-    container = av.open(f'file:{path}')
+    container = av.open(
+      f'file:{path}', options=_OPTIONS, timeout=_PATIENCE_S, **_TAGS
+    )
   except FileNotFoundError as e:
     raise BadVideo(NO_FILE) from e
   except PermissionError as e:
@@ -103,11 +127,6 @@ def open_video(path: pathlib.Path, threads: int) -> Any:
 
 def video_stream(container: Any) -> Any:
   """The first video stream that is not a cover picture, or BadVideo."""
-  name = container.format.name
-  if name in _TEXT_FORMATS:
-    raise BadVideo('text, not a video')
-  if name.endswith('_pipe') or name == 'image2':
-    raise BadVideo('a single image, not a video')
   covers = av.stream.Disposition.attached_pic  # of music files
   streams = [s for s in container.streams.video if not s.disposition & covers]
   if not streams:
@@ -124,13 +143,25 @@ def _system_reason(error: OSError | ValueError) -> str:
 
 
 def _explain_failure(path: pathlib.Path, error: av.FFmpegError | None) -> str:
+  """Why FFmpeg does not open a file, in a few words."""
   with open(path, 'rb') as f:
     head = f.read(512)
     if head[4:8] == b'ftyp' and not _has_index(f, path.stat().st_size):
       return 'cut short: an MP4 without its index (moov)'
-  if head.lstrip()[:9].lower().startswith((b'<!doctype', b'<html', b'<?xml')):
+  text = head.decode(errors='replace').lstrip('\ufeff \t\r\n').lower()
+  if any(mark in text for mark in _PLAYLISTS):
+    return 'a playlist, which names other files'
+  if text.startswith(('<!doctype', '<html', '<?xml')):
     return 'a web page, not a video'
-  if error is None or isinstance(error, av.error.InvalidDataError):
+  webp = head[:4] == b'RIFF' and head[8:12] == b'WEBP'
+  if head.startswith(_PICTURES) or webp:
+    return 'a single image, not a video'
+  # The last character may be cut.
+  if all(c != '\ufffd' and (c >= ' ' or c in '\t\r\n') for c in text[:-3]):
+    return 'text, not a video'
+  # EINVAL: FFmpeg knows it, but it is not one of the containers above.
+  unknown = (av.error.InvalidDataError, av.error.ArgumentError)
+  if error is None or isinstance(error, unknown):
     return 'not a video that FFmpeg knows'
   return f'FFmpeg: {error.strerror}'
 
