@@ -31,6 +31,7 @@ from vidmodels.fields import (
 )
 from vidmodels.typing import (
   InputError,
+  LocalPath,
   Positive,
   Seed,
   check_value,
@@ -44,7 +45,8 @@ class Config:
 
   family: str
   model: dict[str, Any]  # the fields of the family's module
-  init_from: str = ''  # weight file that a new run starts from
+  # weight file that a new run starts from
+  init_from: LocalPath = ''
   # Whether the file also gives the classifier: 'auto' takes it if it has as
   # many classes, 'keep' refuses a file that has not, 'new' never takes it.
   init_head: Literal['auto', 'keep', 'new'] = 'auto'

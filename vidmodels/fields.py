@@ -25,6 +25,7 @@ from vidmodels.typing import (
   Half,
   InputError,
   Level,
+  LocalPath,
   NotNegative,
   Positive,
   PositiveFloat,
@@ -76,7 +77,8 @@ def refuse_unread(section: Any, names: str, condition: str) -> None:
 class Data:
   """Where the records are and how they are read."""
 
-  dir: str = ''  # folder that `vidmodels prepare` wrote; required
+  # folder that `vidmodels prepare` wrote; required
+  dir: LocalPath = ''
   train: str = 'train'  # split names
   test: str = 'test'
   mean: tuple[float, ...] = (0.45, 0.45, 0.45)  # of RGB scaled to 0..1
@@ -213,7 +215,7 @@ class Loss:
 
   label_smoothing: Fraction = 0.0
   # Workdir of a trained model whose answer for every token is a label too.
-  teacher: str = ''
+  teacher: LocalPath = ''
   token_share: Fraction = 0.5  # of the loss, for the teacher's labels
 
   def check(self) -> None:

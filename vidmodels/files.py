@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 
-from vidmodels.typing import AnyPath, InputError
+from vidmodels.typing import AnyPath, InputError, local_path
 
 SHORT_PATH_LENGTH = 120  # letters of a path in an error
 # Temporary names add up to 12 letters to a file's own name.
@@ -89,7 +89,7 @@ def check_output_path(path: pathlib.Path) -> None:
 
 def output_file(path: AnyPath) -> pathlib.Path:
   """The path of a file to write, in a folder that this makes if need be."""
-  path = pathlib.Path(path)
+  path = pathlib.Path(local_path(path))
   output_folder(path.parent)
   check_output_path(path)
   return path
@@ -97,7 +97,7 @@ def output_file(path: AnyPath) -> pathlib.Path:
 
 def output_folder(path: AnyPath) -> pathlib.Path:
   """A folder for results; makes it if it does not exist."""
-  path = pathlib.Path(path)
+  path = pathlib.Path(local_path(path))
   try:
     path.mkdir(parents=True, exist_ok=True)
     # Only a write shows that a disk is read-only; this leaves nothing behind.
@@ -116,7 +116,7 @@ def unused_path(path: AnyPath) -> pathlib.Path:
 
   Tries it with a folder that is removed again: nothing is left behind.
   """
-  path = pathlib.Path(path)
+  path = pathlib.Path(local_path(path))
   try:
     if os.path.lexists(path):
       raise InputError(
@@ -179,7 +179,7 @@ def existing_path(path: AnyPath, expected: str) -> pathlib.Path:
   Raises InputError, which ends with `expected`, for a dangling link, a folder
   without permission, or a name that the system does not allow.
   """
-  path = pathlib.Path(path)
+  path = pathlib.Path(local_path(path))
   try:
     path.stat()
   except FileNotFoundError as error:

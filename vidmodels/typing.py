@@ -5,6 +5,7 @@ Nothing here imports anything of ours; everything else may import this.
 
 import difflib
 import os
+import re
 import sys
 import typing
 from collections.abc import Iterable
@@ -37,6 +38,8 @@ AXES = {
 
 
 AnyPath = str | os.PathLike[str]
+# 'gs://', and 'file:/' too; a drive has one letter, and names have colons.
+_SCHEME = re.compile(r'[A-Za-z][A-Za-z0-9+.-]+:/')
 
 
 class InputError(ValueError):
@@ -44,6 +47,21 @@ class InputError(ValueError):
 
   The message says what it got, what it expected, and what to try next.
   """
+
+
+def local_path(path: AnyPath) -> str:
+  """A path that a user wrote, with `~` as the home folder.
+
+  Raises InputError for an address such as gs://bucket/runs: as a path it would
+  be a folder called 'gs:' on this machine, which goes away with it.
+  """
+  text = os.fspath(path)
+  if _SCHEME.match(text):
+    raise InputError(
+      f'got {text!r:.120}, which is an address; expected a path of this '
+      'machine; try a local folder, and copy it from or to the store'
+    )
+  return os.path.expanduser(text)
 
 
 def expected_one_of(name: object, known: Iterable[object]) -> str:
@@ -79,6 +97,8 @@ Shares = Annotated[
   'two numbers above 0 and at most 1, the lower first',
   lambda v: 0 < v[0] <= v[1] <= 1,
 ]
+# A path; it is checked and expanded.
+LocalPath = Annotated[str, local_path]
 Seed = Annotated[int, 'from 0 to 2**32 - 1', lambda v: 0 <= v < 2**32]
 
 
@@ -102,8 +122,11 @@ def check_value(value: Any, hint: Any, *, path: str) -> Any:
   """
   origin = typing.get_origin(hint)
   if origin is typing.Annotated:
-    base, expected, holds = typing.get_args(hint)
+    base, *more = typing.get_args(hint)
     value = check_value(value, base, path=path)
+    if len(more) == 1:  # a conversion
+      return more[0](value)
+    expected, holds = more
     if not holds(value):
       raise InputError(f'got {value!r} for {path}; expected {expected}')
     return value

@@ -180,3 +180,54 @@ def test_a_failed_prepare_leaves_no_half_written_split(capsys, tmp_path):
   argv = ['prepare', tmp_path / 'videos', '--out', tmp_path / 'out']
   says(capsys, argv, '1 of 1 videos are lost', 'page.mp4')
   assert not list(pathlib.Path(tmp_path / 'out').glob('*.manifest.json'))
+
+
+ADDRESS = 'gs://bucket/runs'
+
+
+@pytest.mark.parametrize(
+  'argv',
+  [
+    ['train', '--config=demo', f'--workdir={ADDRESS}'],
+    ['evaluate', '--workdir', ADDRESS],
+    ['evaluate', '--workdir', 'runs', '--out', ADDRESS],
+    ['evaluate', '--scores', 's3://bucket/a.npz'],
+    ['predict', 'https://host/a.mp4', '--workdir', 'runs'],
+    ['predict', 'file:/a.mp4', '--workdir', 'runs'],
+    ['prepare', ADDRESS, '--out', 'records'],
+    ['prepare', 'videos', '--out', ADDRESS],
+    ['check', 'videos', '--bad', ADDRESS],
+    ['inspect', ADDRESS],
+    ['weights', 'inspect', ADDRESS],
+    ['weights', 'export', 'runs', '--to=npz', f'--out={ADDRESS}'],
+    ['demo', '--out', ADDRESS],
+  ],
+  ids=' '.join,
+)
+def test_an_address_is_no_path_of_this_machine(
+  capsys, monkeypatch, tmp_path, argv
+):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(SystemExit) as stop:
+    main(argv)
+  assert stop.value.code == 2
+  assert 'which is an address' in capsys.readouterr().err
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('field', ['data__dir', 'init_from', 'loss__teacher'])
+def test_an_address_is_no_path_of_a_recipe(capsys, tmp_path, field):
+  argv = train(tmp_path / 'records', tmp_path / 'run', **{field: ADDRESS})
+  says(capsys, argv, ADDRESS, 'which is an address')
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_tilde_is_the_home_folder(capsys, monkeypatch, tmp_path, records):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'records').symlink_to(records)
+  changes = dict(optim__steps=1, optim__warmup=0.0, model__layers=1)
+  assert main(train('~/records', '~/run', **changes)) == 0
+  assert main(['evaluate', '--workdir', '~/run', '--views', '1x1']) == 0
+  assert (tmp_path / 'run/evaluation').is_dir()
+  assert not (tmp_path / '~').exists()

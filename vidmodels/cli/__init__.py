@@ -18,7 +18,7 @@ from typing import Any
 
 from vidmodels import __version__
 from vidmodels.fields import modules_with
-from vidmodels.typing import InputError
+from vidmodels.typing import InputError, local_path
 
 DONE, FAILED, WRONG_INPUT, PREEMPTED, INTERRUPTED = 0, 1, 2, 42, 130
 # Errors that a path from the user can raise.
@@ -39,6 +39,14 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or input, 42 preempted and saved
 (start the same command again), 130 stopped by the keyboard."""
 
 
+def path_argument(text: str) -> str:
+  """Argparse's type 'path' in our parsers; see `typing.local_path`."""
+  try:
+    return local_path(text)
+  except InputError as error:
+    raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def make_parser() -> argparse.ArgumentParser:
   """Makes the parser of all commands."""
   style: Any = {
@@ -56,6 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     sub = subparsers.add_parser(
       name, help=module.HELP, description=module.__doc__, **style
     )
+    sub.register('type', 'path', path_argument)
     sub.add_argument(
       '--json',
       action='store_true',

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
   add = parser.add_argument
   prepare.add_source_arguments(parser)
-  add('--bad', help='write the bad ones here, path and reason')
+  add('--bad', type='path', help='write the bad ones here, path and reason')
   decode = parser.add_mutually_exclusive_group()
   decode.add_argument(
     '--decode',

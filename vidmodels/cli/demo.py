@@ -26,8 +26,18 @@ ATTENTIONS = ('divided', 'space')
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
   add = parser.add_argument
-  add('--out', default='demo', help='folder for everything (default demo)')
-  add('--make-data', metavar='DIR', help='only write the videos, to DIR')
+  add(
+    '--out',
+    type='path',
+    default='demo',
+    help='folder for everything (default demo)',
+  )
+  add(
+    '--make-data',
+    type='path',
+    metavar='DIR',
+    help='only write the videos, to DIR',
+  )
   add('--train-clips', type=int, default=4000, help='default 4000')
   add('--test-clips', type=int, default=640, help='default 640')
   add('--steps', type=int, help="of each training; default the recipe's")

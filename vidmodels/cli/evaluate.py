@@ -33,22 +33,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
   source = parser.add_mutually_exclusive_group(required=True)
   add = source.add_argument
-  add('--workdir', nargs='+', help='workdir of a training run, or several')
-  add('--scores', nargs='+', metavar='NPZ',
+  add('--workdir', type='path', nargs='+',
+      help='workdir of a training run, or several')
+  add('--scores', type='path', nargs='+', metavar='NPZ',
       help='.npz file of an evaluation, or a folder with one such file')
   add_weights_arguments(parser)
   add_view_arguments(parser)
   add = parser.add_argument
-  add('--data', help="record folder; default the recipe's")
+  add('--data', type='path', help="record folder; default the recipe's")
   add('--split', help="default the recipe's test split")
-  add('--out',
+  add('--out', type='path',
       help='folder; default WORKDIR/evaluation; with --scores or several '
            'models the numbers are only written if it is given')
   add('--shares', metavar='A,B',
       help="each model's share of the mean (default equal)")
-  add('--per-class', metavar='CSV',
+  add('--per-class', type='path', metavar='CSV',
       help='also write a table with a row per class')
-  add('--submission', metavar='FILE',
+  add('--submission', type='path', metavar='FILE',
       help='also write the file that the official test of ssv2 (.csv) or '
            'epic100 (.zip) reads')
   add('--submission-format', choices=('ssv2', 'epic100'),
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the flags that select a run and its weights."""
-  parser.add_argument('--workdir', required=True,
+  parser.add_argument('--workdir', required=True, type='path',
                       help='workdir of a training run')
   add_weights_arguments(parser)
 

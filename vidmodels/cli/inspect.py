@@ -18,13 +18,17 @@ HELP = 'keys, counts, labels and pictures of records'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
   add = parser.add_argument
-  add('dir', metavar='DIR', help='folder of records')
+  add('dir', type='path', metavar='DIR', help='folder of records')
   add('--split', help='only this split; needed by --sheet, --verify, --index')
-  add('--sheet', metavar='PNG', help='draw records of a split')
+  add('--sheet', type='path', metavar='PNG', help='draw records of a split')
   add('--count', type=int, help='records drawn by --sheet (default 12)')
   add('--verify', action='store_true', help='read all records of a split')
   add('--index', action='store_true', help='index shards of another tool')
-  add('--classes', help='for --index: one class name a line, or a data set')
+  add(
+    '--classes',
+    type='path',
+    help='for --index: one class name a line, or a data set',
+  )
   add('--labels', help='for --index: single (default), multi, any, verb=97,...')
   add('--flip', help='for --index: free, forbid (default), swap:left=right')
 

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
   from vidmodels.cli import evaluate
 
-  parser.add_argument('files', nargs='+', metavar='FILE')
+  parser.add_argument('files', type='path', nargs='+', metavar='FILE')
   evaluate.add_checkpoint_arguments(parser)
   evaluate.add_view_arguments(parser)
   add = parser.add_argument

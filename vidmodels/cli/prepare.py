@@ -36,7 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
   add = parser.add_argument
   add_source_arguments(parser)
-  add('--out', help='folder for the records; only --dry-run does without')
+  add(
+    '--out',
+    type='path',
+    help='folder for the records; only --dry-run does without',
+  )
   add(
     '--flip',
     help='what a mirror does to labels: free, forbid, swap:left=right,a=b, or '
@@ -73,12 +77,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the flags for the clips and for the meaning of their labels."""
   add = parser.add_argument
-  add('source', metavar='SOURCE', help='folder, list, data set or tfds:NAME')
+  add(
+    'source',
+    type='path',
+    metavar='SOURCE',
+    help='folder, list, data set or tfds:NAME',
+  )
   add('--split', default='train', help='name of the split (default train)')
-  add('--annotations', metavar='PATH', help="a data set's official files")
-  add('--videos', metavar='DIR', help='the folder with its videos')
-  add('--classes', help='file with one class name a line, in label order')
-  add('--root', help='what the paths of a list start from')
+  add(
+    '--annotations',
+    type='path',
+    metavar='PATH',
+    help="a data set's official files",
+  )
+  add('--videos', type='path', metavar='DIR', help='the folder with its videos')
+  add(
+    '--classes',
+    type='path',
+    help='file with one class name a line, in label order',
+  )
+  add('--root', type='path', help='what the paths of a list start from')
   add(
     '--labels',
     choices=('single', 'multi', 'any'),

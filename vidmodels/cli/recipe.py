@@ -17,7 +17,7 @@ from typing import Any
 
 from vidmodels import config as cfg
 from vidmodels import models
-from vidmodels.typing import InputError, expected_one_of
+from vidmodels.typing import InputError, expected_one_of, local_path
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 # In a wheel recipes lie inside the package, in a checkout beside it; not both:
@@ -34,7 +34,7 @@ def names() -> list[str]:
 
 def find(name: str) -> pathlib.Path:
   """The recipe file that `name` means."""
-  for path in (pathlib.Path(name), FOLDER / f'{name}.py'):
+  for path in (pathlib.Path(local_path(name)), FOLDER / f'{name}.py'):
     if path.is_file():
       return path
   here = pathlib.Path(f'{name}.py')

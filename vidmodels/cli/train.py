@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
   add = parser.add_argument
   add('--config', required=True, metavar='RECIPE[:ARG]', help='file or name')
-  add('--workdir', required=True,
+  add('--workdir', required=True, type='path',
       help='checkpoints, metrics.jsonl, config.json')  # fmt: skip
   add('--distributed', action='store_true', help='join as the cluster says')
   add('--coordinator', default='', help='host:port of process 0')

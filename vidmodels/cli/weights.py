@@ -34,6 +34,8 @@ TAKES_CONFIG = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's own commands and their flags."""
+  from vidmodels.cli import path_argument
+
   actions = parser.add_subparsers(
     dest='action', metavar='ACTION', required=True
   )
@@ -41,20 +43,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   def add_action(name: str, run: Callable[..., Report]) -> Callable[..., Any]:
     sub = actions.add_parser(name, allow_abbrev=False)
     sub.set_defaults(run_action=run)
+    sub.register('type', 'path', path_argument)
     # Suppressed, or its default would undo what stands before the action.
     sub.add_argument('--json', action='store_true', default=argparse.SUPPRESS)
     return sub.add_argument
 
   add = add_action('inspect', _inspect)
-  add('file', metavar='FILE')
+  add('file', type='path', metavar='FILE')
   add('--tensors', type=int, default=20, help='rows shown (20; 0: all)')
 
   add = add_action('import', _import)
-  add('file', metavar='FILE')
+  add('file', type='path', metavar='FILE')
   add('--config', required=True, metavar='RECIPE[:ARG]', help='file or name')
-  add('--out', required=True, metavar='DIR', help='a new folder')
+  add('--out', type='path', required=True, metavar='DIR', help='a new folder')
   add(
     '--classes',
+    type='path',
     metavar='FILE|SET',
     help='one class name a line, in order; or a data set such as k400',
   )
@@ -72,16 +76,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
 
   add = add_action('export', _export)
-  add('dir', metavar='DIR', help='a training run, or what import wrote')
+  add(
+    'dir',
+    type='path',
+    metavar='DIR',
+    help='a training run, or what import wrote',
+  )
   add('--to', required=True, choices=('pth', 'safetensors', 'npz'))
-  add('--out', required=True, metavar='FILE', help='a new file')
+  add('--out', type='path', required=True, metavar='FILE', help='a new file')
   add('--names', default='', help="whose key names; default the authors'")
   add('--step', type=int, help='checkpoint (default the newest)')
   add('--weights', choices=('auto', 'params', 'ema'), default='auto')
 
   add = add_action('diff', _diff)
-  add('a', metavar='A', help='a weight file, or a folder with checkpoints')
-  add('b', metavar='B')
+  add(
+    'a',
+    type='path',
+    metavar='A',
+    help='a weight file, or a folder with checkpoints',
+  )
+  add('b', type='path', metavar='B')
   add('--tolerance', type=float, default=0.0, help='absolute (0)')
 
 
