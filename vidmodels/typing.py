@@ -64,6 +64,24 @@ def local_path(path: AnyPath) -> str:
   return os.path.expanduser(text)
 
 
+def quote(name: object) -> str:
+  """A name of a stranger, for a line of text: in quotes if it is odd.
+
+  A name with a tab, a newline or an escape code would forge lines, or command
+  the terminal. `ast.literal_eval` gives a quoted name back.
+  """
+  text = str(name)
+  plain = text.isprintable() and text == text.strip() and text[:1] not in '\'"'
+  return text if plain and text else repr(text)
+
+
+def escape(text: str, *, keep: str = '\n') -> str:
+  """A text for the terminal, with escapes for codes that it would obey."""
+  return ''.join(
+    c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text
+  )
+
+
 def expected_one_of(name: object, known: Iterable[object]) -> str:
   """'expected one of A, B, C; try B': the end of a message about a name."""
   names = [str(k) for k in known]

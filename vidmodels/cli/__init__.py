@@ -18,7 +18,7 @@ from typing import Any
 
 from vidmodels import __version__
 from vidmodels.fields import modules_with
-from vidmodels.typing import InputError, local_path
+from vidmodels.typing import InputError, escape, local_path
 
 DONE, FAILED, WRONG_INPUT, PREEMPTED, INTERRUPTED = 0, 1, 2, 42, 130
 # Errors that a path from the user can raise.
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report_error(args: argparse.Namespace, error, *, code: int) -> int:
   """Prints the error on standard error, and as JSON with `--json`."""
-  print(f'vidmodels {args.command}: {error}', file=sys.stderr)
+  print(escape(f'vidmodels {args.command}: {error}'), file=sys.stderr)
   if args.json:
     print(json.dumps({'error': str(error), 'exit_code': code}))
   return code

@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
   """Checks; 0 if all are fine, 1 if some are bad or missing."""
   from vidmodels.cli import DONE, FAILED, prepare, terminal
   from vidmodels.data.prepare import check_videos
+  from vidmodels.typing import quote
 
   with terminal.Reporter('check', only='bad ') as report:
     result = check_videos.check(
@@ -52,11 +53,13 @@ def run(args: argparse.Namespace) -> int:
   if args.json:
     print(json.dumps(result.as_json()))
   else:
-    print('\n'.join(result.lines()))
+    terminal.say('\n'.join(result.lines()))
     for video in result.missing:
-      print(f'missing  {video}')
+      terminal.say(f'missing  {quote(video)}')
     for video, reason in result.broken:
-      print(f'broken   {video}: {reason}')
+      terminal.say(f'broken   {quote(video)}: {reason}')
     for video, parts in result.damaged:
-      print(f'damaged  {video}: {parts} packets or frames do not decode')
+      terminal.say(
+        f'damaged  {quote(video)}: {parts} packets or frames do not decode'
+      )
   return FAILED if result.bad else DONE

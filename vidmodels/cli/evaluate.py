@@ -118,7 +118,7 @@ def apply_view_flags(views, args: argparse.Namespace):
 
 def run(args: argparse.Namespace) -> int:
   """Evaluates and prints the line or the JSON."""
-  from vidmodels.cli import DONE
+  from vidmodels.cli import DONE, terminal
   from vidmodels.evaluate import ensemble
   from vidmodels.evaluate.side_files import SideFiles
 
@@ -160,9 +160,9 @@ def run(args: argparse.Namespace) -> int:
   # The numbers are always printed, also beside the JSON, and before anything
   # else can fail.
   stream = sys.stderr if args.json else sys.stdout
-  print('\n'.join(lines), file=stream)
+  terminal.say('\n'.join(lines), file=stream)
   for line in side_files.write(evaluation.scores):
-    print(line, file=stream)
+    terminal.say(line, file=stream)
   if args.json:
     print(json.dumps(report.as_json()))
   return DONE

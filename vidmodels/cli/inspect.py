@@ -12,6 +12,8 @@ that the records give their labels.
 import argparse
 import json
 
+from vidmodels.typing import InputError, quote
+
 HELP = 'keys, counts, labels and pictures of records'
 
 
@@ -37,7 +39,6 @@ def run(args: argparse.Namespace) -> int:
   """Inspects a folder and prints a page or the JSON."""
   from vidmodels.cli import DONE
   from vidmodels.data.records import inspect_records
-  from vidmodels.typing import InputError
 
   if (args.sheet or args.verify or args.index) and not args.split:
     raise InputError(
@@ -92,34 +93,36 @@ def _index_shards(args: argparse.Namespace) -> None:
 
 
 def _print_page(summary: dict) -> None:
+  from vidmodels.cli.terminal import say
+
   for name, split in summary['splits'].items():
     example = split['example']
     counts = split['labels'].values()
-    print(
+    say(
       f'{name}: {split["records"]} of {split["listed"]} videos, '
       f'{split["shards"]} shards, {split["bytes"] / 1e6:.1f} MB, '
       f'{split["classes"]} classes ({min(counts)} to {max(counts)} videos '
       f'each), flip {split["flip"]["kind"]}'
     )
-    print(
-      f'  first: {example["video"]} is {_format_labels(example)}, '
+    say(
+      f'  first: {quote(example["video"])} is {_format_labels(example)}, '
       f'{example["frames"]} frames of {example["width"]} x '
       f'{example["height"]} at {example["fps"]:g} fps'
     )
-    print(f'  keys: {", ".join(sorted(split["keys"]))}')
-    print(f'  labels: {_format_counts(split["labels"])}')
+    say(f'  keys: {", ".join(sorted(split["keys"]))}')
+    say(f'  labels: {_format_counts(split["labels"])}')
     if split['options'].get('padded'):
-      print(
+      say(
         '  clips that begin with copies of their first frame, 10 for each '
         f"second before their start: {split['options']['padded']}; DMVR's "
         'script makes such clips; try `vidmodels prepare` to write them again'
       )
     for video, reason in split['lost'][:10]:
-      print(f'  lost {video}: {reason}')
+      say(f'  lost {quote(video)}: {reason}')
   for split, count in summary.get('verified', {}).items():
-    print(f'{split}: all {count} records read, checksums fit')
+    say(f'{split}: all {count} records read, checksums fit')
   if 'sheet' in summary:
-    print(f'contact sheet: {summary["sheet"]}')
+    say(f'contact sheet: {summary["sheet"]}')
 
 
 def _format_labels(example: dict) -> str:
@@ -131,6 +134,8 @@ def _format_labels(example: dict) -> str:
 
 
 def _format_counts(labels: dict[str, int]) -> str:
-  shown = [f'{name} {count}' for name, count in list(labels.items())[:12]]
+  shown = [
+    f'{quote(name)} {count}' for name, count in list(labels.items())[:12]
+  ]
   more = len(labels) - len(shown)
   return ', '.join(shown) + (f' and {more} more' if more > 0 else '')

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Predicts; prints a table, or a JSON document."""
-  from vidmodels.cli import DONE, WRONG_INPUT, evaluate
+  from vidmodels.cli import DONE, WRONG_INPUT, evaluate, terminal
   from vidmodels.evaluate.predict_videos import Prediction, Predictor
   from vidmodels.typing import InputError
 
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
       )
     except InputError as error:
       errors.append({'file': path, 'error': str(error)})
-      print(f'vidmodels predict: {error}', file=sys.stderr)
+      terminal.say(f'vidmodels predict: {error}', file=sys.stderr)
   if args.json:
     answers = [prediction.as_json() for prediction in predictions]
     print(json.dumps({'answers': answers, 'errors': errors}))
@@ -70,12 +70,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _print_table(predictions) -> None:
   """Prints a block per segment: its times, then classes and probabilities."""
+  from vidmodels.cli import terminal
+  from vidmodels.typing import quote
+
   for p in predictions:
-    print(
-      f'{p.file}  {p.start_s:.2f}-{p.end_s:.2f} s  '
+    terminal.say(
+      f'{quote(p.file)}  {p.start_s:.2f}-{p.end_s:.2f} s  '
       f'({p.frames} frames, {p.views} views)'
     )
     for name, probability in zip(p.classes, p.probabilities, strict=True):
-      print(f'  {probability:7.2%}  {name}')
+      terminal.say(f'  {probability:7.2%}  {quote(name)}')
     for head, best in p.heads.items():
-      print(f'  {head}: ' + ', '.join(f'{n} {v:.2%}' for n, v in best))
+      answers = ', '.join(f'{quote(n)} {v:.2%}' for n, v in best)
+      terminal.say(f'  {head}: {answers}')

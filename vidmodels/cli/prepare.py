@@ -150,7 +150,8 @@ def run(args: argparse.Namespace) -> int:
     f'{args.out}: {count_noun(manifest.count, "record")} in '
     f'{count_noun(len(manifest.shards), "shard")} of split {args.split}'
   )
-  print('\n'.join(SplitReport.load(report_path(args.out, args.split)).lines()))
+  result = SplitReport.load(report_path(args.out, args.split))
+  terminal.say('\n'.join(result.lines()))
   if manifest.lost:
     print(f'the lost ones and why: {args.out}/{args.split}.lost.txt')
   return DONE
@@ -182,7 +183,7 @@ def _make_engine(args: argparse.Namespace) -> 'Engine | None':
 
 def _dry_run(args: argparse.Namespace) -> int:
   """Prints what would be written; writes nothing."""
-  from vidmodels.cli import DONE
+  from vidmodels.cli import DONE, terminal
   from vidmodels.data.prepare import encode, estimate, prepare_records
   from vidmodels.typing import InputError
 
@@ -215,5 +216,5 @@ def _dry_run(args: argparse.Namespace) -> int:
   if args.json:
     print(json.dumps(result.as_json()))
   else:
-    print('\n'.join(result.lines()))
+    terminal.say('\n'.join(result.lines()))
   return DONE

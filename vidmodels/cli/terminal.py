@@ -5,7 +5,7 @@ with terminal.Reporter('train') as report: report(3, 100, 'step 3: loss 2.1')
 
 import sys
 import time
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -16,7 +16,14 @@ from rich.progress import (
   TimeRemainingColumn,
 )
 
+from vidmodels.typing import escape
+
 QUIET_SECONDS = 10.0  # between plain lines with counts alone
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+  """Prints a text, with escapes for codes that the terminal would obey."""
+  print(escape(text), file=file, flush=True)
 
 
 class Reporter:
@@ -58,10 +65,10 @@ class Reporter:
     if self._bar:
       self._bar.update(self._task, completed=done, total=total or None)
       if line:
-        self._bar.print(line, markup=False)
+        self._bar.print(escape(line), markup=False)
       return
     if line:
-      print(f'{self._title}: {line}', file=sys.stderr, flush=True)
+      say(f'{self._title}: {line}', file=sys.stderr)
     elif time.monotonic() - self._last > QUIET_SECONDS:
       print(f'{self._title}: {done}/{total}', file=sys.stderr, flush=True)
     else:

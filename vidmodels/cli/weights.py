@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Runs the action that was asked for."""
-  from vidmodels.cli import DONE
+  from vidmodels.cli import DONE, terminal
   from vidmodels.typing import InputError
 
   if args.overrides and args.action != 'import':
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
       'recipe, which only import takes; try without it'
     )
   report, text = args.run_action(args)
-  print(json.dumps(report) if args.json else text)
+  terminal.say(json.dumps(report) if args.json else text)
   return DONE
 
 

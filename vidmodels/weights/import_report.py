@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from vidmodels.typing import quote
 from vidmodels.weights import load_weights
 from vidmodels.weights.diff import Difference
 from vidmodels.weights.formats.hub_config import HubConfig
@@ -86,10 +87,12 @@ def format_inspection(inspection: Mapping[str, Any], *, rows: int = 20) -> str:
   lines += [f'perhaps {why}' for why in inspection['unreadable']]
   if not inspection['likely'] and not inspection['unreadable']:
     lines.append('of no family that is known here')
-  width = max(len(t['key']) for t in tensors)
+  width = max(len(quote(t['key'])) for t in tensors)
   for tensor in tensors[: rows or None]:
     shape = ' x '.join(map(str, tensor['shape'])) or 'one number'
-    lines.append(f'  {tensor["key"]:{width}}  {tensor["dtype"]}  {shape}')
+    lines.append(
+      f'  {quote(tensor["key"]):{width}}  {tensor["dtype"]}  {shape}'
+    )
   if rows and len(tensors) > rows:
     lines.append(f'  and {len(tensors) - rows} more; --tensors=0 shows all')
   return '\n'.join(lines)
@@ -149,7 +152,8 @@ def format_summary(summary: Mapping[str, Any]) -> str:
       (re.sub(r'\d+', '*', name), why) for name, why in summary[kind].items()
     )
     lines += [
-      f'  {kind} {name}{f" ({count} of them)" if count > 1 else ""}: {why}'
+      f'  {kind} {quote(name)}'
+      f'{f" ({count} of them)" if count > 1 else ""}: {why}'
       for (name, why), count in alike.items()
     ]
   return '\n'.join(lines + [f'  note: {note}' for note in summary['notes']])
@@ -167,4 +171,4 @@ def format_difference(row: Difference) -> str:
       f'{row.relative:.2%} of the size of A'
     ),
   }.get(row.kind, f'{row.a or row.b} {dtypes}')
-  return f'{row.key}: {row.kind} {details}'
+  return f'{quote(row.key)}: {row.kind} {details}'

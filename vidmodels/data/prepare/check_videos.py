@@ -19,7 +19,7 @@ from vidmodels.data.prepare.split_report import SplitReport
 from vidmodels.data.video.container import BadVideo, VideoInfo, check_video_file
 from vidmodels.data.video.decode import Picture
 from vidmodels.files import check_output_path, write_atomically
-from vidmodels.typing import AnyPath, InputError
+from vidmodels.typing import AnyPath, InputError, quote
 
 _FILES_PER_JOB = 16
 
@@ -79,7 +79,7 @@ def check(
     frames=sum(frames for _, _, frames, _ in fine),
   )
   if out is not None:
-    lines = [f'{video}\t{reason}\n' for video, reason in report.bad]
+    lines = [f'{quote(video)}\t{reason}\n' for video, reason in report.bad]
     write_atomically(pathlib.Path(out), ''.join(lines).encode())
   return report
 
@@ -126,5 +126,6 @@ def _look_for_files(groups: Sequence[shard_job.FileGroup]) -> list[_ClipCheck]:
 def _note_clip(
   number: int, row: VideoRow, reason: str, frames: int = 0, damage: int = 0
 ) -> _ClipCheck:
-  process_pool.tick(f'bad {row.video}: {reason}' if reason else row.video)
+  video = quote(row.video)
+  process_pool.tick(f'bad {video}: {reason}' if reason else video)
   return number, reason, frames, damage

@@ -28,7 +28,7 @@ from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.record_set import Manifest
 from vidmodels.data.video.container import NO_FILE
 from vidmodels.files import write_atomically
-from vidmodels.typing import AnyPath, InputError
+from vidmodels.typing import AnyPath, InputError, quote
 
 # Runs `shard_job.write_shard` on every job, anywhere that sees the same files.
 Engine = Callable[[Sequence[ShardJob]], None]
@@ -216,14 +216,15 @@ def _list_lost(out: pathlib.Path, manifest: Manifest, max_lost: float) -> None:
   path.unlink(missing_ok=True)
   if not manifest.lost:
     return
-  lines = [f'{clip}\t{reason}\n' for clip, reason in manifest.lost]
+  lines = [f'{quote(clip)}\t{reason}\n' for clip, reason in manifest.lost]
   write_atomically(path, ''.join(lines).encode())
   share = len(manifest.lost) / manifest.listed
   if share > max_lost or not manifest.count:
     clip, reason = manifest.lost[0]
     raise InputError(
-      f'{len(manifest.lost)} of {manifest.listed} videos are lost, as {clip} '
-      f'({reason}); expected at most {max_lost:.1%}, and at least one record; '
+      f'{len(manifest.lost)} of {manifest.listed} videos are lost, as '
+      f'{quote(clip)} ({reason}); expected at most {max_lost:.1%}, and at '
+      'least one record; '
       f'see {path}; try to repair or unlist them and run again with '
       '--overwrite, or raise --max-lost'
     )

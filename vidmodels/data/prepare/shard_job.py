@@ -21,6 +21,7 @@ from vidmodels.data.records.task import Task
 from vidmodels.data.records.tfrecord import ShardWriter
 from vidmodels.data.video.container import BadVideo
 from vidmodels.files import remove_part_on_error, write_atomically
+from vidmodels.typing import quote
 
 CRASHES = 'crashes the decoder'
 
@@ -163,14 +164,14 @@ def write_shard(job: ShardJob) -> None:
     for number, video, record, damage in records:
       if isinstance(record, BadVideo):
         lost.append((number, video, record.reason))
-        process_pool.tick(f'lost {video}: {record.reason}')
+        process_pool.tick(f'lost {quote(video)}: {record.reason}')
         continue
       writer.write(video_record.encode(record, job.task))
       labels.extend(record.labels)
       videos.append(video)
       if damage:
         damaged.append((number, video, damage))
-      process_pool.tick(video)
+      process_pool.tick(quote(video))
   note = {
     'name': job.shard.name,
     'count': len(writer.offsets),

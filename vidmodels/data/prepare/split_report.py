@@ -16,7 +16,7 @@ from typing import Any, Self
 from vidmodels.data.listing.rows import Listing
 from vidmodels.data.video.container import NO_FILE
 from vidmodels.files import write_atomically
-from vidmodels.typing import AnyPath
+from vidmodels.typing import AnyPath, escape, quote
 
 _MOST_NAMES = 10  # in a line
 
@@ -164,6 +164,6 @@ class SplitReport:
     ):
       more = len(names) - _MOST_NAMES
       if names:
-        line = f'{title}: {", ".join(names[:_MOST_NAMES])}'
+        line = f'{title}: {", ".join(map(quote, names[:_MOST_NAMES]))}'
         lines.append(line + (f' and {more} more' if more > 0 else ''))
-    return [*lines, *(f'note: {note}' for note in self.notes)]
+    return [*lines, *(f'note: {escape(note, keep="")}' for note in self.notes)]
