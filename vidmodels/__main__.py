@@ -1,7 +1,5 @@
 """`python -m vidmodels` is `vidmodels`."""
 
-import sys
+from vidmodels.cli import run_and_exit
 
-from vidmodels.cli import main
-
-sys.exit(main())
+run_and_exit()

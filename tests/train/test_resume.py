@@ -130,16 +130,21 @@ def test_kill_9_and_resume_equals_an_unbroken_run(tmp_path, records, unbroken):
   assert logged(tmp_path) == logged(unbroken)
 
 
-def test_sigterm_saves_exits_42_and_the_same_command_goes_on(
-  tmp_path, records, unbroken
+@pytest.mark.parametrize(
+  'number',
+  [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
+)
+def test_a_signal_saves_exits_42_and_the_same_command_goes_on(
+  tmp_path, records, unbroken, number
 ):
   process = start(records, tmp_path, '--config.checkpoint.every=1000')
   wait_for(tmp_path / 'config.json', process)
   wait_for(tmp_path / 'metrics.jsonl', process)  # the first line is written
-  process.send_signal(signal.SIGTERM)
+  process.send_signal(number)
   said = process.communicate()[0].decode()
   assert process.returncode == 42, said
   assert 'start again' in said
+  assert ('Ctrl-C: the run will save' in said) == (number == signal.SIGINT)
   stopped = [line['step'] for line in logged(tmp_path)]
   outcome = loop.train(tiny.config(records, **CHANGES), tmp_path)
   assert outcome.step == 8
@@ -149,6 +154,37 @@ def test_sigterm_saves_exits_42_and_the_same_command_goes_on(
   assert steps[: len(stopped)] == stopped
   assert steps == sorted(set(steps))
   assert Checkpoints(tmp_path).latest() == 8
+
+
+@pytest.mark.slow
+def test_a_second_interrupt_ends_a_run_at_once(tmp_path, records):
+  """Also while XLA compiles the first step, and without a traceback."""
+  process = start(records, tmp_path, '--config.model.layers=6')
+  wait_for(tmp_path / 'config.json', process)
+  time.sleep(1)
+  process.send_signal(signal.SIGINT)
+  time.sleep(0.5)
+  process.send_signal(signal.SIGINT)
+  began = time.monotonic()
+  said = process.communicate(timeout=60)[0].decode()
+  assert time.monotonic() - began < 5
+  assert process.returncode == 130, said
+  assert 'stopped' in said
+  assert 'Traceback' not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('seconds', [0.5, 2, 4])
+def test_an_interrupt_before_the_first_step_ends_soon(
+  tmp_path, records, seconds
+):
+  process = start(records, tmp_path, '--config.optim.steps=100000')
+  time.sleep(seconds)
+  process.send_signal(signal.SIGINT)
+  said = process.communicate(timeout=120)[0].decode()
+  assert process.returncode in (42, 130), said
+  # JAX may catch one in a callback of its own, and prints that.
+  assert 'Traceback' not in said or 'Exception ignored in' in said
 
 
 @pytest.mark.slow

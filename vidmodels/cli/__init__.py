@@ -11,10 +11,12 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from vidmodels import __version__
 from vidmodels.fields import modules_with
@@ -107,6 +109,46 @@ def main(argv: Sequence[str] | None = None) -> int:
   except Exception as error:  # a bug: the traceback says where
     traceback.print_exc()
     return _report_error(args, repr(error), code=FAILED)
+
+
+def run_and_exit() -> NoReturn:
+  """Runs a command as the whole of a process.
+
+  After an error or Ctrl-C the process ends at once: threads of JAX and orbax
+  would keep it for half a minute, and may crash while Python takes its modules
+  apart.
+  """
+  signal.signal(signal.SIGINT, _interrupt)
+  try:
+    code = main()
+  except KeyboardInterrupt:
+    _exit_at_once()
+  if code in (FAILED, INTERRUPTED):
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+  sys.exit(code)
+
+
+_LAST_WORDS_S = 10.0  # for a command to clean up after Ctrl-C
+
+
+def _interrupt(*_: Any) -> None:
+  """Handles Ctrl-C: the command may clean up, but the process ends.
+
+  Python raises KeyboardInterrupt wherever it is. Inside a callback, as JAX has
+  one for each collection of garbage, it only prints that, and goes on.
+  """
+  watchdog = threading.Timer(_LAST_WORDS_S, _exit_at_once)
+  watchdog.daemon = True
+  watchdog.start()
+  signal.signal(signal.SIGINT, _exit_at_once)  # a second time
+  raise KeyboardInterrupt
+
+
+def _exit_at_once(*_: Any) -> NoReturn:
+  print('vidmodels: stopped by the keyboard', file=sys.stderr, flush=True)
+  os._exit(INTERRUPTED)
 
 
 def _report_error(args: argparse.Namespace, error, *, code: int) -> int:

@@ -10,6 +10,7 @@ is the one that the unbroken run would have used.
 import contextlib
 import dataclasses
 import functools
+import os
 import pathlib
 import signal
 import threading
@@ -129,7 +130,7 @@ class Loop:
     with (
       contextlib.closing(feed),
       jax.set_mesh(run.mesh),
-      Preemption(self.checkpoints) as preemption,
+      Preemption(self.checkpoints, self._say) as preemption,
     ):
       for done in range(start + 1, run.total + 1):
         state, pairs = train_step(state, next(feed))
@@ -151,6 +152,9 @@ class Loop:
       self.checkpoints.wait()
     return Outcome(done, preempted=done < run.total, workdir=self.workdir)
 
+  def _say(self, line: str) -> None:
+    self.progress(0, 0, line)
+
   def _open_log(self, feed: Feed, start: int) -> hooks.StepLog:
     config = self.run.config
     writers = []
@@ -171,30 +175,71 @@ class Loop:
 
 
 class Preemption:
-  """A context that notes SIGTERM; the loop asks `reached` after every step.
+  """A context that notes SIGTERM and Ctrl-C; the loop asks `reached` each step.
 
-  After SIGTERM the loop finishes the step and saves; the command exits with
-  code 42. With several processes, orbax and the coordination service agree on
-  the step at which all of them stop. A single process sets a flag here, because
-  without `jax.distributed` the signal would kill it before it saves.
+  Then the loop finishes the step and saves; the command exits with code 42. A
+  second Ctrl-C ends the process at once, with code 130, even while XLA
+  compiles: a thread of its own sees it. What is on disk stays whole.
+
+  With several processes, orbax and the coordination service agree on the step
+  at which all of them stop, after SIGTERM or Ctrl-C to any of them. A single
+  process sets a flag here, because without `jax.distributed` the signal would
+  kill it before it saves.
   """
 
-  def __init__(self, checkpoints: Checkpoints) -> None:
+  def __init__(
+    self, checkpoints: Checkpoints, say: Callable[[str], None]
+  ) -> None:
     self._checkpoints = checkpoints
+    self._say = say  # tells the user
     self._flag = threading.Event()
-    self._old_handler: Any = None
+    self._handlers: dict[int, Any] = {}  # those that were there before
 
   def __enter__(self) -> Self:
-    in_main = threading.current_thread() is threading.main_thread()
-    if in_main and not jax.distributed.is_initialized():
-      self._old_handler = signal.signal(
-        signal.SIGTERM, lambda *_: self._flag.set()
-      )
+    if threading.current_thread() is not threading.main_thread():
+      return self
+    set_flag: Any = lambda *_: self._flag.set()
+    handlers = {signal.SIGTERM: set_flag, signal.SIGINT: set_flag}
+    if jax.distributed.is_initialized():
+      stop_all: Any = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+      handlers = {signal.SIGINT: stop_all}
+    self._handlers = {s: signal.signal(s, h) for s, h in handlers.items()}
+    self._read_fd, self._write_fd = os.pipe()
+    os.set_blocking(self._write_fd, False)
+    self._old_fd = signal.set_wakeup_fd(
+      self._write_fd, warn_on_full_buffer=False
+    )
+    self._watcher = threading.Thread(target=self._watch, daemon=True)
+    self._watcher.start()
     return self
 
   def __exit__(self, *_) -> None:
-    if self._old_handler is not None:
-      signal.signal(signal.SIGTERM, self._old_handler)
+    if not self._handlers:
+      return
+    signal.set_wakeup_fd(self._old_fd)
+    for number, handler in self._handlers.items():
+      signal.signal(number, handler)
+    os.close(self._write_fd)  # ends the watcher
+    self._watcher.join()
+    os.close(self._read_fd)
+
+  def _watch(self) -> None:
+    """Reads the number of each signal that arrives, until the pipe is closed.
+
+    Python runs handlers between two lines of Python alone; this runs at once.
+    """
+    pressed = False
+    while numbers := os.read(self._read_fd, 1):
+      if numbers[0] != signal.SIGINT:
+        continue
+      if pressed:
+        self._say('stopped at once; the last checkpoint is whole')
+        os._exit(128 + signal.SIGINT)
+      pressed = True
+      self._say(
+        'Ctrl-C: the run will save after this step and stop; press it again to '
+        'stop at once, without saving'
+      )
 
   def reached(self, step: int) -> bool:
     """Whether to save and stop after `step`; every process must ask."""

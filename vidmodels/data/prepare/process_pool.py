@@ -99,7 +99,8 @@ def run_jobs(
     initargs=(notes, stop),
   )
   try:
-    waiting = {pool.submit(function, job) for job in jobs}
+    with _blocked_interrupts():  # workers start here, and inherit it
+      waiting = {pool.submit(function, job) for job in jobs}
     while waiting:
       ended, waiting = concurrent.futures.wait(
         waiting, _POLL_S, concurrent.futures.FIRST_COMPLETED
@@ -118,6 +119,20 @@ def run_jobs(
     stop.set()
     pool.shutdown(wait=True, cancel_futures=True)
     notes.close()
+
+
+@contextlib.contextmanager
+def _blocked_interrupts() -> Iterator[None]:
+  """Delays Ctrl-C; processes that start meanwhile never get it.
+
+  The parent stops its workers. One that is interrupted while it still imports
+  prints a traceback.
+  """
+  before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+  try:
+    yield
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def ends_normally(function: Callable[..., Any], *args: Any) -> bool:
@@ -149,7 +164,6 @@ def _start_worker(notes: Any, stop: Any) -> None:
 
   _tick = send_note
   cv2.setNumThreads(1)  # the processes already fill the CPUs
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops them
   threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
