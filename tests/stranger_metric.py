@@ -7,7 +7,7 @@ import pytest
 METRIC = '''
 """top2: the share of videos whose right class is among the two best."""
 
-from vidmodels.evaluate.metrics import Metric, heads, label_rank, share_right
+from vidmodels.evaluate.metrics import Metric, heads, label_rank
 
 KINDS = ('single',)
 
@@ -15,7 +15,7 @@ KINDS = ('single',)
 def prepare(scores):
   for score_RK, label_R in heads(scores).values():
     rank_R = label_rank(score_RK, label_R)
-    yield Metric(name='top2', function=share_right(rank_R < 2))
+    yield Metric(name='top2', right_R=rank_R < 2)
 '''
 
 

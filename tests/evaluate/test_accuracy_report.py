@@ -35,7 +35,7 @@ def test_numbers_have_their_full_names_and_intervals():
   low, high = tree['intervals']['test_1x1/top1']
   assert low < 2 / 3 < high
   assert tree['bootstrap'] == {
-    'draws': 20, 'level': 0.95, 'seed': 0, 'over': 'videos'
+    'draws': 20, 'level': 0.95, 'seed': 0, 'over': 'videos', 'shares': 'Wilson'
   }  # fmt: skip
   assert (tree['videos'], tree['listed'], tree['step']) == (3, 3, 7)
   assert 'metrics' not in tree
@@ -49,13 +49,16 @@ def test_what_is_missing_is_told():
   )  # fmt: skip
   found = of(scored)
   assert found.line() == (
-    'test_1x1: top-1 100.00%, top-5 100.00% of 2 of 4 videos (official '
-    '100000), 1 views (mean of logits, step 7, ema)'
+    'test_1x1: top-1 100.00% of 2 of 4 videos (official 100000), 1 views (mean '
+    'of logits, step 7, ema)'
   )
   said = '\n'.join(found.details())
+  assert 'top5' not in said  # of 3 classes any answer is among the best 5
   for part in (
     'test_1x1/mean_class: 100.00% (100.00% to 100.00%)',
-    '95% intervals, 20 bootstrap draws over videos, seed 0',
+    'test_1x1/top1: 100.00% (34.24% to 100.00%)',
+    "95% intervals over videos, Wilson's of shares, else of 20 bootstrap "
+    'draws, seed 0',
     'the records are the first 4 of the list',
     '2 of the 100000 clips of the official split were evaluated (under 0.01 %)',
     '2 videos were lost; see test.lost.txt',

@@ -16,7 +16,7 @@ def intervals(answers, bootstrap=None):
 
 
 def share(right, member=None, name='top1') -> metrics.Metric:
-  metric = metrics.Metric(name=name, function=metrics.share_right(right))
+  metric = metrics.Metric(name=name, right_R=right)
   return metric if member is None else metric.restricted('few', member)
 
 
@@ -46,7 +46,7 @@ def test_certain_answers_have_no_interval_and_small_subsets_a_wide_one():
   answers = scoring.video_scores(
     np.eye(3)[[0, 1, 2] * 20], [(0,), (1,), (2,)] * 20
   )
-  assert set(intervals(answers).values()) == {(1.0, 1.0)}
+  assert intervals(answers)['mean_class'] == (1.0, 1.0)
   right = np.arange(400) % 2
   few = np.arange(400) < 10
   found = Bootstrap().intervals(
@@ -56,10 +56,60 @@ def test_certain_answers_have_no_interval_and_small_subsets_a_wide_one():
   assert found['few/top1'][1] - found['few/top1'][0] > 0.4
 
 
+def test_a_share_has_wilsons_interval_whatever_the_number_of_videos():
+  """Against the table of Newcombe (1998), and 4 of 4: 1 / (1 + z^2 / 4)."""
+  for right, videos, wanted in (
+    (81, 263, (0.2553, 0.3662)),
+    (15, 148, (0.0624, 0.1605)),
+    (0, 20, (0.0, 0.1611)),
+    (1, 29, (0.0061, 0.1718)),
+    (4, 4, (1 / (1 + 1.959964**2 / 4), 1.0)),
+  ):
+    found = Bootstrap().intervals([share(np.arange(videos) < right)], videos)
+    assert found['top1'] == pytest.approx(wanted, abs=5e-5)
+
+
+def test_the_interval_of_a_subset_is_that_of_its_own_videos():
+  right, few = np.arange(400) % 2, np.arange(400) < 10
+  found = Bootstrap().intervals([share(right, few)], 400)
+  alone = Bootstrap().intervals([share(right[:10])], 10)
+  assert found['few/top1'] == alone['top1']
+
+
 def test_draws_without_a_video_of_the_subset_do_not_count():
-  one = np.arange(30) == 3
-  found = Bootstrap().intervals([share(one, one)], 30)
-  assert found['few/top1'] == (1.0, 1.0)
+  function = lambda count_xR, member_R: np.where(
+    count_xR.sum(-1) > 0, 1.0, np.nan
+  )
+  metric = metrics.Metric(name='one', function=function)
+  found = Bootstrap().intervals(
+    [metric.restricted('few', np.arange(30) == 3)], 30
+  )
+  assert found['few/one'] == (1.0, 1.0)
+
+
+@pytest.mark.parametrize('classes', [3, 20, 200])
+def test_classes_that_a_draw_lacks_do_not_move_the_mean_over_classes(classes):
+  """Of 200 classes with a video each, a third is absent from every draw."""
+  rng = np.random.default_rng(classes)
+  label_R = np.concatenate([np.arange(classes), rng.integers(classes, size=9)])
+  right_R = label_R < classes // 20 + 1
+  score_RK = np.where(
+    np.arange(classes)
+    == np.where(right_R, label_R, (label_R + 1) % classes)[:, None],
+    1.0,
+    0.0,
+  )
+  answers = scoring.video_scores(score_RK, [(k,) for k in label_R.tolist()])
+  (metric,) = (
+    m for m in metrics.prepare_metrics(answers) if m.name == 'mean_class'
+  )
+  value = float(metric(np.ones(len(label_R))))
+  low, high = intervals(answers)['mean_class']
+  assert low <= value <= high
+  counts = np.stack(
+    [bootstrap._draw_counts(rng, len(label_R)) for _ in range(2000)]
+  )
+  assert metric(counts).mean() == pytest.approx(value, abs=0.01)
 
 
 def test_average_precision_lies_in_its_interval_though_copies_raise_it():

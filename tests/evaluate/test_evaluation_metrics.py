@@ -306,17 +306,23 @@ def test_a_score_that_is_no_number_is_never_right():
 
 
 def slow_map(answers, count_R) -> float:
-  """Every video of a class against every video, class by class."""
-  found = []
+  """Every video of a class against every video, class by class.
+
+  A class without a video keeps the value that it has with all videos.
+  """
+  found, once_R = [], np.ones(len(count_R))
+  if not count_R.any():
+    return np.nan
   for score_R, right_R in zip(
     answers.score_RK.T, answers.label_Rx.T > 0, strict=True
   ):
-    own = np.flatnonzero(right_R & (count_R > 0))
-    if len(own):
+    if right_R.any():
+      w_R = count_R if (right_R & (count_R > 0)).any() else once_R
+      own = np.flatnonzero(right_R & (w_R > 0))
       above_RN = score_R[:, None] >= score_R[own]
-      precision_N = count_R[own] @ above_RN[own] / (count_R @ above_RN)
-      found.append(np.average(precision_N, weights=count_R[own]))
-  return float(np.mean(found)) if found else np.nan
+      precision_N = w_R[own] @ above_RN[own] / (w_R @ above_RN)
+      found.append(np.average(precision_N, weights=w_R[own]))
+  return float(np.mean(found))
 
 
 @pytest.mark.parametrize('digits', [0, 1, 6])
@@ -348,7 +354,7 @@ def test_average_precision_needs_no_pairs_of_videos():
   right_RK = rng.random((20_000, 1)) < 0.2
   function = mean_ap.MeanAveragePrecision(score_RK, right_RK)
   tracemalloc.start()
-  function(np.ones((2, 20_000)))
+  function(np.ones((2, 20_000)), np.ones(20_000))
   most = tracemalloc.get_traced_memory()[1]
   tracemalloc.stop()
   assert most < 20e6

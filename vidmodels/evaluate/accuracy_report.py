@@ -48,6 +48,7 @@ class AccuracyReport:
   videos: int  # videos scored
   notes: tuple[str, ...]  # what else a reader must know, a line each
   scores: str  # file that holds every view's scores
+  trivial: tuple[str, ...] = ()  # metrics that any answer has: not printed
   # members: of an ensemble: name, step, weights, share and file of each
   members: tuple[dict[str, Any], ...] = ()
 
@@ -79,7 +80,8 @@ class AccuracyReport:
     shown = [
       name
       for name in self.metrics
-      if name in _SHOWN or ('/' not in name and name.endswith('_top1'))
+      if name not in self.trivial
+      and (name in _SHOWN or ('/' not in name and name.endswith('_top1')))
     ]
     # The headline first, the others in their order.
     shown.sort(key=lambda name: name != self.headline)
@@ -109,11 +111,12 @@ class AccuracyReport:
       f'{self._full(name)}: {value:.2%} ({low:.2%} to {high:.2%})'
       for name, value in self.metrics.items()
       for low, high in (self.intervals[name],)
+      if name not in self.trivial
     ]
     if lines:
       lines.append(
-        'in brackets: {level:.0%} intervals, {draws} bootstrap draws over '
-        'videos, seed {seed}'.format(**self.bootstrap)
+        "in brackets: {level:.0%} intervals over videos, {shares}'s of shares, "
+        'else of {draws} bootstrap draws, seed {seed}'.format(**self.bootstrap)
       )
     return [*lines, *self.notes]
 
@@ -190,6 +193,7 @@ def evaluate_scores(
     intervals=bootstrap.intervals(measured, videos),
     bootstrap=bootstrap.as_json(),
     videos=videos,
+    trivial=tuple(metric.name for metric in measured if metric.trivial),
     notes=tuple(_notes(scores)),
     scores=' + '.join(names),
     members=described,

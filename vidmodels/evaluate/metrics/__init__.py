@@ -42,46 +42,56 @@ from vidmodels.fields import modules_with
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Metric:
-  """A number that depends on how often each video counts."""
+  """A number that depends on how often each video counts.
+
+  It has either `right_R` or a `function`.
+  """
 
   name: str  # its name in reports
-  # function: counts [..., R] -> numbers [...]; NaN where no video that it needs
-  # counts
-  function: Callable[[np.ndarray], np.ndarray]
+  # whether each video is right, [R]: the metric is the share of right ones
+  right_R: np.ndarray | None = None
+  # counts [..., R], and which videos the metric is about [R] -> numbers [...];
+  # NaN where no video that it needs counts. A mean over classes is over those
+  # that have one of these videos. A class that has none in a draw keeps its
+  # value, or the mean would move as classes come and go.
+  function: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
   # question: the head that it belongs to; '' for the whole answer. A subset of
   # classes selects videos by the label of this head
   question: str = ''
-  in_subsets: bool = (
-    True  # whether it is also measured in subsets of the videos
-  )
+  # whether it is also measured in subsets of the videos
+  in_subsets: bool = True
   # rises: whether videos that count twice raise it, because two copies of a
   # right answer rank beside each other; intervals are moved back by as much
   rises: bool = False
+  # whether any answer would be right, such as the best 5 of 4 classes: reports
+  # for people leave it out
+  trivial: bool = False
+  member_R: np.ndarray | None = (
+    None  # the videos of a subset, 0 or 1; None: all
+  )
 
   def __call__(self, count_xR: np.ndarray) -> np.ndarray:
     """Returns the number for each row of counts."""
-    return self.function(count_xR)
+    count_xR = np.asarray(count_xR, np.float64)
+    member_R = self.members(count_xR.shape[-1])
+    if self.function is not None:
+      return self.function(count_xR * member_R, member_R)
+    right_x = count_xR @ (member_R * np.asarray(self.right_R, np.float64))
+    all_x = count_xR @ member_R
+    nan_x = np.full(np.shape(all_x), np.nan)
+    return np.divide(right_x, all_x, out=nan_x, where=all_x > 0)
+
+  def members(self, videos: int) -> np.ndarray:
+    """1 for each video that the metric is about, else 0, [R]."""
+    if self.member_R is None:
+      return np.ones(videos)
+    return np.asarray(self.member_R, np.float64)
 
   def restricted(self, subset: str, member_R: np.ndarray) -> 'Metric':
     """Returns this metric for the videos of a subset, 'subset/name'."""
     return dataclasses.replace(
-      self,
-      name=f'{subset}/{self.name}',
-      function=lambda count_xR: self.function(count_xR * member_R),
+      self, name=f'{subset}/{self.name}', member_R=member_R
     )
-
-
-def share_right(right_R: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-  """The function of a metric: the share of the videos that are right."""
-  right_R = np.asarray(right_R, np.float64)
-
-  def share(count_xR: np.ndarray) -> np.ndarray:
-    count_xR = np.asarray(count_xR, np.float64)
-    right_x, all_x = count_xR @ right_R, count_xR.sum(-1)
-    nan_x = np.full(np.shape(all_x), np.nan)
-    return np.divide(right_x, all_x, out=nan_x, where=all_x > 0)
-
-  return share
 
 
 def prepare_metrics(scores: VideoScores) -> tuple[Metric, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from vidmodels.evaluate.averaging import VideoScores
-from vidmodels.evaluate.metrics import Metric, share_right
+from vidmodels.evaluate.metrics import Metric
 
 KINDS, ORDER = ('any',), 10
 
@@ -14,7 +14,8 @@ def prepare(scores: VideoScores) -> Iterator[Metric]:
   """Yields hit1 and hit5."""
   rank_R = best_rank(scores.score_RK, scores.label_Rx)
   for k in (1, 5):
-    yield Metric(name=f'hit{k}', function=share_right(rank_R < k))
+    few = k >= len(scores.info.classes)
+    yield Metric(name=f'hit{k}', right_R=rank_R < k, trivial=few)
 
 
 def best_rank(score_RK: np.ndarray, right_RK: np.ndarray) -> np.ndarray:

@@ -31,12 +31,15 @@ class MeanAveragePrecision:
       for k in np.flatnonzero(right_RK.any(0))
     ]
 
-  def __call__(self, count_xR: np.ndarray) -> np.ndarray:
+  def __call__(self, count_xR: np.ndarray, member_R: np.ndarray) -> np.ndarray:
     """The mean for each row of counts; NaN if no class has a video."""
-    total_x, classes_x = np.zeros((2, *count_xR.shape[:-1]))
+    total_x, classes = np.zeros(count_xR.shape[:-1]), 0
     for ranking in self._rankings:
+      own = float(ranking.average_precision(member_R))
+      if np.isnan(own):
+        continue
       value_x = ranking.average_precision(count_xR)
-      total_x += np.nan_to_num(value_x)
-      classes_x += ~np.isnan(value_x)
-    nan_x = np.full(total_x.shape, np.nan)
-    return np.divide(total_x, classes_x, out=nan_x, where=classes_x > 0)
+      total_x += np.where(np.isnan(value_x), own, value_x)
+      classes += 1
+    drawn_x = (count_xR.sum(-1) > 0) & (classes > 0)
+    return np.where(drawn_x, total_x / max(classes, 1), np.nan)

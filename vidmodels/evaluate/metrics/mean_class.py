@@ -24,19 +24,24 @@ def prepare(scores: VideoScores) -> Iterator[Metric]:
 
 def mean_accuracy(
   right_R: np.ndarray, label_R: np.ndarray, classes: int
-) -> Callable[[np.ndarray], np.ndarray]:
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
   """The function of a metric: mean of the classes' shares of right videos."""
 
-  def mean_of_row(count_R: np.ndarray) -> float:
+  def share_of_classes(count_R: np.ndarray) -> np.ndarray:
     right_K, all_K = (
       np.bincount(label_R, weights=w, minlength=classes)
       for w in (count_R * right_R, count_R)
     )
-    occurs_K = all_K > 0
-    return float((right_K[occurs_K] / all_K[occurs_K]).mean())
+    nan_K = np.full(classes, np.nan)
+    return np.divide(right_K, all_K, out=nan_K, where=all_K > 0)
 
-  def mean(count_xR: np.ndarray) -> np.ndarray:
-    rows = count_xR.reshape(-1, count_xR.shape[-1]).astype(np.float64)
-    return np.reshape([mean_of_row(row) for row in rows], count_xR.shape[:-1])
+  def mean(count_xR: np.ndarray, member_R: np.ndarray) -> np.ndarray:
+    own_K = share_of_classes(member_R)
+    occurs_K = ~np.isnan(own_K)
+    means = []
+    for count_R in count_xR.reshape(-1, count_xR.shape[-1]):
+      drawn_K = share_of_classes(count_R)
+      means.append(np.where(np.isnan(drawn_K), own_K, drawn_K)[occurs_K].mean())
+    return np.reshape(means, count_xR.shape[:-1])
 
   return mean

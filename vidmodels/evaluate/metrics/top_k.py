@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vidmodels.evaluate.averaging import VideoScores
-from vidmodels.evaluate.metrics import Metric, heads, label_rank, share_right
+from vidmodels.evaluate.metrics import Metric, heads, label_rank
 
 KINDS, ORDER = ('single', 'heads'), 10
 # Combinations of several heads held at once, 8 bytes each.
@@ -28,14 +28,16 @@ def prepare(scores: VideoScores) -> Iterator[Metric]:
     labels = [label_R for _, label_R in heads(scores).values()]
     rank_R = joint_rank([log_RK[:, part] for part in parts], labels)
     in_5_R = right_R | (rank_R < 5)
-    yield Metric(name='action_top1', function=share_right(right_R))
-    yield Metric(name='action_top5', function=share_right(in_5_R))
+    yield Metric(name='action_top1', right_R=right_R)
+    few = math.prod(scores.info.task.sizes) <= 5
+    yield Metric(name='action_top5', right_R=in_5_R, trivial=few)
   for head, rank_R in ranks.items():
     for k in (1, 5):
       yield Metric(
         name=f'{head}_top{k}'.removeprefix('_'),
-        function=share_right(rank_R < k),
+        right_R=rank_R < k,
         question=head,
+        trivial=k >= heads(scores)[head][0].shape[-1],
       )
 
 
