@@ -2,6 +2,7 @@
 
 import json
 import sys
+import types
 
 import pytest
 
@@ -43,6 +44,73 @@ def test_metrics_of_a_step_are_read_one_step_late_and_averaged(tmp_path):
   assert 'loss 2.0000  clip top-1 75.0%' in seen[1][1]
   log.finish(3)
   assert 'step 3/4  loss 1.0000' in seen[-1][1]
+
+
+class Device:
+  """A number that is on the host when a clock says so."""
+
+  def __init__(self, clock, ready: float):
+    self.clock, self.ready = clock, ready
+
+  def __float__(self) -> float:
+    self.clock.now = max(self.clock.now, self.ready)
+    return 1.0
+
+
+def test_clips_per_second_are_those_of_the_device_from_the_first_line_on(
+  monkeypatch,
+):
+  """A step of 8 clips takes 2 s, compiling the first 60 s, dispatch nothing."""
+  clock = types.SimpleNamespace(now=100.0)
+  monkeypatch.setattr(hooks.time, 'perf_counter', lambda: clock.now)
+  written = []
+  writer = types.SimpleNamespace(
+    write_scalars=lambda step, scalars: written.append((step, scalars)),
+    flush=lambda: None,
+  )
+  log = hooks.StepLog(
+    writers=[writer],
+    every=2,
+    total=7,
+    batch=8,
+    learning_rate=lambda step: 0.1,
+    waited=lambda: 0.0,
+    saved=lambda: [],
+    report=lambda *_: None,
+  )
+  clock.now += 60  # the first call returns when it is compiled
+  start = clock.now
+  for step in range(1, 8):
+    log.add_step(step, {'loss': (Device(clock, start + 2 * step), 1.0)})
+    if step == 4:
+      log.validate(step, lambda: {'test/top1': 0.5, 'slow': sleep(clock, 50)})
+      start += 50
+  log.finish(7)
+  lines = [(s, v) for s, v in written if 'train_clip/loss' in v]
+  assert [step for step, _ in lines] == [2, 4, 6, 7]
+  rates = [values['train/clips_per_second'] for _, values in lines]
+  assert rates == pytest.approx([4.0] * 4)
+
+
+def sleep(clock, seconds: float) -> float:
+  clock.now += seconds
+  return 1.0
+
+
+def test_numbers_of_a_validation_are_printed():
+  seen = []
+  log = hooks.StepLog(
+    writers=[],
+    every=2,
+    total=4,
+    batch=8,
+    learning_rate=lambda step: 0.1,
+    waited=lambda: 0.0,
+    saved=lambda: [],
+    report=lambda done, total, line: seen.append((done, line)),
+  )
+  log.validate(2, lambda: {'test_1x1/top1': 0.5, 'test_1x1/loss': 1.25})
+  assert seen == [(2, 'step 2/4  test_1x1/top1 0.5000  test_1x1/loss 1.2500')]
 
 
 def test_tensorboard_gets_the_scalars_when_tensorflow_is_there(tmp_path):

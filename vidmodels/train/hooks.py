@@ -102,19 +102,15 @@ class StepLog:
   report: Callable[[int, int, str], None]
 
   def __post_init__(self) -> None:
-    self._pending: tuple[int, metrics.Pairs, float] | None = None
+    self._ended = 0.0  # when the last step that was read was over
+    self._pending: tuple[int, metrics.Pairs] | None = None
     self._window: list[dict[str, float]] = []
     self._timed = 0  # steps of the window that are timed
-    self._since: float | None = None  # start of the timed steps
+    self._since: float | None = None  # end of the step before them
 
   def add_step(self, step: int, pairs: metrics.Pairs) -> None:
     """Takes the metrics of the `step`-th update; reads the previous ones."""
-    now = time.perf_counter()
-    previous, self._pending = self._pending, (step, pairs, now)
-    if self._since is None:
-      # The first step compiles: it is not timed.
-      self._since, self._timed = now, -1
-      self.waited()
+    previous, self._pending = self._pending, (step, pairs)
     if previous:
       self._read(*previous)
 
@@ -128,7 +124,7 @@ class StepLog:
     """Writes a last, shorter line, so that every step is logged."""
     self.flush()
     if self._window:
-      self._write_line(step, time.perf_counter())
+      self._write_line(step, self._ended)
     for writer in self.writers:
       writer.flush()
 
@@ -149,28 +145,42 @@ class StepLog:
     """
     self.flush()
     start = time.perf_counter()
-    self.write(step, validation())
+    scalars = validation()
+    self.write(step, scalars)
+    numbers = '  '.join(
+      f'{name} {value:.4f}' for name, value in scalars.items()
+    )
+    self.report(step, self.total, f'step {step}/{self.total}  {numbers}')
+    seconds = time.perf_counter() - start
+    self._ended += seconds
     if self._since is not None:
-      self._since += time.perf_counter() - start
+      self._since += seconds
     self.waited()
 
-  def _read(self, step: int, pairs: metrics.Pairs, now: float) -> None:
+  def _read(self, step: int, pairs: metrics.Pairs) -> None:
     values = metrics.divide(pairs)
+    # A step is over when its numbers are here. When it was dispatched says
+    # nothing: the first two are dispatched at once.
+    self._ended = time.perf_counter()
     broken = [k for k, v in values.items() if not math.isfinite(v)]
     if broken:
       raise NonFiniteLossError(non_finite_message(step, broken, self.saved()))
     self._window.append(values)
-    self._timed += 1
+    if self._since is None:  # the first step compiles: it is not timed
+      self._since = self._ended
+      self.waited()
+    else:
+      self._timed += 1
     if step % self.every == 0 or step == self.total:
-      self._write_line(step, now)
+      self._write_line(step, self._ended)
     else:
       self.report(step, self.total, '')
 
   def _write_line(self, step: int, now: float) -> None:
-    """Averages the window into one line; `now` is when its last step began.
+    """Averages the window into one line; `now` is when its last step ended.
 
-    Times from start to start give the pace of the steps, even if a step runs
-    while the host goes on.
+    Times from end to end give the pace of the steps, even if a step runs while
+    the host goes on.
     """
     steps = len(self._window)
     mean = {k: sum(w[k] for w in self._window) / steps for k in self._window[0]}

@@ -87,7 +87,13 @@ def train(
     else:
       source = checkpoints.read_json(start, 'meta').get('source')
       state = checkpoints.restore(start, run.abstract)
-      progress(start, run.total, f'resumed from checkpoint {start}')
+      line = f'resumed from checkpoint {start}'
+      if start == run.total:
+        line = (
+          f'step {start} of {run.total} was saved before: this run has ended, '
+          'and nothing is left to do'
+        )
+      progress(start, run.total, line)
     if source:
       meta['source'] = source
     loop = Loop(
