@@ -7,6 +7,7 @@ itself. Anywhere else, the user gives the coordinator's address, the number of
 processes and the number of this process. Every process runs the same command.
 """
 
+import os
 from typing import Any
 
 import jax
@@ -15,6 +16,16 @@ from vidmodels.typing import InputError
 
 CONNECT_SECONDS = 60  # a process that has not joined by then is an error
 HEARTBEAT_SECONDS = 60  # a process that is silent for longer ends the others
+
+
+# Variables that say how many processes a launcher started for one command.
+# Not SLURM_NTASKS: an interactive allocation sets it for a single process too.
+_COUNTS = {
+  'SLURM_STEP_NUM_TASKS': 'srun',
+  'OMPI_COMM_WORLD_SIZE': 'mpirun',
+  'PMI_SIZE': 'mpiexec',
+}
+_HOSTS = 'TPU_WORKER_HOSTNAMES'  # of a TPU slice, with commas between
 
 
 def connect(
@@ -29,6 +40,7 @@ def connect(
   addresses: dict[str, Any] = {}
   if not auto:
     if not coordinator and not count and number < 0:
+      _refuse_cluster()
       return
     if not (coordinator and 0 <= number < count):
       raise InputError(
@@ -50,3 +62,22 @@ def connect(
       f'the processes did not find each other: {error}; on a cluster that JAX '
       'does not know give --coordinator, --processes and --process'
     ) from error
+
+
+def _refuse_cluster() -> None:
+  """Refuses to run alone where a launcher started several processes.
+
+  Each would train the whole run, in the same workdir.
+  """
+  counts = {name: os.environ.get(name, '') for name in _COUNTS}
+  hosts = [host for host in os.environ.get(_HOSTS, '').split(',') if host]
+  several = {k: v for k, v in counts.items() if v.isdecimal() and int(v) > 1}
+  if len(hosts) > 1:
+    several[_HOSTS] = ','.join(hosts)
+  for name, value in several.items():
+    raise InputError(
+      f'got {name}={value:.80}, so this is one of several processes of '
+      f'{_COUNTS.get(name, "a TPU slice")}, without --distributed; expected all '
+      'of them to join one run; try --distributed, or start a single process, '
+      f'or unset {name} for a run of its own'
+    )

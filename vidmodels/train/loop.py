@@ -22,7 +22,14 @@ import jax
 from vidmodels import config as cfg
 from vidmodels.data.records.record_set import RecordSet
 from vidmodels.data.stream import batch_stream
-from vidmodels.train import hooks, init_from, teacher, validate, workdirs
+from vidmodels.train import (
+  hooks,
+  init_from,
+  teacher,
+  validate,
+  workdir_lock,
+  workdirs,
+)
 from vidmodels.train.build import TrainingRun, build
 from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.train.feed import Feed
@@ -72,9 +79,13 @@ def train(
   )
   scorer = teacher.load(config, run.model, records.classes, run.mesh)
   weights = init_from.read_init_weights(run, workdir)
-  with contextlib.closing(
-    Checkpoints(workdir, config.checkpoint)
-  ) as checkpoints:
+  lock: Any = contextlib.nullcontext()
+  if jax.process_index() == 0:
+    lock = workdir_lock.hold(workdir)
+  with (
+    lock,
+    contextlib.closing(Checkpoints(workdir, config.checkpoint)) as checkpoints,
+  ):
     meta, position = workdirs.checkpoint_metadata(run, records, scorer)
     workdirs.claim_workdir(workdir, checkpoints, meta=meta, position=position)
     progress(0, run.total, workdirs.run_summary(run, records))

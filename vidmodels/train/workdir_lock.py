@@ -1,0 +1,135 @@
+"""One run at a time in a workdir, and none in a folder of something else.
+
+  with workdir_lock.hold(workdir): ...  # InputError if another run is there
+
+Two runs would write their steps between each other's. The system lets go of the
+lock when its process ends, however it ends; the file stays, and says who had it
+last. On a disk without locks (some network disks) the file itself is the lock.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import pathlib
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+from vidmodels.data.listing.rows import VIDEO_SUFFIXES
+from vidmodels.data.records.record_set import list_splits
+from vidmodels.files import output_folder
+from vidmodels.typing import AnyPath, InputError
+
+FILE = 'run.lock'
+# What a folder may hold before the first run: notes and the shell's logs.
+_NOTES = frozenset(
+  {'', '.txt', '.log', '.out', '.err', '.md', '.sh', '.py', '.json', '.yaml'}
+)
+_OURS = ('checkpoints', 'config.json', 'metrics.jsonl', 'evaluation', FILE)
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
+
+@contextlib.contextmanager
+def hold(workdir: AnyPath) -> Iterator[None]:
+  """Makes the folder and holds its lock.
+
+  Raises InputError if another run holds it, or the folder is not a workdir.
+  """
+  folder = pathlib.Path(workdir)
+  check_folder(folder)
+  path = output_folder(folder) / FILE
+  # Not 'w': what is in it tells who holds the lock.
+  with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), 'r+') as file:
+    _lock(file, path)
+    _write(file, _holder())
+    try:
+      yield
+    finally:
+      _write(file, {})
+
+
+def check_folder(folder: pathlib.Path) -> None:
+  """Refuses a folder with records, videos or anything else of others."""
+  if not folder.exists() or any((folder / name).exists() for name in _OURS):
+    return
+  splits = list_splits(folder)
+  entries = sorted(folder.iterdir())
+  videos = [path for path in entries if path.suffix.lower() in VIDEO_SUFFIXES]
+  others = [
+    path
+    for path in entries
+    if not path.name.startswith('.')
+    and (path.is_dir() or path.suffix.lower() not in _NOTES)
+  ]
+  if splits:
+    content = f'the records of {", ".join(splits)}'
+  elif videos:
+    content = f'videos such as {videos[0].name!r}'
+  elif others:
+    content = f'{others[0].name!r} and no run'
+  else:
+    return
+  raise InputError(
+    f'got --workdir {folder}, which holds {content}; expected a new folder, or '
+    'that of a run; try a folder of its own, such as runs/first'
+  )
+
+
+def _lock(file: TextIO, path: pathlib.Path) -> None:
+  """Takes the lock, or raises InputError that says who has it."""
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except OSError as error:
+    holder = _read(file)
+    advice = 'try another --workdir, or stop that run first'
+    if error.errno in _NO_LOCKS:  # the disk has no locks
+      if not holder or not _may_live(holder):
+        return
+      advice += f'; if that process is gone, delete {path}'
+    elif error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+      raise
+    raise InputError(
+      f'got {path.parent} as the workdir, where another run is at work '
+      f'(process {holder.get("process", "?")} on {holder.get("host", "?")}, '
+      f'since {holder.get("since", "?")}); expected one run at a time; {advice}'
+    ) from error
+
+
+def _holder() -> dict[str, Any]:
+  return {
+    'host': socket.gethostname(),
+    'process': os.getpid(),
+    'since': time.strftime('%Y-%m-%d %H:%M:%S'),
+  }
+
+
+def _may_live(holder: dict[str, Any]) -> bool:
+  """Whether the process may still be there; of another host nobody knows."""
+  if holder.get('host') != socket.gethostname():
+    return True
+  try:
+    os.kill(int(holder['process']), 0)
+  except (ProcessLookupError, KeyError, ValueError, TypeError):
+    return False
+  except PermissionError:  # it is somebody else's
+    return True
+  return True
+
+
+def _read(file: TextIO) -> dict[str, Any]:
+  file.seek(0)
+  try:
+    value = json.loads(file.read(1000))
+  except ValueError:
+    return {}
+  return value if isinstance(value, dict) else {}
+
+
+def _write(file: TextIO, value: dict[str, Any]) -> None:
+  file.seek(0)
+  file.truncate()
+  json.dump(value, file)
+  file.flush()
