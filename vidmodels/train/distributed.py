@@ -77,7 +77,7 @@ def _refuse_cluster() -> None:
   for name, value in several.items():
     raise InputError(
       f'got {name}={value:.80}, so this is one of several processes of '
-      f'{_COUNTS.get(name, "a TPU slice")}, without --distributed; expected all '
-      'of them to join one run; try --distributed, or start a single process, '
-      f'or unset {name} for a run of its own'
+      f'{_COUNTS.get(name, "a TPU slice")}, without --distributed; expected '
+      'all of them to join one run; try --distributed, or start a single '
+      f'process, or unset {name} for a run of its own'
     )
