@@ -5,27 +5,44 @@
     recipe = checkpoints.read_json(step, 'meta')['config']
 
 A step directory holds the items params, ema, opt (optimiser state, step, key),
-model_state, data (JSON: the position in the stream) and meta (JSON: recipe,
-classes, versions). Weights are separate items, so that evaluation can restore
-them alone. This is the only file that imports orbax.
+model_state, data (JSON: the position in the stream), meta (JSON: recipe,
+classes, versions) and checksums (JSON: of every array). Weights are separate
+items, so that evaluation can restore them alone. This is the only file that
+imports orbax.
+
+Arrays are held to their checksums when they are restored: orbax itself gives
+back a flipped bit as it is. What cannot be restored is a `DamagedCheckpoint`.
 """
 
 import contextlib
 import pathlib
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
 from vidmodels import config as cfg
-from vidmodels.train import save_errors
+from vidmodels.train import checksums, save_errors
 from vidmodels.train.sharding import parameter_path
 from vidmodels.train.state import TrainState
 from vidmodels.typing import InputError
 
-JSON_ITEMS = ('data', 'meta')
+JSON_ITEMS = ('data', 'meta', 'checksums')
 TREE_ITEMS = ('params', 'ema', 'opt', 'model_state')
+
+
+class DamagedCheckpoint(InputError):
+  """A checkpoint that is not as it was saved.
+
+  Attributes:
+    step: of the checkpoint.
+  """
+
+  def __init__(self, step: int, message: str):
+    super().__init__(message)
+    self.step = step
 
 
 class Checkpoints:
@@ -115,6 +132,8 @@ class Checkpoints:
       for name, tree in trees.items()
       if jax.tree.leaves(tree)
     }
+    sums = {name: checksums.of_tree(trees[name]) for name in items}
+    documents = {**documents, 'checksums': sums}
     for name, document in documents.items():
       items[name] = ocp.args.JsonSave(dict(document))
     with self._explained():
@@ -123,7 +142,11 @@ class Checkpoints:
   def read_json(self, step: int, item: str) -> dict[str, Any]:
     """Reads the data or meta item of a checkpoint."""
     args = ocp.args.Composite(**{item: ocp.args.JsonRestore()})
-    return self._manager.restore(step, args=args)[item]
+    with self._damage_explained(step, item):
+      value = self._manager.restore(step, args=args)[item]
+      if not isinstance(value, dict):
+        raise ValueError('it holds no JSON object')
+      return value
 
   def has(self, step: int, item: str) -> bool:
     """Whether the checkpoint has an item such as ema."""
@@ -152,19 +175,83 @@ class Checkpoints:
     Orbax itself would cast another dtype silently, and report a wrong shape in
     thousands of lines.
     """
+    saved = self._checksums(step)
     if not self.has(step, item):
-      reason = (
-        'the run did not keep averaged weights; try --weights params'
-        if item == 'ema'
-        else f'it is damaged; delete {self.folder / str(step)} and use another'
-      )
-      raise InputError(
-        f'checkpoint {step} of {self.folder} has no {item}: {reason}'
-      )
-    stored = self._manager.item_metadata(step)[item].tree
+      if item == 'ema' and item not in saved:
+        raise InputError(
+          f'checkpoint {step} of {self.folder} has no ema: the run did not '
+          'keep averaged weights; try --weights params'
+        )
+      raise self._damaged(step, f'{item} is not there')
+    with self._damage_explained(step, item):
+      stored = self._manager.item_metadata(step)[item].tree
     _compare_leaves(stored, abstract, f'{item} of checkpoint {step}')
     args = ocp.args.Composite(**{item: ocp.args.StandardRestore(abstract)})
-    return self._manager.restore(step, args=args)[item]
+    with self._damage_explained(step, item):
+      tree = self._manager.restore(step, args=args)[item]
+    if wrong := checksums.differing(tree, saved.get(item, {})):
+      raise self._damaged(
+        step, f'{wrong[0]} of {item} does not fit its checksum'
+      )
+    return tree
+
+  def is_whole(self, step: int) -> bool:
+    """Whether every item of a checkpoint can be read and fits its checksum."""
+    try:
+      saved = self._checksums(step)
+      for item in saved or [
+        name for name in TREE_ITEMS if self.has(step, name)
+      ]:
+        args = ocp.args.Composite(**{item: ocp.args.StandardRestore()})
+        tree = self._manager.restore(step, args=args)[item]
+        if checksums.differing(tree, saved.get(item, {})):
+          return False
+      self.read_json(step, 'meta')
+    except Exception:  # orbax and TensorStore raise what they like
+      return False
+    return True
+
+  def set_aside(self, step: int) -> pathlib.Path:
+    """Moves a damaged checkpoint out of the way; returns its new place."""
+    place = self.folder.parent / 'damaged' / str(step)
+    if place.exists():
+      place = place.with_name(f'{step}-{time.time_ns()}')
+    place.parent.mkdir(exist_ok=True)
+    (self.folder / str(step)).rename(place)
+    self._manager.reload()
+    return place
+
+  def _checksums(self, step: int) -> dict[str, dict[str, int]]:
+    """The checksums by item; {} of a checkpoint from before there were any."""
+    if not self.has(step, 'checksums'):
+      return {}
+    return self.read_json(step, 'checksums')
+
+  @contextlib.contextmanager
+  def _damage_explained(self, step: int, item: str) -> Iterator[None]:
+    """Turns whatever a damaged file raises into one error."""
+    try:
+      yield
+    except InputError:
+      raise
+    except Exception as error:  # orbax and TensorStore raise what they like
+      lines = str(error).strip().splitlines() or ['']
+      reason = f'{item} cannot be read: {type(error).__name__}: {lines[0]:.200}'
+      raise self._damaged(step, reason) from error
+
+  def _damaged(self, step: int, reason: str) -> DamagedCheckpoint:
+    """The error, which names the newest older checkpoint that is whole."""
+    older = [other for other in self.steps() if other < step]
+    whole = next((s for s in reversed(older) if self.is_whole(s)), None)
+    move = 'there is no whole one before it; try a copy, if you have one'
+    if whole is not None:
+      move = f'the newest whole one before it is {whole}; try that'
+    return DamagedCheckpoint(
+      step,
+      f'got checkpoint {step} of {self.folder}, which is damaged ({reason}); '
+      f'expected it as it was saved; {move}, and delete '
+      f'{self.folder / str(step)}',
+    )
 
   def reached_preemption(self, step: int) -> bool:
     """Whether the processes agreed to stop after `step` (a collective)."""

@@ -15,7 +15,7 @@ import pathlib
 import signal
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import jax
 
@@ -31,13 +31,14 @@ from vidmodels.train import (
   workdirs,
 )
 from vidmodels.train.build import TrainingRun, build
-from vidmodels.train.checkpoint import Checkpoints
+from vidmodels.train.checkpoint import Checkpoints, DamagedCheckpoint
 from vidmodels.train.feed import Feed
 from vidmodels.train.mesh import local_rows
 from vidmodels.train.state import TrainState
 from vidmodels.train.token_label import Teacher
 
 Progress = Callable[[int, int, str], None]
+_Start = TypeVar('_Start')
 
 
 def no_progress(done: int, total: int, line: str) -> None:
@@ -87,17 +88,23 @@ def train(
     contextlib.closing(Checkpoints(workdir, config.checkpoint)) as checkpoints,
   ):
     meta, position = workdirs.checkpoint_metadata(run, records, scorer)
-    workdirs.claim_workdir(workdir, checkpoints, meta=meta, position=position)
+
+    def restore() -> tuple[TrainState | None, int | None]:
+      workdirs.claim_workdir(workdir, checkpoints, meta=meta, position=position)
+      start = checkpoints.latest()
+      if start is None:
+        return None, None
+      return checkpoints.restore(start, run.abstract), start
+
+    state, start = _from_the_newest_whole(checkpoints, restore, progress)
     progress(0, run.total, workdirs.run_summary(run, records))
     if jax.process_index() == 0:
       workdirs.write_parameter_table(workdir, run)
-    start = checkpoints.latest()
-    if start is None:
+    if start is None or state is None:
       start = 0
       state, source = init_from.initial_state(run, weights, progress)
     else:
       source = checkpoints.read_json(start, 'meta').get('source')
-      state = checkpoints.restore(start, run.abstract)
       line = f'resumed from checkpoint {start}'
       if start == run.total:
         line = (
@@ -111,6 +118,24 @@ def train(
       run, records, checkpoints, workdir, meta, position, progress, scorer
     )
     return loop.run_from(state, start)
+
+
+def _from_the_newest_whole(
+  checkpoints: Checkpoints, restore: Callable[[], _Start], progress: Progress
+) -> _Start:
+  """Calls `restore`; sets a damaged checkpoint aside if there is an older one.
+
+  The run makes the lost steps again, with the same bits. Of several processes
+  each would see other damage, so there it is an error.
+  """
+  while True:
+    try:
+      return restore()
+    except DamagedCheckpoint as error:
+      if jax.process_count() > 1 or len(checkpoints.steps()) < 2:
+        raise
+      place = checkpoints.set_aside(error.step)
+      progress(0, 0, f'{error}; it was moved to {place}')
 
 
 @dataclasses.dataclass

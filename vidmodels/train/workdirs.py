@@ -104,6 +104,14 @@ def claim_workdir(
   # to protect: a first try that failed may be corrected in place.
   latest = checkpoints.latest()
   if latest is not None:
+    if not checkpoints.has(latest, 'data') and (
+      'source' in checkpoints.read_json(latest, 'meta')
+    ):
+      raise InputError(
+        f'got {workdir}, which `vidmodels weights import` made: it holds '
+        'weights and no run; expected a new folder, or that of a run; try another '
+        '--workdir, with --config.init_from and the file of the weights'
+      )
     data = checkpoints.read_json(latest, 'data')
     reached = data.pop('next_step')
     meta_on_disk = checkpoints.read_json(latest, 'meta')

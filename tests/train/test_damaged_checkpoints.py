@@ -1,0 +1,162 @@
+"""A damaged checkpoint is never restored as if it were whole."""
+
+import json
+import pathlib
+import shutil
+
+import fake
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from vidmodels.cli import main
+from vidmodels.train import checksums, loop, restore
+from vidmodels.train.checkpoint import Checkpoints, DamagedCheckpoint
+from vidmodels.typing import InputError
+
+CHANGES = dict(
+  optim__steps=6, optim__warmup=0.0, model__layers=1, checkpoint__keep=3
+)
+
+
+@pytest.fixture(scope='module')
+def records(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('records')
+  fake.write(folder, 'test', videos=4)
+  return fake.write(folder)
+
+
+@pytest.fixture(scope='module')
+def unbroken(tmp_path_factory, records):
+  """A run with the checkpoints 2, 4 and 6."""
+  workdir = tmp_path_factory.mktemp('unbroken')
+  loop.train(tiny.config(records, **CHANGES), workdir)
+  return workdir
+
+
+def array_files(folder: pathlib.Path) -> list[pathlib.Path]:
+  """The files that hold the numbers, largest first."""
+  files = [path for path in folder.rglob('*') if path.is_file()]
+  return sorted(files, key=lambda path: -path.stat().st_size)
+
+
+def flip_a_bit(path: pathlib.Path) -> None:
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  path.write_bytes(data)
+
+
+def cut(path: pathlib.Path) -> None:
+  path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def digest(workdir: pathlib.Path) -> dict[str, int]:
+  return Checkpoints(workdir).read_json(6, 'checksums')
+
+
+@pytest.mark.parametrize('harm', [flip_a_bit, cut, pathlib.Path.unlink])
+@pytest.mark.parametrize('item', ['params', 'opt', 'data', 'meta'])
+def test_training_goes_on_from_the_newest_whole_one(
+  tmp_path, records, unbroken, item, harm
+):
+  workdir = tmp_path / 'run'
+  shutil.copytree(unbroken, workdir)
+  if item in ('data', 'meta') and harm is flip_a_bit:
+    harm = cut  # a flipped bit of a text may leave it a text
+  harm(array_files(workdir / 'checkpoints' / '6' / item)[0])
+  lines = []
+  config = tiny.config(records, **CHANGES)
+  loop.train(config, workdir, progress=lambda *line: lines.append(line[2]))
+  (said,) = (line for line in lines if 'damaged' in line)
+  assert 'checkpoint 6' in said
+  assert 'newest whole one before it is 4' in said
+  assert 'resumed from checkpoint 4' in lines
+  assert (workdir / 'damaged' / '6').is_dir()
+  # The steps that were lost were made again, with the same bits.
+  assert digest(workdir) == digest(unbroken)
+
+
+def test_a_damaged_one_before_the_newest_is_not_called_whole(
+  tmp_path, records, unbroken
+):
+  workdir = tmp_path / 'run'
+  shutil.copytree(unbroken, workdir)
+  for step in ('6', '4'):
+    flip_a_bit(array_files(workdir / 'checkpoints' / step / 'params')[0])
+  with pytest.raises(DamagedCheckpoint, match='whole one before it is 2;'):
+    restore.load(workdir, weights='params')
+
+
+def test_the_only_checkpoint_is_an_error_and_stays(
+  tmp_path, records, unbroken, capsys
+):
+  workdir = tmp_path / 'run'
+  shutil.copytree(unbroken, workdir)
+  for step in ('2', '4'):
+    shutil.rmtree(workdir / 'checkpoints' / step)
+  flip_a_bit(array_files(workdir / 'checkpoints/6/params')[0])
+  with pytest.raises(DamagedCheckpoint, match='no whole one before it'):
+    loop.train(tiny.config(records, **CHANGES), workdir)
+  assert (workdir / 'checkpoints/6').is_dir()
+  argv = ['evaluate', '--workdir', str(workdir), '--weights', 'params']
+  assert main(argv) == 2
+  error = capsys.readouterr().err
+  assert 'does not fit its checksum' in error
+  assert 'Traceback' not in error
+
+
+def test_checkpoints_without_checksums_are_read(tmp_path, records, unbroken):
+  workdir = tmp_path / 'run'
+  shutil.copytree(unbroken, workdir)
+  for step in ('2', '4', '6'):
+    shutil.rmtree(workdir / 'checkpoints' / step / 'checksums')
+  assert restore.load(workdir).step == 6
+
+
+def test_every_flipped_bit_changes_the_checksum():
+  rng = np.random.default_rng(0)
+  for dtype in ('float32', 'bfloat16', 'int32', 'uint8', 'bool'):
+    array = np.asarray(jnp.asarray(rng.integers(0, 2, 37), dtype))
+    before = checksums.checksum(array)
+    for _ in range(200):
+      bytes_ = bytearray(array.tobytes())
+      bit = int(rng.integers(1 if dtype == 'bool' else 8))
+      place = int(rng.integers(len(bytes_)))
+      bytes_[place] ^= 1 << bit
+      flipped = np.frombuffer(bytes(bytes_), array.dtype)
+      assert checksums.checksum(flipped) != before, dtype
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'uint32', 'bool'])
+def test_the_checksum_does_not_depend_on_the_mesh(dtype):
+  rng = np.random.default_rng(1)
+  array = jnp.asarray(rng.normal(size=(8, 6, 5)) * 3, dtype)
+  whole = checksums.checksum(array)
+  assert int(checksums._device_checksum(array)) == whole
+  mesh = Mesh(np.array(jax.devices()).reshape(4, 2), ('a', 'b'))
+  for spec in (PartitionSpec('a'), PartitionSpec('b', None), PartitionSpec()):
+    split = jax.device_put(array, NamedSharding(mesh, spec))
+    assert int(checksums._device_checksum(split)) == whole
+    assert checksums.checksum(split) == whole
+  assert checksums.checksum(array[::-1]) != whole
+
+
+def test_blocks_are_one_sum(monkeypatch):
+  array = np.arange(1000, dtype=np.float32)
+  whole = checksums.checksum(array)
+  monkeypatch.setattr(checksums, '_BLOCK', 7)
+  assert checksums.checksum(array) == whole
+
+
+def test_a_folder_of_imported_weights_is_no_run(tmp_path, records, unbroken):
+  folder = tmp_path / 'imported'
+  shutil.copytree(unbroken / 'checkpoints/6', folder / 'checkpoints/0')
+  for item in ('data', 'opt'):
+    shutil.rmtree(folder / 'checkpoints/0' / item)
+  path = folder / 'checkpoints/0/meta/metadata'
+  path.write_text(json.dumps({**json.loads(path.read_text()), 'source': {}}))
+  with pytest.raises(InputError, match='weights import` made'):
+    loop.train(tiny.config(records, **CHANGES), folder)
