@@ -109,8 +109,8 @@ def claim_workdir(
     ):
       raise InputError(
         f'got {workdir}, which `vidmodels weights import` made: it holds '
-        'weights and no run; expected a new folder, or that of a run; try another '
-        '--workdir, with --config.init_from and the file of the weights'
+        'weights and no run; expected a new folder, or that of a run; try '
+        'another --workdir, with --config.init_from and the file of the weights'
       )
     data = checkpoints.read_json(latest, 'data')
     reached = data.pop('next_step')
