@@ -40,7 +40,7 @@ def test_every_data_set_has_files_to_test_with():
   assert set(official.MAKERS) == set(registry.all_datasets())
 
 
-@pytest.mark.fast_every(5)
+@pytest.mark.fast_every(13)
 def test_official_files_become_a_model_and_its_accuracy(
   prepared, monkeypatch, capsys
 ):

@@ -28,7 +28,7 @@ def run(capsys, *argv) -> dict:
   return json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.fast_every(2)
+@pytest.mark.slow
 def test_real_clips_go_through_the_whole_job(capsys, tmp_path, clips):
   lines = [f'{name}\t{name.split(".")[0]}\n' for name in FRAMES]
   source, records = tmp_path / 'list.txt', tmp_path / 'records'

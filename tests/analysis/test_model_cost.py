@@ -105,6 +105,7 @@ def test_divided_attention_counts_as_by_hand():
   assert model_cost.count(part).macs['head'] == D * K
 
 
+@pytest.mark.slow
 def test_parameters_are_those_that_init_makes():
   family = 'timesformer'
   module = models.find(family)

@@ -25,7 +25,7 @@ every_row = pytest.mark.parametrize(
 
 
 @every_row
-@pytest.mark.fast_every(4)
+@pytest.mark.fast_every(8)
 def test_counts_are_the_printed_figures_or_the_row_says_why_not(name):
   line = paper_table.compare_row(*ROWS[name])
   if not line.why:
@@ -37,6 +37,7 @@ def test_counts_are_the_printed_figures_or_the_row_says_why_not(name):
 
 
 @every_row
+@pytest.mark.fast_every(4)
 def test_counts_are_those_of_the_authors_code(name):
   _, row = ROWS[name]
   counts = [model_cost.count(part) for part in row.parts]

@@ -67,7 +67,7 @@ def said(capsys, *argv) -> dict:
   return json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.fast_every(2)
+@pytest.mark.slow
 def test_all_views_give_the_very_numbers_of_the_model(capsys, evaluated):
   scores, report = evaluated
   assert said(capsys, '--scores', scores) == report

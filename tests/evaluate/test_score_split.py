@@ -39,7 +39,7 @@ def views_of(model, temporal, spatial, batch):
   )
 
 
-@pytest.mark.fast_every(2)
+@pytest.mark.slow
 def test_any_batch_size_gives_the_same_scores(tmp_path, model, records):
   logits = []
   for batch in (1, 7, 64):

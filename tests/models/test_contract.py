@@ -264,6 +264,7 @@ def test_remat_and_scan_change_neither_answers_nor_gradients(family, switches):
 
 
 @few_families_fast
+@pytest.mark.slow
 def test_a_scan_is_one_and_draws_drop_path_while_training(family):
   if 'scan' not in models.fields(family):
     pytest.skip(f'{family} has no scan')
@@ -327,6 +328,7 @@ def test_every_variant_computes_as_the_defaults_do(family, more):
 
 
 @every_family
+@pytest.mark.fast_every(3)
 def test_one_checkpoint_fits_other_lengths_and_sizes(family):
   longer = clip(family, scale=2)
   logits_BK = jax.eval_shape(tiny(family).apply, made(family), longer)
@@ -374,6 +376,7 @@ def test_training_is_a_function_of_its_key(family):
 
 
 @few_families_fast  # the golden files ask every family for its features
+@pytest.mark.slow
 def test_intermediates_are_kept_on_request_and_change_nothing(family):
   model, video = tiny(family), clip(family)
   assert 'intermediates' not in made(family)

@@ -119,6 +119,7 @@ def test_kernels_stay_those_of_the_clip_they_were_built_for():
   ]
 
 
+@pytest.mark.slow
 def test_the_papers_own_pyramid_has_two_scales_thrice_and_then_one():
   printed = full(
     fine=((8, 7, 7),) * 4, coarse=((4, 4, 4), (4, 4, 4), (4, 4, 4), ())
@@ -258,6 +259,7 @@ def test_relative_positions_are_of_local_levels_alone():
   assert all('level_0' in path for path in tables)
 
 
+@pytest.mark.slow
 def test_absolute_positions_are_added_once_and_stretch_to_the_clip():
   model = tiny(position='absolute')
   shapes = names(model)
@@ -363,6 +365,7 @@ def test_training_matches_the_authors_step():
   assert ran
 
 
+@pytest.mark.slow
 def test_dropout_and_drop_path_need_keys_in_training_alone():
   model = tiny(drop_path=0.5)
   run = jax.jit(
@@ -380,6 +383,7 @@ def test_dropout_and_drop_path_need_keys_in_training_alone():
     assert abs(one - other).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_a_student_and_a_teacher_score_tokens_in_their_own_ways():
   student = tiny(token_head=True)
   variables = drawn(student)
@@ -407,6 +411,7 @@ def test_a_student_and_a_teacher_score_tokens_in_their_own_ways():
   np.testing.assert_allclose(tokens_BTHWK.mean((1, 2, 3)), logits_BK, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_weights_start_as_released():
   model = tiny(widths=(32, 64), layers=(1, 1), token_head=True)
   params = jax.jit(model.init)(jax.random.key(0), clip())['params']

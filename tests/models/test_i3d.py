@@ -158,6 +158,7 @@ def test_a_block_of_another_stage_projects_what_came():
     ({'stem_stride': 1, 'pool_stride': 4}, (4, 8, 6), (2, 4, 3)),
   ],
 )
+@pytest.mark.fast_every(2)
 def test_frames_are_halved_by_stem_pool_and_the_first_stage_as_told(
   fields, stem, last
 ):
@@ -273,6 +274,7 @@ def test_the_stems_running_variance_follows_the_unbiased_one_of_the_batch():
   np.testing.assert_allclose(new, wanted, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_normalises_by_the_batch_and_remat_changes_nothing():
   small = functools.partial(build, reach=((3,),))
   given, clip = variables(small()), video(5, 16, 16)
@@ -402,6 +404,7 @@ def test_fields_without_a_meaning_are_refused(fields, says):
     ({}, (8, 6, 16), '8 frames of 6 x 16 pixels'),
   ],
 )
+@pytest.mark.fast_every(2)
 def test_clips_that_strides_leave_nothing_of_are_refused(fields, sizes, says):
   model = build(**fields)
   with pytest.raises(ValueError, match=says):

@@ -159,6 +159,7 @@ def test_a_pos_resize_without_positions_is_refused():
     tiny(positions='none', pos_resize='bicubic')
 
 
+@pytest.mark.slow
 def test_second_projections_start_at_zero_or_as_the_identity():
   model = tiny(attention='axial', axial_identity=True)
   params = jax.jit(model.init)(jax.random.key(0), clip())['params']

@@ -199,6 +199,7 @@ PLACES = [(2, 1, 3), (1, 3, 4), (0, 0, 0), (3, 5, 7)]
 
 @pytest.mark.parametrize('shape', [ODD, EVEN], ids=['odd', 'even'])
 @pytest.mark.parametrize('kind', SPARSE)
+@pytest.mark.fast_every(4)
 def test_a_sparse_step_sees_whom_its_definition_says(kind, shape):
   for place in PLACES:
     h_THW, cls_T = seen(step_of(StepSpec('s', 'THW', '', kind)), shape, place)
@@ -231,6 +232,7 @@ def test_the_class_token_sees_all_that_a_sparse_step_has_keys_of(kind):
 
 @pytest.mark.parametrize('shape', [ODD, EVEN], ids=['odd', 'even'])
 @pytest.mark.parametrize('kind', SPARSE)
+@pytest.mark.fast_every(4)
 def test_a_sparse_step_is_joint_attention_with_a_mask(kind, shape):
   cls_BTD, h_BTHWD = normal(1, (2, 1, 16)), normal(0, shape)
   step = step_of(StepSpec('s', 'THW', '', kind))
@@ -410,6 +412,7 @@ def test_a_sparse_step_drops_whole_groups():
 
 
 @pytest.mark.parametrize(('scheme', 'frames'), [('joint', 1), ('space', 3)])
+@pytest.mark.fast_every(3)
 def test_the_perceptron_drops_what_the_class_token_is_for(scheme, frames):
   # Attention closed: what is left is the perceptron.
   block = block_of(scheme, drop_path=0.5)

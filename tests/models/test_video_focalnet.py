@@ -84,6 +84,7 @@ def test_design_a_is_the_image_model_frame_by_frame():
   assert abs(frames[0] - frames[1]).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_design_b_with_kernels_that_leave_time_alone_is_design_a():
   b = {'design': 'volume', 'frame_context': True}
   params = trained(**b)
@@ -101,6 +102,7 @@ def test_design_b_with_kernels_that_leave_time_alone_is_design_a():
   assert abs(answer(trained(**b), **b) - wanted).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_design_c_follows_the_frames_means_with_blocks_along_time():
   c = {'design': 'encoder', 'time_layers': 2}
   params = trained(**c)
@@ -187,6 +189,7 @@ def test_only_design_a_is_blind_to_the_order_of_frames(design):
   assert moved < 1e-5 if design == 'space' else moved > 1e-3
 
 
+@pytest.mark.slow
 def test_both_ways_to_convolve_give_the_same_answer():
   params = trained(temporal_conv='depthwise')
   one, other = (
@@ -218,6 +221,7 @@ def test_what_does_not_fill_a_patch_is_left_out_or_filled_with_zeros():
   assert grids == {'floor': (2, 4), 'pad': (3, 4)}
 
 
+@pytest.mark.slow
 def test_tubelets_make_one_token_of_t_frames():
   model = tiny(tubelet=2)
   shapes = jax.eval_shape(model.init, jax.random.key(0), clip())['params']

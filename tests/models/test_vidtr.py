@@ -100,7 +100,7 @@ POOLS = [
 
 @pytest.mark.parametrize('merged', [True, False])
 @pytest.mark.parametrize(('layers', 'fields', 'frames', 'left'), POOLS)
-@pytest.mark.fast_every(4)
+@pytest.mark.fast_every(8)
 def test_frames_get_fewer_layer_by_layer(layers, fields, frames, left, merged):
   scheme = {'attention': 'merged', 'joint_from': layers[-1] + 1}
   model = tiny(
@@ -150,6 +150,7 @@ def seen_by_layer(**fields):
   return np.asarray(abs(grad).sum((1, 3, 4, 5)))
 
 
+@pytest.mark.slow
 def test_a_waiting_class_token_sees_no_patch_before_the_first_joint_layer():
   seen = seen_by_layer(**MERGED, **S)
   assert (seen[:2] == 0).all()
@@ -348,6 +349,7 @@ def test_full_size_models_use_the_activation_and_epsilon_of_the_release(
   assert model.heads == 12
 
 
+@pytest.mark.slow
 def test_weights_start_as_released():
   model = tiny(width=64, layers=1)
   video = jnp.zeros((1, 4, 16, 16, 3))

@@ -169,6 +169,7 @@ def test_the_head_is_blind_to_order_but_for_time_positions_and_mixing(
   assert moved(without_time(variables)) > 1e-3
 
 
+@pytest.mark.slow
 def test_temporal_attention_looks_at_every_frame_and_is_deep_as_asked():
   for ta_layers in (1, 3):
     more = dict(ta_layers=ta_layers, ta_heads=4, **NONE)
@@ -295,6 +296,7 @@ def test_half_of_the_layers_are_scanned_apart_from_the_other():
   )
 
 
+@pytest.mark.slow
 def test_weights_start_as_released():
   more = dict(width=64, heads=2, groups=(2, 3), ta_hidden=32)
   init = jax.jit(tiny(**more).init)

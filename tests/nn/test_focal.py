@@ -82,6 +82,7 @@ def modulator(params: dict, h: np.ndarray, axes: str, normalize: bool):
     ('projection', 2, False, False),
   ],
 )
+@pytest.mark.fast_every(2)
 def test_parallel_modulation_is_the_equations(fusion, levels, normalize, norm):
   module = Modulation(
     ('HW', 'T'), levels, 3, fusion=fusion, normalize=normalize, norm=norm
@@ -167,6 +168,7 @@ def around(radius: int | None, frames: int | None) -> np.ndarray:
     ('THW', 'last', {'frame_context': True, 'levels': 1}, None, 1),
   ],
 )
+@pytest.mark.fast_every(3)
 def test_a_modulator_sees_what_its_axes_and_gates_let_it(
   axes, gates, more, radius, frames
 ):

@@ -160,6 +160,7 @@ def test_the_patch_kernel_and_bias_start_uniform_in_the_fan_in():
     assert abs(draw.std() - bound / math.sqrt(3)) < 0.08 * bound
 
 
+@pytest.mark.slow
 def test_a_block_left_to_torch_starts_uniform_in_every_layers_own_fan_in():
   module = TransformerBlock(
     heads=2,

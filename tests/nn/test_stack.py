@@ -206,6 +206,7 @@ def test_layers_draw_apart_and_another_key_draws_anew():
   assert 0.45 < (kept == other).mean() < 0.55
 
 
+@pytest.mark.slow
 def test_a_scan_while_training_answers_on_average_as_the_plain_way_does():
   layers = [{'drop_path': rate} for rate in (0.0, 0.3, 0.6)]
 

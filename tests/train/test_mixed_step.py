@@ -173,6 +173,7 @@ def alter(monkeypatch, change) -> None:
   monkeypatch.setattr(mixup, 'draw', lambda *a, **o: change(draw(*a, **o)))
 
 
+@pytest.mark.slow
 def test_a_share_of_nothing_is_no_mixing_bit_for_bit(monkeypatch):
   alter(
     monkeypatch,
@@ -195,6 +196,7 @@ def test_a_clip_mixed_with_itself_is_itself(monkeypatch):
 
 
 @pytest.mark.parametrize('task', [SINGLE, ANY])
+@pytest.mark.slow
 def test_padding_never_leaks_into_a_clip(task):
   data, again = batch(task), batch(task, seed=9)
   for name in ('video', 'label'):
@@ -204,6 +206,7 @@ def test_padding_never_leaks_into_a_clip(task):
   assert pairs['loss'][1] == B - 4
 
 
+@pytest.mark.slow
 def test_every_step_mixes_anew_and_as_in_every_other_run():
   key = jax.random.key_data(jax.random.key(0))
   draw = jax.jit(

@@ -69,6 +69,7 @@ def fails(monkeypatch, error, step):
   monkeypatch.setattr(checkpoint.Checkpoints, 'save', full)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_message_and_the_run_goes_on_from_the_last_save(
   records, tmp_path, capsys, monkeypatch, hooked
 ):

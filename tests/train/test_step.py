@@ -67,6 +67,7 @@ def test_losses_do_not_depend_on_the_mesh(alone, records, mesh):
   assert (found[:, 1] == 8).all()
 
 
+@pytest.mark.slow
 def test_microbatches_change_memory_and_not_the_answer(records):
   config = tiny.config(records)
   one = jax.devices()[:1]

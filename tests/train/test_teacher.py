@@ -118,6 +118,7 @@ def test_the_loss_is_of_the_clip_and_of_the_teacher_s_tokens(run, batch):
   assert abs(float(wanted.sum() - clip_B.sum())) > 1e-3
 
 
+@pytest.mark.slow
 def test_the_teacher_is_in_evaluation_mode_and_never_learns(run, batch):
   made, known = run
   before = jax.tree.map(np.array, dict(known.variables))
@@ -191,6 +192,7 @@ def test_what_cannot_teach_or_be_taught_is_refused(tmp_path, records, workdir):
 @pytest.mark.parametrize(
   'task', [Task(heads=(('verb', 2), ('noun', 4))), Task('multi')], ids=str
 )
+@pytest.mark.fast_every(3)
 def test_a_teacher_of_several_questions_is_refused(
   records, workdir, run, task, monkeypatch
 ):

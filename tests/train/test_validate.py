@@ -16,6 +16,7 @@ from vidmodels.train import build, loop, restore, validate, view_scores
 from vidmodels.typing import InputError
 
 
+@pytest.mark.slow
 def test_validation_is_what_evaluation_says_of_one_view(tmp_path):
   records = fake.write(tmp_path / 'records')
   fake.write(records, 'test', videos=5)

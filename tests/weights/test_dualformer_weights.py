@@ -61,6 +61,7 @@ def test_an_image_file_of_the_authors_layout_fills_the_backbone(shared, name):
   assert all('count of batches' in dropped[key] for key in counters)
 
 
+@pytest.mark.slow
 def test_running_statistics_go_where_they_belong():
   path = next(iter(FILES.values()))
   config, state = golden.read_config(path), golden.read_state(path)

@@ -91,6 +91,7 @@ def test_saving_and_loading_gives_the_same_numbers(naming, post_norm):
 
 
 @pytest.mark.parametrize('stem', ['srf_4stage', 'overlap_postln'])
+@pytest.mark.fast_every(2)
 def test_the_same_weights_in_three_namings_are_the_same_model(stem):
   found = {
     golden.read_config(path)['naming']: path
@@ -146,6 +147,7 @@ def test_full_size_models_have_the_authors_number_of_parameters(name):
 
 @pytest.mark.parametrize('naming', NAMINGS)
 @pytest.mark.parametrize('post_norm', [False, True])
+@pytest.mark.fast_every(3)
 def test_a_file_tells_the_fields_of_its_model(naming, post_norm):
   model = build(post_norm=post_norm)
   state = save(numbers(model), model, naming)
@@ -172,6 +174,7 @@ def test_a_file_tells_the_fields_of_its_model(naming, post_norm):
     ({'patch': 8, 'width': 4}, '8 width, the model 4; 4 patch, the model 8'),
   ],
 )
+@pytest.mark.fast_every(3)
 def test_a_file_for_another_model_is_told_by_its_fields(more, message):
   state = save(numbers(build()), build())
   with pytest.raises(InputError, match=message):

@@ -88,6 +88,7 @@ VITS = [
 
 @pytest.mark.parametrize('activation', ['gelu', 'gelu_tanh'])
 @pytest.mark.parametrize(('case', 'raw'), VITS, ids=lambda p: p.stem)
+@pytest.mark.fast_every(3)
 def test_every_published_layout_of_a_vit_gives_its_answers(
   case, raw, activation
 ):
@@ -208,7 +209,7 @@ def test_every_naming_of_an_image_focalnet_gives_its_answers(path):
   'an image model that becomes a Video-FocalNet',
 )
 @pytest.mark.parametrize('rename', ['microsoft', 'hf', 'timm'])
-@pytest.mark.fast_every(6)
+@pytest.mark.slow
 def test_an_image_focalnet_becomes_the_authors_video_model(path, rename):
   config = golden.read_config(path)
   source = golden.read_state(path, 'source/')
@@ -421,7 +422,7 @@ def test_a_file_is_recognised_as_its_family_with_its_classes(path):
 
 
 @each(of_a_model, 'a whole model')
-@pytest.mark.fast_every(4)
+@pytest.mark.fast_every(8)
 def test_loading_and_saving_gives_the_authors_file_again(path):
   family = map_of(golden.read_config(path)).FAMILY
   model, file, clip = open_golden(path)

@@ -84,6 +84,7 @@ def test_every_key_of_a_published_file_is_used_or_dropped_for_a_reason(taken):
   assert not imported.report.changed
 
 
+@pytest.mark.fast_every(4)
 def test_a_published_file_has_the_parameters_that_its_authors_count(taken):
   file, imported = taken
   if 'image_source' in file.path.stem and imported.family == 'dualformer':
@@ -165,7 +166,7 @@ def image_file(tmp_path):
   return sizes, export.write(tmp_path / 'vit.npz', state, to='npz')
 
 
-@pytest.mark.fast_every(2)
+@pytest.mark.slow
 def test_an_image_file_starts_a_video_model_and_the_report_says_how(image_file):
   sizes, path = image_file
   imported = load_weights.load_path(
@@ -317,6 +318,7 @@ def test_guesses_survive_json():
       json.dumps(dict(match.guess.model))
 
 
+@pytest.mark.slow
 def test_vidtr_s_tables_are_resized_as_the_model_fits_them(tmp_path):
   tiny = models.find('vidtr').TINY
   fields = {k: v for k, v in tiny.items() if not k.startswith('pool')}

@@ -106,6 +106,7 @@ def test_a_still_clip_is_answered_as_its_image(fields):
   assert apart(image(), frame(), **fields) < 3e-6
 
 
+@pytest.mark.slow
 def test_joint_attention_is_the_image_models_at_one_frame_alone():
   assert apart(image(), frame(), attention='joint', frames=1) < 3e-6
   assert apart(image(), frame(), attention='joint') > 1e-3
@@ -144,6 +145,7 @@ def test_local_global_attention_starts_as_its_global_step_alone(sparse):
 
 
 @pytest.mark.parametrize('method', position.Resize.__args__)
+@pytest.mark.fast_every(3)
 def test_the_image_model_is_met_at_another_size_too(method):
   picture, own = image(pos_resize=method)
   still = frame(40, 24)
@@ -189,6 +191,7 @@ TAKEN = [fields for fields in family.VARIANTS if fields not in REFUSED]
 
 
 @pytest.mark.parametrize('fields', TAKEN, ids=str)
+@pytest.mark.fast_every(4)
 def test_every_scheme_starts_and_message_what_stays_random(fields):
   theirs = image()
   model, variables, report = taken(theirs, **fields)

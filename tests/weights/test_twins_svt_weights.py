@@ -113,6 +113,7 @@ def start(model, fine='mean'):
   return variables, made, report
 
 
+@pytest.mark.slow
 def test_a_static_clip_is_answered_as_the_image_was_where_nothing_is_made_up():
   # Dense pooling as in images, no coarse scale, no position encoding (whose
   # first and last frames have one neighbour less).

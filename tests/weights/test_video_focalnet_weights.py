@@ -139,7 +139,7 @@ def test_a_neutral_start_answers_the_mean_of_the_image_models_answers():
 
 
 @pytest.mark.parametrize(('size', 'millions'), [('tiny', 21.6), ('base', 69.9)])
-@pytest.mark.fast_every(2)
+@pytest.mark.slow
 def test_an_image_leaves_the_temporal_branch_and_the_head_random(
   size, millions
 ):

@@ -273,6 +273,7 @@ def test_both_namings_of_an_image_give_the_same_start(fields):
   assert_same(apply.flatten_variables(again), apply.flatten_variables(timm))
 
 
+@pytest.mark.slow
 def test_the_full_size_image_file_starts_every_released_model(shared):
   file = manifests.file(
     shared / 'manifests' / 'vidtr_vit_inflate_inferred.json'

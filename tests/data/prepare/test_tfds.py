@@ -85,6 +85,7 @@ def numbers(videos):
   return [int(v.frames_THWC[0, 4, 4, 0]) // 10 for v in videos]
 
 
+@pytest.mark.fast_every(2)
 def test_videos_labels_and_names_are_those_of_the_set(tfds, tmp_path):
   split = opened(build(tfds, tmp_path))
   assert split.classes.names == ('sit', 'run', 'walk')

@@ -232,6 +232,7 @@ def test_every_rule_gives_t_frames_of_the_video_for_every_length(clip):
 
 
 @pytest.mark.parametrize('clip', EVERY_RULE, ids=str)
+@pytest.mark.fast_every(4)
 def test_views_are_distinct_when_the_video_is_long_enough(clip):
   seen = set()
   for n in range(1, 120):

@@ -59,6 +59,7 @@ def test_first_phases_are_uniform_and_the_same_for_both_directions():
 
 @pytest.mark.parametrize(('forward', 'backward'), PAIRS)
 @pytest.mark.parametrize('at', ['first', 'middle', 'last'])
+@pytest.mark.fast_every(4)
 def test_no_single_frame_shows_the_direction(forward, backward, at):
   """No statistic of a frame has means that differ between the directions."""
   motion = Motion(short_side=(16, 16), frames=(8, 8))
