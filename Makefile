@@ -31,7 +31,7 @@ test: $(TEST_STAMP)
 
 slow: $(TEST_STAMP)
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python $(PYTEST) -m "not gpu" $(EXACT)
-	$(BIN)/python $(PYTEST) -m "slow and not gpu"
+	$(BIN)/python $(PYTEST) -m "slow and not gpu" $(EXACT:%=--ignore=%)
 
 # The fast lane with the newest releases that setup.py admits.
 newest:
@@ -51,9 +51,10 @@ $(STAMP):
 	$(BIN)/pip install --quiet --disable-pip-version-check -e .
 	touch $@
 
-$(TEST_STAMP): $(STAMP)
+$(TEST_STAMP):
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
-	touch $@
+	touch $(STAMP) $@
 
 clean:
 	rm -rf $(VENV) $(NEWEST) demo build dist *.egg-info .pytest_cache .ruff_cache
