@@ -78,6 +78,7 @@ def test_check_and_prepare_list_them_a_line_each(source, tmp_path, capsys):
   assert repr(CODE)[1:-1] in printable(capsys)
 
 
+@pytest.mark.slow
 def test_predictions_name_classes_of_a_stranger(tmp_path, capsys):
   names = ['\x1b[2Jwalk', 'run\tfast', 'sit']
   records = fake.write(tmp_path / 'records', classes=names)

@@ -87,6 +87,7 @@ def refused(monkeypatch, capsys):
     ('--shares nan', ['got --shares nan;', 'finite numbers above 0']),
   ],
 )
+@pytest.mark.fast_every(3)
 def test_flags_that_would_fail_at_the_end(
   monkeypatch, tmp_path, refused, workdir, flags, parts
 ):

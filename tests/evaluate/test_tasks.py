@@ -65,7 +65,7 @@ def made(request, tmp_path_factory):
   )
 
 
-@pytest.mark.fast_every(4)
+@pytest.mark.slow
 def test_measures_are_of_the_records_labels(made):
   folder, model = made
   report = score_split.evaluate(

@@ -198,7 +198,7 @@ def test_bfloat16_answers_nearly_as_float32_does(family):
 
 
 @every_family
-@pytest.mark.fast_every(3)
+@pytest.mark.fast_every(9)
 def test_a_clip_is_answered_alone_as_in_a_batch(family):
   video = clip(family)
   one = jnp.concatenate([answer(family, video[i : i + 1]) for i in range(2)])
@@ -363,7 +363,7 @@ def test_video_it_cannot_take_is_a_value_error_that_names_the_shape(
 
 
 @every_family
-@pytest.mark.fast_every(3)
+@pytest.mark.fast_every(9)
 def test_training_is_a_function_of_its_key(family):
   model, video = tiny(family), clip(family)
 

@@ -195,7 +195,7 @@ def kinds(model) -> list[str]:
     (('L', 'GL', 'LLG', 'LG'), ['LL', 'GL', 'LLGLLGLLGL', 'LGLG']),
   ],
 )
-@pytest.mark.fast_every(3)
+@pytest.mark.slow
 def test_patterns_say_which_levels_are_local(patterns, wanted):
   model = full(patterns=patterns)
   assert kinds(model) == wanted
@@ -287,7 +287,7 @@ def test_absolute_positions_are_added_once_and_stretch_to_the_clip():
 
 
 @pytest.mark.parametrize('position', ['none', 'peg'])
-@pytest.mark.fast_every(2)
+@pytest.mark.slow
 def test_a_static_clip_is_answered_as_the_image_was(position):
   # Without the coarse scale, whose second convolution images do not have.
   more = dict(coarse=((), ()), position=position)

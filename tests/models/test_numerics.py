@@ -188,7 +188,7 @@ def test_every_norm_has_the_epsilon_of_the_release(name):
 
 
 @every_recipe
-@pytest.mark.fast_every(4)
+@pytest.mark.slow
 def test_activations_are_those_of_the_release(name):
   program, found = traced(name), set()
   for eqn, _, _ in program.named('erf', 'erfc', 'tanh', 'max'):

@@ -73,6 +73,7 @@ def test_only_space_attention_is_blind_to_the_order_of_frames(attention):
   assert moved < 1e-5 if attention == 'space' else moved > 1e-2
 
 
+@pytest.mark.slow
 def test_a_fresh_divided_model_answers_a_static_clip_as_its_image_parent():
   image = clip(1, 16, 24)
   static = np.repeat(image, 4, axis=1)

@@ -226,7 +226,7 @@ def test_other_numerics_answer_as_their_owners_code_does():
     pytest.skip('no file with answers of other numerics is here')
 
 
-@pytest.mark.fast_every(2)
+@pytest.mark.slow
 def test_position_tables_are_resized_as_their_owners_do():
   methods = {
     'scipy_zoom_order1': 'corner_aligned',

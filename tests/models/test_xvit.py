@@ -88,7 +88,7 @@ def reach(model, variables, frame: int) -> np.ndarray:
     (3, NONE, 0),
   ],
 )
-@pytest.mark.fast_every(4)
+@pytest.mark.slow
 def test_k_layers_that_mix_reach_k_windows_to_either_side(layers, fields, far):
   model = tiny(layers=layers, **fields)
   seen_T = reach(model, trained(layers=layers), 4)
@@ -269,6 +269,7 @@ def test_dropout_falls_on_the_features_of_every_frame():
   assert 0.02 < abs(got - plain).mean() / abs(plain).mean() < 0.5
 
 
+@pytest.mark.slow
 def test_without_rates_training_needs_no_key_and_changes_nothing():
   still = runner('__call__', tiny(dropout=0), train=True)
   np.testing.assert_allclose(

@@ -202,6 +202,7 @@ def test_gates_follow_their_token_and_their_stream():
   np.testing.assert_array_equal(space, kept['space']['modulator'][0])
 
 
+@pytest.mark.slow
 def test_a_neutral_temporal_modulator_leaves_the_spatial_one_alone():
   h = normal(0, GRID)
   both = Modulation(('HW', 'T'), 2, 3, neutral=True)

@@ -58,6 +58,7 @@ def digest(workdir: pathlib.Path) -> dict[str, int]:
 
 @pytest.mark.parametrize('harm', [flip_a_bit, cut, pathlib.Path.unlink])
 @pytest.mark.parametrize('item', ['params', 'opt', 'data', 'meta'])
+@pytest.mark.fast_every(4)
 def test_training_goes_on_from_the_newest_whole_one(
   tmp_path, records, unbroken, item, harm
 ):

@@ -42,6 +42,7 @@ def covered(share: float, length: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize('alpha', [0.8, 3.0])
+@pytest.mark.fast_every(2)
 def test_mixups_share_is_beta_and_the_same_everywhere(alpha):
   found = draws(mixup=alpha)
   share = found.share

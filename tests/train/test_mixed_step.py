@@ -224,7 +224,7 @@ def test_every_step_mixes_anew_and_as_in_every_other_run():
 
 
 @pytest.mark.parametrize('task', TASKS)
-@pytest.mark.fast_every(4)
+@pytest.mark.slow
 def test_the_step_is_one_of_gradient_descent_on_the_mixed_loss(task):
   """By hand: pixels and losses mixed, the gradient of the mean of real rows."""
   data, now = batch(task), first()

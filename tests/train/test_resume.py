@@ -134,6 +134,7 @@ def test_kill_9_and_resume_equals_an_unbroken_run(tmp_path, records, unbroken):
   'number',
   [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
 )
+@pytest.mark.slow
 def test_a_signal_saves_exits_42_and_the_same_command_goes_on(
   tmp_path, records, unbroken, number
 ):

@@ -54,7 +54,7 @@ def alone(records):
 
 
 @pytest.mark.parametrize('mesh', [(8, 1, 1), (2, 2, 2)])
-@pytest.mark.fast_every(3)
+@pytest.mark.slow
 def test_losses_do_not_depend_on_the_mesh(alone, records, mesh):
   config, losses, _ = alone
   config = dataclasses.replace(

@@ -144,6 +144,7 @@ def test_its_weights_are_no_part_of_the_program(run, batch):
   assert all(np.size(const) < largest for const in program.consts)
 
 
+@pytest.mark.slow
 def test_a_student_trains_resumes_and_keeps_to_its_teacher(
   tmp_path, records, workdir
 ):

@@ -52,6 +52,7 @@ def test_a_published_backbone_has_the_authors_number_of_parameters(
 
 
 @pytest.mark.parametrize('name', ['tiny_in1k', 'base_in22k'])
+@pytest.mark.fast_every(2)
 def test_an_image_file_of_the_authors_layout_fills_the_backbone(shared, name):
   _, imported = load_manifest(shared, f'image_source_{name}_derived', classes=7)
   assert set(imported.report.random) == {'head/kernel', 'head/bias'}

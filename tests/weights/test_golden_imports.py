@@ -185,7 +185,7 @@ def naming_state(family: str, model, variables) -> dict:
 
 
 @each(lambda c: c.get('model') == 'focalnet_image', 'an image FocalNet')
-@pytest.mark.fast_every(6)
+@pytest.mark.slow
 def test_every_naming_of_an_image_focalnet_gives_its_answers(path):
   config, state = golden.read_config(path), golden.read_state(path)
   file = manifests.held(state)

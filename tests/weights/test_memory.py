@@ -87,7 +87,7 @@ def test_a_vit_l_takes_less_than_two_and_a_half_times_its_file(
 @pytest.mark.parametrize(
   ('name', 'to'), [('google', 'npz'), ('hf', 'safetensors')]
 )
-@pytest.mark.fast_every(3)
+@pytest.mark.slow
 def test_a_small_file_is_not_copied_more_often(tmp_path, name, to):
   path = tmp_path / f'small.{to}'
   size = write(path, name=name, to=to, layers=4, width=1024, heads=16)

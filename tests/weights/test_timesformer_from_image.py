@@ -101,7 +101,7 @@ def apart(theirs, still, **fields) -> float:
   ],
   ids=str,
 )
-@pytest.mark.fast_every(3)
+@pytest.mark.slow
 def test_a_still_clip_is_answered_as_its_image(fields):
   assert apart(image(), frame(), **fields) < 3e-6
 
@@ -159,6 +159,7 @@ def test_the_image_model_is_met_at_another_size_too(method):
   )
 
 
+@pytest.mark.slow
 def test_a_table_that_is_stored_at_another_size_is_the_image_models():
   # Of a size that neither the table nor the image model was made for.
   theirs, still = image(pos_resize='bicubic'), frame(40, 24)

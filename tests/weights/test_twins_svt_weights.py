@@ -38,7 +38,7 @@ def shapes(variables):
 
 
 @pytest.mark.parametrize('size', SIZES)
-@pytest.mark.fast_every(3)
+@pytest.mark.slow
 def test_a_public_file_fills_the_model_and_starts_a_video_model(shared, size):
   path = shared / 'manifests' / f'dualformer_alt_image_source_twins_svt_{size}'
   image = models.build('twins_svt', classes=1000, **SIZES[size])

@@ -162,6 +162,7 @@ def test_an_image_leaves_the_temporal_branch_and_the_head_random(
 
 
 @pytest.mark.parametrize('design', ['space', 'volume', 'encoder', 'pair'])
+@pytest.mark.fast_every(4)
 def test_other_designs_start_from_an_image_model_too(design):
   parent, model = build('focalnet'), build(design=design)
   image, report = drawn(parent), KeyReport()

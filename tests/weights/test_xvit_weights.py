@@ -123,7 +123,7 @@ def small(family: str, **more):
 
 
 @pytest.mark.parametrize('fields', [{}, {'class_position': False}])
-@pytest.mark.fast_every(2)
+@pytest.mark.slow
 def test_started_from_an_image_vit_every_frame_is_an_image(fields):
   image, model = small('vit', **fields), tiny(mix='none', ta_layers=0)
   theirs, ours, report = started(model, image)

@@ -85,7 +85,7 @@ def numbers(videos):
   return [int(v.frames_THWC[0, 4, 4, 0]) // 10 for v in videos]
 
 
-@pytest.mark.fast_every(2)
+@pytest.mark.slow
 def test_videos_labels_and_names_are_those_of_the_set(tfds, tmp_path):
   split = opened(build(tfds, tmp_path))
   assert split.classes.names == ('sit', 'run', 'walk')
@@ -101,6 +101,7 @@ def test_videos_labels_and_names_are_those_of_the_set(tfds, tmp_path):
 
 
 @pytest.mark.parametrize(('start', 'stop'), [(0, 3), (3, 7), (6, 99), (5, 5)])
+@pytest.mark.fast_every(4)
 def test_a_range_has_its_videos(tfds, tmp_path, start, stop):
   split = opened(build(tfds, tmp_path))
   every = [(v.video, n) for v, n in zip(*twice(split.videos()), strict=True)]
@@ -149,6 +150,7 @@ def test_a_prepared_folder_is_enough_without_its_code(tfds, tmp_path):
     ({'metadata': {'fps': 'unknown'}}, 0),
   ],
 )
+@pytest.mark.fast_every(6)
 def test_the_rate_is_that_of_the_set_or_0(tfds, tmp_path, more, fps):
   split = opened(build(tfds, tmp_path, labels=(0,), **more))
   assert split.fps == pytest.approx(fps)
