@@ -53,7 +53,8 @@ $(STAMP):
 
 $(TEST_STAMP):
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile \
+	  -e '.[test]'
 	touch $(STAMP) $@
 
 clean:

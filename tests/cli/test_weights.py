@@ -183,6 +183,7 @@ def hub_state() -> dict:
   return export.name_tensors('vit', model, variables, name='hf')[1]
 
 
+@pytest.mark.slow
 def test_training_starts_from_an_image_file_and_resumes_without_it(
   tmp_path, image, records
 ):

@@ -105,6 +105,7 @@ def test_shares_that_are_no_shares(refused, workdir, shares):
   )  # fmt: skip
 
 
+@pytest.mark.fast_every(2)
 def test_models_that_do_not_belong_together(refused, workdir, other):
   refused(
     '--workdir', workdir, other,

@@ -155,7 +155,7 @@ def uncovered(sharding, params) -> list[str]:
 
 @every_family
 @some_or_all
-@pytest.mark.fast_every(3)
+@pytest.mark.fast_every(9)
 def test_every_variant_answers_float32_from_float32_parameters(family, choose):
   for more in choose(family):
     # In float32 the defaults alone: it is bfloat16 that has to be turned back.
@@ -175,7 +175,7 @@ def test_every_variant_answers_float32_from_float32_parameters(family, choose):
 
 @every_family
 @some_or_all
-@pytest.mark.fast_every(3)
+@pytest.mark.fast_every(9)
 def test_every_parameter_of_every_variant_has_a_sharding_rule(family, choose):
   sharding, used = models.find(family).SHARDING, set()
   for more in choose(family):
@@ -188,7 +188,7 @@ def test_every_parameter_of_every_variant_has_a_sharding_rule(family, choose):
 
 
 @every_family
-@pytest.mark.fast_every(3)
+@pytest.mark.fast_every(9)
 def test_bfloat16_answers_nearly_as_float32_does(family):
   full, half = answer(family), answer(family, dtype='bfloat16')
   assert np.isfinite(full).all()
@@ -231,7 +231,7 @@ def paths_to(params) -> dict[str, np.ndarray]:
 
 
 @every_family
-@pytest.mark.fast_every(3)
+@pytest.mark.fast_every(9)
 def test_every_parameter_has_a_finite_gradient_that_is_not_zero(family):
   for path, grad in gradients(family).items():
     assert np.isfinite(grad).all(), path
@@ -328,7 +328,7 @@ def test_every_variant_computes_as_the_defaults_do(family, more):
 
 
 @every_family
-@pytest.mark.fast_every(3)
+@pytest.mark.fast_every(9)
 def test_one_checkpoint_fits_other_lengths_and_sizes(family):
   longer = clip(family, scale=2)
   logits_BK = jax.eval_shape(tiny(family).apply, made(family), longer)

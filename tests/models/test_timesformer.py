@@ -126,6 +126,7 @@ def test_tables_are_those_asked_for_and_none_for_time_in_space_attention(
 
 
 @pytest.mark.parametrize('method', ['nearest', 'bilinear', 'bicubic'])
+@pytest.mark.fast_every(3)
 def test_tables_fit_another_clip_by_the_named_method(method):
   model, variables = tiny(pos_resize=method), trained('divided')
   larger = jnp.zeros((1, 6, 24, 40, 3))
@@ -188,7 +189,7 @@ def test_second_projections_start_at_zero_or_as_the_identity():
   ],
   ids=str,
 )
-@pytest.mark.fast_every(4)
+@pytest.mark.fast_every(8)
 def test_every_choice_reads_the_same_weights_otherwise(attention, change):
   model, variables = tiny(attention=attention), trained(attention)
   wanted = jax.tree.map(np.shape, variables)
@@ -205,6 +206,7 @@ def test_drop_path_rises_from_0_to_its_rate():
   np.testing.assert_allclose(rates, [0, 0.05, 0.1, 0.15, 0.2])
 
 
+@pytest.mark.slow
 def test_training_needs_a_key_and_evaluation_does_not():
   model = tiny(drop_path=0.5)
   with pytest.raises(Exception, match='drop_path'):
@@ -240,6 +242,7 @@ def test_weights_start_as_released():
   assert params['patch']['bias'].any()  # torch's convolution, unlike the rest
 
 
+@pytest.mark.slow
 def test_time_learns_from_the_second_step_on():
   # The projection starts at zero, so at first it alone has a gradient.
   params, video = fresh()['params'], clip()

@@ -276,7 +276,7 @@ def test_on_frames_of_one_patch_and_one_frame_a_sparse_step_is_joint(kind):
 @pytest.mark.parametrize('strided', [False, True])
 @pytest.mark.parametrize('axes', ['HW', 'THW', 'W'])
 @pytest.mark.parametrize('shape', [ODD, EVEN, (2, 1, 3, 1, 4)])
-@pytest.mark.fast_every(4)
+@pytest.mark.fast_every(8)
 def test_cutting_a_grid_is_undone(shape, axes, strided):
   h_BTHWD, cls_BTD = normal(0, shape), normal(1, (2, 1, shape[-1]))
   s_BxLD = timesformer.groups_with_class(cls_BTD, h_BTHWD, axes, strided)

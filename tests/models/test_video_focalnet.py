@@ -180,7 +180,7 @@ def test_space_and_time_take_turns_in_the_order_asked_for(more, wanted):
 
 
 @pytest.mark.parametrize('design', video_focalnet.DESIGNS)
-@pytest.mark.fast_every(2)
+@pytest.mark.slow
 def test_only_design_a_is_blind_to_the_order_of_frames(design):
   params = trained(design=design)
   there = answer(params, design=design)
@@ -253,6 +253,7 @@ def test_overlapping_patches_are_torchs_convolutions():
   ] == (2, 2)
 
 
+@pytest.mark.slow
 def test_norms_come_before_or_after_what_they_are_for():
   h = np.random.default_rng(0).normal(size=(2, 2, 3, 3, 4))
   h = h.astype(np.float32)
@@ -457,6 +458,7 @@ def test_full_size_models_use_exact_gelu_and_an_epsilon_of_1e5(family):
   np.testing.assert_allclose(epsilons, 1e-5)
 
 
+@pytest.mark.slow
 def test_defaults_are_the_released_tiny_model():
   model = models.build('video_focalnet', classes=400)
   seen = []

@@ -100,7 +100,7 @@ POOLS = [
 
 @pytest.mark.parametrize('merged', [True, False])
 @pytest.mark.parametrize(('layers', 'fields', 'frames', 'left'), POOLS)
-@pytest.mark.fast_every(8)
+@pytest.mark.slow
 def test_frames_get_fewer_layer_by_layer(layers, fields, frames, left, merged):
   scheme = {'attention': 'merged', 'joint_from': layers[-1] + 1}
   model = tiny(
@@ -269,7 +269,7 @@ def test_training_needs_a_key_and_evaluation_does_not():
   ],
   ids=['pool scan', 'pool remat', 'positions scan'],
 )
-@pytest.mark.fast_every(3)
+@pytest.mark.slow
 def test_remat_and_scan_run_what_they_can_and_change_nothing(
   fields, switch, text, times
 ):

@@ -70,6 +70,7 @@ def test_one_sequence_of_a_class_token_and_patches_keeps_their_positions():
   np.testing.assert_array_equal(pos[0][1:], places)
 
 
+@pytest.mark.slow
 def test_class_rows_of_a_table_stay_when_the_clip_is_another():
   h, p, run = grid_of('separable')
   pos = np.asarray(run(h).pos[0])

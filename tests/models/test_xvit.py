@@ -154,6 +154,7 @@ def test_every_kind_of_mixing_is_a_model_of_its_own():
 
 
 @pytest.mark.parametrize('ta_layers', [0, 1, 2])
+@pytest.mark.fast_every(3)
 def test_the_head_is_blind_to_order_but_for_time_positions_and_mixing(
   ta_layers,
 ):

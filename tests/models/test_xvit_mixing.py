@@ -213,7 +213,7 @@ def seen(block) -> np.ndarray:
     (2, True, [-2, 0, 2]),
   ],
 )
-@pytest.mark.fast_every(4)
+@pytest.mark.fast_every(16)
 def test_a_layer_reaches_exactly_its_window(what, window, boundary, offsets):
   seen_TL = seen(block_of(mixing_of(window, boundary, what=what)))
   frames = [3 + offset for offset in offsets]

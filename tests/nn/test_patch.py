@@ -186,6 +186,7 @@ def test_a_block_left_to_torch_starts_uniform_in_every_layers_own_fan_in():
   assert not plain['mlp']['down']['bias'].any()
 
 
+@pytest.mark.slow
 def test_a_perceptron_drops_hidden_units_and_answers_while_training():
   h = np.ones((4, 500, 8), np.float32)
   mlp = Mlp(6, dropout=0.5)

@@ -25,6 +25,7 @@ def table(*shape: int) -> np.ndarray:
 
 @pytest.mark.parametrize('method', METHODS)
 @pytest.mark.parametrize(('old', 'new'), SIZES)
+@pytest.mark.fast_every(4)
 def test_a_grid_is_resized_as_an_image_is(method, old, new):
   pos_HWD = table(*old, 3)
   got = position.fit_grid(pos_HWD, *new, method)

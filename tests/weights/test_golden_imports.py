@@ -124,6 +124,7 @@ def test_every_published_layout_of_a_vit_gives_its_answers(
   'a ViT with its state dict',
 )
 @pytest.mark.parametrize('wrap', ['', 'module.', 'model.'])
+@pytest.mark.fast_every(3)
 def test_a_state_dict_of_a_vit_gives_its_answers(path, wrap):
   config, state = golden.read_config(path), golden.read_state(path)
   wrapped = {wrap + key: array for key, array in state.items()}
@@ -263,6 +264,7 @@ def test_an_image_focalnet_becomes_the_authors_video_model(path, rename):
   lambda c: c.get('kind') == 'image_checkpoint_import',
   'an image model that becomes a Video-FocalNet',
 )
+@pytest.mark.fast_every(2)
 def test_the_image_focalnet_that_a_video_model_starts_from_answers_too(path):
   config = golden.read_config(path)
   fields = video_map.fields_of(

@@ -172,6 +172,7 @@ def test_a_table_that_is_stored_at_another_size_is_the_image_models():
   np.testing.assert_allclose(other, one, atol=3e-6)
 
 
+@pytest.mark.slow
 def test_a_class_token_that_holds_its_position_keeps_it():
   theirs = image(class_position=False)
   _, variables, report = taken(theirs)

@@ -175,6 +175,7 @@ def test_augmented_rows_are_bit_equal_for_1_2_and_4_processes(videos, fields):
       assert step == [row for part in rows for row in part]
 
 
+@pytest.mark.slow
 def test_augmented_rows_are_bit_equal_in_processes_of_their_own(videos):
   code = """
 import hashlib, sys

@@ -168,7 +168,7 @@ def eager(monkeypatch):
 
 
 @pytest.mark.parametrize('name', NAMES)
-@pytest.mark.fast_every(4)
+@pytest.mark.fast_every(10)
 def test_a_clip_is_exact_at_every_start(folder, name, eager):
   frames, times_us = whole(folder / name)
   assert len(frames) >= 50
@@ -480,6 +480,7 @@ def test_clips_of_damaged_files_are_the_same_every_time(
     'eye_makeup_bframes.avi',
   ],
 )
+@pytest.mark.fast_every(4)
 def test_clips_of_real_videos_are_exact(shared, name, eager):
   path = shared / 'clips' / name
   frames, times_us = whole(path)

@@ -88,6 +88,7 @@ def test_a_single_worker_dies_and_the_next_run_finds_the_file(source, tmp_path):
   assert content(tmp_path / 'one') == content(tmp_path / 'two')
 
 
+@pytest.mark.slow
 def test_another_engine_finds_the_file_when_it_starts_again(source, tmp_path):
   """Jobs have absolute paths, also where the source is a relative one."""
   relative = os.path.relpath(source, tmp_path)
