@@ -6,6 +6,11 @@ from vidmodels.config import Clip
 from vidmodels.data.sampling import rules
 
 
+def train_indices(times, clip, rng):
+  """A training clip of the rule that it names, as the stream draws it."""
+  return rules.find(clip.sampling).train(times, clip, rng)
+
+
 def stamps(n, fps=30.0):
   return np.round(np.arange(n) * 1e6 / fps).astype(np.int64)
 
@@ -42,7 +47,7 @@ class Fixed:
 def drawn(n, clip, share, fps=30.0):
   """The frames of a draw, and the ranges drawn from, both ends included."""
   rng = Fixed(share)
-  index_T = rules.train_indices(stamps(n, fps), clip, rng)
+  index_T = train_indices(stamps(n, fps), clip, rng)
   return index_T.tolist(), rng.ranges
 
 

@@ -4,7 +4,7 @@ import clip_path
 import pytest
 
 # Few enough to read in one sitting; a longer way needs a reason.
-MOST_FILES, MOST_FUNCTIONS = 19, 80
+MOST_FILES, MOST_FUNCTIONS = 18, 80
 # What the demo recipe leaves off.
 OFF = (
   *('data/augment/policies.py', 'data/augment/colour.py'),

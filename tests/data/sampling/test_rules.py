@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from sampling import stamps, views
+from sampling import stamps, train_indices, views
 
 from vidmodels.config import Clip
 from vidmodels.data.sampling import dense
@@ -103,9 +103,7 @@ def test_a_short_video_repeats_its_last_frame_or_starts_again():
 def test_every_start_at_which_the_clip_fits_is_equally_likely(short):
   clip = Clip(frames=3, stride=2, short=short)
   times, random = stamps(10), rng()
-  drawn = [
-    sampling_rules.train_indices(times, clip, random) for _ in range(6000)
-  ]
+  drawn = [train_indices(times, clip, random) for _ in range(6000)]
   count = np.bincount([d[0] for d in drawn])
   assert len(count) == 6  # starts 0 to 5; the last one shows frame 9
   assert abs(count - 1000).max() < 5 * 29  # five standard deviations
@@ -142,9 +140,7 @@ def test_at_a_varying_rate_a_frame_is_the_one_on_show_at_its_time():
   assert dense.frames(times, clip, 1).tolist() == [1, 2, 3, 3]
   assert dense.frames(times, clip, 3).tolist() == [3, 3, 3, 3]
   random = rng()
-  starts = {
-    sampling_rules.train_indices(times, clip, random)[0] for _ in range(200)
-  }
+  starts = {train_indices(times, clip, random)[0] for _ in range(200)}
   assert starts == {0, 1, 2, 3}
 
 
@@ -176,10 +172,7 @@ def test_where_the_clock_starts_does_not_matter():
 def test_segment_draws_come_from_segments_that_part_the_video():
   clip, random = Clip(frames=4, sampling='segment'), rng()
   drawn = np.array(
-    [
-      sampling_rules.train_indices(stamps(10), clip, random)
-      for _ in range(4000)
-    ]
+    [train_indices(stamps(10), clip, random) for _ in range(4000)]
   )
   found = [sorted(set(column)) for column in drawn.T]
   assert found == [[0, 1], [2, 3, 4], [5, 6], [7, 8, 9]]
@@ -204,18 +197,14 @@ def test_segments_of_a_short_video_repeat_frames_in_order():
   clip = Clip(frames=4, sampling='segment')
   for n, wanted in ((1, [0] * 4), (2, [0, 0, 1, 1]), (3, [0, 0, 1, 2])):
     assert views(n, clip, 3) == [wanted] * 3
-    assert (
-      sampling_rules.train_indices(stamps(n), clip, rng()).tolist() == wanted
-    )
+    assert train_indices(stamps(n), clip, rng()).tolist() == wanted
 
 
 @pytest.mark.parametrize('clip', EVERY_RULE, ids=str)
 def test_every_rule_gives_t_frames_of_the_video_for_every_length(clip):
   for n in [*range(1, clip.frames * int(clip.stride + 0.5) + 6), 100]:
     random, times = rng(n), stamps(n)
-    draws = [
-      sampling_rules.train_indices(times, clip, random) for _ in range(8)
-    ]
+    draws = [train_indices(times, clip, random) for _ in range(8)]
     draws += [sampling_rules.view_indices(times, clip, k, 3) for k in range(3)]
     draws += [sampling_rules.view_indices(times, clip, 0, 1)]
     for index_T in draws:
@@ -257,17 +246,13 @@ def test_dense_views_reach_from_the_first_frame_to_the_last():
 
 def test_the_same_generator_gives_the_same_clip():
   for clip in EVERY_RULE:
-    a = sampling_rules.train_indices(stamps(50), clip, rng(3))
-    assert (
-      a.tolist()
-      == sampling_rules.train_indices(stamps(50), clip, rng(3)).tolist()
-    )
+    a = train_indices(stamps(50), clip, rng(3))
+    assert a.tolist() == train_indices(stamps(50), clip, rng(3)).tolist()
 
 
 @pytest.mark.parametrize(
   ('times', 'said'),
   [
-    ([], '0 frames'),
     ([-1, -1, -1], 'no time stamps'),
     ([0, 50_000, 40_000], 'do not rise'),
     ([0, 0, 0], 'do not rise'),
@@ -276,14 +261,20 @@ def test_the_same_generator_gives_the_same_clip():
 def test_times_that_cannot_be_sampled_by_the_second_are_refused(times, said):
   clip = Clip(frames=2, stride=0.1, unit='second')
   for sample in (
-    lambda c: sampling_rules.train_indices(np.array(times), c, rng()),
+    lambda c: train_indices(np.array(times), c, rng()),
     lambda c: sampling_rules.view_indices(np.array(times), c, 0, 1),
   ):
     with pytest.raises(InputError, match=said):
       sample(clip)
-    if times:  # frames need no times
-      assert len(sample(Clip(frames=2))) == 2
-      assert len(sample(Clip(frames=2, sampling='segment'))) == 2
+    # Frames need no times.
+    assert len(sample(Clip(frames=2))) == 2
+    assert len(sample(Clip(frames=2, sampling='segment'))) == 2
+
+
+def test_a_video_without_frames_has_no_view():
+  """A record without frames is refused where it is read."""
+  with pytest.raises(InputError, match='0 frames'):
+    sampling_rules.view_indices(np.array([], np.int64), Clip(), 0, 1)
 
 
 @pytest.mark.parametrize('view', [-1, 3])

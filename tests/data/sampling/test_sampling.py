@@ -6,10 +6,9 @@ The lists were computed by the releases' own arithmetic. PySlowFast's are in
 
 import numpy as np
 import pytest
-from sampling import drawn, stamps, starts, views
+from sampling import drawn, stamps, starts, train_indices, views
 
 from vidmodels.config import Clip
-from vidmodels.data.sampling import rules
 
 
 @pytest.mark.parametrize(
@@ -84,7 +83,7 @@ def test_mmaction_segments_draw_from_parts_of_whole_length():
   assert drawn(9, clip, 1.0) == ([5] * 8, [(0, 5)])
   rng = np.random.default_rng(0)
   for _ in range(20):
-    index_T = rules.train_indices(stamps(10), clip, rng)
+    index_T = train_indices(stamps(10), clip, rng)
     assert (np.diff(index_T) >= 0).all()
     assert index_T.max() <= 6
   # Eight have five starts: round(k * 5 / 8), 2.5 to the even number.

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from sampling import pyslowfast, stamps
+from sampling import pyslowfast, stamps, train_indices
 
 from vidmodels import config as cfg
 from vidmodels.config import Clip
@@ -30,7 +30,7 @@ def test_a_rule_reads_the_fields_that_recipes_may_set(rule):
   read = set()
   for n, unit in itertools.product((3, 50), ('frame', 'second')):
     spy = Spy(Clip(frames=4, sampling=rule, unit=unit, fps=30.0))
-    rules.train_indices(stamps(n), spy, np.random.default_rng(0))
+    train_indices(stamps(n), spy, np.random.default_rng(0))
     rules.view_indices(stamps(n), spy, 0, 2)
     read |= spy.read
   assert read & set(FIELDS) == set(rules.find(rule).READS)
@@ -80,7 +80,7 @@ def test_rules_that_count_whole_frames_refuse_fractions(rule):
   with pytest.raises(InputError, match=r'stride=1.5 .* whole frames'):
     rules.view_indices(stamps(20), clip, 0, 1)
   with pytest.raises(InputError, match=r'stride=1.5 .* whole frames'):
-    rules.train_indices(stamps(20), clip, np.random.default_rng(0))
+    train_indices(stamps(20), clip, np.random.default_rng(0))
 
 
 def test_a_recipe_with_views_that_its_rule_lacks_is_refused():
@@ -104,7 +104,7 @@ def test_a_recipe_with_views_that_its_rule_lacks_is_refused():
 def test_a_rate_that_nobody_knows_is_refused(rule, times, said):
   times = np.array(times)
   for sample in (
-    lambda c: rules.train_indices(times, c, np.random.default_rng(0)),
+    lambda c: train_indices(times, c, np.random.default_rng(0)),
     lambda c: rules.view_indices(times, c, 0, 1),
   ):
     with pytest.raises(InputError, match=said):

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from sampling import train_indices
 from streams import (
   BATCH,
   CLIP,
@@ -43,7 +44,7 @@ def test_training_draws_frames_by_the_rule(videos, rule):
     for row, index in enumerate(batch['index']):
       rng = plan.rng(step * BATCH + row)
       times_n = videos.record(index).timestamps_us
-      wanted = rules.train_indices(times_n, clip_of(rule), rng)
+      wanted = train_indices(times_n, clip_of(rule), rng)
       assert frame_numbers(batch['video'][row]) == wanted.tolist()
       seen += 1
   assert seen == 24

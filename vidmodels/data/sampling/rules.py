@@ -1,6 +1,6 @@
 """The rules that choose which frames of a video make a clip.
 
-  index_T = rules.train_indices(times_n, clip, rng)  # frame numbers, drawn
+  index_T = rules.find('dense').train(times_n, clip, rng)  # drawn
   index_T = rules.view_indices(times_n, clip, view=0, views=3)  # for tests
 
 A video has n frames with a time stamp each; a clip takes T of them by the rule
@@ -21,8 +21,10 @@ it, and defines
 * check(clip): raises InputError for values that it cannot use, if there are
   any.
 
-`train` and `view` get at least one frame and a view that exists. They return T
-numbers from 0 to n - 1 for every n.
+`train` and `view` get at least one frame, which every record has, and a view
+that exists. The times are microseconds, int64 [n], and never fall; a rule that
+reads them refuses times that are unknown or all agree. They return T numbers
+from 0 to n - 1 for every n.
 """
 
 import dataclasses
@@ -30,7 +32,6 @@ import functools
 import types
 
 import numpy as np
-from numpy.random import Generator
 
 from vidmodels.config import Clip
 from vidmodels.fields import modules_with, refuse_unread
@@ -43,10 +44,6 @@ FIELDS = tuple(
   if field.name not in ('frames', 'sampling', 'size')
 )
 SHORT = ('clamp', 'loop', 'repeat', 'clip.short')
-_NO_FRAMES = (
-  'got a video of 0 frames; expected at least 1; try to prepare it again, or '
-  'leave it out'
-)
 
 
 def names() -> list[str]:
@@ -92,21 +89,6 @@ def check_views(clip: Clip, views: int) -> None:
     )
 
 
-def train_indices(
-  timestamps_us: np.ndarray, clip: Clip, rng: Generator
-) -> np.ndarray:
-  """Draws the frames of a training clip, int64 [T], each from 0 to n - 1.
-
-  The stamps are microseconds, [n], and never fall. Their values matter only if
-  the recipe is `by_time`: then stamps that are unknown, fall or all agree raise
-  InputError. So does a video without frames.
-  """
-  times_n = np.asarray(timestamps_us, np.int64)
-  if not len(times_n):
-    raise InputError(_NO_FRAMES)
-  return find(clip.sampling).train(times_n, clip, rng)
-
-
 def view_indices(
   timestamps_us: np.ndarray, clip: Clip, view: int, views: int
 ) -> np.ndarray:
@@ -122,7 +104,10 @@ def view_indices(
   check_views(clip, views)
   times_n = np.asarray(timestamps_us, np.int64)
   if not len(times_n):
-    raise InputError(_NO_FRAMES)
+    raise InputError(
+      'got a video of 0 frames; expected at least 1; try to prepare it again, '
+      'or leave it out'
+    )
   return find(clip.sampling).view(times_n, clip, view, views)
 
 

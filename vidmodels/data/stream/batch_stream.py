@@ -143,7 +143,7 @@ def train_batches(
       f'got split {manifest.split!r} of {records.dir}, which has no labels; '
       'expected a labelled one to train on; try another data.train'
     )
-  rules.find(clip.sampling)
+  rule = rules.find(clip.sampling)
   augmenting.check(augment, clip.size)
   augmenter = augmenting.ClipAugmenter(augment, size=clip.size, data=data)
   mirror_K = augmenting.mirror_labels(augment, manifest.flip, records.classes)
@@ -158,7 +158,7 @@ def train_batches(
     record = records.record(index)
     try:
       label_x = task.row(record.labels, classes)
-      index_T = rules.train_indices(record.timestamps_us, clip, rng)
+      index_T = rule.train(record.timestamps_us, clip, rng)
       video_THWC, drawn = augmenter(record.frames, index_T, rng)
       if drawn.crop.flip:
         label_x = task.row([mirror_K[k] for k in record.labels], classes)
