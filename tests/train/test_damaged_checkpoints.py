@@ -72,8 +72,9 @@ def test_training_goes_on_from_the_newest_whole_one(
   config = tiny.config(records, **CHANGES)
   loop.train(config, workdir, progress=lambda *line: lines.append(line[2]))
   (said,) = (line for line in lines if 'damaged' in line)
-  assert 'checkpoint 6' in said
-  assert 'newest whole one before it is 4' in said
+  assert said.startswith('checkpoint 6 is damaged (')
+  assert item in said
+  assert f'moved to {workdir / "damaged" / "6"}' in said
   assert 'resumed from checkpoint 4' in lines
   assert (workdir / 'damaged' / '6').is_dir()
   # The steps that were lost were made again, with the same bits.
@@ -101,7 +102,7 @@ def test_the_only_checkpoint_is_an_error_and_stays(
     shutil.rmtree(workdir / 'checkpoints' / step)
   for path in content(workdir / 'checkpoints/6/params'):
     flip_a_bit(path)
-  with pytest.raises(DamagedCheckpoint, match='no whole one before it'):
+  with pytest.raises(DamagedCheckpoint, match='no older one is whole'):
     loop.train(tiny.config(records, **CHANGES), workdir)
   assert (workdir / 'checkpoints/6').is_dir()
   argv = ['evaluate', '--workdir', str(workdir), '--weights', 'params']

@@ -6,8 +6,17 @@ import types
 
 import pytest
 
-from vidmodels.train import hooks
+from vidmodels.train import hooks, loop
 from vidmodels.typing import InputError
+
+
+def step_log(report=loop.no_progress, **changes) -> hooks.StepLog:
+  """A log of 4 steps of 8 clips, a line every 2."""
+  fields = dict(
+    writers=[], every=2, total=4, batch=8, learning_rate=lambda step: 0.1,
+    waited=lambda: 0.0, saved=lambda: [],
+  )  # fmt: skip
+  return hooks.StepLog(report=report, **(fields | changes))
 
 
 def test_lines_past_the_restored_step_are_dropped(tmp_path):
@@ -25,16 +34,7 @@ def test_lines_past_the_restored_step_are_dropped(tmp_path):
 
 def test_metrics_of_a_step_are_read_one_step_late_and_averaged(tmp_path):
   seen = []
-  log = hooks.StepLog(
-    writers=[],
-    every=2,
-    total=4,
-    batch=8,
-    learning_rate=lambda step: 0.1,
-    waited=lambda: 0.0,
-    saved=lambda: [],
-    report=lambda done, total, line: seen.append((done, line)),
-  )
+  log = step_log(lambda done, total, line: seen.append((done, line)))
   log.add_step(1, {'loss': (8.0, 8.0), 'top1': (4.0, 8.0)})
   assert seen == []
   log.add_step(2, {'loss': (24.0, 8.0), 'top1': (8.0, 8.0)})
@@ -68,16 +68,7 @@ def test_clips_per_second_are_those_of_the_device_from_the_first_line_on(
     write_scalars=lambda step, scalars: written.append((step, scalars)),
     flush=lambda: None,
   )
-  log = hooks.StepLog(
-    writers=[writer],
-    every=2,
-    total=7,
-    batch=8,
-    learning_rate=lambda step: 0.1,
-    waited=lambda: 0.0,
-    saved=lambda: [],
-    report=lambda *_: None,
-  )
+  log = step_log(writers=[writer], total=7)
   clock.now += 60  # the first call returns when it is compiled
   start = clock.now
   for step in range(1, 8):
@@ -99,16 +90,7 @@ def sleep(clock, seconds: float) -> float:
 
 def test_numbers_of_a_validation_are_printed():
   seen = []
-  log = hooks.StepLog(
-    writers=[],
-    every=2,
-    total=4,
-    batch=8,
-    learning_rate=lambda step: 0.1,
-    waited=lambda: 0.0,
-    saved=lambda: [],
-    report=lambda done, total, line: seen.append((done, line)),
-  )
+  log = step_log(lambda done, total, line: seen.append((done, line)))
   log.validate(2, lambda: {'test_1x1/top1': 0.5, 'test_1x1/loss': 1.25})
   assert seen == [(2, 'step 2/4  test_1x1/top1 0.5000  test_1x1/loss 1.2500')]
 
@@ -153,16 +135,7 @@ def test_tensorboard_without_tensorflow_says_what_to_install(
 )
 def test_a_line_shows_the_accuracy_that_the_labels_have(metrics, said):
   seen = []
-  log = hooks.StepLog(
-    writers=[],
-    every=1,
-    total=1,
-    batch=8,
-    learning_rate=lambda step: 0.1,
-    waited=lambda: 0.0,
-    saved=lambda: [],
-    report=lambda done, total, line: seen.append(line),
-  )
+  log = step_log(lambda done, total, line: seen.append(line), every=1, total=1)
   log.add_step(1, {k: (v, 1.0) for k, v in {'loss': 1.0, **metrics}.items()})
   log.flush()
   assert seen == [f'step 1/1  {said}']

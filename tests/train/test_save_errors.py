@@ -26,11 +26,11 @@ STATUS = ValueError(
 
 # As on a full disk: no file may grow beyond so many bytes.
 SMALL = """
-import resource, signal, sys
-from vidmodels.cli import main
+import resource, signal
+from vidmodels.cli import run_and_exit
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
-sys.exit(main())
+run_and_exit()
 """
 
 

@@ -44,7 +44,7 @@ def pyramid_kernels(grid: Grid, fine: Grid, coarse: Grid) -> PyramidKernels:
   The release's first coarse kernel is always (1, 7, 7), which needs a grid of
   at least seven times the target; on smaller grids ours shrinks.
 
-  A target of () is no such scale.
+  With a target of () the stage does not have that scale.
   """
   kernels = PyramidKernels()
   if fine:

@@ -26,8 +26,9 @@ def fit_window(window: Grid, grid: Grid) -> Grid:
 def partition_windows(h_BTHWD: jax.Array, window: Grid) -> jax.Array:
   """Cuts a grid into windows, [B, windows, tokens of a window, D].
 
-  Both are counted time first, then rows. The grid comes after its norm, so that
-  padding is zero for attention; a window is no larger than the grid.
+  Both are counted time first, then rows. The caller has normalised the grid, so
+  attention sees zeros where it is padded. The window fits the grid, see
+  `fit_window`.
   """
   B, *grid, D = h_BTHWD.shape
   pads = [(0, -size % part) for size, part in zip(grid, window, strict=True)]

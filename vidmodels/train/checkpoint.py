@@ -38,11 +38,12 @@ class DamagedCheckpoint(InputError):
 
   Attributes:
     step: of the checkpoint.
+    reason: what is damaged.
   """
 
-  def __init__(self, step: int, message: str):
+  def __init__(self, message: str, *, step: int, reason: str):
     super().__init__(message)
-    self.step = step
+    self.step, self.reason = step, reason
 
 
 class Checkpoints:
@@ -140,7 +141,7 @@ class Checkpoints:
       self._manager.save(step, args=ocp.args.Composite(**items))
 
   def read_json(self, step: int, item: str) -> dict[str, Any]:
-    """Reads the data or meta item of a checkpoint."""
+    """Reads an item of a checkpoint that is JSON, such as meta."""
     args = ocp.args.Composite(**{item: ocp.args.JsonRestore()})
     with self._damage_explained(step, item):
       value = self._manager.restore(step, args=args)[item]
@@ -243,14 +244,17 @@ class Checkpoints:
     """The error, which names the newest older checkpoint that is whole."""
     older = [other for other in self.steps() if other < step]
     whole = next((s for s in reversed(older) if self.is_whole(s)), None)
-    move = 'there is no whole one before it; try a copy, if you have one'
+    move = 'no older one is whole; try a backup'
     if whole is not None:
-      move = f'the newest whole one before it is {whole}; try that'
+      move = (
+        f'the newest whole one before it is {whole}; try --step {whole}, or '
+        f'delete {self.folder / str(step)}'
+      )
     return DamagedCheckpoint(
-      step,
       f'got checkpoint {step} of {self.folder}, which is damaged ({reason}); '
-      f'expected it as it was saved; {move}, and delete '
-      f'{self.folder / str(step)}',
+      f'expected it as it was saved; {move}',
+      step=step,
+      reason=reason,
     )
 
   def reached_preemption(self, step: int) -> bool:

@@ -90,8 +90,8 @@ def write_checkpoint(
   imported = _without_arrays(imported)
   # Array after array, so that each can be freed. Orbax makes two more copies of
   # NumPy arrays, and none of JAX arrays.
-  for path in flat:
-    flat[path] = jax.device_put(flat[path]).block_until_ready()
+  for name in flat:
+    flat[name] = jax.device_put(flat[name]).block_until_ready()
   variables = unflatten_variables(flat)
   meta = {
     'config': cfg.as_dict(config),
@@ -103,15 +103,22 @@ def write_checkpoint(
     'versions': {'vidmodels': vidmodels.__version__, 'jax': jax.__version__},
     'source': source_metadata(imported),
   }
+  _save_as(out, variables, meta, config.checkpoint)
+  return imported
+
+
+def _save_as(
+  out: pathlib.Path, variables: Mapping, meta: Mapping, options: cfg.Checkpoint
+) -> None:
+  """Saves the weights in a folder that appears when it is complete."""
   partial = out.with_name(f'.{out.name}.unfinished')
   shutil.rmtree(partial, ignore_errors=True)
   try:
-    with contextlib.closing(Checkpoints(partial, config.checkpoint)) as saved:
+    with contextlib.closing(Checkpoints(partial, options)) as saved:
       saved.save_weights(variables, meta=meta)
     partial.rename(out)
   finally:
     shutil.rmtree(partial, ignore_errors=True)
-  return imported
 
 
 def _without_arrays(imported: Imported) -> Imported:

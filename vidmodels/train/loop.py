@@ -15,7 +15,7 @@ import pathlib
 import signal
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import jax
 
@@ -38,7 +38,6 @@ from vidmodels.train.state import TrainState
 from vidmodels.train.token_label import Teacher
 
 Progress = Callable[[int, int, str], None]
-_Start = TypeVar('_Start')
 
 
 def no_progress(done: int, total: int, line: str) -> None:
@@ -88,20 +87,14 @@ def train(
     contextlib.closing(Checkpoints(workdir, config.checkpoint)) as checkpoints,
   ):
     meta, position = workdirs.checkpoint_metadata(run, records, scorer)
-
-    def restore() -> tuple[TrainState | None, int | None]:
-      workdirs.claim_workdir(workdir, checkpoints, meta=meta, position=position)
-      start = checkpoints.latest()
-      if start is None:
-        return None, None
-      return checkpoints.restore(start, run.abstract), start
-
-    state, start = _from_the_newest_whole(checkpoints, restore, progress)
+    claim = functools.partial(
+      workdirs.claim_workdir, workdir, checkpoints, meta=meta, position=position
+    )
+    state, start = _restore_newest_whole(run, checkpoints, claim, progress)
     progress(0, run.total, workdirs.run_summary(run, records))
     if jax.process_index() == 0:
       workdirs.write_parameter_table(workdir, run)
-    if start is None or state is None:
-      start = 0
+    if state is None:
       state, source = init_from.initial_state(run, weights, progress)
     else:
       source = checkpoints.read_json(start, 'meta').get('source')
@@ -120,22 +113,35 @@ def train(
     return loop.run_from(state, start)
 
 
-def _from_the_newest_whole(
-  checkpoints: Checkpoints, restore: Callable[[], _Start], progress: Progress
-) -> _Start:
-  """Calls `restore`; sets a damaged checkpoint aside if there is an older one.
+def _restore_newest_whole(
+  run: TrainingRun,
+  checkpoints: Checkpoints,
+  claim: Callable[[], None],
+  progress: Progress,
+) -> tuple[TrainState | None, int]:
+  """The state and the step to go on from; (None, 0) without a checkpoint.
 
-  The run makes the lost steps again, with the same bits. Of several processes
-  each would see other damage, so there it is an error.
+  `claim` checks whose checkpoints these are. A damaged one is set aside while
+  there are others: the run makes its steps again, with the same bits. Of
+  several processes each may see other damage, so there it is an error.
   """
   while True:
     try:
-      return restore()
+      claim()
+      start = checkpoints.latest()
+      if start is None:
+        return None, 0
+      return checkpoints.restore(start, run.abstract), start
     except DamagedCheckpoint as error:
       if jax.process_count() > 1 or len(checkpoints.steps()) < 2:
         raise
       place = checkpoints.set_aside(error.step)
-      progress(0, 0, f'{error}; it was moved to {place}')
+      progress(
+        0,
+        run.total,
+        f'checkpoint {error.step} is damaged ({error.reason}); it was moved to '
+        f'{place}',
+      )
 
 
 @dataclasses.dataclass

@@ -126,10 +126,7 @@ def load_file(
   match = choose_match(file, family, model, clip)
   guess, hub = match.guess, read_hub_config(file, match)
   if model is None:
-    fields = models.fields(family)
-    from_hub = {k: v for k, v in hub.trained.items() if k in fields}
-    same = match.naming.family == family
-    model = {**guess.model, **from_hub} if same else {}
+    model = _fields_of_file(match, hub, family)
   K = guess.classes if classes is None else classes
   module = models.build(family, classes=K or 1, dtype=dtype, **model)
   video, report = (*(clip or guess.clip[:3]), guess.clip[3]), KeyReport()
@@ -240,6 +237,17 @@ def list_contradictions(match: Match, model: Mapping[str, Any]) -> list[str]:
 
 
 # --- Filling the model
+
+
+def _fields_of_file(
+  match: Match, hub: HubConfig, family: str
+) -> dict[str, Any]:
+  """A model's fields by its file; {} for a file of another family."""
+  if match.naming.family != family:
+    return {}
+  fields = models.fields(family)
+  from_hub = {k: v for k, v in hub.trained.items() if k in fields}
+  return {**match.guess.model, **from_hub}
 
 
 def _load_own(

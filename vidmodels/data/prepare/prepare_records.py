@@ -91,21 +91,8 @@ def prepare(
   before = run.claim(overwrite=overwrite, resume=resume)
   if before is None:
     listing.classes.save(out / CLASSES_FILE)
-    if engine is None:
-      _write_locally(run, workers, progress)
-    else:
-      run.find_crashing_files()  # of an earlier run that crashed
-      engine(run.unfinished_jobs())
-  # A field that is not given now keeps its value: annotation files that are
-  # not given again take nothing away.
-  manifest = before or run.manifest()
-  manifest = dataclasses.replace(
-    manifest,
-    flip=flip or manifest.flip,
-    expected=listing.expected or manifest.expected,
-    subsets={**manifest.subsets, **listing.subsets},
-    class_subsets={**manifest.class_subsets, **listing.class_subsets},
-  )
+    _write_shards(run, engine, workers, progress)
+  manifest = _update(before or run.manifest(), flip, listing)
   # The report exists even if too many clips are lost. The manifest comes last:
   # only with it is there a split.
   report = make_report(listing, manifest, spec.limit, before)
@@ -208,6 +195,37 @@ def _write_locally(
       if not run.find_crashing_files():
         raise
       jobs = run.unfinished_jobs()
+
+
+def _write_shards(
+  run: SplitRun,
+  engine: Engine | None,
+  workers: int,
+  progress: process_pool.Progress | None,
+) -> None:
+  """Writes the shards that are not finished, by `engine` or processes here."""
+  if engine is None:
+    _write_locally(run, workers, progress)
+  else:
+    run.find_crashing_files()  # of an earlier run that crashed
+    engine(run.unfinished_jobs())
+
+
+def _update(
+  manifest: Manifest, flip: FlipPolicy | None, listing: Listing
+) -> Manifest:
+  """The manifest with what the source and the user say now.
+
+  A field that is not given now keeps its value: annotation files that are not
+  given again take nothing away.
+  """
+  return dataclasses.replace(
+    manifest,
+    flip=flip or manifest.flip,
+    expected=listing.expected or manifest.expected,
+    subsets={**manifest.subsets, **listing.subsets},
+    class_subsets={**manifest.class_subsets, **listing.class_subsets},
+  )
 
 
 def _list_lost(out: pathlib.Path, manifest: Manifest, max_lost: float) -> None:

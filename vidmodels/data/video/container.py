@@ -38,9 +38,6 @@ _OPTIONS = {'format_whitelist': _CONTAINERS, 'protocol_whitelist': 'file'}
 _TAGS: dict[str, Any] = (
   {'metadata_errors': 'replace'} if av.__version__ < '19' else {}
 )
-# Seconds that opening a file, or a read of it, may take. A disk that does not
-# answer would hang a run for ever.
-_PATIENCE_S = 300.0
 # What the first bytes of a file are that no container above is.
 _PICTURES = (b'\xff\xd8\xff', b'\x89PNG', b'BM', b'II*\0', b'MM\0*', b'8BPS')
 _PLAYLISTS = ('#extm3u', 'ffconcat', '<mpd', '[playlist]')
@@ -100,9 +97,7 @@ def open_video(path: pathlib.Path, threads: int) -> Any:
   check_video_file(path)
   try:
     # `file:` allows names that start with - or contain a colon.
-    container = av.open(
-      f'file:{path}', options=_OPTIONS, timeout=_PATIENCE_S, **_TAGS
-    )
+    container = av.open(f'file:{path}', options=_OPTIONS, **_TAGS)
   except FileNotFoundError as e:
     raise BadVideo(NO_FILE) from e
   except PermissionError as e:
