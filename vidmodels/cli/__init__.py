@@ -114,9 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_and_exit() -> NoReturn:
   """Runs a command as the whole of a process.
 
-  After an error or Ctrl-C the process ends at once: threads of JAX and orbax
-  would keep it for half a minute, and may crash while Python takes its modules
-  apart.
+  After an error or Ctrl-C the process ends at once: it does not wait for the
+  threads of JAX and orbax, which may be in the middle of something long.
   """
   signal.signal(signal.SIGINT, _interrupt)
   try:

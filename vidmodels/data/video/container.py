@@ -195,7 +195,7 @@ def display_matrix(frame: av.VideoFrame) -> Matrix:
 
   To be asked once a file, of its first frame: a frame and its side data refer
   to each other, so both stay until Python looks for garbage (300 frames of 4K
-  would hold 2.4 GB). A small copy is asked, for the same reason.
+  held 2.6 GB). A small copy is asked, for the same reason.
   """
   with contextlib.suppress(av.FFmpegError, ValueError):  # of odd pixels
     frame = frame.reformat(width=16, height=16, format='gray')
