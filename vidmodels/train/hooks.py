@@ -124,7 +124,7 @@ class StepLog:
     """Writes a last, shorter line, so that every step is logged."""
     self.flush()
     if self._window:
-      self._write_line(step, self._ended)
+      self._write_line(step)
     for writer in self.writers:
       writer.flush()
 
@@ -172,21 +172,17 @@ class StepLog:
     else:
       self._timed += 1
     if step % self.every == 0 or step == self.total:
-      self._write_line(step, self._ended)
+      self._write_line(step)
     else:
       self.report(step, self.total, '')
 
-  def _write_line(self, step: int, now: float) -> None:
-    """Averages the window into one line; `now` is when its last step ended.
-
-    Times from end to end give the pace of the steps, even if a step runs while
-    the host goes on.
-    """
+  def _write_line(self, step: int) -> None:
+    """Averages the window into one line."""
     steps = len(self._window)
     mean = {k: sum(w[k] for w in self._window) / steps for k in self._window[0]}
     rate = float(self.learning_rate(step - 1))
     scalars = {f'train_clip/{k}': v for k, v in mean.items()}
-    scalars |= {'train/learning_rate': rate, **self._pace(step, now)}
+    scalars |= {'train/learning_rate': rate, **self._pace(step)}
     self.write(step, scalars)
     accuracy, name = '', metrics.headline(mean)
     if name:  # some tasks have no accuracy while training
@@ -205,10 +201,14 @@ class StepLog:
     self.report(step, self.total, line)
     self._window.clear()
 
-  def _pace(self, step: int, now: float) -> dict[str, float]:
-    """Rates of the window; {} if it has only the step that compiles."""
-    steps, seconds = self._timed, now - (self._since or now)
-    self._timed, self._since = 0, now
+  def _pace(self, step: int) -> dict[str, float]:
+    """Rates of the window; {} if it has only the step that compiles.
+
+    Times from end to end give the pace of the steps, even if a step runs while
+    the host goes on.
+    """
+    steps, seconds = self._timed, self._ended - (self._since or self._ended)
+    self._timed, self._since = 0, self._ended
     waited = self.waited()
     if steps < 1 or seconds <= 0:
       return {}
