@@ -87,27 +87,44 @@ class Program:
 
 
 def walk(jaxpr, scope: str) -> Iterator[tuple[Any, Any, str]]:
-  """Every equation of a program, those of inner programs too."""
+  """Every equation of a program, those of inner programs too.
+
+  Those of a scan come as often as they run.
+  """
   for eqn in jaxpr.eqns:
     here = model_cost._join(scope, str(eqn.source_info.name_stack))
     yield eqn, jaxpr, here
+    runs = eqn.params['length'] if eqn.primitive.name == 'scan' else 1
     for inner in model_cost._inside(eqn):
-      yield from walk(inner, here)
+      yield from list(walk(inner, here)) * runs
 
 
-@functools.cache
-def traced(name: str, train: bool = False) -> Program:
-  """The recipe's model in bfloat16, at the recipe's clip."""
+@functools.lru_cache(4)
+def model_of(name: str):
+  """The recipe's model in bfloat16, its variables and clip as shapes.
+
+  Layers that are alike are traced once, as a scan: in half the time.
+  """
   config = recipe.load(name)
   # Two heads answer as many classes as both have; any number does otherwise.
   classes = sum(config.model.get('groups', ())) or 400
+  fields = dict(config.model)
+  if 'scan' in models.fields(config.family):
+    fields['scan'] = True
   model = models.build(
-    config.family, classes=classes, dtype='bfloat16', **config.model
+    config.family, classes=classes, dtype='bfloat16', **fields
   )
   T, size = config.clip.frames, config.clip.size
   video = jax.ShapeDtypeStruct((2, T, size, size, 3), jnp.float32)
   variables = dict(jax.eval_shape(model.init, jax.random.key(0), video))
   variables.pop('intermediates', None)
+  return model, variables, video
+
+
+@functools.lru_cache(4)
+def traced(name: str, train: bool) -> Program:
+  """The recipe's model in bfloat16, at the recipe's clip."""
+  model, variables, video = model_of(name)
   norms = {}
 
   def note(call, args, kwargs, context):
@@ -155,7 +172,8 @@ def recipes() -> list:
   return found
 
 
-every_recipe = pytest.mark.parametrize('name', recipes())
+# The scope makes pytest run all tests of a recipe in a row: one trace for all.
+every_recipe = pytest.mark.parametrize('name', recipes(), scope='module')
 
 
 def facts_of(name: str) -> Facts:
@@ -180,7 +198,7 @@ def added(eqn, home) -> float:
 @pytest.mark.fast_every(9)
 def test_every_norm_has_the_epsilon_of_the_release(name):
   wanted, found = facts_of(name).epsilon, 0
-  for eqn, home, path in traced(name).named('rsqrt'):
+  for eqn, home, path in traced(name, False).named('rsqrt'):
     epsilon = next(e for regex, e in wanted if re.search(regex, path))
     assert abs(added(eqn, home) / epsilon - 1) < 1e-6, path
     found += 1
@@ -190,7 +208,7 @@ def test_every_norm_has_the_epsilon_of_the_release(name):
 @every_recipe
 @pytest.mark.slow
 def test_activations_are_those_of_the_release(name):
-  program, found = traced(name), set()
+  program, found = traced(name, False), set()
   for eqn, _, _ in program.named('erf', 'erfc', 'tanh', 'max'):
     kind = {'erfc': 'erf', 'max': 'relu'}.get(eqn.primitive.name)
     if kind == 'relu' and not any(is_zero(v) for v in eqn.invars):
@@ -208,9 +226,9 @@ def is_zero(var) -> bool:
 def test_running_statistics_are_torchs(name):
   wanted = facts_of(name).statistics
   if wanted == '(?!)':
-    assert not traced(name).norms
+    assert not traced(name, False).norms
     return
-  program = traced(name, train=True)
+  program = traced(name, True)
   for path, (norm, n) in program.norms.items():
     assert re.search(wanted, path), path
     assert type(norm) is BatchNorm, f'{path}: the variance would be biased'
@@ -225,7 +243,7 @@ def test_running_statistics_are_torchs(name):
     ]
     assert any(abs(s - n / (n - 1)) < 1e-7 for s in scales), (path, n, scales)
   # Statistics in evaluation are the same norms'.
-  assert set(traced(name).norms) == set(program.norms)
+  assert set(traced(name, False).norms) == set(program.norms)
 
 
 @every_recipe
