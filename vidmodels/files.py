@@ -13,15 +13,29 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
-from vidmodels.typing import AnyPath, InputError, local_path
+from vidmodels.typing import AnyPath, InputError, local_path, quote
 
 SHORT_PATH_LENGTH = 120  # letters of a path in an error
 # Temporary names add up to 12 letters to a file's own name.
 _NAME_ROOM = 12
 # Errors of the disk rather than of the path.
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_DISK_ERRORS = (
+  *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE),
+  *(errno.EROFS, errno.ETIMEDOUT, errno.ENOMEM, errno.EMFILE, errno.ENFILE),
+)
+# Errors that say something about a path; a second try would say the same.
+_PATH_ERRORS = frozenset(
+  {
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+    *(errno.ELOOP, errno.EINVAL, errno.EILSEQ, errno.ENXIO),
+  }
+)
+RETRY_WAITS_S = (0.1, 0.4, 1.5)  # before each further try of a read
+_Result = TypeVar('_Result')
 
 
 class WriteError(OSError):
@@ -36,6 +50,48 @@ class WriteError(OSError):
       f'is left, and finished files are unchanged; try to {fix}, and give the '
       'same command again'
     )
+
+
+class ReadError(OSError):
+  """The machine did not let a file be read, which says nothing of the file."""
+
+  def __str__(self) -> str:
+    fix = 'give the same command again when the disk or the network answers'
+    if self.errno in (errno.EMFILE, errno.ENFILE):
+      fix = 'allow more open files (`ulimit -n 4096`), or use fewer processes'
+    elif self.errno == errno.ENOMEM:
+      fix = (
+        'use fewer processes; if it is always this file, it asks for more '
+        'memory than there is: move it away'
+      )
+    elif self.errno in (errno.EACCES, errno.EPERM):
+      fix = 'get the permission, log in again, or move it away'
+    name = quote(short_path(os.fspath(self.filename or 'a file')))
+    return (
+      f'{name} could not be read: {self.strerror}; expected a machine that '
+      'reads its files; this says nothing about the file itself, which counts '
+      f'neither as lost nor as read, and finished work is kept; try to {fix}'
+    )
+
+
+def retry_reading(path: AnyPath, read: Callable[[], _Result]) -> _Result:
+  """What `read()` returns; a few tries, some seconds, for the machine's errors.
+
+  Raises ReadError if the machine still fails. An error that says something
+  about the path (it does not exist) is raised at once, as it is.
+  """
+  for wait_s in (*RETRY_WAITS_S, None):
+    try:
+      return read()
+    except OSError as error:
+      if isinstance(error, ReadError) or error.errno in _PATH_ERRORS:
+        raise
+      if wait_s is None:
+        raise ReadError(
+          error.errno, error.strerror or str(error), os.fspath(path)
+        ) from error
+      time.sleep(wait_s)
+  raise AssertionError
 
 
 def write_atomically(path: pathlib.Path, data: bytes | memoryview) -> None:

@@ -1,5 +1,7 @@
 """Prediction on files: windows and their times, errors that name the file."""
 
+import weakref
+
 import fake
 import numpy as np
 import pytest
@@ -70,6 +72,40 @@ def test_files_are_brought_to_the_rate_of_the_records(tmp_path):
     path, window_s=1.0, hop_s=1.0, keep=lambda f: f, fps=5.0
   )
   assert [len(s.frames) for s in found] == [5, 5, 3]
+
+
+@pytest.mark.parametrize('frames', [30, 120])
+def test_only_the_frames_that_views_use_are_held(tmp_path, frames):
+  """However long the file is, and however long a window."""
+  path = fake.video(tmp_path / 'a.mp4', frames=frames)
+  alive, most = weakref.WeakSet(), []
+
+  class Frame(np.ndarray):
+    __hash__ = object.__hash__
+
+  def keep(frame_HWC):
+    frame = frame_HWC.copy().view(Frame)
+    alive.add(frame)
+    most.append(len(alive))
+    return frame
+
+  three = lambda times_us: np.linspace(0, len(times_us) - 1, 3).astype(int)
+  (whole,) = [predict_videos.read_whole_file(path, choose=three, keep=keep)]
+  assert sorted(whole.frames) == [0, (frames - 1) // 2, frames - 1]
+  assert len(most) == 3
+  del whole
+  for window, hop in ((1.0, 1.0), (2.0, 1.0), (99.0, 99.0)):
+    most.clear()
+    for segment in predict_videos.cut_windows(
+      path, window_s=window, hop_s=hop, keep=keep, choose=three
+    ):
+      n = len(segment.times_us)
+      assert list(segment.frames) == three(segment.times_us).tolist()
+      means = [segment.frames[i].mean() for i in (0, n - 1)]
+      start = round(segment.start_s * 10)
+      want = [2 * start % 250, 2 * (start + n - 1) % 250]  # they grow brighter
+      assert means == pytest.approx(want, abs=4)
+    assert max(most) <= 3 * 3
 
 
 def test_answers_name_classes_with_probabilities_best_first(

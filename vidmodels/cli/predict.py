@@ -5,6 +5,8 @@
 
 Preprocessing and class names come from the checkpoint. A file that does not
 decode is reported, the other files are still predicted, and the exit code is 2.
+If the machine does not let a file be read, the command stops, with code 1.
+A model of images (vit, focalnet, twins_svt) also takes single pictures.
 """
 
 import argparse
@@ -31,8 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Predicts; prints a table, or a JSON document."""
-  from vidmodels.cli import DONE, WRONG_INPUT, evaluate, terminal
+  from vidmodels.cli import DONE, FAILED, WRONG_INPUT, evaluate, terminal
   from vidmodels.evaluate.predict_videos import Prediction, Predictor
+  from vidmodels.files import ReadError
   from vidmodels.typing import InputError
 
   seconds = [s for s in (args.window, args.hop) if s != 0]
@@ -52,20 +55,25 @@ def run(args: argparse.Namespace) -> int:
   predictor = Predictor(model, views=views, top=args.top)
   predictions: list[Prediction] = []
   errors = []
+  code = DONE
   for path in args.files:
     try:
       predictions += predictor.predict_file(
         path, window_s=args.window, hop_s=args.hop
       )
-    except InputError as error:
+    except (InputError, ReadError) as error:
       errors.append({'file': path, 'error': str(error)})
       terminal.say(f'vidmodels predict: {error}', file=sys.stderr)
+      code = WRONG_INPUT
+      if isinstance(error, ReadError):  # the other files, too
+        code = FAILED
+        break
   if args.json:
     answers = [prediction.as_json() for prediction in predictions]
     print(json.dumps({'answers': answers, 'errors': errors}))
   else:
     _print_table(predictions)
-  return WRONG_INPUT if errors else DONE
+  return code
 
 
 def _print_table(predictions) -> None:

@@ -4,12 +4,14 @@
   for prediction in predictor.predict_file('clip.mp4', window_s=2.0):
     print(prediction.start_s, prediction.classes, prediction.probabilities)
 
-Without windows, a file is one segment and its views are those of evaluation. It
-is decoded twice: for the times, and for the frames that the times select. With
-windows, each window is treated as a video of its own, in one pass. Either way,
-memory does not grow with the file.
+Without windows, a file is one segment and its views are those of evaluation;
+with windows, each is treated as a video of its own. A file is decoded twice,
+for the times, and for the frames that the times select. So memory grows neither
+with the file nor with the window. An image model also takes a single picture,
+which is one frame.
 """
 
+import collections
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,13 +22,14 @@ import jax
 import numpy as np
 
 from vidmodels import config as cfg
+from vidmodels import models
 from vidmodels.data.augment import cut, fit_short_side
 from vidmodels.data.prepare import encode
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.task import Task
 from vidmodels.data.sampling import rules
 from vidmodels.data.sampling import views as viewing
-from vidmodels.data.video import container, decode
+from vidmodels.data.video import container, decode, image_file
 from vidmodels.evaluate import averaging
 from vidmodels.train.feed import to_device
 from vidmodels.train.mesh import round_up_batch
@@ -101,14 +104,18 @@ class Predictor:
     """
     segments: Iterable[Segment]
     how: Any = dict(keep=self.shrink, fps=self.model.fps)
+    how['choose'] = self.choose_frames
     try:
+      if image_file.is_picture(pathlib.Path(path)):
+        yield self._predict_picture(str(path))
+        return
       if window_s:
         hop_s = hop_s or window_s
         segments = cut_windows(path, window_s=window_s, hop_s=hop_s, **how)
       else:
-        segments = [read_whole_file(path, choose=self.choose_frames, **how)]
+        segments = [read_whole_file(path, **how)]
       for segment in segments:
-        yield self._predict(str(path), segment)
+        yield self._predict(str(path), segment, self.cut_views(segment))
     except container.BadVideo as error:
       text = f'{path}: {error.reason}; nothing was predicted for it'
       raise InputError(text) from error
@@ -134,21 +141,49 @@ class Predictor:
 
   def cut_views(self, segment: Segment) -> np.ndarray:
     """The views of a segment, cut as evaluation cuts, [V, T, H, W, C]."""
-    size, views = self.model.config.clip.size, self.views
-    height, width = next(iter(segment.frames.values())).shape[:2]
     numbers = self.choose_frames(segment.times_us)
+    return self._cut_crops(segment.frames, numbers, self.views)
+
+  def _cut_crops(
+    self,
+    frames_by_number: Mapping[int, np.ndarray],
+    numbers: np.ndarray,
+    views: cfg.Views,
+  ) -> np.ndarray:
+    """The crops of each row of frame numbers, [V, T, H, W, C]."""
+    size = self.model.config.clip.size
+    height, width = next(iter(frames_by_number.values())).shape[:2]
     clips = []
     for number in range(viewing.count(views)):
       when, where = viewing.split(number, views)
       crop = viewing.view_crop(
         height, width, size=size, view=where, views=views
       )
-      frames = [cut(segment.frames[int(i)], crop, size) for i in numbers[when]]
+      frames = [
+        cut(frames_by_number[int(i)], crop, size) for i in numbers[when]
+      ]
       clips.append(np.stack(frames))
     return np.stack(clips)
 
-  def _predict(self, file: str, segment: Segment) -> Prediction:
-    logits_VK = self._score(self.cut_views(segment))
+  def _predict_picture(self, file: str) -> Prediction:
+    """Classifies a picture by a model that scores every frame alone."""
+    family = self.model.config.family
+    if not getattr(models.find(family), 'FRAME_BY_FRAME', False):
+      raise InputError(
+        f'got a single picture, and {family} looks at several frames of a '
+        'video; expected a video file; try a model of images, such as vit'
+      )
+    frame_HWC = image_file.read_picture(pathlib.Path(file))
+    one = dataclasses.replace(self.views, temporal=1)
+    segment = Segment(0.0, 0.0, np.zeros(1, np.int64), {})
+    numbers = np.zeros((1, 1), np.int64)
+    clips = self._cut_crops({0: self.shrink(frame_HWC)}, numbers, one)
+    return self._predict(file, segment, clips)
+
+  def _predict(
+    self, file: str, segment: Segment, video_VTHWC: np.ndarray
+  ) -> Prediction:
+    logits_VK = self._score(video_VTHWC)
     if not np.isfinite(logits_VK).all():
       raise InputError(
         'got scores that are not finite: the weights are broken; try an '
@@ -232,17 +267,10 @@ def read_whole_file(
   is applied to every frame that is kept, uint8 [H, W, C]. `fps` above 0
   resamples to this frame rate, as `prepare` does.
   """
-  with decode.VideoReader(path) as reading:
-    times = [time_us for _, time_us in _resampled(reading, fps)]
-  times_us = np.array(times, np.int64)
-  numbers = {int(i) for i in np.ravel(choose(times_us))}
-  with decode.VideoReader(path) as reading:
-    frames = {
-      number: keep(frame_HWC)
-      for number, (frame_HWC, _) in enumerate(_resampled(reading, fps))
-      if number in numbers
-    }
-  return Segment(0.0, times_us[-1] / 1e6, times_us, frames)
+  times_us = _read_times(path, fps)
+  whole = _Window(0, len(times_us), _numbers(choose(times_us)))
+  (segment,) = _read_segments(path, times_us, iter([whole]), keep, fps)
+  return segment
 
 
 def cut_windows(
@@ -251,45 +279,108 @@ def cut_windows(
   window_s: float,
   hop_s: float,
   keep: Callable[[np.ndarray], np.ndarray],
+  choose: Callable[[np.ndarray], np.ndarray] | None = None,
   fps: float = 0.0,
 ) -> Iterator[Segment]:
-  """Cuts a file into windows while it decodes it once.
+  """Cuts a file into windows.
 
   Window i contains the frames whose time is in [i * hop, i * hop + window). The
-  last one ends with the file and may be shorter; its times say so. `keep` and
-  `fps` are those of `read_whole_file`.
+  last one ends with the file and may be shorter; its times say so. `keep`,
+  `fps` and `choose` are those of `read_whole_file`; without `choose`, a window
+  keeps all of its frames.
   """
-  kept: list[tuple[int, np.ndarray]] = []
-  number = 0
-  window_us, hop_us = round(window_s * 1e6), round(hop_s * 1e6)
+  times_us = _read_times(path, fps)
+  plan = _plan_windows(
+    times_us, round(window_s * 1e6), round(hop_s * 1e6), choose
+  )
+  return _read_segments(path, times_us, plan, keep, fps)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Window:
+  """A part of a file, in frame numbers of the file."""
+
+  first: int
+  end: int  # the number after its last frame
+  numbers: frozenset[int]  # of the frames that it keeps, at least one
+
+
+def _plan_windows(
+  times_us: np.ndarray,
+  window_us: int,
+  hop_us: int,
+  choose: Callable[[np.ndarray], np.ndarray] | None,
+) -> Iterator[_Window]:
+  """The windows that have frames, until the first that reaches the end."""
+  # Whole microseconds: in floats, 5 * 0.2 s is more than 1.0 s.
+  last_us = int(times_us[-1])
+  for start_us in range(0, last_us + 1, hop_us):
+    first, end = np.searchsorted(times_us, (start_us, start_us + window_us))
+    if first < end:
+      chosen: Any = range(first, end)
+      if choose is not None:
+        chosen = first + choose(times_us[first:end] - times_us[first])
+      yield _Window(int(first), int(end), _numbers(chosen))
+    if start_us + window_us > last_us:
+      return
+
+
+def _numbers(chosen: Any) -> frozenset[int]:
+  return frozenset(int(i) for i in np.ravel(chosen))
+
+
+def _read_times(path: str | pathlib.Path, fps: float) -> np.ndarray:
+  """The times of all frames, microseconds from the first, int64 [n]."""
   with decode.VideoReader(path) as reading:
-    for frame_HWC, time_us in _resampled(reading, fps):
-      # Whole microseconds: in floats, 5 * 0.2 s is more than 1.0 s.
-      while time_us >= number * hop_us + window_us:
-        if kept:
-          yield _segment(kept)
-        number += 1
-        kept = [frame for frame in kept if frame[0] >= number * hop_us]
-      if time_us >= number * hop_us:
-        kept.append((time_us, keep(frame_HWC)))
-  if kept:
-    yield _segment(kept)
+    times = [time_us for _, time_us in _resampled(reading, fps)]
+  return np.array(times, np.int64)
+
+
+def _read_segments(
+  path: str | pathlib.Path,
+  times_us: np.ndarray,
+  windows: Iterator[_Window],
+  keep: Callable[[np.ndarray], np.ndarray],
+  fps: float,
+) -> Iterator[Segment]:
+  """Reads windows in one pass; only the frames that they keep are held."""
+  open_windows: collections.deque[_Window] = collections.deque()
+  kept: dict[int, np.ndarray] = {}
+  upcoming = next(windows, None)
+  with decode.VideoReader(path) as reading:
+    size = (reading.info.width, reading.info.height)
+    for number, (picture, _) in enumerate(_resampled(reading, fps)):
+      while upcoming is not None and upcoming.first <= number:
+        open_windows.append(upcoming)
+        upcoming = next(windows, None)
+      if any(number in window.numbers for window in open_windows):
+        kept[number] = keep(picture.rgb(size))
+      while open_windows and number >= max(open_windows[0].numbers):
+        yield _segment(times_us, open_windows.popleft(), kept)
+        first = open_windows[0].first if open_windows else number + 1
+        kept = {i: frame for i, frame in kept.items() if i >= first}
+      if not open_windows and upcoming is None:
+        return
+  raise container.BadVideo('it became shorter while it was read')
 
 
 def _resampled(
   reading: decode.VideoReader, fps: float
-) -> Iterator[tuple[np.ndarray, int]]:
+) -> Iterator[tuple[decode.Picture, int]]:
   """Frames and times at the frame rate of the model's records."""
+  pictures = reading.pictures()
   if not fps:
-    return reading
-  return encode.resample(reading, fps=fps, source_fps=reading.info.fps)
+    return pictures
+  return encode.resample(pictures, fps=fps, source_fps=reading.info.fps)
 
 
-def _segment(kept: list[tuple[int, np.ndarray]]) -> Segment:
-  start_us = kept[0][0]
+def _segment(
+  times_us: np.ndarray, window: _Window, kept: Mapping[int, np.ndarray]
+) -> Segment:
+  first, end = window.first, window.end
   return Segment(
-    start_s=start_us / 1e6,
-    end_s=kept[-1][0] / 1e6,
-    times_us=np.array([time_us - start_us for time_us, _ in kept], np.int64),
-    frames=dict(enumerate(frame for _, frame in kept)),
+    start_s=times_us[first] / 1e6,
+    end_s=times_us[end - 1] / 1e6,
+    times_us=times_us[first:end] - times_us[first],
+    frames={i - first: kept[i] for i in sorted(window.numbers)},
   )

@@ -21,6 +21,8 @@ from vidmodels.typing import Fraction, Positive, PositiveFloat
 # The first regex found in a parameter's path says how its axes are split.
 SHARDING = focal.SHARDING
 
+FRAME_BY_FRAME = True  # a clip's logits are the mean of its frames'
+
 # A model and a clip (frames, height, width) small enough to try things on.
 TINY = {'layers': (2, 1), 'width': 8, 'levels': (2, 1), 'windows': (3, 3)}
 TINY_CLIP = (2, 16, 24)

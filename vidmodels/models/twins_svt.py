@@ -33,6 +33,8 @@ SHARDING = (
   (r'/(peg|patch)/kernel$', (None,) * 3 + ('fsdp',)),
 )
 
+FRAME_BY_FRAME = True  # a clip's logits are the mean of its frames'
+
 # A model and a clip (frames, height, width) small enough to try things on.
 TINY_CLIP = (2, 32, 48)
 TINY = {

@@ -41,6 +41,8 @@ SHARDING = (
   (r'^(class|distilled)_(token|pos)$', ()),
 )
 
+FRAME_BY_FRAME = True  # a clip's logits are the mean of its frames'
+
 # A model and a clip (frames, height, width) small enough to try things on.
 TINY = {'layers': 2, 'width': 16, 'heads': 2, 'patch': 8}
 TINY_CLIP = (2, 16, 24)

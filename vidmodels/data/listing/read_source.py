@@ -121,9 +121,9 @@ def _read_folder(source: pathlib.Path, classes: ClassList | None) -> Listing:
   silently. Hidden files (`.name`) and files beside the class folders do not. A
   folder with the name of a video (`x.mp4`) counts too: it is reported later.
   """
-  entries = _list_folder(source)
-  folders = [path for path in entries if path.is_dir()]
-  strays = [path for path in entries if _is_video(path) and not path.is_dir()]
+  entries = video_files.list_folder(source)
+  folders = [entry for entry in entries if entry.is_folder]
+  strays = [e for e in entries if _is_video(e.name) and not e.is_folder]
   if not folders or strays:
     content = f'the video {strays[0].name}' if strays else 'no folder'
     raise InputError(
@@ -145,30 +145,26 @@ def _read_folder(source: pathlib.Path, classes: ClassList | None) -> Listing:
 
 
 def _list_class(
-  folder: pathlib.Path, lookup: AnySpelling
+  folder: video_files.FolderEntry, lookup: AnySpelling
 ) -> Iterator[VideoRow]:
   name = escape_name(folder.name)
   try:
     label = lookup.label(name)
   except InputError as e:
-    raise InputError(f'{folder}: {e}') from e
-  for path in _list_folder(folder):
-    if path.is_dir() and not _is_video(path):
+    raise InputError(f'{folder.path}: {e}') from e
+  for entry in video_files.list_folder(folder.path):
+    if entry.is_folder and not _is_video(entry.name):
       raise InputError(
-        f'class folder {folder} holds the folder {path.name}; expected only '
-        f'videos in it; if {folder.name!r} is a split and not a class, try '
-        f'{folder} as the source'
+        f'class folder {folder.path} holds the folder {entry.name}; expected '
+        f'only videos in it; if {folder.name!r} is a split and not a class, '
+        f'try {folder.path} as the source'
       )
-    video = f'{name}/{escape_name(path.name)}'
-    yield VideoRow(path=path, video=video, labels=(label,))
+    video = f'{name}/{escape_name(entry.name)}'
+    yield VideoRow(path=pathlib.Path(entry.path), video=video, labels=(label,))
 
 
-def _list_folder(folder: pathlib.Path) -> list[pathlib.Path]:
-  return sorted(p for p in folder.iterdir() if not p.name.startswith('.'))
-
-
-def _is_video(path: pathlib.Path) -> bool:
-  return path.suffix.lower() in VIDEO_SUFFIXES
+def _is_video(name: str) -> bool:
+  return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
 
 
 @dataclasses.dataclass

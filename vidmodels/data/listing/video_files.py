@@ -1,13 +1,37 @@
 """Finds the videos of a data set by name, in whatever folders they are."""
 
+import dataclasses
+import errno
+import functools
 import os
 import pathlib
 import re
 import shlex
 
 from vidmodels.data.listing.rows import VIDEO_SUFFIXES, escape_name
+from vidmodels.files import retry_reading
 
-_IMAGES = frozenset({'.jpg', '.jpeg', '.png'})
+_IMAGES = frozenset(
+  {'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm'}
+)
+# What Windows, macOS, Synology, QNAP and Linux put into folders of users, in
+# small letters. Their other files begin with a dot ('.DS_Store', '._a.mp4').
+_SYSTEM_NAMES = frozenset(
+  {
+    *('thumbs.db', 'ehthumbs.db', 'ehthumbs_vista.db', 'desktop.ini'),
+    *('$recycle.bin', 'system volume information', 'recycler', 'recycled'),
+    *('__macosx', 'icon\r', 'network trash folder', 'temporary items'),
+    *(
+      '@eadir',
+      '@tmp',
+      '#recycle',
+      '#snapshot',
+      '@recycle',
+      '@recently-snapshot',
+    ),
+    *('lost+found', '__pycache__'),
+  }
+)
 
 
 class VideoFiles:
@@ -42,22 +66,24 @@ class VideoFiles:
 
     With two links to folders above, the number of paths doubles at every level.
     """
-    visited, pending = set(), [os.fspath(folder)]
-    for top in pending:  # it grows: targets of links come last
-      for root, folders, names in os.walk(top):
+    visited, links = set(), [os.fspath(folder)]
+    for top in links:  # it grows: targets of links come last
+      pending = [top]
+      while pending:
+        root = pending.pop()
         try:
-          stat = os.stat(root)
-          identity = (stat.st_dev, stat.st_ino)
-        except OSError:
-          identity = None  # it was removed
-        if identity in visited:
-          folders.clear()
+          status = retry_reading(root, functools.partial(os.stat, root))
+          entries = list_folder(root)
+        except FileNotFoundError:  # it was removed
           continue
-        visited.add(identity)
-        folders[:] = sorted(f for f in folders if not f.startswith('.'))
-        below = (os.path.join(root, name) for name in folders)
-        pending += filter(os.path.islink, below)
-        self._add(pathlib.Path(root).relative_to(folder), sorted(names))
+        if (status.st_dev, status.st_ino) in visited:
+          continue
+        visited.add((status.st_dev, status.st_ino))
+        folders = [entry for entry in entries if entry.is_folder]
+        links += [entry.path for entry in folders if entry.is_link]
+        pending += [e.path for e in reversed(folders) if not e.is_link]
+        below = pathlib.Path(root).relative_to(folder)
+        self._add(below, [e.name for e in entries if not e.is_folder])
 
   def _add(self, below: pathlib.Path, names: list[str]) -> None:
     """Adds the videos of a folder and counts its images."""
@@ -131,6 +157,48 @@ class VideoFiles:
     """Paths, below the folder, of files that no name has fitted."""
     every = {path for paths in self._stems.values() for path in paths}
     return tuple(sorted(escape_name(path) for path in every - self._known))
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderEntry:
+  """A file or a folder in a folder."""
+
+  name: str
+  path: str
+  is_folder: bool  # or a link to one
+  is_link: bool
+
+
+def list_folder(folder: str | os.PathLike[str]) -> list[FolderEntry]:
+  """What a folder contains, by name, without what systems put there.
+
+  Raises ReadError if the machine does not say: videos that it does not list
+  would count as missing.
+  """
+
+  def scan() -> list[FolderEntry]:
+    with os.scandir(os.fspath(folder)) as entries:
+      return [
+        FolderEntry(e.name, e.path, _is_folder(e), e.is_symlink())
+        for e in entries
+        if not is_system_name(e.name)
+      ]
+
+  return sorted(retry_reading(folder, scan), key=lambda entry: entry.name)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+  try:
+    return entry.is_dir()
+  except OSError as e:
+    if e.errno == errno.ELOOP:  # a link to itself
+      return False
+    raise
+
+
+def is_system_name(name: str) -> bool:
+  """Whether a file or folder is hidden, or one that a system puts there."""
+  return name.startswith('.') or name.lower() in _SYSTEM_NAMES
 
 
 def is_image(name: str) -> bool:

@@ -6,7 +6,9 @@ holds (`frame_reader.find_key_frames`).
 """
 
 import dataclasses
+import errno
 import pathlib
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
@@ -14,10 +16,12 @@ from typing import Any, Protocol, TypeVar
 import av
 from av.video.reformatter import VideoReformatter
 
+from vidmodels import files
 from vidmodels.data.listing.rows import VideoRow
 from vidmodels.data.video.container import BadVideo, VideoInfo, read_video_info
 from vidmodels.data.video.decode import Picture
 from vidmodels.data.video.frame_reader import EPS_S, FrameReader
+from vidmodels.data.video.video_file import name_memory_errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +59,28 @@ def read_clips(
   from its number and from what the file and the first frame of the clip say.
 
   Yields (number, clip, damage) in the order of the ends, then of the numbers. A
-  clip without frames is a `BadVideo` with damage 0.
+  clip without frames is a `BadVideo` with damage 0. Raises ReadError if the
+  machine fails, also after some tries.
   """
   clips = _ClipQueue(ranges, start_clip)
+  for wait_s in (*files.RETRY_WAITS_S, None):
+    try:
+      with name_memory_errors(path):
+        yield from _read_rest(path, clips)
+      return
+    except files.ReadError as e:
+      # Other errors were tried again where they happened.
+      if wait_s is None or e.errno != errno.ENOMEM:
+        raise
+    time.sleep(wait_s)
+
+
+def _read_rest(
+  path: pathlib.Path, clips: '_ClipQueue'
+) -> Iterator[tuple[int, Any, int]]:
+  """Reads the clips that are not finished, from the start of the file."""
   try:
-    file = FrameReader(path, last_s=max(r.start_s for r in ranges))
+    file = FrameReader(path, last_s=clips.last_start_s)
     try:
       yield from clips.read(file)
     finally:
@@ -78,18 +99,22 @@ class _ClipQueue:
   ):
     self._ranges = ranges
     self._start_clip = start_clip
-    numbers = range(len(ranges))
-    by_start = sorted(numbers, key=lambda i: (ranges[i].start_s, i))
-    by_end = sorted(numbers, key=lambda i: (ranges[i].end_s, i))
-    self._waiting, self._ends = deque(by_start), deque(by_end)
+    self._waiting: deque[int] = deque()
+    self._ends: deque[int] = deque()
     # The builder of each, its start and the file's damage that does not reach
     # it.
     self._open: dict[int, tuple[Any, float, int]] = {}
     self._finished: set[int] = set()
     self._converter = VideoReformatter()
+    self.last_start_s = max(r.start_s for r in ranges)
 
   def read(self, file: FrameReader) -> Iterator[tuple[int, Any, int]]:
-    """Yields each clip when it has ended."""
+    """Yields each clip that is not finished when it has ended."""
+    ranges = self._ranges
+    rest = [i for i in range(len(ranges)) if i not in self._finished]
+    self._waiting = deque(sorted(rest, key=lambda i: (ranges[i].start_s, i)))
+    self._ends = deque(sorted(rest, key=lambda i: (ranges[i].end_s, i)))
+    self._open = {}
     while self._ends:
       if not self._open and self._waiting:
         file.skip_to(self._ranges[self._waiting[0]].start_s)
@@ -111,8 +136,10 @@ class _ClipQueue:
 
   def lose_rest(self, reason: BadVideo) -> Iterator[tuple[int, BadVideo, int]]:
     """Yields all unfinished clips as lost."""
-    for i in self._ends:
+    numbers = range(len(self._ranges))
+    for i in sorted(numbers, key=lambda i: (self._ranges[i].end_s, i)):
       if i not in self._finished:
+        self._finished.add(i)
         yield i, reason, 0
 
   def _begin(

@@ -17,6 +17,7 @@ from vidmodels.data.records import video_record
 from vidmodels.data.video import decode
 from vidmodels.data.video.container import BadVideo, VideoInfo
 from vidmodels.data.video.decode import Picture, RgbPicture
+from vidmodels.data.video.video_file import name_memory_errors
 from vidmodels.typing import InputError
 
 # A protobuf message holds 2 GiB; everything but the JPEGs is small.
@@ -67,7 +68,9 @@ def make_records(
     try:
       if isinstance(clip, BadVideo):
         raise clip
-      yield i, clip.record(rows[i], label_texts[i]), damage
+      with name_memory_errors(path):
+        record = clip.record(rows[i], label_texts[i])
+      yield i, record, damage
     except BadVideo as e:
       yield i, e, 0
 

@@ -138,14 +138,16 @@ def _blocked_interrupts() -> Iterator[None]:
 def ends_normally(function: Callable[..., Any], *args: Any) -> bool:
   """Whether a call in its own process ends without a crash of the process.
 
-  An exception is a normal end. So is a process that the system killed, which
-  does not blame the call: it may have been the largest when memory ran out.
+  An exception is a normal end. So is a process that the system or the user
+  killed, which does not blame the call: it may have been the largest when
+  memory ran out. Nor does one that could not start, which exits with 1.
   """
   context = multiprocessing.get_context('spawn')
   process = context.Process(target=_call_alone, args=(function, *args))
   process.start()
   process.join()
-  return process.exitcode in (0, -signal.SIGKILL)
+  killed = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+  return process.exitcode in (0, 1, *(-number for number in killed))
 
 
 def _call_alone(function: Callable[..., Any], *args: Any) -> None:

@@ -6,6 +6,7 @@ another process or another machine. All clips of a file lie in one shard and
 are made in one pass over the file.
 """
 
+import contextlib
 import dataclasses
 import heapq
 import json
@@ -159,7 +160,7 @@ def write_shard(job: ShardJob) -> None:
   damaged: list[tuple[int, str, int]] = []
   labels: list[int] = []
   videos: list[str] = []
-  with ShardWriter(job.shard) as writer:
+  with ShardWriter(job.shard) as writer, _unmark_on_error(job.marker):
     records = job.part.make_records(job.options, mark)
     for number, video, record, damage in records:
       if isinstance(record, BadVideo):
@@ -185,6 +186,17 @@ def write_shard(job: ShardJob) -> None:
   }
   write_atomically(job.note, json.dumps(note).encode())
   job.marker.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _unmark_on_error(marker: pathlib.Path) -> Iterator[None]:
+  """Removes the marker at an exception, which is no crash of a decoder."""
+  try:
+    yield
+  except BaseException:
+    with contextlib.suppress(OSError):
+      marker.unlink(missing_ok=True)
+    raise
 
 
 def read_note(job: ShardJob) -> dict[str, Any]:

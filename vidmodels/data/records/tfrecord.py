@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Self
 import google_crc32c
 import numpy as np
 
-from vidmodels.files import remove_part_on_error
+from vidmodels.files import remove_part_on_error, retry_reading
 from vidmodels.typing import AnyPath, InputError
 
 _HEADER = struct.Struct('<QI')  # length of the data, its masked CRC
@@ -79,17 +79,23 @@ class ShardWriter:
     return self._sha.hexdigest()
 
 
-def read_record(path: AnyPath, offset: int) -> bytes:
+def read_record(path: AnyPath, offset: int, *, again: bool = True) -> bytes:
   """Reads the record at an offset (bytes) of a shard.
 
-  Raises InputError if it is cut short or a checksum does not fit.
+  Raises InputError if it is cut short or a checksum does not fit. An error of
+  the machine is tried again, if `again`, and then raises ReadError.
   """
-  fd = os.open(path, os.O_RDONLY)
   try:
-    length = _read_length(fd, offset, path)
-    body = os.pread(fd, length + _CRC.size, offset + _HEADER.size)
-  finally:
-    os.close(fd)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+      length = _read_length(fd, offset, path)
+      body = os.pread(fd, length + _CRC.size, offset + _HEADER.size)
+    finally:
+      os.close(fd)
+  except OSError:
+    if not again:
+      raise
+    return retry_reading(path, lambda: read_record(path, offset, again=False))
   if len(body) != length + _CRC.size:
     raise _corrupt(path, offset, f'ends after {len(body)} of {length} bytes')
   data = body[:length]
@@ -101,8 +107,13 @@ def read_record(path: AnyPath, offset: int) -> bytes:
 def scan_offsets(path: AnyPath) -> np.ndarray:
   """Where the records of a shard start, int64 [count]; reads the headers.
 
-  Raises InputError if one is corrupt or the last record is cut short.
+  Raises InputError if one is corrupt or the last record is cut short, ReadError
+  if the machine fails, also after some tries.
   """
+  return retry_reading(path, lambda: _scan_headers(path))
+
+
+def _scan_headers(path: AnyPath) -> np.ndarray:
   offsets, offset, size = [], 0, os.path.getsize(path)
   with open(path, 'rb') as f:
     while offset < size:

@@ -11,14 +11,33 @@ that its author names.
 
 import contextlib
 import dataclasses
+import errno
 import pathlib
 import stat
 import struct
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Self
 
 import av
 import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
+
+from vidmodels import files
+from vidmodels.data.video.image_file import starts_as_picture
+from vidmodels.data.video.video_file import (
+  NO_FILE,
+  BadVideo,
+  VideoFile,
+  refuse_unreadable,
+  system_reason,
+)
+
+__all__ = [
+  *('DECODE_ORDER_FORMATS', 'NO_FILE', 'UPRIGHT', 'BadVideo', 'Matrix'),
+  *('OpenVideo', 'VideoInfo', 'check_video_file', 'display_matrix'),
+  *('frame_rate', 'open_video', 'read_video_info', 'rotation_degrees'),
+  *('start_time', 'turn_upright', 'video_stream'),
+]
 
 # Containers whose time stamps follow the order of decoding, not of showing.
 DECODE_ORDER_FORMATS = frozenset({'avi'})
@@ -32,29 +51,18 @@ _CONTAINERS = (
   'cavsvideo,avs2,avs3,mjpeg,yuv4mpegpipe,nut,nsv,nuv,rm,wtv,mxf,gxf,lxf,dv,dhav,'
   'swf,mp3,aac,ac3,eac3,flac,wav,aiff,amr,caf,w64'
 )
+_READ_BYTES = 1 << 17  # the most that FFmpeg asks for at once
 _OPTIONS = {'format_whitelist': _CONTAINERS, 'protocol_whitelist': 'file'}
 # PyAV 18 raises an error for a title that is not UTF-8 unless it is told not
 # to; later releases do not have the argument.
 _TAGS: dict[str, Any] = (
   {'metadata_errors': 'replace'} if av.__version__ < '19' else {}
 )
-# What the first bytes of a file are that no container above is.
-_PICTURES = (b'\xff\xd8\xff', b'\x89PNG', b'BM', b'II*\0', b'MM\0*', b'8BPS')
 _PLAYLISTS = ('#extm3u', 'ffconcat', '<mpd', '[playlist]')
-NO_FILE = 'no such file'
-_NO_PERMISSION = 'permission denied'
 _FALLBACK_FPS = 25.0  # FFmpeg's own guess for streams that do not say
 
 Matrix = tuple[int, int, int, int]
 UPRIGHT: Matrix = (1, 0, 0, 1)
-
-
-class BadVideo(Exception):
-  """A file without a usable frame; `reason` says why in a few words."""
-
-  def __init__(self, reason: str):
-    super().__init__(reason)
-    self.reason = reason
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,16 +79,57 @@ class VideoInfo:
   rotation: int  # degrees clockwise, 0, 90, 180 or 270, that frames were turned
 
 
+class OpenVideo:
+  """An open container; reading from it raises the machine's errors.
+
+  `format`, `streams` and `duration` are the container's.
+  """
+
+  def __init__(self, file: VideoFile, container: Any):
+    self._file, self._container = file, container
+    self.format, self.streams = container.format, container.streams
+    self.duration = container.duration  # in 1 / av.time_base s, or None
+
+  def demux(self, stream: Any) -> Iterator[av.Packet]:
+    """Yields the packets of a stream, the last of them empty."""
+    packets = self._container.demux(stream)
+    while True:
+      with self._file.raise_errors():
+        packet = next(packets, None)
+      if packet is None:
+        return
+      yield packet
+
+  def seek(self, stamp: int, **options: Any) -> None:
+    """Goes to the last key frame at a stamp or before it, as PyAV does."""
+    with self._file.raise_errors():
+      self._container.seek(stamp, **options)
+
+  def close(self) -> None:
+    """Closes the container and its file."""
+    self._container.close()
+    self._file.close()
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *_: Any) -> None:
+    self.close()
+
+
 def check_video_file(path: pathlib.Path) -> None:
-  """Raises BadVideo unless the path is a non-empty file; does not open it."""
+  """Raises BadVideo unless the path is a non-empty file; does not open it.
+
+  Raises ReadError if the machine does not say what the path is.
+  """
   try:
-    status = path.stat()
+    status = files.retry_reading(path, path.stat)
   except (FileNotFoundError, NotADirectoryError) as e:
     raise BadVideo(NO_FILE) from e
-  except PermissionError as e:
-    raise BadVideo(_NO_PERMISSION) from e
+  except files.ReadError:
+    raise
   except (OSError, ValueError) as e:  # the name is too long or contains a NUL
-    raise BadVideo(_system_reason(e)) from e
+    raise BadVideo(system_reason(e)) from e
   if stat.S_ISDIR(status.st_mode):
     raise BadVideo('is a directory')
   if not stat.S_ISREG(status.st_mode):
@@ -89,35 +138,43 @@ def check_video_file(path: pathlib.Path) -> None:
     raise BadVideo('empty file')
 
 
-def open_video(path: pathlib.Path, threads: int) -> Any:
+def open_video(path: pathlib.Path, threads: int) -> OpenVideo:
   """Opens a file with its video stream ready to decode; the caller closes it.
 
-  Raises BadVideo if it has no video stream that FFmpeg can decode.
+  Raises BadVideo if it has no video stream that FFmpeg can decode, ReadError if
+  the machine fails.
   """
   check_video_file(path)
+  file = VideoFile(path)
+  opened = None
   try:
-    # `file:` allows names that start with - or contain a colon.
-    container = av.open(f'file:{path}', options=_OPTIONS, **_TAGS)
-  except FileNotFoundError as e:
-    raise BadVideo(NO_FILE) from e
-  except PermissionError as e:
-    raise BadVideo(_NO_PERMISSION) from e
-  except av.FFmpegError as e:
-    raise BadVideo(_explain_failure(path, e)) from e
-  except UnicodeEncodeError as e:
-    raise BadVideo('file name is not UTF-8') from e
-  except (OSError, ValueError) as e:
-    raise BadVideo(_system_reason(e)) from e
-  try:
-    if not container.streams:
+    opened = OpenVideo(file, _open_container(file))
+    if not opened.streams:
       raise BadVideo(_explain_failure(path, None))
-    stream = video_stream(container)
+    stream = video_stream(opened)
     stream.codec_context.thread_count = threads
     stream.codec_context.thread_type = 'SLICE' if threads == 1 else 'AUTO'
   except BaseException:
-    container.close()
+    (opened or file).close()
     raise
-  return container
+  return opened
+
+
+def _open_container(file: VideoFile) -> Any:
+  try:
+    with file.raise_errors():
+      return av.open(file, options=_OPTIONS, buffer_size=_READ_BYTES, **_TAGS)
+  except av.error.PermissionError as e:
+    refuse_unreadable(file.path, e)
+    raise BadVideo(_explain_failure(file.path, e)) from e
+  except files.ReadError as e:
+    if e.errno == errno.EACCES:
+      refuse_unreadable(file.path, e)
+    raise
+  except MemoryError:
+    raise
+  except av.FFmpegError as e:
+    raise BadVideo(_explain_failure(file.path, e)) from e
 
 
 def video_stream(container: Any) -> Any:
@@ -132,24 +189,17 @@ def video_stream(container: Any) -> Any:
   return streams[0]
 
 
-def _system_reason(error: OSError | ValueError) -> str:
-  """What the system says, without the path: reasons are kept in manifests."""
-  return getattr(error, 'strerror', None) or str(error)
-
-
 def _explain_failure(path: pathlib.Path, error: av.FFmpegError | None) -> str:
   """Why FFmpeg does not open a file, in a few words."""
-  with open(path, 'rb') as f:
-    head = f.read(512)
-    if head[4:8] == b'ftyp' and not _has_index(f, path.stat().st_size):
-      return 'cut short: an MP4 without its index (moov)'
+  head, has_index = files.retry_reading(path, lambda: _read_head(path))
+  if not has_index:
+    return 'cut short: an MP4 without its index (moov)'
   text = head.decode(errors='replace').lstrip('\ufeff \t\r\n').lower()
   if any(mark in text for mark in _PLAYLISTS):
     return 'a playlist, which names other files'
   if text.startswith(('<!doctype', '<html', '<?xml')):
     return 'a web page, not a video'
-  webp = head[:4] == b'RIFF' and head[8:12] == b'WEBP'
-  if head.startswith(_PICTURES) or webp:
+  if starts_as_picture(head):
     return 'a single image, not a video'
   # The last character may be cut.
   if all(c != '\ufffd' and (c >= ' ' or c in '\t\r\n') for c in text[:-3]):
@@ -158,7 +208,19 @@ def _explain_failure(path: pathlib.Path, error: av.FFmpegError | None) -> str:
   unknown = (av.error.InvalidDataError, av.error.ArgumentError)
   if error is None or isinstance(error, unknown):
     return 'not a video that FFmpeg knows'
+  # Matroska's answer to a file that ends too early; reading itself is watched
+  # by `VideoFile`.
+  if error.errno == errno.EIO:
+    return 'cut short: it ends within its header'
   return f'FFmpeg: {error.strerror}'
+
+
+def _read_head(path: pathlib.Path) -> tuple[bytes, bool]:
+  """The first bytes of a file, and False if it is an MP4 without its index."""
+  with open(path, 'rb') as f:
+    head = f.read(512)
+    is_mp4 = head[4:8] == b'ftyp'
+    return head, not is_mp4 or _has_index(f, path.stat().st_size)
 
 
 def _has_index(f: BinaryIO, size: int) -> bool:

@@ -29,6 +29,7 @@ from vidmodels.data.video.container import (
   turn_upright,
 )
 from vidmodels.data.video.frame_reader import FrameReader
+from vidmodels.data.video.video_file import name_memory_errors
 from vidmodels.typing import AnyPath
 
 # FFmpeg's default in this build turns white of 10-bit video into 253.
@@ -64,14 +65,16 @@ class VideoReader:
     only.
     """
     end_s = float('inf') if end_s is None else end_s
+    self._path = pathlib.Path(path)
     # A separate object: a generator that referred to this one would keep the
     # file open until the garbage is collected.
-    self._file = FrameReader(pathlib.Path(path), threads=threads)
+    self._file = FrameReader(self._path, threads=threads)
     self._converter = VideoReformatter()
     self._frames: Iterator[tuple[av.VideoFrame, float]] = iter(())
     try:
       frames = self._file.frames(start_s, end_s)
-      first = next(frames, None)
+      with name_memory_errors(path):
+        first = next(frames, None)
       if first is None:
         raise self._file.no_frame_error(start_s, end_s)
       frame, self._zero_s = first
@@ -96,12 +99,32 @@ class VideoReader:
 
   def __next__(self) -> tuple[np.ndarray, int]:
     try:
-      frame, time_s = next(self._frames)
-      picture = Picture(frame, self._converter, self._file.matrix)
-      return picture.rgb(self._size), round((time_s - self._zero_s) * 1e6)
+      with name_memory_errors(self._path):
+        frame, time_s = next(self._frames)
+        picture = Picture(frame, self._converter, self._file.matrix)
+        return picture.rgb(self._size), round((time_s - self._zero_s) * 1e6)
     except BaseException:  # usually StopIteration
       self.close()
       raise
+
+  def pictures(self) -> Iterator[tuple['Picture', int]]:
+    """Yields what iterating gives, with frames that become RGB on demand.
+
+    A picture that is not asked for its RGB costs only its decoding. At the size
+    of `info`, `short_side` is not applied.
+    """
+    while True:
+      try:
+        with name_memory_errors(self._path):
+          pair = next(self._frames, None)
+      except BaseException:
+        self.close()
+        raise
+      if pair is None:
+        self.close()
+        return
+      picture = Picture(pair[0], self._converter, self._file.matrix)
+      yield picture, round((pair[1] - self._zero_s) * 1e6)
 
   def __enter__(self) -> Self:
     return self
@@ -156,6 +179,8 @@ class Picture:
           threads=1,
         )
         self._rgb_HWC = turn_upright(rgb.to_ndarray(), self.matrix)
+      except MemoryError:
+        raise
       except (av.FFmpegError, ValueError) as e:
         raise BadVideo(f'{frame.format.name} frames cannot become RGB') from e
     return resize_frame(self._rgb_HWC, size)
@@ -196,13 +221,15 @@ def encode_jpeg(
 ) -> bytes:
   """An RGB frame as a JPEG of a (width, height); quality is 1 to 100.
 
-  Raises BadVideo if it is too large for a JPEG.
+  Raises BadVideo if it is too large for a JPEG, MemoryError if memory ran out.
   """
   bgr_HWC = cv2.cvtColor(resize_frame(frame_HWC, size), cv2.COLOR_RGB2BGR)
   flags = [cv2.IMWRITE_JPEG_QUALITY, quality]
   try:
     encoded, data = cv2.imencode('.jpg', bgr_HWC, flags)
-  except cv2.error:
+  except cv2.error as e:
+    if e.code == cv2.Error.StsNoMem:
+      raise MemoryError(str(e)) from e
     encoded = False
   if not encoded:
     raise BadVideo(f'frames of {size[0]}x{size[1]} cannot become JPEGs')

@@ -26,6 +26,7 @@ from vidmodels.data.video.container import (
   start_time,
   video_stream,
 )
+from vidmodels.data.video.video_file import pass_over_damage
 
 SKIP_S = 2.0  # shorter gaps are decoded
 EPS_S = 1e-6  # stamps are rationals; clip times are decimals
@@ -62,7 +63,7 @@ def find_key_frames(path: pathlib.Path, until: float) -> list[KeyFrame]:
   pts, stamps, flags = [], [], []
   with (
     contextlib.closing(open_video(path, 1)) as container,
-    contextlib.suppress(av.FFmpegError),  # the file breaks off
+    pass_over_damage(),  # the file breaks off
   ):
     for packet in container.demux(video_stream(container)):
       if not packet.size:  # the last one only flushes the decoder
@@ -189,7 +190,7 @@ class FrameReader:
     key = last_before(self._key_frames, pts)
     if key is None or key.number <= self._number:
       return
-    with contextlib.suppress(av.FFmpegError):  # the file cannot be sought
+    with pass_over_damage():  # the file cannot be sought
       if self._enter(key):
         return
     self._key_frames = []
@@ -253,6 +254,8 @@ class FrameReader:
     while True:
       try:
         packet = next(packets, None)
+      except MemoryError:
+        raise
       except av.FFmpegError:  # the file breaks off
         self._damage_s.append(self._packet_s)
         packet = None
@@ -272,6 +275,8 @@ class FrameReader:
       frames = decode()
     except av.error.EOFError:  # the decoder was empty already
       return
+    except MemoryError:
+      raise
     except av.FFmpegError:
       self._damage_s.append(self._packet_s)
       return
