@@ -87,7 +87,7 @@ def get_config(arg: str = ''):
     sampling='mmaction',
     stride=2.0 if kinetics else 4.0,
   )
-  c.augment.update(crop='area', short_side=(256, 256))
+  c.augment.update(crop='area', short_side=(256, 256), long_side='round')
   c.views.update(
     temporal=4,
     spatial=1 if kinetics else 3,
@@ -108,5 +108,6 @@ def get_config(arg: str = ''):
     # wins.
     decay_skip='/peg/',
   )
+  c.log.validate_scale = 256 / 224
   c.batch = 64 if long else 128
   return c

@@ -29,6 +29,7 @@ def get_config(arg: str = ''):
   c.augment.update(
     crop='area',
     short_side=(256, 256),
+    long_side='round',
     flip=0.5,
     jitter=0.8,
     jitter_each='frame',
@@ -42,6 +43,7 @@ def get_config(arg: str = ''):
     centre='floor',
     average='probs',
   )
+  c.log.validate_scale = 256 / 224
   c.batch = 32
   c.optim.update(
     name='sgd',

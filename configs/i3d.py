@@ -40,8 +40,11 @@ def get_config(arg: str = ''):
   c.optim.update(name='sgd', weight_decay=1e-4)
   c.batch = 64
   if variant == 'slowfast':
-    c.clip.update(frames=8, sampling='pyslowfast', stride=8.0, fps=30.0)
-    c.augment.short_side = (256, 320)
+    c.clip.update(frames=8, sampling='pyslowfast_pyav', stride=8.0, fps=30.0)
+    pixels = dict(resize='float', long_side='floor_double')
+    c.augment.update(short_side=(256, 320), short_draw='rounded', **pixels)
+    c.augment.last_offset = False
+    c.views.update(**pixels)
     c.optim.update(
       lr=0.1,
       epochs=196.0,
@@ -58,6 +61,7 @@ def get_config(arg: str = ''):
     c.augment.update(
       crop='multi_scale',
       short_side=(256, 256),
+      long_side='round',
       scales=(1.0, 0.8),
       scale_gap=0,
       places=5,

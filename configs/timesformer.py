@@ -42,6 +42,8 @@ CLIPS = {
 SSV2_FRAMES = {'base': 8, 'high': 16, 'long': 64}  # segments, no stride
 # Table 8: clips that cover a video of HowTo100M, by their frames.
 HOWTO100M_VIEWS = {8: 48, 32: 12, 64: 6, 96: 4}
+# Floats are resized, to sizes computed in double precision.
+PIXELS = dict(resize='float', long_side='floor_double')
 SHORT_SIDES = {224: (256, 320), 448: (448, 512)}
 SETS = ('k400', 'k600', 'ssv2', 'diving48', 'howto100m')
 ATTENTIONS = (
@@ -99,14 +101,17 @@ def get_config(arg: str = ''):
   if dataset == 'ssv2':
     c.clip.update(frames=_segments(clip), sampling='pyslowfast_segment')
   else:
-    sampling = 'uniform' if dataset == 'howto100m' else 'pyslowfast'
+    sampling = 'uniform' if dataset == 'howto100m' else 'pyslowfast_pyav'
     c.clip.update(frames=T, stride=float(rate), fps=30.0, sampling=sampling)
-  c.augment.short_side = SHORT_SIDES[c.clip.size]
-  c.augment.short_draw = 'inverse' if dataset == 'ssv2' else 'uniform'
+  c.augment.update(short_side=SHORT_SIDES[c.clip.size], **PIXELS)
+  c.augment.update(
+    short_draw='inverse' if dataset == 'ssv2' else 'rounded', last_offset=False
+  )
   # Three pairs of SSv2's classes tell left from right.
   c.augment.flip = 0.0 if dataset == 'ssv2' else 0.5
   views = HOWTO100M_VIEWS.get(T, 1) if dataset == 'howto100m' else 1
-  c.views.update(temporal=views, spatial=3, average='logits')
+  c.views.update(temporal=views, spatial=3, average='logits', **PIXELS)
+  c.views.centre_scale = c.augment.short_side[0] / c.clip.size
   c.optim.update(
     name='sgd',
     lr=0.005,

@@ -39,7 +39,7 @@ def get_config(arg: str = ''):
   c.data.update(config.dataset_fields(dataset))
   c.data.update(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
   c.clip.update(frames=8, sampling='mmaction', stride=8.0)
-  c.augment.update(crop='area', short_side=(256, 256))
+  c.augment.update(crop='area', short_side=(256, 256), long_side='round')
   c.views.update(
     temporal=4, spatial=1, long_side='round', centre='floor', average='probs'
   )
@@ -53,5 +53,6 @@ def get_config(arg: str = ''):
     weight_decay=0.05 if size == 'large' else 0.02,
     decay_skip='/peg/',
   )
+  c.log.validate_scale = 256 / 224
   c.batch = 64
   return c

@@ -61,6 +61,7 @@ def get_config(arg: str = ''):
   c.augment.update(
     crop='area',
     short_side=(256, 256),
+    long_side='round',
     flip=0.0 if dataset == 'ssv2' else 0.5,
     jitter=0.8,
     jitter_each='frame',
@@ -74,6 +75,7 @@ def get_config(arg: str = ''):
     centre='floor',
     average='probs',
   )
+  c.log.validate_scale = 256 / 224
   c.batch = BATCHES.get((size, dataset), 32)
   peak, low = RATES[c.batch]
   c.optim.update(

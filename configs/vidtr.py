@@ -141,5 +141,6 @@ def get_config(arg: str = ''):
     factors=() if small else (0.1, 0.01),
     weight_decay=1e-5,
   )
+  c.log.validate_scale = 256 / 224
   c.batch = batch
   return c

@@ -29,6 +29,7 @@ SIZES: dict[str, dict[str, Any]] = {
 SETS = ('k400', 'k600', 'ssv2')
 IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 HALF = dict(mean=(0.5,) * 3, std=(0.5,) * 3)
+PIXELS = dict(resize='float', long_side='floor_double')
 PUBLISHED = ('', 's16,ssv2', 'l16', 'deit_b16')
 
 
@@ -40,12 +41,14 @@ def get_config(arg: str = ''):
   if dataset == 'ssv2':
     c.clip.update(frames=8, sampling='pyslowfast_segment')
   else:
-    c.clip.update(frames=8, stride=32.0, fps=30.0, sampling='pyslowfast')
-  c.augment.short_side = (256, 320)
-  c.augment.short_draw = 'inverse' if dataset == 'ssv2' else 'uniform'
+    c.clip.update(frames=8, stride=32.0, fps=30.0, sampling='pyslowfast_pyav')
+  c.augment.update(short_side=(256, 320), last_offset=False, **PIXELS)
+  c.augment.short_draw = 'inverse' if dataset == 'ssv2' else 'rounded'
   # Three pairs of SSv2's classes tell left from right.
   c.augment.flip = 0.0 if dataset == 'ssv2' else 0.5
-  c.views.update(temporal=1, spatial=3, average='logits')
+  c.views.update(
+    temporal=1, spatial=3, centre_scale=256 / 224, average='logits', **PIXELS
+  )
   c.optim.update(
     name='sgd',
     lr=0.005,

@@ -49,6 +49,8 @@ SWITCHES: dict[str, dict[str, Any]] = {
   'average': dict(ta_layers=0),
   'summary': dict(summary=True),
 }
+# Floats are resized, to sizes computed in double precision.
+PIXELS = dict(resize='float', long_side='floor_double')
 PUBLISHED = (
   '',
   'k600',
@@ -87,9 +89,11 @@ def get_config(arg: str = ''):
   else:
     c.clip.sampling = 'pyslowfast_segment'
     c.augment.update(short_side=(256, 320), short_draw='inverse', erase=0.5)
+    c.augment.update(last_offset=False, **PIXELS)
   # Three pairs of SSv2's classes tell left from right.
   c.augment.update(auto='v0', flip=0.5 if kinetics else 0.0)
   c.views.update(temporal=1 if kinetics else 2, spatial=3, average='logits')
+  c.views.update(**PIXELS)
   c.optim.update(
     name='sgd',
     lr=0.03,

@@ -1,17 +1,19 @@
 """Recipes take the frames and the views that their releases take."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from vidmodels.cli import recipe
 from vidmodels.data.sampling import rules, views
 
-PYSLOWFAST, MMACTION = ('ceil', 'floor'), ('floor', 'round')
+PYSLOWFAST, MMACTION = ('ceil', 'floor_double'), ('floor', 'round')
 # Recipe: rule, frames, stride, rate, views, centre and long side.
 RELEASED = {
-  'timesformer': ('pyslowfast', 8, 32, 30, '1x3', PYSLOWFAST),
-  'timesformer:high': ('pyslowfast', 16, 16, 30, '1x3', PYSLOWFAST),
-  'timesformer:long': ('pyslowfast', 96, 4, 30, '1x3', PYSLOWFAST),
+  'timesformer': ('pyslowfast_pyav', 8, 32, 30, '1x3', PYSLOWFAST),
+  'timesformer:high': ('pyslowfast_pyav', 16, 16, 30, '1x3', PYSLOWFAST),
+  'timesformer:long': ('pyslowfast_pyav', 96, 4, 30, '1x3', PYSLOWFAST),
   'timesformer:long,ssv2': ('pyslowfast_segment', 64, 1, 0, '1x3', PYSLOWFAST),
   'timesformer:howto100m': ('uniform', 8, 32, 30, '48x3', PYSLOWFAST),
   'xvit': ('pyslowfast', 16, 16, 0, '1x3', PYSLOWFAST),
@@ -33,7 +35,7 @@ RELEASED = {
   'video_focalnet': ('mmaction_segment', 8, 4, 0, '4x3', MMACTION),
   'video_focalnet:base,ssv2': ('mmaction_segment', 8, 4, 0, '4x3', MMACTION),
   'i3d': ('mmaction', 32, 2, 0, '10x3', MMACTION),
-  'i3d:slowfast': ('pyslowfast', 8, 8, 30, '10x3', PYSLOWFAST),
+  'i3d:slowfast': ('pyslowfast_pyav', 8, 8, 30, '10x3', PYSLOWFAST),
 }
 
 
@@ -49,6 +51,65 @@ def test_a_recipe_takes_the_clips_and_views_of_its_release(name):
     f'{shown.temporal}x{shown.spatial}',
     (shown.centre, shown.long_side),
   ) == RELEASED[name]
+
+
+# Recipe: how the short side is drawn, whether the last place is, how the long
+# side is rounded and pixels are, in training; pixels in tests.
+TRAINED = {
+  'timesformer': ('rounded', False, 'floor_double', 'float', 'float'),
+  'timesformer:high': ('rounded', False, 'floor_double', 'float', 'float'),
+  'timesformer:long,ssv2': ('inverse', False, 'floor_double', 'float', 'float'),
+  # Boxes of frames as stored, resized by Pillow on whole levels.
+  'xvit': ('uniform', True, 'floor', 'uint8', 'float'),
+  'xvit:ssv2': ('inverse', False, 'floor_double', 'float', 'float'),
+  'vidtr': ('uniform', True, 'floor', 'uint8', 'uint8'),
+  'dualformer': ('uniform', True, 'round', 'uint8', 'uint8'),
+  'dualformer:small,ucf101': ('uniform', True, 'round', 'uint8', 'uint8'),
+  'twins_svt': ('uniform', True, 'round', 'uint8', 'uint8'),
+  'video_focalnet': ('uniform', True, 'round', 'uint8', 'uint8'),
+  'focalnet': ('uniform', True, 'round', 'uint8', 'uint8'),
+  'i3d': ('uniform', True, 'round', 'uint8', 'uint8'),
+  'i3d:slowfast': ('rounded', False, 'floor_double', 'float', 'float'),
+}
+
+
+@pytest.mark.parametrize('name', TRAINED)
+def test_a_recipe_resizes_and_cuts_as_its_release_trains(name):
+  config = recipe.load(name)
+  augment = config.augment
+  assert (
+    augment.short_draw,
+    augment.last_offset,
+    augment.long_side,
+    augment.resize,
+    config.views.resize,
+  ) == TRAINED[name]
+
+
+@pytest.mark.parametrize(
+  ('name', 'one', 'validated'),
+  [
+    ('timesformer', 256, 256),
+    ('timesformer:high', 448, 448),
+    ('dualformer', 224, 256),
+    ('video_focalnet', 224, 256),
+    ('vidtr', 224, 256),
+    ('xvit', 224, 224),
+    ('i3d', 256, 256),
+  ],
+)
+def test_a_single_crop_is_cut_at_the_short_side_of_its_release(
+  name, one, validated
+):
+  config = recipe.load(name)
+  single = dataclasses.replace(config.views, spatial=1)
+  assert views.short_side(single, config.clip.size) == one
+  scale = config.log.validate_scale or single.centre_scale
+  single = dataclasses.replace(single, centre_scale=scale)
+  assert views.short_side(single, config.clip.size) == validated
+  three = dataclasses.replace(config.views, spatial=3)
+  wanted = three.short_side or config.clip.size
+  assert views.short_side(three, config.clip.size) == wanted
 
 
 @pytest.mark.parametrize('name', RELEASED)

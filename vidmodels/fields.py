@@ -34,6 +34,10 @@ from vidmodels.typing import (
   Shares,
 )
 
+# How frames are resized; `augment/crops.py` says what the words mean.
+LongSide = Literal['floor', 'round', 'floor_double']
+Resize = Literal['uint8', 'float']
+
 
 def plugins(name: str) -> types.ModuleType:
   """A module of ours that knows plug-ins by name.
@@ -71,6 +75,15 @@ def refuse_unread(section: Any, names: str, condition: str) -> None:
         f'default {default!r}, as nothing reads it without {condition}; try '
         'leaving it out'
       )
+
+
+def check_scale(field: str, scale: float) -> None:
+  """Refuses a frame over its crop that is below 1, unless it is 0 for none."""
+  if 0 < scale < 1:
+    raise InputError(
+      f'got {field}={scale}: the crop is larger than the frame; expected at '
+      'least 1, as in 8/7, or 0'
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,7 +135,11 @@ class Augment:
   # Of the frame it is cut from, pixels, both included. (0, 0): as stored, for
   # crops that are resized.
   short_side: tuple[int, int] = (256, 320)
-  short_draw: Literal['uniform', 'inverse'] = 'uniform'
+  # How it is drawn; `augment/crops.py` has the three ways.
+  short_draw: Literal['uniform', 'inverse', 'rounded'] = 'uniform'
+  long_side: LongSide = 'floor'  # of a fraction of a pixel
+  last_offset: bool = True  # square: may lie at the frame's far end
+  resize: Resize = 'uint8'  # what pixels are while they are resized
   zoom: Range = (1.0, 1.0)  # square: and then by a factor, at least 1
   area: Shares = (0.08, 1.0)  # area: share of the frame
   aspect: Range = (3 / 4, 4 / 3)  # area: width over height
@@ -169,10 +186,18 @@ class Views:
   temporal: Positive = 1
   spatial: Literal[1, 3] = 3
   short_side: Count = 0  # pixels; 0: the clip's size
-  long_side: Literal['floor', 'round'] = 'floor'  # of a fraction of a pixel
+  # The short side of a single crop's frames over the crop's, such as 8/7 for
+  # 256 and 224; 0: `short_side` says it for any number of crops.
+  centre_scale: NotNegative = 0.0
+  long_side: LongSide = 'floor'  # of a fraction of a pixel
+  resize: Resize = 'uint8'  # what pixels are while they are resized
   centre: Literal['ceil', 'floor'] = 'ceil'  # of a middle between two pixels
   average: Literal['logits', 'probs', 'max'] = 'logits'  # max: 'multi' only
   batch: Positive = 8  # views a step, over all devices
+
+  def check(self) -> None:
+    """Raises InputError for a frame that is smaller than its crop."""
+    check_scale('views.centre_scale', self.centre_scale)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -289,3 +314,8 @@ class Log:
   every: Positive = 50  # steps
   tensorboard: bool = False  # needs the `tf` extra
   validate: Count = 0  # steps between passes over the test split; 0: none
+  validate_scale: NotNegative = 0.0  # in place of views.centre_scale; 0: that
+
+  def check(self) -> None:
+    """Raises InputError for a frame that is smaller than its crop."""
+    check_scale('log.validate_scale', self.validate_scale)

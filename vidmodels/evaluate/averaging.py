@@ -127,7 +127,8 @@ def select_views(
   the earlier of two. If T' - 1 divides T - 1 and clips are dense (2 of any; 4
   of 10), these use the very frames that T' views use. Otherwise they do not,
   and the name says how many views they come from (`2x1of4x3`). Of three crops,
-  one is the centre, which is also the crop of a one-crop evaluation.
+  one is the centre, which is also the crop of a one-crop evaluation unless
+  `views.centre_scale` gives that a larger frame.
   """
   info = scores.info
   T, S = info.temporal, info.spatial

@@ -17,13 +17,12 @@ import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import cv2
 import jax
 import numpy as np
 
 from vidmodels import config as cfg
 from vidmodels import models
-from vidmodels.data.augment import cut, fit_short_side
+from vidmodels.data.augment import cut, fit_short_side, resize_frame
 from vidmodels.data.prepare import encode
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.task import Task
@@ -129,7 +128,7 @@ class Predictor:
     if min(height, width) <= side:
       return frame_HWC
     H, W = fit_short_side(height, width, side, self.views.long_side)
-    return cv2.resize(frame_HWC, (W, H), interpolation=cv2.INTER_LINEAR)
+    return resize_frame(frame_HWC, H, W, self.views.resize)
 
   def choose_frames(self, times_us: np.ndarray) -> np.ndarray:
     """The frame numbers of each view over time, [views over time, T]."""

@@ -56,7 +56,12 @@ def make_validation(
     run.model,
     config,
     mesh=run.mesh,
-    views=dataclasses.replace(config.views, temporal=1, spatial=1),
+    views=dataclasses.replace(
+      config.views,
+      temporal=1,
+      spatial=1,
+      centre_scale=config.log.validate_scale or config.views.centre_scale,
+    ),
   )
 
   def validate(state: TrainState) -> dict[str, float]:

@@ -79,6 +79,9 @@ GOOD = [
   dict(crop='area', short_side=(0, 0), area=(0.5, 1.0), aspect=(1.0, 1.0)),
   dict(crop='area', short_side=(100, 120), short_draw='inverse'),
   dict(crop='multi_scale', scales=(1.0, 0.5), scale_gap=0, places=5),
+  # What only says how something is rounded stays, whatever reads it.
+  dict(short_side=(256, 256), short_draw='rounded', last_offset=False),
+  dict(crop='area', short_side=(0, 0), long_side='round', last_offset=False),
   dict(zoom=(1.0, 1.25), short_draw='inverse'),
   dict(auto='v0', policy_on='crop'),
   dict(rand_n=2, rand_m=7.0, rand_mstd=0.5, rand_inc=True, rand_p=1.0),

@@ -5,9 +5,17 @@ The lists were computed by the releases' own arithmetic.
 
 import itertools
 
+import chance
 import numpy as np
 import pytest
-from sampling import drawn, pyslowfast, stamps, starts, views
+from sampling import (
+  drawn,
+  pyslowfast,
+  stamps,
+  starts,
+  train_indices,
+  views,
+)
 
 from vidmodels.config import Clip
 from vidmodels.data.sampling import rules
@@ -83,6 +91,46 @@ def test_a_window_at_a_rate_is_as_long_in_seconds_at_any(fps):
     n = round(seconds * fps)
     (index,) = views(n, clip, 1, fps)
     assert index[-1] == int(256 * fps / 30 - 1 + 1e-4)
+
+
+@pytest.mark.parametrize(
+  ('n', 'fps', 'view', 'count', 'wanted'),
+  [
+    # The start is 0: as the other rule.
+    (300, 30, 0, 1, [0, 36, 72, 109, 145, 182, 218, 255]),
+    # Starts at 44 / 3 = 14.67 and 29.33, so at frames 15 and 30.
+    (300, 30, 1, 3, [15, 51, 87, 124, 160, 197, 233, 270]),
+    (300, 30, 2, 3, [30, 66, 102, 139, 175, 212, 248, 285]),
+    # Of 213.33 frames: 36.67 / 2 = 18.33, and steps of 30.33.
+    (250, 25, 1, 2, [19, 49, 79, 110, 140, 170, 201, 231]),
+    # A start that is a whole frame stays: 88 / 2 = 44.
+    (600, 60, 1, 2, [44, 117, 190, 263, 336, 409, 482, 555]),
+    (100, 30, 2, 3, [0, 36, 72, 99, 99, 99, 99, 99]),
+    (1, 30, 0, 1, [0] * 8),
+  ],
+)
+def test_pyav_counts_from_the_next_whole_frame(n, fps, view, count, wanted):
+  clip = pyslowfast(8, 32, sampling='pyslowfast_pyav')
+  assert views(n, clip, count, fps)[view] == wanted
+
+
+def test_pyav_takes_a_start_within_a_tick_of_a_frame_for_that_frame():
+  clip = pyslowfast(8, 32, sampling='pyslowfast_pyav')
+  # Starts are shares of 0 .. 44, and a tick is .00195 of a frame.
+  for start, first in ((7.0, 7), (7.0015, 7), (7.0025, 8), (7.5, 8), (44, 44)):
+    index, ((low, high),) = drawn(300, clip, start / 44)
+    assert (low, high) == (0, pytest.approx(44))
+    assert index == [first + k for k in (0, 36, 72, 109, 145, 182, 218, 255)]
+
+
+def test_pyav_draws_first_frames_equally_often_but_for_none_that_is_frame_0():
+  clip = pyslowfast(2, 4, 0.0, sampling='pyslowfast_pyav')
+  rng = np.random.default_rng(0)
+  found = [train_indices(stamps(12), clip, rng) for _ in range(4000)]
+  assert {(b - a).item() for a, b in found} == {7}
+  first = [int(index[0]) for index in found]
+  assert first.count(0) < 10  # .002 of 4
+  chance.even([f for f in first if f], [1, 2, 3, 4])
 
 
 def test_pyslowfast_segments_take_middles_starts_and_ends():

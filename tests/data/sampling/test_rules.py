@@ -30,6 +30,7 @@ EVERY_RULE = [
   *rules('dense', (0.1,), unit=('second',), short=('clamp', 'loop')),
   *rules('segment', (1.0,)),
   *rules('pyslowfast', (1.0, 3.0, 1.5), fps=(0.0, 10.0, 30.0)),
+  *rules('pyslowfast_pyav', (1.0, 3.0, 1.5), fps=(0.0, 10.0, 30.0)),
   *rules('pyslowfast_segment', (1.0,)),
   *rules('mmaction'),
   *rules('mmaction_segment'),
@@ -41,7 +42,7 @@ EVERY_RULE = [
 
 def rounds_up(clip):
   """Whether numbers may be rounded to n, and go round."""
-  return clip.sampling == 'mmaction_segment' and clip.stride == 1
+  return clip.sampling == 'mmaction_segment'
 
 
 def test_every_rule_is_tried():
@@ -56,9 +57,10 @@ def most_views(n, clip):
     'dense': lambda: dense.starts(stamps(n), clip),
     'segment': lambda: n // T,
     'pyslowfast': lambda: n - window,
+    'pyslowfast_pyav': lambda: n - window,
     'pyslowfast_segment': lambda: 3 if n > T + 1 else 1,
     'mmaction': lambda: n - T * s + 1,
-    'mmaction_segment': lambda: (n - s + 1) / T,
+    'mmaction_segment': lambda: n // T,
     'vidtr': lambda: n - T * s + 1,
     'dmvr': lambda: n - T * s + 1,
     'uniform': lambda: n - window + 1,

@@ -65,13 +65,37 @@ def test_mmaction_segments_take_the_middles(n, wanted):
   assert views(n, clip, 1) == [wanted]
 
 
-def test_mmaction_segments_spread_several_views_over_each_part():
-  clip = Clip(frames=8, stride=4, sampling='mmaction_segment')
-  # (259 - 3) / 8 = 32 starts a part: at 4, 12, 20 and 28 of them.
+@pytest.mark.parametrize('stride', [1, 4])
+def test_mmaction_segments_spread_several_views_over_whole_parts(stride):
+  clip = Clip(frames=8, stride=stride, sampling='mmaction_segment')
+  # Parts of 32 frames, the three at the end too, and 4 frames are lost.
   parts = np.arange(8) * 32
-  assert views(259, clip, 4) == [
+  assert views(260, clip, 4) == [
     (parts + place).tolist() for place in (4, 12, 20, 28)
   ]
+  # Parts of 37 at 4.6, 13.9, 23.1 and 32.4.
+  assert [view[7] for view in views(300, clip, 4)] == [263, 272, 282, 291]
+  # Parts of 3 at .4, 1.1, 1.9 and 2.6, up to the last of 24 frames.
+  assert [view[7] for view in views(24, clip, 4)] == [21, 22, 22, 23]
+
+
+@pytest.mark.parametrize(
+  ('n', 'wanted'),
+  [
+    (15, [0, 1, 2, 3, 4, 5, 6, 7]),  # parts of one frame
+    (8, [0, 1, 2, 3, 4, 5, 6, 7]),
+    # Rounded steps of n / 8, halves to the even number, modulo n.
+    (7, [0, 1, 2, 3, 4, 4, 5, 6]),
+    (6, [0, 1, 2, 2, 3, 4, 4, 5]),
+    (4, [0, 0, 1, 2, 2, 2, 3, 0]),
+    (2, [0, 0, 0, 1, 1, 1, 0, 0]),
+    (1, [0] * 8),
+  ],
+)
+def test_several_views_see_a_short_video_to_its_end(n, wanted):
+  clip = Clip(frames=8, stride=4, sampling='mmaction_segment')
+  assert views(n, clip, 4) == [wanted] * 4
+  assert views(n, clip, 2) == [wanted] * 2
 
 
 def test_mmaction_segments_draw_from_parts_of_whole_length():

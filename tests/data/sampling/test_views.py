@@ -1,5 +1,6 @@
 """Test views: which there are and where each looks."""
 
+import dataclasses
 import itertools
 
 import cv2
@@ -60,6 +61,28 @@ def test_the_short_side_is_the_crops_unless_given():
   assert views.short_side(Views(short_side=256), 224) == 256
   with pytest.raises(InputError, match=r'short_side=200 .*clip.size=224'):
     views.short_side(Views(short_side=200), 224)
+
+
+def test_a_single_crop_may_have_a_larger_frame_than_three():
+  recipe = Views(centre_scale=256 / 224, short_side=230)
+  one = dataclasses.replace(recipe, spatial=1)
+  for size, side in ((224, 256), (56, 64), (32, 37), (448, 512)):
+    assert views.short_side(one, size) == side
+  assert views.short_side(recipe, 224) == 230
+  crop = views.view_crop(240, 320, size=224, view=0, views=one)
+  # 256 x 341: the middles of 32 and 117.
+  assert (crop.short_side, crop.top, crop.left) == (256, 16, 59)
+  with pytest.raises(
+    InputError, match=r'centre_scale=0.9.*larger than the frame'
+  ):
+    dataclasses.replace(recipe, centre_scale=0.9).check()
+
+
+@pytest.mark.parametrize('resize', ['uint8', 'float'])
+def test_a_view_is_resized_as_asked(resize):
+  recipe = Views(spatial=1, resize=resize)
+  crop = views.view_crop(40, 50, size=16, view=0, views=recipe)
+  assert crop.resize == resize
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ from vidmodels.data.augment.crops import (
   decode,
   draw_crop,
   fit_short_side,
+  resize_frame,
 )
 from vidmodels.data.augment.training import (
   ClipAugmenter,
@@ -62,4 +63,5 @@ __all__ = [
   'draw_crop',
   'fit_short_side',
   'mirror_labels',
+  'resize_frame',
 ]

@@ -7,6 +7,14 @@ A frame is resized to a short side, and a box of it becomes the crop. The box is
   square: as large as the crop, anywhere in the frame;
   area: a share of the frame's area in a shape of its own, resized to the crop;
   multi_scale: a few scales of the short side, at fixed places, resized too.
+
+`resize` says what pixels are meanwhile:
+  uint8: they are rounded to levels after every resize, as mmaction2, VidTr and
+    DMVR have them. OpenCV's rounding cuts on the way: the result is .13 of a
+    level too dark on average;
+  float: they are rounded once, at the end and to the nearest. PySlowFast,
+    TimeSformer and X-ViT resize normalised floats; this is within .502 of a
+    level of theirs and no darker.
 """
 
 import collections
@@ -20,7 +28,7 @@ import numpy as np
 from numpy.random import Generator
 
 from vidmodels.config import Augment
-from vidmodels.fields import refuse_unread
+from vidmodels.fields import LongSide, Resize, refuse_unread
 from vidmodels.typing import InputError
 
 Indices = Sequence[int] | np.ndarray
@@ -50,7 +58,8 @@ class Crop:
   height: int = 0  # of the box, which is resized to the crop; 0: the crop's own
   width: int = 0  # of the box; 0: the crop's own
   # long_side: how the long side is rounded when the short side is set
-  long_side: str = 'floor'
+  long_side: LongSide = 'floor'
+  resize: Resize = 'uint8'  # what pixels are while they are resized
 
 
 def check(augment: Augment, size: int) -> None:
@@ -78,7 +87,9 @@ def check(augment: Augment, size: int) -> None:
       'got augment.scales=(), which is empty; expected shares of the short '
       'side, largest first'
     )
-  if low == high:
+  # Not refused, so that a recipe with other numbers needs no other change: what
+  # only says how something is rounded (long_side, last_offset, 'rounded').
+  if low == high and augment.short_draw == 'inverse':
     refuse_unread(augment, 'short_draw', 'two ends of augment.short_side')
   for kind, names in (
     ('square', 'zoom'),
@@ -94,32 +105,49 @@ def draw_crop(
 ) -> Crop:
   """Draws a training crop of frames as stored: short side, box and flip.
 
-  The short side is uniform over whole numbers, or with `short_draw` 'inverse'
-  it is round(1 / U(1 / high, 1 / low)), which is uniform in the crop's size
-  relative to the frame. The two ends of the inverse come half as often as they
-  should, because they round from one side only. The flip is drawn last, so that
-  a recipe without flips sees the same crops.
+  The short side is, by `short_draw`,
+    uniform: any whole number, all equally likely;
+    rounded: round(U(low, high)), PySlowFast's. Its two ends come half as often
+      as the others, because they round from one side only;
+    inverse: round(1 / U(1 / high, 1 / low)), uniform in the crop's size
+      relative to the frame, with ends as in 'rounded'.
+
+  A square is anywhere in the frame; without `last_offset`, as in PySlowFast,
+  neither in the last row nor in the last column that it fits in, unless that is
+  the only one. The flip is drawn last, so that a recipe without flips sees the
+  same crops.
   """
   low, high = augment.short_side
   if augment.short_draw == 'inverse' and low < high:
     side = round(1 / rng.uniform(1 / high, 1 / low))
+  elif augment.short_draw == 'rounded' and low < high:
+    side = round(rng.uniform(low, high))
   else:
     side = int(rng.integers(low, high + 1))
   zoom = 1.0
   if augment.zoom[0] < augment.zoom[1]:
     zoom = float(rng.uniform(*augment.zoom))
-  H, W = fit_short_side(height, width, side)
+  H, W = fit_short_side(height, width, side, augment.long_side)
   H, W = int(H * zoom), int(W * zoom)
   h = w = 0
   if augment.crop == 'square':
-    top, left = (int(rng.integers(n - size + 1)) for n in (H, W))
+    last = 1 if augment.last_offset else 0
+    top, left = (int(rng.integers(max(n - size + last, 1))) for n in (H, W))
   elif augment.crop == 'area':
     top, left, h, w = area_box(rng, H, W, augment)
   else:
     top, left, h, w = scale_box(rng, H, W, augment, size)
   flip = bool(rng.random() < augment.flip)
   return Crop(
-    short_side=side, top=top, left=left, flip=flip, zoom=zoom, height=h, width=w
+    short_side=side,
+    top=top,
+    left=left,
+    flip=flip,
+    zoom=zoom,
+    height=h,
+    width=w,
+    long_side=augment.long_side,
+    resize=augment.resize,
   )
 
 
@@ -170,22 +198,31 @@ def scale_box(
 
 
 def fit_short_side(
-  height: int, width: int, short_side: int, long_side: str = 'floor'
+  height: int, width: int, short_side: int, long_side: LongSide = 'floor'
 ) -> tuple[int, int]:
   """Height and width once the short side is `short_side`; 0 keeps both.
 
-  The long side is rounded down, as DMVR, PySlowFast and VidTr do, or with
-  `long_side` 'round' to the nearest, halves up, as mmaction2 does: 340 x 256 at
-  a short side of 224 is 297 or 298 long.
+  The long side is, of a frame with sides `short` and `long`,
+    floor: floor(long * short_side / short), exact: DMVR, VidTr;
+    floor_double: floor(long / short * short_side) in double precision, which
+      may fall a pixel short: 230 x 112 at 224 is 459 long, not 460. PySlowFast,
+      and with it TimeSformer and X-ViT;
+    round: floor(long * (short_side / short) + .5) in double precision, in which
+      a half may come out lower: 690 x 640 at 224 is 241 long, not 242.
+      mmaction2, and with it DualFormer and Video-FocalNets.
+  340 x 256 at a short side of 224 is 297 or, rounded, 298 long.
   """
-  if not short_side:
+  short, long = sorted((height, width))
+  # Also because long / short * short need not be long in double precision.
+  if short_side in (0, short):
     return height, width
-  short = min(height, width)
-  half = short // 2 if long_side == 'round' else 0
-  return (
-    (height * short_side + half) // short,
-    (width * short_side + half) // short,
-  )
+  if long_side == 'round':
+    long = int(long * (short_side / short) + 0.5)
+  elif long_side == 'floor_double':
+    long = int(long / short * short_side)
+  else:
+    long = long * short_side // short
+  return (short_side, long) if height <= width else (long, short_side)
 
 
 def decode(jpeg: bytes) -> np.ndarray:
@@ -208,31 +245,51 @@ def cut(frame: bytes | np.ndarray, crop: Crop, size: int) -> np.ndarray:
   array, uint8 [size, size, C]. Raises ValueError for a crop that does not fit.
 
   Resizing is bilinear without antialiasing, up and down, in training and in
-  tests: the five papers' releases and DMVR resize so, and their weights know
-  those pixels. Shrinking by far more than 2 aliases; `prepare --short-side`
-  brings large videos near the size that training needs.
+  tests: the five papers' releases and DMVR resize so (but X-ViT in training on
+  Kinetics), and their weights know those pixels. Shrinking by far more than 2
+  aliases; `prepare --short-side` brings large videos near the size that
+  training needs.
   """
   frame_HWC = decode(frame) if isinstance(frame, bytes) else frame
   H, W = frame_HWC.shape[:2]
   H, W = fit_short_side(H, W, crop.short_side, crop.long_side)
-  frame_HWC = _resize(frame_HWC, H, W)
+  frame_HWC = _resize(frame_HWC, H, W, crop.resize)
   if crop.zoom != 1:
     H, W = int(H * crop.zoom), int(W * crop.zoom)
-    frame_HWC = _resize(frame_HWC, H, W)
+    frame_HWC = _resize(frame_HWC, H, W, crop.resize)
   h, w = crop.height or size, crop.width or size
   if not (0 <= crop.top <= H - h and 0 <= crop.left <= W - w):
     raise ValueError(f'{crop} of {size=} does not fit in {H} x {W} pixels')
   cut_HWC = frame_HWC[crop.top : crop.top + h, crop.left : crop.left + w]
-  cut_HWC = _resize(cut_HWC, size, size)
+  cut_HWC = _levels(_resize(cut_HWC, size, size, crop.resize))
   if crop.flip:
     cut_HWC = cut_HWC[:, ::-1]
   return cut_HWC.copy()
 
 
-def _resize(frame_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
+def resize_frame(
+  frame_HWC: np.ndarray, height: int, width: int, resize: Resize
+) -> np.ndarray:
+  """A whole frame at another size, resized as `cut` does: uint8 [H, W, C]."""
+  return _levels(_resize(frame_HWC, height, width, resize))
+
+
+def _resize(
+  frame_HWC: np.ndarray, height: int, width: int, resize: Resize
+) -> np.ndarray:
+  """The frame, or uint8 or float32 pixels of another size."""
   if frame_HWC.shape[:2] == (height, width):
     return frame_HWC
+  if resize == 'float':
+    frame_HWC = frame_HWC.astype(np.float32, copy=False)
   return cv2.resize(frame_HWC, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _levels(frame_HWC: np.ndarray) -> np.ndarray:
+  """Pixels from 0 to 255 as uint8, to the nearest; uint8 as it is."""
+  if frame_HWC.dtype == np.uint8:
+    return frame_HWC
+  return cv2.convertScaleAbs(frame_HWC)
 
 
 def decode_frames(

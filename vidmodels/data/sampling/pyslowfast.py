@@ -1,7 +1,8 @@
 """'pyslowfast': T frames spread over a window, both its ends included.
 
-As released with TimeSformer (Kinetics, at 30 frames a second), X-ViT (Kinetics,
-in the video's own frames) and SlowFast. The window is
+As released with X-ViT (Kinetics, in the video's own frames). TimeSformer and
+SlowFast have the same windows and count their frames otherwise: see
+`pyslowfast_pyav.py`. The window is
 
   L = T * stride                            if clip.fps is 0
   L = T * stride * (video's fps) / clip.fps  else

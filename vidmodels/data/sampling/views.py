@@ -23,7 +23,14 @@ def split(view: int, views: config.Views) -> tuple[int, int]:
 
 
 def short_side(views: config.Views, size: int) -> int:
-  """The short side that frames are resized to, pixels; the crop must fit."""
+  """The short side that frames are resized to, pixels; the crop must fit.
+
+  It is `views.short_side`, or the crop's size if that is 0. A single crop may
+  have another, `views.centre_scale` times its own: TimeSformer cuts three crops
+  of 224 pixels at a short side of 224 and one at 256.
+  """
+  if views.spatial == 1 and views.centre_scale:
+    return round(size * views.centre_scale)
   side = views.short_side or size
   if side < size:
     raise InputError(
@@ -66,4 +73,10 @@ def view_crop(
     left = (0, left, slack[1] if up else 2 * left)[view]
   elif views.spatial == 3:
     top = (0, top, slack[0] if up else 2 * top)[view]
-  return Crop(short_side=side, long_side=views.long_side, top=top, left=left)
+  return Crop(
+    short_side=side,
+    long_side=views.long_side,
+    resize=views.resize,
+    top=top,
+    left=left,
+  )
