@@ -11,10 +11,9 @@ Diving-48; they have their neighbours' values.
 
 Differences from the release: it trains all but the head and the position
 encodings at a tenth of the learning rate; it changes the rate once an epoch,
-here every step; it takes batch statistics of each GPU alone; it validates on a
-centre crop at a short side of 256, here 224. The small sets are normalised by
-other means and deviations than the Kinetics weights they start from, there and
-here.
+here every step; it takes batch statistics of each GPU alone. The small sets are
+normalised by other means and deviations than the Kinetics weights they start
+from, there and here.
 
 Tiny on UCF-101 sees 16 frames. The release builds new kernels for them, which
 its Kinetics file cannot fill, so they start at random. Here the kernels stay

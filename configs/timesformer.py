@@ -13,10 +13,13 @@ with Nesterov momentum, all parameters decay, batch 64 (the paper prints 16), no
 warm-up. Its one test view over time is the start of the video, where the paper
 says the middle. Nothing was released for Diving-48 and HowTo100M, for other
 sizes than b16 and for the last four kinds of attention: they have Kinetics'
-settings. Some things differ. SSv2's frames are RGB, those of the released
-weights were BGR, extracted at 30 a second (`prepare --fps=30`) from videos of
-12. HowTo100M is tested on as many clips as cover a video of mean length, spread
-over each; the paper takes as many as cover each.
+settings. Some things differ. Frames are resized as floats, as released, and
+then rounded to levels, which moves a pixel by half of one at most. `val_clip`
+is the centre of the test's clip, where the release draws clip and crop. SSv2's
+frames are RGB, those of the released weights were BGR, extracted at 30 a second
+(`prepare --fps=30`) from videos of 12. HowTo100M is tested on as many clips as
+cover a video of mean length, spread over each; the paper takes as many as cover
+each.
 
 The paper's top-1 (1 x 3 views) for base, high and long: K400 78.0, 79.7, 80.7;
 K600 79.1, 81.8, 82.2; SSv2 59.5, 62.2, 62.4; Diving-48 74.9, 78.0, 81.0. For

@@ -22,7 +22,6 @@ weights. Other differences to the release:
   ends at the peak, so that its rate falls by .07 of it at once.
 * The 4 clips of a test are the same every time, four places in each segment;
   the release draws them anew, which moves its accuracy by .3.
-* Validation cuts the centre of a short side of 224; the release's is 256.
 
 Top-1 that the release prints, 4 x 3 views: K400 79.8, 81.4 and 83.6 for tiny,
 small and base; base on K600 86.7, SSv2 71.1, Diving48 90.8, ActivityNet 89.8.

@@ -18,9 +18,8 @@ paper's TSN styled loader. Charades has windows of 128 frames, with size l the
 32 x 4 that the paper prints, and Kinetics' schedule; each of its classes is a
 yes or no by itself (binary cross entropy, mAP), as the paper names no loss.
 UCF-101 and HMDB-51 start from Kinetics weights, for 6 epochs; their rate is not
-published. Difference from the release: it validates on a random clip, its
-centre crop at a short side of 256; here `val_clip` is the first of the test's
-clips, at 224.
+published. Difference from the release: it validates on a random clip, here
+`val_clip` is the first of the test's clips.
 
 C-VidTr in a single pass is vidtr:compact-s with --config.clip.sampling=segment
 and --config.clip.stride=1.0 --config.views.temporal=1, and any number of

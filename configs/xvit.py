@@ -18,7 +18,8 @@ of its own; they are added, as the paper does not say how to combine them. Other
 differences from the release: geometry is bilinear, where the release draws
 bilinear or bicubic for every frame; the crops of Kinetics are shrunk without
 antialiasing, the release's with it; mixup draws one share a step, where the
-release draws one for each GPU.
+release draws one for each GPU. Tests, and SSv2's training, resize floats as
+released and then round to levels, which moves a pixel by half of one at most.
 
 The paper's top-1 with 8 and 16 frames (1 x 3 views): K400 78.5, 80.2; K600
 82.5, 84.5; SSv2 64.4, 66.2. It starts from ImageNet-21k weights; trained from

@@ -261,7 +261,9 @@ def cut(frame: bytes | np.ndarray, crop: Crop, size: int) -> np.ndarray:
   if not (0 <= crop.top <= H - h and 0 <= crop.left <= W - w):
     raise ValueError(f'{crop} of {size=} does not fit in {H} x {W} pixels')
   cut_HWC = frame_HWC[crop.top : crop.top + h, crop.left : crop.left + w]
-  cut_HWC = _levels(_resize(cut_HWC, size, size, crop.resize))
+  cut_HWC = _resize(cut_HWC, size, size, crop.resize)
+  if cut_HWC.dtype != np.uint8:
+    cut_HWC = cv2.convertScaleAbs(cut_HWC)  # to the nearest level
   if crop.flip:
     cut_HWC = cut_HWC[:, ::-1]
   return cut_HWC.copy()
@@ -271,7 +273,8 @@ def resize_frame(
   frame_HWC: np.ndarray, height: int, width: int, resize: Resize
 ) -> np.ndarray:
   """A whole frame at another size, resized as `cut` does: uint8 [H, W, C]."""
-  return _levels(_resize(frame_HWC, height, width, resize))
+  # To the nearest level; uint8 stays as it is.
+  return cv2.convertScaleAbs(_resize(frame_HWC, height, width, resize))
 
 
 def _resize(
@@ -283,13 +286,6 @@ def _resize(
   if resize == 'float':
     frame_HWC = frame_HWC.astype(np.float32, copy=False)
   return cv2.resize(frame_HWC, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def _levels(frame_HWC: np.ndarray) -> np.ndarray:
-  """Pixels from 0 to 255 as uint8, to the nearest; uint8 as it is."""
-  if frame_HWC.dtype == np.uint8:
-    return frame_HWC
-  return cv2.convertScaleAbs(frame_HWC)
 
 
 def decode_frames(
