@@ -105,6 +105,30 @@ def test_divided_attention_counts_as_by_hand():
   assert model_cost.count(part).macs['head'] == D * K
 
 
+def looking(attention: str, clip: tuple[int, int, int], **model) -> int:
+  """Multiply-adds of one block where queries meet keys and values."""
+  fields = dict(attention=attention, layers=1, **model)
+  part = CountedModel(family='timesformer', model=fields, clip=clip)
+  macs = model_cost.count(part).macs
+  return sum(n for path, n in macs.items() if path.endswith('/attn'))
+
+
+@pytest.mark.parametrize('clip', [(8, 224, 224), (16, 448, 448)])
+def test_sparse_attention_costs_what_it_looks_at(clip):
+  T, N = clip[0], (clip[1] // 16) ** 2
+  divided, sparse, joint = (
+    looking(scheme, clip) for scheme in ('divided', 'local_global', 'joint')
+  )
+  assert joint == 2 * 768 * (1 + T * N) ** 2
+  # A window is a quarter of a frame at most, blocks have up to twice as many
+  # keys; a group is one of eight. Both are below joint attention together.
+  assert (1 / 4 + 1 / 8) * joint < sparse < (1 / 2 + 1 / 8) * joint
+  # And it grows with the square of the clip, where divided attention does not.
+  assert divided < sparse / 2
+  quadrants = looking('local_global', clip, local='quadrant')
+  assert quadrants == pytest.approx((1 / 4 + 1 / 8) * joint, rel=0.02)
+
+
 @pytest.mark.slow
 def test_parameters_are_those_that_init_makes():
   family = 'timesformer'

@@ -18,7 +18,7 @@ def fields_of(config: Mapping) -> dict:
   """Fields that image and video models share, from the neutral ones."""
   assert (config['gelu'], config['layer_norm_eps']) == ('erf', 1e-5)
   assert config['focal_factor'] == 2
-  assert config.get('patch_norm', True)
+  theirs = config.get('original_args') or {}
   stages = len(config['depths'])  # the authors' code ignores further entries
   return {
     'classes': config['num_classes'],
@@ -29,6 +29,7 @@ def fields_of(config: Mapping) -> dict:
     'patch': config['patch_size'],
     'mlp_ratio': config['mlp_ratio'],
     'overlap': config['overlapped_embed'],
+    'patch_norm': {**theirs, **config}.get('patch_norm', True),
     'post_norm': config['post_norm'],
     'layer_scale': config['layer_scale'],
     'modulation_norm': config['post_norm_in_modulation'],

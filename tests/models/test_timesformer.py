@@ -1,6 +1,7 @@
 """TimeSformer: who sees whom, how it starts, and what it costs."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -149,11 +150,38 @@ def test_tables_fit_another_clip_by_the_named_method(method):
     ('axial_identity', True, 'joint'),
     ('temporal_class_key', True, 'space'),
     ('temporal_class_key', True, 'local_global'),
+    ('class_copies', False, 'joint'),
+    ('class_copies', False, 'space'),
   ],
 )
 def test_a_field_of_another_scheme_is_refused(field, value, attention):
   with pytest.raises(InputError, match=f'{field}=.*which does not read it'):
     tiny(**{field: value, 'attention': attention})
+
+
+def test_one_class_token_is_refused_where_there_are_no_copies():
+  sparse = {'attention': 'local_global', 'class_copies': False}
+  tiny(**sparse)
+  tiny(**sparse, local='quadrant', sparse='lattice')
+  with pytest.raises(InputError, match='no copies; expected True'):
+    tiny(**sparse, sparse='lattice')
+
+
+def test_a_hidden_layer_of_the_head_is_the_papers_perceptron():
+  model = tiny(head_hidden=6)
+  params = start(model, clip())
+  p = params['head']
+  assert {k: v['kernel'].shape for k, v in p.items()} == {
+    'up': (16, 6),
+    'down': (6, 5),
+  }
+  y_BD = features(model, {'params': params}, clip())
+  up = np.asarray(y_BD) @ p['up']['kernel'] + p['up']['bias']
+  erf = np.vectorize(math.erf)
+  up = up * (1 + erf(up / math.sqrt(2))) / 2
+  wanted = up @ p['down']['kernel'] + p['down']['bias']
+  got = jax.jit(model.apply)({'params': params}, clip())
+  np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
 def test_a_pos_resize_without_positions_is_refused():
@@ -180,6 +208,7 @@ def test_second_projections_start_at_zero_or_as_the_identity():
   [
     ('divided', {'temporal_class_key': True}),
     ('axial', {'temporal_class_key': True}),
+    ('divided', {'class_copies': False}),
     ('divided', {'attention': 'space_time'}),
     ('divided', {'attention': 'parallel'}),
     ('space_time', {'attention': 'parallel'}),

@@ -45,10 +45,17 @@ def apply(module, params, cls_BTD, h_BTHWD):
   return module.apply({'params': params}, cls_BTD, h_BTHWD, False)
 
 
-def step_of(look: StepSpec, drop_path: float = 0.0, class_key: bool = False):
+def step_of(
+  look: StepSpec,
+  drop_path: float = 0.0,
+  *,
+  class_key: bool = False,
+  class_copies: bool = True,
+):
   return AttentionStep(
     look=look,
     class_key=class_key,
+    class_copies=class_copies,
     fresh=FRESH['image'],
     heads=2,
     qkv_bias=True,
@@ -62,6 +69,7 @@ def block_of(scheme: str, drop_path: float = 0.0, **fields) -> SpaceTimeBlock:
     steps=timesformer.attention_steps(scheme, **fields),
     parallel=scheme == 'parallel',
     class_key=False,
+    class_copies=True,
     fresh=FRESH['image'],
     heads=2,
     hidden=32,
@@ -212,7 +220,8 @@ def test_a_sparse_step_sees_whom_its_definition_says(kind, shape):
 
 
 def test_the_window_of_the_papers_grid_is_half_of_it():
-  counts = np.asarray(timesformer._window(1, 14, 14)[1:, 1:]).sum(-1)
+  look = StepSpec('s', 'THW', '', 'window')
+  counts = np.asarray(timesformer.near_mask((1, 14, 14), look))[1:, 1:].sum(-1)
   assert counts.reshape(14, 14)[7, 6] == 49
   assert counts.reshape(14, 14)[0, 0] == 16  # cut off at the corner
   halves = [2 * (size // 4) + 1 for size in range(2, 40)]
@@ -258,6 +267,115 @@ def test_a_sparse_step_is_joint_attention_with_a_mask(kind, shape):
     groups = [np.r_[True, row] for row in np.unique(mask[1:, 1:], axis=0)]
   means = np.mean([run(s_BLD, None, row[None])[:, 0] for row in groups], axis=0)
   np.testing.assert_allclose(cls[:, 0], means, atol=2e-5)
+
+
+def masked(step, params, mask, cls_BTD, h_BTHWD):
+  """A step as joint attention of all tokens, with a mask: the reference."""
+  s_BLD = timesformer.lead_with_class(cls_BTD, h_BTHWD, 'THW')
+  s_BLD = timesformer.LayerNorm().apply({'params': params['norm']}, s_BLD)
+  attn = timesformer.Attention(step.heads)
+  y_BLD = attn.apply({'params': params['attn']}, s_BLD, None, mask > 0)
+  if 'fc' in params:
+    y_BLD = y_BLD @ params['fc']['kernel'] + params['fc']['bias']
+  return timesformer.split_class(y_BLD, cls_BTD, h_BTHWD, 'THW')
+
+
+def mask_of(look: StepSpec, shape) -> np.ndarray:
+  """Which tokens a token looks at, the class token at all."""
+  N = np.prod(shape[1:4])
+  mask = np.ones((1 + N, 1 + N), bool)
+  for i, place in enumerate(np.ndindex(*shape[1:4])):
+    if look.near:
+      seen_THW = near(look.near, shape, place)
+    else:
+      at = np.indices(shape[1:4])
+      others = [a for a in range(3) if 'THW'[a] not in look.axes]
+      seen_THW = np.all([at[a] == place[a] for a in others], axis=0)
+    mask[1 + i, 1:] = seen_THW.ravel()
+  return mask
+
+
+APART = {
+  'window': StepSpec('s', 'THW', 'fresh', 'window'),
+  'frame': SPACE,
+  'row': StepSpec('s', 'W', 'fresh'),
+  'column': StepSpec('s', 'H'),
+  'quadrant': StepSpec('s', 'THW', '', 'quadrant'),
+  'phase': StepSpec('s', 'THW', '', 'phase'),
+}
+CASES = [
+  *((name, ODD) for name in APART),
+  # Windows of 7 and 5 places in blocks of 2, of 3 and 1 in blocks of 1.
+  *(
+    ('window', s) for s in ((1, 2, 14, 9, 4), (1, 3, 5, 2, 4), (2, 1, 1, 1, 4))
+  ),
+]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def gradients(run, weights, *args):
+  """The gradients of a step's answer, and the answer."""
+
+  def total(args):
+    made = run(*args)
+    return sum((m * w).sum() for m, w in zip(made, weights, strict=True)), made
+
+  return jax.grad(total, has_aux=True)(args)
+
+
+def masked_step(params, cls_BTD, h_BTHWD, mask):
+  return masked(step_of(SPACE), params, mask, cls_BTD, h_BTHWD)
+
+
+@pytest.mark.parametrize(('name', 'shape'), CASES)
+@pytest.mark.fast_every(4)
+def test_one_class_token_and_windows_are_a_mask_gradients_too(name, shape):
+  look, weights = APART[name], (normal(5, (shape[0], 1, shape[-1])),)
+  weights += (normal(6, shape),)
+  tokens = normal(1, weights[0].shape), normal(0, shape)
+  step = step_of(look, class_copies=False)
+  params, mask = start(step, *tokens), mask_of(look, shape)
+  run = lambda params, *tokens: step.apply({'params': params}, *tokens, False)
+  grads, got = gradients(run, weights, params, *tokens)
+  (*by_mask, _), wanted = gradients(
+    masked_step, weights, params, *tokens, mask.astype(np.float32)
+  )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5),
+    (grads, got),
+    (tuple(by_mask), wanted),
+  )
+
+
+@pytest.mark.parametrize('name', ['window', 'phase'])
+def test_weights_on_request_are_those_of_the_whole_clip(name):
+  look, shape = APART[name], (1, 2, 5, 4, 4)
+  tokens = normal(1, (1, 1, 4)), normal(0, shape)
+  step = step_of(look, class_copies=False)
+  params, mask = start(step, *tokens), mask_of(look, shape)
+  _, kept = step.apply(
+    {'params': params}, *tokens, False, mutable='intermediates'
+  )
+  p_BAQS = np.asarray(kept['intermediates']['attn']['weights'][0])
+  assert (p_BAQS[:, :, ~mask] == 0).all()
+  assert (p_BAQS[:, :, mask] > 0).all()
+
+
+@pytest.mark.parametrize('size', range(1, 40))
+def test_blocks_of_a_window_ask_of_every_place_and_see_all_that_is_near(size):
+  queries, keys, near = timesformer.window_blocks(size)
+  assert queries.ravel()[:size].tolist() == list(range(size))
+  seen = np.zeros((size, size), int)
+  for q, k, n in zip(queries, keys, near, strict=True):
+    assert len(set(k)) == len(k)
+    assert 0 <= k.min() <= k.max() < size
+    seen[q] = 0  # a place that was repeated to fill the last block
+    np.add.at(seen, np.ix_(q[:1], k), n[:1])
+    for i in range(1, len(q)):
+      if q[i] != q[i - 1]:
+        np.add.at(seen, np.ix_(q[i : i + 1], k), n[i : i + 1])
+  at = np.arange(size)
+  np.testing.assert_array_equal(seen, abs(at[:, None] - at) <= size // 4)
 
 
 @pytest.mark.parametrize('kind', SPARSE[:3])

@@ -2,7 +2,9 @@
 
 import functools
 import itertools
+import json
 
+import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,6 +71,34 @@ def runner(family: str, **more):
 
 def only(params: dict, without: str) -> dict:
   return {path: x for path, x in params.items() if without not in path}
+
+
+@pytest.mark.parametrize('said', ['config', 'constructor', 'neither'])
+def test_a_file_without_the_norm_of_patches_is_read_as_such(said, tmp_path):
+  # The authors' `patch_norm=False`: no `patch_embed.norm` in the file.
+  path = tmp_path / 'no_patch_norm.npz'
+  with np.load(golden.HERE / 'golden/overlap_embed_layerscale.npz') as arrays:
+    kept = {k: x for k, x in arrays.items() if 'patch_embed.norm' not in k}
+  config = json.loads(str(kept['config']))
+  config.pop('patch_norm')
+  if said != 'neither':
+    where = config if said == 'config' else config['original_args']
+    where['patch_norm'] = False
+  np.savez(path, **{**kept, 'config': np.array(json.dumps(config))})
+  if said == 'neither':  # a model with the norm is not what the file holds
+    with pytest.raises(InputError, match='patch_norm'):
+      golden.answers(path)
+    return
+  got = golden.answers(path)
+  # Feature (B T, H W, D): here the convolution alone, by hand at one token.
+  weight = kept['state_dict/patch_embed.proj.weight']  # [D, C, 7, 7]
+  frame = np.pad(kept['input'][1, 2], ((0, 0), (2, 2), (2, 2)))
+  y, x = 3, 5
+  window = frame[:, 4 * y : 4 * y + 7, 4 * x : 4 * x + 7]
+  wanted = (weight * window).sum((1, 2, 3))
+  wanted += kept['state_dict/patch_embed.proj.bias']
+  token = np.asarray(got.features['patch_embed'])[5 + 2, 8 * y + x]
+  np.testing.assert_allclose(token, wanted, atol=1e-5)
 
 
 def test_design_a_is_the_image_model_frame_by_frame():

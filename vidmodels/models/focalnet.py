@@ -28,6 +28,7 @@ TINY = {'layers': (2, 1), 'width': 8, 'levels': (2, 1), 'windows': (3, 3)}
 TINY_CLIP = (2, 16, 24)
 VARIANTS = (
   {'overlap': True, 'post_norm': True, 'layer_scale': True},
+  {'patch_norm': False, 'overlap': True},
   {'modulation_norm': True, 'normalize': True, 'uneven': 'pad'},
   {'levels': (3, 2), 'windows': (5, 3), 'drop_unit': 'clip'},
   {'depthwise': 'conv'},
@@ -61,6 +62,9 @@ class Model(VideoModel):
   # as Microsoft and timm do) or pad them with zeros ('pad', as the HF hub's
   # model does). Only the latter uses their pixels.
   uneven: focal.Uneven = 'floor'
+  # Whether a norm follows the first patches, as in every published model. The
+  # authors' `patch_norm`; patches between stages always have one.
+  patch_norm: bool = True
   mlp_ratio: PositiveFloat = 4.0  # units of a perceptron over the width
   post_norm: bool = False  # whether norms follow modulation and perceptron
   # whether both branches are scaled by channel, from 1e-4

@@ -9,9 +9,11 @@ paper says otherwise:
 
 * Eq. 11 lets patches look at the class token in time; the release does not
   (`temporal_class_key` does).
-* The head is one linear layer, not a perceptron with a hidden layer.
+* The head is one linear layer; the paper has a perceptron with a hidden layer
+  (`head_hidden`).
 * In divided attention every frame looks at its own copy of the class token,
-  and the copies' updates are averaged over the clip.
+  and the copies' updates are averaged over the clip. In the paper there is one
+  class token (`class_copies`).
 
 Tokens live on a grid `h_BTHWD`. The class token stays apart from it, as
 `cls_BTD`: T = 1 for one token of the clip, T = frames for one token a frame
@@ -23,7 +25,7 @@ block but one have a second projection after that, `fc`. The exception is the
 last step over space: with zeros in the `fc` of the others, the block equals an
 image ViT's block that looks at the patches of that step. The class token takes
 part in every step except time's: a copy of it leads every sequence, and the
-updates of the copies are averaged.
+updates of the copies are averaged. Without copies it looks at the whole clip.
 
 The sparse and axial schemes, and the orders of the divided one, were never
 released. The sizes in the paper's Table 1 fix their layers. They do not fix
@@ -47,6 +49,8 @@ from vidmodels.nn.transformer import (
   Attention,
   DropPath,
   Mlp,
+  attend,
+  gelu,
   split_heads,
 )
 from vidmodels.nn.video_model import VideoModel
@@ -71,6 +75,8 @@ SHARDING = (
   (r'/fc/kernel$', ('fsdp', None)),
   (r'^time_pos/table$', (None, 'fsdp')),  # [T, D]
   (r'^head/kernel$', ('fsdp', None)),  # K seldom divides
+  (r'^head/up/kernel$', ('fsdp', 'tensor')),
+  (r'^head/down/kernel$', ('tensor', None)),
   (r'^class_(token|pos)$', ()),
 )
 
@@ -85,6 +91,13 @@ READERS = {
   'axial_order': ('axial',),
   'axial_identity': ('axial',),
   'temporal_class_key': ('divided', 'space_time', 'parallel', 'axial'),
+  'class_copies': (
+    'divided',
+    'space_time',
+    'parallel',
+    'local_global',
+    'axial',
+  ),
 }
 
 # Not all schemes read the same fields.
@@ -103,6 +116,11 @@ VARIANTS = (
     for order in ('twh', 'thw', 'wth', 'htw', 'wht', 'hwt')
   ),
   *({'temporal_class_key': True, 'attention': a} for a in ('divided', 'axial')),
+  *(
+    {'class_copies': False, 'attention': a}
+    for a in ('divided', 'axial', 'local_global')
+  ),
+  {'head_hidden': 12},
   *({'positions': positions} for positions in ('space', 'none')),
   {'positions': 'space', 'attention': 'joint'},
   *({'pos_resize': method} for method in typing.get_args(position.Resize)[1:]),
@@ -230,6 +248,145 @@ def _fill(grid: tuple[int, ...], axes: str) -> list[int]:
 # How a step parts its patches into groups: axes, and whether strided.
 CUTS = {'quadrant': ('HW', False), 'phase': ('THW', True)}
 
+
+def window_blocks(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Cuts an axis into blocks of queries, each with the keys near any of them.
+
+  A place looks `size` // 4 places to either side. A block has half as many
+  queries: larger ones have fewer keys twice, smaller ones have fewer keys that
+  the mask hides. (8 frames of 14 x 14 patches, float32, on two cores: forward
+  and backward take 1.4 s with blocks of 2, 2.1 s as one masked product, 3.9 s
+  with blocks of 1.)
+
+  Returns int [blocks, Q], where places after the last repeat it, int [blocks,
+  S], and bool [blocks, Q, S]: which keys are near.
+  """
+  reach = size // 4
+  block = max(1, (reach + 1) // 2)
+  span = min(size, block + 2 * reach)
+  first = np.arange(0, size, block)[:, None]
+  queries = np.minimum(first + np.arange(block), size - 1)
+  keys = np.clip(first - reach, 0, size - span) + np.arange(span)
+  return queries, keys, abs(queries[:, :, None] - keys[:, None]) <= reach
+
+
+def cut_blocks(
+  h_BTHWD: jax.Array, rows: np.ndarray, columns: np.ndarray
+) -> jax.Array:
+  """The tokens of each block of rows and columns, [B, blocks, tokens, D]."""
+  h = h_BTHWD[:, :, rows][:, :, :, :, columns]  # B, T, blocks, H, blocks, W, D
+  h = h.transpose(0, 2, 4, 1, 3, 5, 6)
+  return h.reshape(h.shape[0], len(rows) * len(columns), -1, h.shape[-1])
+
+
+def look_in_windows(
+  q_BTHWAd: jax.Array, k_BSAd: jax.Array, v_BSAd: jax.Array
+) -> jax.Array:
+  """What patches see in the windows of `StepSpec.near`, [B, T * H * W, A, d].
+
+  Keys and values are those of the class token and of all patches.
+  """
+  B, T, H, W, A, d = q_BTHWAd.shape
+  (rows, row_keys, row_near), (columns, column_keys, column_near) = map(
+    window_blocks, (H, W)
+  )
+  q_BxQD = cut_blocks(q_BTHWAd.reshape(B, T, H, W, -1), rows, columns)
+  blocks, Q = q_BxQD.shape[1:3]
+
+  def near_keys(z_BSAd: jax.Array) -> jax.Array:
+    z_BSD = z_BSAd.reshape(B, -1, A * d)
+    z_BTHWD = z_BSD[:, 1:].reshape(B, T, H, W, -1)
+    near_BxSD = cut_blocks(z_BTHWD, row_keys, column_keys)
+    cls_Bx1D = jnp.broadcast_to(z_BSD[:, None, :1], (B, blocks, 1, A * d))
+    z_BxSD = jnp.concatenate([cls_Bx1D, near_BxSD], axis=2)
+    return z_BxSD.reshape(B, blocks, -1, A, d)
+
+  mask_xQS = _window_mask(T, row_near, column_near).reshape(blocks, Q, -1)
+  mask_xQS = jnp.pad(mask_xQS, ((0, 0), (0, 0), (1, 0)), constant_values=True)
+  y = attend(
+    q_BxQD.reshape(B, blocks, Q, A, d),
+    near_keys(k_BSAd),
+    near_keys(v_BSAd),
+    mask_xQS,
+  )
+  y = y.reshape(B, len(rows), len(columns), T, rows[0].size, -1, A, d)
+  y = y.transpose(0, 3, 1, 4, 2, 5, 6, 7)
+  y = y.reshape(B, T, rows.size, columns.size, A, d)
+  return y[:, :, :H, :W].reshape(B, -1, A, d)
+
+
+def _window_mask(
+  T: int, row_near: np.ndarray, column_near: np.ndarray
+) -> jax.Array:
+  """Which keys of each block are near in row and column, in any frame.
+
+  Axes: blocks of rows, of columns; T, H, W of queries; T, H, W of keys.
+  """
+  near_row = row_near[:, None, None, :, None, None, :, None]
+  near_column = column_near[None, :, None, None, :, None, None, :]
+  # Small until it is broadcast, in the program.
+  near = jnp.asarray(near_row & near_column)
+  shape = list(near.shape)
+  shape[2] = shape[5] = T
+  return jnp.broadcast_to(near, shape)
+
+
+def look_in_sequences(
+  q_BTHWAd: jax.Array, k_BSAd: jax.Array, v_BSAd: jax.Array, look: 'StepSpec'
+) -> jax.Array:
+  """What patches see in sequences or groups, [B, T * H * W, A, d].
+
+  Keys and values are those of the class token and of all patches.
+  """
+  B, *grid, A, d = q_BTHWAd.shape
+  shape, cut = (B, *grid, A * d), CUTS.get(look.near)
+
+  def lay_out(z_BSAd: jax.Array) -> jax.Array:
+    z_BSD = z_BSAd.reshape(B, -1, A * d)
+    cls_B1D, z_BTHWD = z_BSD[:, :1], z_BSD[:, 1:].reshape(shape)
+    if cut:
+      return groups_with_class(cls_B1D, z_BTHWD, *cut)
+    return lead_with_class(cls_B1D, z_BTHWD, look.axes)
+
+  q_BTHWD = q_BTHWAd.reshape(shape)
+  q_xQD = (
+    cut_groups(q_BTHWD, *cut) if cut else sequences_along(q_BTHWD, look.axes)
+  )
+  q_xQAd, k_xSAd, v_xSAd = (
+    z.reshape(*z.shape[:-1], A, d)
+    for z in (q_xQD, lay_out(k_BSAd), lay_out(v_BSAd))
+  )
+  mask_xQS = _padding_mask(shape, look.near) if cut else None
+  y = attend(q_xQAd, k_xSAd, v_xSAd, mask_xQS)
+  y = y.reshape(q_xQD.shape)
+  if cut:
+    y = join_groups(y, shape, *cut)
+  else:
+    y = grid_from_sequences(y, shape, look.axes)
+  return y.reshape(B, -1, A, d)
+
+
+def look_apart(
+  q_BLAd: jax.Array,
+  k_BLAd: jax.Array,
+  v_BLAd: jax.Array,
+  *,
+  grid: tuple[int, ...],
+  look: 'StepSpec',
+) -> jax.Array:
+  """The class token, first of the clip's tokens, looks at all; patches as told.
+
+  `grid` is T, H, W.
+  """
+  q_BTHWAd = q_BLAd[:, 1:].reshape(-1, *grid, *q_BLAd.shape[-2:])
+  if look.near == 'window':
+    patches_BLAd = look_in_windows(q_BTHWAd, k_BLAd, v_BLAd)
+  else:
+    patches_BLAd = look_in_sequences(q_BTHWAd, k_BLAd, v_BLAd, look)
+  cls_B1Ad = attend(q_BLAd[:, :1], k_BLAd, v_BLAd)
+  return jnp.concatenate([cls_B1Ad, patches_BLAd], axis=1)
+
+
 # The release's epsilon (Flax has the same, torch 1e-5), and a variance taken
 # around the mean as torch does, not as E[x^2] - E[x]^2.
 LayerNorm = functools.partial(
@@ -248,7 +405,7 @@ class StepSpec(NamedTuple):
     near: which of the patches along the axes it looks at; '' all of them. In a
       clip of frames of H x W patches:
       'window': the |dy| <= H // 4 and |dx| <= W // 4 around it in all frames,
-        fewer at a border: 7 x 7 of 14 x 14. By mask, at the price of all.
+        fewer at a border: 7 x 7 of 14 x 14.
       'quadrant': the quarter of the frame it lies in, in all frames.
       'phase': every second along T, H and W, starting from itself.
       'lattice': those at even t, y and x, whatever its own place.
@@ -258,6 +415,11 @@ class StepSpec(NamedTuple):
   axes: str
   fc: str = ''
   near: str = ''
+
+  @property
+  def has_copies(self) -> bool:
+    """Whether several sequences of a clip are led by copies of a token."""
+    return self.near in CUTS or self.axes in ('H', 'W', 'HW')
 
 
 TIME, SPACE = StepSpec('time', 'T', 'fresh'), StepSpec('space', 'HW')
@@ -305,6 +467,8 @@ class AttentionStep(nn.Module):
   look: StepSpec  # which patches it looks at
   # Whether patches look at the class token in time, as in Eq. 11.
   class_key: bool
+  # Whether a copy of the class token leads every sequence and looks at it alone
+  class_copies: bool
   fresh: initializers.Fresh  # how weights are drawn
   heads: int  # attention heads
   qkv_bias: bool  # whether queries, keys and values have biases
@@ -319,6 +483,9 @@ class AttentionStep(nn.Module):
   ) -> tuple[jax.Array, jax.Array]:
     """Returns what the class token gains and what the grid gains."""
     shape, axes, cut = h_BTHWD.shape, self.look.axes, CUTS.get(self.look.near)
+    apart = self.look.near == 'window'
+    if not self.class_copies and self.look.has_copies:
+      apart, axes, cut = True, 'THW', None
     norm = LayerNorm(dtype=self.dtype, name='norm')
     memory = None
     if axes == 'T':
@@ -333,10 +500,13 @@ class AttentionStep(nn.Module):
       self.heads,
       qkv_bias=self.qkv_bias,
       mix=_lattice(shape) if self.look.near == 'lattice' else None,
+      look=functools.partial(look_apart, grid=shape[1:4], look=self.look)
+      if apart
+      else None,
       dtype=self.dtype,
       kernel_init=self.fresh.kernel,
       name='attn',
-    )(s_xLD, memory, _mask(shape, self.look))
+    )(s_xLD, memory, self._mask(shape, apart))
     s_xLD = DropPath(self.drop_path, name='drop')(s_xLD, train)
     if self.look.fc:
       starts = {'fresh': self.fresh.fc, 'identity': initializers.identity}
@@ -351,6 +521,15 @@ class AttentionStep(nn.Module):
     if cut:
       return split_groups(s_xLD, shape, *cut)
     return split_class(s_xLD, cls_BTD, h_BTHWD, axes)
+
+  def _mask(self, shape: tuple[int, ...], apart: bool) -> jax.Array | None:
+    """Which tokens of a sequence a token may look at; None for all."""
+    if apart:
+      # `look_apart` leaves out the others: only weights on request read a mask.
+      wanted = self.is_mutable_collection('intermediates')
+      return near_mask(shape[1:4], self.look) if wanted else None
+    near = self.look.near
+    return _padding_mask(shape, near) if near in CUTS else None
 
 
 class SpaceTimeBlock(nn.Module):
@@ -367,8 +546,10 @@ class SpaceTimeBlock(nn.Module):
   # Whether all steps read the block's input, instead of each the output of the
   # one before
   parallel: bool
-  # class_key, fresh, heads, qkv_bias, dtype: as for an `AttentionStep`.
+  # class_key, class_copies, fresh, heads, qkv_bias, dtype: as for an
+  # `AttentionStep`.
   class_key: bool
+  class_copies: bool
   fresh: initializers.Fresh
   heads: int
   hidden: int  # units of the perceptron
@@ -387,6 +568,7 @@ class SpaceTimeBlock(nn.Module):
       more_BTD, more_BTHWD = AttentionStep(
         look=look,
         class_key=self.class_key,
+        class_copies=self.class_copies,
         fresh=self.fresh,
         heads=self.heads,
         qkv_bias=self.qkv_bias,
@@ -410,30 +592,34 @@ class SpaceTimeBlock(nn.Module):
     return cls_BTD, h_BTHWD
 
 
-def _mask(shape: tuple[int, ...], look: StepSpec) -> jax.Array | None:
-  """Which tokens of a sequence a token may look at; None for all."""
-  _, T, H, W, _ = shape
-  if look.near == 'window':
-    return _window(T, H, W)
-  if look.near in CUTS:
-    axes = CUTS[look.near][0]
-    sizes = dict(zip('THW', (T, H, W), strict=True))
-    # Only a cut axis of odd size has padding, which must not be looked at.
-    if any(sizes[axis] % 2 and sizes[axis] > 1 for axis in axes):
-      return real_keys(shape, *CUTS[look.near])
+def _padding_mask(shape: tuple[int, ...], near: str) -> jax.Array | None:
+  """Which keys of each group of a step are no padding; None if all are."""
+  axes = CUTS[near][0]
+  sizes = dict(zip('THW', shape[1:4], strict=True))
+  # Only a cut axis of odd size has padding, which must not be looked at.
+  if any(sizes[axis] % 2 and sizes[axis] > 1 for axis in axes):
+    return real_keys(shape, *CUTS[near])
   return None
 
 
-def _window(T: int, H: int, W: int) -> jax.Array:
-  """A mask [1 + T H W, 1 + T H W]: near in the frame, or the class token.
+def near_mask(grid: tuple[int, ...], look: StepSpec) -> jax.Array:
+  """Whom each token of a clip looks at in `look_apart`, [1 + T H W, 1 + T H W].
 
   Computed in the program: as a constant it would be 150 MB at 16 frames of 448
   pixels.
   """
-  place = jnp.arange(T * H * W)
-  y, x = place // W % H, place % W
-  near = abs(y[:, None] - y) <= H // 4
-  near &= abs(x[:, None] - x) <= W // 4
+  place, (_, H, W) = jnp.arange(math.prod(grid)), grid
+  near = jnp.ones((place.size, place.size), bool)
+  places = place // (H * W), place // W % H, place % W
+  for axis, size, at in zip('THW', grid, places, strict=True):
+    if look.near == 'window' and axis != 'T':
+      near &= abs(at[:, None] - at) <= size // 4
+    if look.near in CUTS:
+      cut, strided = CUTS[look.near]
+      at = at % 2 if strided else at // -(-size // 2)
+      near &= (at[:, None] == at) | (axis not in cut)
+    elif axis not in look.axes:
+      near &= at[:, None] == at
   return jnp.pad(near, ((1, 0), (1, 0)), constant_values=True)
 
 
@@ -444,6 +630,24 @@ def _lattice(shape: tuple[int, ...]):
   even = np.flatnonzero((t % 2 == 0) & (y % 2 == 0) & (x % 2 == 0))
   kept = np.concatenate([[0], 1 + even])
   return lambda k, v: (k[..., kept, :, :], v[..., kept, :, :])
+
+
+class HiddenHead(nn.Module):
+  """Section 3's "1-hidden-layer MLP": W2 gelu(W1 y + b1) + b2, in float32.
+
+  The activation is that of the blocks; the paper does not name one.
+  """
+
+  classes: int  # K
+  hidden: int  # units of the hidden layer
+  kernel_init: Any  # draws both kernels
+
+  @nn.compact
+  def __call__(self, y_BD: jax.Array) -> jax.Array:
+    """Returns logits_BK."""
+    dense = functools.partial(nn.Dense, kernel_init=self.kernel_init)
+    y_BF = gelu(dense(self.hidden, name='up')(y_BD))
+    return dense(self.classes, name='down')(y_BF)
 
 
 class Model(VideoModel):
@@ -481,6 +685,13 @@ class Model(VideoModel):
   # Whether patches look at the class token in time, as in Eq. 11 and unlike the
   # release.
   temporal_class_key: bool = False
+  # Whether every sequence, such as a frame in divided attention, has a copy of
+  # the class token, and the copies' updates are averaged, as released. Without,
+  # the one class token of the paper looks at all patches of the clip at once.
+  class_copies: bool = True
+  # Units of the hidden layer of the head, as the paper has one (it does not say
+  # how many); 0 for one linear layer, as released
+  head_hidden: Count = 0
   # Which tables are learned. Space attention never has a time table, so there
   # 'space_time' is 'space', as released.
   positions: Literal['space_time', 'space', 'none'] = 'space_time'
@@ -510,6 +721,12 @@ class Model(VideoModel):
         f'got pos_resize={self.pos_resize!r} with positions=none, which has no '
         'table to resize; expected positions=space_time or space; try leaving '
         'pos_resize out'
+      )
+    if not self.class_copies and not any(s.has_copies for s in self.steps()):
+      raise InputError(
+        f'got class_copies=False with local={self.local!r} and '
+        f'sparse={self.sparse!r}, where there are no copies; expected True; '
+        'try leaving class_copies out'
       )
 
   @nn.nowrap
@@ -544,6 +761,7 @@ class Model(VideoModel):
         steps=self.steps(),
         parallel=self.attention == 'parallel',
         class_key=self.temporal_class_key,
+        class_copies=self.class_copies,
         fresh=fresh,
         heads=self.heads,
         hidden=round(self.width * self.mlp_ratio),
@@ -555,8 +773,10 @@ class Model(VideoModel):
       for i, rate in enumerate(np.linspace(0, self.drop_path, self.layers))
     ]
     self.norm = LayerNorm(dtype=jnp.float32)
-    self.head = nn.Dense(
-      self.classes, dtype=jnp.float32, kernel_init=fresh.kernel
+    self.head = (
+      HiddenHead(self.classes, self.head_hidden, fresh.kernel)
+      if self.head_hidden
+      else nn.Dense(self.classes, dtype=jnp.float32, kernel_init=fresh.kernel)
     )
 
   def features(

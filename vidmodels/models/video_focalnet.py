@@ -82,6 +82,7 @@ VARIANTS = (
   {'temporal_conv': 'depthwise', 'depthwise': 'conv'},
   {'time_start': 'neutral', 'tubelet': 2, 'uneven': 'pad'},
   {'post_norm': True, 'layer_scale': True, 'drop_unit': 'clip'},
+  {'patch_norm': False, 'overlap': True},
   {'modulation_norm': True, 'normalize': True},
 )
 
@@ -137,6 +138,9 @@ class Model(VideoModel):
   # model that starts from an image FocalNet, head included, then returns the
   # mean of the image model's logits over the frames
   time_start: Literal['random', 'neutral'] = 'random'
+  # Whether a norm follows the first patches, as in every published model. The
+  # authors' `patch_norm`; patches between stages always have one.
+  patch_norm: bool = True
   mlp_ratio: PositiveFloat = 4.0  # units of a perceptron over the width
   post_norm: bool = False  # whether norms follow modulation and perceptron
   # whether both branches are scaled by channel, from 1e-4

@@ -277,7 +277,7 @@ class OverlapEmbed(PatchEmbed):
 
 
 class Embed(nn.Module):
-  """Maps a grid to a smaller one of wider tokens, then a layer norm."""
+  """Maps a grid to a smaller one of wider tokens, then a layer norm, if any."""
 
   width: int  # width D of the output tokens
   patch: int  # edge of a patch, P
@@ -288,6 +288,7 @@ class Embed(nn.Module):
   uneven: Uneven = 'floor'
   # whether the input is a grid of tokens rather than pixels
   tokens: bool = False
+  norm: bool = True  # whether a layer norm follows
   dtype: Any = jnp.float32  # compute dtype
 
   @nn.compact
@@ -307,6 +308,8 @@ class Embed(nn.Module):
       dtype=self.dtype,
       name='conv',
     )(video_BTHWC)
+    if not self.norm:
+      return h_BTHWD
     return LayerNorm(dtype=self.dtype, name='norm')(h_BTHWD)
 
 
@@ -361,11 +364,20 @@ class FocalBlock(nn.Module):
 
 
 def make_embeds(model: nn.Module, *, frames: int = 1) -> list[Embed]:
-  """The `Embed` of each stage of a FocalNet: of pixels, then of tokens."""
+  """The `Embed` of each stage of a FocalNet: of pixels, then of tokens.
+
+  The release's `patch_norm` is about the first alone.
+  """
   make = functools.partial(
     Embed, overlap=model.overlap, uneven=model.uneven, dtype=model.dtype
   )
-  first = make(model.width, model.patch, frames=frames, name='patch')
+  first = make(
+    model.width,
+    model.patch,
+    frames=frames,
+    norm=model.patch_norm,
+    name='patch',
+  )
   downs = [
     make(model.width << i, 2, tokens=True, name=f'down_{i - 1}')
     for i in range(1, len(model.layers))

@@ -85,6 +85,10 @@ class Attention(nn.Module):
   # A function of the keys and values [..., S, A, d] that returns the ones to
   # attend to, e.g. with channels of other frames; None leaves them.
   mix: Callable[..., tuple[jax.Array, jax.Array]] | None = None
+  # A function in place of `attend`, of queries [..., L, A, d] and keys and
+  # values [..., S, A, d], that leaves out products which a mask would hide. The
+  # mask, which must say the same, is then only read for weights on request.
+  look: Callable[..., jax.Array] | None = None
   dtype: Any = jnp.float32  # compute dtype; softmax and parameters are float32
   kernel_init: Callable[..., jax.Array] = initializers.normal_02
   # returns what draws fresh biases, given the layer's fan-in
@@ -125,6 +129,10 @@ class Attention(nn.Module):
     if self.is_mutable_collection('intermediates'):
       p_xAQS = attention_weights(q_xQAd, k_xSAd, mask_xQS, bias_AQS)
       self.sow('intermediates', 'weights', p_xAQS)
+    if self.look:
+      y_xQAd = self.look(q_xQAd, k_xSAd, v_xSAd)
+    else:
+      y_xQAd = attend(q_xQAd, k_xSAd, v_xSAd, mask_xQS, bias_AQS)
     return nn.DenseGeneral(
       D,
       axis=(-2, -1),
@@ -132,7 +140,7 @@ class Attention(nn.Module):
       bias_init=self.bias_init(D),
       dtype=self.dtype,
       name='out',
-    )(attend(q_xQAd, k_xSAd, v_xSAd, mask_xQS, bias_AQS))
+    )(y_xQAd)
 
 
 # torch's GELU. Flax's default is the tanh form, which moves the logits of the

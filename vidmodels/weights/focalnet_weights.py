@@ -215,6 +215,7 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
     ),
     'patch': edge if edge % 2 == 0 else (edge + 1) // 2,
     'overlap': edge % 2 == 1,
+    'patch_norm': f'{names.patch_norm}.weight' in shapes,
     'layer_scale': layer_scale,
     'modulation_norm': (
       f'{block(0, 0)}.modulation.{names.mod_norm}.weight' in shapes

@@ -30,6 +30,7 @@ SHARED = (
   'windows',
   'patch',
   'overlap',
+  'patch_norm',
   'mlp_ratio',
   'post_norm',
   'layer_scale',
