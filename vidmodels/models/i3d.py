@@ -22,7 +22,7 @@ from flax import linen as nn
 
 from vidmodels.nn import stack
 from vidmodels.nn.batch_norm import BatchNorm
-from vidmodels.nn.patch import check_video
+from vidmodels.nn.patch import COLOURS, check_video
 from vidmodels.nn.video_model import VideoModel
 from vidmodels.typing import BelowOne, Count, InputError, Positive
 
@@ -227,7 +227,8 @@ class Model(VideoModel):
   def _check_clip(self, video: jax.Array) -> None:
     """Raises InputError for clips of which the strides leave nothing."""
     stem: Any = self.get_variable('params', 'stem')
-    check_video(video, stem and stem['conv']['kernel'].shape[-2])
+    channels = stem['conv']['kernel'].shape[-2] if stem else COLOURS
+    check_video(video, channels)
     T, H, W = video.shape[1:4]
     frames = self.stem_stride * self.pool_stride + 1
     if frames > T or min(H, W) < STEM:

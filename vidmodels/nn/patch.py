@@ -11,6 +11,9 @@ from vidmodels.nn import initializers
 from vidmodels.typing import InputError
 
 
+COLOURS = 3  # channels of a pixel: red, green, blue
+
+
 class PatchEmbed(nn.Module):
   """Maps each patch of t frames of P x P pixels to a token: Eq. 1's E x.
 
@@ -61,7 +64,8 @@ class PatchEmbed(nn.Module):
   def check_input(self, video: jax.Array) -> None:
     """Raises InputError for input that cannot be cut into these patches."""
     kernel: Any = self.get_variable('params', 'kernel')
-    check_video(video, None if kernel is None else kernel.shape[-2])
+    colours = None if self.tokens else COLOURS
+    check_video(video, colours if kernel is None else kernel.shape[-2])
     self._check_size(*video.shape[1:4])
 
   def _check_size(self, T: int, H: int, W: int) -> None:
@@ -82,7 +86,7 @@ class PatchEmbed(nn.Module):
     )
 
 
-def check_video(video: jax.Array, channels: int | None = None) -> None:
+def check_video(video: jax.Array, channels: int | None = COLOURS) -> None:
   """Refuses all but normalised clips, with the channels that weights have."""
   if video.ndim != 5:
     raise InputError(
@@ -103,7 +107,15 @@ def check_video(video: jax.Array, channels: int | None = None) -> None:
     )
   if channels not in (None, video.shape[-1]):
     raise InputError(
-      f'got video of shape {video.shape}, which has {video.shape[-1]} '
-      f'channels; expected {channels}, as the weights have; convert the frames '
-      'first'
+      f'got video of shape {video.shape}, whose last axis has '
+      f'{video.shape[-1]} channels; expected {channels}, as the weights have; '
+      f'{_advise_channels(video.shape, channels)}'
     )
+
+
+def _advise_channels(shape: tuple[int, ...], channels: int) -> str:
+  """What to try with a video whose channels are not its last axis."""
+  axis = shape.index(channels, 1) if channels in shape[1:4] else 0
+  if axis:
+    return f'try jnp.moveaxis(video, {axis}, -1), if axis {axis} is the colours'
+  return 'try to convert the frames to RGB first'

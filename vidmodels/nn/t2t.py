@@ -15,7 +15,7 @@ import numpy as np
 from flax import linen as nn
 
 from vidmodels.nn import initializers
-from vidmodels.nn.patch import check_video
+from vidmodels.nn.patch import COLOURS, check_video
 from vidmodels.nn.transformer import LayerNorm, gelu
 from vidmodels.typing import InputError
 
@@ -125,7 +125,7 @@ class T2T(nn.Module):
 
   def _check_clip(self, video: jax.Array) -> None:
     """Raises InputError for frames that do not divide into tokens."""
-    channels = None
+    channels = COLOURS
     if self.has_variable('params', 'mixer_1'):
       kernel = self.variables['params']['mixer_1']['kqv']['kernel']
       channels = kernel.shape[0] // SPLITS[0][0] ** 2

@@ -34,8 +34,9 @@ def load(
 
   Returns:
     The module and all its variables, float32. Parameters that the file does not
-    fill get initial values, and a `UserWarning` names them.
-    `load_weights.load_path` returns a report of every key instead.
+    fill get initial values. A `UserWarning` names them, and another the fields
+    of the model that nothing tells. `load_weights.load_path` returns a report
+    of every key instead.
   """
   import jax
 
@@ -46,6 +47,12 @@ def load(
     imported = load_weights.load_path(path, family_or_config, **options)
   else:
     imported = load_weights.load_for_recipe(family_or_config, path, **options)
+  if imported.assumed:
+    fields = ', '.join(f'{k}={v!r}' for k, v in imported.assumed.items())
+    warnings.warn(
+      f'no tensor of {path} tells these, they were taken to be: {fields}',
+      stacklevel=2,
+    )
   if names := list(imported.report.random):
     warnings.warn(
       f'{path} does not fill {", ".join(names[:6])}'

@@ -13,10 +13,9 @@ from flax import linen as nn
 
 from vidmodels import models
 from vidmodels.typing import InputError
-from vidmodels.weights import load_weights
+from vidmodels.weights import load_weights, own_files
 from vidmodels.weights.formats.open_file import File
 from vidmodels.weights.formats.tensors import Tensors
-from vidmodels.weights.mapping import identify
 from vidmodels.weights.mapping.apply import match_rules, save_variables
 
 TensorMap = Mapping[str, np.ndarray]
@@ -113,7 +112,7 @@ def align_with_file(
   Layers that a file keeps in one array are split on both sides. A file of
   another family is refused.
   """
-  matches = identify.identify(file.tensors)
+  matches = own_files.list_matches(file)
   own = [m for m in matches if m.naming.family == family]
   if not own:
     known = ', '.join(dict.fromkeys(m.naming.family for m in matches))
@@ -129,6 +128,11 @@ def align_with_file(
   )
   rules, unwrapped = match.naming.rules(model), match.unwrapped
   prefix = unwrapped.prefix
+  pixels = load_weights.find_pixels(
+    match, load_weights.read_hub_config(file, match)
+  )
+  if pixels and pixels.order == 'BGR':
+    variables = load_weights.turn_channels(variables)
   state = save_variables(rules, variables)
   drops = [rule for rule in rules if not rule.paths]
   unread = {

@@ -305,6 +305,8 @@ def guess_model(specs: Specs) -> Guess:
   pool = shapes.get('blocks.0.1.attn.sr.weight', (1, 1, 2))
   frames = pool[2] * FINE_FRAMES * time
   layers = tuple(map(len, kinds))
+  size = SIZES.get((widths[0], sum(layers)), '')
+  heads = () if size else ('heads',)
   return Guess(
     model={
       'widths': widths,
@@ -320,11 +322,27 @@ def guess_model(specs: Specs) -> Guess:
       'token_head': f'{CLASS_HEAD}token_linear.0.weight' in specs,
       'qkv_bias': 'blocks.0.0.attn.qkv.bias' in shapes,
     },
-    assumed=('heads', 'built', 'token_head'),
+    assumed=(*heads, 'built'),
+    free=('token_head',),
     clip=(frames, FRAME, FRAME, C),
     classes=specs[f'{CLASS_HEAD}fc_cls.weight'][0][0],
-    size=SIZES.get((widths[0], sum(layers)), ''),
+    size=size,
     notes=(NOTE,),
+  )
+
+
+def check_frames(model: dualformer.Model, guess: Guess) -> dualformer.Model:
+  """The model, if its pooling kernels are for as many frames as the file's.
+
+  A clip of any length goes through either; what differs is the kernels.
+  """
+  theirs = tuple(guess.model['built'])
+  if guess.model['pooling'] != model.pooling or theirs[0] == model.built[0]:
+    return model
+  raise InputError(
+    f'got model.built={model.built} for a file whose pooling kernels are for '
+    f'clips of {theirs[0]} frames; expected the same; try '
+    f"--config.model.built='{(theirs[0], *model.built[1:])}'"
   )
 
 
@@ -382,6 +400,7 @@ def _naming(name: str, has: tuple[str, ...], **more: Any) -> Naming:
     has=has,
     pixels=IMAGENET,
     trained={'activation': 'gelu', 'epsilon': 1e-5},
+    adapt=check_frames,
     extras=apply.batch_counters,
     **more,
   )

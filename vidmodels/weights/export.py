@@ -1,12 +1,15 @@
 """Writes our weights under the authors' key names, for their code to load.
 
 naming, state = name_tensors('timesformer', model, variables)
-write('TimeSformer.safetensors', state, to='safetensors')
+write('TimeSformer.safetensors', state, to='safetensors', description=text)
+
+A model that no author has released has no such names; it gets our own.
 """
 
 import os
 import pathlib
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -16,26 +19,40 @@ from flax import linen as nn
 
 from vidmodels import files
 from vidmodels.typing import InputError
+from vidmodels.weights import own_files
+from vidmodels.weights.formats.open_file import DESCRIPTION
 from vidmodels.weights.mapping.apply import save_variables
 from vidmodels.weights.mapping.identify import Naming, list_namings
 
 Container = Literal['pth', 'safetensors', 'npz']
+LONGEST_COMMENT = 65535  # bytes that the zip format has for a comment
 
 
 def name_tensors(
   family: str, model: nn.Module, variables: Mapping[str, Any], *, name: str = ''
 ) -> tuple[Naming, dict[str, np.ndarray]]:
-  """A file's tensors by key, under the naming `name` or else the first."""
+  """A file's tensors by key, under the naming `name`.
+
+  Without `name` they have the authors' names, or our own where the authors
+  have none for a model like this.
+  """
+  arrays = jax.tree.map(np.asarray, dict(variables))
   namings = list_namings(family)
+  if name == own_files.OWN or not (name or namings):
+    return own_files.name_own(family, arrays)
   naming = next((n for n in namings if name in ('', n.name)), None)
   if naming is None:
-    names = ', '.join(n.name for n in namings) or 'none'
+    names = ', '.join([*dict.fromkeys(n.name for n in namings), own_files.OWN])
     raise InputError(
       f'got names={name!r} for {family}; expected one of: {names}; try one of '
       "them, or leave it out for the authors'"
     )
-  arrays = jax.tree.map(np.asarray, dict(variables))
-  state = save_variables(naming.rules(model), arrays)
+  try:
+    state = save_variables(naming.rules(model), arrays)
+  except InputError:
+    if name:
+      raise
+    return own_files.name_own(family, arrays)
   state |= naming.extras(model, state)
   return naming, {naming.prefix + key: array for key, array in state.items()}
 
@@ -46,9 +63,20 @@ def write(
   *,
   to: Container,
   under: str = '',
+  description: str = '',
 ) -> pathlib.Path:
-  """Writes tensors to a new file or not at all; a .pth keeps them `under`."""
+  """Writes tensors to a new file or not at all; a .pth keeps them `under`.
+
+  `description` is what the file says about itself. A .pth without a name for
+  its tensors has no place for it.
+  """
   path = files.unused_path(path)
+  if to == 'npz' and len(description) > LONGEST_COMMENT:
+    raise InputError(
+      f'got {len(description)} bytes of class names and recipe for {path}; '
+      f'expected at most {LONGEST_COMMENT}, which is all that an npz has room '
+      'for; try --to=safetensors'
+    )
   path.parent.mkdir(parents=True, exist_ok=True)
   # A name of its own, so that two exports at once do not write to one file.
   handle, part = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
@@ -57,15 +85,19 @@ def write(
     # np.ascontiguousarray would give a single number an axis.
     arrays = {k: np.asarray(a, order='C') for k, a in state.items()}
     if to == 'pth':
-      _write_pth(part, arrays, under)
+      _write_pth(part, arrays, under, description)
     elif to == 'safetensors':
       from safetensors.numpy import save_file
 
-      save_file(arrays, part, metadata={'format': 'pt'})  # as torch code reads
+      notes = {'format': 'pt'}  # as torch code reads it
+      save_file(arrays, part, metadata=notes | _named(description))
     else:
       with open(part, 'wb') as file:
         # numpy's types take any key for the argument allow_pickle.
         np.savez(file, **arrays)  # type: ignore[arg-type]
+      # Not an array: other code would take it for a weight.
+      with zipfile.ZipFile(part, 'a') as archive:
+        archive.comment = description.encode('ascii')
     pathlib.Path(part).chmod(0o644)
     os.replace(part, path)
   finally:
@@ -73,7 +105,13 @@ def write(
   return path
 
 
-def _write_pth(path: str, state: Mapping[str, np.ndarray], under: str) -> None:
+def _named(description: str) -> dict[str, str]:
+  return {DESCRIPTION: description} if description else {}
+
+
+def _write_pth(
+  path: str, state: Mapping[str, np.ndarray], under: str, description: str
+) -> None:
   """Writes as torch.save writes a state dict."""
   try:
     import torch
@@ -83,4 +121,5 @@ def _write_pth(path: str, state: Mapping[str, np.ndarray], under: str) -> None:
       "torch; try pip install 'vidmodels[torch]', or to=safetensors"
     ) from error
   tensors = {key: torch.tensor(array) for key, array in state.items()}
-  torch.save({under: tensors} if under else tensors, path)
+  named = {under: tensors, **_named(description)} if under else tensors
+  torch.save(named, path)

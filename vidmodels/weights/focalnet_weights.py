@@ -170,6 +170,11 @@ SIZES: dict[tuple[tuple[int, ...], int], str] = {
 }
 F = 'layers.0.blocks.{i}.modulation.f.weight'
 F_TEMPORAL = 'layers.0.blocks.{i}.modulation.f_temporal.weight'
+# Fields that the keys and shapes of a file tell, of a video model too.
+TOLD = (
+  *('post_norm', 'layers', 'width', 'levels', 'windows', 'patch', 'overlap'),
+  *('layer_scale', 'modulation_norm', 'tubelet', 'design', 'temporal_conv'),
+)
 # A field in words, for errors.
 WORDS = {
   'layers': 'blocks a stage',
@@ -254,8 +259,12 @@ def _shorten(value: Any) -> Any:
 
 def check_guess(model: nn.Module, guess: Guess) -> nn.Module:
   """The model, if the file is for one like it."""
-  certain = {k: v for k, v in guess.model.items() if k not in guess.assumed}
-  check_same_as_file(certain, model)
+  told = {
+    name: guess.model[name]
+    for name in TOLD
+    if name in guess.model and name not in guess.assumed
+  }
+  check_same_as_file(told, model)
   return model
 
 

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidmodels.typing import quote
-from vidmodels.weights import load_weights
+from vidmodels.weights import load_weights, own_files
 from vidmodels.weights.diff import Difference
 from vidmodels.weights.formats.hub_config import HubConfig
 from vidmodels.weights.formats.open_file import open_file
 from vidmodels.weights.load_weights import Imported
-from vidmodels.weights.mapping.identify import Match, identify
+from vidmodels.weights.mapping.identify import Match
 
 
 def inspect(path: str | pathlib.Path) -> dict[str, Any]:
@@ -25,7 +25,8 @@ def inspect(path: str | pathlib.Path) -> dict[str, Any]:
   file = open_file(path)
   specs = file.tensors.specs
   failed: list[str] = []
-  matches = identify(file.tensors, failed)
+  matches = own_files.list_matches(file, failed)
+  description = own_files.describe_file(file)
   return {
     'file': str(path),
     'bytes': file.path.stat().st_size,
@@ -44,6 +45,7 @@ def inspect(path: str | pathlib.Path) -> dict[str, Any]:
       for match in matches
     ],
     'unreadable': failed,
+    'description': description and description.summary(),
   }
 
 
@@ -82,6 +84,8 @@ def format_inspection(inspection: Mapping[str, Any], *, rows: int = 20) -> str:
     *(f'  beside them {name}: {v}' for name, v in inspection['others'].items()),
     *(f'  note: {note}' for note in inspection['notes']),
   ]
+  if inspection['description']:
+    lines += _format_description(inspection['description'])
   for match in inspection['likely']:
     lines += _format_match(match)
   lines += [f'perhaps {why}' for why in inspection['unreadable']]
@@ -96,6 +100,28 @@ def format_inspection(inspection: Mapping[str, Any], *, rows: int = 20) -> str:
   if rows and len(tensors) > rows:
     lines.append(f'  and {len(tensors) - rows} more; --tensors=0 shows all')
   return '\n'.join(lines)
+
+
+def _format_description(said: Mapping[str, Any]) -> list[str]:
+  """Lines of what a file of ours says about itself."""
+  names, clip, views = said['classes'], said['clip'], said['views']
+  shown = ', '.join(map(quote, names[:5]))
+  lines = [
+    f'written by vidmodels {said["version"]}: {said["family"]} after '
+    f'{said["step"]} steps ({said["weights"]}), {said["names"]} names',
+    f'  classes {shown}{f" and {len(names) - 5} more" if names[5:] else ""}',
+    f'  clips of {clip["frames"]} frames of {clip["size"]} pixels, '
+    f'{clip["sampling"]} sampling, stride {clip["stride"]:g} '
+    f'{clip["unit"]}s; tested on {views["temporal"]} x {views["spatial"]} '
+    'views',
+  ]
+  if source := said['source']:
+    licence = source.get('licence')
+    lines.append(
+      f'  its training started from {quote(source.get("file"))}'
+      f'{f", licence {quote(licence)}" if licence else ""}'
+    )
+  return lines
 
 
 def _format_match(match: Mapping[str, Any]) -> list[str]:

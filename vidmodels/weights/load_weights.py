@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import pathlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -25,17 +25,22 @@ from vidmodels import models
 from vidmodels.config import Config
 from vidmodels.nn import position
 from vidmodels.typing import InputError
+from vidmodels.weights import own_files
+from vidmodels.weights.description import Description
 from vidmodels.weights.formats import hub_config
 from vidmodels.weights.formats.hub_config import HubConfig
 from vidmodels.weights.formats.open_file import File, open_file
 from vidmodels.weights.formats.tensors import Tensors
 from vidmodels.weights.mapping import apply, identify, key_rules, prefixes
 from vidmodels.weights.mapping.apply import KeyReport
-from vidmodels.weights.mapping.identify import Clip, Match, Pixels
+from vidmodels.weights.mapping.identify import Clip, Guess, Match, Pixels
 
-# 'auto': the file's head is kept if it has as many classes as the model.
+# 'auto': the file's head is kept if it has as many classes as the model, and
+# the same names if both are known.
 Head = Literal['auto', 'keep', 'new']
+Channels = Literal['auto', 'RGB', 'BGR']
 Shape = tuple[int, int, int, int]
+PATCH = 'patch/kernel'  # our path of the kernel that reads pixels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,10 @@ class Imported:
   labels: tuple[str, ...]  # names beside the file, if the head is the file's
   pixels: Pixels | None  # how its frames were scaled, if anything tells
   trained: Mapping[str, Any]  # 'activation', 'epsilon' of it, where known
+  # description: what the file says of itself, if it is one of ours
+  description: Description | None = None
+  # assumed: fields that nothing tells, with the values they were taken to have
+  assumed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def complete(self, key: jax.Array) -> dict[str, Any]:
     """All variables: the file's, and initial values for the others."""
@@ -81,12 +90,13 @@ def load_path(
 
 
 def load_for_recipe(
-  config: Config, path: str | pathlib.Path, **options: Any
+  config: Config, path: str | pathlib.Path | File, **options: Any
 ) -> Imported:
   """Loads a file into a recipe's model, for the recipe's clip."""
+  file = path if isinstance(path, File) else open_file(path)
   clip = (config.clip.frames, config.clip.size, config.clip.size)
   recipe = {'model': config.model, 'clip': clip, 'dtype': config.dtype}
-  return load_path(path, config.family, **{**recipe, **options})
+  return load_file(file, config.family, **{**recipe, **options})
 
 
 def load_file(
@@ -99,6 +109,9 @@ def load_file(
   head: Head = 'auto',
   positions: position.Resize | Literal[''] = '',
   dtype: str = 'float32',
+  heads: int | None = None,
+  channels: Channels = 'auto',
+  class_names: Sequence[str] = (),
 ) -> Imported:
   """Loads an opened file's weights into a model of a family.
 
@@ -120,30 +133,53 @@ def load_file(
       to `clip`. The default is the model's own, which changes no answer: the
       model would do the same at every call.
     dtype: of the model's computation.
+    heads: of the file's own model, where neither the file nor its size tells.
+    channels: order of the channels that the file's weights take, if it is not
+      the one that its kind of file has. Weights that take BGR are turned round
+      to take RGB.
+    class_names: of the model, if they are known.
   """
   if positions:
     position.resize_rows(1, 1, positions)  # refuses an unknown name
   match = choose_match(file, family, model, clip)
-  guess, hub = match.guess, read_hub_config(file, match)
+  hub, description = read_hub_config(file, match), own_files.describe_file(file)
+  if not description:
+    match = _add_heads(match, hub, heads)
+  guess, own_family = match.guess, match.naming.family == family
   if model is None:
-    model = _fields_of_file(match, hub, family)
+    model = _fields_of_file(file, match, hub, family)
   K = guess.classes if classes is None else classes
   module = models.build(family, classes=K or 1, dtype=dtype, **model)
+  if own_family:
+    _check_heads(file, guess, module)
   video, report = (*(clip or guess.clip[:3]), guess.clip[3]), KeyReport()
-  load = _load_own if match.naming.family == family else _load_image
+  labels = _read_labels(description, hub, guess)
+  same = not (description and class_names) or labels == tuple(class_names)
+  load = _load_own if own_family else _load_image
   module, variables, why_new_head = load(
-    file, match, family, module, video, head, report
+    file, match, family, module, video, head, same, report
   )
   match.unwrapped.restore_file_keys(report)
   target = apply.variable_shapes(module, video)
-  own: position.Resize = getattr(module, 'pos_resize', 'bilinear')
+  fitted: position.Resize = getattr(module, 'pos_resize', 'bilinear')
   class_rows = functools.partial(identify.class_rows, family, module)
   variables = _resize_tables(
-    variables, target, positions or own, class_rows, report
+    variables, target, positions or fitted, class_rows, report
   )
+  pixels = find_pixels(match, hub)
+  if channels == 'BGR' or (channels == 'auto' and _takes_bgr(pixels)):
+    variables = turn_channels(variables, report)
   trained = {**match.naming.trained, **hub.trained}
-  count = len(hub.labels)
-  notes = hub_config.compare_with_model(trained, module, count, guess.classes)
+  notes = hub_config.compare_with_model(
+    trained, module, len(hub.labels), guess.classes
+  )
+  assumed = {
+    name: getattr(module, name) for name in guess.assumed if own_family
+  }
+  if 'heads' in guess.assumed:
+    assumed['heads'] = getattr(module, 'heads', None)
+  if description:
+    notes += _list_differences(guess, module)
   return Imported(
     file=file,
     match=match,
@@ -152,11 +188,13 @@ def load_file(
     variables=jax.tree.map(lambda x: np.asarray(x, np.float32), variables),
     target=target,
     report=report,
-    notes=(*file.notes, *guess.notes, *notes),
+    notes=(*file.notes, *guess.notes, *notes, *_say_assumed(assumed)),
     video=video,
-    labels=() if why_new_head or count != guess.classes else hub.labels,
-    pixels=find_pixels(match, hub),
+    labels=() if why_new_head else labels,
+    pixels=pixels and dataclasses.replace(pixels, order='RGB'),
     trained=trained,
+    description=description,
+    assumed=assumed,
   )
 
 
@@ -165,6 +203,8 @@ def load_file(
 
 def read_hub_config(file: File, match: Match) -> HubConfig:
   """The config beside a file, if it is about the file's family."""
+  if file.description:
+    return HubConfig()  # the file itself says more
   config = hub_config.read_hub_config(file.path)
   return config if config.family == match.naming.family else HubConfig()
 
@@ -188,7 +228,7 @@ def choose_match(
   file contradicts the model's fields: the keys of a space-only TimeSformer are
   those of an image ViT. `clip` is the clip that the file is needed for.
   """
-  matches = identify.identify(file.tensors, clip=clip)
+  matches = own_files.list_matches(file, clip=clip)
   sources = identify.image_sources(family)
   own = [m for m in matches if m.naming.family == family]
   images = [m for m in matches if m.naming.family in sources]
@@ -229,7 +269,7 @@ def list_contradictions(match: Match, model: Mapping[str, Any]) -> list[str]:
   return [
     name
     for name, value in match.guess.model.items()
-    if name not in match.guess.assumed
+    if name not in (*match.guess.assumed, *match.guess.free)
     and name in known
     and name in model
     and model[name] != value
@@ -239,12 +279,98 @@ def list_contradictions(match: Match, model: Mapping[str, Any]) -> list[str]:
 # --- Filling the model
 
 
+def _add_heads(match: Match, hub: HubConfig, heads: int | None) -> Match:
+  """The match with the heads that a config beside the file or a caller says."""
+  guess, said = match.guess, hub.trained.get('heads') or heads
+  if said is None or 'heads' not in guess.model:
+    return match
+  guess = dataclasses.replace(
+    guess,
+    model={**guess.model, 'heads': said},
+    assumed=tuple(name for name in guess.assumed if name != 'heads'),
+  )
+  return dataclasses.replace(match, guess=guess)
+
+
+def _check_heads(file: File, guess: Guess, model: Any) -> None:
+  """Refuses a model of other heads than its file's, if those are known.
+
+  No tensor would show it, and every answer would be wrong. A model that starts
+  from an image model has its own check, with all other fields.
+  """
+  theirs = guess.model.get('heads')
+  if 'heads' in guess.assumed or theirs in (None, model.heads):
+    return
+  raise InputError(
+    f'got a model of heads={model.heads!r} for {file.path}; expected '
+    f'{theirs!r}, the heads of that file; try --config.model.heads={theirs}'
+  )
+
+
+def _read_labels(
+  description: Description | None, hub: HubConfig, guess: Guess
+) -> tuple[str, ...]:
+  """The names of the file's classes, () if nothing tells them."""
+  if description:
+    return description.classes.names
+  return hub.labels if len(hub.labels) == guess.classes else ()
+
+
+def _list_differences(guess: Guess, model: Any) -> list[str]:
+  """Notes on fields of a file of ours that its new model has otherwise."""
+  return [
+    f'the file was trained with {name}={value!r} and the model has '
+    f'{getattr(model, name)!r}'
+    for name, value in guess.model.items()
+    if getattr(model, name, value) != value
+  ]
+
+
+def _say_assumed(assumed: Mapping[str, Any]) -> list[str]:
+  """A note on what was guessed, if anything was."""
+  if not assumed:
+    return []
+  fields = ', '.join(f'{name}={value!r}' for name, value in assumed.items())
+  return [f'no tensor tells these, they were taken to be: {fields}']
+
+
+def _takes_bgr(pixels: Pixels | None) -> bool:
+  return pixels is not None and pixels.order == 'BGR'
+
+
+def turn_channels(
+  variables: Mapping[str, Any], report: KeyReport | None = None
+) -> dict[str, Any]:
+  """Turns weights that take BGR round to take RGB, or back.
+
+  Exact: the kernel of the patches sums over channels, each of which is scaled
+  by its own mean and deviation before.
+  """
+  flat = apply.flatten_variables(variables)
+  if PATCH not in flat:
+    raise InputError(
+      f'got weights that take BGR and have no {PATCH}; expected a family that '
+      'has one; try frames whose channels are turned round'
+    )
+  flat[PATCH] = np.asarray(flat[PATCH])[..., ::-1, :]
+  if report:
+    report.changed[PATCH] = 'turned round: the file takes BGR, the model RGB'
+  return apply.unflatten_variables(flat)
+
+
 def _fields_of_file(
-  match: Match, hub: HubConfig, family: str
+  file: File, match: Match, hub: HubConfig, family: str
 ) -> dict[str, Any]:
   """A model's fields by its file; {} for a file of another family."""
+  guess = match.guess
   if match.naming.family != family:
     return {}
+  if 'heads' in guess.assumed:
+    raise InputError(
+      f'got {file.path}, of which nothing tells the heads of its attention: '
+      f'its size is no published one; expected to be told; try heads=NUMBER, '
+      'or a recipe'
+    )
   fields = models.fields(family)
   from_hub = {k: v for k, v in hub.trained.items() if k in fields}
   return {**match.guess.model, **from_hub}
@@ -257,12 +383,14 @@ def _load_own(
   model: Any,
   video: Shape,
   head: Head,
+  same_names: bool,
   report: KeyReport,
 ) -> tuple[Any, dict[str, Any], str]:
   """The model, its variables from a file of its own family, and a reason.
 
   A field of the model may follow the file's tables. The reason is why the
-  file's head is not taken, '' if it is.
+  file's head is not taken, '' if it is. `same_names` says whether the file's
+  classes have the names of the model's, as far as both are known.
   """
   guess, naming = match.guess, match.naming
   theirs, ours = guess.classes, model.classes
@@ -278,6 +406,8 @@ def _load_own(
   elif theirs != ours:
     why = f'the file has {theirs} classes, not {ours}'
     why = why if theirs else 'the file has none'
+  elif head == 'auto' and not same_names:
+    why = "the names of the file's classes are others"
   model = naming.adapt(model, guess)
   rules = naming.rules(model)
   if why:
@@ -289,6 +419,7 @@ def _load_own(
       for rule in rules
     ]
     random = [(pattern, why)]
+  random += naming.random
   variables = apply.load_variables(
     rules,
     match.unwrapped.tensors,
@@ -307,10 +438,12 @@ def _load_image(
   model: Any,
   video: Shape,
   head: Head,
+  same_names: bool,
   report: KeyReport,
 ) -> tuple[Any, dict[str, Any], str]:
   """As `_load_own`, from the file of an image model."""
   guess, image = match.guess, match.naming.family
+  del same_names  # an image's classes are never taken
   if head == 'keep':
     raise InputError(
       f'got head=keep with {file.path}, an image {image}, whose classes are '

@@ -47,7 +47,7 @@ SSV2 = 174  # classes of Something-Something V2, whose readers gave BGR
 NOTE = (
   'released weights for Something-Something V2 were trained on BGR frames, '
   'those for other sets on RGB, scaled by mean .45 and std .225; a file of 174 '
-  'classes is taken to be of the former'
+  'classes is taken to be of the former, unless --channels=RGB says otherwise'
 )
 
 
@@ -167,7 +167,7 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
       'qkv_bias': 'block_0/space/attn/qkv/bias' in shapes,
       'positions': 'space_time' if has_time or scheme == 'space' else 'space',
     },
-    assumed=('heads', *AMBIGUOUS.get(scheme, ())),
+    assumed=(*identify.assumed_heads(fields), *AMBIGUOUS.get(scheme, ())),
     clip=(frames, *identify.square_frame(patches, P), C),
     patches=patches,
     classes=classes,
@@ -199,6 +199,7 @@ def _naming(publisher: Publisher, **more: Any) -> Naming:
     guess=functools.partial(guess_model, publisher=publisher),
     rules=lambda model: rules(model.steps(), publisher),
     trained={'activation': 'gelu', 'epsilon': 1e-6},
+    licence='CC-BY-NC 4.0',
     **more,
   )
 

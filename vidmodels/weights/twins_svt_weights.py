@@ -50,6 +50,7 @@ def guess_model(specs: Specs) -> Guess:
   )
   pools = (shapes.get(f'blocks.{s}.1.attn.sr.weight', (1,)) for s in stages)
   _, C, _, edge = patches[0]
+  size = SIZES.get((widths[0], sum(layers)), '')
   return Guess(
     model={
       'widths': widths,
@@ -60,10 +61,10 @@ def guess_model(specs: Specs) -> Guess:
       'patch': edge,
       'qkv_bias': 'blocks.0.0.attn.qkv.bias' in shapes,
     },
-    assumed=('heads',),
+    assumed=() if size else ('heads',),
     clip=(1, FRAME, FRAME, C),
     classes=identify.count_classes(shapes, 'head.weight'),
-    size=SIZES.get((widths[0], sum(layers)), ''),
+    size=size,
   )
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from vidmodels.models import vidtr, vit
 from vidmodels.models.vidtr import AXIS_NAMES
+from vidmodels.nn import t2t
 from vidmodels.typing import InputError
 from vidmodels.weights import vit_weights
 from vidmodels.weights.mapping import apply, from_image, identify
@@ -216,8 +217,7 @@ def start_from_image(
   if model.stem != 'patch':
     raise InputError(
       f'got stem={model.stem!r} with an image ViT, which cuts patches; '
-      "expected stem='patch'; try that, or give T2T-ViT's tensors to "
-      'vidtr_weights.start_from_state'
+      "expected stem='patch'; try that, or the file of a T2T-ViT"
     )
   from_image.check_same_fields(
     image, model, [n for n in from_image.VIT_FIELDS if n != 'qkv_bias']
@@ -384,6 +384,7 @@ def _inflated_patch(cubic: CubicKernel, ones: int) -> Layout:
 # --- How files are recognised
 
 FRAME = 224  # pixels of the release's frames, which joint tables do not tell
+FRAMES = 8  # of VidTr-S
 KEYS = ('conv_stem.weight', 'pos_embedding', 'encoder.layers.{i}.linear1.bias')
 # The two C-VidTr that were published, by layers and frames.
 COMPACT: dict[tuple[int, int], dict[str, Any]] = {
@@ -414,7 +415,7 @@ def guess_separable(specs: Specs) -> Guess:
   positions = 'every' if frames == 16 else 'first'
   return Guess(
     model={**fields, 'attention': 'separable', 'positions': positions},
-    assumed=('heads', 'positions'),
+    assumed=(*identify.assumed_heads(fields), 'positions'),
     clip=(frames * fields['patch_frames'], H, W, C),
     patches=patches,
     classes=identify.count_classes(shapes),
@@ -439,8 +440,8 @@ def guess_joint(specs: Specs) -> Guess:
   return Guess(
     model={**fields, 'attention': 'joint', **scheme, **compact},
     assumed=(
-      *('heads', 'attention', 'joint_from', 'pool'),
-      *('pool_layers', 'pool_drop'),
+      *identify.assumed_heads(fields),
+      *('attention', 'joint_from', 'pool', 'pool_layers', 'pool_drop'),
     ),
     clip=(frames * t, side * P, side * P, C),
     classes=identify.count_classes(shapes),
@@ -488,12 +489,69 @@ def guess_image_vit(specs: Specs) -> Guess:
   fields = identify.vit_fields(shapes, width=width, patch=P)
   return Guess(
     model=fields,
-    assumed=('heads',),
+    assumed=identify.assumed_heads(fields),
     clip=(1, *identify.square_frame(patches, P), C),
     patches=patches,
     classes=0,
     size=identify.vit_size(fields),
   )
+
+
+T2T_KEY = 'tokens_to_token.attention1.kqv.weight'
+T2T_NOTE = (
+  'a T2T-ViT: an image model, whose class token and positions are repeated '
+  'over the frames of the clip'
+)
+
+
+def guess_t2t(specs: Specs) -> Guess:
+  """What a T2T-ViT's keys and shapes tell of the VidTr that starts from it."""
+  image = vidtr.Model(classes=1, attention='joint', stem='t2t')
+  shapes = identify.shapes_by_path(t2t_rules(image), specs)
+  fields = identify.vit_fields(
+    shapes,
+    width=identify.find_shape(shapes, 't2t/fc/bias')[0],
+    patch=t2t.PATCH,
+    block='layer_{i}/',
+  )
+  patches = identify.find_shape(shapes, 'tokens/patch_pos/table')[1] - 1
+  pixels = identify.find_shape(shapes, 't2t/mixer_1/kqv/kernel')[1]
+  return Guess(
+    model={**fields, 'stem': 't2t'},
+    assumed=identify.assumed_heads(fields),
+    clip=(
+      *(FRAMES, *identify.square_frame(patches, t2t.PATCH)),
+      pixels // t2t.SPLITS[0][0] ** 2,
+    ),
+    patches=patches,
+    classes=0,
+    notes=(T2T_NOTE,),
+  )
+
+
+def t2t_rules(model: vidtr.Model) -> Rules:
+  """The key rules by which a T2T-ViT's file starts a model of its stem."""
+  return (
+    *_image_token_rules(model, 'cls_token', 'pos_embed'),
+    *_t2t_rules(),
+    *_image_layer_rules(model, own=False),
+  )
+
+
+def check_stem(model: vidtr.Model, guess: Guess) -> vidtr.Model:
+  """The model, if a T2T-ViT can start it; refuses other stems and sizes."""
+  names = ('stem', 'layers', 'width', 'mlp_ratio', 'patch')
+  wrong = {
+    n: guess.model[n] for n in names if getattr(model, n) != guess.model[n]
+  }
+  if wrong:
+    ours = ', '.join(f'{n}={getattr(model, n)!r}' for n in wrong)
+    theirs = ', '.join(f'{n}={value!r}' for n, value in wrong.items())
+    raise InputError(
+      f"got {ours} for a T2T-ViT's file; expected {theirs}, the file's; try "
+      '--config=vidtr:t2t, or these fields'
+    )
+  return model
 
 
 _released = functools.partial(
@@ -523,5 +581,16 @@ NAMINGS = (
     lacks=('cls_s', 'fc.weight'),
     guess=guess_image_vit,
     rules=image_rules,
+  ),
+  Naming(
+    family='vidtr',
+    name='t2t',
+    has=(T2T_KEY, 'cls_token', 'pos_embed', 'blocks.{i}.attn.qkv.weight'),
+    guess=guess_t2t,
+    rules=t2t_rules,
+    random=(*RANDOM, *NO_BIAS),
+    adapt=check_stem,
+    could_be_for=lambda guess, video: video[1:] == guess.clip[1:],
+    pixels=IMAGENET,
   ),
 )

@@ -217,7 +217,7 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
       'class_position': tokens > 0,
       'qkv_bias': 'block_0/attn/qkv/bias' in shapes,
     },
-    assumed=() if in_jax else ('heads',),
+    assumed=() if in_jax else identify.assumed_heads(fields),
     clip=(1, *identify.square_frame(patches, P), C),
     patches=patches,
     classes=identify.count_classes(shapes),
@@ -258,7 +258,10 @@ NAMINGS = (
   _naming(
     'timm',
     has=('cls_token', 'pos_embed', 'blocks.{i}.attn.qkv.weight'),
-    lacks=('time_embed', 'blocks.{i}.temporal_attn.qkv.weight'),
+    lacks=(
+      *('time_embed', 'blocks.{i}.temporal_attn.qkv.weight'),
+      'tokens_to_token.attention1.kqv.weight',  # T2T-ViT, which has other stems
+    ),
     trained=EXACT,
   ),
   _naming('hf', has=(PATCHES,), pixels=HALF, trained=HUB),

@@ -127,8 +127,9 @@ def guess_model(specs: Specs) -> Guess:
     fields['ta_hidden'] = shapes['head/up/bias'][0]
   return Guess(
     model=fields,
+    assumed=identify.assumed_heads(fields),
     # The file's rows are kept as they are, whatever the recipe starts with.
-    assumed=('heads', 'time_rows'),
+    free=('time_rows',),
     clip=(FRAMES, *identify.square_frame(patches, P), C),
     patches=patches,
     classes=identify.count_classes(

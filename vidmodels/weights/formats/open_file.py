@@ -31,6 +31,8 @@ STATES = ('state_dict', 'model_state', 'model_state_dict', 'model', 'module')
 # Names that timm and DeiT keep averages of the weights over training under.
 AVERAGED = ('state_dict_ema', 'model_ema')
 ACCEPTED = 'give a .pth, .npz or .safetensors'
+# The name under which our own files say what they are.
+DESCRIPTION = 'vidmodels'
 # How files of other kinds begin.
 UNREADABLE = {
   (b'\x89HDF',): 'is HDF5',
@@ -55,6 +57,9 @@ class File:
   others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   # averaged: names in `others` that averaged weights are kept under
   averaged: tuple[str, ...] = ()
+  # description: what a file of ours says about itself, as text that nothing has
+  # checked yet; see weights/description.py
+  description: str = ''
 
   @property
   def notes(self) -> tuple[str, ...]:
@@ -68,7 +73,13 @@ class File:
     )
 
   def sha256(self) -> str:
-    """The hash of the whole file."""
+    """The hash of the whole file; of a checkpoint, of its tensors."""
+    if self.path.is_dir():
+      digest = hashlib.sha256()
+      for key in sorted(self.tensors):
+        digest.update(key.encode())
+        digest.update(np.ascontiguousarray(self.tensors[key]).data)
+      return digest.hexdigest()
     with open(self.path, 'rb') as file:
       return hashlib.file_digest(file, 'sha256').hexdigest()
 
@@ -110,7 +121,8 @@ def _open_container(path: pathlib.Path, under: str) -> File:
     tensors, notes = read_safetensors(path)
     _check_printable(path, tensors)
     others = {_make_printable(k): _summarize(v) for k, v in notes.items()}
-    return File(path, 'safetensors', tensors, others=others)
+    said = others.pop(DESCRIPTION, '')
+    return File(path, 'safetensors', tensors, others=others, description=said)
   kinds = [k for s, k in UNREADABLE.items() if head.lstrip().startswith(s)]
   unknown = f'begins with {head[:8]!r}, which is no weight file'
   kind = [*kinds, unknown][0] if head else 'is empty'
@@ -124,7 +136,7 @@ def _open_zip(path: pathlib.Path, under: str) -> File:
   """Opens an npz or a torch file: both are zip archives."""
   try:
     with zipfile.ZipFile(path) as archive:
-      names = archive.namelist()
+      names, comment = archive.namelist(), archive.comment
   except npz.UNZIP_ERRORS as error:
     raise InputError(
       f'{path} is cut short or damaged ({error}); try fetching it again'
@@ -139,7 +151,9 @@ def _open_zip(path: pathlib.Path, under: str) -> File:
   if any(name.endswith('.npy') for name in names):
     tensors = npz.read_npz(path)
     _check_printable(path, tensors)
-    return File(path, 'npz', tensors)
+    said = comment.decode('ascii', 'replace')
+    said = said if said.startswith('{') else ''  # another's comment
+    return File(path, 'npz', tensors, description=said)
   raise InputError(
     f'{path} is a zip archive of {names[:3]}; expected one of weights; '
     f'{ACCEPTED}'
@@ -183,7 +197,16 @@ def _find_state(
   _check_printable(path, tensors)
   specs = {k: (v.shape, v.dtype) for k, v in tensors.items()}
   arrays = Tensors(specs, lambda key: tensors[key].array())
-  return File(path, container, arrays, tuple(under), others, tuple(averaged))
+  said = others.pop(DESCRIPTION, '')
+  return File(
+    path=path,
+    container=container,
+    tensors=arrays,
+    under=tuple(under),
+    others=others,
+    averaged=tuple(averaged),
+    description=said if isinstance(said, str) else '',
+  )
 
 
 def _summarize_others(

@@ -41,6 +41,19 @@ class Pixels:
   order: str = 'RGB'  # order of the channels that the weights take
 
 
+# Heads of the published ViTs and T2T-ViTs, by width and layers.
+VIT_HEADS = {
+  (192, 12): 3,
+  (384, 12): 6,
+  (384, 14): 6,
+  (448, 19): 7,
+  (512, 24): 8,
+  (768, 12): 12,
+  (1024, 24): 16,
+  (1280, 32): 16,
+  (1408, 40): 16,
+  (1664, 48): 16,
+}
 HALF = Pixels(mean=(0.5,) * 3, std=(0.5,) * 3)
 IMAGENET = Pixels(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
@@ -56,6 +69,8 @@ class Guess:
   clip: tuple[int, int, int, int]
   classes: int  # of its head; 0 if it has no head
   assumed: tuple[str, ...] = ()  # fields that shapes do not tell (heads)
+  # free: fields that shapes tell and that the model may have otherwise
+  free: tuple[str, ...] = ()
   size: str = ''  # name of the published size, e.g. 'B/16'; '' for any other.
   notes: tuple[str, ...] = ()  # what a user should know, a sentence each
   pixels: Pixels | None = None  # how frames were scaled, if the shapes tell it
@@ -86,6 +101,9 @@ class Naming:
   # extras: from the model and its tensors by file key to further tensors that
   # published files have and that nothing of ours fills
   extras: Callable[[Any, State], State] = lambda model, state: {}
+  # random: (regex, reason) of parameters that such a file does not fill
+  random: tuple[tuple[str, str], ...] = ()
+  licence: str = ''  # of the authors' own files of this kind, where known
   prefix: str = ''  # what published files put in front of every key
   under: str = ''  # the name under which published files keep their tensors
 
@@ -269,15 +287,22 @@ def vit_fields(
   patch: int,
   block: str = 'block_{i}/',
 ) -> dict[str, Any]:
-  """The fields of a ViT's blocks; every published one has heads 64 wide."""
+  """The fields of a ViT's blocks; for its heads see `assumed_heads`."""
   hidden = find_shape(shapes, f'{block.format(i=0)}mlp/up/bias')[0]
+  layers = count_layers(shapes, block)
   return {
-    'layers': count_layers(shapes, block),
+    'layers': layers,
     'width': width,
-    'heads': max(width // 64, 1),
+    'heads': VIT_HEADS.get((width, layers), max(width // 64, 1)),
     'mlp_ratio': hidden / width,
     'patch': patch,
   }
+
+
+def assumed_heads(fields: Mapping[str, Any]) -> tuple[str, ...]:
+  """('heads',) if no tensor tells the heads and no published size does."""
+  known = (fields['width'], fields['layers']) in VIT_HEADS
+  return () if known else ('heads',)
 
 
 def vit_size(fields: Mapping[str, Any]) -> str:
