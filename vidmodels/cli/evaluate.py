@@ -89,13 +89,13 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
 def load_model(args: argparse.Namespace, workdir: str | None = None):
   """Loads the trained model that the flags name."""
   from vidmodels import config as cfg
-  from vidmodels.train import restore
+  from vidmodels.train import model_file
 
   sizes = None
   if args.mesh:
     data, fsdp, tensor = _parse_integers('--mesh', args.mesh, '-1,4,1')
     sizes = cfg.Mesh(data=data, fsdp=fsdp, tensor=tensor)
-  return restore.load(
+  return model_file.load(
     workdir or args.workdir, step=args.step, weights=args.weights, sizes=sizes
   )
 

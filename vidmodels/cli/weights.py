@@ -54,7 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
   add = add_action('import', _import)
   add('file', type='path', metavar='FILE')
-  add('--config', required=True, metavar='RECIPE[:ARG]', help='file or name')
+  add(
+    '--config',
+    metavar='RECIPE[:ARG]',
+    help='file or name; a file that export wrote says its own',
+  )
   add('--out', type='path', required=True, metavar='DIR', help='a new folder')
   add(
     '--classes',
@@ -68,6 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help='single (default), multi, any, or heads as verb=97,noun=300',
   )
   add('--head', choices=('auto', 'keep', 'new'), default='auto')
+  add(
+    '--channels',
+    choices=('auto', 'RGB', 'BGR'),
+    default='auto',
+    help='order that the weights take; those of BGR are turned round',
+  )
   add(
     '--positions',
     default='',
@@ -83,8 +93,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help='a training run, or what import wrote',
   )
   add('--to', required=True, choices=('pth', 'safetensors', 'npz'))
-  add('--out', type='path', required=True, metavar='FILE', help='a new file')
-  add('--names', default='', help="whose key names; default the authors'")
+  add(
+    '--out',
+    type='path',
+    required=True,
+    metavar='FILE',
+    help='a new file; with --names=hf also a new folder, for the hub',
+  )
+  add(
+    '--names',
+    default='',
+    help="whose key names; default the authors', or ours (vidmodels) for a "
+    'model that nobody released',
+  )
   add('--step', type=int, help='checkpoint (default the newest)')
   add('--weights', choices=('auto', 'params', 'ema'), default='auto')
 
@@ -127,17 +148,24 @@ def _import(args: argparse.Namespace) -> Report:
   """Writes a file as a folder that evaluate, predict and export take."""
   from vidmodels.cli import recipe
   from vidmodels.train import init_from
+  from vidmodels.typing import InputError
   from vidmodels.weights import import_report
 
   out = files.unused_path(args.out)
+  if args.overrides and not args.config:
+    raise InputError(
+      f'got {" ".join(args.overrides)} without --config; expected the recipe '
+      'that they change; try --config=RECIPE'
+    )
   imported = init_from.write_checkpoint(
     args.file,
-    recipe.load(args.config, args.overrides),
+    recipe.load(args.config, args.overrides) if args.config else None,
     out,
     classes=args.classes,
     labels=args.labels or '',
     head=args.head,
     positions=args.positions,
+    channels=args.channels,
   )
   summary = import_report.summarize(imported)
   text = f'{import_report.format_summary(summary)}\nwritten to {args.out}'
@@ -145,31 +173,28 @@ def _import(args: argparse.Namespace) -> Report:
 
 
 def _export(args: argparse.Namespace) -> Report:
-  """Writes a model's weights as a file under the authors' names."""
-  from vidmodels.train import restore
-  from vidmodels.weights import export
+  """Writes a model as a file under the authors' names."""
+  from vidmodels.train import model_file, restore
 
   out = files.unused_path(args.out)  # before anything takes its time
   advice = 'give what a training run or import wrote'
   folder = files.existing_path(args.dir, advice)
   model = restore.load(folder, step=args.step, weights=args.weights)
-  variables = {'params': model.params, **model.model_state}
-  naming, state = export.name_tensors(
-    model.config.family, model.model, variables, name=args.names
-  )
-  path = export.write(out, state, to=args.to, under=naming.under)
-  names = f'{naming.family} {naming.name}'
+  saved = model_file.save(model, out, to=args.to, names=args.names)
   report = {
-    'file': str(path),
-    'names': names,
-    'tensors': len(state),
+    'file': str(saved.path),
+    'names': saved.naming,
+    'tensors': saved.tensors,
     'step': model.step,
     'weights': model.weights,
+    'notes': list(saved.notes),
   }
-  return report, (
-    f'{len(state)} tensors of step {model.step} ({model.weights}) under the '
-    f'names of {names} in {path}'
-  )
+  lines = [
+    f'{saved.tensors} tensors of step {model.step} ({model.weights}) under the '
+    f'names of {saved.naming} in {saved.path}',
+    *saved.notes,
+  ]
+  return report, '\n'.join(lines)
 
 
 def _diff(args: argparse.Namespace) -> Report:
@@ -202,13 +227,13 @@ def _read_both(a: str, b: str) -> 'tuple[Tensors, Tensors, Mapping[str, str]]':
 
   A folder keeps our names; compared with a file it takes the file's.
   """
-  from vidmodels.train import init_from, restore
+  from vidmodels.train import model_file, restore
   from vidmodels.weights import diff
   from vidmodels.weights.formats.open_file import ACCEPTED, open_file
 
   is_dir = [files.existing_path(path, ACCEPTED).is_dir() for path in (a, b)]
   if is_dir[0] == is_dir[1]:
-    return init_from.read_tensors(a), init_from.read_tensors(b), {}
+    return model_file.read_tensors(a), model_file.read_tensors(b), {}
   folder, path = (a, b) if is_dir[0] else (b, a)
   file, model = open_file(path), restore.load(folder)
   variables = {'params': model.params, **model.model_state}

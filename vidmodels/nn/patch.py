@@ -10,7 +10,6 @@ from flax import linen as nn
 from vidmodels.nn import initializers
 from vidmodels.typing import InputError
 
-
 COLOURS = 3  # channels of a pixel: red, green, blue
 
 

@@ -22,13 +22,12 @@ from vidmodels import config as cfg
 from vidmodels.data.datasets import registry
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.train import restore
+from vidmodels.train import model_file
 from vidmodels.train.build import TrainingRun
 from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.train.state import TrainState, create_state
 from vidmodels.typing import InputError
-from vidmodels.weights import import_report, load_weights
-from vidmodels.weights.formats.open_file import open_file
+from vidmodels.weights import import_report, load_weights, own_files
 from vidmodels.weights.formats.tensors import Tensors
 from vidmodels.weights.load_weights import Imported
 from vidmodels.weights.mapping.apply import (
@@ -41,43 +40,57 @@ UNNAMED = 'class {}'  # the name of a class if the file gives none
 
 def write_checkpoint(
   path: str | pathlib.Path,
-  config: cfg.Config,
+  config: cfg.Config | None,
   out: pathlib.Path,
   *,
   classes: str | pathlib.Path | None = None,
   labels: str = '',
   head: load_weights.Head = 'auto',
   positions: str = '',
+  channels: load_weights.Channels = 'auto',
 ) -> Imported:
   """Writes a file's weights as a folder with one checkpoint, of step 0.
 
-  `out` must not exist yet; it appears when it is complete. `classes` is a file
-  with one class name per line, in the order of the head, or the name of a data
-  set. Without it, classes are called 'class 0' and so on, and evaluation on
-  records with other class names is refused. `labels` is the kind of labels, as
-  `Task.parse` reads it; default that of the data set, else one class per video.
-  `head` and `positions` are those of `load_weights.load_for_recipe`.
+  `out` must not exist yet; it appears when it is complete. `config` is only
+  needed for a file that does not say its recipe. `classes` is a file with one
+  class name per line, in the order of the head, or the name of a data set.
+  Without it, they are the file's; if that names none they are called 'class 0'
+  and so on, and evaluation on records with other class names is refused.
+  `labels` is the kind of labels, as `Task.parse` reads it; default that of the
+  data set or of the file, else one class per video. `head`, `positions` and
+  `channels` are those of `load_weights.load_for_recipe`.
   """
   if out.exists():
     raise InputError(
       f'got {out}, which exists; expected a folder that does not; try another '
       'name'
     )
+  file = model_file.open_source(path)
+  said = own_files.describe_file(file)
+  if config is None:
+    if said is None:
+      raise InputError(
+        f'got {path}, which does not say what recipe its model had; expected a '
+        'recipe; try --config=RECIPE'
+      )
+    config = said.config
   if config.init_from:
     raise InputError(
       f'got a recipe with init_from={config.init_from} and {path} to import; '
       'expected one file; leave init_from out'
     )
-  class_list, task = None, SINGLE
+  class_list, task = None, said.task if said else SINGLE
   if classes:
     class_list, task = registry.load_classes(classes)
   task = Task.parse(labels) if labels else task
   imported = load_weights.load_for_recipe(
     config,
-    path,
+    file,
     classes=len(class_list) if class_list else None,
     head=head,
     positions=positions,
+    channels=channels,
+    class_names=class_list.names if class_list else (),
   )
   # Some fields follow the file's tables, such as the frames of X-ViT.
   fields = {name: getattr(imported.model, name) for name in config.model}
@@ -99,7 +112,7 @@ def write_checkpoint(
     'classes_sha256': class_list.sha256,
     'task': task.to_json(),
     'clips': 0,
-    'fps': 0.0,
+    'fps': said.fps if said else 0.0,
     'versions': {'vidmodels': vidmodels.__version__, 'jax': jax.__version__},
     'source': source_metadata(imported),
   }
@@ -134,22 +147,25 @@ def _without_arrays(imported: Imported) -> Imported:
 
 
 def read_init_weights(
-  run: TrainingRun, workdir: pathlib.Path
+  run: TrainingRun, workdir: pathlib.Path, classes: ClassList
 ) -> Imported | None:
   """Reads the recipe's weight file before anything else is written.
 
   So a wrong file leaves no workdir behind. None without `init_from`, or if the
-  run has a checkpoint.
+  run has a checkpoint. `init_from` may also be the workdir of another run, with
+  @STEP behind it for a checkpoint that is not the newest. `classes` are those
+  of the run's records.
   """
   config = run.config
   if not config.init_from or any(workdir.glob('checkpoints/[0-9]*')):
     return None
   imported = load_weights.load_for_recipe(
     config,
-    config.init_from,
+    model_file.open_source(config.init_from),
     classes=run.model.classes,
     head=config.init_head,
     positions=config.init_positions,
+    class_names=classes.names,
   )
   for name, value in config.model.items():  # that the file's tables decide
     theirs = getattr(imported.model, name)
@@ -180,10 +196,6 @@ def initial_state(
     lines.append(
       f'the file was trained with mean {pixels.mean} and std {pixels.std}, the '
       f'recipe scales by {data.mean} and {data.std}'
-    )
-  if pixels and pixels.order != 'RGB':
-    lines.append(
-      f'the file was trained on {pixels.order} frames, the recipe gives RGB'
     )
   for line in lines:
     progress(0, run.total, line)
@@ -219,16 +231,12 @@ def source_metadata(imported: Imported) -> dict[str, Any]:
     'trained': dict(imported.trained),
     'classes': list(imported.labels),
     'random': dict(imported.report.random),
+    'licence': _find_licence(imported),
   }
 
 
-def read_tensors(path: str | pathlib.Path) -> Mapping[str, np.ndarray]:
-  """Reads a weight file, or the newest checkpoint of a workdir."""
-  path = pathlib.Path(path)
-  if not path.is_dir():
-    return open_file(path).tensors
-  model = restore.load(path)
-  variables = {'params': model.params, **model.model_state}
-  arrays = {k: np.asarray(v) for k, v in flatten_variables(variables).items()}
-  specs = {k: (a.shape, a.dtype) for k, a in arrays.items()}
-  return Tensors(specs, arrays.__getitem__)
+def _find_licence(imported: Imported) -> str | None:
+  """The licence of the authors' file, also through files of ours; or None."""
+  if imported.description:
+    return (imported.description.source or {}).get('licence')
+  return imported.match.naming.licence or None

@@ -78,7 +78,7 @@ def train(
     devices=devices,
   )
   scorer = teacher.load(config, run.model, records.classes, run.mesh)
-  weights = init_from.read_init_weights(run, workdir)
+  weights = init_from.read_init_weights(run, workdir, records.classes)
   lock: Any = contextlib.nullcontext()
   if jax.process_index() == 0:
     lock = workdir_lock.hold(workdir)

@@ -10,6 +10,7 @@ line, so a model always gets the input that it was trained on.
 import contextlib
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
@@ -46,6 +47,8 @@ class TrainedModel:
   fps: float
   mesh: Mesh  # the devices of its weights and batches
   task: Task = SINGLE  # the kind of labels that it was trained on
+  # source: the weight file that its training started from, if it did
+  source: Mapping[str, Any] | None = None
 
   def eval_step(self):
     """Returns (params, model_state, uint8 video) -> logits, to be jitted."""
@@ -104,4 +107,5 @@ def load(
       mesh=mesh,
       # Checkpoints of the first release have no task: one class per video.
       task=Task.from_json(meta.get('task', SINGLE.to_json())),
+      source=meta.get('source'),
     )

@@ -334,10 +334,12 @@ def guess_model(specs: Specs) -> Guess:
 def check_frames(model: dualformer.Model, guess: Guess) -> dualformer.Model:
   """The model, if its pooling kernels are for as many frames as the file's.
 
-  A clip of any length goes through either; what differs is the kernels.
+  A clip of any length goes through either; what differs is the kernels. The
+  frames that a file is for are only known if the fine scale is the published.
   """
   theirs = tuple(guess.model['built'])
-  if guess.model['pooling'] != model.pooling or theirs[0] == model.built[0]:
+  told = model.fine[0][:1] == (FINE_FRAMES,) and model.patterns[0][:2] == 'LG'
+  if not told or theirs[0] == model.built[0]:
     return model
   raise InputError(
     f'got model.built={model.built} for a file whose pooling kernels are for '

@@ -61,7 +61,7 @@ class Imported:
   trained: Mapping[str, Any]  # 'activation', 'epsilon' of it, where known
   # description: what the file says of itself, if it is one of ours
   description: Description | None = None
-  # assumed: fields that nothing tells, with the values they were taken to have
+  # assumed: fields that were taken from the file and that nothing in it tells
   assumed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def complete(self, key: jax.Array) -> dict[str, Any]:
@@ -146,8 +146,10 @@ def load_file(
   if not description:
     match = _add_heads(match, hub, heads)
   guess, own_family = match.guess, match.naming.family == family
+  assumed: dict[str, Any] = {}
   if model is None:
     model = _fields_of_file(file, match, hub, family)
+    assumed = {name: model[name] for name in guess.assumed if own_family}
   K = guess.classes if classes is None else classes
   module = models.build(family, classes=K or 1, dtype=dtype, **model)
   if own_family:
@@ -173,13 +175,13 @@ def load_file(
   notes = hub_config.compare_with_model(
     trained, module, len(hub.labels), guess.classes
   )
-  assumed = {
-    name: getattr(module, name) for name in guess.assumed if own_family
-  }
-  if 'heads' in guess.assumed:
-    assumed['heads'] = getattr(module, 'heads', None)
   if description:
-    notes += _list_differences(guess, module)
+    notes += _list_differences(guess, module) if own_family else []
+  elif 'heads' in guess.assumed:
+    notes.append(
+      f"no tensor tells the heads of the file's model: it is taken to have "
+      f'heads={getattr(module, "heads", None)}, as the model has'
+    )
   return Imported(
     file=file,
     match=match,

@@ -33,6 +33,7 @@ AVERAGED = ('state_dict_ema', 'model_ema')
 ACCEPTED = 'give a .pth, .npz or .safetensors'
 # The name under which our own files say what they are.
 DESCRIPTION = 'vidmodels'
+HUB_WEIGHTS = 'model.safetensors'  # of a folder of the Hugging Face hub
 # How files of other kinds begin.
 UNREADABLE = {
   (b'\x89HDF',): 'is HDF5',
@@ -94,6 +95,8 @@ def open_file(path: str | pathlib.Path) -> File:
   if not path.is_file() and '#' in path.name:
     name, _, under = path.name.rpartition('#')
     path = files.existing_path(path.with_name(name), ACCEPTED) if name else path
+  if path.is_dir() and (path / HUB_WEIGHTS).is_file():
+    path /= HUB_WEIGHTS
   if not path.is_file():
     raise InputError(f'{files.short_path(path)} is no file; {ACCEPTED}')
   try:
