@@ -323,7 +323,7 @@ def test_a_config_of_another_model_is_not_asked(tmp_path):
   _, _, state = saved('vit', 'hf')
   path = export.write(tmp_path / 'model.safetensors', state, to='safetensors')
   hub_config(path, model_type='timesformer')
-  assert load_weights.load_path(path, 'vit').labels == ()
+  assert load_weights.load_path(path, 'vit', heads=2).labels == ()
   (tmp_path / 'config.json').write_text('{')
   with pytest.raises(InputError, match=r'config\.json.*not JSON'):
     load_weights.load_path(path, 'vit')
@@ -389,22 +389,48 @@ def test_a_timesformer_of_other_classes_has_a_new_head(name):
   ].shape == (9,)
 
 
-def test_something_something_s_timesformer_says_that_it_takes_bgr():
+def test_something_something_s_timesformer_is_turned_round_to_take_rgb():
   model = models.build(
     'timesformer', classes=174, **models.find('timesformer').TINY
   )
   video = (*clip_of('timesformer'), 3)
-  zeros = jax.tree.map(
-    lambda x: np.zeros(x.shape, np.float32),
+  rng = np.random.default_rng(0)
+  variables = jax.tree.map(
+    lambda x: rng.normal(size=x.shape).astype(np.float32),
     dict(apply.variable_shapes(model, video)),
   )
-  _, state = export.name_tensors('timesformer', model, zeros)
-  imported = load_weights.load_file(held(state), 'timesformer')
-  assert imported.pixels.order == 'BGR'
-  state = {k: v[:5] if '.head.' in k else v for k, v in state.items()}
-  assert (
-    load_weights.load_file(held(state), 'timesformer').pixels.order == 'RGB'
+  _, state = export.name_tensors('timesformer', model, variables)
+  kernel = variables['params']['patch']['kernel']
+
+  def load(state, **options):
+    return load_weights.load_file(
+      held(state), 'timesformer', heads=2, **options
+    )
+
+  imported = load(state)
+  turned = imported.variables['params']['patch']['kernel']
+  np.testing.assert_array_equal(turned, kernel[..., ::-1, :])
+  assert 'BGR' in imported.report.changed['patch/kernel']
+  assert imported.pixels.order == 'RGB'  # what the model takes now
+  # On the same pixels the answers are the same, in either order.
+  pixels_BTHWC = rng.normal(size=(1, *video)).astype(np.float32)
+  embed = lambda kernel: np.einsum(
+    'THWC,HWCD->TD', pixels_BTHWC[0, :, :8, :8], kernel
   )
+  bgr = np.einsum('THWC,HWCD->TD', pixels_BTHWC[0, :, :8, :8, ::-1], kernel)
+  np.testing.assert_allclose(embed(turned), bgr, rtol=1e-5, atol=1e-4)
+  # Everything but the kernel stays; a caller may know better.
+  others = apply.flatten_variables(imported.variables)
+  for path, array in apply.flatten_variables(variables).items():
+    if path != 'patch/kernel':
+      np.testing.assert_array_equal(others[path], array, err_msg=path)
+  as_it_is = load(state, channels='RGB').variables['params']['patch']['kernel']
+  np.testing.assert_array_equal(as_it_is, kernel)
+  other = {k: v[:5] if '.head.' in k else v for k, v in state.items()}
+  kept = load(other).variables['params']['patch']['kernel']
+  np.testing.assert_array_equal(kept, kernel)
+  asked = load(other, channels='BGR').variables['params']['patch']['kernel']
+  np.testing.assert_array_equal(asked, kernel[..., ::-1, :])
 
 
 def test_focal_levels_that_differ_are_named():

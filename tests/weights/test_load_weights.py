@@ -206,7 +206,7 @@ def test_tables_are_resized_by_the_method_that_is_named(image_file, method):
   table = imported.variables['params']['space_pos']['table']
   if method == 'nearest_1d_flat':
     # The release's: floor(i * 16 / 36) of the flattened grid.
-    source = load_weights.load_path(path, 'vit').variables['params'][
+    source = load_weights.load_path(path, 'vit', heads=2).variables['params'][
       'space_pos'
     ]
     rows = source['table'].reshape(16, -1)

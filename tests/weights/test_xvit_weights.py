@@ -13,13 +13,13 @@ from vidmodels.weights.mapping import apply
 from vidmodels.weights.mapping.apply import KeyReport
 
 
-def drawn(model, seed: int = 0) -> dict[str, np.ndarray]:
+def drawn(model, seed: int = 0, names: str = '') -> dict[str, np.ndarray]:
   """A file of the authors' with numbers in it."""
   video = jax.ShapeDtypeStruct((1, 4, 16, 16, 3), jnp.float32)
   shapes = jax.eval_shape(model.init, jax.random.key(0), video)
   rng = np.random.default_rng(seed)
   draw = lambda x: rng.normal(size=x.shape).astype(np.float32)
-  return golden.save_state('xvit', model, jax.tree.map(draw, shapes))
+  return golden.save_state('xvit', model, jax.tree.map(draw, shapes), names)
 
 
 def load(state, model) -> dict:
@@ -99,7 +99,7 @@ def test_files_and_models_of_other_heads_are_refused():
   with pytest.raises(InputError, match='does not fill: head_0/'):
     load(drawn(tiny()), tiny(groups=(2, 3)))
   with pytest.raises(InputError, match='no key of the file stands for head_0/'):
-    drawn(tiny(groups=(2, 3)))
+    drawn(tiny(groups=(2, 3)), names='release')
 
 
 def started(model, image):

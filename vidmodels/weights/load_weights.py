@@ -301,7 +301,7 @@ def _check_heads(file: File, guess: Guess, model: Any) -> None:
   from an image model has its own check, with all other fields.
   """
   theirs = guess.model.get('heads')
-  if 'heads' in guess.assumed or theirs in (None, model.heads):
+  if 'heads' in guess.assumed or getattr(model, 'heads', theirs) == theirs:
     return
   raise InputError(
     f'got a model of heads={model.heads!r} for {file.path}; expected '
