@@ -238,4 +238,4 @@ def test_files_for_another_model_are_refused():
   with pytest.raises(InputError, match='2 tubelet, the model 1'):
     load(state, build())
   with pytest.raises(InputError, match="'pair', which was never released"):
-    save(drawn(build(design='pair')), build(design='pair'))
+    video_focalnet_weights.rules(build(design='pair'))
