@@ -16,16 +16,21 @@ The class list is settled first, so that a label means the same everywhere:
    numbers, classes named '0' to the largest.
 """
 
+import collections
 import csv
 import dataclasses
-import math
 import os
 import pathlib
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from vidmodels.data.listing import text_files, video_files, youtube_clips
+from vidmodels.data.listing import (
+  list_columns,
+  text_files,
+  video_files,
+  youtube_clips,
+)
 from vidmodels.data.listing.class_names import (
   AnySpelling,
   normalize_name,
@@ -43,22 +48,22 @@ from vidmodels.data.listing.rows import (
 from vidmodels.data.listing.text_files import locate_errors
 from vidmodels.data.records.class_list import CLASSES_FILE, ClassList
 from vidmodels.data.records.task import Task
-from vidmodels.typing import InputError
+from vidmodels.files import short_path
+from vidmodels.typing import InputError, quote
 
-_PATH_COLUMNS = (
-  *('path', 'video', 'video_path', 'file', 'filename', 'file_name'),
-  'filepath',
-)
-_LABEL_COLUMNS = ('label', 'labels', 'class', 'label_index', 'class_index')
 _JSON_SUFFIXES = ('.json', '.jsonl', '.ndjson')
-_JSON_KEYS = ('path', 'file', 'label', 'label_idx', 'start', 'end')
 _MOST_CLASSES = 100_000  # a larger number is not a label but a slip
 _NUMBER = re.compile(r'[+-]?\d{1,18}', re.ASCII)
 _SUFFIX = '|'.join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))
 # The longest path that ends in a video suffix, white space, and labels.
 _SPACED = re.compile(rf'(.*\.(?:{_SUFFIX}))(?:\s+([^\s,].*))?', re.IGNORECASE)
 _ENDS_IN_NUMBER = re.compile(r'(?:^|[\s,])[+-]?\d+$')
+_DEEPEST = 3  # folders below a class folder in which frames are recognised
 _CORRECT = 'try correcting it'
+# JSON, and not a path that begins with a bracket.
+_JSON_START = re.compile(r'\{\s*"|\[\s*(\{|$)')
+_FOREIGN = ';|'  # separators that are refused
+_FOREIGN_AFTER = re.compile(rf'\.(?:{_SUFFIX})"?\s*[;|]', re.IGNORECASE)
 _NAMES_VIDEO = re.compile(rf'\.(?:{_SUFFIX})"?(?:[\s,]|$)', re.IGNORECASE)
 
 
@@ -69,6 +74,7 @@ def read_source(
   root: str | os.PathLike[str] | None = None,
   default: ClassList | None = None,
   labels: Literal['single', 'multi', 'any'] = 'single',
+  split: str | None = None,
   need_files: bool = True,
 ) -> Listing:
   """Reads a folder with a folder for each class, or a list in a text file.
@@ -79,6 +85,8 @@ def read_source(
     root: what the paths of a list are relative to; its own folder if None.
     default: what labels refer to if nothing else says; for a second split.
     labels: how many classes a video has, see `Task`.
+    split: which rows count of a list with a column `split`; None for a list
+      that has one split at most.
     need_files: whether a list without a single existing file is an error.
   """
   source, task = pathlib.Path(source), Task(labels)
@@ -105,6 +113,7 @@ def read_source(
     classes or _load_classes(source.parent) or default,
     root=source.parent if root is None else pathlib.Path(root),
     task=task,
+    split=split,
     need_files=need_files,
   )
 
@@ -126,6 +135,9 @@ def _read_folder(source: pathlib.Path, classes: ClassList | None) -> Listing:
   strays = [e for e in entries if _is_video(e.name) and not e.is_folder]
   if not folders or strays:
     content = f'the video {strays[0].name}' if strays else 'no folder'
+    if not strays:
+      root = video_files.FolderEntry('', os.fspath(source), True, False)
+      _refuse_folder_of_frames(root, entries)
     raise InputError(
       f'{source} holds {content}; expected only folders named as the classes, '
       'with the videos inside; try sorting them so, or a list of `path label`'
@@ -147,12 +159,14 @@ def _read_folder(source: pathlib.Path, classes: ClassList | None) -> Listing:
 def _list_class(
   folder: video_files.FolderEntry, lookup: AnySpelling
 ) -> Iterator[VideoRow]:
+  entries = video_files.list_folder(folder.path)
+  _refuse_folder_of_frames(folder, entries)
   name = escape_name(folder.name)
   try:
     label = lookup.label(name)
   except InputError as e:
     raise InputError(f'{folder.path}: {e}') from e
-  for entry in video_files.list_folder(folder.path):
+  for entry in entries:
     if entry.is_folder and not _is_video(entry.name):
       raise InputError(
         f'class folder {folder.path} holds the folder {entry.name}; expected '
@@ -161,6 +175,28 @@ def _list_class(
       )
     video = f'{name}/{escape_name(entry.name)}'
     yield VideoRow(path=pathlib.Path(entry.path), video=video, labels=(label,))
+
+
+def _refuse_folder_of_frames(
+  folder: video_files.FolderEntry, entries: Sequence[video_files.FolderEntry]
+) -> None:
+  """Refuses extracted frames: more pictures than other files, or such folders.
+
+  A picture or two among videos is reported later, as a file that is no video.
+  """
+  place = folder
+  for _ in range(_DEEPEST):
+    below = [e for e in entries if e.is_folder and not _is_video(e.name)]
+    if below:
+      place, entries = below[0], video_files.list_folder(below[0].path)
+  images = [e.name for e in entries if video_files.is_image(e.name)]
+  if len(images) < 2 or 2 * len(images) <= len(entries):
+    return
+  raise InputError(
+    f'{place.path} holds {len(images)} pictures, such as {images[0]!r}; '
+    'expected video files: extracted frames are not read; try making a video '
+    'of each folder: ' + video_files.video_of_frames(place.path, images[0])
+  )
 
 
 def _is_video(name: str) -> bool:
@@ -179,6 +215,8 @@ class _Entry:
   index: int | None = None
   start_s: float = 0.0  # where the clip starts, seconds
   end_s: float | None = None  # where it ends; None for the end of the file
+  seconds: float | None = None  # how long the file is said to be
+  split: str | None = None  # what its column `split` says
   # clip: the row of a clip whose file was found by name; its labels are empty
   clip: VideoRow | None = None
 
@@ -189,7 +227,8 @@ def _read_list(
   *,
   root: pathlib.Path,
   task: Task,
-  need_files: bool = True,
+  split: str | None,
+  need_files: bool,
 ) -> Listing:
   """Reads a list; every line is a video, or a part of one.
 
@@ -198,8 +237,10 @@ def _read_list(
   which no file exists, if one is needed.
   """
   several = task.kind != 'single'
-  entries, notes, unit = _read_entries(source, root, several)
-  _refuse_frames(source, entries, root)
+  entries, notes, unit = _read_entries(source, root, several, split)
+  _refuse_frames(source, entries, root, several)
+  entries, split_notes = _take_split(source, entries, split)
+  notes += split_notes
   names = AnySpelling(classes) if classes else ()
   for entry in entries:
     count = len(entry.labels)
@@ -216,6 +257,8 @@ def _read_list(
   if classes is None:
     classes = _collect_classes(source, entries)
     notes += note_spellings({x for entry in entries for x in entry.labels})
+  else:
+    _refuse_shifted(source, entries, classes)
   lookup, duplicates = AnySpelling(classes), []
   first: dict[str, tuple[int, VideoRow]] = {}
   for entry in entries:
@@ -234,10 +277,10 @@ def _read_list(
   if need_files and not any(os.path.exists(row.path) for row in rows):
     raise InputError(
       f'none of the {len(rows)} files of {source} exists, such as '
-      f'{rows[0].path}; expected paths relative to the list; try --root for '
-      'another folder'
+      f'{short_path(rows[0].path)}; expected paths relative to the list; '
+      + video_files.find_move(rows[0].path, root)
     )
-  notes += note_shared_files(rows) + _note_ucf101(entries)
+  notes += note_shared_files(rows) + _note_labels(entries, classes)
   return Listing(
     rows=rows,
     classes=classes,
@@ -248,7 +291,7 @@ def _read_list(
 
 
 def _read_entries(
-  source: pathlib.Path, root: pathlib.Path, several: bool
+  source: pathlib.Path, root: pathlib.Path, several: bool, split: str | None
 ) -> tuple[list[_Entry], list[str], str]:
   """The entries, notes for the user, and 'line' or 'item': what is counted."""
   numbered = enumerate(text_files.read_text(source).split('\n'), 1)
@@ -257,8 +300,8 @@ def _read_entries(
   start = lines[0][1] if lines else ''
   # A path may begin with a bracket, too.
   is_json = source.suffix.lower() in _JSON_SUFFIXES and start[:1] in ('[', '{')
-  if is_json or start.startswith(('[{', '{"')):
-    return _read_json(source, lines)
+  if is_json or _JSON_START.match(start):
+    return _read_json(source, lines, split)
   comments = {
     number: f'line {number}'
     for number, line in lines
@@ -266,9 +309,11 @@ def _read_entries(
   }
   lines = [x for x in lines if x[0] not in comments]
   header = lines[0][1] if lines else ''
-  columns = {c.strip(' "').lower() for c in re.split(r'[\s,]+', header)}
-  is_named = columns & {*_PATH_COLUMNS} and columns & {*_LABEL_COLUMNS}
+  names = _header_names(header)
+  is_named = list_columns.is_header(names) and not _is_row(header)
+  columns = {name.lower() for name in names}
   is_kinetics = {'label', *youtube_clips.COLUMNS} <= columns
+  _refuse_foreign_separator(source, lines)
   kind = text_files.describe_official_csv(header)
   if kind and not (is_kinetics or (is_named and kind == 'a Kinetics csv')):
     raise InputError(
@@ -277,10 +322,10 @@ def _read_entries(
     )
   notes: list[str] = []
   if is_named and ('\t' in header or ',' in header):
-    entries, notes = _read_table(source, lines, several)
+    entries, notes = _read_table(source, lines, several, split)
   elif is_kinetics:
     entries, notes = _read_kinetics(source, lines, root)
-  elif is_named and len(header.split()) > 2:
+  elif is_named and len(names) > 2:
     raise InputError(
       f'{source} has a header with spaces between its columns; expected '
       'commas or tabs between more than two columns; try correcting it'
@@ -298,16 +343,57 @@ def _read_entries(
   return entries, note_names(what, [*comments.values()]) + notes, 'line'
 
 
+def _header_names(line: str) -> list[str]:
+  """The fields of a line that may be a header."""
+  separator = next((c for c in '\t,' if c in line), None)
+  return [name.strip(' "') for name in line.split(separator)]
+
+
+def _is_row(line: str) -> bool:
+  """Whether a line is no header: it names a video, or ends in a number.
+
+  The number is a label.
+  """
+  return bool(_NAMES_VIDEO.search(line) or _ENDS_IN_NUMBER.search(line))
+
+
+def _refuse_foreign_separator(
+  source: pathlib.Path, lines: list[tuple[int, str]]
+) -> None:
+  """Refuses columns with semicolons or bars between them."""
+  texts = [line for _, line in lines]
+  for mark in _FOREIGN:
+    is_header = bool(texts) and list_columns.is_header(texts[0].split(mark))
+    after = lambda text, mark=mark: any(
+      match[0].endswith(mark) for match in _FOREIGN_AFTER.finditer(text)
+    )
+    first = lambda text: text.partition('\t')[0].split(None, 1)[0]
+    plain = not any(map(_SPACED.fullmatch, texts)) and not any(
+      separator in text for text in texts for separator in '\t,'
+    )
+    if (
+      (is_header and mark in texts[0])
+      or (texts and all(map(after, texts)))
+      or (texts and plain and all(mark in first(text) for text in texts))
+    ):
+      name = {';': 'semicolons', '|': 'bars'}[mark]
+      raise InputError(
+        f'{source} line {lines[0][0]} is {texts[0][:80]!r}, with {name} '
+        'between the columns; expected a path and a label, with a tab, a comma '
+        f'or a space between; try replacing the {name} by tabs'
+      )
+
+
 def _refuse_other_header(
   source: pathlib.Path, header: str, below: list[tuple[int, str]]
 ) -> None:
   """Refuses a header without path and label: a line that alone has no video.
 
-  A line that ends in a number is not a header: the number is a label.
+  Or one that is no row and has a column called as labels are.
   """
-  is_video = _NAMES_VIDEO.search(header) or _ENDS_IN_NUMBER.search(header)
   are_videos = below and all(_NAMES_VIDEO.search(line) for _, line in below)
-  if are_videos and not is_video:
+  has_label = below and list_columns.names_label(_header_names(header))
+  if (are_videos or has_label) and not _is_row(header):
     raise InputError(
       f'{source} line 1 looks like a header: {header[:80]!r}; expected the '
       'columns path,label, of which it does not have both; try renaming them, '
@@ -388,8 +474,8 @@ def _read_columns(
     (number, _split_fields(source, number, line, delimiter))
     for number, line in lines
   ]
-  columns = [column.lower() for column in rows[0][1]]
-  text_files.refuse_repeated_columns(source, columns)
+  columns = rows[0][1]
+  text_files.refuse_repeated_columns(source, [c.lower() for c in columns])
   for number, fields in rows:
     if len(fields) != len(columns):
       raise InputError(
@@ -401,54 +487,101 @@ def _read_columns(
 
 
 def _read_table(
-  source: pathlib.Path, lines: list[tuple[int, str]], several: bool
+  source: pathlib.Path,
+  lines: list[tuple[int, str]],
+  several: bool,
+  split: str | None,
 ) -> tuple[list[_Entry], list[str]]:
-  """A csv with a header: path, label, and perhaps `start` and `end`."""
+  """A csv with a header; `list_columns.py` says what its columns mean."""
   rows = _read_columns(source, lines)
-  columns = rows[0][1].keys() if rows else ()
-  path = next((c for c in columns if c in _PATH_COLUMNS), '')
-  label = next((c for c in columns if c in _LABEL_COLUMNS), '')
+  with locate_errors(source, lines[0][0], hint=_CORRECT):
+    columns = list_columns.find_columns(rows[0][1] if rows else ())
   entries = []
   for number, fields in rows:
     with locate_errors(source, number, hint=_CORRECT):
-      times = _parse_times(fields)
-      if not fields[path]:
+      start_s, end_s, seconds = columns.times(fields)
+      if not fields[columns.path]:
         raise InputError('got no path; expected one')
-    joined = fields[label]
+      index = list_columns.field(fields, columns.number) or None
+      if index is not None:
+        index = text_files.parse_int(index, most=999_999)
+    joined = fields[columns.label]
     labels = _split_label(joined) if several else [joined] * bool(joined)
     entries.append(
-      _Entry(number, fields[path], tuple(labels), joined, None, *times)
+      _Entry(
+        number,
+        fields[columns.path],
+        tuple(labels),
+        joined,
+        index,
+        start_s,
+        end_s,
+        seconds,
+        list_columns.field(fields, columns.split),
+      )
     )
-  return entries, _note_unread(columns, (path, label, 'start', 'end'))
+  unread = list(columns.unread)
+  if split is None and columns.split:  # one split only, or it is refused
+    unread.append(columns.split)
+  return entries, _note_unread(unread)
 
 
 def _read_kinetics(
   source: pathlib.Path, lines: list[tuple[int, str]], root: pathlib.Path
 ) -> tuple[list[_Entry], list[str]]:
   """The columns of Kinetics; `youtube_clips.py` finds the files."""
-  numbers, clips, splits = [], [], set()
-  for number, fields in _read_columns(source, lines):
+  numbers, clips, splits = [], [], []
+  for number, cased in _read_columns(source, lines):
+    fields = {column.lower(): value for column, value in cased.items()}
     with locate_errors(source, number, hint=_CORRECT):
       clips.append(youtube_clips.parse_clip(fields))
     numbers.append(number)
-    splits.add(fields['split'])
-  if len(splits) > 1:
-    raise InputError(
-      f'got clips of the splits {join_names(sorted(splits))} in {source}; '
-      'expected one split; try a file for each'
-    )
+    splits.append(fields['split'])
   rows, notes = youtube_clips.find_clips(
     clips, [()] * len(clips), video_files.VideoFiles(root)
   )
-  labels = [clip.label for clip in clips]
-  return [
-    _Entry(number, row.video, (label,) * bool(label), label, clip=row)
-    for number, row, label in zip(numbers, rows, labels, strict=True)
-  ], notes
+  entries = []
+  for number, row, clip, split in zip(
+    numbers, rows, clips, splits, strict=True
+  ):
+    labels = (clip.label,) * bool(clip.label)
+    entries.append(
+      _Entry(number, row.video, labels, clip.label, split=split, clip=row)
+    )
+  return entries, notes
+
+
+def _take_split(
+  source: pathlib.Path, entries: list[_Entry], split: str | None
+) -> tuple[list[_Entry], list[str]]:
+  """The entries of one split, by the column `split`, and notes on the rest."""
+  counts = collections.Counter(e.split for e in entries if e.split is not None)
+  if not counts:
+    return entries, []
+  said = join_names(sorted(counts))
+  if split is None:
+    if len(counts) > 1:
+      raise InputError(
+        f'got clips of the splits {said} in {source}; expected one split; try '
+        'a file for each'
+      )
+    return entries, []
+  taken = [e for e in entries if list_columns.is_split(e.split or '', split)]
+  if not taken:
+    raise InputError(
+      f'got split {split!r}, but the column for it in {source} says only '
+      f'{said}; expected one of these; try it with --split'
+    )
+  left = {
+    s: n for s, n in counts.items() if not list_columns.is_split(s, split)
+  }
+  rest = ', '.join(f'{n} of {s or "none"}' for s, n in sorted(left.items()))
+  note = f'{len(taken)} clips are of the split {split}; left out: {rest}'
+  return taken, [note] if left else []
 
 
 def _read_json(
-  source: pathlib.Path, lines: list[tuple[int, str]]
+  source: pathlib.Path, lines: list[tuple[int, str]], split: str | None
 ) -> tuple[list[_Entry], list[str], str]:
   """Objects with `path` or `file`, and `label`: one on each line, or a list."""
   unit, items = 'line', []
@@ -467,25 +600,31 @@ def _read_json(
       ) from e
   values = [item for _, item in items]
   for item in values or [None]:
-    names = item.keys() if isinstance(item, dict) else set()
-    if 'label' not in names or not {'path', 'file'} & names:
+    names = list(item) if isinstance(item, dict) else []
+    if not list_columns.is_header(names):
       is_one = unit == 'line' and len(values) == 1
       content = text_files.describe_json(values[0] if is_one else values)
       raise InputError(
         f'{source} looks like {content}; expected objects with `path` and '
         f'`label`; {move}'
       )
-  entries = []
+  entries: list[_Entry] = []
+  unread: dict[str, None] = {}
   for number, item in items:
     with locate_errors(source, f'{unit} {number}', hint=_CORRECT):
-      entries.append(_parse_object(number, item))
-  keys = dict.fromkeys(key for _, item in items for key in item)
-  return entries, _note_unread(keys, _JSON_KEYS), unit
+      columns = list_columns.find_columns(item)
+      entries.append(_parse_object(number, item, columns))
+    unread |= dict.fromkeys(columns.unread)
+    if split is None and columns.split:
+      unread[columns.split] = None
+  return entries, _note_unread(unread), unit
 
 
-def _parse_object(number: int, item: Mapping[str, Any]) -> _Entry:
-  key = 'file' if 'file' in item else 'path'
-  video, label = item[key], item['label']
+def _parse_object(
+  number: int, item: Mapping[str, Any], columns: list_columns.Columns
+) -> _Entry:
+  key = columns.path
+  video, label = item[key], item[columns.label]
   is_path = isinstance(video, str) and video.strip()
   # Half of a surrogate pair names no file.
   if not is_path or re.search('[\ud800-\udfff]', video):
@@ -498,32 +637,23 @@ def _parse_object(number: int, item: Mapping[str, Any]) -> _Entry:
         'a fraction'
       )
   names = tuple(str(name).strip() for name in labels)
-  index = item.get('label_idx')
+  index = list_columns.field(item, columns.number)
   if index is not None:
     index = text_files.parse_int(index, most=999_999)
-  joined, times = ', '.join(names), _parse_times(item)
-  return _Entry(number, video.strip(), names, joined, index, *times)
+  split = list_columns.field(item, columns.split)
+  return _Entry(
+    number,
+    video.strip(),
+    names,
+    ', '.join(names),
+    index,
+    *columns.times(item),
+    None if split is None else str(split),
+  )
 
 
-def _parse_times(fields: Mapping[str, Any]) -> tuple[float, float | None]:
-  """`start` and `end` in seconds, either of which may be empty."""
-  values = [fields.get(key) for key in ('start', 'end')]
-  start, end = ('' if x is None else str(x).strip() for x in values)
-  try:
-    start_s, end_s = float(start or 0), float(end) if end else None
-  except ValueError:
-    start_s = end_s = math.nan
-  last_s = math.inf if end_s is None else end_s
-  if not 0 <= start_s < last_s or end_s == math.inf:
-    raise InputError(
-      f'got a clip from {start[:40]!r} to {end[:40]!r}; expected seconds, the '
-      'end after the start'
-    )
-  return start_s, end_s
-
-
-def _note_unread(columns: Iterable[str], known: Container[str]) -> list[str]:
-  unread = [c[:40] or '(no name)' for c in columns if c not in known]
+def _note_unread(columns: Iterable[str]) -> list[str]:
+  unread = [quote(c[:40]) if c else '(no name)' for c in columns]
   return [f'columns not read: {", ".join(unread)}'] if unread else []
 
 
@@ -555,6 +685,7 @@ def _to_row(
     labels=labels,
     start_s=entry.start_s,
     end_s=entry.end_s,
+    seconds=entry.seconds,
   )
 
 
@@ -575,6 +706,12 @@ def _collect_classes(
     if entry.index is not None
   }
   if all(e.index is not None for e in entries if e.labels):
+    if sorted(numbered) == list(range(1, len(numbered) + 1)):
+      raise InputError(
+        f'{source} has labels numbered from 1 to {len(numbered)}; expected '
+        'them from 0; try subtracting 1 from each, or the names in order with '
+        '--classes'
+      )
     if sorted(numbered) != list(range(len(numbered))):
       raise InputError(
         f'{source} has labels numbered {min(numbered)} to {max(numbered)} with '
@@ -593,35 +730,94 @@ def _collect_classes(
   return ClassList.from_names([str(i) for i in range(max(numbers) + 1)])
 
 
-def _note_ucf101(entries: Sequence[_Entry]) -> list[str]:
-  """A note if labels count from 1, as in the official lists of UCF101."""
+def _numbers(entries: Sequence[_Entry]) -> list[int]:
+  """The labels, if all of them are numbers."""
   labels = [label for entry in entries for label in entry.labels]
-  is_list = 'UCF101' in text_files.describe_text(f'{entries[0].video} 1')
-  are_numbers = labels and all(map(_NUMBER.fullmatch, labels))
-  if is_list and are_numbers and min(map(int, labels)) > 0:
+  if not all(map(_NUMBER.fullmatch, labels)):
+    return []
+  return [int(label) for label in labels]
+
+
+def _refuse_shifted(
+  source: pathlib.Path, entries: Sequence[_Entry], classes: ClassList
+) -> None:
+  """Refuses labels from 1 to the number of classes: each would be one off."""
+  numbers, count = _numbers(entries), len(classes)
+  are_names = any(str(number) in classes.names for number in numbers)
+  if numbers and not are_names and (min(numbers), max(numbers)) == (1, count):
+    raise InputError(
+      f'{source} has labels from 1 to {count}, and the class list has {count} '
+      f'names; expected labels from 0 to {count - 1}; try subtracting 1 from '
+      'each, or the names instead'
+    )
+
+
+def _note_labels(entries: Sequence[_Entry], classes: ClassList) -> list[str]:
+  """A note if labels count from 1: are they numbers of this class list?"""
+  numbers = _numbers(entries)
+  if not numbers or min(numbers) < 1:
+    return []
+  if 'UCF101' in text_files.describe_text(f'{entries[0].video} 1'):
     return [
       'this looks like a list of UCF101, whose labels count from 1: `vidmodels '
       'prepare ucf101` takes the official files'
     ]
-  return []
+  if '0' not in classes.names and any(str(n) in classes.names for n in numbers):
+    return []  # they are names
+  return [
+    f'LABELS BEGIN AT {min(numbers)}: no clip has label 0, which is the class '
+    f'{classes.names[0]!r}; if yours count from 1, subtract 1 from each: '
+    'nothing is shifted here'
+  ]
 
 
 def _refuse_frames(
-  source: pathlib.Path, entries: Sequence[_Entry], root: pathlib.Path
+  source: pathlib.Path,
+  entries: Sequence[_Entry],
+  root: pathlib.Path,
+  several: bool,
 ) -> None:
-  """Refuses `folder n_frames label`, a line of a list of extracted frames."""
+  """Refuses lists of extracted frames: `folder n_frames label`, or pictures."""
   for entry in entries[:3]:
     folder, *numbers = entry.video.split()
     are_counts = all(number.isdecimal() for number in numbers)
     for video in (folder, entry.video) if are_counts else (entry.video,):
-      is_video = pathlib.Path(video).suffix.lower() in VIDEO_SUFFIXES
-      if is_video or not os.path.isdir(root / video):
+      if _is_video(video) or not os.path.isdir(root / video):
         continue
       images = (n for n in os.listdir(root / video) if video_files.is_image(n))
-      command = video_files.video_of_frames(video, min(images, default=''))
+      command = _frames_move(video, min(images, default=''))
       raise InputError(
         f'{source} has the folder {video} ({entry.number}); expected video '
         'files: lists of extracted frames (`folder frames label`) are not '
-        f'read; try making a video of each folder: {command}; then list `video '
-        'label`'
+        f'read; {command}'
       )
+  if not several and all(_counts_frames(entry) for entry in entries):
+    video = entries[0].video
+    if not any(os.path.exists(root / entry.video) for entry in entries[:3]):
+      raise InputError(
+        f'{source} has numbers between path and label '
+        f'({video!r} {entries[0].joined!r}), as lists of extracted frames have '
+        '(`folder frames label`); expected `video label`; '
+        + _frames_move(video.split()[0], '')
+      )
+  videos = [entry.video for entry in entries]
+  if all(map(video_files.is_image, videos)):
+    folder, image = os.path.split(videos[0])
+    raise InputError(
+      f'{source} lists pictures, such as {videos[0]!r}; expected video files: '
+      'single frames are not read; ' + _frames_move(folder or 'CLIP', image)
+    )
+
+
+def _frames_move(folder: str, image: str) -> str:
+  command = video_files.video_of_frames(folder, image)
+  return (
+    f'try making a video of each folder: {command}; then list `video label`'
+  )
+
+
+def _counts_frames(entry: _Entry) -> bool:
+  """Whether a line is `folder frames label` or `folder start frames label`."""
+  folder, *numbers = [*entry.video.split(), *entry.labels]
+  are_numbers = len(numbers) in (2, 3) and all(map(str.isdecimal, numbers))
+  return are_numbers and not entry.clip and not _is_video(folder)

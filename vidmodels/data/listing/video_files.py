@@ -9,7 +9,7 @@ import re
 import shlex
 
 from vidmodels.data.listing.rows import VIDEO_SUFFIXES, escape_name
-from vidmodels.files import retry_reading
+from vidmodels.files import retry_reading, short_path
 
 _IMAGES = frozenset(
   {'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm'}
@@ -199,6 +199,22 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def is_system_name(name: str) -> bool:
   """Whether a file or folder is hidden, or one that a system puts there."""
   return name.startswith('.') or name.lower() in _SYSTEM_NAMES
+
+
+def find_move(path: pathlib.Path, root: pathlib.Path) -> str:
+  """What to try for a file of a list that is not there: 'try ...'."""
+  named = os.path.relpath(path, root) if path.is_relative_to(root) else ''
+  if named and os.path.exists(named):
+    return f'try --root {os.getcwd()}, below which {short_path(named)} is'
+  slashes = named.replace('\\', '/')
+  if slashes != named and os.path.exists(root / slashes):
+    return 'try / for each \\ in its paths'
+  if os.path.exists(root / path.name):
+    return f'try the names of files alone: {path.name} is in {root}'
+  for suffix in sorted(VIDEO_SUFFIXES):
+    if os.path.exists(f'{path}{suffix}'):
+      return f'try names with their suffix: {path.name}{suffix} is there'
+  return 'try --root for another folder'
 
 
 def is_image(name: str) -> bool:

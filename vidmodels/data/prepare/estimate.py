@@ -9,7 +9,9 @@ constants measured on others. `basis` says which.
 
 import contextlib
 import dataclasses
+import itertools
 import os
+import pathlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -18,13 +20,15 @@ import numpy as np
 
 from vidmodels.data.datasets import registry
 from vidmodels.data.datasets.dataset import Dataset
-from vidmodels.data.listing.rows import VideoRow
+from vidmodels.data.listing.rows import VideoRow, join_names
+from vidmodels.data.listing.video_files import find_move
 from vidmodels.data.prepare import encode, process_pool, sources
 from vidmodels.data.prepare.split_report import count_noun
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.video import decode
 from vidmodels.data.video.container import BadVideo
-from vidmodels.typing import AnyPath
+from vidmodels.files import short_path
+from vidmodels.typing import AnyPath, quote
 
 _SAMPLES = 8  # videos
 _SAMPLE_S = 2.0  # of each
@@ -72,6 +76,7 @@ class Estimate:
   hours: float  # with that many workers
   basis: str  # where the numbers of frames, bytes and hours come from
   flip: str  # what a mirror does to labels
+  missing: tuple[str, ...]  # clips without a file; none if none are needed
   notes: tuple[str, ...]  # of the reader of the source
 
   def as_json(self) -> dict[str, Any]:
@@ -100,6 +105,12 @@ class Estimate:
       + count_noun(self.workers, 'worker')
     )
     lines.append(f'by {self.basis}')
+    if self.missing:
+      named = join_names([quote(name) for name in self.missing])
+      lines.append(
+        f'missing: the files of {len(self.missing)} of '
+        f'{count_noun(self.rows, "clip")}: {named}'
+      )
     return [*lines, *(f'note: {note}' for note in self.notes)]
 
 
@@ -125,7 +136,9 @@ def estimate(
   if spec.kind == 'dataset':
     usual_s = registry.find(spec.source).usual_s
   has_videos = spec.kind == 'own' or spec.videos is not None
-  costs = _measure_costs(rows if has_videos else (), options, usual_s)
+  there = [row.path.is_file() for row in rows] if has_videos else []
+  found = list(itertools.compress(rows, there))
+  costs = _measure_costs(found, options, usual_s)
   by_times = (
     row.seconds if row.end_s is None else row.end_s - row.start_s
     for row in rows
@@ -154,15 +167,28 @@ def estimate(
     hours=round(frames * costs.cpu_s / workers / 3600, 4),
     basis=costs.basis,
     flip=(flip or listing.flip or FlipPolicy()).kind,
-    notes=listing.notes,
+    missing=tuple(
+      row.video for row, exists in zip(rows, there, strict=False) if not exists
+    ),
+    notes=(*listing.notes, *_note_missing(spec, rows, found)),
   )
+
+
+def _note_missing(
+  spec: sources.SourceSpec, rows: Sequence[VideoRow], found: Sequence[VideoRow]
+) -> list[str]:
+  """What to try if not one file of a list is there."""
+  if spec.kind != 'own' or found or not rows:
+    return []
+  root = pathlib.Path(spec.root or pathlib.Path(spec.source).parent)
+  path = rows[0].path
+  return [f'{short_path(path)} is not there; {find_move(path, root)}']
 
 
 def _measure_costs(
   rows: Sequence[VideoRow], options: encode.Options, usual_s: float
 ) -> _Costs:
   """The costs of a few videos, spread evenly; assumed ones without videos."""
-  rows = [row for row in rows if row.path.is_file()]
   places = np.linspace(0, len(rows) - 1, min(_SAMPLES, len(rows)))
   samples = []
   for i in sorted({round(place) for place in places.tolist()}):

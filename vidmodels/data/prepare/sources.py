@@ -205,5 +205,6 @@ def _read_own_files(
     root=spec.root,
     default=default,
     labels=spec.labels or 'single',
+    split=spec.split,
     need_files=need_videos,
   )
