@@ -24,8 +24,8 @@ def test_lines_past_the_restored_step_are_dropped(tmp_path):
   first = hooks.JsonLinesWriter(path, start_step=0)
   for step in (2, 4, 6):
     first.write_scalars(step, {'loss': step / 2})
-  with path.open('a') as file:
-    file.write('{"step": 8, "lo')  # cut short by a kill
+  with path.open('ab') as file:  # a kill, or the power, cut these short
+    file.write(b'{"step": "six"}\n\x00\xff\x00\n{"step": 8, "lo')
   again = hooks.JsonLinesWriter(path, start_step=4)
   again.write_scalars(6, {'loss': 0.5})
   lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -110,6 +110,38 @@ def test_tensorboard_gets_the_scalars_when_tensorflow_is_there(tmp_path):
   (event,) = events.Tensors('train_clip/loss')
   assert event.step == 3
   assert tensorflow.make_ndarray(event.tensor_proto) == 1.5
+
+
+def test_tensorboard_shows_no_step_twice_after_a_resume(tmp_path):
+  """Whoever reads the events, and also after a kill in the middle of one."""
+  tensorflow = pytest.importorskip('tensorflow')
+  accumulator = pytest.importorskip(
+    'tensorboard.backend.event_processing.event_accumulator'
+  )
+  folder = tmp_path / 'tensorboard'
+  for start, steps, loss in ((0, (2, 4, 6), 1.0), (4, (6, 8), 0.5)):
+    _, board = hooks.make_writers(tmp_path, tensorboard=True, start_step=start)
+    for step in steps:
+      board.write_scalars(step, {'train_clip/loss': loss})
+    board.flush()
+    newest = max(folder.glob('*'), key=lambda path: path.stat().st_mtime_ns)
+    if not start:
+      newest.write_bytes(newest.read_bytes()[:-3])
+  events = accumulator.EventAccumulator(
+    str(folder), size_guidance={'tensors': 0}
+  )
+  events.Reload()
+  seen = [
+    (e.step, float(tensorflow.make_ndarray(e.tensor_proto)))
+    for e in events.Tensors('train_clip/loss')
+  ]
+  assert seen == [(2, 1.0), (4, 1.0), (6, 0.5), (8, 0.5)]
+  raw = [
+    tensorflow.compat.v1.Event.FromString(record).step
+    for path in folder.glob('*')
+    for record in tensorflow.data.TFRecordDataset(str(path)).as_numpy_iterator()
+  ]
+  assert sorted(step for step in raw if step) == [2, 4, 6, 8]
 
 
 def test_tensorboard_without_tensorflow_says_what_to_install(

@@ -40,7 +40,9 @@ class JsonLinesWriter:
 
   def __init__(self, path: pathlib.Path, *, start_step: int) -> None:
     self._path = path
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = []
+    if path.exists():  # a lost power supply may leave bytes that are no text
+      lines = path.read_text(errors='replace').splitlines()
     kept = [line for line in lines if _step_of(line) <= start_step]
     if len(kept) != len(lines):
       write_atomically(path, ''.join(f'{line}\n' for line in kept).encode())
@@ -57,8 +59,8 @@ class JsonLinesWriter:
 def _step_of(line: str) -> float:
   """The step of a line; infinity for a line that a kill cut short."""
   try:
-    return json.loads(line)['step']
-  except (json.JSONDecodeError, KeyError, TypeError):
+    return float(json.loads(line)['step'])
+  except (ValueError, KeyError, TypeError):
     return math.inf
 
 
@@ -81,8 +83,37 @@ def make_writers(
         'got log.tensorboard=True; expected TensorFlow, which does not import '
         f"({error}); try pip install 'vidmodels[tf]', or log.tensorboard=False"
       ) from error
-    writers.append(metric_writers.SummaryWriter(str(workdir / 'tensorboard')))
+    folder = workdir / 'tensorboard'
+    _drop_later_events(folder, start_step)
+    writers.append(metric_writers.SummaryWriter(str(folder)))
   return writers
+
+
+def _drop_later_events(folder: pathlib.Path, start_step: int) -> None:
+  """Rewrites TensorBoard's files without the events after `start_step`.
+
+  A resumed run makes these steps again, and TensorBoard would show both. (An
+  event that restarts a session hides them from TensorBoard, but from no other
+  reader of the files.) An event that a kill cut short goes as well.
+  """
+  import tensorflow as tf
+
+  for path in sorted(folder.glob('events.out.tfevents.*')):
+    kept, dropped = [], False
+    try:
+      for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        if tf.compat.v1.Event.FromString(record).step <= start_step:
+          kept.append(record)
+        else:
+          dropped = True
+    except tf.errors.DataLossError:
+      dropped = True
+    if dropped:
+      part = path.with_name(f'.{path.name}.part')  # TensorBoard skips it
+      with tf.io.TFRecordWriter(str(part)) as writer:
+        for record in kept:
+          writer.write(record)
+      part.replace(path)
 
 
 @dataclasses.dataclass
