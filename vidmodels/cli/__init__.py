@@ -102,13 +102,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
   except (InputError, *PATH_ERRORS) as error:
     return _report_error(args, error, code=WRONG_INPUT)
+  except MemoryError as error:
+    return _report_error(args, _out_of_memory(error), code=FAILED)
   except OSError as error:  # e.g. a full disk or a lost network
     return _report_error(args, error, code=FAILED)
   except KeyboardInterrupt:
     return _report_error(args, 'stopped by the keyboard', code=INTERRUPTED)
-  except Exception as error:  # a bug: the traceback says where
+  except Exception as error:
+    if text := _out_of_memory(error):
+      return _report_error(args, text, code=FAILED)
+    # A bug: the traceback says where.
     traceback.print_exc()
     return _report_error(args, repr(error), code=FAILED)
+
+
+def _out_of_memory(error: Exception) -> str:
+  """The message for an error of that kind, or ''."""
+  try:
+    from vidmodels.train import memory
+  except (ImportError, MemoryError):  # nothing is left for that either
+    return 'out of memory' if isinstance(error, MemoryError) else ''
+  if isinstance(error, memory.OutOfMemoryError):
+    return str(error)
+  if not memory.is_out_of_memory(error):
+    return ''
+  return (
+    f'out of memory: {memory.request(error)} of this machine, which has '
+    f'{memory.host_room()}; expected enough for the command and its files; try '
+    'fewer --workers or a smaller batch where the command has them, and end '
+    'other programs'
+  )
 
 
 def run_and_exit() -> NoReturn:

@@ -13,6 +13,7 @@ which is one frame.
 
 import collections
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -30,6 +31,7 @@ from vidmodels.data.sampling import rules
 from vidmodels.data.sampling import views as viewing
 from vidmodels.data.video import container, decode, image_file
 from vidmodels.evaluate import averaging
+from vidmodels.train import memory
 from vidmodels.train.feed import to_device
 from vidmodels.train.mesh import round_up_batch
 from vidmodels.train.restore import TrainedModel
@@ -91,7 +93,14 @@ class Predictor:
     averaging.check_average(views.average, model.task)
     self.model, self.views = model, views
     self.top = min(top, len(model.classes))
-    self._step = jax.jit(model.eval_step())
+    batch = round_up_batch(views.batch, model.mesh)
+    self._advice = functools.partial(memory.scoring_advice, model.config, batch)
+    self._step = memory.compiled_to_fit(
+      jax.jit(model.eval_step()),
+      lambda needed: memory.check_program(
+        needed, model.mesh, f'a step of up to {batch} views', self._advice
+      ),
+    )
 
   def predict_file(
     self, path: str | pathlib.Path, *, window_s: float = 0.0, hop_s: float = 0.0
@@ -182,7 +191,8 @@ class Predictor:
   def _predict(
     self, file: str, segment: Segment, video_VTHWC: np.ndarray
   ) -> Prediction:
-    logits_VK = self._score(video_VTHWC)
+    with memory.explained(self.model.mesh, self._advice):
+      logits_VK = self._score(video_VTHWC)
     if not np.isfinite(logits_VK).all():
       raise InputError(
         'got scores that are not finite: the weights are broken; try an '

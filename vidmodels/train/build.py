@@ -20,7 +20,14 @@ from jax.sharding import Mesh
 from vidmodels import config as cfg
 from vidmodels import models
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.train import optim, sharding, state, step, token_label
+from vidmodels.train import (
+  memory,
+  optim,
+  sharding,
+  state,
+  step,
+  token_label,
+)
 from vidmodels.train.mesh import (
   batch_sharding,
   check_batch,
@@ -62,6 +69,25 @@ class TrainingRun:
     if the compiler chose them, a state could come back in another layout, which
     costs a second compilation and the donation.
     """
+    update, frozen = self._jitted_step(teacher)
+    return lambda state, batch: update(state, batch, frozen)
+
+  def train_step_that_fits(self, teacher: token_label.Teacher | None = None):
+    """`train_step`, refused at its first call if the devices are too small."""
+    update, frozen = self._jitted_step(teacher)
+    fitted = memory.compiled_to_fit(update, self._check_step)
+    return lambda state, batch: fitted(state, batch, frozen)
+
+  def _check_step(self, needed: int) -> None:
+    config, mesh = self.config, self.mesh
+    memory.check_program(
+      needed,
+      mesh,
+      f'a training step of {config.batch} clips',
+      lambda factor: memory.training_advice(config, mesh, factor),
+    )
+
+  def _jitted_step(self, teacher: token_label.Teacher | None):
     frozen = dict(teacher.variables) if teacher else {}
     update = jax.jit(
       step.make_train_step(
@@ -75,7 +101,7 @@ class TrainingRun:
       out_shardings=(self.shardings, replicated(self.mesh)),
       donate_argnums=0,
     )
-    return lambda state, batch: update(state, batch, frozen)
+    return update, frozen
 
 
 def make_model(config: cfg.Config, *, classes: int) -> nn.Module:

@@ -25,6 +25,7 @@ from vidmodels.data.stream import batch_stream
 from vidmodels.train import (
   hooks,
   init_from,
+  memory,
   teacher,
   validate,
   workdir_lock,
@@ -77,6 +78,21 @@ def train(
     task=records.manifest.task,
     devices=devices,
   )
+  progress(0, run.total, f'on {memory.describe_devices(run.mesh)}')
+  memory.check_state(config, run.mesh, run.abstract)
+  advice = functools.partial(memory.training_advice, config, run.mesh)
+  with memory.explained(run.mesh, advice):
+    return _train(run, records, workdir, progress)
+
+
+def _train(
+  run: TrainingRun,
+  records: RecordSet,
+  workdir: pathlib.Path,
+  progress: Progress,
+) -> Outcome:
+  """Trains a run that is built, in a workdir that it locks."""
+  config = run.config
   scorer = teacher.load(config, run.model, records.classes, run.mesh)
   weights = init_from.read_init_weights(run, workdir, records.classes)
   lock: Any = contextlib.nullcontext()
@@ -160,7 +176,7 @@ class Loop:
   def run_from(self, state: TrainState, start: int) -> Outcome:
     """Runs from step `start` to the end, a preemption or an error."""
     run, config = self.run, self.run.config
-    train_step = run.train_step(self.teacher)
+    train_step = run.train_step_that_fits(self.teacher)
     batches = batch_stream.train_batches(
       self.records,
       clip=config.clip,

@@ -22,7 +22,7 @@ from vidmodels import config as cfg
 from vidmodels import models
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.train import sharding, step
+from vidmodels.train import memory, sharding, step
 from vidmodels.train.build import make_model
 from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.train.mesh import make_mesh, replicated
@@ -91,6 +91,12 @@ def load(
     everywhere = replicated(mesh)
     model_state = jax.tree.map(
       lambda leaf: sharding.shape_on_devices(leaf, everywhere), variables
+    )
+    memory.check_program(
+      memory.bytes_on_device((params, model_state)),
+      mesh,
+      f'weights of {config.family}',
+      lambda _: 'try more devices with --mesh -1,8,1, or a larger device',
     )
     return TrainedModel(
       config=config,

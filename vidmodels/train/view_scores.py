@@ -8,6 +8,7 @@ Validation during training and `evaluate/` use it. It does not average views.
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from vidmodels import config as cfg
 from vidmodels.data.records.record_set import RecordSet
 from vidmodels.data.sampling import rules
 from vidmodels.data.stream import batch_stream
+from vidmodels.train import memory
 from vidmodels.train.feed import Feed
 from vidmodels.train.mesh import local_rows, replicated, round_up_batch
 from vidmodels.train.step import make_eval_step
@@ -54,9 +56,15 @@ class ViewScorer:
       rest = {name: v for name, v in batch.items() if name != 'video'}
       return {**rest, 'logits': eval_step(params, model_state, batch['video'])}
 
-    self._score = jax.jit(score, out_shardings=replicated(mesh))
-    self._config, self._mesh = config, mesh
     batch = round_up_batch(views.batch, mesh)
+    self._advice = functools.partial(memory.scoring_advice, config, batch)
+    self._score = memory.compiled_to_fit(
+      jax.jit(score, out_shardings=replicated(mesh)),
+      lambda needed: memory.check_program(
+        needed, mesh, f'a step of {batch} views', self._advice
+      ),
+    )
+    self._config, self._mesh = config, mesh
     self._views = dataclasses.replace(views, batch=batch)
 
   def __call__(
@@ -80,7 +88,11 @@ class ViewScorer:
     )
     parts, pending = [], []  # fetched after the next batch starts
     feed = Feed(batches, rows=rows, mesh=mesh)
-    with contextlib.closing(feed), jax.set_mesh(mesh):
+    with (
+      memory.explained(mesh, self._advice),
+      contextlib.closing(feed),
+      jax.set_mesh(mesh),
+    ):
       for done, batch in enumerate(feed):
         pending.append(self._score(params, model_state, batch))
         if done:
