@@ -23,6 +23,7 @@ from vidmodels.fields import modules_with
 from vidmodels.typing import InputError, escape, local_path
 
 DONE, FAILED, WRONG_INPUT, PREEMPTED, INTERRUPTED = 0, 1, 2, 42, 130
+PEER_LOST = 43
 # Errors that a path from the user can raise.
 PATH_ERRORS = (
   *(FileNotFoundError, FileExistsError, PermissionError),
@@ -38,7 +39,8 @@ Your videos:  vidmodels prepare videos/train --out records --split train \\
               vidmodels predict clip.mp4 --workdir runs/first
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or input, 42 preempted and saved
-(start the same command again), 130 stopped by the keyboard."""
+(start the same command again), 43 another process of the run is gone (start
+all of them again), 130 stopped by the keyboard."""
 
 
 def path_argument(text: str) -> str:

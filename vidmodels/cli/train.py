@@ -14,6 +14,9 @@ share the folder of the workdir.
 
 import argparse
 import json
+import os
+import sys
+from typing import NoReturn
 
 HELP = 'train a recipe, or resume it'
 TAKES_CONFIG = True
@@ -29,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add('--coordinator', default='', help='host:port of process 0')
   add('--processes', type=int, default=0, help='number of processes')
   add('--process', type=int, default=-1, help='number of this process, from 0')
+  add('--join-timeout', type=float, default=300.0, metavar='SECONDS',
+      help='how long to wait for other processes (default 300)')  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,15 +41,20 @@ def run(args: argparse.Namespace) -> int:
   from vidmodels.cli import DONE, FAILED, PREEMPTED, recipe, terminal
   from vidmodels.train import distributed, hooks, loop, save_errors
 
-  distributed.connect(
+  peers = distributed.connect(
     auto=args.distributed,
     coordinator=args.coordinator,
     count=args.processes,
     number=args.process,
+    seconds=args.join_timeout,
+    say=lambda line: terminal.say(f'train: {line}', file=sys.stderr),
   )
+  if peers is not None:
+    peers.watch(lambda text: _end_without(text, args))
   config = recipe.load(args.config, args.overrides)
   try:
     with (
+      distributed.explained(peers),
       terminal.Reporter('train') as report,
       save_errors.hold_back_tracebacks(),
     ):
@@ -66,3 +76,17 @@ def run(args: argparse.Namespace) -> int:
   else:
     print(f'trained to step {outcome.step}; everything is in {args.workdir}')
   return PREEMPTED if outcome.preempted else DONE
+
+
+def _end_without(text: str, args: argparse.Namespace) -> NoReturn:
+  """Ends the process: another one is gone, and JAX would wait for it."""
+  from vidmodels.cli import PEER_LOST
+
+  error = (
+    f'{text}, so this one ends too; the last checkpoint is whole; give the '
+    'same command again on every host'
+  )
+  print(f'vidmodels train: {error}', file=sys.stderr, flush=True)
+  if args.json:
+    print(json.dumps({'error': error, 'exit_code': PEER_LOST}), flush=True)
+  os._exit(PEER_LOST)

@@ -7,16 +7,24 @@ itself. Anywhere else, the user gives the coordinator's address, the number of
 processes and the number of this process. Every process runs the same command.
 """
 
+import contextlib
+import ctypes
 import os
+import signal
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 
+from vidmodels.train import rendezvous
 from vidmodels.typing import InputError
 
-CONNECT_SECONDS = 60  # a process that has not joined by then is an error
-HEARTBEAT_SECONDS = 60  # a process that is silent for longer ends the others
-
+JOIN_SECONDS = 300.0  # a process that has not joined by then is an error
+# JAX ends a process with a C++ stack trace when another one is silent for so
+# long; `rendezvous` has seen it long before.
+_HEARTBEAT_SECONDS = 2 * round(rendezvous.SILENT_SECONDS)
+_NEWS_SECONDS = 5.0  # for the news that a process is gone, after an error
 
 # Variables that say how many processes a launcher started for one command.
 # Not SLURM_NTASKS: an interactive allocation sets it for a single process too.
@@ -29,19 +37,33 @@ _HOSTS = 'TPU_WORKER_HOSTNAMES'  # of a TPU slice, with commas between
 
 
 def connect(
-  *, auto: bool = False, coordinator: str = '', count: int = 0, number: int = -1
-) -> None:
-  """Joins the other processes; does nothing without any argument.
+  *,
+  auto: bool = False,
+  coordinator: str = '',
+  count: int = 0,
+  number: int = -1,
+  seconds: float = JOIN_SECONDS,
+  say: rendezvous.Say = print,
+) -> rendezvous.Peers | None:
+  """Joins the other processes; returns None without any argument.
 
   Call it before anything touches a device. `auto` asks the cluster's
   environment; else `coordinator` is 'host:port' of process 0, `count` the
-  number of processes and `number` that of this one, from 0.
+  number of processes and `number` that of this one, from 0. `say` is told who
+  is missing, for `seconds` at most.
   """
   addresses: dict[str, Any] = {}
-  if not auto:
+  if not seconds > 0:
+    raise InputError(
+      f'got {seconds:g} s to wait for the other processes; expected a number '
+      'above 0; try --join-timeout 300'
+    )
+  if auto:
+    addresses = _ask_cluster(seconds)
+  else:
     if not coordinator and not count and number < 0:
       _refuse_cluster()
-      return
+      return None
     if not (coordinator and 0 <= number < count):
       raise InputError(
         f'got coordinator {coordinator!r}, {count} processes and number '
@@ -51,17 +73,85 @@ def connect(
     addresses = dict(
       coordinator_address=coordinator, num_processes=count, process_id=number
     )
+  peers = None
+  if addresses:
+    peers = rendezvous.join(
+      addresses['coordinator_address'],
+      count=addresses['num_processes'],
+      number=addresses['process_id'],
+      seconds=seconds,
+      say=say,
+    )
+    _delay_abort()
   try:
     jax.distributed.initialize(
       **addresses,
-      initialization_timeout=CONNECT_SECONDS,
-      heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+      initialization_timeout=max(round(seconds), 1),
+      heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
     )
   except (RuntimeError, ValueError) as error:
     raise InputError(
       f'the processes did not find each other: {error}; on a cluster that JAX '
       'does not know give --coordinator, --processes and --process'
     ) from error
+  return peers
+
+
+def _delay_abort() -> None:
+  """Lets a thread of C++ that aborts sleep for some seconds before.
+
+  JAX's client aborts when its coordinator is gone, at the same moment as
+  `rendezvous` notices; meanwhile that says who is gone, and ends the process
+  with a code of ours. JAX 0.10.2 takes a callback for it, and crashes when it
+  calls it. A handler of Python's would never run: its thread is not the
+  one that aborts. libc calls a handler with the number of the signal, and so
+  `sleep` sleeps for 6 seconds.
+  """
+  libc = ctypes.CDLL(None)
+  libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
+  libc.signal.restype = ctypes.c_void_p
+  libc.signal(signal.SIGABRT, ctypes.cast(libc.sleep, ctypes.c_void_p))
+
+
+def _ask_cluster(seconds: float) -> dict[str, Any]:
+  """The addresses that JAX finds in the cluster's environment, if it tells.
+
+  {} leaves all of it to JAX, which is silent while it waits.
+  """
+  try:
+    from jax._src import clusters
+
+    found = clusters.ClusterEnv.auto_detect_unset_distributed_params(
+      None, None, None, None, None, round(seconds)
+    )
+    coordinator, count, number, devices = found
+  except Exception:  # not a public interface of JAX
+    return {}
+  if not coordinator or count is None or number is None:
+    return {}
+  addresses: dict[str, Any] = dict(
+    coordinator_address=coordinator, num_processes=count, process_id=number
+  )
+  return addresses | ({'local_device_ids': devices} if devices else {})
+
+
+@contextlib.contextmanager
+def explained(peers: rendezvous.Peers | None) -> Iterator[None]:
+  """Gives `peers.watch` the time to say that a process is gone.
+
+  What is at work with that process fails at the same moment, with errors that
+  do not name it. `watch` ends this process meanwhile.
+  """
+  try:
+    yield
+  except InputError:
+    raise
+  except Exception:
+    if peers is not None:
+      time.sleep(_NEWS_SECONDS)
+    raise
+  if peers is not None:
+    peers.close()
 
 
 def _refuse_cluster() -> None:
