@@ -1,5 +1,6 @@
 """Prediction on files: windows and their times, errors that name the file."""
 
+import copy
 import weakref
 
 import fake
@@ -9,6 +10,8 @@ import scoring
 import tiny
 from scoring import MULTI, VERB_NOUN
 
+from vidmodels.data import augment
+from vidmodels.data.sampling import views as viewing
 from vidmodels.evaluate import predict_videos
 from vidmodels.evaluate.predict_videos import top_classes
 from vidmodels.train import loop, restore
@@ -22,6 +25,35 @@ def predictor(tmp_path_factory):
   loop.train(tiny.config(records, optim__steps=1, optim__warmup=0.0), workdir)
   model = restore.load(workdir)
   return predict_videos.Predictor(model, views=model.config.views, top=2)
+
+
+@pytest.mark.parametrize('resize', ['uint8', 'float'])
+@pytest.mark.parametrize('long_side', ['floor', 'floor_double', 'round'])
+@pytest.mark.parametrize(
+  'how', [dict(), dict(short_side=19), dict(spatial=1, centre_scale=1.3)]
+)
+def test_views_of_a_file_are_cut_as_those_of_a_record(
+  predictor, resize, long_side, how
+):
+  how |= dict(resize=resize, long_side=long_side)
+  predictor = copy.copy(predictor)
+  predictor.views = shown = tiny.views(predictor.model.config, **how)
+  size = predictor.model.config.clip.size
+  times_us = np.arange(9) * 100_000
+  for height, width in ((61, 107), (97, 53), (43, 44), (12, 20)):
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (9, height, width, 3), np.uint8)
+    wanted = []
+    for number in range(viewing.count(shown)):
+      when, where = viewing.split(number, shown)
+      crop = viewing.view_crop(
+        height, width, size=size, view=where, views=shown
+      )
+      numbers = predictor.choose_frames(times_us)[when]
+      wanted.append([augment.cut(frames[i], crop, size) for i in numbers])
+    kept = {i: predictor.shrink(frame) for i, frame in enumerate(frames)}
+    segment = predict_videos.Segment(0.0, 0.8, times_us, kept)
+    np.testing.assert_array_equal(predictor.cut_views(segment), wanted)
 
 
 def cut(path, **windows):

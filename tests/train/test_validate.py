@@ -27,6 +27,7 @@ def test_validation_is_what_evaluation_says_of_one_view(tmp_path):
     clip__sampling='pyslowfast',
     clip__fps=30.0,
     views__short_side=19,
+    log__validate_scale=1.25,  # its own, and not the 19 pixels
     views__centre='floor',
     optim__steps=2,
     optim__ema=0.5,
@@ -45,7 +46,7 @@ def test_validation_is_what_evaluation_says_of_one_view(tmp_path):
       model,
       dir=records,
       split='test',
-      views=tiny.views(config, temporal=1, spatial=1),
+      views=tiny.views(config, temporal=1, spatial=1, centre_scale=1.25),
       out=tmp_path / weights,
     )
     scores = np.load(report.scores)
