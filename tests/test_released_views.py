@@ -18,7 +18,7 @@ from scipy.stats import chi2_contingency
 from vidmodels.cli import recipe
 from vidmodels.config import Augment
 from vidmodels.data import augment
-from vidmodels.data.augment import Crop, erase, fit_short_side
+from vidmodels.data.augment import erase, fit_short_side
 from vidmodels.data.sampling import rules, views
 from vidmodels.data.video import decode
 
@@ -141,7 +141,12 @@ def test_a_recipe_cuts_training_clips_as_its_release_does(golden, release):
     config, drawn = config_of(release, about), about['drawn']
     size = config.clip.size
     square = drawn['height'] == drawn['width'] == size
-    crop = Crop(
+    # As the recipe draws it, at the release's place.
+    crop = augment.draw_crop(
+      np.random.default_rng(0), 256, 340, config.augment, size
+    )
+    crop = dataclasses.replace(
+      crop,
       short_side=drawn['short_side'],
       top=drawn['top'],
       left=drawn['left'],
@@ -149,8 +154,6 @@ def test_a_recipe_cuts_training_clips_as_its_release_does(golden, release):
       zoom=drawn.get('zoom', 1.0),
       height=0 if square else drawn['height'],
       width=0 if square else drawn['width'],
-      long_side=config.augment.long_side,
-      resize=config.augment.resize,
     )
     resized = fit_short_side(
       about['height'], about['width'], crop.short_side, crop.long_side
