@@ -356,6 +356,7 @@ def crops_of(name, height, width, count=20_000):
 @pytest.mark.parametrize(
   'release', ['timesformer_k400', 'timesformer_ssv2', 'xvit_ssv2']
 )
+@pytest.mark.fast_every(3)
 def test_short_sides_and_places_are_drawn_as_often_as_in_pyslowfast(
   golden, release
 ):
@@ -382,6 +383,7 @@ def test_short_sides_and_places_are_drawn_as_often_as_in_pyslowfast(
     same_shares(drawn, np.repeat(np.arange(len(counted)), counted))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('release', ['dualformer_k400', 'video_focalnets'])
 def test_areas_are_drawn_as_in_the_release(golden, release):
   ((_, _, table),) = files(golden, release, 'distribution')
@@ -403,6 +405,7 @@ def test_areas_are_drawn_as_in_the_release(golden, release):
     same_shares(np.digitize(ours, edges), np.digitize(other, edges))
 
 
+@pytest.mark.slow
 def test_scales_and_zooms_are_drawn_as_in_the_releases(golden):
   ((_, _, table),) = files(golden, 'xvit_k400', 'distribution')
   numbers = {tuple(box): i for i, box in enumerate(table['boxes'].tolist())}
@@ -427,6 +430,7 @@ def test_scales_and_zooms_are_drawn_as_in_the_releases(golden):
   assert max(tops) == max(their_tops) == 1  # the last place too
 
 
+@pytest.mark.slow
 def test_boxes_are_erased_as_in_xvit(golden):
   ((_, about, table),) = [
     found for found in files(golden, 'xvit_ssv2', 'distribution')
