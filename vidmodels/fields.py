@@ -21,6 +21,7 @@ from typing import Any, Literal
 from vidmodels.typing import (
   BelowOne,
   Count,
+  Extent,
   Fraction,
   Half,
   InputError,
@@ -117,13 +118,13 @@ class Data:
 class Clip:
   """Which frames make a clip, and how large the model sees them."""
 
-  frames: Positive = 8
+  frames: Extent = 8
   sampling: str = 'dense'  # a rule of data/sampling
   stride: PositiveFloat = 1.0  # between sampled frames
   unit: Literal['frame', 'second'] = 'frame'  # of the stride
   fps: NotNegative = 0.0  # rate the stride counts at; 0: the video's own
   short: Literal['clamp', 'loop'] = 'clamp'  # past the end of a short video
-  size: Positive = 224  # height and width of the crop, pixels
+  size: Extent = 224  # height and width of the crop, pixels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,9 @@ Nothing here imports anything of ours; everything else may import this.
 import difflib
 import os
 import re
+import reprlib
 import sys
+import types
 import typing
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
@@ -42,11 +44,20 @@ AnyPath = str | os.PathLike[str]
 _SCHEME = re.compile(r'[A-Za-z][A-Za-z0-9+.-]+:/')
 
 
+# Letters of a word in a message, and of a message: a name may have megabytes.
+_LONGEST_WORD, _LONGEST_MESSAGE = 300, 6000
+_LONG_WORD = re.compile(rf'\S{{{_LONGEST_WORD + 1},}}')
+
+
 class InputError(ValueError):
   """The user's input cannot be used; the command line exits with code 2.
 
-  The message says what it got, what it expected, and what to try next.
+  The message says what it got, what it expected, and what to try next. Very
+  long words in it, which are names and values of the input, are shortened.
   """
+
+  def __init__(self, message: object = '') -> None:
+    super().__init__(shorten_words(str(message)))
 
 
 def local_path(path: AnyPath) -> str:
@@ -82,21 +93,54 @@ def escape(text: str, *, keep: str = '\n') -> str:
   )
 
 
+def shorten(text: str, most: int) -> str:
+  """The two ends of a text that is longer than `most` letters."""
+  if len(text) <= most:
+    return text
+  head, tail = most * 2 // 3, most // 4
+  return f'{text[:head]}...{text[-tail:]} ({len(text):,} letters)'
+
+
+def shorten_words(text: str) -> str:
+  """A message whose very long words, and then itself, are shortened."""
+  text = _LONG_WORD.sub(lambda word: shorten(word[0], _LONGEST_WORD), text)
+  return shorten(text, _LONGEST_MESSAGE)
+
+
+def brief(value: object) -> str:
+  """The `repr` of a stranger's value, as far as a message has room for it."""
+  try:
+    return shorten(_BRIEF.repr(value), _LONGEST_WORD)
+  except (ValueError, RecursionError):  # an int of more than 4300 digits
+    return f'a {type(value).__name__} that is too long to show'
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 120
+_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = 16
+
+
 def expected_one_of(name: object, known: Iterable[object]) -> str:
   """'expected one of A, B, C; try B': the end of a message about a name."""
   names = [str(k) for k in known]
-  near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+  # difflib compares every pair of letters: a megabyte would take hours.
+  near = difflib.get_close_matches(str(name)[:200], names, n=1, cutoff=0.5)
   hint = f'; try {near[0]!r}' if near else ''
   return f'expected one of {", ".join(names)}{hint}'
 
 
 def unknown_name(field: str, name: object, known: Iterable[object]) -> str:
   """The message for a name that is not in `known`, with the nearest that is."""
-  return f'got {name!r} for {field}; {expected_one_of(name, known)}'
+  return f'got {brief(name)} for {field}; {expected_one_of(name, known)}'
 
 
 # Ranges that `config.check` enforces; the string is what the user reads.
-Positive = Annotated[int, 'at least 1', lambda v: v >= 1]
+_INT32 = 2**31 - 1  # the largest number that JAX counts with
+Positive = Annotated[
+  int, f'at least 1, at most {_INT32}', lambda v: 1 <= v <= _INT32
+]
+# Frames of a clip, or pixels of an edge.
+Extent = Annotated[int, 'at least 1, at most 8192', lambda v: 1 <= v <= 8192]
 Count = Annotated[int, 'at least 0', lambda v: v >= 0]
 PositiveFloat = Annotated[float, 'above 0', lambda v: v > 0]
 NotNegative = Annotated[float, 'at least 0', lambda v: v >= 0]
@@ -109,6 +153,8 @@ Range = Annotated[
   'two numbers above 0, the lower first',
   lambda v: 0 < v[0] <= v[1],
 ]
+# Frames a second; 0: not known, or the video's own.
+FrameRate = Annotated[float, 'from 0 to 1000', lambda v: 0 <= v <= 1000]
 Share = Annotated[float, 'above 0 and at most 1', lambda v: 0 < v <= 1]
 Shares = Annotated[
   tuple[float, float],
@@ -146,7 +192,7 @@ def check_value(value: Any, hint: Any, *, path: str) -> Any:
       return more[0](value)
     expected, holds = more
     if not holds(value):
-      raise InputError(f'got {value!r} for {path}; expected {expected}')
+      raise InputError(f'got {brief(value)} for {path}; expected {expected}')
     return value
   if origin is Literal:
     choices = typing.get_args(hint)
@@ -163,11 +209,24 @@ def check_value(value: Any, hint: Any, *, path: str) -> Any:
       kinds = kinds[:1] * len(value)
     if len(kinds) != len(value):
       raise InputError(
-        f'got {value!r} for {path}; expected {len(kinds)} values'
+        f'got {brief(value)} for {path}; expected {len(kinds)} values'
       )
     return tuple(
       check_value(v, k, path=path) for v, k in zip(value, kinds, strict=True)
     )
+  if origin is types.UnionType:  # of a type and None
+    if value is None:
+      return None
+    (hint,) = (kind for kind in typing.get_args(hint) if kind is not type(None))
+    return check_value(value, hint, path=path)
+  if origin is dict and isinstance(value, dict):
+    _, kind = typing.get_args(hint)
+    if kind is Any:
+      return value
+    return {
+      key: check_value(v, kind, path=f'{quote(key)} of {path}')
+      for key, v in value.items()
+    }
   if hint is float:
     return _check_float(value, path)
   hint = origin or hint  # dict[str, Any] is a dict
@@ -182,12 +241,12 @@ def _check_float(value: Any, path: str) -> float:
     raise _wrong_type(value, float, path)
   # Compared before it is converted: `float(10**400)` raises OverflowError.
   if not abs(value) <= sys.float_info.max:
-    raise InputError(f'got {value!r} for {path}; expected a finite number')
+    raise InputError(f'got {brief(value)} for {path}; expected a finite number')
   return float(value)
 
 
 def _wrong_type(value: Any, hint: type, path: str) -> InputError:
   expected = _EXAMPLES.get(hint, hint.__name__)
   return InputError(
-    f'got {type(value).__name__} {value!r} for {path}; expected {expected}'
+    f'got {type(value).__name__} {brief(value)} for {path}; expected {expected}'
   )

@@ -25,6 +25,7 @@ from typing import Any
 from vidmodels.fields import modules_with
 from vidmodels.typing import (
   InputError,
+  brief,
   check_value,
   expected_one_of,
   unknown_name,
@@ -32,6 +33,9 @@ from vidmodels.typing import (
 
 # Set by `build` and by linen, never by a recipe's model section.
 RESERVED = ('parent', 'name', 'classes', 'dtype')
+# Bounds on what a recipe of a stranger may ask for, far beyond any model: the
+# layers are built one by one, a second for some hundred.
+_MOST_LAYERS, _MOST, _MOST_CLASSES = 1000, 1 << 16, 10_000_000
 DTYPES = ('float32', 'bfloat16')
 
 
@@ -72,14 +76,36 @@ def build(
       )
   if dtype not in DTYPES:
     raise InputError(unknown_name('dtype', dtype, DTYPES))
-  if type(classes) is not int or classes < 1:
-    raise InputError(f'got {classes!r} for classes; expected at least 1')
+  if type(classes) is not int or not 1 <= classes <= _MOST_CLASSES:
+    raise InputError(
+      f'got {brief(classes)} for classes; expected 1 to {_MOST_CLASSES:,}'
+    )
   values = {
     name: check_value(value, known[name].type, path=f'{family} field {name}')
     for name, value in model.items()
   }
+  for name, value in values.items():
+    _check_size(value, name=f'{family} field {name}', most=_most(name))
   module = find(family)
   return module.Model(classes=classes, dtype=jnp.dtype(dtype), **values)
+
+
+def _most(name: str) -> int:
+  """The largest number that a field may have."""
+  counts_layers = name.endswith(('layers', 'levels'))
+  return _MOST_LAYERS if counts_layers else _MOST
+
+
+def _check_size(value: Any, *, name: str, most: int) -> None:
+  """Refuses numbers, alone or in tuples, that no model has."""
+  if isinstance(value, tuple):
+    for item in value:
+      _check_size(item, name=name, most=most)
+  elif isinstance(value, int | float) and value > most:
+    raise InputError(
+      f'got {brief(value)} for {name}; expected at most {most:,}; try a value '
+      "of one of the papers' models"
+    )
 
 
 def _fields(family: str) -> dict[str, dataclasses.Field]:

@@ -23,13 +23,29 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from vidmodels import checked_json
 from vidmodels import config as cfg
+from vidmodels.data.records.task import SINGLE
 from vidmodels.train import checksums, save_errors
 from vidmodels.train.sharding import parameter_path
 from vidmodels.train.state import TrainState
-from vidmodels.typing import InputError
+from vidmodels.typing import Count, FrameRate, InputError
 
-JSON_ITEMS = ('data', 'meta', 'checksums')
+# The JSON items, and what hooks, evaluation and prediction read of them.
+JSON_ITEMS: Mapping[str, Mapping[str, Any]] = {
+  'data': {'next_step': Count},
+  'meta': {
+    'config': dict[str, Any],
+    'classes': tuple[str, ...],
+    'fps': FrameRate,
+    'task': dict[str, Any],
+    'source': dict[str, Any] | None,
+  },
+  'checksums': {},
+}
+# Checkpoints of the first release have no task, those of a run no source.
+_OPTIONAL: Mapping[str, Any] = {'task': SINGLE.to_json(), 'source': None}
+_SUMS = dict[str, int]  # of an item: the checksum of each array
 TREE_ITEMS = ('params', 'ema', 'opt', 'model_state')
 
 
@@ -141,13 +157,21 @@ class Checkpoints:
       self._manager.save(step, args=ocp.args.Composite(**items))
 
   def read_json(self, step: int, item: str) -> dict[str, Any]:
-    """Reads an item of a checkpoint that is JSON, such as meta."""
-    args = ocp.args.Composite(**{item: ocp.args.JsonRestore()})
-    with self._damage_explained(step, item):
-      value = self._manager.restore(step, args=args)[item]
-      if not isinstance(value, dict):
-        raise ValueError('it holds no JSON object')
-      return value
+    """Reads an item of a checkpoint that is JSON, such as meta.
+
+    Its fields have the types of `JSON_ITEMS`. Orbax itself would read a file of
+    any size and depth.
+    """
+    try:
+      value = checked_json.read(self.folder / str(step) / item / 'metadata')
+      known = checked_json.fields(
+        value, JSON_ITEMS[item], optional=_OPTIONAL, name=item
+      )
+      if item == 'checksums':
+        checked_json.fields(value, dict.fromkeys(value, _SUMS), name=item)
+    except InputError as error:
+      raise self._damaged(step, f'{item} cannot be read: {error}') from error
+    return {**value, **known}
 
   def has(self, step: int, item: str) -> bool:
     """Whether the checkpoint has an item such as ema."""

@@ -26,6 +26,7 @@ from vidmodels.train import memory, sharding, step
 from vidmodels.train.build import make_model
 from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.train.mesh import make_mesh, replicated
+from vidmodels.typing import InputError
 
 Weights = Literal['auto', 'params', 'ema']
 
@@ -72,16 +73,18 @@ def load(
   with contextlib.closing(Checkpoints(workdir)) as saved:
     step = saved.pick(step)
     meta = saved.read_json(step, 'meta')
-    config = cfg.check(meta['config'])
-    classes = ClassList.from_names(meta['classes'])
+    config, classes, task, model = check_meta(meta, saved.folder / str(step))
     if weights == 'auto':
       weights = 'ema' if saved.has(step, 'ema') else 'params'
-    model = make_model(config, classes=len(classes))
     mesh = mesh or make_mesh(sizes or cfg.Mesh())
     clip = config.clip
-    video_BTHWC = jnp.zeros((1, clip.frames, clip.size, clip.size, 3))
+    video_BTHWC = jax.ShapeDtypeStruct(
+      (1, clip.frames, clip.size, clip.size, 3), jnp.float32
+    )
     variables = dict(
-      jax.eval_shape(lambda: model.init(jax.random.key(0), video_BTHWC))
+      jax.eval_shape(
+        lambda video: model.init(jax.random.key(0), video), video_BTHWC
+      )
     )
     variables.pop('intermediates', None)
     params = variables.pop('params')
@@ -111,7 +114,25 @@ def load(
       else model_state,
       fps=meta['fps'],
       mesh=mesh,
-      # Checkpoints of the first release have no task: one class per video.
-      task=Task.from_json(meta.get('task', SINGLE.to_json())),
-      source=meta.get('source'),
+      task=task,
+      source=meta['source'],
     )
+
+
+def check_meta(
+  meta: Mapping[str, Any], place: pathlib.Path
+) -> tuple[cfg.Config, ClassList, Task, nn.Module]:
+  """Recipe, classes, task and model of a checkpoint, maybe a stranger's.
+
+  `place` is the checkpoint's folder, for errors.
+  """
+  try:
+    classes = ClassList.from_names(meta['classes'])
+    task = Task.from_json(meta['task'])
+    task.parts(len(classes))  # raises if the heads do not add up
+    config = cfg.check(meta['config'])
+    return config, classes, task, make_model(config, classes=len(classes))
+  except InputError as error:
+    raise InputError(
+      f'got the checkpoint {place}, whose meta cannot be used: {error}'
+    ) from error

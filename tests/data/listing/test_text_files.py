@@ -106,7 +106,7 @@ def test_a_field_spans_lines_only_where_it_may(tmp_path):
 def test_json_loses_no_key(tmp_path):
   path = tmp_path / 'x.json'
   for text, says in (
-    ('{"a": 1, "a": 2}', "has the key 'a' twice"),
+    ('{"a": 1, "a": 2}', "holds 'a' twice"),
     ('[1, 2', 'cut off or damaged'),
     ('[' * 100_000, 'is not JSON'),
     ('9' * 5000, 'is not JSON'),

@@ -214,6 +214,7 @@ def test_a_manifest_comes_back_as_it_was_saved(folder):
     record_set.Manifest.load(folder, 'train'),
     split='val',
     lost=(('ü.mp4', 'empty file'),),
+    listed=8,
     damaged=(('b.mp4', 3),),
     options={'short_side': 64, 'fps': 0.0},
     labels=(3, 2, 2),

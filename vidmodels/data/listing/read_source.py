@@ -592,7 +592,7 @@ def _read_json(
   for number, line in lines if unit == 'line' else ():
     try:
       items.append((number, text_files.parse_json(line)))
-    except (InputError, ValueError, RecursionError) as e:
+    except ValueError as e:
       content = text_files.describe_text('\n'.join(line for _, line in lines))
       raise InputError(
         f'{source} line {number} is not a JSON object ({e}): the file looks '

@@ -12,17 +12,19 @@ import ast
 import contextlib
 import csv
 import fnmatch
-import json
 import math
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from vidmodels import checked_json
 from vidmodels.typing import InputError
 
 _CLOCK = re.compile(r'(\d{1,4}):([0-5]\d):([0-5]\d(?:\.\d{1,9})?)', re.ASCII)
 _LONGEST_LIST = 4096  # characters; real ones have less than 300
+_LARGEST_FILE = 1 << 32  # bytes; that of HowTo100M has 150 MB
+_LARGEST_JSON = 1 << 29  # letters; the largest official file has 30 million
 _ARCHIVES = ('.gz', '.tgz', '.zip', '.rar', '.tar', '.7z', '.bz2', '.xz')
 _MAGIC = (
   (b'\x1f\x8b', 'a gzip'),
@@ -124,8 +126,8 @@ def _list_folder(folder: pathlib.Path) -> list[pathlib.Path]:
 def read_text(path: pathlib.Path) -> str:
   """A text file in UTF-8; its lines end in \\n, whatever they ended in."""
   try:
-    data = path.read_bytes()
-  except OSError as e:
+    data = checked_json.read_bytes(path, largest=_LARGEST_FILE)
+  except (OSError, checked_json.JsonError) as e:
     raise InputError(f'{path} cannot be read ({e}); try another path') from e
   kinds = [kind for magic, kind in _MAGIC if data.startswith(magic)]
   if data[257:262] == b'ustar' or path.suffix.lower() == '.tar':
@@ -228,34 +230,16 @@ def read_json(path: pathlib.Path) -> Any:
   text = read_text(path)
   try:
     return parse_json(text)
-  except InputError as e:
-    raise InputError(f'{path} {e}') from e
-  except (ValueError, RecursionError) as e:
+  except ValueError as e:
     raise InputError(
-      f'{path} is not JSON ({e}): it looks like {describe_text(text)}; try '
-      'fetching the file again'
+      f'{path} is not JSON that can be read ({e}): it looks like '
+      f'{describe_text(text)}; try fetching the file again'
     ) from e
 
 
 def parse_json(text: str) -> Any:
-  """The value of a JSON text; a key that is there twice is an InputError.
-
-  Raises:
-    ValueError, RecursionError: if it is not JSON, or nested too deep.
-  """
-
-  def to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    value = dict(pairs)
-    if len(value) != len(keys):
-      repeated = next(key for key in keys if keys.count(key) > 1)
-      raise InputError(
-        f'has the key {repeated!r} twice in an object; expected it once; try '
-        'removing one'
-      )
-    return value
-
-  return json.loads(text, object_pairs_hook=to_object)
+  """The value of a JSON text; see `checked_json.parse` for its JsonError."""
+  return checked_json.parse(text, largest=_LARGEST_JSON)
 
 
 def read_objects(
@@ -385,8 +369,8 @@ def describe_text(text: str) -> str:
     return 'a Git LFS pointer; fetch the file itself'
   if start[0] in '[{':
     try:
-      return describe_json(json.loads(text))
-    except (ValueError, RecursionError):
+      return describe_json(parse_json(text))
+    except ValueError:
       return 'JSON that is cut off or damaged'
   line = start.splitlines()[0].strip()
   if describe_official_csv(line):

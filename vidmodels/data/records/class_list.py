@@ -15,10 +15,19 @@ import pathlib
 from collections.abc import Sequence
 from typing import Self
 
+from vidmodels import checked_json
 from vidmodels.files import write_atomically
-from vidmodels.typing import AnyPath, InputError
+from vidmodels.typing import AnyPath, InputError, brief
 
 CLASSES_FILE = 'classes.txt'
+
+
+def _is_name(name: object) -> bool:
+  """Whether it is one line of text; half a surrogate pair is none."""
+  if not isinstance(name, str) or not name.strip():
+    return False
+  has_halves = any('\ud800' <= letter <= '\udfff' for letter in name)
+  return not has_halves and len(name.splitlines()) == 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +44,15 @@ class ClassList:
       )
     first: dict[str, int] = {}
     for i, name in enumerate(self.names):
-      if not name.strip() or len(name.splitlines()) != 1:
+      if not _is_name(name):
         raise InputError(
-          f'got {name!r} as class {i}; expected one line that is not empty; '
-          'try to correct the class list'
+          f'got {brief(name)} as class {i}; expected one line of text that is '
+          'not empty; try to correct the class list'
         )
       if name in first:
         raise InputError(
-          f'got class {name!r} twice, as {first[name]} and as {i}; expected '
-          'every name once; try to correct the class list'
+          f'got class {brief(name)} twice, as {first[name]} and as {i}; '
+          'expected every name once; try to correct the class list'
         )
       first[name] = i
 
@@ -57,14 +66,15 @@ class ClassList:
     """Reads a UTF-8 file with one class name a line."""
     path = pathlib.Path(path)
     try:
-      text = path.read_text(encoding='utf-8-sig')
-    except (OSError, UnicodeDecodeError) as e:
+      text = checked_json.read_bytes(path).decode('utf-8-sig')
+    except (OSError, UnicodeDecodeError, checked_json.JsonError) as e:
       raise InputError(
         f'got {path} for a class list, which cannot be read ({e}); expected a '
         'UTF-8 text file with one class name a line'
       ) from e
     try:
-      return cls(tuple(line.strip() for line in text.rstrip().split('\n')))
+      lines = text.rstrip().replace('\r\n', '\n').replace('\r', '\n')
+      return cls(tuple(line.strip() for line in lines.split('\n')))
     except InputError as e:
       raise InputError(f'{path}: {e}') from e
 
@@ -112,7 +122,7 @@ class ClassList:
     pairs = zip(self.names, other.names, strict=False)
     for i, (ours, theirs) in enumerate(pairs):
       if ours != theirs:
-        return f'class {i} is {ours!r} here and {theirs!r} there'
+        return f'class {i} is {brief(ours)} here and {brief(theirs)} there'
     if len(self) != len(other):
       return f'{len(self)} classes here and {len(other)} there'
     return None

@@ -10,11 +10,13 @@ from typing import Any, Literal, Self, cast
 
 import numpy as np
 
+from vidmodels import checked_json
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.typing import InputError
 
 FlipKind = Literal['free', 'forbid', 'swap']
+_FIELDS = {'kind': FlipKind, 'pairs': tuple[tuple[str, str], ...]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +78,8 @@ class FlipPolicy:
 
   @classmethod
   def from_json(cls, value: Mapping[str, Any]) -> Self:
-    """Reads what `to_json` wrote."""
-    return cls(value['kind'], tuple((a, b) for a, b in value['pairs']))
+    """Reads what `to_json` wrote; InputError for anything else."""
+    return cls(**checked_json.fields(value, _FIELDS, name='the flip policy'))
 
   def check(self, classes: ClassList, task: Task = SINGLE) -> None:
     """Raises InputError unless a set can have this policy.

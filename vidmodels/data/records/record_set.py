@@ -12,22 +12,71 @@ label means. Any TFRecord reader can read the shards alone.
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
-from collections.abc import Mapping
-from typing import Any, Self
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Self
 
 import numpy as np
 
+from vidmodels import checked_json
 from vidmodels.data.records import video_record
 from vidmodels.data.records.class_list import CLASSES_FILE, ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.data.records.tfrecord import find_shards, read_record
+from vidmodels.data.records.tfrecord import (
+  OVERHEAD,
+  find_shards,
+  is_shard_name,
+  read_record,
+  record_end,
+)
 from vidmodels.files import write_atomically
-from vidmodels.typing import AnyPath, InputError
+from vidmodels.typing import AnyPath, Count, FrameRate, InputError, brief, quote
 
 FORMAT = 'vidmodels-records-1'
 _MANIFEST_END = '.manifest.json'
+# Bytes; the index of 1.2 million clips has 80 MB.
+_LARGEST_INDEX = 1 << 30
+Sha256 = Annotated[
+  str, '64 hexadecimal digits', re.compile('[0-9a-f]{64}').fullmatch
+]
+_Names = tuple[str, ...]
+# What a manifest has besides its shards, as in `Manifest`.
+_FIELDS: Mapping[str, Any] = {
+  'split': str,
+  'shards': tuple[dict[str, Any], ...],
+  'classes_sha256': Sha256,
+  'flip': dict[str, Any],
+  'listed': Count,
+  'lost': tuple[tuple[str, str], ...],
+  'damaged': tuple[tuple[str, Count], ...],
+  'options': dict[str, Any],
+  'labels': tuple[Count, ...],
+  'task': dict[str, Any],
+  'labelled': bool,
+  'expected': Count,
+  'subsets': dict[str, _Names],
+  'class_subsets': dict[str, tuple[Count, ...]],
+}
+# Manifests of the first release do not have these.
+_NEW_FIELDS: Mapping[str, Any] = {
+  'task': SINGLE.to_json(),
+  'labelled': True,
+  'expected': 0,
+  'subsets': {},
+  'class_subsets': {},
+}
+_SHARD_FIELDS = {'name': str, 'count': Count, 'bytes': Count, 'sha256': Sha256}
+# Of the options: what evaluation and prediction read.
+_OPTION_FIELDS = {
+  'fps': FrameRate,
+  'limit': Count,
+  'padded': Count,
+  'source': str,
+}
+_INDEX_FIELDS = {'offsets': tuple[list, ...], 'videos': tuple[list, ...]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +91,48 @@ class Shard:
   offsets: np.ndarray = dataclasses.field(repr=False, compare=False)
   # videos: the name of each record's video, count of them
   videos: tuple[str, ...] = dataclasses.field(repr=False)
+
+  @classmethod
+  def from_json(
+    cls,
+    entry: Mapping[str, Any],
+    offsets: Sequence[Any],
+    videos: Sequence[Any],
+    *,
+    number: int,
+  ) -> Self:
+    """A shard by its manifest and index, which must agree.
+
+    Its name is that of a file beside them: a stranger's manifest reads no other
+    file. Its records begin with the file and follow each other.
+    """
+    known = checked_json.fields(entry, _SHARD_FIELDS, name=f'shard {number}')
+    name, count, end = known['name'], known['count'], known['bytes']
+    if not is_shard_name(name):
+      raise InputError(
+        f'got {brief(name)} as the name of shard {number}; expected that of a '
+        'file beside the manifest, such as train-00000-of-00001.tfrecord'
+      )
+    # By type, not one by one as the fields: there may be a million.
+    if {*map(type, offsets)} - {int} or {*map(type, videos)} - {str}:
+      raise InputError(
+        f'the index of {name} holds other things than numbers and names'
+      )
+    if max(offsets, default=0) > end:
+      raise InputError(f'the index of {name} has a record behind its end')
+    starts = np.asarray(offsets, np.int64)
+    ends = np.append(starts[1:], end)
+    if not count == len(starts) == len(videos):
+      raise InputError(
+        f'got {count} as the count of {name}, whose index has {len(starts)} '
+        f'records and {len(videos)} videos'
+      )
+    if count and (starts[0] or (ends - starts < OVERHEAD).any()):
+      raise InputError(
+        f'the records of {name} in the index do not follow each other from 0 '
+        f'to {end} bytes'
+      )
+    return cls(**known, offsets=starts, videos=tuple(videos))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,6 +175,20 @@ class Manifest:
       parts.append(json.dumps(self.task.to_json()))
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()
 
+  def check_classes(self, classes: ClassList) -> None:
+    """Raises InputError if labels, flips or subsets are of other classes."""
+    self.task.parts(len(classes))
+    self.flip.check(classes, self.task)
+    numbers = [k for part in self.class_subsets.values() for k in part]
+    if len(self.labels) not in (0, len(classes)) or (
+      max(numbers, default=0) >= len(classes)
+    ):
+      raise InputError(
+        f'got a manifest of {self.split} that counts {len(self.labels)} '
+        f'classes and names class {max(numbers, default=0)}; expected '
+        f'{len(classes)}, as in {CLASSES_FILE}; try to prepare the split again'
+      )
+
   def as_json(self) -> dict[str, Any]:
     """Everything but the index, for JSON."""
     keys = ('name', 'count', 'bytes', 'sha256')
@@ -117,44 +222,96 @@ class Manifest:
     if not path.exists():
       raise InputError(_explain_missing(pathlib.Path(dir), split))
     try:
-      value = json.loads(path.read_text(encoding='utf-8'))
-      data = index_path(dir, split).read_bytes()
-      if hashlib.sha256(data).hexdigest() != value['index_sha256']:
-        raise ValueError(f'{split}.index.json belongs to another manifest')
-      if value['format'] != FORMAT:
-        raise ValueError(f'format {value["format"]!r}')
-      return cls._from_json(value, json.loads(data))
-    except (ValueError, KeyError, TypeError, OSError) as e:
+      value = checked_json.read(path)
+      data = checked_json.read_bytes(
+        index_path(dir, split), largest=_LARGEST_INDEX
+      )
+      if not isinstance(value, dict) or value.get('format') != FORMAT:
+        raise InputError(f'it is not of format {FORMAT}')
+      if hashlib.sha256(data).hexdigest() != value.get('index_sha256'):
+        raise InputError(f'{split}.index.json belongs to another manifest')
+      index = checked_json.parse(data, largest=_LARGEST_INDEX)
+      manifest = cls._from_json(value, index)
+      if manifest.split != split:
+        raise InputError(f'it is of split {quote(manifest.split)}')
+      if (manifest.count, manifest.fingerprint) != (
+        value.get('count'),
+        value.get('fingerprint'),
+      ):
+        raise InputError(
+          'its count or its fingerprint is not that of its shards'
+        )
+      return manifest
+    except (InputError, checked_json.JsonError, OSError) as e:
       raise InputError(
-        f'got {path}, which cannot be used ({type(e).__name__}: {e}); expected '
-        f'a manifest of format {FORMAT}; try `vidmodels prepare` or `inspect '
-        '--index` again'
+        f'got {path}, which cannot be used ({e}); expected a manifest of '
+        f'format {FORMAT}; try `vidmodels prepare` or `inspect --index` again'
       ) from e
 
   @classmethod
-  def _from_json(cls, value: Mapping[str, Any], index: Mapping) -> Self:
-    tuples: Any = lambda entries: {k: tuple(v) for k, v in entries.items()}
+  def _from_json(cls, value: Mapping[str, Any], index: Any) -> Self:
+    known = checked_json.fields(
+      value, _FIELDS, optional=_NEW_FIELDS, name='the manifest'
+    )
+    lists = checked_json.fields(index, _INDEX_FIELDS, name='the index')
+    read = {k: h for k, h in _OPTION_FIELDS.items() if k in known['options']}
+    checked_json.fields(known['options'], read, name='its options')
+    entries, starts, names = known['shards'], lists['offsets'], lists['videos']
+    if not len(entries) == len(starts) == len(names):
+      raise InputError(
+        f'it has {len(entries)} shards and its index {len(starts)} and '
+        f'{len(names)}'
+      )
+    shards = tuple(
+      Shard.from_json(entry, offsets, videos, number=k)
+      for k, (entry, offsets, videos) in enumerate(
+        zip(entries, starts, names, strict=True)
+      )
+    )
+    count, lost = sum(shard.count for shard in shards), len(known['lost'])
+    if known['listed'] != count + lost:
+      raise InputError(
+        f'it lists {known["listed"]} videos; {count} are there, {lost} lost'
+      )
+    if repeated := len(shards) - len({shard.name for shard in shards}):
+      raise InputError(f'{repeated} of its shards are named twice')
     return cls(
-      split=value['split'],
-      shards=tuple(
-        Shard(**s, offsets=np.array(starts, np.int64), videos=tuple(names))
-        for s, starts, names in zip(
-          value['shards'], index['offsets'], index['videos'], strict=True
-        )
-      ),
-      classes_sha256=value['classes_sha256'],
-      flip=FlipPolicy.from_json(value['flip']),
-      listed=value['listed'],
-      lost=tuple((video, reason) for video, reason in value['lost']),
-      damaged=tuple((video, packets) for video, packets in value['damaged']),
-      options=value['options'],
-      labels=tuple(value['labels']),
-      # Manifests of the first release do not have these.
-      task=Task.from_json(value.get('task', SINGLE.to_json())),
-      labelled=value.get('labelled', True),
-      expected=value.get('expected', 0),
-      subsets=tuples(value.get('subsets', {})),
-      class_subsets=tuples(value.get('class_subsets', {})),
+      **known
+      | {
+        'shards': shards,
+        'flip': FlipPolicy.from_json(known['flip']),
+        'task': Task.from_json(known['task']),
+      }
+    )
+
+
+def _check_shard(folder: pathlib.Path, shard: Shard) -> None:
+  """Raises InputError unless the file of a shard is there, as it was written.
+
+  A link may lead to another file of the folder, not out of it: a stranger's
+  folder would read files of this machine.
+  """
+  path = folder / shard.name
+  state, size = '', None
+  try:
+    if path.is_symlink() and path.resolve().parent != folder.resolve():
+      state = f'is a link to {quote(os.readlink(path))}'
+    elif not path.is_file():
+      state = 'is missing' if not path.exists() else 'is no regular file'
+    elif (size := path.stat().st_size) != shard.bytes:
+      state = f'has {size} bytes'
+    elif (
+      shard.count
+      and (end := record_end(path, int(shard.offsets[-1]))) != shard.bytes
+    ):
+      state = f'has records behind {end}, where the last of its index ends'
+  except (OSError, RuntimeError) as error:  # a link in a circle
+    state = f'cannot be read ({error})'
+  if state:
+    raise InputError(
+      f'got shard {path}, which {state}; expected a file of {shard.bytes} '
+      'bytes in that folder, as in the manifest; try to restore it, or '
+      '`vidmodels prepare --overwrite`'
     )
 
 
@@ -235,15 +392,9 @@ class RecordSet:
         f'listed, {len(manifest.lost)} lost); expected at least one record; '
         f'see {split}.lost.txt'
       )
+    manifest.check_classes(classes)
     for shard in manifest.shards:
-      path = folder / shard.name
-      size = path.stat().st_size if path.exists() else None
-      if size != shard.bytes:
-        state = 'missing' if size is None else f'with {size} bytes'
-        raise InputError(
-          f'got shard {path} {state}; expected {shard.bytes} bytes, as in the '
-          'manifest; try to restore it, or `vidmodels prepare --overwrite`'
-        )
+      _check_shard(folder, shard)
     return cls(folder, manifest, classes)
 
   def __len__(self) -> int:
@@ -251,18 +402,22 @@ class RecordSet:
 
   def __getitem__(self, i: int) -> bytes:
     """The bytes of record `i`, verified; see `read_record` for errors."""
-    name, offset = self.where(i)
+    shard, j = self._locate(i)
+    # Where the next one starts: an index that leaves records out is refused.
+    ends = shard.offsets[j + 1] if j + 1 < shard.count else shard.bytes
     # Opened for every read: 1,024 shards would need as many descriptors, which
     # is all that a process may have on most machines; an open takes
     # microseconds.
-    return read_record(self.dir / name, offset)
+    return read_record(
+      self.dir / shard.name, int(shard.offsets[j]), end=int(ends)
+    )
 
   def record(self, i: int) -> video_record.Record:
     """Record `i`, parsed; an error names shard and offset."""
-    name, offset = self.where(i)
     try:
-      return video_record.parse(read_record(self.dir / name, offset))
+      return video_record.parse(self[i])
     except InputError as e:
+      name, offset = self.where(i)
       raise InputError(f'{name} at offset {offset}: {e}') from e
 
   def video(self, i: int) -> str:

@@ -15,7 +15,8 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
-from vidmodels.typing import InputError
+from vidmodels import checked_json
+from vidmodels.typing import InputError, Positive
 
 LabelKind = Literal['single', 'multi', 'any']
 _HEAD = re.compile(r'(\w+)=(\d{1,6})', re.ASCII)
@@ -144,8 +145,9 @@ class Task:
 
   @classmethod
   def from_json(cls, value: Mapping[str, Any]) -> Self:
-    """Reads what `to_json` wrote."""
-    return cls(value['kind'], tuple((n, int(k)) for n, k in value['heads']))
+    """Reads what `to_json` wrote; InputError for anything else."""
+    return cls(**checked_json.fields(value, _FIELDS, name='the task'))
 
 
+_FIELDS = {'kind': LabelKind, 'heads': tuple[tuple[str, Positive], ...]}
 SINGLE = Task()

@@ -23,7 +23,8 @@ from vidmodels.typing import AnyPath, InputError
 
 _HEADER = struct.Struct('<QI')  # length of the data, its masked CRC
 _CRC = struct.Struct('<I')
-_FRAME = _HEADER.size + _CRC.size  # bytes of a record besides its data
+OVERHEAD = _HEADER.size + _CRC.size  # bytes of a record besides its data
+_SHARD_NAME = re.compile(r'([^/\\]+)-([0-9]{5}-of-[0-9]{5})(\.tfrecord)?')
 
 
 def shard_name(split: str, k: int, count: int) -> str:
@@ -79,29 +80,46 @@ class ShardWriter:
     return self._sha.hexdigest()
 
 
-def read_record(path: AnyPath, offset: int, *, again: bool = True) -> bytes:
+def read_record(
+  path: AnyPath, offset: int, *, end: int | None = None, again: bool = True
+) -> bytes:
   """Reads the record at an offset (bytes) of a shard.
 
-  Raises InputError if it is cut short or a checksum does not fit. An error of
-  the machine is tried again, if `again`, and then raises ReadError.
+  Raises InputError if it is cut short, a checksum does not fit, or the record
+  does not end at `end`, where the next one starts. An error of the machine is
+  tried again, if `again`, and then raises ReadError.
   """
   try:
     fd = os.open(path, os.O_RDONLY)
     try:
       length = _read_length(fd, offset, path)
+      # A header may claim any length, and a read would make room for it first.
+      there = os.fstat(fd).st_size - offset - OVERHEAD
+      if length > there:
+        raise _corrupt(path, offset, f'ends after {there} of {length} bytes')
+      if end is not None and offset + OVERHEAD + length != end:
+        raise _corrupt(
+          path, offset, f'is not followed by a record at {end}, as in the index'
+        )
       body = os.pread(fd, length + _CRC.size, offset + _HEADER.size)
     finally:
       os.close(fd)
   except OSError:
     if not again:
       raise
-    return retry_reading(path, lambda: read_record(path, offset, again=False))
-  if len(body) != length + _CRC.size:
-    raise _corrupt(path, offset, f'ends after {len(body)} of {length} bytes')
+    return retry_reading(
+      path, lambda: read_record(path, offset, end=end, again=False)
+    )
   data = body[:length]
   if body[length:] != _masked_crc(data):
     raise _corrupt(path, offset, 'has data that does not fit its checksum')
   return data
+
+
+def record_end(path: AnyPath, offset: int) -> int:
+  """Where the record at an offset ends, by its length; reads 12 bytes."""
+  with open(path, 'rb') as f:
+    return offset + OVERHEAD + _read_length(f.fileno(), offset, path)
 
 
 def scan_offsets(path: AnyPath) -> np.ndarray:
@@ -118,10 +136,10 @@ def _scan_headers(path: AnyPath) -> np.ndarray:
   with open(path, 'rb') as f:
     while offset < size:
       length = _read_length(f.fileno(), offset, path)
-      if offset + _FRAME + length > size:
+      if offset + OVERHEAD + length > size:
         raise _corrupt(path, offset, 'runs past the end of the file')
       offsets.append(offset)
-      offset += _FRAME + length
+      offset += OVERHEAD + length
   return np.asarray(offsets, np.int64)
 
 
@@ -148,12 +166,17 @@ def _corrupt(path: AnyPath, offset: int, problem: str) -> InputError:
   )
 
 
+def is_shard_name(name: str) -> bool:
+  """Whether it is the name of a shard, without a folder."""
+  return name.isprintable() and _SHARD_NAME.fullmatch(name) is not None
+
+
 def shard_files(dir: AnyPath, split: str) -> list[pathlib.Path]:
   """Files named as shards of a split, with or without `.tfrecord`, sorted."""
   folder = pathlib.Path(dir)
-  pattern = re.escape(split) + r'-[0-9]{5}-of-[0-9]{5}(\.tfrecord)?'
   paths = folder.iterdir() if folder.is_dir() else ()
-  return sorted(path for path in paths if re.fullmatch(pattern, path.name))
+  names = ((path, _SHARD_NAME.fullmatch(path.name)) for path in paths)
+  return sorted(path for path, match in names if match and match[1] == split)
 
 
 def find_shards(dir: AnyPath, split: str) -> list[pathlib.Path]:
@@ -170,5 +193,10 @@ def find_shards(dir: AnyPath, split: str) -> list[pathlib.Path]:
       f'got {len(paths)} shards of {split!r} in {dir}, of {counts}; expected '
       f'one whole set, 0 to {counts[-1] - 1}; try to fetch the missing ones or '
       'remove those of another set'
+    )
+  if odd := [path for path in paths if not path.is_file()]:
+    raise InputError(
+      f'got {odd[0]}, which is no regular file; expected a shard; try to fetch '
+      'it again'
     )
   return paths
