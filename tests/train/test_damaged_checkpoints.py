@@ -7,6 +7,7 @@ import shutil
 import fake
 import jax
 import jax.numpy as jnp
+import json_edits
 import numpy as np
 import pytest
 import tiny
@@ -187,3 +188,51 @@ def test_a_folder_of_imported_weights_is_no_run(tmp_path, records, unbroken):
   path.write_text(json.dumps({**json.loads(path.read_text()), 'source': {}}))
   with pytest.raises(InputError, match='weights import` made'):
     loop.train(tiny.config(records, **CHANGES), folder)
+
+
+@pytest.mark.parametrize('item', ['meta', 'data', 'checksums'])
+def test_metadata_of_a_stranger_is_read_or_refused_in_one_message(
+  tmp_path, unbroken, item
+):
+  shutil.copytree(unbroken, tmp_path / 'run')
+  checkpoint = tmp_path / 'run/checkpoints/6'
+  path, read = checkpoint / item / 'metadata', 0
+  saved = Checkpoints(tmp_path / 'run')
+  for place, text in json_edits.sample(json.loads(path.read_text()), 350):
+    path.write_text(text)
+    with json_edits.one_message(place):
+      value = saved.read_json(6, item)
+      if item == 'meta':
+        restore.check_meta(value, checkpoint)
+      read += 1
+  assert 10 < read < 200, 'some edits change nothing that is read, not most'
+
+
+@pytest.mark.parametrize(
+  ('field', 'value', 'says'),
+  [
+    ('classes', [1, 2, 3], 'expected a str'),
+    ('fps', '25', "got str '25' for fps of meta"),
+    ('fps', 1e9, 'expected from 0 to 1000'),
+    ('task', {'kind': 'single', 'heads': [['verb', 10**9]]}, 'heads'),
+    ('task', 'single', 'expected a dict'),
+    ('config', {'model': {'layers': 10**9}}, 'expected at most 1,000'),
+    ('config', {'model': {'heads': 10**9}}, 'expected at most 65,536'),
+    ('config', {'model': {'mlp_ratio': 1e-9}}, 'expected at least 0.01'),
+    ('config', {'clip': {'frames': 10**9}}, 'at most 8192'),
+  ],
+)  # fmt: skip
+def test_a_workdir_of_a_stranger_ends_in_code_2(
+  tmp_path, unbroken, capsys, field, value, says
+):
+  shutil.copytree(unbroken / 'checkpoints/6', tmp_path / 'checkpoints/6')
+  path = tmp_path / 'checkpoints/6/meta/metadata'
+  meta = json.loads(path.read_text())
+  if field == 'config':
+    meta['config'] |= {'model': {}} | value
+    value = meta['config']
+  path.write_text(json.dumps({**meta, field: value}))
+  assert main(['predict', 'a.mp4', '--workdir', str(tmp_path)]) == 2
+  error = capsys.readouterr().err
+  assert says in error
+  assert len(error.splitlines()) == 1

@@ -85,26 +85,30 @@ def build(
     for name, value in model.items()
   }
   for name, value in values.items():
-    _check_size(value, name=f'{family} field {name}', most=_most(name))
+    least, most = _bounds(name)
+    _check_size(value, f'{family} field {name}', least=least, most=most)
   module = find(family)
   return module.Model(classes=classes, dtype=jnp.dtype(dtype), **values)
 
 
-def _most(name: str) -> int:
-  """The largest number that a field may have."""
+def _bounds(name: str) -> tuple[float, int]:
+  """The smallest and the largest number that a field may have."""
   counts_layers = name.endswith(('layers', 'levels'))
-  return _MOST_LAYERS if counts_layers else _MOST
+  # A perceptron of no units at all is none.
+  least = 0.01 if name.endswith(('ratio', 'ratios')) else -float('inf')
+  return least, _MOST_LAYERS if counts_layers else _MOST
 
 
-def _check_size(value: Any, *, name: str, most: int) -> None:
+def _check_size(value: Any, name: str, *, least: float, most: int) -> None:
   """Refuses numbers, alone or in tuples, that no model has."""
   if isinstance(value, tuple):
     for item in value:
-      _check_size(item, name=name, most=most)
-  elif isinstance(value, int | float) and value > most:
+      _check_size(item, name, least=least, most=most)
+  elif isinstance(value, int | float) and not least <= value <= most:
+    bound = f'most {most:,}' if value > most else f'least {least}'
     raise InputError(
-      f'got {brief(value)} for {name}; expected at most {most:,}; try a value '
-      "of one of the papers' models"
+      f'got {brief(value)} for {name}; expected at {bound}; try a value of one '
+      "of the papers' models"
     )
 
 
