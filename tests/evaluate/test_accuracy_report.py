@@ -8,7 +8,7 @@ import fake
 import numpy as np
 import pytest
 import scoring
-from scoring import MULTI, VERB_NOUN
+from scoring import ANY, MULTI, VERB_NOUN
 
 from vidmodels.data.datasets import registry
 from vidmodels.data.records.record_set import Manifest
@@ -55,10 +55,10 @@ def test_what_is_missing_is_told():
   said = '\n'.join(found.details())
   assert 'top5' not in said  # of 3 classes any answer is among the best 5
   for part in (
-    'test_1x1/mean_class: 100.00% (100.00% to 100.00%)',
+    'test_1x1/mean_class: 100.00% (34.24% to 100.00%)',
     'test_1x1/top1: 100.00% (34.24% to 100.00%)',
-    "95% intervals over videos, Wilson's of shares, else of 20 bootstrap "
-    'draws, seed 0',
+    "95% intervals over videos, Wilson's of shares and of means of them, "
+    'else of 20 bootstrap draws, seed 0',
     'the records are the first 4 of the list',
     '2 of the 100000 clips of the official split were evaluated (under 0.01 %)',
     '2 videos were lost; see test.lost.txt',
@@ -66,6 +66,45 @@ def test_what_is_missing_is_told():
     '1 of 3 classes have no video: c2',
   ):
     assert part in said, said
+
+
+@pytest.mark.parametrize(
+  ('task', 'classes', 'labels', 'absent', 'present'),
+  [
+    (SINGLE, 1, [(0,)] * 3, ['top1', 'top5'], []),
+    (SINGLE, 5, [(0,), (4,)], ['top5'], ['top1']),
+    (SINGLE, 6, [(0,), (5,)], [], ['top1', 'top5']),
+    # Three of seven classes are wrong: one of any five is right.
+    (ANY, 7, [(0, 1, 2, 3), (3, 4, 5, 6)], ['hit5'], ['hit1', 'map']),
+    (ANY, 7, [(0, 1, 2, 3), (6,)], [], ['hit1', 'hit5', 'map']),
+    # All videos have all classes that occur: any order of them is right.
+    (MULTI, 4, [(0, 2)] * 3, ['map'], []),
+    (MULTI, 4, [(0, 2), (2,)], [], ['map']),
+  ],
+)
+def test_what_any_answer_reaches_is_not_printed(
+  task, classes, labels, absent, present
+):
+  rng = np.random.default_rng(0)
+  scores = rng.normal(size=(len(labels), classes))
+  found = of(scoring.split_scores(scores, labels, task))
+  said = '\n'.join([found.line(), *found.details()])
+  for name in absent:
+    assert f'/{name}:' not in said, said
+    assert found.metrics[name] == 1.0
+  for name in present:
+    assert f'/{name}:' in said, said
+  if not present:
+    assert 'any answer would be right, scores only' in said
+
+
+def test_an_interval_that_few_videos_cannot_give_is_null_and_said():
+  rng = np.random.default_rng(0)
+  found = of(scoring.random_scores(rng, 12, 7, MULTI))
+  assert '(no interval: too few videos to say)' in found.details()[0]
+  assert json.loads(json.dumps(found.as_json()))['intervals'] == {
+    'test_1x1/map': None
+  }
 
 
 def test_less_than_all_is_never_called_100_percent():

@@ -20,7 +20,7 @@ from vidmodels.data.datasets import registry
 from vidmodels.data.prepare.split_report import format_share
 from vidmodels.evaluate import averaging, ensemble, metrics
 from vidmodels.evaluate.averaging import VideoScores
-from vidmodels.evaluate.bootstrap import Bootstrap
+from vidmodels.evaluate.bootstrap import Bootstrap, Interval
 from vidmodels.evaluate.score_file import ScoreInfo, SplitScores
 from vidmodels.files import write_atomically
 
@@ -43,7 +43,7 @@ class AccuracyReport:
   # metrics: name -> value (see `metrics`), from 0 to 1; empty if nothing can be
   # measured
   metrics: dict[str, float]
-  intervals: dict[str, tuple[float, float]]  # (low, high) of each
+  intervals: dict[str, Interval]  # (low, high) of each, or None
   bootstrap: dict[str, Any]  # how intervals were drawn
   videos: int  # videos scored
   notes: tuple[str, ...]  # what else a reader must know, a line each
@@ -88,6 +88,8 @@ class AccuracyReport:
     numbers = ', '.join(_in_words(name, self.metrics[name]) for name in shown)
     if not numbers:
       reason = 'no video has any class' if info.labelled else 'no labels'
+      if self.trivial:
+        reason = 'any answer would be right'
       numbers = f'{reason}, scores only'
     official = f' (official {info.expected})' if info.expected else ''
     if self.members:
@@ -107,16 +109,17 @@ class AccuracyReport:
 
   def details(self) -> list[str]:
     """Every number with its interval, and the notes."""
+    shown = [name for name in self.metrics if name not in self.trivial]
     lines = [
-      f'{self._full(name)}: {value:.2%} ({low:.2%} to {high:.2%})'
-      for name, value in self.metrics.items()
-      for low, high in (self.intervals[name],)
-      if name not in self.trivial
+      f'{self._full(name)}: {self.metrics[name]:.2%} '
+      f'({_interval_in_words(self.intervals[name])})'
+      for name in shown
     ]
-    if lines:
+    if any(self.intervals[name] for name in shown):
       lines.append(
-        "in brackets: {level:.0%} intervals over videos, {shares}'s of shares, "
-        'else of {draws} bootstrap draws, seed {seed}'.format(**self.bootstrap)
+        "in brackets: {level:.0%} intervals over videos, {shares}'s of shares "
+        'and of means of them, else of {draws} bootstrap draws, seed '
+        '{seed}'.format(**self.bootstrap)
       )
     return [*lines, *self.notes]
 
@@ -250,6 +253,13 @@ def _notes(scores: VideoScores) -> list[str]:
     if without:
       notes.append(f'{without} videos have no class and count as wrong for all')
   return notes
+
+
+def _interval_in_words(interval: Interval) -> str:
+  """'10.00% to 20.00%', or why there is none."""
+  if interval is None:
+    return 'no interval: too few videos to say'
+  return '{:.2%} to {:.2%}'.format(*interval)
 
 
 def _in_words(name: str, value: float) -> str:

@@ -55,22 +55,29 @@ def accuracies(
   and action_top1, for which all heads must be right. Several right classes
   ('any'): hit1, hit5. A yes or no for every class ('multi'): none, because
   mean average precision (`average_precision.py`) measures a whole set and not
-  one clip.
+  one clip. Of five classes or fewer every answer is among the best five: then
+  there is no top5.
   """
   if task.kind == 'multi':
     return {}
+  K = logits_BK.shape[-1]
   if task.kind == 'any':
-    return {f'hit{k}': hit(logits_BK, label_Bx, k) for k in (1, 5)}
-  parts = task.parts(logits_BK.shape[-1])
+    return {f'hit{k}': hit(logits_BK, label_Bx, k) for k in _below(K)}
+  parts = task.parts(K)
   if not task.heads:
-    return {f'top{k}': top_k(logits_BK, label_Bx, k) for k in (1, 5)}
+    return {f'top{k}': top_k(logits_BK, label_Bx, k) for k in _below(K)}
   right, all_B = {}, jnp.ones(len(logits_BK))
   for i, (name, part) in enumerate(parts.items()):
     label_B = label_Bx[:, i] - part.start
-    for k in (1, 5):
+    for k in _below(part.stop - part.start):
       right[f'{name}_top{k}'] = top_k(logits_BK[:, part], label_B, k)
     all_B *= right[f'{name}_top1']
   return right | {'action_top1': all_B}
+
+
+def _below(classes: int) -> tuple[int, ...]:
+  """1, and 5 where five classes are not all of them."""
+  return (1, 5) if classes > 5 else (1,)
 
 
 def clip_metrics(

@@ -55,6 +55,10 @@ class Metric:
   # that have one of these videos. A class that has none in a draw keeps its
   # value, or the mean would move as classes come and go.
   function: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+  # groups: of a function that is the mean over classes of the shares of right
+  # videos: whether each video is right and its class, [R] each. Its interval is
+  # made of those of the shares
+  groups: tuple[np.ndarray, np.ndarray] | None = None
   # question: the head that it belongs to; '' for the whole answer. A subset of
   # classes selects videos by the label of this head
   question: str = ''
@@ -86,6 +90,20 @@ class Metric:
     if self.member_R is None:
       return np.ones(videos)
     return np.asarray(self.member_R, np.float64)
+
+  def shares(self, videos: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """The shares that the metric is the mean of, and the videos of each, [K].
+
+    One for `right_R`, one a class that has videos for `groups`; None for any
+    other function.
+    """
+    if self.right_R is None and self.groups is None:
+      return None
+    right_R, class_R = self.groups or (self.right_R, np.zeros(videos, int))
+    member_R = self.members(videos)
+    all_K = np.bincount(class_R, weights=member_R)
+    right_K = np.bincount(class_R, weights=member_R * np.asarray(right_R))
+    return right_K[all_K > 0] / all_K[all_K > 0], all_K[all_K > 0]
 
   def restricted(self, subset: str, member_R: np.ndarray) -> 'Metric':
     """Returns this metric for the videos of a subset, 'subset/name'."""

@@ -17,8 +17,10 @@ def prepare(scores: VideoScores) -> Iterator[Metric]:
     yield Metric(
       name=f'{head}_mean_class'.removeprefix('_'),
       function=mean_accuracy(right_R, label_R, score_RK.shape[-1]),
+      groups=(right_R, label_R),
       question=head,
       in_subsets=False,
+      trivial=score_RK.shape[-1] == 1,
     )
 
 
