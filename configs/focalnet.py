@@ -58,4 +58,5 @@ def get_config(arg: str = ''):
   )
   c.loss.label_smoothing = 0.1
   c.mix.update(mixup=0.8, cutmix=1.0, switch=0.5)
+  c.init_expects, c.init_files = 'imagenet-1k', f'focalnet_{size}_{field}.pth'
   return c

@@ -3,31 +3,27 @@
   --config=timesformer:CLIP,SET,ATTENTION,SIZE,...   e.g. timesformer:long,ssv2
 
 CLIP is base (default: 8 frames), high or long, or, at the base's rate of one
-frame in 32, 32x32, 64x32 or 96x32; SET is k400 (default), k600, ssv2,
-diving48 or howto100m; ATTENTION is divided (default), joint, space,
-local_global, axial, space_time or parallel; SIZE is b16 (default), b32, s16,
-s32, l16 or l32; space_pos or no_pos leaves out the table of times, or all.
+frame in 32, 32x32, 64x32 or 96x32; SET is k400 (default), k600, ssv2, diving48
+or howto100m; ATTENTION is divided (default), joint, space, local_global, axial,
+space_time or parallel; SIZE is b16 (default), b32, s16, s32, l16 or l32;
+space_pos or no_pos leaves out the table of times, or all.
 
 Optimiser, schedule, clips, crops and views are those of the released code: SGD
 with Nesterov momentum, all parameters decay, batch 64 (the paper prints 16), no
 warm-up. Its one test view over time is the start of the video, where the paper
-says the middle. Nothing was released for Diving-48 and HowTo100M, for other
-sizes than b16 and for the last four kinds of attention: they have Kinetics'
-settings. Some things differ. Frames are resized as floats, as released, and
-then rounded to levels, which moves a pixel by half of one at most. `val_clip`
-is the centre of the test's clip, where the release draws clip and crop. SSv2's
-frames are RGB, those of the released weights were BGR, extracted at 30 a second
-(`prepare --fps=30`) from videos of 12. HowTo100M is tested on as many clips as
-cover a video of mean length, spread over each; the paper takes as many as cover
-each.
+says the middle. `long` on SSv2 has 64 frames, as released; the paper's has 96.
+Nothing was released for Diving-48 and HowTo100M, for other sizes than b16 and
+for the last four kinds of attention: they have Kinetics' settings. 32x32, 64x32
+and 96x32 span 34 to 102 seconds: they are HowTo100M's. Some things differ.
+Frames are resized as floats, as released, and then rounded to levels, which
+moves a pixel by half of one at most. `val_clip` is the centre of the test's
+clip, where the release draws clip and crop. SSv2's frames are RGB, those of the
+released weights were BGR, extracted at 30 a second (`prepare --fps=30`) from
+videos of 12. HowTo100M is tested on as many clips as cover a video of mean
+length, spread over each; the paper takes as many as cover each.
 
-The paper's top-1 (1 x 3 views) for base, high and long: K400 78.0, 79.7, 80.7;
-K600 79.1, 81.8, 82.2; SSv2 59.5, 62.2, 62.4; Diving-48 74.9, 78.0, 81.0. For
-base with attention within a frame, joint, local-global and axial: K400 76.9,
-77.4, 75.9, 73.5; SSv2 36.6, 58.5, 56.3, 56.2. HowTo100M with 8, 32, 64 and 96
-frames: 56.8, 61.2, 62.2, 62.6. It starts from ImageNet-21k weights (SSv2 and
-  Diving-48 from ImageNet-1k's, HowTo100M from K400's); trained from scratch,
-  these recipes do not reach the numbers.
+It starts from ImageNet-21k weights; high and long on SSv2, and Diving-48, from
+ImageNet-1k's, HowTo100M from K400's.
 """
 
 from vidmodels import config
@@ -68,6 +64,10 @@ SIZES = {
   'l32': dict(patch=32, **L),
 }
 POSITIONS = {'all_pos': 'space_time', 'space_pos': 'space', 'no_pos': 'none'}
+# Weights that a run starts from, and a file of them.
+VIT = ('imagenet-21k', '{}-i21k-*.npz of the ViT paper or AugReg')
+IN_1K = ('imagenet-1k', 'jx_vit_base_p16_224-80ecf9dd.pth')
+K400 = ('k400', 'TimeSformer_divST_8x32_224_K400.pyth')
 PUBLISHED = (
   '',
   'high,k600',
@@ -125,6 +125,13 @@ def get_config(arg: str = ''):
     weight_decay=1e-4,
   )
   c.batch = 64
+  if dataset == 'howto100m':
+    c.init_expects, c.init_files = K400
+  elif dataset == 'diving48' or (dataset == 'ssv2' and clip != 'base'):
+    c.init_expects, c.init_files = IN_1K
+  else:
+    letter, patch = size[0].upper(), size[1:]
+    c.init_expects, c.init_files = VIT[0], VIT[1].format(f'{letter}_{patch}')
   return c
 
 

@@ -55,4 +55,5 @@ def get_config(arg: str = ''):
   )
   c.log.validate_scale = 256 / 224
   c.batch = 64
+  c.init_expects, c.init_files = 'imagenet-1k', f"timm's twins_svt_{size}"
   return c

@@ -17,18 +17,17 @@ Only Kinetics was released. SSv2 has one frame of each of T equal segments, the
 paper's TSN styled loader. Charades has windows of 128 frames, with size l the
 32 x 4 that the paper prints, and Kinetics' schedule; each of its classes is a
 yes or no by itself (binary cross entropy, mAP), as the paper names no loss.
-UCF-101 and HMDB-51 start from Kinetics weights, for 6 epochs; their rate is not
-published. Difference from the release: it validates on a random clip, here
-`val_clip` is the first of the test's clips.
+K700, UCF-101 and HMDB-51 start from Kinetics-400 weights, the last two for 6
+epochs; their rate is not published. SSv2 is tested on one clip, whose segments
+span the video, and 3 crops; the paper has 10 x 3 views. Difference from the
+release: it validates on a random clip, here `val_clip` is the first of the
+test's clips.
 
 C-VidTr in a single pass is vidtr:compact-s with --config.clip.sampling=segment
 and --config.clip.stride=1.0 --config.views.temporal=1, and any number of
 --config.clip.frames; the model drops some of them and keeps the others.
 
-The paper's top-1 with 10 x 3 views: K400 77.7 (s), 78.6 (m), 79.1 (l), 75.7
-(compact-s), 76.7 (compact-m); K700 69.5 (m), 70.2 (l); SSv2 61.9 (m), 63.0 (l).
-It starts from ImageNet-21k weights; trained from scratch, these recipes do not
-reach the numbers.
+All others start from ImageNet-21k weights, t2t from T2T-ViT's of ImageNet-1k.
 """
 
 from vidmodels import config
@@ -93,6 +92,13 @@ PUBLISHED = (
   'compact-s,written',
   *ABLATIONS,
 )
+# Of image models: the weights, and a file of them.
+START = ('imagenet-21k', 'vit_inflate.pth, or ViT-B_16.npz')
+OTHER_STARTS = {
+  'square-32': ('imagenet-21k', 'B_32-i21k-*.npz'),
+  't2t': ('imagenet-1k', "T2T-ViT-14's 81.5_T2T_ViT_14.pth.tar"),
+  'vit-l': ('imagenet-21k', 'ViT-L_16.npz'),
+}
 # Frames that a clip is taken from.
 SPAN, CHARADES_SPAN = 64, 128
 
@@ -142,4 +148,8 @@ def get_config(arg: str = ''):
   )
   c.log.validate_scale = 256 / 224
   c.batch = batch
+  c.init_expects, c.init_files = OTHER_STARTS.get(model, START)
+  if small or dataset == 'k700':
+    c.init_expects = 'k400'
+    c.init_files = f"the authors' Kinetics-400 file of {size}"
   return c

@@ -59,4 +59,10 @@ def get_config(arg: str = ''):
     weight_decay=1e-4,
   )
   c.batch = 64
+  letter, patch = size.removeprefix('deit_')[0].upper(), size[-2:]
+  c.init_expects = 'imagenet-21k'
+  c.init_files = f'{letter}_{patch}-i21k-*.npz of the ViT paper or AugReg'
+  if size.startswith('deit'):
+    c.init_expects = 'imagenet-1k'
+    c.init_files = f'the distilled DeiT-{letter}'
   return c

@@ -16,7 +16,10 @@ PACKAGE = REPO / 'vidmodels'
 FILES = sorted(PACKAGE.rglob('*.py'))
 # A module may import from its own layer and from those before it.
 LAYERS = (
-  {'typing', 'checked_json', 'fields', 'files', 'config', '__init__'},
+  {
+    *('typing', 'checked_json', 'usual_names', 'fields', 'files', 'config'),
+    '__init__',
+  },
   {'nn', 'data'},
   {'models'},
   {'weights', 'analysis'},

@@ -37,6 +37,7 @@ from vidmodels.typing import (
   check_value,
   expected_one_of,
 )
+from vidmodels.usual_names import next_move
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,10 @@ class Config:
   init_head: Literal['auto', 'keep', 'new'] = 'auto'
   # How its position tables are resized; '': the family's own way.
   init_positions: str = ''
+  # The weights that the recipe is meant to start from, such as 'imagenet-21k';
+  # '' for none. A run without init_from says so, and names init_files.
+  init_expects: str = ''
+  init_files: str = ''
   data: Data = Data()
   clip: Clip = Clip()
   augment: Augment = Augment()
@@ -156,14 +161,22 @@ def choose(arg: str, /, **kinds: Collection[str]) -> tuple[str, ...]:
   )
 
 
-def unknown_field(name: str, known: Sequence[str]) -> str:
-  """The message for a field that does not exist, with the nearest that does."""
-  tail = expected_one_of(name, known)
-  if len(known) > 20:  # name the sections instead
+def unknown_field(
+  name: str, known: Sequence[str], everywhere: Sequence[str] = ()
+) -> str:
+  """The message for a field that does not exist, and what to do instead.
+
+  `known` are the fields of its section, `everywhere` those of all sections.
+  Names of other toolboxes are understood ('learning_rate').
+  """
+  expected = f'expected one of {", ".join(known)}'
+  if len(known) > 24:  # name the sections instead
     sections = sorted({k.partition('.')[0] for k in known})
-    _, try_, near = tail.partition('; try ')
-    tail = f'expected one in {", ".join(sections)}{try_}{near}'
-  return f'got unknown field {name!r}; {tail}'
+    expected = f'expected one in {", ".join(sections)}'
+  move = next_move(name, everywhere or known)
+  return '; '.join(
+    filter(None, (f'got unknown field {name!r}', expected, move))
+  )
 
 
 def check(recipe: Mapping[str, Any]) -> Config:

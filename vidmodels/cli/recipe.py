@@ -1,4 +1,4 @@
-"""Finds a recipe, runs it, applies the command line's overrides.
+"""Finds a recipe, runs it, and applies the command line's overrides.
 
   config = recipe.load('timesformer:long,ssv2', ['--config.batch=32'])
 
@@ -8,8 +8,10 @@ recipe's `get_config`, as with ml_collections.
 """
 
 import contextlib
+import dataclasses
 import importlib.util
 import pathlib
+import re
 import traceback
 import types
 from collections.abc import Iterator, Sequence
@@ -17,7 +19,9 @@ from typing import Any
 
 from vidmodels import config as cfg
 from vidmodels import models
+from vidmodels.cli.overrides import apply
 from vidmodels.typing import InputError, expected_one_of, local_path
+from vidmodels.usual_names import next_move
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 # In a wheel recipes lie inside the package, in a checkout beside it; not both:
@@ -59,8 +63,7 @@ def load(where: str, overrides: Sequence[str] = ()) -> cfg.Config:
   """
   name, colon, arg = where.partition(':')
   recipe = _run(find(name), [arg] if colon else [])
-  for override in overrides:
-    _apply(recipe, override)
+  apply(recipe, overrides)
   config = cfg.check(recipe)
   models.build(config.family, classes=1, **config.model)
   return config
@@ -105,6 +108,11 @@ def _errors_name_the_recipe(path: pathlib.Path) -> Iterator[None]:
     raise InputError(_locate(path, error)) from error
 
 
+def _every_field() -> dict[str, Any]:
+  """Every field of a recipe but those of its model."""
+  return dataclasses.asdict(cfg.Config(family='', model={}))
+
+
 def _locate(path: pathlib.Path, error: Exception) -> str:
   """An error inside a recipe: file, line, kind and message."""
   frames = traceback.extract_tb(error.__traceback__)
@@ -113,35 +121,10 @@ def _locate(path: pathlib.Path, error: Exception) -> str:
     lines = [error.lineno]
   line = f' line {lines[-1]}' if lines else ''
   message = ' '.join(str(error).split())
+  # ml_collections' own words for a field that does not exist.
+  if isinstance(error, (AttributeError, KeyError)) and (
+    unknown := re.search(r'Key "(\w+)" does not exist', message)
+  ):
+    move = next_move(unknown[1], list(cfg.flatten(_every_field())))
+    message += f'; {move}' if move else ''
   return f'recipe {path}{line}: {type(error).__name__}: {message}'
-
-
-def _apply(recipe: Any, override: str) -> None:
-  """Sets one field, parsed by absl's flags according to its type."""
-  from absl import flags
-  from ml_collections import config_flags
-
-  field = override.removeprefix('--config.').partition('=')[0]
-  fields = cfg.flatten(recipe.to_dict())
-  if field not in fields:
-    sections = sorted({f.partition('.')[0] for f in fields})
-    if field in sections:
-      inside = [f for f in fields if f.startswith(f'{field}.')]
-      raise InputError(
-        f'got {override}, but {field} is a section; expected one of its '
-        f'fields; try {", ".join(inside)}'
-      )
-    near = [f for f in fields if f.split('.')[0] == field.split('.')[0]]
-    raise InputError(cfg.unknown_field(field, near or list(fields)))
-  kind = type(fields[field]).__name__
-  argv, values = ['vidmodels', override], flags.FlagValues()
-  config_flags.DEFINE_config_dict(
-    'config', recipe, flag_values=values, sys_argv=argv
-  )
-  try:
-    values(argv)
-  except (TypeError, ValueError, flags.Error) as error:
-    raise InputError(
-      f'got {override}; expected --config.{field}= and a {kind}, such as '
-      f'{fields[field]!r}, which it is now'
-    ) from error

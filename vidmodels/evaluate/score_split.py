@@ -11,11 +11,13 @@ import functools
 import pathlib
 from typing import Self
 
+import jax
 import numpy as np
 
 from vidmodels import config as cfg
 from vidmodels import files
 from vidmodels.data.records.record_set import RecordSet
+from vidmodels.data.sampling import short_videos
 from vidmodels.evaluate import accuracy_report, averaging
 from vidmodels.evaluate.accuracy_report import AccuracyReport
 from vidmodels.evaluate.score_file import ScoreInfo, SplitScores
@@ -78,6 +80,10 @@ class ScoringPlan:
     floats = info.temporal * info.spatial * len(info.classes)
     files.check_disk_space(path.parent, 4 * floats * len(self.records))
     model = self.model
+    if progress and jax.process_index() == 0:
+      line = short_videos.describe(self.records, model.config.clip)
+      if line:
+        progress(0, 0, line)
     scorer = view_scores.ViewScorer(
       model.model, model.config, mesh=model.mesh, views=self.views
     )

@@ -26,6 +26,7 @@ from vidmodels.train import (
   hooks,
   init_from,
   memory,
+  start_notes,
   teacher,
   validate,
   workdir_lock,
@@ -112,6 +113,9 @@ def _train(
       workdirs.write_parameter_table(workdir, run)
     if state is None:
       state, source = init_from.initial_state(run, weights, progress)
+      if jax.process_index() == 0:
+        for line in start_notes.start_notes(run, records):
+          progress(0, run.total, line)
     else:
       source = checkpoints.read_json(start, 'meta').get('source')
       line = f'resumed from checkpoint {start}'

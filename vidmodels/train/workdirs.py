@@ -25,7 +25,7 @@ from vidmodels.typing import InputError
 # Sections and fields that affect speed, place or output, never the numbers: a
 # run may change them when it resumes.
 FREE_FIELDS = (
-  'log', 'checkpoint', 'mesh', 'views',
+  'log', 'checkpoint', 'mesh', 'views', 'init_expects', 'init_files',
   'data.dir', 'data.threads', 'data.prefetch', 'data.test',
 )  # fmt: skip
 
