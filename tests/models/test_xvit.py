@@ -379,6 +379,25 @@ def test_full_size_models_use_exact_gelu_and_an_epsilon_for_each_part():
   np.testing.assert_allclose(epsilons, [1e-6] * 25 + [1e-5] * 3)
 
 
+def test_the_papers_classifier_is_one_linear_layer_of_z_final():
+  model = tiny(ta_head='linear')
+  video = clip()
+  shapes = jax.eval_shape(model.init, jax.random.key(0), video)
+  rng = np.random.default_rng(1)
+  variables = jax.tree.map(
+    lambda x: np.float32(0.2 * rng.normal(size=x.shape)), shapes
+  )
+  head = variables['params']['head']
+  assert jax.tree.map(np.shape, head) == {'kernel': (16, 5), 'bias': (5,)}
+  assert 'temporal' in variables['params']
+  logits_BK = jax.jit(model.apply)(variables, video)
+  y_BD = jax.jit(lambda v, x: model.apply(v, x, method='features'))(
+    variables, video
+  )
+  wanted = np.asarray(y_BD) @ head['kernel'] + head['bias']
+  np.testing.assert_allclose(logits_BK, wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize(
   ('fields', 'says'),
   [
@@ -392,6 +411,9 @@ def test_full_size_models_use_exact_gelu_and_an_epsilon_for_each_part():
     ({'ta_layers': 0, 'ta_heads': 2}, 'ta_heads=2, and nothing reads'),
     ({'ta_layers': 0, 'ta_hidden': 8}, 'ta_hidden=8, and nothing reads'),
     ({'average': 'probs'}, "average='probs', and nothing reads"),
+    ({'ta_layers': 0, 'ta_query': 'final'}, "ta_query='final', and nothing"),
+    ({'ta_layers': 0, 'ta_head': 'linear'}, "ta_head='linear', and nothing"),
+    ({'ta_head': 'linear', 'ta_hidden': 8}, 'ta_hidden=8, and nothing reads'),
     ({'heads': 3}, 'does not divide into 3 heads'),
     ({'heads': 3, 'mix': 'none'}, 'does not divide into 3 heads'),
     ({'ta_heads': 3}, 'does not divide into 3 heads'),

@@ -56,9 +56,18 @@ def convolve(h: np.ndarray, kernel: np.ndarray) -> np.ndarray:
   return total
 
 
-def modulator(params: dict, h: np.ndarray, axes: str, normalize: bool):
+def modulator(
+  params: dict,
+  h: np.ndarray,
+  axes: str,
+  normalize: bool,
+  *,
+  context_gelu: bool = True,
+  frame_gates: bool = False,
+):
   """Eqs. 5 to 8 and Algorithm 1, written down once more."""
-  z, gate = linear(params['context'], h), linear(params['gate'], h)
+  gated = h.mean((2, 3), keepdims=True) if frame_gates else h
+  z, gate = linear(params['context'], h), linear(params['gate'], gated)
   levels = gate.shape[-1] - 1
   total = np.zeros(h.shape)
   for level in range(levels):
@@ -69,7 +78,9 @@ def modulator(params: dict, h: np.ndarray, axes: str, normalize: bool):
     z = gelu(z)
     total += z * gate[..., level, None]
   over = tuple('BTHWD'.index(a) for a in axes)
-  total += gelu(z.mean(over, keepdims=True)) * gate[..., levels, None]
+  whole = z.mean(over, keepdims=True)
+  whole = gelu(whole) if context_gelu else whole
+  total += whole * gate[..., levels, None]
   return linear(params['out'], total / (levels + 1 if normalize else 1))
 
 
@@ -111,6 +122,43 @@ def test_parallel_modulation_is_the_equations(fusion, levels, normalize, norm):
   wanted = linear(wide['out'], y)
   got = apply(module, params, h)
   np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5 * abs(wanted).max())
+
+
+@pytest.mark.parametrize(
+  'reading',
+  [
+    {'temporal_conv': 'pointwise'},
+    {'context_gelu': False},
+    {'frame_gates': True},
+    {'temporal_conv': 'pointwise', 'context_gelu': False, 'frame_gates': True},
+  ],
+  ids=str,
+)
+@pytest.mark.fast_every(4)
+def test_the_papers_readings_are_eqs_6_to_8_as_printed(reading):
+  module, h = Modulator('T', 2, 3, **reading), normal(0, GRID)
+  params = start(module, h)
+  taps = [len(params[f'time_conv_{level}']['kernel']) for level in range(2)]
+  assert taps == ([1, 1] if 'temporal_conv' in reading else [3, 5])
+  wide = jax.tree.map(np.float64, params)
+  given = {k: v for k, v in reading.items() if k != 'temporal_conv'}
+  wanted = modulator(wide, h, 'T', normalize=False, **given)
+  got = apply(module, params, h)
+  np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5 * abs(wanted).max())
+  released = Modulator('T', 2, 3, temporal_conv=module.temporal_conv)
+  moved = abs(apply(released, params, h) - got).max() > 1e-2
+  assert moved == bool(given)
+
+
+def test_only_the_modulator_over_time_has_gates_of_frames():
+  h = normal(0, GRID)
+  module = Modulation(('HW', 'T'), 1, 3, frame_gates=True)
+  _, kept = module.apply(
+    {'params': start(module, h)}, h, mutable='intermediates'
+  )
+  gates = {k: kept['intermediates'][k]['gates'][0] for k in ('space', 'time')}
+  assert gates['space'].shape == (*GRID[:-1], 2)
+  assert gates['time'].shape == (*GRID[:2], 1, 1, 2)
 
 
 def test_a_volume_modulator_convolves_over_space_and_then_over_time():

@@ -74,7 +74,7 @@ def load(state, model):
     {'tubelet': 2, 'post_norm': True, 'layer_scale': True},
     {'overlap': True, 'modulation_norm': True, 'levels': (3, 1)},
     {'temporal_conv': 'depthwise', 'windows': (5, 3)},
-    {'patch_norm': False},
+    {'patch_norm': False, 'temporal_conv': 'pointwise'},
   ],
 )
 @pytest.mark.fast_every(4)

@@ -5,11 +5,13 @@ paper says otherwise:
 
 * The convolution over time is dense, from all channels to all, with windows of
   3 and 5. Eq. 6 calls it point-wise, Algorithm 1 and Fig. 4 depthwise; with
-  either, the printed 63 and 124 GFLOPs could not be.
-* The global context passes through a GELU, which Eq. 7 leaves out.
+  either, the printed 63 and 124 GFLOPs could not be (`temporal_conv`).
+* The global context passes through a GELU, which Eq. 7 leaves out
+  (`context_gelu`).
 * Algorithm 1 gates the temporal global context with the spatial gate; the
-  release with the temporal one.
-* Gates are one a token in both streams; Eq. 8 has temporal ones a frame.
+  release with the temporal one, as Eq. 8 does. Algorithm 1's is not here.
+* Gates are one a token in both streams; Eq. 8 has temporal ones a frame
+  (`frame_gates`).
 * Blocks are split 1 : 1 : 3 : 1 over the stages of T alone; S and B have 18 in
   the third stage and 2 in the others.
 
@@ -52,6 +54,7 @@ READERS = {
   'fusion': ('parallel',),
   'time_start': ('parallel',),
   'temporal_conv': ('volume', 'encoder', 'pair', 'alternate', 'parallel'),
+  'frame_gates': ('pair', 'alternate', 'parallel'),
   'frame_context': ('volume',),
   'time_first': ('pair', 'alternate'),
   'time_layers': ('encoder',),
@@ -80,6 +83,8 @@ VARIANTS = (
   {'fusion': 'average', 'levels': (3, 2), 'windows': (5, 3)},
   {'fusion': 'projection', 'overlap': True},
   {'temporal_conv': 'depthwise', 'depthwise': 'conv'},
+  {'temporal_conv': 'pointwise', 'context_gelu': False, 'frame_gates': True},
+  {'design': 'pair', 'frame_gates': True},
   {'time_start': 'neutral', 'tubelet': 2, 'uneven': 'pad'},
   {'post_norm': True, 'layer_scale': True, 'drop_unit': 'clip'},
   {'patch_norm': False, 'overlap': True},
@@ -125,8 +130,16 @@ class Model(VideoModel):
   # Fusion of the two modulators of 'parallel': 'multiplication' as released,
   # 'average', or 'projection' of both together to D channels
   fusion: Fusion = 'multiplication'
-  # over time: 'dense' as released or 'depthwise'
+  # The convolution over time: 'dense' as released; 'depthwise' as in Algorithm
+  # 1; or 'pointwise' as in Eq. 6, one tap from all channels to all, with which
+  # frames meet in the global context alone
   temporal_conv: TemporalConv = 'dense'
+  # whether the global context passes through a GELU, as released and unlike
+  # Eq. 7
+  context_gelu: bool = True
+  # Whether the gates of the modulator over time are one a frame, made of the
+  # mean of its tokens, as Eq. 8 has them; otherwise one a token, as released
+  frame_gates: bool = False
   # Whether the global context of 'volume' is taken over a frame instead of the
   # clip; the paper does not say
   frame_context: bool = False
@@ -238,5 +251,7 @@ class Model(VideoModel):
       fusion=self.fusion,
       frame_context=self.frame_context,
       temporal_conv=self.temporal_conv,
+      context_gelu=self.context_gelu,
+      frame_gates=self.frame_gates,
       neutral=self.time_start == 'neutral',
     )

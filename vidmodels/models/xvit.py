@@ -8,13 +8,15 @@ paper says otherwise:
 
 * Channels are counted through all heads, so whole heads move from frame to
   frame; Eq. 9 moves the same channels of every head (`mix_layout`).
-* There is one class token a frame, and it is mixed as patches are.
+* There is one class token a frame, and it is mixed as patches are. (The paper
+  begins with one token a clip, for the full attention of its Eq. 4, and has one
+  a frame from Eq. 5 on.)
 * The table of frame positions has 8 rows whatever the clip's length; frames
   use them in turn, and so does the class token.
 * Kinetics' 16 frames mix as two segments of 8 (`segment`).
 * In temporal attention the frames also look at each other; in the paper only
-  z_final looks at the frames. The classifier after it is a perceptron with a
-  hidden layer.
+  z_final looks at the frames (`ta_query`). The classifier after it is a
+  perceptron with a hidden layer; the paper's is linear (`ta_head`).
 
 The release lacks the windows of Table 1, the layers of Table 2a, the kinds of
 Table 2c and the summary token. The paper only names them; they are built here
@@ -62,6 +64,7 @@ from vidmodels.typing import (
 )
 
 MixLayout = Literal['flat', 'per_head']
+TemporalQuery = Literal['all', 'final']
 Moves = tuple[tuple[int, int], ...]  # (frames ahead, channels), in order
 
 # Fields to try, one dict for each choice of each field.
@@ -78,6 +81,8 @@ VARIANTS = (
   {'mix': 'none', 'summary': True, 'ta_layers': 0},
   {'ta_layers': 0},
   {'ta_layers': 3, 'ta_heads': 4, 'ta_hidden': 8},
+  {'ta_layers': 2, 'ta_query': 'final'},
+  {'ta_head': 'linear', 'groups': (2, 3)},
   {'ta_layers': 0, 'average': 'probs', 'groups': (2, 3)},
   {'groups': (2, 3)},
   {'time_rows': 0},
@@ -290,6 +295,40 @@ class MixingBlock(nn.Module):
 HEAD_EPSILON = 1e-5  # torch's own
 
 
+class FinalTokenBlock(nn.Module):
+  """z_final attends to the frames, and nothing else does: O(T).
+
+  z <- z + Attention(LN(z), keys and values of LN(frames)), then z + MLP(LN(z)),
+  with the parameters of a `TransformerBlock` of the temporal head.
+  """
+
+  heads: int  # A; must divide the width
+  dtype: Any = jnp.float32  # compute dtype
+
+  @nn.compact
+  def __call__(self, z_B1D: jax.Array, frames_BTD: jax.Array) -> jax.Array:
+    """Returns z_final updated, [B, 1, D]."""
+    norm = functools.partial(LayerNorm, HEAD_EPSILON, dtype=self.dtype)
+    fresh = {
+      'dtype': self.dtype,
+      'kernel_init': initializers.uniform_fan_in,
+      'bias_init': initializers.uniform_bias,
+    }
+    attn_norm = norm(name='attn_norm')
+    z_B1D = z_B1D + Attention(
+      self.heads, qkv_bias=False, mix=_no_keys, name='attn', **fresh
+    )(attn_norm(z_B1D), attn_norm(frames_BTD))
+    hidden = 4 * z_B1D.shape[-1]
+    return z_B1D + Mlp(hidden, name='mlp', **fresh)(
+      norm(name='mlp_norm')(z_B1D)
+    )
+
+
+def _no_keys(k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Leaves out the keys of the tokens that ask: only the memory is seen."""
+  return k[..., :0, :, :], v[..., :0, :, :]
+
+
 class TemporalAttention(nn.Module):
   """z_final attends to the frames' class tokens: a few layers at little cost.
 
@@ -300,6 +339,7 @@ class TemporalAttention(nn.Module):
 
   layers: int  # layers of attention
   heads: int  # A; must divide the width
+  query: TemporalQuery = 'all'  # who looks at the frames
   dtype: Any = jnp.float32  # compute dtype
 
   @nn.compact
@@ -308,6 +348,11 @@ class TemporalAttention(nn.Module):
     B, _, D = frames_BTD.shape
     token_D = self.param('class_token', nn.initializers.zeros, (D,))
     token_B1D = jnp.broadcast_to(token_D.astype(frames_BTD.dtype), (B, 1, D))
+    if self.query == 'final':
+      for i in range(self.layers):
+        block = FinalTokenBlock(self.heads, self.dtype, name=f'block_{i}')
+        token_B1D = block(token_B1D, frames_BTD)
+      return token_B1D[:, 0]
     s_BLD = jnp.concatenate([token_B1D, frames_BTD], axis=1)
     for i in range(self.layers):
       s_BLD = TransformerBlock(
@@ -384,7 +429,10 @@ def check_fields(model: nn.Module) -> None:
     split_heads(model.width, model.ta_heads or model.heads)
     _refuse_unread(model, ('average',), f'ta_layers={model.ta_layers}')
   else:
-    _refuse_unread(model, ('ta_heads', 'ta_hidden'), 'ta_layers=0')
+    unread = ('ta_heads', 'ta_hidden', 'ta_query', 'ta_head')
+    _refuse_unread(model, unread, 'ta_layers=0')
+  if model.ta_head == 'linear':
+    _refuse_unread(model, ('ta_hidden',), "ta_head='linear'")
   if model.mix_boundary and model.mix_window < 2:
     raise InputError(
       f'got mix_boundary with mix_window={model.mix_window}, where no frame '
@@ -471,6 +519,13 @@ class Model(VideoModel):
   # frames (Table 2b)
   ta_layers: Count = 1
   ta_heads: Count = 0  # heads of those layers; 0 for `heads`
+  # Who looks at the frames in those layers: 'all' as released, z_final and the
+  # frames themselves, O(T^2); or 'final', z_final alone as in the paper, O(T).
+  # Both have the same parameters.
+  ta_query: TemporalQuery = 'all'
+  # the classifier after temporal attention: 'mlp' as released, a norm and a
+  # perceptron with a hidden layer; or the paper's 'linear', one layer
+  ta_head: Literal['mlp', 'linear'] = 'mlp'
   # hidden units of the classifier after temporal attention; 0 for the width
   ta_hidden: Count = 0
   # What is averaged over frames without temporal attention: logits (which is
@@ -524,7 +579,10 @@ class Model(VideoModel):
     self.norm = LayerNorm(1e-6)
     if self.ta_layers:
       self.temporal = TemporalAttention(
-        self.ta_layers, self.ta_heads or self.heads, self.dtype
+        self.ta_layers,
+        self.ta_heads or self.heads,
+        query=self.ta_query,
+        dtype=self.dtype,
       )
     self.features_drop = nn.Dropout(self.dropout)
     names = [f'head_{i}' for i in range(len(self.groups))] or ['head']
@@ -555,9 +613,14 @@ class Model(VideoModel):
       for i, rate in enumerate(np.linspace(0, self.drop_path, self.layers))
     ]
 
+  @property
+  def _has_mlp(self) -> bool:
+    """Whether the classifiers have a hidden layer."""
+    return self.ta_layers > 0 and self.ta_head == 'mlp'
+
   def _head(self, classes: int, name: str) -> nn.Module:
     """The classifier of one group of classes."""
-    if self.ta_layers:
+    if self._has_mlp:
       hidden = self.ta_hidden or self.width
       return MlpHead(classes, hidden, self.dropout, name=name)
     small = nn.initializers.normal(0.001)
@@ -622,7 +685,7 @@ class Model(VideoModel):
 
   def _answer(self, y_xD: jax.Array, train: bool) -> jax.Array:
     """Logits [..., K] of all heads."""
-    args = (train,) if self.ta_layers else ()
+    args = (train,) if self._has_mlp else ()
     return jnp.concatenate([head(y_xD, *args) for head in self.answers], -1)
 
 

@@ -24,7 +24,7 @@ from vidmodels.nn.transformer import DropPath, Mlp, gelu
 from vidmodels.typing import InputError
 
 Fusion = Literal['multiplication', 'average', 'projection']
-TemporalConv = Literal['dense', 'depthwise']
+TemporalConv = Literal['dense', 'depthwise', 'pointwise']
 Uneven = Literal['floor', 'pad']
 DropUnit = Literal['frame', 'clip']
 
@@ -93,7 +93,8 @@ class Modulator(nn.Module):
   Level l turns the map of level l - 1 into GELU(conv(map)), with a window of
   `window` + 2 (l - 1). The global context is GELU(mean of the last map); Eq. 7
   has no GELU there, Algorithm 1 and the release have. Gates are plain linear
-  outputs, one a token and level for all channels.
+  outputs, one a token and level for all channels; with `frame_gates` one a
+  frame, made of the mean of its tokens: G_t of Eq. 8, [T, L + 1].
 
   Along 'HW' the convolution is depthwise over rows and columns, along 'T' it is
   over frames, along 'THW' first over space and then over time.
@@ -108,8 +109,12 @@ class Modulator(nn.Module):
   # Whether the global context of 'THW' is taken over a frame instead of the
   # clip
   frame_context: bool = False
-  # over frames: 'dense' as released, though Algorithm 1 has 'depthwise'
+  # Over frames: 'dense' as released, though Algorithm 1 has 'depthwise', and
+  # Eq. 6 'pointwise', which has one tap: frames then meet in the global context
+  # alone
   temporal_conv: TemporalConv = 'dense'
+  context_gelu: bool = True  # whether the global context passes through a GELU
+  frame_gates: bool = False  # whether gates are one a frame
   depthwise: Implementation = 'shift'  # how depthwise convolutions are computed
   normalize: bool = False  # whether it is divided by L + 1
   # whether it starts as the constant 1, which leaves the query unchanged
@@ -124,14 +129,18 @@ class Modulator(nn.Module):
       nn.Dense, dtype=self.dtype, kernel_init=initializers.normal_02
     )
     z_BTHWD = dense(D, name='context')(h_BTHWD)
-    gates_BTHWG = dense(self.levels + 1, name='gate')(h_BTHWD)
+    gated_BTHWD = h_BTHWD
+    if self.frame_gates:
+      gated_BTHWD = h_BTHWD.mean((2, 3), keepdims=True)
+    gates_BTHWG = dense(self.levels + 1, name='gate')(gated_BTHWD)
     self.sow('intermediates', 'gates', gates_BTHWG)
     total_BTHWD = jnp.zeros_like(z_BTHWD)
     for level in range(self.levels):
       z_BTHWD = gelu(self._convolve(z_BTHWD, level))
       total_BTHWD += z_BTHWD * gates_BTHWG[..., level : level + 1]
-    whole = gelu(self._pool(z_BTHWD)).astype(self.dtype)
-    total_BTHWD += whole * gates_BTHWG[..., self.levels :]
+    whole = self._pool(z_BTHWD)
+    whole = gelu(whole) if self.context_gelu else whole
+    total_BTHWD += whole.astype(self.dtype) * gates_BTHWG[..., self.levels :]
     if self.normalize:
       total_BTHWD /= self.levels + 1
     mixed_BTHWD = nn.Dense(
@@ -164,7 +173,8 @@ class Modulator(nn.Module):
       return z_BTHWD
     if self.temporal_conv == 'depthwise':
       return each((k, 1, 1), name=f'time_depthwise_{level}')(z_BTHWD)
-    return TimeConv(k, dtype=self.dtype, name=f'time_conv_{level}')(z_BTHWD)
+    taps = 1 if self.temporal_conv == 'pointwise' else k
+    return TimeConv(taps, dtype=self.dtype, name=f'time_conv_{level}')(z_BTHWD)
 
   def _pool(self, z_BTHWD: jax.Array) -> jax.Array:
     """Eq. 7: the mean along the axes, which are kept with size 1."""
@@ -189,6 +199,8 @@ class Modulation(nn.Module):
   norm: bool = False  # whether a layer norm comes before the last projection
   frame_context: bool = False  # see `Modulator`
   temporal_conv: TemporalConv = 'dense'  # see `Modulator`
+  context_gelu: bool = True  # see `Modulator`
+  frame_gates: bool = False  # see `Modulator`; only for the one along 'T'
   depthwise: Implementation = 'shift'  # see `Modulator`
   normalize: bool = False  # see `Modulator`
   neutral: bool = False  # see `Modulator`; only for the modulator along 'T'
@@ -213,6 +225,8 @@ class Modulation(nn.Module):
         window=self.window,
         frame_context=self.frame_context,
         temporal_conv=self.temporal_conv,
+        context_gelu=self.context_gelu,
+        frame_gates=self.frame_gates and axes == 'T',
         depthwise=self.depthwise,
         normalize=self.normalize,
         neutral=self.neutral and axes == 'T',

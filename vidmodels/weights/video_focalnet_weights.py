@@ -133,7 +133,8 @@ def guess_model(specs: Specs) -> Guess:
   model = {**guess.model, 'tubelet': tubelet, 'design': design}
   if parallel:
     kernel = specs[f'{modulation}.focal_layers_temporal.0.0.weight'][0]
-    model['temporal_conv'] = 'depthwise' if kernel[1] == 1 else 'dense'
+    one_tap = 'pointwise' if kernel[2] == 1 else 'dense'
+    model['temporal_conv'] = 'depthwise' if kernel[1] == 1 else one_tap
   return dataclasses.replace(
     guess,
     model=model,
