@@ -445,6 +445,18 @@ def test_weights_start_as_released():
     ({'windows': ((1, 1, 1),) * 4}, 'windows of a single token'),
     ({'fine': ((8, 7),) * 4}, r'got a scale of \(8, 7\)'),
     ({'coarse': ((4, 4, 60), (), (), ())}, r'more than the grid'),
+    ({'coarser': (((4, 4, 60),), (), (), ())}, 'coarser scale .* more than'),
+    ({'coarser': ((), (), (), ((1, 1, 1),))}, 'every token is a key'),
+    ({'coarser': (((1, 1, 1),),)}, 'expected 4 values for 4 stages'),
+    (
+      {
+        'patterns': ('LL',) + ('LG',) * 3,
+        'coarser': (((1, 1, 1),), (), (), ()),
+      },
+      r"expected \(\) for a stage without global levels; try G in 'LL'",
+    ),
+    ({'factorised': True, 'pooling': 'average'}, 'is the mean of both'),
+    ({'patterns': ('LL',) * 4, 'factorised': True}, 'factorised=.* no level'),
     ({'built': (32, 16, 16)}, 'leaves .* tokens in stage 3'),
     (
       {'patterns': ('LL',) * 4, 'pooling': 'dense'},

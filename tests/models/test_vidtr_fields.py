@@ -34,6 +34,10 @@ WRONG = {
     'no second softmax',
   ),
   'softmax of none': ({'pool_softmax': False}, 'no second softmax'),
+  'mean of an average': (
+    {'pool': 'average', 'pool_layers': (0,), 'pool_mean': 'rows'},
+    'compares no rows',
+  ),
   'pool in space': ({**S, 'attention': 'space'}, "attention='space'"),
   'positions every': ({**S, 'positions': 'every'}, "positions='every'"),
   'falling layers': ({**S, 'pool_layers': (1, 0)}, 'rising numbers'),

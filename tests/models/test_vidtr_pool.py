@@ -43,6 +43,22 @@ def test_the_order_is_that_of_the_standard_deviation_of_eq_10():
   np.testing.assert_array_equal(vidtr.most_varied(p_xQS, 3), wanted)
 
 
+def test_rows_unlike_the_others_are_kept_by_eq_11_as_printed():
+  # Three rows alike and sharp, one that looks at all: it alone is unlike them.
+  p_QS = rows((3.0, 3.0, 0.0, 3.0))
+  assert vidtr.most_varied(p_QS, 1, 'rows').tolist() == [2]
+  assert 2 not in vidtr.most_varied(p_QS, 3, 'row').tolist()
+  rng = np.random.default_rng(0)
+  p_xQS = np.float32(rng.dirichlet(np.full(7, 0.3), size=(50, 8)))
+  # Written out: mu is the mean over rows i, one number for every key.
+  mu_xS = sum(p_xQS[:, i] for i in range(8)) / 8
+  sigma_xQ = np.sqrt(((p_xQS - mu_xS[:, None]) ** 2).sum(-1))
+  wanted = np.sort(np.argsort(-sigma_xQ, axis=-1)[:, :3], axis=-1)
+  got = vidtr.most_varied(p_xQS, 3, 'rows')
+  np.testing.assert_array_equal(got, wanted)
+  assert (got != vidtr.most_varied(p_xQS, 3)).any(-1).mean() > 0.2
+
+
 def test_a_single_row_of_a_single_key_is_kept():
   with jax.debug_nans(True):
     assert vidtr.most_varied(np.ones((1, 1), np.float32), 1).tolist() == [0]

@@ -156,6 +156,64 @@ def test_the_coarse_scale_is_pool_batch_norm_relu_pool_after_the_fine_one():
   np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
+def numpy_pool(h_BTHWD, params, kernel) -> np.ndarray:
+  """A depthwise convolution whose stride is its kernel, place by place."""
+  B, *grid, D = h_BTHWD.shape
+  sizes = [n // k for n, k in zip(grid, kernel, strict=True)]
+  pooled = np.zeros((B, *sizes, D))
+  for at in np.ndindex(*sizes):
+    part = tuple(
+      slice(i * k, (i + 1) * k) for i, k in zip(at, kernel, strict=True)
+    )
+    taps = h_BTHWD[(slice(None), *part)] * params['kernel'][..., 0, :]
+    pooled[(slice(None), *at)] = taps.sum((1, 2, 3)) + params['bias']
+  return pooled
+
+
+def test_factorised_scales_are_pooled_in_space_and_then_in_time():
+  kernels = PyramidKernels(
+    (2, 2, 3), coarser=((1, 2, 2), (4, 4, 9)), factorised=True
+  )
+  model, h_BTHWD = Pyramid(kernels), normal(0, 2, 4, 4, 9, 6)
+  variables = start(model, h_BTHWD, False)
+  p = variables['params']
+  # A kernel of one frame stays one convolution.
+  assert set(p) == {
+    *('fine_space', 'fine_time', 'coarser_0'),
+    *('coarser_1_space', 'coarser_1_time', 'norm'),
+  }
+  fine = numpy_pool(
+    numpy_pool(h_BTHWD, p['fine_space'], (1, 2, 3)), p['fine_time'], (2, 1, 1)
+  )
+  more = numpy_pool(h_BTHWD, p['coarser_0'], (1, 2, 2))
+  one = numpy_pool(h_BTHWD, p['coarser_1_space'], (1, 4, 9))
+  one = numpy_pool(one, p['coarser_1_time'], (4, 1, 1))
+  tokens = [x.reshape(2, -1, 6) for x in (fine, more, one)]
+  wanted = layer_norm(np.concatenate(tokens, 1), p['norm'])
+  got = model.apply(variables, h_BTHWD, False)
+  np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+def test_fig_4_has_three_scales_of_73_tokens_in_all():
+  kernels = pyramid.pyramid_kernels(
+    (8, 8, 12), (4, 4, 4), (), ((2, 2, 2), (1, 1, 1))
+  )
+  assert kernels == PyramidKernels((2, 2, 3), coarser=((4, 4, 6), (8, 8, 12)))
+  level, h_BTHWD = PyramidAttention(2, kernels), normal(0, 1, 8, 8, 12, 8)
+  variables = start(level, h_BTHWD, False)
+  assert set(variables) == {'params'}  # no batch norm
+  _, kept = level.apply(variables, h_BTHWD, False, mutable='intermediates')
+  weights = kept['intermediates']['weights'][0]
+  assert weights.shape == (1, 2, 8 * 8 * 12, 64 + 8 + 1)
+
+
+def test_further_scales_beyond_the_grid_or_beside_all_tokens_are_refused():
+  with pytest.raises(InputError, match='every token is a key'):
+    pyramid.pyramid_kernels((8, 7, 7), (8, 7, 7), (), ((1, 1, 1),))
+  with pytest.raises(InputError, match=r'coarser scale of \(9, 1, 1\)'):
+    pyramid.pyramid_kernels((8, 7, 7), (4, 4, 4), (), ((9, 1, 1),))
+
+
 def test_statistics_of_a_batch_split_over_devices_are_the_whole_batchs():
   model, h_BTHWD = Pyramid(TWO), normal(0, 8, 4, 4, 8, 6)
   h_BTHWD[0] += 5  # one device's clip is unlike the others
@@ -200,6 +258,7 @@ def test_without_kernels_every_token_sees_every_token():
     PyramidKernels((1, 5, 7)),
     PyramidKernels((2, 2, 3), ((1, 5, 7), (3, 1, 1))),
     PyramidKernels((), ((1, 5, 1), (1, 1, 7))),
+    PyramidKernels((3, 2, 3), coarser=((3, 5, 7),), factorised=True),
   ],
 )
 def test_a_token_sees_the_whole_clip_through_the_pyramid(kernels):

@@ -7,7 +7,9 @@ otherwise:
   last. The release pools at two in the first two stages and at one in the
   third, and in the last looks at every token. `fine` and `coarse` give either.
 * The coarse scale has a batch norm and a ReLU between its two convolutions, and
-  the fine one is a single convolution that is not factorised (Eq. 3).
+  the fine one is a single convolution that is not factorised (Eq. 3 does, and
+  so does `factorised`).
+* Fig. 4 draws a pyramid of three scales of one convolution each (`coarser`).
 * A layer counts one attention and its perceptron, so the paper's "x 5" blocks
   of the tiny model's third stage are 10 layers.
 
@@ -41,7 +43,10 @@ FOUR = 4  # stages of the published models
 # The first regex found in a parameter's path says how its axes are split.
 SHARDING = (
   *dual.SHARDING,
-  (r'/(fine|coarse_space|coarse_rest)/kernel$', (None,) * 4 + ('fsdp',)),
+  (
+    r'/(fine|coarse|coarser_\d+)(_space|_time|_rest)?/kernel$',
+    (None,) * 4 + ('fsdp',),
+  ),
   (r'/peg/kernel$', (None,) * 4 + ('fsdp',)),  # [3, 3, 3, 1, D]
   (r'/patch/kernel$', ()),  # 4 or 5 axes
   (r'/relative/table$', (None, None, None, 'tensor')),
@@ -70,8 +75,9 @@ VARIANTS = (
   {'patterns': ('GG', 'LL'), 'windows': ((1, 1, 1), (2, 3, 4))},
   {'fine': ((), (2, 2, 2)), 'coarse': ((2, 2, 2), ())},
   {'coarse': ((), (2, 1, 1))},
+  {'factorised': True, 'coarser': (((1, 2, 2), (1, 1, 1)), ((1, 1, 2),))},
   {'pooling': 'dense'},
-  {'pooling': 'average'},
+  {'pooling': 'average', 'coarser': ((), ((1, 1, 1),))},
   {'position': 'none'},
   {'position': 'absolute'},
   {'position': 'relative'},
@@ -129,7 +135,13 @@ PER_STAGE = (
 # same as not setting them (None: only the default is).
 UNREAD: dict[str, dict[str, Any]] = {
   'L': {'windows': (1, 1, 1)},
-  'G': {'fine': (), 'coarse': (), 'pooling': None},
+  'G': {
+    'fine': (),
+    'coarse': (),
+    'coarser': (),
+    'factorised': None,
+    'pooling': None,
+  },
 }
 
 
@@ -137,15 +149,28 @@ def check_fields(model: nn.Module) -> None:
   """Raises InputError for fields of a model that contradict each other."""
   stages = len(model.widths)
   sizes = dict.fromkeys(PER_STAGE, stages) | {'rates': stages - 1}
+  if model.coarser:
+    sizes['coarser'] = stages
   dual.check_stages(model, sizes)
   for pattern, window in zip(model.patterns, model.windows, strict=True):
     _check_pattern(pattern, window)
+  for pattern, scales in zip(model.patterns, model.coarser, strict=False):
+    if scales and 'G' not in pattern:
+      raise InputError(
+        f'got coarser={model.coarser} with patterns={model.patterns}; expected '
+        f'() for a stage without global levels; try G in {pattern!r}'
+      )
   for target in (*model.fine, *model.coarse):
     if len(target) not in (0, 3):
       raise InputError(
         f'got a scale of {target}; expected (frames, rows, columns), or () for '
         'no such scale'
       )
+  if model.factorised and model.pooling == 'average':
+    raise InputError(
+      "got factorised=True with pooling='average', where a mean in space and "
+      'then in time is the mean of both; expected False; try leaving it out'
+    )
   _check_unread(model)
 
 
@@ -214,6 +239,13 @@ class Model(VideoModel):
   fine: tuple[tuple[Positive, ...], ...] = ((8, 7, 7),) * 3 + ((16, 7, 7),)
   # target grid of each stage's coarse scale, () for no such scale
   coarse: tuple[tuple[Positive, ...], ...] = ((4, 4, 4),) * 2 + ((), ())
+  # Target grids of further scales of each stage, each made by one convolution;
+  # () for none, as released. Fig. 4's pyramid of three scales is fine
+  # (4, 4, 4), coarse () and coarser ((2, 2, 2), (1, 1, 1)).
+  coarser: tuple[tuple[Grid, ...], ...] = ()
+  # Whether the convolutions of the fine and the further scales are factorised,
+  # (1, h, w) and then (t, 1, 1), as Eq. 3 says and unlike the release
+  factorised: bool = False
   # How a scale is computed: 'depthwise' as released, 'dense' convolutions or
   # 'average' without weights (Table 6)
   pooling: pyramid.Pooling = 'depthwise'
@@ -340,7 +372,13 @@ class Model(VideoModel):
         )
       kernels = pyramid.PyramidKernels()
       if 'G' in self.patterns[s]:
-        kernels = pyramid.pyramid_kernels(grid, self.fine[s], self.coarse[s])
+        kernels = pyramid.pyramid_kernels(
+          grid,
+          self.fine[s],
+          self.coarse[s],
+          self.coarser[s] if self.coarser else (),
+          factorised=self.factorised,
+        )
       made.append(
         dual.BlockPlan(
           heads=self.heads[s],

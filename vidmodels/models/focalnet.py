@@ -28,9 +28,13 @@ TINY = {'layers': (2, 1), 'width': 8, 'levels': (2, 1), 'windows': (3, 3)}
 TINY_CLIP = (2, 16, 24)
 VARIANTS = (
   {'overlap': True, 'post_norm': True, 'layer_scale': True},
-  {'patch_norm': False, 'overlap': True},
   {'modulation_norm': True, 'normalize': True, 'uneven': 'pad'},
-  {'levels': (3, 2), 'windows': (5, 3), 'drop_unit': 'clip'},
+  {
+    'levels': (3, 2),
+    'windows': (5, 3),
+    'drop_unit': 'clip',
+    'patch_norm': False,
+  },
   {'depthwise': 'conv'},
 )
 

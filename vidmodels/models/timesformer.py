@@ -116,11 +116,8 @@ VARIANTS = (
     for order in ('twh', 'thw', 'wth', 'htw', 'wht', 'hwt')
   ),
   *({'temporal_class_key': True, 'attention': a} for a in ('divided', 'axial')),
-  *(
-    {'class_copies': False, 'attention': a}
-    for a in ('divided', 'axial', 'local_global')
-  ),
-  {'head_hidden': 12},
+  {'class_copies': False, 'head_hidden': 12},
+  {'class_copies': False, 'attention': 'local_global'},
   *({'positions': positions} for positions in ('space', 'none')),
   {'positions': 'space', 'attention': 'joint'},
   *({'pos_resize': method} for method in typing.get_args(position.Resize)[1:]),

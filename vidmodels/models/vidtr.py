@@ -16,7 +16,9 @@ says otherwise both are here, and the defaults are the release's:
 * heads: 12, the paper says 8;
 * C-VidTr: one class token, which looks at nothing before the last pooled layer,
   then joint attention; section 3.2 keeps both kinds of class token throughout;
-* the rows that top-K pooling keeps go through a second softmax, Eq. 4 has one.
+* the rows that top-K pooling keeps go through a second softmax, Eq. 4 has one;
+* those rows are the ones that deviate most from their own mean; Eq. 11 as
+  printed takes the mean over all rows (`pool_mean`).
 
 `AS_WRITTEN` are the fields of the paper's reading.
 
@@ -55,6 +57,7 @@ from vidmodels.typing import (
 )
 
 PoolKind = Literal['top_k', 'average', 'conv']
+PoolMean = Literal['row', 'rows']
 
 # The name of attention along an axis, in parameters and intermediates.
 AXIS_NAMES = {
@@ -75,7 +78,8 @@ SCHEMES = {
 }
 
 # The paper's reading; C-VidTr then pools in 'separable' attention, with
-# pool_softmax=False.
+# pool_softmax=False. Eq. 11 to the letter is pool_mean='rows'; it does not do
+# what the text below it says, which is to keep frames whose attention is local.
 AS_WRITTEN = {
   'heads': 8,
   'activation': 'gelu',
@@ -103,6 +107,7 @@ TINY = {'layers': 3, 'width': 16, 'heads': 2, 'patch': 8}
 TINY_CLIP = (4, 16, 32)
 _MERGED = {'attention': 'merged', 'joint_from': 1}
 _TOP_K = {'pool': 'top_k', 'pool_layers': (0,), 'pool_drop': (2,)}
+_AS_PRINTED = {'pool_softmax': False, 'pool_mean': 'rows'}
 _HALF = {'pool_layers': (0, 1)}
 VARIANTS = (
   *({'attention': scheme} for scheme in ('joint', 'space', 'axial')),
@@ -119,7 +124,7 @@ VARIANTS = (
   {'patch_frames': 2},
   {'patch': 16, 'stem': 't2t'},
   {'pos_resize': 'nearest'},
-  *({**_TOP_K, **more} for more in ({}, _MERGED, {'pool_softmax': False})),
+  *({**_TOP_K, **more} for more in ({}, _MERGED, _AS_PRINTED)),
   {**_MERGED, 'pool': 'top_k', 'pool_layers': (0,), 'pool_keep': (3,)},
   {**AS_WRITTEN, 'heads': 2, **_TOP_K},
   {'pool': 'average', **_HALF},
@@ -250,6 +255,8 @@ class TimePool:
   keep: int = 0  # number of frames that 'top_k' keeps; 0: `drop` says it
   # whether the rows that 'top_k' keeps go through a softmax again
   softmax: bool = True
+  # the mean that rows deviate from in 'top_k', see `most_varied`
+  mean: PoolMean = 'row'
 
   def frames(self, frames: int) -> int:
     """The number of frames after the pool."""
@@ -272,17 +279,26 @@ class TimePool:
     return frames // 2
 
 
-def most_varied(p_xQS: jax.Array, keep: int) -> jax.Array:
+def most_varied(
+  p_xQS: jax.Array, keep: int, mean: PoolMean = 'row'
+) -> jax.Array:
   """Eq. 9: the rows of attention with the largest standard deviation.
 
-  A row that looks at few frames varies; one that looks at all alike does not.
-  Eqs. 10 and 11 print another scale than the unbiased deviation taken here; the
-  order is the same, as all rows have the same number of keys and sum to 1.
+  With `mean` 'row' a row deviates from its own mean, as released: a row that
+  looks at few frames varies, one that looks at all alike does not. With 'rows'
+  it deviates from mu of Eq. 11 as printed, the mean of all rows,
+
+    mu[k] = sum_i p[i, k] / Q,  sigma[i] = sqrt(sum_k (p[i, k] - mu[k])^2),
+
+  so that a frame stays that looks at others than most frames do. Eq. 10 prints
+  another scale than the unbiased deviation taken here; the order is the same,
+  as all rows have the same number of keys.
+
   Returns int [..., keep], ascending: rows stay in the order of time. No
   gradient passes through the choice.
   """
   p_xQS = jax.lax.stop_gradient(p_xQS.astype(jnp.float32))
-  off_xQS = p_xQS - p_xQS.mean(-1, keepdims=True)
+  off_xQS = p_xQS - p_xQS.mean(-1 if mean == 'row' else -2, keepdims=True)
   variance = jnp.square(off_xQS).sum(-1) / max(p_xQS.shape[-1] - 1, 1)
   return jnp.sort(jax.lax.top_k(jnp.sqrt(variance), keep)[1])
 
@@ -490,9 +506,7 @@ class SeparableAttention(nn.Module):
     """
     frames = pool.frames(q_BTNAd.shape[1] - self.lead)
     if pool.kind == 'top_k':
-      return self._choose(
-        frames, q_BTNAd, k_BTNAd, v_BTNAd, rest_BTND, again=pool.softmax
-      )
+      return self._choose(pool, frames, q_BTNAd, k_BTNAd, v_BTNAd, rest_BTND)
     z_BTNAd = self._look('T', q_BTNAd, k_BTNAd, v_BTNAd, train)
     fewer = [halve_frames(z, self.lead) for z in (q_BTNAd, k_BTNAd, rest_BTND)]
     if pool.kind == 'average':
@@ -507,25 +521,22 @@ class SeparableAttention(nn.Module):
 
   def _choose(
     self,
+    pool: TimePool,
     frames: int,
     q_BTNAd: jax.Array,
     k_BTNAd: jax.Array,
     v_BTNAd: jax.Array,
     rest_BTND: jax.Array,
-    *,
-    again: bool,
   ) -> tuple[jax.Array, ...]:
-    """Eq. 9: the frames whose attention varies most, head by head.
-
-    Keeps `frames` of them; `again` puts them through a second softmax.
-    """
+    """Eq. 9: the frames whose attention varies most, head by head."""
     p_BNAQS = self._weights('T', q_BTNAd, k_BTNAd)
-    kept_BNAT = most_varied(p_BNAQS[..., self.lead :, :], frames)
+    rows_BNAQS = p_BNAQS[..., self.lead :, :]
+    kept_BNAT = most_varied(rows_BNAQS, frames, pool.mean)
     self.sow('intermediates', 'kept', kept_BNAT)
     first = jnp.zeros((*kept_BNAT.shape[:3], self.lead), kept_BNAT.dtype)
     kept_BNAT = jnp.concatenate([first, kept_BNAT + self.lead], axis=-1)
     p_BNAQS = jnp.take_along_axis(p_BNAQS, kept_BNAT[..., None], axis=-2)
-    if again:
+    if pool.softmax:
       p_BNAQS = jax.nn.softmax(p_BNAQS)
     z_BTNAd = self._mean('T', p_BNAQS, v_BTNAd)
     rest_BTNAd = rest_BTND.reshape(q_BTNAd.shape)
@@ -642,6 +653,7 @@ def make_pools(model: 'Model') -> dict[int, TimePool]:
       model.pool,
       **{name: of[n] for name, of in numbers.items() if of},
       softmax=model.pool_softmax,
+      mean=model.pool_mean,
     )
     for n, layer in enumerate(model.pool_layers)
   }
@@ -721,6 +733,11 @@ def _pool_rules(m: 'Model') -> tuple[tuple[bool, str], ...]:
       'softmax; expected True; try leaving it out',
     ),
     (
+      top_k or m.pool_mean == 'row',
+      f'got pool_mean={m.pool_mean!r} with pool={m.pool!r}, which compares no '
+      "rows; expected 'row'; try leaving it out",
+    ),
+    (
       m.pool == 'none' or m.attention in ('separable', 'merged'),
       f'got pool={m.pool!r} with attention={m.attention!r}; expected '
       "'separable' or 'merged', where attention over time is a step of its own",
@@ -787,6 +804,9 @@ class Model(VideoModel):
   # The second softmax of 'top_k'. The choice of frames can be close: bfloat16
   # sometimes keeps other frames than float32.
   pool_softmax: bool = True
+  # The mean that rows of attention deviate from in 'top_k': each its own 'row'
+  # as released, or that of all 'rows' of a place, as Eq. 11 prints it
+  pool_mean: PoolMean = 'row'
   # how tables are resized to another grid or clip length
   pos_resize: position.Resize = 'bilinear'
   dropout: BelowOne = 0.1  # within layers, see `Layer`

@@ -1,9 +1,10 @@
 """Attention to a pyramid of the whole clip (DualFormer, section 3.2, Eq. 3).
 
-Keys and values are the clip pooled at two scales, by convolutions whose stride
-is their kernel. These are written as a reshape and one contraction: the
-gradient of a grouped convolution is many times slower on a CPU. Tokens that do
-not fill a kernel at the end of an axis are dropped, as a convolution does.
+Keys and values are the clip pooled at two or more scales, by convolutions
+whose stride is their kernel. These are written as a reshape and one
+contraction: the gradient of a grouped convolution is many times slower on a
+CPU. Tokens that do not fill a kernel at the end of an axis are dropped, as a
+convolution does.
 """
 
 from collections.abc import Sequence
@@ -31,9 +32,21 @@ class PyramidKernels(NamedTuple):
   fine: Grid = ()  # kernel of the fine scale's one convolution
   # kernels of the coarse scale's two: in space, then the rest
   coarse: tuple[Grid, ...] = ()
+  # kernel of each further scale's one convolution
+  coarser: tuple[Grid, ...] = ()
+  # Whether the convolutions of the fine and the further scales are two, in
+  # space and then in time
+  factorised: bool = False
 
 
-def pyramid_kernels(grid: Grid, fine: Grid, coarse: Grid) -> PyramidKernels:
+def pyramid_kernels(
+  grid: Grid,
+  fine: Grid,
+  coarse: Grid,
+  coarser: Sequence[Grid] = (),
+  *,
+  factorised: bool = False,
+) -> PyramidKernels:
   """The kernels that pool a grid to (about) the target sizes.
 
   A kernel is floor(grid / target), so a pooled grid may exceed its target. If
@@ -44,25 +57,39 @@ def pyramid_kernels(grid: Grid, fine: Grid, coarse: Grid) -> PyramidKernels:
   The release's first coarse kernel is always (1, 7, 7), which needs a grid of
   at least seven times the target; on smaller grids ours shrinks.
 
-  With a target of () the stage does not have that scale.
+  With a target of () the stage does not have that scale. `coarser` are targets
+  of further scales, which must pool something.
   """
   kernels = PyramidKernels()
   if fine:
     kernel = _floor(grid, fine)
+    if np.prod(kernel) <= 1 and coarser:
+      raise InputError(
+        f'got coarser scales of {tuple(coarser)} beside a fine scale of {fine} '
+        f'that does not pool its grid of {grid} tokens: every token is a key; '
+        'expected a smaller fine scale, or () in model.coarser for this stage'
+      )
     if np.prod(kernel) <= 1:
       return kernels
     kernels = kernels._replace(fine=kernel)
   if coarse:
-    total = _floor(grid, coarse)
-    if min(total) < 1:
-      raise InputError(
-        f'got a coarse scale of {coarse}, which is more than the grid of '
-        f'{grid} tokens that it is built for; expected at most the grid; try a '
-        'smaller model.coarse or a larger model.built'
-      )
+    total = _coarse_kernel(grid, coarse, 'coarse')
     first = (1, min(EDGE, total[1]), min(EDGE, total[2]))
     kernels = kernels._replace(coarse=(first, _floor(total, first)))
-  return kernels
+  more = tuple(_coarse_kernel(grid, target, 'coarser') for target in coarser)
+  return kernels._replace(coarser=more, factorised=factorised)
+
+
+def _coarse_kernel(grid: Grid, target: Grid, field: str) -> Grid:
+  """The kernel of a scale, which must not exceed the grid."""
+  total = _floor(grid, target)
+  if min(total) < 1:
+    raise InputError(
+      f'got a {field} scale of {target}, which is more than the grid of '
+      f'{grid} tokens that it is built for; expected at most the grid; try a '
+      f'smaller model.{field} or a larger model.built'
+    )
+  return total
 
 
 def _floor(grid: Sequence[int], target: Grid) -> Grid:
@@ -119,8 +146,10 @@ class Pyramid(nn.Module):
   """The pooled tokens of the clip, fine ones first, under one layer norm.
 
   The coarse scale is a convolution in space, batch norm, ReLU, and another
-  convolution; the paper mentions neither norm nor ReLU. Eq. 3 factorises the
-  kernels of every scale; the release does not factorise the fine one.
+  convolution; the paper mentions neither norm nor ReLU. Further scales, as in
+  Fig. 4, are one convolution each. Eq. 3 factorises the kernels of every scale,
+  (1, h, w) and then (t, 1, 1), where neither is a single token; the release
+  does not factorise the fine one.
   """
 
   kernels: PyramidKernels  # kernels of the scales; at least one scale
@@ -135,7 +164,7 @@ class Pyramid(nn.Module):
     B, *_, D = h_BTHWD.shape
     scales = []
     if self.kernels.fine:
-      scales.append(self._pool(h_BTHWD, self.kernels.fine, 'fine'))
+      scales.append(self._factors(h_BTHWD, self.kernels.fine, 'fine'))
     if self.kernels.coarse and self.pooling == 'average':
       total = tuple(int(n) for n in np.prod(self.kernels.coarse, axis=0))
       scales.append(self._pool(h_BTHWD, total, ''))
@@ -145,9 +174,19 @@ class Pyramid(nn.Module):
       c_BTHWD = BatchNorm(dtype=self.dtype, name='coarse_norm')(c_BTHWD, train)
       c_BTHWD = self._pool(nn.relu(c_BTHWD), second, 'coarse_rest')
       scales.append(c_BTHWD)
+    for i, kernel in enumerate(self.kernels.coarser):
+      scales.append(self._factors(h_BTHWD, kernel, f'coarser_{i}'))
     s_BSD = jnp.concatenate([x.reshape(B, -1, D) for x in scales], axis=1)
     # torch's default epsilon, whatever the blocks have.
     return LayerNorm(1e-5, dtype=self.dtype, name='norm')(s_BSD)
+
+  def _factors(self, h_BTHWD: jax.Array, kernel: Grid, name: str) -> jax.Array:
+    """One scale by one pooling step, or by one in space and one in time."""
+    t, h, w = kernel
+    if not self.kernels.factorised or t == 1 or h * w == 1:
+      return self._pool(h_BTHWD, kernel, name)
+    h_BTHWD = self._pool(h_BTHWD, (1, h, w), f'{name}_space')
+    return self._pool(h_BTHWD, (t, 1, 1), f'{name}_time')
 
   def _pool(self, h_BTHWD: jax.Array, kernel: Grid, name: str) -> jax.Array:
     """One pooling step, of the kind that `pooling` names."""
@@ -164,8 +203,8 @@ class PyramidAttention(nn.Module):
   """Eq. 3: every token looks at the pyramid; without one, at all tokens.
 
   On request (collection 'intermediates') the float32 weights [B, A, Q, S] are
-  sown as 'weights': Q counts all tokens, S those of the fine scale and then
-  those of the coarse one.
+  sown as 'weights': Q counts all tokens, S those of the fine scale, then those
+  of the coarse one, then those of further ones.
   """
 
   heads: int  # A; must divide the width
@@ -181,7 +220,7 @@ class PyramidAttention(nn.Module):
     B, *_, D = h_BTHWD.shape
     A, d = transformer.split_heads(D, self.heads)
     s_BSD = s_BQD = h_BTHWD.reshape(B, -1, D)
-    if self.kernels.fine or self.kernels.coarse:
+    if self.kernels.fine or self.kernels.coarse or self.kernels.coarser:
       s_BSD = Pyramid(
         self.kernels, self.pooling, dtype=self.dtype, name='pyramid'
       )(h_BTHWD, train)

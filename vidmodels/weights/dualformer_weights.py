@@ -217,9 +217,9 @@ def start_from_twins(
   for path, leaf in shapes.items():
     if NOT_IN_TWINS.search(path):
       report.random[path] = from_image.NOT_IN_IMAGE
-    elif '/coarse_' in path:
+    elif re.search(r'/(coarse|coarser|fine)_', path):
       ours[path] = _make_coarse(path, leaf.shape)
-      report.changed[path] = 'a mean: Twins-SVT has no coarse scale'
+      report.changed[path] = 'a mean: Twins-SVT has no such convolution'
     else:
       ours[path] = _fit_shape(path, theirs, leaf.shape, fine, report)
   if model.pooling == 'depthwise' and fine == 'mean':
