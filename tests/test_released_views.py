@@ -18,7 +18,7 @@ from scipy.stats import chi2_contingency
 from vidmodels.cli import recipe
 from vidmodels.config import Augment
 from vidmodels.data import augment
-from vidmodels.data.augment import erase, fit_short_side
+from vidmodels.data.augment import erase, fit_short_side, ops, policies
 from vidmodels.data.sampling import rules, views
 from vidmodels.data.video import decode
 
@@ -133,6 +133,20 @@ def test_a_recipe_shows_the_views_that_its_release_shows(golden, release, kind):
         assert abs(off).max() <= LEVELS[shown.resize], name
         if shown.resize == 'float':
           assert abs(off.mean()) < 0.03, name  # .13 if it were rounded down
+
+
+@pytest.mark.parametrize('release', RECIPES)
+def test_pixels_are_normalised_as_in_the_release(golden, release):
+  (about,) = [
+    about
+    for name, about, _ in files(golden, release, 'test')
+    if name == 'test_wide.npz'
+  ]
+  data = recipe.load(RECIPES[release]).data
+  scale = 1 if about.get('mean_std_scale') == '0..255' else 255
+  for found, wanted in ((data.mean, about['mean']), (data.std, about['std'])):
+    # As bytes come: (x / 255 - mean) / std.
+    assert np.array(found) * 255 == pytest.approx(np.array(wanted) * scale)
 
 
 @pytest.mark.parametrize('release', RECIPES)
@@ -452,3 +466,33 @@ def test_boxes_are_erased_as_in_xvit(golden):
   ):
     edges = np.quantile(other, np.linspace(0, 1, 16)[1:-1])
     same_shares(np.digitize(ours, edges), np.digitize(other, edges))
+
+
+# AutoAugment's names of our operations.
+OPERATIONS = {
+  'Color': 'colour',
+  'SolarizeAdd': 'solarize_add',
+  'ShearX': 'shear_x',
+  'ShearY': 'shear_y',
+  'TranslateXRel': 'translate_x',
+  'TranslateYRel': 'translate_y',
+  'AutoContrast': 'autocontrast',
+}
+
+
+def test_operations_change_pixels_as_in_xvit(golden):
+  ((_, _, table),) = files(golden, 'xvit_k400', 'operations of AutoAugment')
+  for label, given, wanted_HWC in zip(
+    table['names'].tolist(), table['amounts'], table['results'], strict=True
+  ):
+    name, _, level = label.partition('|')
+    name = OPERATIONS.get(name, name.lower())
+    sign = -1 if given < 0 else 1
+    amount = policies.amount(name, float(level), sign=sign)
+    assert amount == pytest.approx(given), label
+    found_HWC = ops.apply(table['frame'], [ops.Op(name, amount)])
+    off = abs(found_HWC.astype(int) - wanted_HWC).max(-1)
+    # Geometry differs along the edge of what it leaves empty: Pillow takes the
+    # fill or the picture, OpenCV mixes them.
+    most = 0.04 if name in policies.FULL else 0
+    assert (off > 1).mean() <= most, label
