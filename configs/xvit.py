@@ -19,9 +19,10 @@ AutoAugment changes whole frames before the crop is cut, and turns one clip in
 of its own; they are added, as the paper does not say how to combine them. Other
 differences from the release: geometry is bilinear, where the release draws
 bilinear or bicubic for every frame; the crops of Kinetics are shrunk without
-antialiasing, the release's with it; mixup draws one share a step, where the
-release draws one for each GPU. Tests, and SSv2's training, resize floats as
-released and then round to levels, which moves a pixel by half of one at most.
+antialiasing, the release's with it (one level of 255 on average where 256
+pixels become 224); mixup draws one share a step, where the release draws one
+for each GPU. Tests, and SSv2's training, resize floats as released and then
+round to levels, which moves a pixel by half of one at most.
 
 It starts from ImageNet-21k weights. The released SSv2 file started from K600.
 """
@@ -92,7 +93,8 @@ def get_config(arg: str = ''):
   if kinetics:
     # 256 of the video's own frames, at any rate, as the release runs.
     c.clip.update(sampling='pyslowfast', stride=256 / T)
-    c.augment.update(crop='multi_scale', short_side=(0, 0))
+    # Pillow's bilinear rounds to the nearest level too.
+    c.augment.update(crop='multi_scale', short_side=(0, 0), resize='float')
   else:
     c.clip.sampling = 'pyslowfast_segment'
     c.augment.update(short_side=(256, 320), short_draw='inverse', erase=0.5)

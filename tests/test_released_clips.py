@@ -59,8 +59,8 @@ TRAINED = {
   'timesformer': ('rounded', False, 'floor_double', 'float', 'float'),
   'timesformer:high': ('rounded', False, 'floor_double', 'float', 'float'),
   'timesformer:long,ssv2': ('inverse', False, 'floor_double', 'float', 'float'),
-  # Boxes of frames as stored, resized by Pillow on whole levels.
-  'xvit': ('uniform', True, 'floor', 'uint8', 'float'),
+  # Boxes of frames as stored, at any of the fixed places.
+  'xvit': ('uniform', True, 'floor', 'float', 'float'),
   'xvit:ssv2': ('inverse', False, 'floor_double', 'float', 'float'),
   'vidtr': ('uniform', True, 'floor', 'uint8', 'uint8'),
   'dualformer': ('uniform', True, 'round', 'uint8', 'uint8'),

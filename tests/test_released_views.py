@@ -174,14 +174,17 @@ def test_a_recipe_cuts_training_clips_as_its_release_does(golden, release):
     )
     assert list(resized) == drawn['resized'], name
     most = LEVELS[config.augment.resize]
-    if release == 'xvit_k400' and drawn['height'] > size:
-      most = 10  # Pillow takes an antialiasing filter when it shrinks
-    wanted_KHWC = as_levels(arrays['pixels'], about)
-    for frame_HWC, wanted_HWC in zip(
-      arrays['frames'], wanted_KHWC, strict=True
-    ):
-      found_HWC = augment.cut(frame_HWC, crop, size)
-      assert abs(found_HWC - wanted_HWC).max() <= most, name
+    if release == 'xvit_k400':
+      # Pillow rounds after each direction, and takes an antialiasing filter
+      # when it shrinks.
+      most = 1.001 if max(drawn['height'], drawn['width']) <= size else 10
+    found_KHWC = np.stack(
+      [augment.cut(f, crop, size) for f in arrays['frames']]
+    )
+    off = found_KHWC - as_levels(arrays['pixels'], about)
+    assert abs(off).max() <= most, name
+    if config.augment.resize == 'float':
+      assert abs(off.mean()) < 0.08, name  # .13 if it were rounded down
 
 
 @pytest.mark.parametrize(
