@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
   """Checks; 0 if all are fine, 1 if some are bad or missing."""
   from vidmodels.cli import DONE, FAILED, prepare, terminal
   from vidmodels.data.prepare import check_videos
+  from vidmodels.data.prepare.short_clips import describe
   from vidmodels.typing import quote
 
   with terminal.Reporter('check', only='bad ') as report:
@@ -62,4 +63,6 @@ def run(args: argparse.Namespace) -> int:
       terminal.say(
         f'damaged  {quote(video)}: {parts} packets or frames do not decode'
       )
+    for clip in result.short:
+      terminal.say(f'short    {quote(clip[0])}: {describe(clip)}')
   return FAILED if result.bad else DONE

@@ -14,7 +14,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from vidmodels.data.listing.rows import VideoRow
-from vidmodels.data.prepare import clip_reader, process_pool, shard_job, sources
+from vidmodels.data.prepare import (
+  clip_reader,
+  process_pool,
+  shard_job,
+  short_clips,
+  sources,
+)
 from vidmodels.data.prepare.split_report import SplitReport
 from vidmodels.data.video.container import BadVideo, VideoInfo, check_video_file
 from vidmodels.data.video.decode import Picture
@@ -23,8 +29,9 @@ from vidmodels.typing import AnyPath, InputError, quote
 
 _FILES_PER_JOB = 16
 
-# A clip's number, the reason why it is bad or '', its frames and its damage.
-_ClipCheck = tuple[int, str, int, int]
+# A clip's number, the reason why it is bad or '', its frames, its damage and
+# how long it lasts, seconds; 0 if it was not decoded.
+_ClipCheck = tuple[int, str, int, int, float]
 
 
 def check(
@@ -68,15 +75,23 @@ def check(
   fine = [result for result in results if not result[1]]
   report = SplitReport.from_listing(
     opened.listing,
-    bad=tuple((rows[i].video, reason) for i, reason, _, _ in results if reason),
+    bad=tuple((rows[i].video, reason) for i, reason, *_ in results if reason),
     labels=[label for i, *_ in fine for label in rows[i].labels],
     split=spec.split,
     listed=len(rows),
     limit=spec.limit,
     ok=len(fine),
-    damaged=tuple((rows[i].video, n) for i, _, _, n in fine if n),
+    damaged=tuple((rows[i].video, n) for i, _, _, n, _ in fine if n),
+    short=short_clips.find_short(
+      [
+        (rows[i].video, short_clips.annotated_seconds(rows[i]), seconds)
+        for i, *_, seconds in fine
+      ]
+    )
+    if decode
+    else (),
     decoded=decode,
-    frames=sum(frames for _, _, frames, _ in fine),
+    frames=sum(frames for _, _, frames, *_ in fine),
   )
   if out is not None:
     lines = [f'{quote(video)}\t{reason}\n' for video, reason in report.bad]
@@ -85,15 +100,24 @@ def check(
 
 
 class _FrameCounter:
-  """A clip of which only the number of frames is kept."""
+  """A clip of which only the number of frames and the last time are kept."""
 
   def __init__(self, info: VideoInfo):
     self._size = (info.width, info.height)
+    self._frame_s = 1 / info.fps
+    self._last_s = 0.0
     self.frames = 0
+
+  @property
+  def seconds(self) -> float:
+    """How long the clip lasts; the last frame as long as the others."""
+    rest = self.frames - 1
+    return self._last_s + (self._last_s / rest if rest else self._frame_s)
 
   def add(self, picture: Picture, time_us: int) -> None:
     """Counts the next frame, which must become RGB, as in `prepare`."""
     picture.rgb(self._size)
+    self._last_s = time_us / 1e6
     self.frames += 1
 
 
@@ -107,7 +131,9 @@ def _decode_files(groups: Sequence[shard_job.FileGroup]) -> list[_ClipCheck]:
       if isinstance(clip, BadVideo):
         checks.append(_note_clip(*group[i], clip.reason, damage=damage))
       else:
-        checks.append(_note_clip(*group[i], '', clip.frames, damage))
+        checks.append(
+          _note_clip(*group[i], '', clip.frames, damage, clip.seconds)
+        )
   return checks
 
 
@@ -124,8 +150,13 @@ def _look_for_files(groups: Sequence[shard_job.FileGroup]) -> list[_ClipCheck]:
 
 
 def _note_clip(
-  number: int, row: VideoRow, reason: str, frames: int = 0, damage: int = 0
+  number: int,
+  row: VideoRow,
+  reason: str,
+  frames: int = 0,
+  damage: int = 0,
+  seconds: float = 0.0,
 ) -> _ClipCheck:
   video = quote(row.video)
   process_pool.tick(f'bad {video}: {reason}' if reason else video)
-  return number, reason, frames, damage
+  return number, reason, frames, damage, seconds

@@ -167,6 +167,7 @@ def make_report(
     limit=limit,
     ok=manifest.count,
     damaged=manifest.damaged,
+    short=manifest.short,
   )
 
 

@@ -160,6 +160,7 @@ def write_shard(job: ShardJob) -> None:
   damaged: list[tuple[int, str, int]] = []
   labels: list[int] = []
   videos: list[str] = []
+  seconds: list[tuple[int, float]] = []
   with ShardWriter(job.shard) as writer, _unmark_on_error(job.marker):
     records = job.part.make_records(job.options, mark)
     for number, video, record, damage in records:
@@ -170,6 +171,9 @@ def write_shard(job: ShardJob) -> None:
       writer.write(video_record.encode(record, job.task))
       labels.extend(record.labels)
       videos.append(video)
+      if record.timed:
+        lasts_us = record.end_us - record.start_us
+        seconds.append((number, lasts_us / 1e6))
       if damage:
         damaged.append((number, video, damage))
       process_pool.tick(quote(video))
@@ -183,6 +187,7 @@ def write_shard(job: ShardJob) -> None:
     'videos': videos,
     'lost': lost,
     'damaged': damaged,
+    'seconds': seconds,
   }
   write_atomically(job.note, json.dumps(note).encode())
   job.marker.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 from vidmodels.data.listing.rows import Listing
+from vidmodels.data.prepare.short_clips import RULE, ShortClip, describe
 from vidmodels.data.video.container import NO_FILE
 from vidmodels.files import write_atomically
 from vidmodels.typing import AnyPath, escape, quote
@@ -54,6 +55,9 @@ class SplitReport:
   bad: tuple[tuple[str, str], ...]  # (clip, reason) of the rest, as listed
   # damaged: (clip, packets and frames that do not decode) of ok ones
   damaged: tuple[tuple[str, int], ...] = ()
+  # short: clips that are clearly shorter than they should be; see
+  # `short_clips.py`
+  short: tuple[ShortClip, ...] = ()
   duplicated: tuple[str, ...] = ()  # clips listed more than once and used once
   outside: tuple[str, ...] = ()  # video files that the source does not list
   # empty_classes: classes without an ok clip; none if labels are unpublished
@@ -134,9 +138,11 @@ class SplitReport:
   def load(cls, path: pathlib.Path) -> Self:
     """Reads what `save` wrote."""
     value = json.loads(path.read_text(encoding='utf-8'))
-    fields = {f.name: value[f.name] for f in dataclasses.fields(cls)}
-    for name in ('bad', 'damaged'):
-      fields[name] = tuple(map(tuple, fields[name]))
+    # Reports of the first release lack `short`.
+    names = {f.name for f in dataclasses.fields(cls)} & value.keys()
+    fields = {name: value[name] for name in names}
+    for name in ('bad', 'damaged', 'short'):
+      fields[name] = tuple(map(tuple, fields.get(name, ())))
     for name in ('duplicated', 'outside', 'empty_classes', 'notes'):
       fields[name] = tuple(fields[name])
     return cls(**fields)
@@ -157,6 +163,16 @@ class SplitReport:
       lines.append(f'only the first {self.limit} clips were asked for')
     for reason, count in self.reasons.items():
       lines.append(f'  {count} lost: {reason}')
+    if self.short:
+      shown = [
+        f'{quote(clip[0])} {describe(clip)}'
+        for clip in self.short[:_MOST_NAMES]
+      ]
+      more = len(self.short) - _MOST_NAMES
+      lines.append(
+        f'{len(self.short)} short, which is {RULE}: {", ".join(shown)}'
+        + (f' and {more} more' if more > 0 else '')
+      )
     for title, names in (
       ('classes without a clip', self.empty_classes),
       ('listed more than once', self.duplicated),

@@ -14,13 +14,19 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import av
 import numpy as np
 
-from vidmodels.data.prepare import encode, process_pool, shard_job, sources
+from vidmodels.data.prepare import (
+  encode,
+  process_pool,
+  shard_job,
+  short_clips,
+  sources,
+)
 from vidmodels.data.prepare.shard_job import FileGroup, FilePart, ShardJob
 from vidmodels.data.prepare.split_report import report_path
 from vidmodels.data.records.class_list import CLASSES_FILE, ClassList
@@ -175,6 +181,9 @@ class SplitRun:
       return sorted(entries, key=lambda entry: entry[0])
 
     labels = [label for note in notes for label in note['labels']]
+    # A run that was begun by an earlier version has notes without lengths.
+    timed = sorted(x for note in notes for x in note.get('seconds', ()))
+    names = self._names(notes)
     counts = np.bincount(
       np.asarray(labels, np.int64), minlength=len(listing.classes)
     )
@@ -193,6 +202,9 @@ class SplitRun:
       listed=self.clips,
       lost=tuple((clip, reason) for _, clip, reason in by_number('lost')),
       damaged=tuple((clip, n) for _, clip, n in by_number('damaged')),
+      short=short_clips.find_short(
+        [(*names[number], lasts) for number, lasts in timed]
+      ),
       options={
         **self._identity,
         'source': self._spec.source,
@@ -205,6 +217,24 @@ class SplitRun:
       subsets=listing.subsets,
       class_subsets=listing.class_subsets,
     )
+
+  def _names(
+    self, notes: Sequence[Mapping[str, Any]]
+  ) -> dict[int, tuple[str, float | None]]:
+    """The name of each clip with a length, and what the annotations give."""
+    rows = self._source.listing.rows
+    if rows:
+      return {
+        number: (row.video, short_clips.annotated_seconds(row))
+        for number, row in enumerate(rows)
+      }
+    return {  # TFDS: all of a shard have lengths, or none
+      number: (video, None)
+      for note in notes
+      for (number, _), video in zip(
+        note.get('seconds', ()), note['videos'], strict=False
+      )
+    }
 
   def release(self) -> None:
     """Removes the state, once the manifest is written."""

@@ -48,6 +48,7 @@ def _summary(dir: AnyPath, split: str) -> dict[str, Any]:
     'listed': manifest.listed,
     'lost': [list(entry) for entry in manifest.lost],
     'damaged': [list(entry) for entry in manifest.damaged],
+    'short': [list(entry) for entry in manifest.short],
     'shards': len(manifest.shards),
     'bytes': sum(shard.bytes for shard in manifest.shards),
     'classes': len(classes),

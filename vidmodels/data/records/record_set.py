@@ -33,7 +33,15 @@ from vidmodels.data.records.tfrecord import (
   record_end,
 )
 from vidmodels.files import write_atomically
-from vidmodels.typing import AnyPath, Count, FrameRate, InputError, brief, quote
+from vidmodels.typing import (
+  AnyPath,
+  Count,
+  FrameRate,
+  InputError,
+  NotNegative,
+  brief,
+  quote,
+)
 
 FORMAT = 'vidmodels-records-1'
 _MANIFEST_END = '.manifest.json'
@@ -52,6 +60,7 @@ _FIELDS: Mapping[str, Any] = {
   'listed': Count,
   'lost': tuple[tuple[str, str], ...],
   'damaged': tuple[tuple[str, Count], ...],
+  'short': tuple[tuple[str, NotNegative, NotNegative], ...],
   'options': dict[str, Any],
   'labels': tuple[Count, ...],
   'task': dict[str, Any],
@@ -62,6 +71,7 @@ _FIELDS: Mapping[str, Any] = {
 }
 # Manifests of the first release do not have these.
 _NEW_FIELDS: Mapping[str, Any] = {
+  'short': (),
   'task': SINGLE.to_json(),
   'labelled': True,
   'expected': 0,
@@ -146,6 +156,9 @@ class Manifest:
   listed: int  # videos that the source listed, records plus lost
   lost: tuple[tuple[str, str], ...] = ()  # (video, reason) without a record
   damaged: tuple[tuple[str, int], ...] = ()  # (video, undecoded packets)
+  # short: (video, seconds, expected seconds) of clips that are clearly shorter
+  # than their annotations, or than the others
+  short: tuple[tuple[str, float, float], ...] = ()
   # options: how the records were made: short_side, quality, fps, source, ...
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   labels: tuple[int, ...] = ()  # records of each class; empty if not counted
