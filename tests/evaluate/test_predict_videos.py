@@ -3,18 +3,25 @@
 import copy
 import weakref
 
+import av
+import cv2
 import fake
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scoring
 import tiny
 from scoring import MULTI, VERB_NOUN
 
+from vidmodels.cli import recipe
 from vidmodels.data import augment
+from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.sampling import views as viewing
 from vidmodels.evaluate import predict_videos
 from vidmodels.evaluate.predict_videos import top_classes
-from vidmodels.train import loop, restore
+from vidmodels.train import build, loop, restore
+from vidmodels.train.mesh import make_mesh
 from vidmodels.typing import InputError
 
 
@@ -54,6 +61,85 @@ def test_views_of_a_file_are_cut_as_those_of_a_record(
     kept = {i: predictor.shrink(frame) for i, frame in enumerate(frames)}
     segment = predict_videos.Segment(0.0, 0.8, times_us, kept)
     np.testing.assert_array_equal(predictor.cut_views(segment), wanted)
+
+
+def untrained(name):
+  """A predictor of a recipe with random weights."""
+  sizes = {'model.width': 16, 'model.layers': 1, 'model.heads': 2}
+  sizes |= {'model.patch': 8, 'clip.frames': 2, 'clip.size': 16}
+  sizes |= {'augment.short_side': (16, 18), 'data.dir': 'none'}
+  flags = [f'--config.{key}={value}' for key, value in sizes.items()]
+  config = recipe.load(name, flags)
+  mesh = make_mesh(config.mesh)
+  model = build.make_model(config, classes=3)
+  video_BTHWC = jnp.zeros((1, 2, config.clip.size, config.clip.size, 3))
+  shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), video_BTHWC))
+  rng = np.random.default_rng(0)
+  draw = lambda leaf: rng.normal(0, 0.2, leaf.shape).astype(np.float32)
+  trained = restore.TrainedModel(
+    config=config,
+    classes=ClassList(('a', 'b', 'c')),
+    step=1,
+    weights='params',
+    workdir=None,
+    model=model,
+    params=jax.tree.map(draw, shapes['params']),
+    model_state={},
+    fps=0.0,
+    mesh=mesh,
+  )
+  return predict_videos.Predictor(trained, views=config.views, top=3)
+
+
+@pytest.fixture(scope='module')
+def images():
+  return untrained('vit')
+
+
+def test_a_picture_is_one_frame_for_a_model_of_images(tmp_path, images):
+  """Its answer is that of a film of this picture alone."""
+  rng = np.random.default_rng(0)
+  frame_HWC = np.kron(
+    rng.integers(0, 255, (4, 6, 3), np.uint8), np.ones((8, 8, 1), np.uint8)
+  )
+  bgr_HWC = frame_HWC[..., ::-1]
+  path = tmp_path / 'a picture.PNG'
+  path.write_bytes(cv2.imencode('.png', bgr_HWC)[1].tobytes())
+  (of_picture,) = images.predict_file(path)
+  assert (of_picture.frames, of_picture.end_s) == (1, 0.0)
+  assert of_picture.views == images.views.spatial
+  with av.open(str(tmp_path / 'a.mkv'), 'w') as film:
+    stream = film.add_stream('ffv1', rate=10)
+    stream.height, stream.width, stream.pix_fmt = 32, 48, 'bgr0'
+    for _ in range(3):
+      frame = av.VideoFrame.from_ndarray(frame_HWC, format='rgb24')
+      film.mux(stream.encode(frame))
+    film.mux(stream.encode())
+  (of_film,) = images.predict_file(tmp_path / 'a.mkv')
+  assert of_film.classes == of_picture.classes
+  assert of_film.probabilities == pytest.approx(
+    of_picture.probabilities, abs=1e-5
+  )
+  # A suffix does not make a picture, nor unmake one.
+  path.rename(tmp_path / 'no suffix')
+  (again,) = images.predict_file(tmp_path / 'no suffix', window_s=1.0)
+  assert again.probabilities == of_picture.probabilities
+  jpeg = cv2.imencode('.jpg', bgr_HWC)[1].tobytes()
+  path.write_bytes(b'\x89PNG' + jpeg)
+  with pytest.raises(InputError, match='a picture that does not decode'):
+    list(images.predict_file(path))
+
+
+def test_a_picture_is_no_video_for_a_model_of_videos(tmp_path, images):
+  path = tmp_path / 'a.jpg'
+  grey_HWC = np.full((32, 48, 3), 90, np.uint8)
+  path.write_bytes(cv2.imencode('.jpg', grey_HWC)[1].tobytes())
+  assert len(list(images.predict_file(path))) == 1
+  (video_model,) = [untrained('demo')]
+  with pytest.raises(
+    InputError, match=r'a\.jpg: got a single picture, and timesformer looks'
+  ):
+    list(video_model.predict_file(path))
 
 
 def cut(path, **windows):
