@@ -17,16 +17,19 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
+from vidmodels import checked_json
 from vidmodels.data.datasets import registry
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.record_set import Manifest
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.files import write_atomically
-from vidmodels.typing import InputError
+from vidmodels.typing import Count, InputError, Positive
+from vidmodels.weights.formats import npz
+from vidmodels.weights.formats.tensors import Tensors
 
 FORMAT = 'vidmodels-scores-1'
 # Fields that scores have in common with the manifest of their records.
@@ -34,6 +37,29 @@ _SHARED = (
   *('split', 'task', 'labelled', 'listed', 'expected', 'fingerprint'),
   *('subsets', 'class_subsets'),
 )
+_LARGEST_ABOUT = 1 << 26  # letters; that of 50,000 videos has 3 million
+_FIELDS: Mapping[str, Any] = {
+  'split': str,
+  'classes': tuple[str, ...],
+  'task': dict[str, Any],
+  'labelled': bool,
+  'listed': Count,
+  'expected': Count,
+  'lost': Count,
+  'damaged': Count,
+  'limit': Count,
+  'dataset': str,
+  'fingerprint': str,
+  'subsets': dict[str, tuple[str, ...]],
+  'class_subsets': dict[str, tuple[Count, ...]],
+  'temporal': Positive,
+  'spatial': Literal[1, 3],
+  'average': Literal['logits', 'probs', 'max'],
+  'of': tuple[Positive, Positive] | None,
+  'step': Count,
+  'weights': str,
+  'config': dict[str, Any],
+}
 # Errors that NumPy, zipfile and the reading below raise for a foreign or
 # damaged file.
 _READ_ERRORS = (
@@ -135,14 +161,15 @@ class ScoreInfo:
 
   @classmethod
   def from_json(cls, value: Mapping[str, Any]) -> Self:
-    """Reads what `to_json` wrote."""
-    fields = {f.name: value[f.name] for f in dataclasses.fields(cls)}
-    fields['classes'] = ClassList.from_names(fields['classes'])
-    fields['task'] = Task.from_json(fields['task'])
-    for name in ('subsets', 'class_subsets'):
-      fields[name] = {k: tuple(v) for k, v in fields[name].items()}
-    fields['of'] = fields['of'] and tuple(fields['of'])
-    return cls(**fields)
+    """Reads what `to_json` wrote; InputError for anything else."""
+    known = checked_json.fields(value, _FIELDS, name='the description')
+    return cls(
+      **known
+      | {
+        'classes': ClassList.from_names(known['classes']),
+        'task': Task.from_json(known['task']),
+      }
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -204,45 +231,54 @@ class SplitScores:
     """Reads what `save` wrote; nothing in the file is executed."""
     _check_zip(pathlib.Path(path))
     try:
-      with np.load(path, allow_pickle=False) as file:
-        about = json.loads(str(file['about']))
-        if about['format'] != FORMAT:
-          raise ValueError(f'format {about["format"]!r}')
-        scores = cls(
-          logits_RVK=file['logits'],
-          label_Rx=file['label'],
-          videos=tuple(file['video'].tolist()),
-          info=ScoreInfo.from_json(about),
-          file=str(path),
-        )
-      scores._check_shapes()
+      arrays = npz.read_npz(pathlib.Path(path), kinds=npz.NUMBERS + npz.TEXT)
+      if missing := {'about', 'logits', 'label', 'video'} - {*arrays}:
+        raise ValueError(f'it has no {min(missing)}')
+      _check_spec(arrays, 'about', np.str_, ())
+      about = checked_json.parse(str(arrays['about']), largest=_LARGEST_ABOUT)
+      if not isinstance(about, dict) or about.get('format') != FORMAT:
+        raise ValueError(f'it is not of format {FORMAT}')
+      info = ScoreInfo.from_json(about)
+      # Shapes first: what does not fit is not unpacked.
+      (R,) = arrays.specs['video'][0]
+      blank = info.task.blank(len(info.classes))
+      shape = (R, info.temporal * info.spatial, len(info.classes))
+      _check_spec(arrays, 'video', np.str_, (R,))
+      _check_spec(arrays, 'logits', np.float32, shape)
+      _check_spec(arrays, 'label', blank.dtype, (R, *blank.shape))
+      scores = cls(
+        logits_RVK=arrays['logits'],
+        label_Rx=arrays['label'],
+        videos=tuple(arrays['video'].tolist()),
+        info=info,
+        file=str(path),
+      )
+      scores._check_labels()
     except _READ_ERRORS as e:
-      reason = f'{type(e).__name__}: {e}'
-      if 'pickle' in str(e):  # NumPy's message goes on to say how to run it
-        reason = 'it holds Python objects, which may be programs'
-      raise _unusable_file_error(path, reason) from e
+      raise _unusable_file_error(path, f'{e!s:.300}') from e
     scores.check()
     return scores
 
-  def _check_shapes(self) -> None:
-    info, R = self.info, len(self.videos)
-    K = len(info.classes)
-    shape = (R, info.temporal * info.spatial, K)
-    blank = info.task.blank(K)
-    labels = self.label_Rx
-    for name, array, want, dtype in (
-      ('logits', self.logits_RVK, shape, np.dtype(np.float32)),
-      ('labels', labels, (R, *blank.shape), blank.dtype),
-    ):
-      if array.shape != want or array.dtype != dtype:
-        raise ValueError(
-          f'got {name} {array.dtype}{array.shape}, expected {dtype}{want}'
-        )
+  def _check_labels(self) -> None:
+    K, labels = len(self.info.classes), self.label_Rx
     low, high = (labels.min(), labels.max()) if labels.size else (0, 0)
     if not 0 <= low <= high < max(K, 2):
       raise ValueError(
         f'got labels from {low} to {high}, expected 0 to {K - 1}'
       )
+
+
+def _check_spec(
+  arrays: Tensors, name: str, dtype: Any, shape: tuple[int, ...]
+) -> None:
+  """Raises ValueError unless an array of a file has this kind and shape."""
+  got_shape, got = arrays.specs[name]
+  # The width of a text is that of the longest.
+  is_text = got.type is np.str_ is dtype
+  if got_shape != shape or not (is_text or got == dtype):
+    raise ValueError(
+      f'got {name} {got}{got_shape}, expected {np.dtype(dtype)}{shape}'
+    )
 
 
 def find_score_file(path: str | pathlib.Path) -> pathlib.Path:

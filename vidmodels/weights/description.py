@@ -15,6 +15,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, Self
 
+from vidmodels import checked_json
 from vidmodels import config as cfg
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.task import Task
@@ -27,7 +28,7 @@ BAD_DOCUMENT = (
   ValueError,
   LookupError,
   AttributeError,
-  RecursionError,
+  ArithmeticError,
 )
 
 
@@ -73,7 +74,7 @@ class Description:
   def from_json(cls, text: str, path: AnyPath) -> Self:
     """Reads and checks the document of a file; `path` is for messages."""
     try:
-      return cls._read(json.loads(text))
+      return cls._read(checked_json.parse(text))
     except BAD_DOCUMENT as error:
       reason = error if isinstance(error, InputError) else repr(error)
       raise InputError(

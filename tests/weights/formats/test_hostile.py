@@ -237,8 +237,8 @@ def test_an_array_that_unpacks_from_nothing_is_not_unpacked(
   monkeypatch.setattr(npz, 'BOMB', 1 << 16)
   np.savez_compressed(tmp_path / 'w.npz', bomb=np.zeros(1 << 20))
   np.savez_compressed(tmp_path / 'x.npz', fine=np.arange(1e5) ** 2)
-  with pytest.raises(InputError, match=r'bomb .* would unpack'):
-    open_file(tmp_path / 'w.npz').tensors['bomb']
+  with pytest.raises(InputError, match=r'would unpack .*bomb'):
+    open_file(tmp_path / 'w.npz')
   assert open_file(tmp_path / 'x.npz').tensors['fine'].size == 10**5
 
 
@@ -288,7 +288,7 @@ def test_a_header_with_a_key_twice_is_refused(tmp_path, header, key):
   path = tmp_path / 'w.safetensors'
   raw = header.encode()
   path.write_bytes(struct.pack('<Q', len(raw)) + raw + bytes(16))
-  message = rf"not a safetensors header \(it holds '{key}' twice\)"
+  message = rf"not a safetensors header \(it holds '{key}' twice in an object\)"
   with pytest.raises(InputError, match=message):
     open_file(path)
 

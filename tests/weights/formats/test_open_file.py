@@ -7,6 +7,7 @@ import os
 import pathlib
 import pickle
 import struct
+import tracemalloc
 import zipfile
 
 import ml_dtypes
@@ -339,17 +340,63 @@ def test_npz_of_objects_or_of_another_size_is_refused_by_name(tmp_path):
       open_file(path)
 
 
-def test_a_bomb_is_told_by_its_header_before_it_is_unpacked(tmp_path):
-  path = tmp_path / 'w.npz'
-  np.savez_compressed(path, bomb=np.zeros(1 << 24, np.float32))
-  assert path.stat().st_size < 1 << 18
-  import tracemalloc
+def npy(header: bytes, data: bytes = b'', version: bytes = b'\1\0') -> bytes:
+  length = struct.pack('<H' if version == b'\1\0' else '<I', len(header))
+  return b'\x93NUMPY' + version + length + header + data
 
+
+FLOATS = "{'descr': '<f4', 'fortran_order': False, 'shape': "
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
+  path = tmp_path / 'w.npz'
+  one = npy(f'{FLOATS}(17500000,)}}'.encode(), bytes(70_000_000))
+  many = npy(f'{FLOATS}(1000000,)}}'.encode(), bytes(4_000_000))
+  long = npy(b' ' * 100_000_000, version=b'\2\0')
+  for members, says in (
+    ({'bomb': one}, 'would unpack from'),
+    ({f'part{k}': many for k in range(18)}, 'would unpack from'),
+    ({'long': long[:1_000_000]}, 'its header claims 100,000,000 bytes'),
+  ):
+    with zipfile.ZipFile(
+      path, 'w', zipfile.ZIP_DEFLATED, compresslevel=1
+    ) as archive:
+      for name, data in members.items():
+        archive.writestr(f'{name}.npy', data)
+    assert path.stat().st_size < 1 << 19
+    tracemalloc.start()
+    with pytest.raises(InputError, match=says) as error:
+      open_file(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 22, says
+    assert 'allow_pickle' not in str(error.value)
+
+
+@pytest.mark.parametrize('length', [1 << 25, 9 << 30, 99 << 30])
+def test_a_header_of_gigabytes_of_nothing_is_not_read(tmp_path, length):
+  path = tmp_path / 'w.safetensors'
+  with open(path, 'wb') as file:  # sparse: it takes no disk
+    file.write(struct.pack('<Q', length) + b'{')
+    file.truncate(10 << 30)
   tracemalloc.start()
-  file = open_file(path)
-  assert file.tensors.specs['bomb'][0] == (1 << 24,)
+  with pytest.raises(InputError, match=f'header of {length:,}? bytes|expected'):
+    open_file(path)
   assert tracemalloc.get_traced_memory()[1] < 1 << 22
   tracemalloc.stop()
+
+
+def test_a_pickle_that_claims_gigabytes_is_not_read(tmp_path):
+  path = tmp_path / 'w.pth'
+  for code, form, size in ((b'B', '<I', 1 << 31), (b'\x8e', '<Q', 1 << 62)):
+    with open(path, 'wb') as file:
+      file.write(pth.LEGACY + code + struct.pack(form, size))
+      file.truncate(10 << 30)
+    tracemalloc.start()
+    with pytest.raises(InputError, match='damaged'):
+      open_file(path)
+    assert tracemalloc.get_traced_memory()[1] < 200 << 20
+    tracemalloc.stop()
 
 
 def test_the_hash_is_of_the_whole_file(tmp_path):

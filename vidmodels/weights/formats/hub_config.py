@@ -6,14 +6,15 @@ or timm's `pretrained_cfg`, says how pixels were scaled. A copy beside
 `NAME.bin` may be called `NAME_config.json`.
 """
 
+import collections
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from vidmodels.typing import InputError
+from vidmodels import checked_json
+from vidmodels.typing import InputError, brief
 
 FAMILIES = {
   'vit': 'vit',
@@ -30,6 +31,7 @@ ACTIVATIONS = {
   'gelu_fast': 'gelu_tanh',
   'relu': 'relu',
 }
+_LARGEST = 1 << 24  # bytes; the names of 21,841 classes are 1 MB
 PLACEHOLDER = 'LABEL_0'  # transformers, where nobody named the classes
 BAD_VALUE = TypeError, ValueError, AttributeError, LookupError, ArithmeticError
 
@@ -57,8 +59,8 @@ def read_hub_config(path: pathlib.Path) -> HubConfig:
   except BAD_VALUE as error:
     raise InputError(
       f'got a config.json or preprocessor_config.json beside {path} with a '
-      f'value that no config has ({error}); expected that of the weights; try '
-      'fetching it again, or move the weights away from it'
+      f'value that no config has ({error!s:.120}); expected that of the '
+      'weights; try fetching it again, or move the weights away from it'
     ) from error
 
 
@@ -127,14 +129,11 @@ def _read_json(path: pathlib.Path, name: str) -> tuple[dict[str, Any], str]:
     beside = path.with_name(candidate)
     # os.path's own: with a name that is too long there is no file either.
     if os.path.isfile(beside):
-      try:
-        content = json.loads(beside.read_text())
-      except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-          f'got {beside} beside the weights, which is not JSON ({error}); '
-          'expected a config; try fetching it again, or move the weights away '
-          'from it'
-        ) from error
+      content = checked_json.read(
+        beside,
+        largest=_LARGEST,
+        advice='try fetching it again, or move the weights away from it',
+      )
       return (content, candidate) if isinstance(content, dict) else ({}, '')
   return {}, ''
 
@@ -153,11 +152,12 @@ def _read_labels(
   else:
     names = config.get('label_names') or timm.get('label_names') or []
   if not isinstance(names, list):
-    raise TypeError(f'label_names is {names!r:.80}, not a list')
+    raise TypeError(f'label_names is {brief(names)}, not a list')
   names = list(map(str, names))
+  counts = collections.Counter(names)
   # Equal names get numbers: ImageNet has two classes called crane.
   return tuple(
-    f'{name} ({k})' if names.count(name) > 1 else name
+    f'{name} ({k})' if counts[name] > 1 else name
     for k, name in enumerate(names)
   )
 

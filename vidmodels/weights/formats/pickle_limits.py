@@ -8,9 +8,13 @@ run once on sizes alone.
 
 import pickle
 import pickletools
+from collections.abc import Iterator
+from typing import Any
 
 # A checkpoint of torch has about ten thousand tensors, a dozen levels deep.
 LARGEST, DEEPEST = 10_000_000, 500
+# Its pickle has 2 MB and 300,000 opcodes, without the tensors' bytes.
+LARGEST_PICKLE, MOST_OPCODES = 1 << 26, 4_000_000
 # These add to the object below them, which stays as deep as it was.
 _GROW = {'APPEND', 'APPENDS', 'SETITEM', 'SETITEMS', 'ADDITEMS', 'BUILD'}
 _MARK = pickletools.markobject
@@ -30,7 +34,7 @@ def check_pickle(raw: bytes) -> None:
   """
   stack: list[Size | None] = []  # None is a mark
   memo: dict[int, Size] = {}
-  for opcode, value, _ in pickletools.genops(raw):
+  for opcode, value in limited_opcodes(raw):
     name = opcode.name
     if 'PUT' in name or name == 'MEMOIZE':
       place = len(memo) if value is None else int(value)
@@ -47,6 +51,20 @@ def check_pickle(raw: bytes) -> None:
       _pop(stack)
     else:
       _run_opcode(opcode, stack)
+
+
+def limited_opcodes(
+  pickled: Any,
+) -> Iterator[tuple[pickletools.OpcodeInfo, Any]]:
+  """The opcodes of a pickle, bytes or a file, with their arguments.
+
+  Raises:
+    pickle.UnpicklingError: after `MOST_OPCODES`, which took ten seconds.
+  """
+  for count, (opcode, value, _) in enumerate(pickletools.genops(pickled)):
+    if count == MOST_OPCODES:
+      raise pickle.UnpicklingError(f'a pickle of over {count:,} steps')
+    yield opcode, value
 
 
 def _run_opcode(

@@ -9,9 +9,9 @@ optimiser opens, and one that holds code does not run it.
 
 import collections
 import io
+import mmap
 import pathlib
 import pickle
-import pickletools
 import reprlib
 import zipfile
 from collections.abc import Sequence
@@ -20,7 +20,11 @@ from typing import IO, Any
 import numpy as np
 
 from vidmodels.typing import InputError
-from vidmodels.weights.formats.pickle_limits import check_pickle
+from vidmodels.weights.formats.pickle_limits import (
+  LARGEST_PICKLE,
+  check_pickle,
+  limited_opcodes,
+)
 from vidmodels.weights.formats.tensors import BFLOAT16, view
 
 # How files from before torch 1.6 begin: the pickle of a magic number.
@@ -185,7 +189,10 @@ def read_zip(path: pathlib.Path) -> Any:
       f'{path} was written big-endian; expected little-endian; try saving it '
       'again on a little-endian machine'
     )
-  tree, storages = _unpickle(path, read('data.pkl').tobytes())
+  pickled = read('data.pkl')
+  if pickled.size > LARGEST_PICKLE:
+    raise _damaged_error(path, f'a pickle of {pickled.size:,} bytes')
+  tree, storages = _unpickle(path, pickled.tobytes())
   for key, storage in storages.items():
     _fill(path, storage, read(f'data/{key}'))
   return tree
@@ -198,12 +205,19 @@ def read_legacy(path: pathlib.Path) -> Any:
   the storages, then each storage as its length in elements and its bytes.
   """
   whole = np.memmap(path, np.uint8, mode='r')
-  with open(path, 'rb') as file:
+  # A map of the file's first bytes: no read beyond them, whatever a length in
+  # the pickle says.
+  with (
+    open(path, 'rb') as file,
+    mmap.mmap(
+      file.fileno(), min(whole.size, LARGEST_PICKLE), access=mmap.ACCESS_READ
+    ) as start,
+  ):
     for _ in range(3):
-      _read_pickle(path, file)
-    tree, storages = _read_pickle(path, file)
-    order, _ = _read_pickle(path, file)
-    at = file.tell()
+      _read_pickle(path, start)
+    tree, storages = _read_pickle(path, start)
+    order, _ = _read_pickle(path, start)
+    at = start.tell()
   if not isinstance(order, list):
     raise _damaged_error(path, 'no order of storages')
   for key in map(str, order):
@@ -220,12 +234,12 @@ def read_legacy(path: pathlib.Path) -> Any:
 
 
 def _read_pickle(
-  path: pathlib.Path, file: IO[bytes]
+  path: pathlib.Path, file: mmap.mmap
 ) -> tuple[Any, dict[str, Storage]]:
   """Reads the pickle at the file's position, which moves behind its end."""
   start = file.tell()
   try:
-    for _ in pickletools.genops(file):
+    for _ in limited_opcodes(file):
       pass
   except Exception as error:  # a damaged pickle may raise anything
     raise _damaged_error(path, error) from error

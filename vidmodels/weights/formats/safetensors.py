@@ -1,14 +1,12 @@
 """Reads safetensors files with the package of that name."""
 
-import collections
-import json
 import math
 import pathlib
-from typing import Any
 
 import ml_dtypes
 import numpy as np
 
+from vidmodels import checked_json
 from vidmodels.typing import InputError
 from vidmodels.weights.formats.tensors import BFLOAT16, Spec, Tensors, view
 
@@ -26,7 +24,9 @@ DTYPES = {
   'U8': np.dtype(np.uint8),
   'BOOL': np.dtype(np.bool_),
 }
-LONGEST_HEADER = 100_000_000  # bytes that the package accepts
+# Bytes; the header of a thousand tensors has 0.1 MB. The format allows 100 MB,
+# which would take some gigabytes once read.
+LONGEST_HEADER = 1 << 24
 
 
 def read_safetensors(path: pathlib.Path) -> tuple[Tensors, dict[str, str]]:
@@ -48,9 +48,14 @@ def read_safetensors(path: pathlib.Path) -> tuple[Tensors, dict[str, str]]:
         'after the first 8; expected a whole safetensors file; try fetching it '
         'again'
       )
-    header = file.read(min(length, LONGEST_HEADER))
+    if length > LONGEST_HEADER:
+      raise InputError(
+        f'got {path} with a header of {length:,} bytes; expected at most '
+        f'{LONGEST_HEADER:,}; try fetching it again, or another file'
+      )
+    header = file.read(length)
   try:
-    json.loads(header.decode(), object_pairs_hook=_refuse_repeated_keys)
+    checked_json.parse(header, largest=LONGEST_HEADER)
     with safe_open(path, framework='np') as content:
       notes = content.metadata() or {}
       slices = {key: content.get_slice(key) for key in content.offset_keys()}
@@ -58,7 +63,7 @@ def read_safetensors(path: pathlib.Path) -> tuple[Tensors, dict[str, str]]:
         key: (tuple(part.get_shape()), part.get_dtype())
         for key, part in slices.items()
       }
-  except (SafetensorError, ValueError, RecursionError) as error:
+  except (SafetensorError, ValueError, OverflowError) as error:
     raise InputError(
       f'{path} is cut short, or its header is not a safetensors header '
       f'({str(error)[:120]}); try fetching it again'
@@ -85,11 +90,3 @@ def read_safetensors(path: pathlib.Path) -> tuple[Tensors, dict[str, str]]:
     return view(data[first:last], specs[key], start=0)
 
   return Tensors(specs, load), notes
-
-
-def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-  """A JSON object as a dict; a ValueError if one of its keys occurs twice."""
-  for key, count in collections.Counter(key for key, _ in pairs).items():
-    if count > 1:
-      raise ValueError(f'it holds {key!r:.60} twice')
-  return dict(pairs)
