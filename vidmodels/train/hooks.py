@@ -60,7 +60,7 @@ def _step_of(line: str) -> float:
   """The step of a line; infinity for a line that a kill cut short."""
   try:
     return float(json.loads(line)['step'])
-  except (ValueError, KeyError, TypeError):
+  except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
     return math.inf
 
 

@@ -33,6 +33,8 @@ from vidmodels.typing import InputError
 
 Indices = Sequence[int] | np.ndarray
 TRIES = 10  # draws of an area and a shape until one fits the frame
+# Pixels; a panorama of 32 to 1 at a short side of 1024.
+_LONGEST_SIDE = 1 << 15
 NEAR = 3  # a side less than this from the crop's counts as equal: no resize
 # Places of a box in quarters of the room, down and right; the first five are
 # TSN's own.
@@ -222,18 +224,26 @@ def fit_short_side(
     long = int(long / short * short_side)
   else:
     long = long * short_side // short
+  if long > _LONGEST_SIDE:  # a frame of 1 x 60,000 pixels, say
+    raise InputError(
+      f'got frames of {height} x {width}, whose long side would be {long:,} '
+      f'pixels at a short side of {short_side}; expected at most '
+      f'{_LONGEST_SIDE:,}; try to leave the video out'
+    )
   return (short_side, long) if height <= width else (long, short_side)
 
 
 def decode(jpeg: bytes) -> np.ndarray:
   """A JPEG as RGB, uint8 [H, W, C]; a grey one gives three equal channels."""
-  # OpenCV asserts that a buffer is not empty, and returns None for the rest.
   data = np.frombuffer(jpeg, np.uint8)
-  frame_HWC = cv2.imdecode(data, _READ) if len(data) else None
+  try:
+    frame_HWC = cv2.imdecode(data, _READ)
+  except cv2.error:  # it is empty, or claims more pixels than OpenCV may decode
+    frame_HWC = None
   if frame_HWC is None:
     raise InputError(
-      f'got {len(data)} bytes that do not decode; expected a whole JPEG; try '
-      'to prepare the video again, or leave it out'
+      f'got {len(data)} bytes that do not decode; expected a whole JPEG of at '
+      'most 67 million pixels; try to prepare the video again, or leave it out'
     )
   return frame_HWC
 

@@ -6,6 +6,7 @@
 Shards of another tool need an index first: `index_foreign.py` makes one.
 """
 
+import hashlib
 import os
 import pathlib
 from typing import Any
@@ -74,10 +75,21 @@ def _summary(dir: AnyPath, split: str) -> dict[str, Any]:
 
 
 def verify(dir: AnyPath, split: str) -> int:
-  """Reads every record of a split with its checksums; returns the count."""
+  """Reads every record of a split with its checksums; returns the count.
+
+  An InputError names the record or the shard that is not as the manifest says.
+  """
   records = record_set.RecordSet.open(dir, split)
   for i in range(len(records)):
     records.record(i)
+  for shard in records.manifest.shards:
+    with open(records.dir / shard.name, 'rb') as file:
+      digest = hashlib.file_digest(file, 'sha256').hexdigest()
+    if digest != shard.sha256:
+      raise InputError(
+        f'got shard {records.dir / shard.name} with the hash {digest[:12]}; '
+        f'expected {shard.sha256[:12]}, as in the manifest; try to restore it'
+      )
   return len(records)
 
 
@@ -126,7 +138,10 @@ def _draw_row(record: video_record.Record, frames: int) -> np.ndarray:
   )
   for k, t in enumerate(np.linspace(0, len(record.frames) - 1, frames)):
     jpeg = np.frombuffer(record.frames[round(t)], np.uint8)
-    frame_HWC = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+    try:
+      frame_HWC = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+    except cv2.error:  # it is empty or claims billions of pixels
+      frame_HWC = None
     if frame_HWC is None:
       raise InputError(
         f'got frame {round(t)} of {record.video}, which is no image; expected '
