@@ -15,8 +15,8 @@ import types
 
 __version__ = '0.1.0'
 # Pixels of a picture that OpenCV decodes, before it makes room for them: a JPEG
-# of 1 KB may claim 65,535 x 65,535. 8K video has half as many. OpenCV reads this
-# when it is imported.
+# of 1 KB may claim 65,535 x 65,535. 8K video has half as many. OpenCV reads
+# this when it is imported.
 os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(1 << 26))
 _PARTS = (
   *('analysis', 'config', 'data', 'evaluate', 'models', 'nn', 'train'),

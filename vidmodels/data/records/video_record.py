@@ -141,11 +141,11 @@ def parse(raw: bytes) -> Record:
     fps = float(_first_value(context, FPS, 0.0))
     if not 0 <= fps < math.inf:
       raise ValueError(f'{fps} frames a second')
-    height = _first_value(context, HEIGHT, 0)
-    width = _first_value(context, WIDTH, 0)
+    height = int(_first_value(context, HEIGHT, 0))
+    width = int(_first_value(context, WIDTH, 0))
     if height <= 0 or width <= 0:
       height, width = _jpeg_size(frames[0])
-    start_us = _first_value(context, START, 0)
+    start_us = int(_first_value(context, START, 0))
     video = _first_value(context, VIDEO, b'').decode()
     if not video:
       video = _first_value(context, FILENAME, b'').decode()
@@ -161,12 +161,14 @@ def parse(raw: bytes) -> Record:
       label_texts=tuple(text.decode() for text in _values(context, LABEL_TEXT)),
       video=video,
       start_us=start_us,
-      end_us=_first_value(context, END, 0),
+      end_us=int(_first_value(context, END, 0)),
     )
   except InputError:
     raise
   # For damaged text, text where a number belongs, and so on.
-  except (ValueError, TypeError, AttributeError, cv2.error) as e:
+  except (
+    *(ValueError, TypeError, AttributeError, ArithmeticError, cv2.error),
+  ) as e:
     raise InputError(
       f'got a record with a value that its key cannot have ({e}); expected '
       'what DMVR and `vidmodels prepare` write; try to write it again'

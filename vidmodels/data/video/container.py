@@ -58,6 +58,9 @@ _OPTIONS = {'format_whitelist': _CONTAINERS, 'protocol_whitelist': 'file'}
 _TAGS: dict[str, Any] = (
   {'metadata_errors': 'replace'} if av.__version__ < '19' else {}
 )
+# Pixels of a frame; 8K has half as many. FFmpeg itself decodes frames of 268
+# million, 1.2 GB with their RGB, of a file of 1 KB.
+LARGEST_FRAME = 1 << 26
 _PLAYLISTS = ('#extm3u', 'ffconcat', '<mpd', '[playlist]')
 _FALLBACK_FPS = 25.0  # FFmpeg's own guess for streams that do not say
 
@@ -152,12 +155,22 @@ def open_video(path: pathlib.Path, threads: int) -> OpenVideo:
     if not opened.streams:
       raise BadVideo(_explain_failure(path, None))
     stream = video_stream(opened)
+    _bound_frames(stream.codec_context)
     stream.codec_context.thread_count = threads
     stream.codec_context.thread_type = 'SLICE' if threads == 1 else 'AUTO'
   except BaseException:
     (opened or file).close()
     raise
   return opened
+
+
+def _bound_frames(context: Any) -> None:
+  """Refuses frames of a size that no video has, as claimed and as decoded."""
+  if context.width * context.height > LARGEST_FRAME:
+    raise BadVideo(
+      f'claims frames of {context.width} x {context.height} pixels'
+    )
+  context.options = {'max_pixels': str(LARGEST_FRAME)}
 
 
 def _open_container(file: VideoFile) -> Any:
