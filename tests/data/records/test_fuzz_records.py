@@ -1,11 +1,22 @@
 """Records and shards with seeded damage: refused, or read correctly."""
 
+import hashlib
+import json
+import os
+import pathlib
 import shutil
+import struct
+import tracemalloc
+import zlib
 
+import cv2
 import fake
+import json_edits
 import numpy as np
 import pytest
 
+from vidmodels.cli import main
+from vidmodels.data.augment import crops
 from vidmodels.data.records import (
   index_foreign,
   inspect_records,
@@ -149,3 +160,164 @@ def test_a_harmed_manifest_is_refused_or_the_same(made, tmp_path, name):
     if name == 'train.index.json':
       assert opened.manifest == manifest
   assert refused > 60
+
+
+def rewrite(folder: pathlib.Path, change) -> None:
+  """Changes manifest and index as a stranger would: their hash fits again."""
+  path, index_path = folder / 'train.manifest.json', folder / 'train.index.json'
+  value, index = (
+    json.loads(path.read_text()),
+    json.loads(index_path.read_text()),
+  )
+  change(value, index)
+  data = json.dumps(index).encode()
+  index_path.write_bytes(data)
+  value['index_sha256'] = hashlib.sha256(data).hexdigest()
+  path.write_text(json.dumps(value))
+
+
+def say_fewer(value, index, k=0):
+  """Leaves out the last records of a shard, and says so everywhere."""
+  value['shards'][k]['count'] = 2
+  value['count'] = value['listed'] = 2 + value['shards'][1 - k]['count']
+  for lists in index.values():
+    del lists[k][2:]
+
+
+def leave_out(value, index):
+  """Leaves out a record in the middle."""
+  value['shards'][0]['count'] -= 1
+  value['count'] = value['listed'] = value['count'] - 1
+  for lists in index.values():
+    del lists[0][1]
+
+
+def set_count(value, index):
+  value['count'] = value['listed'] = value['shards'][0]['count'] = 3
+
+
+def set_name(name):
+  return lambda value, index: value['shards'][0].update(name=name)
+
+
+@pytest.mark.parametrize(
+  ('change', 'says'),
+  [
+    (set_count, 'whose index has'),
+    (say_fewer, 'has records behind'),
+    (lambda value, index: value.update(count=3), 'its count or'),
+    (lambda value, index: value.update(listed=3), 'it lists 3 videos'),
+    (lambda value, index: value['shards'].pop(), 'shards and its index'),
+    (set_name('../other/train-00000-of-00002.tfrecord'), 'beside the manifest'),
+    (set_name('/etc/passwd'), 'beside the manifest'),
+    (set_name('train-00000-of-00002.tfrecord/'), 'beside the manifest'),
+    (set_name('train-00001-of-00002.tfrecord'), 'named twice'),
+    (set_name('a\x1b[2J-00000-of-00002.tfrecord'), 'beside the manifest'),
+    (lambda value, index: value['shards'][0].update(sha256='0'), '64 hex'),
+    (lambda value, index: value['shards'][0].update(sha256='0' * 64),
+     'its count or fingerprint'),
+    (lambda value, index: index['offsets'][0].reverse(), 'follow each other'),
+    (lambda value, index: index['offsets'].__setitem__(0, [-1] * 4), 'follow'),
+    (lambda value, index: value.update(labels=[1, 2]), 'counts 2 classes'),
+    (lambda value, index: value.update(
+      flip={'kind': 'swap', 'pairs': [['red', 'none']]}), 'fingerprint'),
+    (lambda value, index: value.update(options={'fps': 'fast'}), 'a float'),
+  ],
+)  # fmt: skip
+def test_a_manifest_of_a_stranger_opens_its_own_files_whole(
+  made, tmp_path, capsys, change, says
+):
+  shutil.copytree(made[0], tmp_path / 'set')
+  shutil.copytree(made[0], tmp_path / 'other')
+  rewrite(tmp_path / 'set', change)
+  assert main(['inspect', str(tmp_path / 'set')]) == 2
+  error = capsys.readouterr().err
+  assert says in error
+  assert len(error.splitlines()) == 1
+
+
+def test_a_record_that_the_index_leaves_out_is_missed(made, tmp_path):
+  shutil.copytree(made[0], tmp_path / 'set')
+  manifest = record_set.Manifest.load(made[0], 'train')
+  rewrite(tmp_path / 'set', leave_out)
+  with pytest.raises(InputError, match='is not followed by a record'):
+    record_set.RecordSet.open(tmp_path / 'set', 'train').record(0)
+  assert manifest.count == len(made[1])
+
+
+@pytest.mark.parametrize('kind', ['link', 'pipe', 'folder', 'circle'])
+def test_a_shard_is_a_file_of_its_folder(made, tmp_path, kind):
+  shutil.copytree(made[0], tmp_path / 'set')
+  path = tmp_path / 'set' / 'train-00000-of-00002.tfrecord'
+  path.unlink()
+  if kind == 'link':
+    path.symlink_to(made[0] / path.name)
+  elif kind == 'circle':
+    path.symlink_to(path.name)
+  else:
+    os.mkfifo(path) if kind == 'pipe' else path.mkdir()
+  for read in (
+    lambda: record_set.RecordSet.open(tmp_path / 'set', 'train'),
+    lambda: index_foreign.index_shards(tmp_path / 'set', 'train'),
+  ):
+    if kind == 'link' and 'index_shards' in read.__code__.co_names:
+      continue  # whoever indexes shards has chosen them
+    with pytest.raises(InputError, match='00000-of-00002'):
+      read()
+
+
+@pytest.mark.parametrize('name', ['manifest', 'index'])
+def test_every_edit_of_a_manifest_is_one_message(made, tmp_path, name):
+  shutil.copytree(made[0], tmp_path / 'set')
+  folder, read = tmp_path / 'set', 0
+  whole = record_set.RecordSet.open(folder, 'train').manifest
+  path = folder / f'train.{name}.json'
+  for place, text in json_edits.sample(json.loads(path.read_text()), 350):
+    path.write_text(text)
+    if name == 'index':  # a stranger's hash fits
+      manifest = json.loads((made[0] / 'train.manifest.json').read_text())
+      data = path.read_bytes()
+      manifest['index_sha256'] = hashlib.sha256(data).hexdigest()
+      (folder / 'train.manifest.json').write_text(json.dumps(manifest))
+    with json_edits.one_message(place):
+      opened = record_set.RecordSet.open(folder, 'train')
+      assert opened.manifest.count == whole.count, place
+      inspect_records.summary(folder, 'train')
+      read += 1
+  assert read < 120
+
+
+def test_a_record_that_claims_an_exabyte_takes_no_memory(tmp_path):
+  path = tmp_path / 'x-00000-of-00001'
+  length = struct.pack('<Q', 1 << 60)
+  path.write_bytes(length + tfrecord._masked_crc(length) + bytes(100))
+  tracemalloc.start()
+  for read in (tfrecord.read_record, lambda p, _: tfrecord.scan_offsets(p)):
+    with pytest.raises(InputError, match='corrupt record'):
+      read(path, 0)
+  assert tracemalloc.get_traced_memory()[1] < 1 << 20
+  tracemalloc.stop()
+
+
+def bomb(kind: str, height: int, width: int) -> bytes:
+  """A picture of a few hundred bytes that claims other sides."""
+  data = bytearray(cv2.imencode(kind, np.zeros((8, 8, 3), np.uint8))[1])
+  if kind == '.png':
+    data[16:24] = struct.pack('>II', width, height)
+    data[29:33] = struct.pack('>I', zlib.crc32(data[12:29]))
+  else:
+    at = data.index(b'\xff\xc0') + 5
+    data[at : at + 4] = struct.pack('>HH', height, width)
+  return bytes(data)
+
+
+@pytest.mark.parametrize('kind', ['.jpg', '.png'])
+@pytest.mark.parametrize('sides', [(65_500, 65_500), (20_000, 20_000)])
+def test_a_picture_that_claims_billions_of_pixels_is_refused(kind, sides):
+  with pytest.raises(InputError, match='at most 67 million pixels'):
+    crops.decode(bomb(kind, *sides))
+
+
+def test_a_thin_frame_is_not_made_as_long_as_its_short_side_is_wide():
+  with pytest.raises(InputError, match='long side would be 15,'):
+    crops.fit_short_side(1, 60_000, 256)

@@ -28,11 +28,13 @@ import numpy as np
 from numpy.random import Generator
 
 from vidmodels.config import Augment
+from vidmodels.data.records.video_record import picture_size
 from vidmodels.fields import LongSide, Resize, refuse_unread
 from vidmodels.typing import InputError
 
 Indices = Sequence[int] | np.ndarray
 TRIES = 10  # draws of an area and a shape until one fits the frame
+MOST_PIXELS = 1 << 26  # of a frame; 8K video has half as many
 # Pixels; a panorama of 32 to 1 at a short side of 1024.
 _LONGEST_SIDE = 1 << 15
 NEAR = 3  # a side less than this from the crop's counts as equal: no resize
@@ -236,9 +238,10 @@ def fit_short_side(
 def decode(jpeg: bytes) -> np.ndarray:
   """A JPEG as RGB, uint8 [H, W, C]; a grey one gives three equal channels."""
   data = np.frombuffer(jpeg, np.uint8)
+  H, W = picture_size(jpeg)  # what it claims, before there is room for it
   try:
-    frame_HWC = cv2.imdecode(data, _READ)
-  except cv2.error:  # it is empty, or claims more pixels than OpenCV may decode
+    frame_HWC = cv2.imdecode(data, _READ) if H * W <= MOST_PIXELS else None
+  except cv2.error:  # it is empty, or another kind of picture that claims more
     frame_HWC = None
   if frame_HWC is None:
     raise InputError(

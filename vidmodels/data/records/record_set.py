@@ -251,9 +251,7 @@ class Manifest:
         value.get('count'),
         value.get('fingerprint'),
       ):
-        raise InputError(
-          'its count or its fingerprint is not that of its shards'
-        )
+        raise InputError('its count or fingerprint is not that of its shards')
       return manifest
     except (InputError, checked_json.JsonError, OSError) as e:
       raise InputError(

@@ -12,6 +12,8 @@ accepts records that lack them.
 import dataclasses
 import functools
 import math
+import operator
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -141,11 +143,11 @@ def parse(raw: bytes) -> Record:
     fps = float(_first_value(context, FPS, 0.0))
     if not 0 <= fps < math.inf:
       raise ValueError(f'{fps} frames a second')
-    height = int(_first_value(context, HEIGHT, 0))
-    width = int(_first_value(context, WIDTH, 0))
+    height = operator.index(_first_value(context, HEIGHT, 0))
+    width = operator.index(_first_value(context, WIDTH, 0))
     if height <= 0 or width <= 0:
       height, width = _jpeg_size(frames[0])
-    start_us = int(_first_value(context, START, 0))
+    start_us = operator.index(_first_value(context, START, 0))
     video = _first_value(context, VIDEO, b'').decode()
     if not video:
       video = _first_value(context, FILENAME, b'').decode()
@@ -161,7 +163,7 @@ def parse(raw: bytes) -> Record:
       label_texts=tuple(text.decode() for text in _values(context, LABEL_TEXT)),
       video=video,
       start_us=start_us,
-      end_us=int(_first_value(context, END, 0)),
+      end_us=operator.index(_first_value(context, END, 0)),
     )
   except InputError:
     raise
@@ -221,7 +223,34 @@ def _frame_times(lists: Mapping[str, Any], *, n: int, fps: float) -> np.ndarray:
   return np.full(n, UNTIMED, np.int64)
 
 
+def picture_size(picture: bytes) -> tuple[int, int]:
+  """Height and width by the header of a JPEG or PNG; (0, 0) for anything else.
+
+  A header of 20 bytes may claim 65,535 x 65,535 pixels, for which OpenCV would
+  make room.
+  """
+  if picture[:8] == b'\x89PNG\r\n\x1a\n':
+    width, height = struct.unpack('>II', picture[16:24].ljust(8, b'\0'))
+    return height, width
+  at = 2
+  while picture[:2] == b'\xff\xd8' and at + 9 <= len(picture):
+    mark, code, length = struct.unpack('>BBH', picture[at : at + 4])
+    # A frame's start, of any of the kinds of JPEG.
+    if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC):
+      return struct.unpack('>HH', picture[at + 5 : at + 9])
+    if code == 0xFF:  # a filler
+      at += 1
+    elif mark != 0xFF or length < 2:
+      break
+    else:
+      at += 2 + length
+  return 0, 0
+
+
 def _jpeg_size(jpeg: bytes) -> tuple[int, int]:
+  height, width = picture_size(jpeg)
+  if height and width:
+    return height, width
   frame = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
   if frame is None:
     raise InputError(

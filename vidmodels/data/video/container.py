@@ -166,10 +166,9 @@ def open_video(path: pathlib.Path, threads: int) -> OpenVideo:
 
 def _bound_frames(context: Any) -> None:
   """Refuses frames of a size that no video has, as claimed and as decoded."""
-  if context.width * context.height > LARGEST_FRAME:
-    raise BadVideo(
-      f'claims frames of {context.width} x {context.height} pixels'
-    )
+  width, height = context.width, context.height
+  if width * height > LARGEST_FRAME:
+    raise BadVideo(f'claims frames of {width} x {height} pixels')
   context.options = {'max_pixels': str(LARGEST_FRAME)}
 
 
