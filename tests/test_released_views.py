@@ -494,8 +494,6 @@ def test_operations_change_pixels_as_in_xvit(golden):
     amount = policies.amount(name, float(level), sign=sign)
     assert amount == pytest.approx(given), label
     found_HWC = ops.apply(table['frame'], [ops.Op(name, amount)])
-    off = abs(found_HWC.astype(int) - wanted_HWC).max(-1)
-    # Geometry differs along the edge of what it leaves empty: Pillow takes the
-    # fill or the picture, OpenCV mixes them.
-    most = 0.04 if name in policies.FULL else 0
-    assert (off > 1).mean() <= most, label
+    off = abs(found_HWC.astype(int) - wanted_HWC)
+    # Places on the very edge of what geometry leaves empty may fall either way.
+    assert (off > 1).mean() <= 0.001, label

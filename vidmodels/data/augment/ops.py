@@ -3,9 +3,8 @@
 Each takes a frame, uint8 [H, W, C] in RGB, and an amount, and returns a new
 frame of the same shape. They follow PIL's operations of the same names, with
 which the policies were tuned: look-ups are equal to PIL's, blends agree within
-two levels, geometry within one except in the last half pixel before the border,
-hue within a dozen (the two round it to 8 bits differently). Histograms and
-means are those of the single frame.
+two levels, geometry within one, hue within a dozen (the two round it to 8 bits
+differently). Histograms and means are those of the single frame.
 """
 
 import dataclasses
@@ -15,7 +14,7 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-FILL = (128, 128, 128)  # what geometry leaves empty
+FILL = 128  # level of what geometry leaves empty
 # The eight neighbours count 1, the pixel itself 5.
 _SMOOTH = np.ones((3, 3), np.float32)
 _SMOOTH[1, 1] = 5
@@ -160,18 +159,26 @@ def _warp(frame_HWC: np.ndarray, matrix: list[list[float]]) -> np.ndarray:
 
   Places are continuous: the middle of the first pixel is (.5, .5) here and
   (0, 0) for OpenCV. Bilinear; PIL-based code draws bilinear or bicubic anew for
-  every frame.
+  every frame. As in PIL a pixel whose place is outside the frame is FILL, and
+  one whose place is inside never mixes with it.
   """
   at = np.array(matrix, np.float64)
   at[:, 2] += at[:, :2].sum(1) / 2 - 0.5
-  return cv2.warpAffine(
+  size, inverse = frame_HWC.shape[1::-1], cv2.WARP_INVERSE_MAP
+  warped_HWC = cv2.warpAffine(
     frame_HWC,
     at,
-    frame_HWC.shape[1::-1],
-    flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-    borderMode=cv2.BORDER_CONSTANT,
-    borderValue=FILL,
+    size,
+    flags=cv2.INTER_LINEAR | inverse,
+    borderMode=cv2.BORDER_REPLICATE,
   )
+  # The nearest pixel of a place is one of the frame, or else the border's 0.
+  everywhere_HW = np.full(frame_HWC.shape[:2], 255, np.uint8)
+  inside_HW = cv2.warpAffine(
+    everywhere_HW, at, size, flags=cv2.INTER_NEAREST | inverse
+  )
+  filled_HWC = np.full_like(frame_HWC, FILL)
+  return cv2.copyTo(warped_HWC, inside_HW, filled_HWC)
 
 
 def _blend(
