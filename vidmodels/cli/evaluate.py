@@ -61,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the flags that select a run and its weights."""
   parser.add_argument('--workdir', required=True, type='path',
-                      help='workdir of a training run')
+                      help='workdir of a training run, or a file that '
+                           '`vidmodels weights export` wrote')
   add_weights_arguments(parser)
 
 

@@ -9,5 +9,6 @@ the scores (`score_file`); `averaging` makes one row of scores per video;
 `metrics` measures these rows and `bootstrap` draws their intervals;
 `accuracy_report` puts both into words, also from saved scores and for several
 models (`ensemble`). `side_files` writes the table of classes and the
-`submission`. `predict_videos` classifies video files.
+`submission`. `predict_videos` classifies video files, and `loaded_model` does
+it for Python.
 """

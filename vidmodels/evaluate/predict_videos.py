@@ -110,12 +110,19 @@ class Predictor:
     A segment is `window_s` long (0: the whole file) and starts `hop_s` after
     the one before (0: the window's length).
     """
+    for segment, clips_VTHWC in self.read(path, window_s=window_s, hop_s=hop_s):
+      yield self.predict(str(path), segment, clips_VTHWC)
+
+  def read(
+    self, path: str | pathlib.Path, *, window_s: float = 0.0, hop_s: float = 0.0
+  ) -> Iterator[tuple[Segment, np.ndarray]]:
+    """Yields the segments of a file, each with its views, [V, T, H, W, C]."""
     segments: Iterable[Segment]
     how: Any = dict(keep=self.shrink, fps=self.model.fps)
     how['choose'] = self.choose_frames
     try:
       if image_file.is_picture(pathlib.Path(path)):
-        yield self._predict_picture(str(path))
+        yield self._read_picture(pathlib.Path(path))
         return
       if window_s:
         hop_s = hop_s or window_s
@@ -123,7 +130,7 @@ class Predictor:
       else:
         segments = [read_whole_file(path, **how)]
       for segment in segments:
-        yield self._predict(str(path), segment, self.cut_views(segment))
+        yield segment, self.cut_views(segment)
     except container.BadVideo as error:
       text = f'{path}: {error.reason}; nothing was predicted for it'
       raise InputError(text) from error
@@ -173,30 +180,30 @@ class Predictor:
       clips.append(np.stack(frames))
     return np.stack(clips)
 
-  def _predict_picture(self, file: str) -> Prediction:
-    """Classifies a picture by a model that scores every frame alone."""
+  def _read_picture(self, path: pathlib.Path) -> tuple[Segment, np.ndarray]:
+    """A picture as a segment, for a model that scores every frame alone."""
     family = self.model.config.family
     if not getattr(models.find(family), 'FRAME_BY_FRAME', False):
       raise InputError(
         f'got a single picture, and {family} looks at several frames of a '
         'video; expected a video file; try a model of images, such as vit'
       )
-    frame_HWC = image_file.read_picture(pathlib.Path(file))
+    frame_HWC = image_file.read_picture(path)
     one = dataclasses.replace(self.views, temporal=1)
     segment = Segment(0.0, 0.0, np.zeros(1, np.int64), {})
     numbers = np.zeros((1, 1), np.int64)
     clips = self._cut_crops({0: self.shrink(frame_HWC)}, numbers, one)
-    return self._predict(file, segment, clips)
+    return segment, clips
 
-  def _predict(
-    self, file: str, segment: Segment, video_VTHWC: np.ndarray
+  def predict(
+    self, file: str, segment: Segment, video_VTHWC: np.ndarray, *, top: int = 0
   ) -> Prediction:
-    with memory.explained(self.model.mesh, self._advice):
-      logits_VK = self._score(video_VTHWC)
+    """The best classes of a segment; `top` of them, 0: as many as usual."""
+    logits_VK = self.run(self._step, video_VTHWC)
     if not np.isfinite(logits_VK).all():
       raise InputError(
-        'got scores that are not finite: the weights are broken; try an '
-        'earlier checkpoint with --step'
+        f'{file}: got scores that are not finite: the weights are broken; try '
+        'an earlier checkpoint with --step'
       )
     how, task = self.views.average, self.model.task
     prob_K = averaging.average_logits(logits_VK[None], how, task)[0]
@@ -208,23 +215,28 @@ class Predictor:
       end_s=round(segment.end_s, 3),
       frames=len(segment.times_us),
       views=len(logits_VK),
-      **vars(top_classes(prob_K, task, self.model.classes, self.top)),
+      **vars(top_classes(prob_K, task, self.model.classes, top or self.top)),
     )
 
-  def _score(self, video_VTHWC: np.ndarray) -> np.ndarray:
-    """Logits of each view, in batches of one shape, without the padding."""
+  def run(
+    self, step: Callable[..., jax.Array], video_VTHWC: np.ndarray
+  ) -> np.ndarray:
+    """What a jitted step says of each view; like `TrainedModel.eval_step`.
+
+    Views go in batches of one shape; what pads the last one is left out.
+    """
     model, mesh = self.model, self.model.mesh
     rows = round_up_batch(min(self.views.batch, len(video_VTHWC)), mesh)
-    logits = []
+    answers = []
     for first in range(0, len(video_VTHWC), rows):
       part = video_VTHWC[first : first + rows]
       padded = np.zeros((rows, *part.shape[1:]), np.uint8)
       padded[: len(part)] = part
       batch = to_device({'video': padded}, rows=rows, mesh=mesh)
-      with jax.set_mesh(mesh):
-        logits_RK = self._step(model.params, model.model_state, batch['video'])
-      logits.append(np.asarray(logits_RK)[: len(part)])
-    return np.concatenate(logits)
+      with jax.set_mesh(mesh), memory.explained(mesh, self._advice):
+        out_R = step(model.params, model.model_state, batch['video'])
+        answers.append(np.asarray(out_R)[: len(part)])
+    return np.concatenate(answers)
 
 
 def top_classes(
@@ -280,6 +292,28 @@ def read_whole_file(
   whole = _Window(0, len(times_us), _numbers(choose(times_us)))
   (segment,) = _read_segments(path, times_us, iter([whole]), keep, fps)
   return segment
+
+
+def read_array(
+  video_THWC: np.ndarray,
+  *,
+  choose: Callable[[np.ndarray], np.ndarray],
+  keep: Callable[[np.ndarray], np.ndarray],
+  source_fps: float,
+  fps: float = 0.0,
+) -> Segment:
+  """As `read_whole_file`, of frames that are in memory already, uint8."""
+  pairs: Any = (
+    (frame_HWC, round(i * 1e6 / source_fps))
+    for i, frame_HWC in enumerate(video_THWC)
+  )
+  if fps:
+    pairs = encode.resample(pairs, fps=fps, source_fps=source_fps)
+  frames, times = zip(*pairs, strict=True)
+  times_us = np.array(times, np.int64)
+  numbers = {int(i) for i in np.ravel(choose(times_us))}
+  kept = {number: keep(frames[number]) for number in sorted(numbers)}
+  return Segment(0.0, times_us[-1] / 1e6, times_us, kept)
 
 
 def cut_windows(

@@ -220,16 +220,17 @@ def _split_rows(batch: Batch, axis: int = 0) -> Batch:
 
 
 def make_eval_step(
-  model: nn.Module, data: cfg.Data
+  model: nn.Module, data: cfg.Data, method: str | None = None
 ) -> Callable[[Any, Any, jax.Array], jax.Array]:
   """Builds (params, model_state, video uint8 [B,T,H,W,C]) -> logits [B, K].
 
-  Views are rows of the batch. Drop path and dropout are off.
+  Views are rows of the batch. Drop path and dropout are off. With the method
+  'features' it gives what the head sees, [B, D].
   """
 
   def step(params, model_state, video_BTHWC: jax.Array):
     variables = {'params': params, **model_state}
     video_BTHWC = normalise(video_BTHWC, data.mean, data.std)
-    return model.apply(variables, video_BTHWC, train=False)
+    return model.apply(variables, video_BTHWC, train=False, method=method)
 
   return step
