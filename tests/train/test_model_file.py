@@ -1,19 +1,23 @@
 """A run as one file: it answers as the run does, and a new run starts there."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 
 import fake
 import jax
+import made_run
 import numpy as np
 import pytest
 import tiny
 from safetensors import safe_open
 
+from vidmodels import config as cfg
 from vidmodels.cli import main
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.train import init_from, loop, model_file, restore
+from vidmodels.train.step import make_eval_step
 from vidmodels.typing import InputError
 from vidmodels.weights import load_weights, own_files
 from vidmodels.weights.formats.open_file import open_file
@@ -27,12 +31,15 @@ def records(tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.fixture(scope='module')
-def run(tmp_path_factory, records) -> pathlib.Path:
+def run(tmp_path_factory) -> pathlib.Path:
   """A run of four steps with averaged weights and checkpoints 2 and 4."""
-  workdir = tmp_path_factory.mktemp('run') / 'first'
-  changes = dict(optim__steps=4, optim__ema=0.5, data__mean=MEAN)
-  loop.train(tiny.config(records, data__std=STD, **changes), workdir)
-  return workdir
+  return made_run.write(
+    tmp_path_factory.mktemp('run') / 'first',
+    steps=(2, 4),
+    optim__ema=0.5,
+    data__mean=MEAN,
+    data__std=STD,
+  )
 
 
 @pytest.fixture(scope='module')
@@ -42,11 +49,19 @@ def exported(tmp_path_factory, run) -> pathlib.Path:
 
 
 def logits(model) -> np.ndarray:
+  """Answers to one clip; models that are alike share the compiled program."""
   video_BTHWC = np.random.default_rng(0).integers(
     0, 255, (2, 4, 16, 16, 3), np.uint8
   )
-  step = jax.jit(model.eval_step())
+  data = model.config.data
+  step = compiled(model.model, data.mean, data.std)
   return np.asarray(step(model.params, model.model_state, video_BTHWC))
+
+
+@functools.cache
+def compiled(module, mean, std):
+  data = cfg.Data(dir='records', mean=mean, std=std)
+  return jax.jit(make_eval_step(module, data))
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,6 @@ RECIPES = {
   'dualformer_small_k400': 'dualformer:small',
   'dualformer_base_k600': 'dualformer:base,k600',
   'dualformer_small_diving48': 'dualformer:small,diving48',
-  'dualformer_tiny_ucf101': 'dualformer:tiny,ucf101',
   'video_focalnet_tiny_kinetics400': 'video_focalnet',
   'video_focalnet_small_kinetics400': 'video_focalnet:small',
   'video_focalnet_base_ssv2': 'video_focalnet:base,ssv2',

@@ -163,3 +163,16 @@ def test_kernels_built_for_another_clip_are_refused(shared):
   model = {**models.fields('dualformer'), 'built': (16, 224, 224)}
   with pytest.raises(InputError, match=r'attn\.sr\.weight has shape'):
     load_manifest(shared, 'tiny_k400', model=model)
+
+
+def test_a_file_of_other_frames_is_refused_with_the_field_that_takes_it(shared):
+  """The release's own kernels for 16 frames, which the recipe does not have."""
+  file = manifests.file(shared / 'manifests/dualformer_tiny_16f_ucf101.json')
+  options = dict(classes=101, clip=(16, 224, 224))
+  with pytest.raises(
+    InputError, match=r"16 frames.*--config\.model\.built='\(16, 224, 224\)'"
+  ):
+    load_weights.load_file(file, 'dualformer', model={}, **options)
+  built = {'built': (16, 224, 224)}
+  imported = load_weights.load_file(file, 'dualformer', model=built, **options)
+  assert imported.report.random == {}

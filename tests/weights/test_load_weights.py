@@ -302,6 +302,34 @@ def test_read_into_another_size_says_which_field(image_file):
     load_weights.load_path(path, 'timesformer', model={**sizes, 'layers': 3})
 
 
+@pytest.mark.parametrize('names', ['timm', 'hf', 'google'])
+@pytest.mark.parametrize('family', ['timesformer', 'xvit', 'vidtr'])
+@pytest.mark.fast_every(4)
+def test_known_heads_are_refused_in_every_format_and_others_said(names, family):
+  sizes = {'width': 192, 'layers': 12, 'patch': 8}  # a ViT-Ti has 3 heads
+  for width, heads, known in ((192, 3, True), (32, 2, names == 'google')):
+    sizes['width'] = width
+    image = models.build('vit', classes=4, heads=heads, **sizes)
+    shapes = apply.variable_shapes(image, (1, 16, 16, 3))
+    zeros = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), dict(shapes))
+    _, state = export.name_tensors('vit', image, zeros, name=names)
+    for asked in (heads, 2 * heads):
+      load = functools.partial(
+        load_weights.load_file,
+        manifests.held(state),
+        family,
+        model={**sizes, 'heads': asked},
+        classes=5,
+        clip=(4, 16, 16),
+      )
+      if known and asked != heads:
+        with pytest.raises(InputError, match=f'heads={heads}'):
+          load()
+        continue
+      said = [note for note in load().notes if 'tells the heads' in note]
+      assert [f'heads={asked}' in note for note in said] == [True] * (not known)
+
+
 def test_half_precision_files_become_float32(tmp_path):
   sizes, state = tiny_vit()
   state = {k: v.astype(np.float16) for k, v in state.items()}

@@ -366,6 +366,30 @@ def test_t2t_vit_starts_a_model_with_its_stem():
   np.testing.assert_array_equal(kept, state['tokens_to_token.attention2.w'])
 
 
+@pytest.mark.parametrize('fields', [{}, {'attention': 'axial'}], ids=ids)
+def test_a_t2t_vit_s_file_starts_a_model_as_a_recipe_asks(fields):
+  state = t2t_image()
+  options = dict(classes=6, clip=(4, 32, 32))
+  model = {name: getattr(model_of(), name) for name in ('layers', 'width')}
+  model |= {'heads': 2, 'mlp_ratio': model_of().mlp_ratio, **fields}
+  file = manifests.held(state)
+  imported = load_weights.load_file(
+    file, 'vidtr', model={**model, 'stem': 't2t', 'patch': 16}, **options
+  )
+  wanted = vidtr_weights.start_from_state(state, imported.model, frames=4)
+  assert_same(
+    apply.flatten_variables(imported.variables),
+    apply.flatten_variables(wanted),
+  )
+  assert {p for p in imported.report.random if p.startswith('head')}
+  assert set(imported.report.used) | set(imported.report.dropped) == set(state)
+  # The recipe for patches is told which one takes such a file.
+  with pytest.raises(InputError, match=r"stem='patch'.*--config=vidtr:t2t"):
+    load_weights.load_file(
+      file, 'vidtr', model={**model, 'patch': 16}, **options
+    )
+
+
 def test_an_image_of_another_kind_is_refused():
   with pytest.raises(InputError, match='without pos_embed, whose keys start'):
     vidtr_weights.start_from_state(

@@ -195,11 +195,9 @@ def check_frames(video_THWC: np.ndarray) -> None:
   shape, dtype = video_THWC.shape, video_THWC.dtype
   expected = 'expected the frames of one video, uint8 [T, H, W, 3] in RGB'
   if video_THWC.ndim != 4 or 0 in shape:
-    advice = (
-      'one video at a time' if video_THWC.ndim == 5 else 'np.stack(frames)'
-    )
-    if video_THWC.ndim == 3:
-      advice = 'video[None] for a single frame'
+    advice = 'video[None] for a single frame'
+    if video_THWC.ndim != 3:
+      advice = 'one video at a time'
     raise InputError(f'got an array of shape {shape}; {expected}; try {advice}')
   if shape[-1] != 3:
     advice = 'to convert the frames to RGB'

@@ -208,7 +208,7 @@ SOURCES = {'vit': start_from_image}
 NAMINGS = (
   _naming(
     'release',
-    lacks=('dist_token', 'pre_logits.fc.weight'),
+    lacks=('dist_token', 'pre_logits.fc.weight', identify.T2T_KEY),
     prefix='model.',
     under='model_state',
   ),

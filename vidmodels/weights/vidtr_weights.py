@@ -497,7 +497,6 @@ def guess_image_vit(specs: Specs) -> Guess:
   )
 
 
-T2T_KEY = 'tokens_to_token.attention1.kqv.weight'
 T2T_NOTE = (
   'a T2T-ViT: an image model, whose class token and positions are repeated '
   'over the frames of the clip'
@@ -585,7 +584,12 @@ NAMINGS = (
   Naming(
     family='vidtr',
     name='t2t',
-    has=(T2T_KEY, 'cls_token', 'pos_embed', 'blocks.{i}.attn.qkv.weight'),
+    has=(
+      identify.T2T_KEY,
+      'cls_token',
+      'pos_embed',
+      'blocks.{i}.attn.qkv.weight',
+    ),
     guess=guess_t2t,
     rules=t2t_rules,
     random=(*RANDOM, *NO_BIAS),

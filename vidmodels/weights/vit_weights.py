@@ -260,7 +260,7 @@ NAMINGS = (
     has=('cls_token', 'pos_embed', 'blocks.{i}.attn.qkv.weight'),
     lacks=(
       *('time_embed', 'blocks.{i}.temporal_attn.qkv.weight'),
-      'tokens_to_token.attention1.kqv.weight',  # T2T-ViT, which has other stems
+      identify.T2T_KEY,
     ),
     trained=EXACT,
   ),

@@ -54,6 +54,8 @@ VIT_HEADS = {
   (1408, 40): 16,
   (1664, 48): 16,
 }
+# A key of every T2T-ViT, whose other keys are those of timm's ViT.
+T2T_KEY = 'tokens_to_token.attention1.kqv.weight'
 HALF = Pixels(mean=(0.5,) * 3, std=(0.5,) * 3)
 IMAGENET = Pixels(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
