@@ -161,6 +161,12 @@ Shares = Annotated[
   'two numbers above 0 and at most 1, the lower first',
   lambda v: 0 < v[0] <= v[1] <= 1,
 ]
+# A name that goes into file names and lines: of a split, a subset.
+Name = Annotated[
+  str,
+  'a printable name without /',
+  lambda v: v and v.isprintable() and '/' not in v and v not in ('.', '..'),
+]
 # A path; it is checked and expanded.
 LocalPath = Annotated[str, local_path]
 Seed = Annotated[int, 'from 0 to 2**32 - 1', lambda v: 0 <= v < 2**32]

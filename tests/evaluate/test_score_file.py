@@ -2,9 +2,11 @@
 
 import json
 import pickle
+import tracemalloc
 import zipfile
 
 import fake
+import json_edits
 import numpy as np
 import pytest
 import scoring
@@ -194,3 +196,43 @@ def test_records_say_where_they_come_from(tmp_path):
   assert of(options={'source': '/data/ssv2', 'limit': 6}).dataset == ''
   assert of(options={'limit': 6}).limit == 0  # the list is shorter
   assert of(options={'limit': 5}, expected=5).limit == 0  # and it is all
+
+
+def test_every_edit_of_the_description_is_one_message(tmp_path):
+  path, read = tmp_path / 's.npz', 0
+  scored = scoring.random_scores(np.random.default_rng(0), 3, 4)
+  scored.save(path)
+  with np.load(path) as file:
+    arrays = dict(file)
+  for place, text in json_edits.sample(json.loads(str(arrays['about'])), 120):
+    text = text.replace('\0', '')
+    np.savez(path, **{**arrays, 'about': np.array(text)})
+    with json_edits.one_message(place):
+      found = SplitScores.load(path)
+      np.testing.assert_array_equal(found.logits_RVK, scored.logits_RVK)
+      assert '/' not in found.info.stem
+      read += 1
+  assert read < 100
+
+
+@pytest.mark.parametrize('key', ['split', 'fingerprint', 'weights'])
+def test_a_description_names_no_file_elsewhere(tmp_path, key):
+  path = tmp_path / 's.npz'
+  scoring.random_scores(np.random.default_rng(0), 3, 4).save(path)
+  change(path, about=about(path, **{key: '../../elsewhere'}))
+  with pytest.raises(InputError, match='without /'):
+    SplitScores.load(path)
+
+
+def test_scores_that_do_not_fit_are_not_unpacked(tmp_path):
+  path = tmp_path / 's.npz'
+  scoring.random_scores(np.random.default_rng(0), 3, 4).save(path)
+  with np.load(path) as file:
+    arrays = dict(file)
+  arrays['logits'] = np.zeros((3, 1, 4_000_000), np.float32)
+  np.savez_compressed(path, **arrays)
+  tracemalloc.start()
+  with pytest.raises(InputError, match='got logits'):
+    SplitScores.load(path)
+  assert tracemalloc.get_traced_memory()[1] < 1 << 22
+  tracemalloc.stop()

@@ -1,5 +1,6 @@
 """The table has a row for every class, and says what it is taken for."""
 
+import ast
 import csv
 
 import numpy as np
@@ -94,3 +95,20 @@ def test_ties_count_as_they_do_for_the_whole():
     own = [r for r in rows if r.name.startswith(head) and r.videos]
     mean = np.average([r.top1 for r in own], weights=[r.videos for r in own])
     assert mean == pytest.approx(whole[f'{head}_top1'])
+
+
+def test_odd_class_names_come_back_from_the_table(tmp_path):
+  names = ('\x1b[2Jwalk', 'run\tfast', '=1+1', "'quoted'", 'a, "b"', 'plain é')
+  rows = [
+    side_files.ClassRow(k, name, 3, 0.5, taken_for=names[k - 1], times=1)
+    for k, name in enumerate(names)
+  ]
+  side_files.write_class_table(rows, tmp_path / 'classes.csv')
+  text = (tmp_path / 'classes.csv').read_text()
+  assert all(line.isprintable() for line in text.split('\n'))
+  assert all(line.isprintable() for line in side_files.worst_confusions(rows))
+  found = list(csv.DictReader(text.splitlines()))
+  assert not any(row['name'].startswith('=') for row in found)
+  read = lambda cell: ast.literal_eval(cell) if cell[0] in '\'"' else cell
+  assert tuple(read(row['name']) for row in found) == names
+  assert read(found[0]['taken_for']) == names[-1]

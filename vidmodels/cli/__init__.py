@@ -177,7 +177,9 @@ def _exit_at_once(*_: Any) -> NoReturn:
 
 def _report_error(args: argparse.Namespace, error, *, code: int) -> int:
   """Prints the error on standard error, and as JSON with `--json`."""
-  print(escape(f'vidmodels {args.command}: {error}'), file=sys.stderr)
+  # On one line: a newline in it is that of somebody's name.
+  text = escape(f'vidmodels {args.command}: {error}', keep='')
+  print(text, file=sys.stderr)
   if args.json:
     print(json.dumps({'error': str(error), 'exit_code': code}))
   return code

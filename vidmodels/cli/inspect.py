@@ -12,7 +12,7 @@ that the records give their labels.
 import argparse
 import json
 
-from vidmodels.typing import InputError, quote
+from vidmodels.typing import InputError, escape, quote
 
 HELP = 'keys, counts, labels and pictures of records'
 
@@ -99,7 +99,7 @@ def _print_page(summary: dict) -> None:
     example = split['example']
     counts = split['labels'].values()
     say(
-      f'{name}: {split["records"]} of {split["listed"]} videos, '
+      f'{quote(name)}: {split["records"]} of {split["listed"]} videos, '
       f'{split["shards"]} shards, {split["bytes"] / 1e6:.1f} MB, '
       f'{split["classes"]} classes ({min(counts)} to {max(counts)} videos '
       f'each), flip {split["flip"]["kind"]}'
@@ -109,7 +109,7 @@ def _print_page(summary: dict) -> None:
       f'{example["frames"]} frames of {example["width"]} x '
       f'{example["height"]} at {example["fps"]:g} fps'
     )
-    say(f'  keys: {", ".join(sorted(split["keys"]))}')
+    say(f'  keys: {", ".join(map(quote, sorted(split["keys"])))}')
     say(f'  labels: {_format_counts(split["labels"])}')
     if split['options'].get('padded'):
       say(
@@ -118,7 +118,7 @@ def _print_page(summary: dict) -> None:
         'script makes such clips; try `vidmodels prepare` to write them again'
       )
     for video, reason in split['lost'][:10]:
-      say(f'  lost {quote(video)}: {reason}')
+      say(f'  lost {quote(video)}: {escape(reason, keep="")}')
   for split, count in summary.get('verified', {}).items():
     say(f'{split}: all {count} records read, checksums fit')
   if 'sheet' in summary:

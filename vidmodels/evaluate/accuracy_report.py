@@ -23,6 +23,7 @@ from vidmodels.evaluate.averaging import VideoScores
 from vidmodels.evaluate.bootstrap import Bootstrap, Interval
 from vidmodels.evaluate.score_file import ScoreInfo, SplitScores
 from vidmodels.files import write_atomically
+from vidmodels.typing import quote
 
 # The metrics that a line shows beside the headline; with heads, also the top-1
 # of each head.
@@ -243,7 +244,9 @@ def _notes(scores: VideoScores) -> list[str]:
   for head, names in metrics.missing_classes(scores).items():
     if names:
       size = dict(info.task.heads).get(head) or len(info.classes)
-      few = ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
+      few = ', '.join(map(quote, names[:5])) + (
+        ', ...' if len(names) > 5 else ''
+      )
       kind = f'{head} classes' if head else 'classes'
       notes.append(f'{len(names)} of {size} {kind} have no video: {few}')
   for name in metrics.absent_subsets(scores):

@@ -27,7 +27,7 @@ from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.record_set import Manifest
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.files import write_atomically
-from vidmodels.typing import Count, InputError, Positive
+from vidmodels.typing import Count, InputError, Name, Positive, check_value
 from vidmodels.weights.formats import npz
 from vidmodels.weights.formats.tensors import Tensors
 
@@ -39,7 +39,7 @@ _SHARED = (
 )
 _LARGEST_ABOUT = 1 << 26  # letters; that of 50,000 videos has 3 million
 _FIELDS: Mapping[str, Any] = {
-  'split': str,
+  'split': Name,
   'classes': tuple[str, ...],
   'task': dict[str, Any],
   'labelled': bool,
@@ -49,7 +49,7 @@ _FIELDS: Mapping[str, Any] = {
   'damaged': Count,
   'limit': Count,
   'dataset': str,
-  'fingerprint': str,
+  'fingerprint': Name,
   'subsets': dict[str, tuple[str, ...]],
   'class_subsets': dict[str, tuple[Count, ...]],
   'temporal': Positive,
@@ -57,7 +57,7 @@ _FIELDS: Mapping[str, Any] = {
   'average': Literal['logits', 'probs', 'max'],
   'of': tuple[Positive, Positive] | None,
   'step': Count,
-  'weights': str,
+  'weights': Name,
   'config': dict[str, Any],
 }
 # Errors that NumPy, zipfile and the reading below raise for a foreign or
@@ -163,6 +163,8 @@ class ScoreInfo:
   def from_json(cls, value: Mapping[str, Any]) -> Self:
     """Reads what `to_json` wrote; InputError for anything else."""
     known = checked_json.fields(value, _FIELDS, name='the description')
+    for name in (*known['subsets'], *known['class_subsets']):
+      check_value(name, Name, path='a subset')
     return cls(
       **known
       | {

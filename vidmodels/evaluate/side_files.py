@@ -23,7 +23,9 @@ from vidmodels.evaluate.metrics import label_rank
 from vidmodels.evaluate.score_file import ScoreInfo
 from vidmodels.files import write_atomically
 from vidmodels.train import average_precision
-from vidmodels.typing import InputError
+from vidmodels.typing import InputError, quote
+
+_FORMULA = ('=', '+', '-', '@')  # what a spreadsheet computes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -150,19 +152,31 @@ def worst_confusions(rows: list[ClassRow], most: int = 5) -> list[str]:
   """The classes that are most often mistaken for another, a line each."""
   worst = sorted(rows, key=lambda row: -row.times)[:most]
   return [
-    f'{row.name} taken for {row.taken_for}: {row.times} of {row.videos} videos'
+    f'{quote(row.name)} taken for {quote(row.taken_for)}: {row.times} of '
+    f'{row.videos} videos'
     for row in worst
     if row.times
   ]
 
 
 def write_class_table(rows: list[ClassRow], path: str | pathlib.Path) -> None:
-  """Writes the rows as csv with a header; whole or not at all."""
+  """Writes the rows as csv with a header; whole or not at all.
+
+  A name with codes that a terminal obeys, or that a spreadsheet would take for
+  a formula, is in quotes; see `typing.quote`.
+  """
   buffer = io.StringIO()
   writer = csv.writer(buffer, lineterminator='\n')
   writer.writerow([field.name for field in dataclasses.fields(ClassRow)])
-  writer.writerows(dataclasses.astuple(row) for row in rows)
+  for row in rows:
+    names = {k: _cell(getattr(row, k)) for k in ('name', 'taken_for')}
+    writer.writerow(dataclasses.astuple(dataclasses.replace(row, **names)))
   write_atomically(files.output_file(path), buffer.getvalue().encode())
+
+
+def _cell(name: str) -> str:
+  """A name for a cell, '' for none."""
+  return repr(name) if name.startswith(_FORMULA) else name and quote(name)
 
 
 def _class_row(

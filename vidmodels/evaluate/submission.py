@@ -36,7 +36,7 @@ from vidmodels.data.listing.rows import VIDEO_SUFFIXES
 from vidmodels.evaluate.averaging import VideoScores
 from vidmodels.evaluate.score_file import ScoreInfo
 from vidmodels.files import output_file, write_atomically
-from vidmodels.typing import InputError
+from vidmodels.typing import InputError, quote
 
 FORMATS = ('ssv2', 'epic100')
 
@@ -100,6 +100,16 @@ def check(
       f'class numbers would mean something else to the evaluation: {different} '
       f'("here" is {official.title}); try training on records with the '
       'official classes'
+    )
+  odd = [
+    video
+    for video in videos
+    if ';' in _id(video) or not _id(video).isprintable()
+  ]
+  if odd:
+    raise InputError(
+      f'got the video {quote(odd[0])}, whose id would not be one field of a '
+      'submission; expected a printable one without ;'
     )
   if len({_id(video) for video in videos}) < len(videos):
     raise InputError(

@@ -4,10 +4,13 @@ Every file has a grey of its own, so that one video in the place of another
 would be seen.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 import stat
+import struct
+import time
 
 import av
 import cv2
@@ -419,3 +422,85 @@ def test_a_path_below_a_file_does_not_exist(tmp_path):
   (tmp_path / 'a').write_bytes(b'x')
   with pytest.raises(BadVideo, match=r'^no such file$'):
     container.check_video_file(tmp_path / 'a' / 'b.mp4')
+
+
+SDP = 'v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nt=0 0\nm=video 5004 RTP/AVP 96\n'
+REPRESENTATION = '<Representation id="1"><BaseURL>real.mp4</BaseURL>'
+LISTS = {  # of other files, in formats that FFmpeg reads, under any name
+  'itself.mp4': '#EXTM3U\n#EXTINF:9,\nitself.mp4\n#EXT-X-ENDLIST\n',
+  'live.mp4': '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nreal.ts\n',
+  'names a pipe.ts': '#EXTM3U\n#EXTINF:9,\npipe.ts\n#EXT-X-ENDLIST\n',
+  'windows.mkv': '\ufeff#EXTM3U\r\n#EXTINF:9,\r\nreal.ts\r\n',
+  'list.m3u8': '#EXTM3U\n#EXTINF:9,\nreal.ts\n#EXT-X-ENDLIST\n',
+  'concat itself.mkv': "ffconcat version 1.0\nfile 'concat itself.mkv'\n",
+  'concat a pipe.avi': "ffconcat version 1.0\nfile 'pipe.ts'\n",
+  'dash.mp4': f'<?xml version="1.0"?>\n<MPD><Period>{REPRESENTATION}',
+  'stream.sdp': SDP,
+  'stream.mp4': SDP,
+  'asx.wmv': '<asx version="3.0"><entry><ref href="real.mp4"/></entry></asx>',
+  'pls.mp4': '[playlist]\nFile1=real.mp4\nNumberOfEntries=1\n',
+  'redirect.mov': 'RTSPtext\nrtsp://127.0.0.1/x\n',
+  'script.avi': 'AviSource("real.avi")\n',
+  'subtitles.idx': '# VobSub index file, v7\ntimestamp: 00:00, filepos: 0\n',
+  '%03d.mp4': 'a pattern of pictures',
+}
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+  return struct.pack('>I4s', 8 + len(content), kind) + content
+
+
+def test_lists_of_other_files_are_refused_at_once(tmp_path):
+  for suffix in ('mp4', 'ts'):
+    videos.write(tmp_path / f'real.{suffix}', videos.moving())
+  for k in range(3):  # what the pattern would find
+    picture(tmp_path / f'{k:03d}.mp4', 0)
+  os.mkfifo(tmp_path / 'pipe.ts')
+  for name, text in LISTS.items():
+    (tmp_path / name).write_text(text)
+  place = b'url ' + struct.pack('>I', 9) + b'real.mp4\0'
+  movie = box(b'rmra', box(b'rmda', box(b'rdrf', bytes(4) + place)))
+  brand = box(b'ftyp', b'qt  ' + bytes(4) + b'qt  ')
+  (tmp_path / 'reference.mov').write_bytes(brand + box(b'moov', movie))
+  start = time.monotonic()
+  for name in (*LISTS, 'reference.mov'):
+    with pytest.raises(BadVideo, match=r'list|text|web page|no.* video|single'):
+      container.open_video(tmp_path / name, threads=1)
+  assert time.monotonic() - start < 5
+
+
+def test_frames_that_a_movie_keeps_in_another_file_are_not_read(tmp_path):
+  """A track may say that its data are in another file: those are left alone."""
+  whole = videos.write(tmp_path / 'real.mp4', videos.moving(), mux=FRONT)
+  data = whole.read_bytes()
+  head = bytearray(data[: data.index(b'mdat') + 4])
+  at = head.index(b'url \0\0\0\1')
+  for kind in (b'url ', b'alis'):
+    head[at : at + 8] = kind + bytes(4)  # no longer: in this file
+    path = tmp_path / f'{kind.decode().strip()}.mov'
+    path.write_bytes(bytes(head) + bytes(len(data) - len(head)))
+    frames = 0
+    with container.open_video(path, threads=1) as opened:
+      stream = container.video_stream(opened)
+      for packet in opened.demux(stream):
+        with contextlib.suppress(av.FFmpegError):
+          frames += len(stream.codec_context.decode(packet))
+    assert not frames
+
+
+def test_no_other_module_opens_containers():
+  package = pathlib.Path(container.__file__).parents[2]
+  opens = [p.name for p in package.rglob('*.py') if 'av.open(' in p.read_text()]
+  writers = {'motion_videos.py', 'scenes.py'}  # of the demo
+  assert set(opens) - writers == {'container.py'}
+
+
+def test_a_frame_of_a_claimed_gigabyte_is_refused_before_it_is_made(tmp_path):
+  path = videos.write(
+    tmp_path / 'a.gif', videos.moving(), codec='gif', pix_fmt='rgb8'
+  )
+  data = bytearray(path.read_bytes())
+  data[6:10] = struct.pack('<HH', 15_000, 15_000)
+  path.write_bytes(data)
+  with pytest.raises(BadVideo, match='claims frames of 15000 x 15000 pixels'):
+    container.open_video(path, threads=1)

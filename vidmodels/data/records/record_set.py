@@ -38,8 +38,10 @@ from vidmodels.typing import (
   Count,
   FrameRate,
   InputError,
+  Name,
   NotNegative,
   brief,
+  check_value,
   quote,
 )
 
@@ -53,7 +55,7 @@ Sha256 = Annotated[
 _Names = tuple[str, ...]
 # What a manifest has besides its shards, as in `Manifest`.
 _FIELDS: Mapping[str, Any] = {
-  'split': str,
+  'split': Name,
   'shards': tuple[dict[str, Any], ...],
   'classes_sha256': Sha256,
   'flip': dict[str, Any],
@@ -265,6 +267,8 @@ class Manifest:
       value, _FIELDS, optional=_NEW_FIELDS, name='the manifest'
     )
     lists = checked_json.fields(index, _INDEX_FIELDS, name='the index')
+    for name in (*known['subsets'], *known['class_subsets']):
+      check_value(name, Name, path='a subset')
     read = {k: h for k, h in _OPTION_FIELDS.items() if k in known['options']}
     checked_json.fields(known['options'], read, name='its options')
     entries, starts, names = known['shards'], lists['offsets'], lists['videos']
