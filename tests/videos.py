@@ -50,7 +50,7 @@ def write(
       else:
         tracks['v'] = container.add_stream(codec, rate=fps, options=options)
     stream = tracks['v']
-    stream.height, stream.width = video_THWC.shape[1:3]
+    stream.height, stream.width = video_THWC[0].shape[:2]
     stream.pix_fmt = pix_fmt
     full_range = full_range or pix_fmt in ('gray', 'yuvj420p')
     if full_range:

@@ -2,6 +2,8 @@
 
 import gc
 import os
+import subprocess
+import sys
 
 import av
 import numpy as np
@@ -339,6 +341,35 @@ def test_memory_stays_flat_over_many_files(tmp_path):
   for _ in range(200):
     read(path)
   assert process.memory_info().rss - before < 20e6  # 200 leaks would be 180 MB
+
+
+PEAKS = """
+import resource, sys
+from vidmodels.data.video import decode
+for path in sys.argv[1:]:
+  with decode.VideoReader(path) as reader:
+    count = sum(1 for _ in reader)
+  print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_memory_does_not_grow_with_the_frames_of_a_file(tmp_path):
+  """Of large pictures, each of which has 2.8 MB as RGB."""
+  grey_HWC = np.full((720, 1280, 3), 90, np.uint8)
+  options = {'preset': 'ultrafast', 'crf': '40'}
+  paths = [
+    videos.write(tmp_path / f'{n}.mp4', [grey_HWC] * n, options=options)
+    for n in (20, 80)
+  ]
+  done = subprocess.run(
+    [sys.executable, '-c', PEAKS, *paths],
+    check=True,
+    capture_output=True,
+    text=True,
+  )
+  few, before, many, after = map(int, done.stdout.split())
+  assert (few, many) == (20, 80)
+  assert after - before < 15  # MB; 60 frames would be 80 to 170
 
 
 def test_frames_leave_no_garbage(tmp_path):

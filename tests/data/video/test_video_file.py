@@ -190,6 +190,27 @@ def test_a_clip_is_not_lost_when_memory_runs_out(
     assert (manifest.count, manifest.lost, manifest.damaged) == (4, (), ())
 
 
+def test_damage_is_not_blamed_on_a_file_when_no_memory_is_left(
+  source, tmp_path, monkeypatch
+):
+  """Its H.264 decoder calls frames without room invalid data."""
+  good = tmp_path / 'good.mkv'
+  good.write_bytes((source / 'b/x.mkv').read_bytes())
+  flipped = tmp_path / 'flipped.mkv'
+  flipped.write_bytes(good.read_bytes())
+  videos.flip_bits(flipped)
+  noise = tmp_path / 'noise.mkv'
+  noise.write_bytes(np.random.default_rng(1).bytes(5000))
+  with decode.VideoReader(flipped) as reader:
+    list(reader)
+    assert reader.damage
+  monkeypatch.setattr(video_file, '_ROOM_BYTES', 1 << 60)
+  assert len(list(decode.VideoReader(good))) == 40
+  for path in (flipped, noise):
+    with pytest.raises(files.ReadError, match=r'could not be read.*memory'):
+      list(decode.VideoReader(path))
+
+
 def test_what_ffmpeg_says_of_a_file_that_is_cut_short_is_not_the_machines(
   source, tmp_path
 ):

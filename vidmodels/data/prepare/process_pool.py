@@ -31,7 +31,7 @@ _POLL_S = 0.1  # how often the parent collects the progress of its workers
 _tick: Callable[[str], None] = lambda note: None
 
 
-class WorkerDied(ChildProcessError):
+class WorkerDied(ChildProcessError, RuntimeError):
   """A worker process ended in the middle of a job."""
 
 

@@ -32,7 +32,7 @@ from vidmodels.data.records.tfrecord import (
   read_record,
   record_end,
 )
-from vidmodels.files import write_atomically
+from vidmodels.files import ReadError, retry_reading, write_atomically
 from vidmodels.typing import (
   AnyPath,
   Count,
@@ -307,19 +307,10 @@ def _check_shard(folder: pathlib.Path, shard: Shard) -> None:
   folder would read files of this machine.
   """
   path = folder / shard.name
-  state, size = '', None
   try:
-    if path.is_symlink() and path.resolve().parent != folder.resolve():
-      state = f'is a link to {quote(os.readlink(path))}'
-    elif not path.is_file():
-      state = 'is missing' if not path.exists() else 'is no regular file'
-    elif (size := path.stat().st_size) != shard.bytes:
-      state = f'has {size} bytes'
-    elif (
-      shard.count
-      and (end := record_end(path, int(shard.offsets[-1]))) != shard.bytes
-    ):
-      state = f'has records behind {end}, where the last of its index ends'
+    state = retry_reading(path, lambda: _fault(path, shard))
+  except ReadError:  # which says nothing of the shard
+    raise
   except (OSError, RuntimeError) as error:  # a link in a circle
     state = f'cannot be read ({error})'
   if state:
@@ -328,6 +319,22 @@ def _check_shard(folder: pathlib.Path, shard: Shard) -> None:
       'bytes in that folder, as in the manifest; try to restore it, or '
       '`vidmodels prepare --overwrite`'
     )
+
+
+def _fault(path: pathlib.Path, shard: Shard) -> str:
+  """What is wrong with the file of a shard, in words; '' for nothing."""
+  folder = path.parent
+  if path.is_symlink() and path.resolve().parent != folder.resolve():
+    return f'is a link to {quote(os.readlink(path))}'
+  if not path.is_file():
+    return 'is missing' if not path.exists() else 'is no regular file'
+  size = path.stat().st_size
+  if size != shard.bytes:
+    return f'has {size} bytes'
+  end = record_end(path, int(shard.offsets[-1])) if shard.count else size
+  if end != shard.bytes:
+    return f'has records behind {end}, where the last of its index ends'
+  return ''
 
 
 def manifest_path(dir: AnyPath, split: str) -> pathlib.Path:

@@ -23,12 +23,12 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 
 from vidmodels import files
-from vidmodels.data.video.image_file import starts_as_picture
 from vidmodels.data.video.video_file import (
   NO_FILE,
   BadVideo,
   VideoFile,
   refuse_unreadable,
+  require_memory,
   system_reason,
 )
 
@@ -36,7 +36,7 @@ __all__ = [
   *('DECODE_ORDER_FORMATS', 'NO_FILE', 'UPRIGHT', 'BadVideo', 'Matrix'),
   *('OpenVideo', 'VideoInfo', 'check_video_file', 'display_matrix'),
   *('frame_rate', 'open_video', 'read_video_info', 'rotation_degrees'),
-  *('start_time', 'turn_upright', 'video_stream'),
+  *('start_time', 'starts_as_picture', 'turn_upright', 'video_stream'),
 ]
 
 # Containers whose time stamps follow the order of decoding, not of showing.
@@ -61,6 +61,8 @@ _TAGS: dict[str, Any] = (
 # Pixels of a frame; 8K has half as many. FFmpeg itself decodes frames of 268
 # million, 1.2 GB with their RGB, of a file of 1 KB.
 LARGEST_FRAME = 1 << 26
+# What the first bytes of a file are that no container above is.
+_PICTURES = (b'\xff\xd8\xff', b'\x89PNG', b'BM', b'II*\0', b'MM\0*', b'8BPS')
 _PLAYLISTS = ('#extm3u', 'ffconcat', '<mpd', '[playlist]')
 _FALLBACK_FPS = 25.0  # FFmpeg's own guess for streams that do not say
 
@@ -186,6 +188,7 @@ def _open_container(file: VideoFile) -> Any:
   except MemoryError:
     raise
   except av.FFmpegError as e:
+    require_memory()
     raise BadVideo(_explain_failure(file.path, e)) from e
 
 
@@ -225,6 +228,12 @@ def _explain_failure(path: pathlib.Path, error: av.FFmpegError | None) -> str:
   if error.errno == errno.EIO:
     return 'cut short: it ends within its header'
   return f'FFmpeg: {error.strerror}'
+
+
+def starts_as_picture(head: bytes) -> bool:
+  """Whether a file with these first 12 bytes is a single picture."""
+  is_webp = head[:4] == b'RIFF' and head[8:12] == b'WEBP'
+  return head.startswith(_PICTURES) or is_webp
 
 
 def _read_head(path: pathlib.Path) -> tuple[bytes, bool]:

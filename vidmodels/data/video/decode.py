@@ -29,7 +29,7 @@ from vidmodels.data.video.container import (
   turn_upright,
 )
 from vidmodels.data.video.frame_reader import FrameReader
-from vidmodels.data.video.video_file import name_memory_errors
+from vidmodels.data.video.video_file import name_memory_errors, require_memory
 from vidmodels.typing import AnyPath
 
 # FFmpeg's default in this build turns white of 10-bit video into 253.
@@ -68,7 +68,8 @@ class VideoReader:
     self._path = pathlib.Path(path)
     # A separate object: a generator that referred to this one would keep the
     # file open until the garbage is collected.
-    self._file = FrameReader(self._path, threads=threads)
+    with name_memory_errors(path):
+      self._file = FrameReader(self._path, threads=threads)
     self._converter = VideoReformatter()
     self._frames: Iterator[tuple[av.VideoFrame, float]] = iter(())
     try:
@@ -182,6 +183,7 @@ class Picture:
       except MemoryError:
         raise
       except (av.FFmpegError, ValueError) as e:
+        require_memory()
         raise BadVideo(f'{frame.format.name} frames cannot become RGB') from e
     return resize_frame(self._rgb_HWC, size)
 
@@ -230,6 +232,7 @@ def encode_jpeg(
   except cv2.error as e:
     if e.code == cv2.Error.StsNoMem:
       raise MemoryError(str(e)) from e
+    require_memory()
     encoded = False
   if not encoded:
     raise BadVideo(f'frames of {size[0]}x{size[1]} cannot become JPEGs')

@@ -26,7 +26,7 @@ from vidmodels.data.video.container import (
   start_time,
   video_stream,
 )
-from vidmodels.data.video.video_file import pass_over_damage
+from vidmodels.data.video.video_file import pass_over_damage, require_memory
 
 SKIP_S = 2.0  # shorter gaps are decoded
 EPS_S = 1e-6  # stamps are rationals; clip times are decimals
@@ -172,6 +172,7 @@ class FrameReader:
   def no_frame_error(self, start_s: float, end_s: float) -> BadVideo:
     """The error for a time range without a frame."""
     if not self.decoded_any:
+      require_memory()
       return BadVideo('no frame decodes')
     return BadVideo(f'no frame from {start_s:g} to {end_s:g} s')
 
@@ -228,6 +229,7 @@ class FrameReader:
       if frame.key_frame:
         self._key_s = self.time_s
       if frame.is_corrupt:
+        require_memory()
         self._damage_s.append(self.time_s)
       yield frame, self.time_s
 
@@ -257,6 +259,7 @@ class FrameReader:
       except MemoryError:
         raise
       except av.FFmpegError:  # the file breaks off
+        require_memory()
         self._damage_s.append(self._packet_s)
         packet = None
       if packet is None:
@@ -278,6 +281,7 @@ class FrameReader:
     except MemoryError:
       raise
     except av.FFmpegError:
+      require_memory()
       self._damage_s.append(self._packet_s)
       return
     for frame in frames:

@@ -8,18 +8,10 @@ import pathlib
 import cv2
 import numpy as np
 
-from vidmodels.data.video.video_file import BadVideo
+from vidmodels.data.video.container import BadVideo, starts_as_picture
 from vidmodels.files import retry_reading
 
-# What their first bytes are, which no container of videos has.
-_MARKS = (b'\xff\xd8\xff', b'\x89PNG', b'BM', b'II*\0', b'MM\0*', b'8BPS')
 _FILMS = frozenset({'.mjpeg', '.mjpg', '.avi'})  # may be motion JPEG
-
-
-def starts_as_picture(head: bytes) -> bool:
-  """Whether a file with these first bytes is a single picture."""
-  is_webp = head[:4] == b'RIFF' and head[8:12] == b'WEBP'
-  return head.startswith(_MARKS) or is_webp
 
 
 def is_picture(path: pathlib.Path) -> bool:
