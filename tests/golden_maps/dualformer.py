@@ -35,6 +35,7 @@ def model_of(config: Mapping, state: Mapping | None = None) -> dualformer.Model:
   time, edge, _ = config['patch']
   grids = [tuple(target) for target in config['coarse_grid']]
   has_coarse = set(config['coarse_stages'])
+  theirs = {**config.get('original_constructor', {}), **config}
   model = models.build(
     'dualformer',
     classes=config['num_classes'],
@@ -54,6 +55,8 @@ def model_of(config: Mapping, state: Mapping | None = None) -> dualformer.Model:
     dropout=0.0,
     drop_path=0.0,
     qkv_bias=config['qkv_bias'],
+    qk_scale=theirs.get('qk_scale') or 0.0,
+    epsilon=config.get('layernorm_eps', 1e-5),
   )
   _check_kernels(model, config.get('derived', {}))
   return model

@@ -22,7 +22,8 @@ def model_of(
   config: Mapping, state: Mapping | None = None
 ) -> timesformer.Model:
   """Our fields from the neutral ones; what has no field must be as ours."""
-  assert (config['gelu'], config['layer_norm_eps']) == ('exact', 1e-6)
+  assert config['gelu'] == 'exact'
+  theirs = {**config.get('original', {}).get('kwargs', {}), **config}
   return models.build(
     'timesformer',
     classes=config['num_classes'],
@@ -33,6 +34,8 @@ def model_of(
     mlp_ratio=config['mlp_ratio'],
     patch=config['patch_size'],
     qkv_bias=config['qkv_bias'],
+    qk_scale=theirs.get('qk_scale') or 0.0,
+    epsilon=config['layer_norm_eps'],
   )
 
 

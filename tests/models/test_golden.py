@@ -1,5 +1,8 @@
 """Our models answer as the authors' code does."""
 
+import json
+import re
+
 import golden
 import numpy as np
 import pytest
@@ -61,3 +64,55 @@ def test_another_input_has_another_answer():
   path = FILES['timesformer/joint_t4_32px_p8']
   wanted = golden.expected(path)
   assert abs(wanted.logits[0] - wanted.logits[1]).max() > 1e-2
+
+
+def changed(path, to, kept, **config):
+  """Writes a golden file with other tensors and another config."""
+  said = json.loads(str(kept['config']))
+  np.savez(to, **{**kept, 'config': np.array(json.dumps({**said, **config}))})
+  return golden.answers(to)
+
+
+@pytest.mark.parametrize(
+  ('stem', 'query', 'heads'),
+  [
+    ('joint_t4_32px_p8', r'attn\.qkv\.', {48: 4}),
+    pytest.param(
+      'train_mode_bn_grads_8f_64',
+      r'attn\.(q|qkv)\.',
+      {16: 1, 24: 2, 32: 4, 40: 5},
+      marks=pytest.mark.slow,
+    ),
+  ],
+)
+def test_the_authors_qk_scale_is_read(stem, query, heads, tmp_path):
+  # Queries divided by what the other scale multiplies: the same answer.
+  path, scale = golden.HERE / 'golden' / f'{stem}.npz', 0.5
+  with np.load(path) as arrays:
+    kept = dict(arrays)
+  for key, array in kept.items():
+    if key.startswith('state_dict/') and re.search(query, key):
+      width = kept[key.replace('.bias', '.weight')].shape[1]
+      array[:width] /= scale * (width / heads[width]) ** 0.5
+  got = changed(path, tmp_path / 'scaled.npz', kept, qk_scale=scale)
+  wanted = golden.answers(path).logits
+  np.testing.assert_allclose(got.logits, wanted, rtol=0, atol=1e-5)
+
+
+def test_the_authors_norm_layer_is_read(tmp_path):
+  path, epsilon = golden.HERE / 'golden/joint_t4_32px_p8.npz', 0.05
+  with np.load(path) as arrays:
+    kept = dict(arrays)
+  file = tmp_path / 'other_epsilon.npz'
+  got = changed(path, file, kept, layer_norm_eps=epsilon)
+  last = np.asarray(got.features['tokens_after_block2'])[:, 0]
+  off = last - last.mean(-1, keepdims=True)
+  wanted = off / np.sqrt(last.var(-1, keepdims=True) + epsilon)
+  wanted = wanted * kept['state_dict/norm.weight']
+  wanted += kept['state_dict/norm.bias']
+  ours = got.features['cls_after_final_norm']
+  np.testing.assert_allclose(ours, wanted, atol=1e-5)
+  moved = (
+    got.features['tokens_after_block0'] - kept['feature/tokens_after_block0']
+  )
+  assert abs(moved).max() > 1e-3  # the norms of blocks have it too

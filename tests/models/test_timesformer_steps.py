@@ -59,6 +59,8 @@ def step_of(
     fresh=FRESH['image'],
     heads=2,
     qkv_bias=True,
+    qk_scale=0.0,
+    epsilon=1e-6,
     drop_path=drop_path,
     dtype=jnp.float32,
   )
@@ -74,6 +76,8 @@ def block_of(scheme: str, drop_path: float = 0.0, **fields) -> SpaceTimeBlock:
     heads=2,
     hidden=32,
     qkv_bias=True,
+    qk_scale=0.0,
+    epsilon=1e-6,
     drop_path=drop_path,
     dtype=jnp.float32,
   )
@@ -253,7 +257,7 @@ def test_a_sparse_step_is_joint_attention_with_a_mask(kind, shape):
     mask[1 + i, 1:] = near(kind, shape, place).ravel()
   if kind == 'lattice':
     mask[0, 1:] = mask[1, 1:]
-  norm, attn = timesformer.LayerNorm(), timesformer.Attention(2)
+  norm, attn = timesformer.LayerNorm(1e-6), timesformer.Attention(2)
   s_BLD = norm.apply(
     {'params': params['norm']},
     timesformer.lead_with_class(cls_BTD, h_BTHWD, 'THW'),
@@ -272,7 +276,7 @@ def test_a_sparse_step_is_joint_attention_with_a_mask(kind, shape):
 def masked(step, params, mask, cls_BTD, h_BTHWD):
   """A step as joint attention of all tokens, with a mask: the reference."""
   s_BLD = timesformer.lead_with_class(cls_BTD, h_BTHWD, 'THW')
-  s_BLD = timesformer.LayerNorm().apply({'params': params['norm']}, s_BLD)
+  s_BLD = timesformer.LayerNorm(1e-6).apply({'params': params['norm']}, s_BLD)
   attn = timesformer.Attention(step.heads)
   y_BLD = attn.apply({'params': params['attn']}, s_BLD, None, mask > 0)
   if 'fc' in params:

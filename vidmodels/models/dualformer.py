@@ -84,7 +84,7 @@ VARIANTS = (
   {'rates': (2,), 'fine': ((2, 4, 4), (1, 2, 2))},
   {'patch_frames': 4, 'fine': ((1, 4, 4), (1, 2, 2))},
   {'token_head': True},
-  {'qkv_bias': False},
+  {'qkv_bias': False, 'qk_scale': 0.5, 'epsilon': 1e-3},
   {'depthwise': 'conv'},
 )
 
@@ -269,6 +269,12 @@ class Model(VideoModel):
   drop_path: Fraction = 0.1
   dropout: BelowOne = 0.5  # dropout of the heads
   qkv_bias: bool = True  # whether queries, keys and values have biases
+  # What attention scores are multiplied by, the authors' `qk_scale`; 0 for the
+  # usual 1 / sqrt(width of a head), as in every published model
+  qk_scale: Fraction = 0.0
+  # Epsilon of the levels' norms and the last one, as the authors' `norm_layer`
+  # sets it; the norms of patches and pyramids have 1e-5
+  epsilon: PositiveFloat = 1e-5
   # how the position encoding is computed; the answer is the same
   depthwise: Implementation = 'shift'
   remat: bool = False  # recompute levels in the backward pass, to save memory
@@ -298,7 +304,7 @@ class Model(VideoModel):
       )
       for s, plan in enumerate(self.plans())
     ]
-    self.norm = LayerNorm(1e-5, dtype=jnp.float32)
+    self.norm = LayerNorm(self.epsilon, dtype=jnp.float32)
     self.drop = nn.Dropout(self.dropout)
     self.head = nn.Dense(
       self.classes, dtype=jnp.float32, kernel_init=nn.initializers.normal(0.01)
@@ -387,6 +393,8 @@ class Model(VideoModel):
           kernels=kernels,
           pooling=self.pooling,
           qkv_bias=self.qkv_bias,
+          qk_scale=self.qk_scale,
+          epsilon=self.epsilon,
           relative=self.position == 'relative',
           peg=PEG if self.position == 'peg' else (),
           depthwise=self.depthwise,

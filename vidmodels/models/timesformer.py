@@ -122,7 +122,7 @@ VARIANTS = (
   {'positions': 'space', 'attention': 'joint'},
   *({'pos_resize': method} for method in typing.get_args(position.Resize)[1:]),
   {'fresh': 'scratch'},
-  {'qkv_bias': False},
+  {'qkv_bias': False, 'qk_scale': 0.5, 'epsilon': 1e-3},
 )
 
 
@@ -384,11 +384,8 @@ def look_apart(
   return jnp.concatenate([cls_B1Ad, patches_BLAd], axis=1)
 
 
-# The release's epsilon (Flax has the same, torch 1e-5), and a variance taken
-# around the mean as torch does, not as E[x^2] - E[x]^2.
-LayerNorm = functools.partial(
-  nn.LayerNorm, epsilon=1e-6, use_fast_variance=False
-)
+# A variance taken around the mean as torch does, not as E[x^2] - E[x]^2.
+LayerNorm = functools.partial(nn.LayerNorm, use_fast_variance=False)
 
 
 class StepSpec(NamedTuple):
@@ -469,6 +466,8 @@ class AttentionStep(nn.Module):
   fresh: initializers.Fresh  # how weights are drawn
   heads: int  # attention heads
   qkv_bias: bool  # whether queries, keys and values have biases
+  qk_scale: float  # what scores are multiplied by; 0 for d ** -0.5
+  epsilon: float  # of the norm
   # Chance that a sequence is dropped. The `fc` comes after that, so a dropped
   # sequence still gets its bias, as released.
   drop_path: float
@@ -483,7 +482,7 @@ class AttentionStep(nn.Module):
     apart = self.look.near == 'window'
     if not self.class_copies and self.look.has_copies:
       apart, axes, cut = True, 'THW', None
-    norm = LayerNorm(dtype=self.dtype, name='norm')
+    norm = LayerNorm(self.epsilon, dtype=self.dtype, name='norm')
     memory = None
     if axes == 'T':
       s_xLD = norm(sequences_along(h_BTHWD, 'T'))
@@ -496,6 +495,7 @@ class AttentionStep(nn.Module):
     s_xLD = Attention(
       self.heads,
       qkv_bias=self.qkv_bias,
+      scale=self.qk_scale,
       mix=_lattice(shape) if self.look.near == 'lattice' else None,
       look=functools.partial(look_apart, grid=shape[1:4], look=self.look)
       if apart
@@ -543,14 +543,16 @@ class SpaceTimeBlock(nn.Module):
   # Whether all steps read the block's input, instead of each the output of the
   # one before
   parallel: bool
-  # class_key, class_copies, fresh, heads, qkv_bias, dtype: as for an
-  # `AttentionStep`.
+  # class_key, class_copies, fresh, heads, qkv_bias, qk_scale, epsilon, dtype:
+  # as for an `AttentionStep`.
   class_key: bool
   class_copies: bool
   fresh: initializers.Fresh
   heads: int
   hidden: int  # units of the perceptron
   qkv_bias: bool
+  qk_scale: float
+  epsilon: float
   drop_path: float  # chance of this block's depth, for every branch
   dtype: Any
 
@@ -569,6 +571,8 @@ class SpaceTimeBlock(nn.Module):
         fresh=self.fresh,
         heads=self.heads,
         qkv_bias=self.qkv_bias,
+        qk_scale=self.qk_scale,
+        epsilon=self.epsilon,
         drop_path=self.drop_path,
         dtype=self.dtype,
         name=look.name,
@@ -577,7 +581,7 @@ class SpaceTimeBlock(nn.Module):
     # Drop path keeps or drops a class token together with all its patches.
     axes = 'HW' if cls_BTD.shape[1] == h_BTHWD.shape[1] else 'THW'
     s_xLD = lead_with_class(cls_BTD, h_BTHWD, axes)
-    s_xLD = LayerNorm(dtype=self.dtype, name='mlp_norm')(s_xLD)
+    s_xLD = LayerNorm(self.epsilon, dtype=self.dtype, name='mlp_norm')(s_xLD)
     s_xLD = Mlp(
       self.hidden, dtype=self.dtype, kernel_init=self.fresh.kernel, name='mlp'
     )(s_xLD)
@@ -701,6 +705,12 @@ class Model(VideoModel):
   # chance of the last block; it rises linearly from 0 at the first
   drop_path: Fraction = 0.1
   qkv_bias: bool = True  # as in the release; False for weights trained without
+  # What attention scores are multiplied by, the authors' `qk_scale`; 0 for the
+  # usual 1 / sqrt(width of a head), as in every published model
+  qk_scale: Fraction = 0.0
+  # Epsilon of all norms, as published; the authors' constructor has 1e-5 where
+  # it is not given another
+  epsilon: PositiveFloat = 1e-6
   # How weights that are not imported are drawn: 'image' as released, to start
   # from an image ViT; 'scratch' to train from random weights
   fresh: Literal['image', 'scratch'] = 'image'
@@ -763,13 +773,15 @@ class Model(VideoModel):
         heads=self.heads,
         hidden=round(self.width * self.mlp_ratio),
         qkv_bias=self.qkv_bias,
+        qk_scale=self.qk_scale,
+        epsilon=self.epsilon,
         drop_path=float(rate),
         dtype=self.dtype,
         name=f'block_{i}',
       )
       for i, rate in enumerate(np.linspace(0, self.drop_path, self.layers))
     ]
-    self.norm = LayerNorm(dtype=jnp.float32)
+    self.norm = LayerNorm(self.epsilon, dtype=jnp.float32)
     self.head = (
       HiddenHead(self.classes, self.head_hidden, fresh.kernel)
       if self.head_hidden

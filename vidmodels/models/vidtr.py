@@ -80,7 +80,7 @@ SCHEMES = {
 # The paper's reading; C-VidTr then pools in 'separable' attention, with
 # pool_softmax=False. Eq. 11 to the letter is pool_mean='rows'; it does not do
 # what the text below it says, which is to keep frames whose attention is local.
-AS_WRITTEN = {
+AS_WRITTEN: dict[str, Any] = {
   'heads': 8,
   'activation': 'gelu',
   'projections': 'separate',

@@ -47,6 +47,7 @@ class BlockPlan(NamedTuple):
   kernels: PyramidKernels  # kernels of global levels
   pooling: Pooling = 'depthwise'  # see `Pyramid`
   qkv_bias: bool = True  # whether queries, keys and values have biases
+  qk_scale: float = 0.0  # what scores are multiplied by; 0 for d ** -0.5
   # whether local levels learn a bias for relative positions
   relative: bool = False
   # Taps of the position encoding generator along the last axes before the
@@ -77,6 +78,7 @@ class DualLevel(nn.Module):
         self.plan.kernels,
         pooling=self.plan.pooling,
         qkv_bias=self.plan.qkv_bias,
+        scale=self.plan.qk_scale,
         dtype=self.plan.dtype,
         name='attn',
       )(more_BTHWD, train)
@@ -102,6 +104,7 @@ class DualLevel(nn.Module):
     s_xLD = Attention(
       self.plan.heads,
       qkv_bias=self.plan.qkv_bias,
+      scale=self.plan.qk_scale,
       dtype=self.plan.dtype,
       name='attn',
     )(

@@ -212,6 +212,7 @@ class PyramidAttention(nn.Module):
   kernels: PyramidKernels
   pooling: Pooling = 'depthwise'  # see `Pyramid`
   qkv_bias: bool = True  # whether queries, keys and values have biases
+  scale: float = 0.0  # what scores are multiplied by; 0 for d ** -0.5
   dtype: Any = jnp.float32  # compute dtype; softmax is float32
 
   @nn.compact
@@ -225,6 +226,8 @@ class PyramidAttention(nn.Module):
         self.kernels, self.pooling, dtype=self.dtype, name='pyramid'
       )(h_BTHWD, train)
     q_BQAd = self._project((A, d), 'q')(s_BQD)
+    if self.scale:
+      q_BQAd = transformer.rescale(q_BQAd, self.scale)
     k_BSAd, v_BSAd = jnp.moveaxis(self._project((2, A, d), 'kv')(s_BSD), -3, 0)
     if self.is_mutable_collection('intermediates'):
       p_BAQS = transformer.attention_weights(q_BQAd, k_BSAd)

@@ -58,6 +58,11 @@ def attend(
   return jnp.einsum('...AQS,...SAd->...QAd', p_xAQS, v_xSAd)
 
 
+def rescale(q_xQAd: jax.Array, scale: float) -> jax.Array:
+  """Queries whose scores come out multiplied by `scale`, not by d ** -0.5."""
+  return q_xQAd * (scale * q_xQAd.shape[-1] ** 0.5)
+
+
 def split_heads(width: int, heads: int) -> tuple[int, int]:
   """Returns (A, d), the number and the width of the heads."""
   if heads < 1 or width % heads:
@@ -89,6 +94,8 @@ class Attention(nn.Module):
   # values [..., S, A, d], that leaves out products which a mask would hide. The
   # mask, which must say the same, is then only read for weights on request.
   look: Callable[..., jax.Array] | None = None
+  # what scores are multiplied by; 0 for d ** -0.5
+  scale: float = 0.0
   dtype: Any = jnp.float32  # compute dtype; softmax and parameters are float32
   kernel_init: Callable[..., jax.Array] = initializers.normal_02
   # returns what draws fresh biases, given the layer's fan-in
@@ -118,6 +125,8 @@ class Attention(nn.Module):
       name='qkv',
     )
     q_xQAd, k_xSAd, v_xSAd = jnp.moveaxis(qkv(s_xLD), -3, 0)
+    if self.scale:
+      q_xQAd = rescale(q_xQAd, self.scale)
     if self.mix:
       k_xSAd, v_xSAd = self.mix(k_xSAd, v_xSAd)
     if memory_xSD is not None:
