@@ -20,6 +20,7 @@ from typing import Any
 from vidmodels import config as cfg
 from vidmodels import models
 from vidmodels.cli.overrides import apply
+from vidmodels.data.datasets import registry
 from vidmodels.typing import InputError, expected_one_of, local_path
 from vidmodels.usual_names import next_move
 
@@ -53,6 +54,22 @@ def published(name: str) -> list[str]:
   """The variants that a recipe lists as PUBLISHED, as 'name:arg'."""
   args = getattr(_import_recipe(find(name)), 'PUBLISHED', ('',))
   return [f'{name}:{arg}' if arg else name for arg in args]
+
+
+def text(where: str) -> str:
+  """What a recipe says of itself."""
+  return (_import_recipe(find(where.partition(':')[0])).__doc__ or '').strip()
+
+
+def dataset(where: str) -> str:
+  """The published data set that a recipe is made for; '' if it names none.
+
+  It is that of the recipe itself: overrides say where the records are.
+  """
+  name, colon, arg = where.partition(':')
+  recipe = _run(find(name), [arg] if colon else [])
+  _, _, folder = recipe.data.dir.partition('records/')
+  return folder if folder in registry.all_datasets() else ''
 
 
 def load(where: str, overrides: Sequence[str] = ()) -> cfg.Config:

@@ -1,13 +1,18 @@
-"""The sizes and costs that the papers print, one file a paper, as data.
+"""What the papers and their code print, as data.
 
-A file here, NAME_tables.py, defines `ROWS`. Every row names a configuration,
-its models, the printed figures, and the counts of the authors' code where they
-are known. `analysis/paper_table.py` compares them with our own counts.
+NAME_tables.py defines `ROWS`, the sizes and costs of a paper. Every row names a
+configuration, its models, the printed figures, and the counts of the authors'
+code where they are known. `analysis/paper_table.py` compares them with our own
+counts.
+
+NAME_results.py defines `RUNS`, the accuracies of a paper and of its release.
+Every run carries the setting that its figures belong to, and what is said of
+its training. `analysis/published_runs.py` compares them with a recipe.
 """
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from vidmodels.fields import modules_with
 
@@ -46,6 +51,47 @@ class PaperRow:
   params_without: str = ''
   macs_without: str = ''
   why: str = ''  # the reason why a printed figure differs from ours
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PublishedRun:
+  """A run that a paper or its released code describes.
+
+  It has only what is said there: what is not said is not compared. Fields of a
+  recipe have their flat names, such as 'clip.frames'.
+  """
+
+  origin: Literal['paper', 'release']
+  source: str  # the table, or the file of the release
+  dataset: str  # as `vidmodels prepare` calls it
+  family: str
+  # model: fields of the family's module; the others have their defaults
+  model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  unsaid: tuple[str, ...] = ()  # fields of the model that are not described
+  # setting: the clip, the test views and the weights of the start, which decide
+  # to which recipes the figures belong
+  setting: Mapping[str, Any]
+  # trained: how the run was trained. The figures also belong to a recipe that
+  # differs here; it says in what
+  trained: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  # figures: metric -> percent; empty if the run is only described
+  figures: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+def result_files() -> list[str]:
+  """Names of the papers with results, 'vidtr' for `vidtr_results.py`."""
+  names = modules_with('analysis.published', 'RUNS')
+  return [name.removesuffix('_results') for name in names]
+
+
+def runs(paper: str) -> tuple[PublishedRun, ...]:
+  """The runs of one paper and of its release."""
+  return modules_with('analysis.published', 'RUNS')[f'{paper}_results'].RUNS
+
+
+def top(top1: float, top5: float | None = None) -> dict[str, float]:
+  """Figures of accuracy, as most tables print them."""
+  return {'top1': top1} if top5 is None else {'top1': top1, 'top5': top5}
 
 
 def papers() -> list[str]:

@@ -1,0 +1,260 @@
+"""Figures are shown beside recipes of their own setting, and of no other."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from vidmodels import config as cfg
+from vidmodels import models
+from vidmodels.analysis import published, published_runs
+from vidmodels.cli import main, recipe
+from vidmodels.data.datasets import registry
+
+RECIPES = [name for r in recipe.names() for name in recipe.published(r)]
+# What each recipe is aimed at: the figures (the first metric) that its page
+# shows. A recipe that is not here shows none.
+AIMS = {
+  'dualformer': {79.5},
+  'dualformer:small,k400': {80.6},
+  'dualformer:base,k400': {81.1},
+  'dualformer:base,k600': {85.2},
+  'dualformer:small,diving48': {81.8},
+  'dualformer:small,hmdb51': {76.4},
+  'dualformer:small,ucf101': {97.5},
+  'dualformer:tiny,hmdb51': {75.0},
+  'dualformer:tiny,diving48': {75.9},
+  'timesformer': {78.0, 77.9},
+  'timesformer:high,k600': {81.8},
+  'timesformer:long,ssv2': {62.0},  # 64 frames; the paper's 62.4 is of 96
+  'timesformer:base,k400,joint': {77.4},
+  'timesformer:base,k400,space': {76.9},
+  'timesformer:base,ssv2,local_global': {56.3},
+  'timesformer:base,ssv2,axial': {56.2},
+  'timesformer:base,ssv2,no_pos': {45.8},
+  'timesformer:high,diving48': {78.0},
+  'video_focalnet': {79.8},
+  'video_focalnet:small': {81.4},
+  'video_focalnet:base': {83.6},
+  'video_focalnet:base,k600': {86.7},
+  'video_focalnet:base,diving48': {90.8},
+  'video_focalnet:base,activitynet_untrimmed': {89.8},
+  'vidtr': {77.7},
+  'vidtr:m': {78.6},
+  'vidtr:l': {79.1},
+  'vidtr:compact-m': {76.7},
+  'vidtr:m,k700': {69.5},
+  'vidtr:l,charades': {43.5},
+  'vidtr:l,hmdb51': {74.4},
+  'vidtr:vanilla': {77.5},
+  'vidtr:space': {74.7},
+  'vidtr:axial': {72.3},
+  'vidtr:cubic-4': {73.1},
+  'vidtr:cubic-2': {75.5},
+  'vidtr:square-32': {71.2},
+  'vidtr:t2t': {76.3},
+  'vidtr:vit-l': {77.5},
+  'xvit': {80.2},
+  'xvit:k600': {84.5, 84.51},
+  'xvit:k400,8': {78.5},
+  'xvit:ssv2,8': {64.4},
+  'xvit:ssv2,32': {66.4},
+  'xvit:ssv2,8,b32': {60.5},
+  'xvit:ssv2,8,l32': {61.8},
+  'xvit:ssv2,8,average': {62.5, 62.6, 62.4},
+  'xvit:k400,8,summary': {78.0},
+  'xvit:epic100': {44.3},
+}
+COLUMNS = {
+  'k400': 'k400', 'k600': 'k600', 'k700': 'k700', 'ssv2': 'ssv2',
+  'diving48': 'diving48', 'howto100m': 'howto100m', 'charades': 'charades',
+  'ucf101': 'ucf101', 'hmdb51': 'hmdb51', 'epic': 'epic100',
+  'activitynet': 'activitynet_untrimmed',
+}  # fmt: skip
+EPIC = {'action': 'action_top1', 'verb': 'verb_top1', 'noun': 'noun_top1'}
+# Figures of a test or a training that no recipe has, as text.
+TEXTS = ('views.temporal', 'clip.size', 'dtype')
+
+
+def page_of(name: str, *overrides: str) -> published_runs.RecipePage:
+  config = recipe.load(name, [f'--config.{o}' for o in overrides])
+  return published_runs.compare(config, recipe.dataset(name))
+
+
+def aims(page: published_runs.RecipePage) -> set[float]:
+  return {next(iter(c.figures.values())) for c in page.own if c.figures}
+
+
+@pytest.mark.parametrize('name', RECIPES)
+def test_every_recipe_shows_the_figures_of_its_setting_alone(name):
+  page = page_of(name)
+  assert aims(page) == AIMS.get(name, set())
+  config = recipe.load(name)
+  for each in page.own:
+    setting = each.run.setting
+    assert each.run.dataset == recipe.dataset(name)
+    for field, ours in (
+      ('clip.frames', config.clip.frames),
+      ('clip.stride', config.clip.stride),
+      ('clip.size', config.clip.size),
+      ('views.temporal', config.views.temporal),
+      ('views.spatial', config.views.spatial),
+      ('init_expects', config.init_expects),
+    ):
+      assert setting.get(field, ours) == ours
+  for each in page.others:
+    assert each.setting
+    assert not each.figures
+
+
+def test_every_printed_accuracy_is_a_figure_of_a_run(shared):
+  """Of its row's clip, on its data set, in the paper that prints it."""
+  tables = json.loads((shared / 'papers' / 'tables.json').read_text())
+  missing = []
+  for paper, printed in tables.items():
+    if paper.startswith('_'):
+      continue
+    rows = {row.config: row for row in published.rows(paper)}
+    runs = [run for run in published.runs(paper) if run.origin == 'paper']
+    for entry in printed:
+      if entry['config'].startswith('En-'):
+        continue  # an ensemble has no recipe
+      (part,) = rows[entry['config']].parts
+      for column, value in entry.items():
+        name, _, metric = column.rpartition('_')
+        if name not in COLUMNS or metric == 'gb':
+          continue
+        dataset, metric = COLUMNS[name], EPIC.get(metric, metric)
+        if name == 'activitynet':
+          metric = 'hit1'
+        if not any(
+          run.dataset == dataset
+          and run.figures.get(metric) == value
+          and run.setting['clip.frames'] == part.clip[0]
+          and run.setting['clip.size'] == part.clip[1]
+          for run in runs
+        ):
+          missing.append((paper, entry['config'], column, value))
+  assert missing == []
+
+
+RUNS = published_runs.all_runs()
+
+
+def test_every_run_names_fields_and_data_sets_that_exist():
+  known = cfg.flatten(dataclasses.asdict(recipe.load('demo')))
+  for run in RUNS:
+    fields = models.fields(run.family)
+    assert run.model.keys() <= fields.keys(), run
+    assert set(run.unsaid) <= fields.keys(), run
+    assert run.dataset in registry.all_datasets(), run
+    said = {**run.setting, **run.trained}
+    said |= {f'model.{name}': value for name, value in run.model.items()}
+    for name, value in said.items():
+      if not name.startswith('model.'):
+        assert name in known, (name, run)
+        text = name in TEXTS and isinstance(value, str)
+        assert text or type(value) is type(known[name]), (name, value, run)
+      else:
+        assert name.removeprefix('model.') in fields, (name, run)
+    assert all(0 < figure < 100 for figure in run.figures.values())
+
+
+def test_a_run_that_is_said_twice_says_the_same():
+  """Two rows of one setting and one table have one figure."""
+  seen = {}
+  for run in RUNS:
+    key = json.dumps(
+      [run.origin, run.source, run.dataset, run.family, run.model, run.setting],
+      sort_keys=True,
+    )
+    assert seen.setdefault(key, run.figures) == run.figures, run
+
+
+@pytest.mark.parametrize(
+  ('name', 'override', 'figure'),
+  [
+    ('timesformer:long,ssv2', 'clip.frames=96', 62.4),
+    ('xvit:ssv2', 'views.temporal=1', 66.2),
+    ('xvit:ssv2', 'init_expects=k600', 67.19),
+    ('video_focalnet:base,ssv2', 'views.temporal=1', 71.1),
+    ('dualformer:base,k400', 'init_expects=imagenet-21k', 82.9),
+    ('dualformer:tiny,ucf101', 'views.spatial=1', 96.6),
+    ('vidtr:m,ssv2', 'views.temporal=10', 61.9),
+    ('timesformer', 'model.positions=none', 75.4),
+  ],
+)
+def test_a_figure_comes_with_the_setting_that_it_needs(name, override, figure):
+  assert figure not in aims(page_of(name))
+  assert figure in aims(page_of(name, override))
+
+
+@pytest.mark.parametrize(
+  'override',
+  [
+    'clip.frames=16',
+    'clip.stride=16.0',
+    'clip.size=448',
+    'views.temporal=10',
+    'views.spatial=1',
+    'model.layers=6',
+    'model.attention=joint',
+    'init_expects=imagenet-1k',
+  ],
+)
+def test_any_change_of_the_setting_takes_the_figure_away(override):
+  assert 78.0 in aims(page_of('timesformer'))
+  assert 78.0 not in aims(page_of('timesformer', override))
+
+
+def test_changes_of_training_keep_the_figure_and_are_said():
+  page = page_of('timesformer', 'optim.epochs=5.0', 'model.drop_path=0.3')
+  assert 78.0 in aims(page)
+  (text,) = (x for x in published_runs.lines(page) if x.startswith('paper'))
+  assert 'top1 78, top5 93.7; trained there with optim.epochs=15.0' in text
+  assert 'batch=16 (here 64)' in text
+
+
+@pytest.mark.parametrize(
+  ('name', 'says', 'says_not'),
+  [
+    ('timesformer:long,ssv2', 'clip.frames=96 (here 64)', '62.4'),
+    ('timesformer', 'dtype=float32 (here bfloat16)', '59.5'),
+    ('video_focalnet:base,ssv2', 'views.temporal=1 (here 4)', '71.1'),
+    ('video_focalnet:base,diving48', 'augment.flip=0.0 (here 0.5)', '89.8'),
+    ('video_focalnet:base,activitynet', 'data set=activitynet_unt', '89.8'),
+    ('video_focalnet', 'dtype=float16 (here bfloat16)', '83.6'),
+    ('dualformer', 'optim.warmup=2.5 (here 3.0)', '82.9'),
+    ('dualformer:tiny,ucf101', 'views.spatial=1 (here 3)', '96.6'),
+    ('xvit:ssv2', 'views.temporal=1 (here 2)', '66.2'),
+    ('xvit:epic100', '1 x 3 views', '41.5'),
+    ('vidtr:m,k700', 'started from k400 weights', '78.6'),
+    ('timesformer:96x32', 'a clip spans 102.4 s, and a video of k400', '62.6'),
+    ('timesformer:base,k400,b32', 'nothing is published', '78'),
+  ],
+)
+def test_a_page_says_what_differs(name, says, says_not, capsys):
+  assert main(['recipes', f'--config={name}']) == 0
+  page = capsys.readouterr().out
+  assert says in page
+  assert not re.search(rf'\b{re.escape(says_not)}\b', page)
+
+
+def test_recipes_lists_all_and_a_page_is_one_json_document(capsys):
+  assert main(['recipes']) == 0
+  listed = capsys.readouterr().out
+  assert [line.split()[0] for line in listed.splitlines()] == recipe.names()
+  assert main(['recipes', '--config=xvit:ssv2', '--json']) == 0
+  tree = json.loads(capsys.readouterr().out)
+  assert tree['dataset'] == 'ssv2'
+  assert {'views.temporal': [1, 2]} in [o['setting'] for o in tree['others']]
+  assert main(['recipes', '--config.batch=3']) == 2
+
+
+def test_no_text_of_a_recipe_prints_a_figure_by_itself():
+  """A text is of all settings of a recipe at once."""
+  figures = {f'{v:g}' for run in RUNS for v in run.figures.values()}
+  for name in recipe.names():
+    for number in re.findall(r'(?<![\d.])\d\d\.\d+', recipe.text(name)):
+      assert number not in figures, (name, number)
