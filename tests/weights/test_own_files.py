@@ -23,6 +23,7 @@ NO_TENSOR = {
   *('pos_resize', 'activation', 'epsilon', 'drop_path', 'drop_unit', 'fresh'),
   *('mix', 'mix_window', 'mix_boundary', 'mix_share', 'mix_layout', 'segment'),
   *('mix_layers', 'depthwise', 'axial_order', 'local', 'sparse'),
+  *('class_copies', 'qk_scale', 'ta_query', 'pool_mean', 'frame_gates'),
 }
 
 

@@ -204,7 +204,8 @@ def test_every_scheme_starts_and_message_what_stays_random(fields):
     jax.tree.map(np.testing.assert_array_equal, step['attn'], attn)
     jax.tree.map(np.testing.assert_array_equal, step['norm'], norm)
   left = {path.split('/')[-2] for path in report.random}
-  assert left <= {'head', 'fc', 'time_pos'}
+  # A head is one layer, or two.
+  assert left - {'up', 'down'} <= {'head', 'fc', 'time_pos'}
   assert {'head/kernel', 'head/bias'} <= set(report.dropped)
 
 

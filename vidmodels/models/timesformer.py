@@ -116,13 +116,13 @@ VARIANTS = (
     for order in ('twh', 'thw', 'wth', 'htw', 'wht', 'hwt')
   ),
   *({'temporal_class_key': True, 'attention': a} for a in ('divided', 'axial')),
-  {'class_copies': False, 'head_hidden': 12},
+  {'class_copies': False, 'head_hidden': 12, 'qk_scale': 0.5, 'epsilon': 1e-3},
   {'class_copies': False, 'attention': 'local_global'},
   *({'positions': positions} for positions in ('space', 'none')),
   {'positions': 'space', 'attention': 'joint'},
   *({'pos_resize': method} for method in typing.get_args(position.Resize)[1:]),
   {'fresh': 'scratch'},
-  {'qkv_bias': False, 'qk_scale': 0.5, 'epsilon': 1e-3},
+  {'qkv_bias': False},
 )
 
 

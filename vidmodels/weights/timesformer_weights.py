@@ -1,8 +1,8 @@
 """TimeSformer's released weights: their keys and our parameters.
 
 Keys are those of the authors' `VisionTransformer`, to which published files add
-the prefix 'model.', or those of the Hugging Face hub. Attention steps that were
-never released are named like the released ones.
+the prefix 'model.', or those of the Hugging Face hub. Attention steps and heads
+with a hidden layer were never released; they are named like what was.
 """
 
 import dataclasses
@@ -75,6 +75,8 @@ def rules(
     *key_rules.dense(f'{block}.{word("mlp.fc2")}', 'block_{i}/mlp/down'),
     *key_rules.norm(word('norm'), 'norm'),
     *key_rules.dense(word('head'), 'head'),
+    *key_rules.dense(f'{word("head")}.fc1', 'head/up'),
+    *key_rules.dense(f'{word("head")}.fc2', 'head/down'),
   )
 
 
@@ -159,11 +161,15 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
   patches = identify.find_shape(shapes, 'space_pos/table')[1] - 1
   frames = shapes['time_pos/table'][1] if has_time else 1
   fields = identify.vit_fields(shapes, width=width, patch=P)
-  classes = identify.count_classes(shapes)
+  hidden = 'head/up/bias' in shapes
+  classes = identify.count_classes(
+    shapes, 'head/down/bias' if hidden else 'head/bias'
+  )
   return Guess(
     model={
       **fields,
       'attention': scheme,
+      'head_hidden': shapes['head/up/bias'][0] if hidden else 0,
       'qkv_bias': 'block_0/space/attn/qkv/bias' in shapes,
       'positions': 'space_time' if has_time or scheme == 'space' else 'space',
     },
