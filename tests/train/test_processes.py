@@ -1,19 +1,21 @@
 """Two real processes of four devices each are one run of eight."""
 
+import contextlib
 import json
 import os
 import pathlib
-import shutil
 import socket
 import subprocess
 import sys
+import time
 
 import fake
 import pytest
 import tiny
 
 from vidmodels.cli import main
-from vidmodels.train import distributed, loop
+from vidmodels.train import distributed, loop, workdir_lock
+from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.typing import InputError
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -26,6 +28,7 @@ CHANGES = dict(
   log__every=1,
   log__validate=3,
   checkpoint__every=1,
+  checkpoint__keep=3,
   mesh__fsdp=2,
 )
 
@@ -40,14 +43,16 @@ def losses(workdir: pathlib.Path) -> dict[tuple[int, str], float]:
   }
 
 
-def train_together(records: pathlib.Path, workdir: pathlib.Path) -> list[str]:
-  """Two processes with one command; returns what each said."""
+def start_both(
+  records: pathlib.Path, workdir: pathlib.Path, **changes
+) -> list[subprocess.Popen]:
+  """Two processes with one command."""
   with socket.socket() as free:
     free.bind(('localhost', 0))
     port = free.getsockname()[1]
   # The last of two values of a flag holds.
   flags = f'{os.environ["XLA_FLAGS"]} --xla_force_host_platform_device_count=4'
-  processes = [
+  return [
     subprocess.Popen(
       [
         sys.executable,
@@ -59,7 +64,7 @@ def train_together(records: pathlib.Path, workdir: pathlib.Path) -> list[str]:
         f'--coordinator=localhost:{port}',
         '--processes=2',
         f'--process={number}',
-        *tiny.flags(records, **CHANGES),
+        *tiny.flags(records, **CHANGES | changes),
       ],
       cwd=REPO,
       env=os.environ | {'XLA_FLAGS': flags},
@@ -69,8 +74,15 @@ def train_together(records: pathlib.Path, workdir: pathlib.Path) -> list[str]:
     )
     for number in range(2)
   ]
+
+
+def train_together(
+  records: pathlib.Path, workdir: pathlib.Path, code: int = 0
+) -> list[str]:
+  """What two processes with one command said; both end with `code`."""
+  processes = start_both(records, workdir)
   said = [process.communicate(timeout=900)[0] for process in processes]
-  assert [p.returncode for p in processes] == [0, 0], '\n'.join(said)
+  assert [p.returncode for p in processes] == [code] * 2, '\n'.join(said)
   return said
 
 
@@ -89,10 +101,80 @@ def test_two_processes_train_as_one_and_go_on_as_one(tmp_path):
   argv = ['evaluate', '--workdir', str(tmp_path / 'two')]
   assert main(argv) == 0
 
-  shutil.rmtree(tmp_path / 'two/checkpoints/3')
-  said = train_together(records, tmp_path / 'two')
-  assert 'resumed from checkpoint 2' in said[0]
-  assert losses(tmp_path / 'two') == two
+  # One process holds what two have written to its checksums.
+  with contextlib.closing(Checkpoints(tmp_path / 'two')) as checkpoints:
+    assert checkpoints.is_whole(3)
+    sums = checkpoints.read_json(3, 'checksums')
+  with contextlib.closing(Checkpoints(tmp_path / 'one')) as checkpoints:
+    theirs = checkpoints.read_json(3, 'checksums')
+    assert [*sums] == [*theirs]
+    assert sums['params'].keys() == theirs['params'].keys()
+
+  # Two hold what one has written to them, and agree on what is damaged.
+  flip_bits(tmp_path / 'one/checkpoints/3/params')
+  for path in (tmp_path / 'one/checkpoints/2/opt').rglob('d/*'):
+    path.write_bytes(path.read_bytes()[:-40])
+  said = train_together(records, tmp_path / 'one')
+  for step in (3, 2):
+    assert f'checkpoint {step} is damaged (' in said[0]
+    assert (tmp_path / f'one/damaged/{step}').is_dir()
+  assert 'resumed from checkpoint 1' in said[0]
+  assert losses(tmp_path / 'one') == pytest.approx(one, abs=2e-6, rel=1e-5)
+
+
+def flip_bits(item: pathlib.Path) -> None:
+  """Changes numbers of an item, and nothing that orbax itself would notice."""
+  for path in item.rglob('d/*'):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.slow
+def test_a_workdir_in_use_is_refused_by_every_process(tmp_path):
+  records = fake.write(tmp_path / 'records')
+  with workdir_lock.hold(tmp_path / 'run'):
+    said = train_together(records, tmp_path / 'run', code=2)
+  for text in said:
+    assert 'where another run is at work' in text.splitlines()[-1]
+    assert 'Traceback' not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('victim', [0])  # 1 is in test_rendezvous.py
+def test_a_process_that_is_killed_ends_the_others_with_a_code(tmp_path, victim):
+  """JAX's own client aborts when process 0, its coordinator, is gone."""
+  records = fake.write(tmp_path / 'records')
+  processes = start_both(records, tmp_path / 'run', optim__steps=100_000)
+  for _ in range(6000):
+    if (tmp_path / 'run/metrics.jsonl').exists():
+      break
+    time.sleep(0.1)
+  processes[victim].kill()
+  began = time.monotonic()
+  said = processes[1 - victim].communicate(timeout=60)[0]
+  assert time.monotonic() - began < 10
+  assert processes[1 - victim].returncode == 43, said
+  last = said.strip().splitlines()[-1]
+  assert f'process {victim} of 2 ended, or was killed' in last
+  assert 'give the same command again on every host' in last
+  processes[victim].communicate()
+
+
+@pytest.mark.slow
+def test_a_process_that_stays_alone_says_so_and_ends_with_code_2(tmp_path):
+  argv = ['train', '--config=demo', f'--workdir={tmp_path}', '--processes=2']
+  argv += ['--coordinator=localhost:9', '--process=1', '--join-timeout=1']
+  run = subprocess.run(
+    [sys.executable, '-m', 'vidmodels', *argv],
+    cwd=REPO,
+    capture_output=True,
+    text=True,
+  )
+  assert run.returncode == 2
+  first, last = run.stderr.splitlines()
+  assert first == 'train: waiting for process 0 of 2 at localhost:9'
+  assert 'got no process 0 of 2 at localhost:9 in 1 s' in last
 
 
 def test_half_of_an_address_is_refused():

@@ -183,18 +183,31 @@ def test_all_are_told_of_one_that_is_gone(pool, port, victim):
   told = {n: queue.Queue() for n in range(3)}
   for number, peers in enumerate(everybody):
     if number != victim:
-      peers.watch(told[number].put)
+      peers.watch(lambda *news, to=told[number]: to.put(news))
   drop(everybody[victim])
   for number in {0, 1, 2} - {victim}:
     said = told[number].get(timeout=5)
-    assert said == f'process {victim} of 3 ended, or was killed'
+    assert said == (f'process {victim} of 3 ended, or was killed', False)
+
+
+@pytest.mark.parametrize('number', [0, 2])
+def test_one_that_stops_says_why_and_all_stop_for_that(pool, port, number):
+  everybody, told = meet(pool, port, 3), queue.Queue()
+  for peers in everybody:
+    peers.watch(lambda *news: told.put(news))
+  everybody[number].leave('got a wrong recipe', wrong_input=True)
+  drop(everybody[number])
+  said = f'process {number} of 3 stopped: got a wrong recipe'
+  assert [told.get(timeout=5) for _ in range(2)] == [(said, True)] * 2
+  with pytest.raises(queue.Empty):
+    told.get(timeout=0.3)
 
 
 def test_nobody_is_missed_who_said_goodbye(pool, port):
   everybody = meet(pool, port, 3)
   told = []
   for peers in everybody:
-    peers.watch(told.append)
+    peers.watch(lambda *news: told.append(news))
   for peers in everybody:
     peers.close()
     time.sleep(0.3)
@@ -210,8 +223,10 @@ def test_one_that_is_cut_off_is_missed_too(pool, port, monkeypatch):
   monkeypatch.setattr(rendezvous, 'SILENT_SECONDS', 0.5)
   first, _ = meet(pool, port, 2)
   told = queue.Queue()
-  first.watch(told.put)
-  assert 'process 1 of 2 has not answered for' in told.get(timeout=5)
+  first.watch(lambda *news: told.put(news))
+  said, wrong = told.get(timeout=5)
+  assert 'process 1 of 2 has not answered for' in said
+  assert not wrong
 
 
 def test_beats_keep_a_quiet_run_together(pool, port, monkeypatch):
@@ -220,7 +235,7 @@ def test_beats_keep_a_quiet_run_together(pool, port, monkeypatch):
   told = []
   everybody = meet(pool, port, 2)
   for peers in everybody:
-    peers.watch(told.append)
+    peers.watch(lambda *news: told.append(news))
   time.sleep(2)
   assert told == []
   for peers in everybody:

@@ -39,10 +39,14 @@ def test_a_second_run_is_told_who_is_there(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
   # The system let go of the lock of the killed process.
-  with workdir_lock.hold(tmp_path / 'run'):
+  said = []
+  with workdir_lock.hold(tmp_path / 'run', said.append):
+    (line,) = said
+  assert line.startswith(f'the last run here (process {process.pid} on ')
+  assert line.endswith('this one takes over')
+  with workdir_lock.hold(tmp_path / 'run', said.append):
     pass
-  with workdir_lock.hold(tmp_path / 'run'):
-    pass
+  assert len(said) == 1  # that one ended by itself
 
 
 def test_training_holds_the_lock(tmp_path):
@@ -81,8 +85,11 @@ def test_on_a_disk_without_locks_the_file_is_the_lock(
     ):
       pass
   else:
-    with workdir_lock.hold(tmp_path):
+    said = []
+    with workdir_lock.hold(tmp_path, said.append):
       pass
+    assert 'has no locks: run.lock alone' in said[0]
+    assert len(said) == 1 + bool(holder)
 
 
 @pytest.mark.parametrize(

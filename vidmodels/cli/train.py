@@ -13,6 +13,7 @@ share the folder of the workdir.
 """
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     say=lambda line: terminal.say(f'train: {line}', file=sys.stderr),
   )
   if peers is not None:
-    peers.watch(lambda text: _end_without(text, args))
+    peers.watch(functools.partial(_end_without, args))
   config = recipe.load(args.config, args.overrides)
   try:
     with (
@@ -78,15 +79,19 @@ def run(args: argparse.Namespace) -> int:
   return PREEMPTED if outcome.preempted else DONE
 
 
-def _end_without(text: str, args: argparse.Namespace) -> NoReturn:
+def _end_without(args: argparse.Namespace, text: str, wrong: bool) -> NoReturn:
   """Ends the process: another one is gone, and JAX would wait for it."""
-  from vidmodels.cli import PEER_LOST
+  from vidmodels.cli import PEER_LOST, WRONG_INPUT
+  from vidmodels.typing import escape
 
-  error = (
-    f'{text}, so this one ends too; the last checkpoint is whole; give the '
-    'same command again on every host'
-  )
-  print(f'vidmodels train: {error}', file=sys.stderr, flush=True)
+  code = WRONG_INPUT if wrong else PEER_LOST
+  error = f'{text}; this process ends with it'
+  if not wrong:
+    error += (
+      '; the last checkpoint is whole; give the same command again on every '
+      'host'
+    )
+  print(escape(f'vidmodels train: {error}'), file=sys.stderr, flush=True)
   if args.json:
-    print(json.dumps({'error': error, 'exit_code': PEER_LOST}), flush=True)
-  os._exit(PEER_LOST)
+    print(json.dumps({'error': error, 'exit_code': code}), flush=True)
+  os._exit(code)

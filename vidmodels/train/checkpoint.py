@@ -21,7 +21,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from vidmodels import checked_json
 from vidmodels import config as cfg
@@ -227,7 +229,12 @@ class Checkpoints:
       for item in saved or [
         name for name in TREE_ITEMS if self.has(step, name)
       ]:
-        args = ocp.args.Composite(**{item: ocp.args.StandardRestore()})
+        # As NumPy arrays: else orbax wants the devices of those that saved it.
+        stored = jax.tree.map(
+          lambda leaf: np.zeros(leaf.shape, leaf.dtype),
+          self._manager.item_metadata(step)[item].tree,
+        )
+        args = ocp.args.Composite(**{item: ocp.args.StandardRestore(stored)})
         tree = self._manager.restore(step, args=args)[item]
         if checksums.differing(tree, saved.get(item, {})):
           return False
@@ -241,8 +248,11 @@ class Checkpoints:
     place = self.folder.parent / 'damaged' / str(step)
     if place.exists():
       place = place.with_name(f'{step}-{time.time_ns()}')
-    place.parent.mkdir(exist_ok=True)
-    (self.folder / str(step)).rename(place)
+    if jax.process_index() == 0:
+      place.parent.mkdir(exist_ok=True)
+      (self.folder / str(step)).rename(place)
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices('a checkpoint was moved')
     self._manager.reload()
     return place
 
@@ -267,8 +277,12 @@ class Checkpoints:
   def _damaged(self, step: int, reason: str) -> DamagedCheckpoint:
     """The error, which names the newest older checkpoint that is whole."""
     older = [other for other in self.steps() if other < step]
-    whole = next((s for s in reversed(older) if self.is_whole(s)), None)
+    whole = None
     move = 'no older one is whole; try a backup'
+    if jax.process_count() > 1:  # to look into others takes all processes
+      move = f'older ones: {older or "none"}; try the command on one process'
+    else:
+      whole = next((s for s in reversed(older) if self.is_whole(s)), None)
     if whole is not None:
       move = (
         f'the newest whole one before it is {whole}; try --step {whole}, or '

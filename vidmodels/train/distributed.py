@@ -9,6 +9,7 @@ processes and the number of this process. Every process runs the same command.
 
 import contextlib
 import ctypes
+import itertools
 import os
 import signal
 import time
@@ -137,14 +138,16 @@ def _ask_cluster(seconds: float) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def explained(peers: rendezvous.Peers | None) -> Iterator[None]:
-  """Gives `peers.watch` the time to say that a process is gone.
+  """Tells the others why this process ends, or learns why it has to.
 
-  What is at work with that process fails at the same moment, with errors that
-  do not name it. `watch` ends this process meanwhile.
+  What is at work with a process that is gone fails at the same moment, with
+  errors that do not name it: `peers.watch` gets the time to end this process.
   """
   try:
     yield
-  except InputError:
+  except (InputError, OSError, MemoryError) as error:  # it explains itself
+    if peers is not None:
+      peers.leave(str(error), wrong_input=isinstance(error, InputError))
     raise
   except Exception:
     if peers is not None:
@@ -152,6 +155,30 @@ def explained(peers: rendezvous.Peers | None) -> Iterator[None]:
     raise
   if peers is not None:
     peers.close()
+
+
+_AGREE_SECONDS = 60.0
+_asked = itertools.count()
+
+
+def agree(text: str) -> list[str]:
+  """What every process says, by number; all must ask, in the same order.
+
+  Raises RuntimeError if one does not within a minute: it may wait for this one
+  in the middle of something else.
+  """
+  if jax.process_count() == 1:
+    return [text]
+  from jax._src import distributed  # nothing public has a time limit
+
+  client: Any = distributed.global_state.client
+  place = f'vidmodels/agree/{next(_asked)}'
+  client.key_value_set(f'{place}/{jax.process_index()}', f'.{text[:1000]}')
+  client.wait_at_barrier(place, round(1000 * _AGREE_SECONDS))
+  return [
+    client.blocking_key_value_get(f'{place}/{number}', 1000)[1:]
+    for number in range(jax.process_count())
+  ]
 
 
 def _refuse_cluster() -> None:

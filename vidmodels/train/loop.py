@@ -23,6 +23,7 @@ from vidmodels import config as cfg
 from vidmodels.data.records.record_set import RecordSet
 from vidmodels.data.stream import batch_stream
 from vidmodels.train import (
+  distributed,
   hooks,
   init_from,
   memory,
@@ -98,7 +99,7 @@ def _train(
   weights = init_from.read_init_weights(run, workdir, records.classes)
   lock: Any = contextlib.nullcontext()
   if jax.process_index() == 0:
-    lock = workdir_lock.hold(workdir)
+    lock = workdir_lock.hold(workdir, functools.partial(progress, 0, run.total))
   with (
     lock,
     contextlib.closing(Checkpoints(workdir, config.checkpoint)) as checkpoints,
@@ -142,26 +143,32 @@ def _restore_newest_whole(
   """The state and the step to go on from; (None, 0) without a checkpoint.
 
   `claim` checks whose checkpoints these are. A damaged one is set aside while
-  there are others: the run makes its steps again, with the same bits. Of
-  several processes each may see other damage, so there it is an error.
+  there are others: the run makes its steps again, with the same bits. What one
+  process cannot read is damaged for all of them.
   """
   while True:
+    state, start, damage = None, None, None
     try:
       claim()
       start = checkpoints.latest()
-      if start is None:
-        return None, 0
-      return checkpoints.restore(start, run.abstract), start
+      if start is not None:
+        state = checkpoints.restore(start, run.abstract)
     except DamagedCheckpoint as error:
-      if jax.process_count() > 1 or len(checkpoints.steps()) < 2:
-        raise
-      place = checkpoints.set_aside(error.step)
-      progress(
-        0,
-        run.total,
-        f'checkpoint {error.step} is damaged ({error.reason}); it was moved to '
-        f'{place}',
-      )
+      damage = error
+    reasons = distributed.agree(damage.reason if damage else '')
+    if not any(reasons):
+      return state, start or 0
+    if damage is None:
+      raise RuntimeError(f'only another process cannot read: {reasons}')
+    if len(checkpoints.steps()) < 2:
+      raise damage
+    place = checkpoints.set_aside(damage.step)
+    progress(
+      0,
+      run.total,
+      f'checkpoint {damage.step} is damaged ({damage.reason}); it was moved to '
+      f'{place}',
+    )
 
 
 @dataclasses.dataclass

@@ -3,8 +3,8 @@
   peers = rendezvous.join(
     'host0:1234', count=2, number=1, seconds=300, say=print
   )
-  peers.watch(lambda text: ...)   # called once, when another process is gone
-  peers.close()                   # this process ends as it should
+  peers.watch(lambda text, wrong: ...)  # once, when another process is gone
+  peers.close()                         # this process ends as it should
 
 JAX alone is silent while it waits, and ends the process with a C++ stack trace
 when a peer is missing, wrong or dead. Here process 0 listens at the address of
@@ -35,6 +35,8 @@ _LONGEST = 10_000  # bytes of a message
 _GRACE_S = 5.0  # for the last word of process 0, which knows who is missing
 
 Say = Callable[[str], None]
+# What happened, and whether a wrong input is the cause.
+Lost = Callable[[str, bool], None]
 
 
 class _Closed(Exception):
@@ -58,7 +60,9 @@ class _Link:
   def send(self, **message: Any) -> None:
     """Sends a message; a closed connection shows when it is read."""
     with contextlib.suppress(OSError):
-      self.socket.sendall(json.dumps(message).encode() + b'\n')
+      self.socket.sendall(
+        json.dumps(message, ensure_ascii=False).encode(errors='replace') + b'\n'
+      )
 
   def read(self) -> list[dict[str, Any]]:
     """The messages that have arrived; raises _Closed after the last one."""
@@ -277,7 +281,7 @@ class Peers:
     self._closed = threading.Event()
     self._thread: threading.Thread | None = None
 
-  def watch(self, lost: Callable[[str], None]) -> None:
+  def watch(self, lost: Lost) -> None:
     """Calls `lost` once, in a thread, when another process is gone."""
     self._thread = threading.Thread(
       target=self._watch, args=(lost,), daemon=True
@@ -290,7 +294,14 @@ class Peers:
     for link in self._links.values():
       link.send(bye=True)
 
-  def _watch(self, lost: Callable[[str], None]) -> None:
+  def leave(self, reason: str, *, wrong_input: bool) -> None:
+    """Tells the others why this process ends: so do they."""
+    self._closed.set()
+    how = f'stopped: {reason}'
+    for link in self._links.values():
+      link.send(gone=self._number, how=how[:1500], wrong=wrong_input)
+
+  def _watch(self, lost: Lost) -> None:
     links, next_beat = dict(self._links), 0.0
     with selectors.DefaultSelector() as selector:
       for link in links.values():
@@ -309,25 +320,26 @@ class Peers:
           if link.ended:
             selector.unregister(links.pop(number))
 
-  def _news(self, number: int, link: _Link) -> tuple[int, str] | None:
-    """(number, how) of a process that is gone, by what came over a link."""
+  def _news(self, number: int, link: _Link) -> tuple[int, str, bool] | None:
+    """(number, how, wrong input) of a process that is gone, by its link."""
     try:
       for message in link.read():
         if message.get('bye'):
           link.ended = True
         if 'gone' in message:
-          return int(message['gone']), str(message.get('how', ''))[:200]
+          wrong = message.get('wrong') is True
+          return int(message['gone']), str(message.get('how', '')), wrong
     except _Closed:
-      return None if link.ended else (number, 'ended, or was killed')
+      return None if link.ended else (number, 'ended, or was killed', False)
     silent = time.monotonic() - link.heard
     if silent > SILENT_SECONDS and not link.ended:
-      return number, f'has not answered for {silent:.0f} s'
+      return number, f'has not answered for {silent:.0f} s', False
     return None
 
-  def _tell(self, number: int, how: str, lost: Callable[[str], None]) -> None:
+  def _tell(self, number: int, how: str, wrong: bool, lost: Lost) -> None:
     if self._closed.is_set():
       return
     for other, link in self._links.items():
       if other != number:
-        link.send(gone=number, how=how)
-    lost(f'process {number} of {self._count} {how}')
+        link.send(gone=number, how=how, wrong=wrong)
+    lost(f'process {number} of {self._count} {how}', wrong)

@@ -15,13 +15,13 @@ import os
 import pathlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from vidmodels.data.listing.rows import VIDEO_SUFFIXES
 from vidmodels.data.records.record_set import list_splits
 from vidmodels.files import output_folder
-from vidmodels.typing import AnyPath, InputError
+from vidmodels.typing import AnyPath, InputError, quote
 
 FILE = 'run.lock'
 # What a folder may hold before the first run: notes and the shell's logs.
@@ -33,9 +33,12 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
 @contextlib.contextmanager
-def hold(workdir: AnyPath) -> Iterator[None]:
+def hold(
+  workdir: AnyPath, say: Callable[[str], None] = lambda line: None
+) -> Iterator[None]:
   """Makes the folder and holds its lock.
 
+  `say` is told when the last run was killed, and when the disk has no locks.
   Raises InputError if another run holds it, or the folder is not a workdir.
   """
   folder = pathlib.Path(workdir)
@@ -43,7 +46,17 @@ def hold(workdir: AnyPath) -> Iterator[None]:
   path = output_folder(folder) / FILE
   # Not 'w': what is in it tells who holds the lock.
   with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), 'r+') as file:
-    _lock(file, path)
+    locked, last = _lock(file, path), _read(file)
+    if not locked:
+      say(
+        f'the disk of {folder} has no locks: {FILE} alone keeps a second run '
+        'away, and not one that starts at the same moment'
+      )
+    if last:
+      say(
+        f'the last run here ({_name(last)}) did not end by itself: it was '
+        'killed, or its machine failed; this one takes over'
+      )
     _write(file, _holder())
     try:
       yield
@@ -78,24 +91,36 @@ def check_folder(folder: pathlib.Path) -> None:
   )
 
 
-def _lock(file: TextIO, path: pathlib.Path) -> None:
-  """Takes the lock, or raises InputError that says who has it."""
+def _lock(file: TextIO, path: pathlib.Path) -> bool:
+  """Takes the lock, or raises InputError that says who has it.
+
+  Returns whether the disk has locks.
+  """
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return True
   except OSError as error:
     holder = _read(file)
     advice = 'try another --workdir, or stop that run first'
     if error.errno in _NO_LOCKS:  # the disk has no locks
       if not holder or not _may_live(holder):
-        return
+        return False
       advice += f'; if that process is gone, delete {path}'
     elif error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
       raise
     raise InputError(
       f'got {path.parent} as the workdir, where another run is at work '
-      f'(process {holder.get("process", "?")} on {holder.get("host", "?")}, '
-      f'since {holder.get("since", "?")}); expected one run at a time; {advice}'
+      f'({_name(holder)}); expected one run at a time; {advice}'
     ) from error
+
+
+def _name(holder: dict[str, Any]) -> str:
+  """'process 7 on host, since ...', of a file that anybody may have edited."""
+  process, host, since = (
+    quote(str(holder.get(key, '?'))[:80])
+    for key in ('process', 'host', 'since')
+  )
+  return f'process {process} on {host}, since {since}'
 
 
 def _holder() -> dict[str, Any]:
