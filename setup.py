@@ -83,5 +83,5 @@ setuptools.setup(
       'sentencepiece',
     ],
   },
-  entry_points={'console_scripts': ['vidmodels = vidmodels.cli:run_and_exit']},
+  entry_points={'console_scripts': ['vidmodels = vidmodels.__main__:main']},
 )

@@ -149,6 +149,7 @@ def test_a_process_that_is_killed_ends_the_others_with_a_code(tmp_path, victim):
   for _ in range(6000):
     if (tmp_path / 'run/metrics.jsonl').exists():
       break
+    assert [process.poll() for process in processes] == [None, None]
     time.sleep(0.1)
   processes[victim].kill()
   began = time.monotonic()

@@ -5,13 +5,16 @@ import json
 import logging
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import time
 
 import fake
 import pytest
 import tiny
 
+from vidmodels import config as cfg
 from vidmodels.cli import main
 from vidmodels.train import checkpoint, hooks, loop, save_errors
 
@@ -94,15 +97,22 @@ def test_a_full_disk_is_one_message_and_the_run_goes_on_from_the_last_save(
 
 
 @pytest.mark.slow
-def test_what_orbax_and_its_threads_say_of_a_real_failure_is_held_back(
+def test_a_real_failure_at_the_last_step_ends_the_process_with_one_message(
   records, tmp_path
 ):
+  """What orbax and its threads say of it is held back."""
   run = subprocess.run(
     [
       sys.executable,
       *('-B', '-c', SMALL, 'train', '--config=demo'),
       f'--workdir={tmp_path}',
-      *tiny.flags(records, model__layers=1),
+      *tiny.flags(
+        records,
+        model__layers=1,
+        optim__steps=3,
+        checkpoint__every=1000,
+        log__every=1,
+      ),
     ],
     cwd=REPO,
     # Its files of compiled programs would be too large as well.
@@ -111,14 +121,69 @@ def test_what_orbax_and_its_threads_say_of_a_real_failure_is_held_back(
     capture_output=True,
     text=True,
   )
+  ended = time.time() - (tmp_path / 'metrics.jsonl').stat().st_mtime
+  assert ended < 10
   assert run.returncode == 1
   lines = run.stderr.splitlines()
   assert all(line.startswith('train: ') for line in lines[:-1]), run.stderr
   assert lines[-1] == (
-    f'vidmodels train: checkpoint 2 of {tmp_path}/checkpoints could not be '
+    f'vidmodels train: checkpoint 3 of {tmp_path}/checkpoints could not be '
     'saved: File too large; there is no complete checkpoint yet; fix that '
     'and give the same command again, it starts anew'
   )
+
+
+@pytest.mark.slow
+def test_a_save_that_fails_at_preemption_is_no_preemption(
+  records, tmp_path, capsys, monkeypatch, hooked
+):
+  """Code 42 would say that all is saved."""
+  argv = ['train', '--config=demo', f'--workdir={tmp_path}']
+  argv += tiny.flags(records, model__layers=1, checkpoint__every=1000)
+  monkeypatch.setattr(loop.Preemption, 'reached', lambda self, step: step == 2)
+  fails(monkeypatch, FULL, 2)
+  assert main(argv) == 1
+  out, err = capsys.readouterr()
+  assert 'preempted' not in out + err
+  assert 'checkpoint 2 of' in err.splitlines()[-1]
+  assert 'the disk is full' in err.splitlines()[-1]
+
+
+def fail_and_close(workdir, monkeypatch, close) -> None:
+  """A save fails; then orbax closes as `close` does."""
+  with loop._checkpoints(workdir, cfg.Checkpoint()) as checkpoints:
+    monkeypatch.setattr(checkpoints._manager, 'close', close)
+    raise save_errors.SaveError('first')
+
+
+def test_threads_that_wait_for_a_dead_disk_are_left_behind(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(checkpoint, '_ABANDON_SECONDS', 0.2)
+  began = time.monotonic()
+  with pytest.raises(save_errors.SaveError, match='first'):
+    fail_and_close(tmp_path, monkeypatch, lambda: time.sleep(60))
+  assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize('error', [FULL, RuntimeError('cannot schedule')])
+def test_a_failed_close_after_a_failed_save_is_not_told(
+  tmp_path, monkeypatch, error
+):
+  def fail():
+    raise error
+
+  with pytest.raises(save_errors.SaveError, match='first'):
+    fail_and_close(tmp_path, monkeypatch, fail)
+
+
+def test_a_folder_that_is_gone_counts_for_nothing(tmp_path):
+  with loop._checkpoints(tmp_path, cfg.Checkpoint()) as checkpoints:
+    (tmp_path / 'checkpoints/40').mkdir()
+    (tmp_path / 'checkpoints/80.orbax-checkpoint-tmp').mkdir()
+    assert checkpoints.steps_on_disk() == [40]
+    shutil.rmtree(tmp_path / 'checkpoints')
+    assert checkpoints.steps_on_disk() == []
 
 
 def test_other_errors_are_neither_renamed_nor_held_back(

@@ -16,6 +16,7 @@ back a flipped bit as it is. What cannot be restored is a `DamagedCheckpoint`.
 
 import contextlib
 import pathlib
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -48,6 +49,7 @@ JSON_ITEMS: Mapping[str, Mapping[str, Any]] = {
 # Checkpoints of the first release have no task, those of a run no source.
 _OPTIONAL: Mapping[str, Any] = {'task': SINGLE.to_json(), 'source': None}
 _SUMS = dict[str, int]  # of an item: the checksum of each array
+_ABANDON_SECONDS = 5.0  # for threads of orbax, after a failed save
 TREE_ITEMS = ('params', 'ema', 'opt', 'model_state')
 
 
@@ -309,13 +311,27 @@ class Checkpoints:
     with self._explained():
       self._manager.close()
 
+  def abandon(self) -> None:
+    """Closes after a failed save, and leaves threads that do not end behind.
+
+    They may wait for a disk that does not answer.
+    """
+
+    def close() -> None:
+      with contextlib.suppress(Exception):  # one error is told already
+        self._manager.close()
+
+    closing = threading.Thread(target=close, daemon=True)
+    closing.start()
+    closing.join(_ABANDON_SECONDS)
+
   def _explained(self) -> contextlib.AbstractContextManager[None]:
     """Turns the errors of a full disk in orbax into one SaveError."""
     return save_errors.explain_save_errors(
-      f'checkpoint {self._saving} of {self.folder}', self._steps_on_disk
+      f'checkpoint {self._saving} of {self.folder}', self.steps_on_disk
     )
 
-  def _steps_on_disk(self) -> list[int]:
+  def steps_on_disk(self) -> list[int]:
     """The complete steps, by their folders' names.
 
     The manager also counts the step that it is saving.

@@ -14,7 +14,7 @@ import os
 import pathlib
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import jax
@@ -27,6 +27,7 @@ from vidmodels.train import (
   hooks,
   init_from,
   memory,
+  save_errors,
   start_notes,
   teacher,
   validate,
@@ -102,7 +103,7 @@ def _train(
     lock = workdir_lock.hold(workdir, functools.partial(progress, 0, run.total))
   with (
     lock,
-    contextlib.closing(Checkpoints(workdir, config.checkpoint)) as checkpoints,
+    _checkpoints(workdir, config.checkpoint) as checkpoints,
   ):
     meta, position = workdirs.checkpoint_metadata(run, records, scorer)
     claim = functools.partial(
@@ -132,6 +133,23 @@ def _train(
       run, records, checkpoints, workdir, meta, position, progress, scorer
     )
     return loop.run_from(state, start)
+
+
+@contextlib.contextmanager
+def _checkpoints(
+  workdir: pathlib.Path, options: cfg.Checkpoint
+) -> Iterator[Checkpoints]:
+  """The run's checkpoints, closed at the end; soon after a failed save."""
+  checkpoints = Checkpoints(workdir, options)
+  try:
+    yield checkpoints
+  except save_errors.SaveError:
+    checkpoints.abandon()
+    raise
+  except BaseException:
+    checkpoints.close()  # what is being saved is good
+    raise
+  checkpoints.close()
 
 
 def _restore_newest_whole(
@@ -244,7 +262,7 @@ class Loop:
       batch=config.batch,
       learning_rate=self.run.learning_rate,
       waited=feed.reset,
-      saved=self.checkpoints.steps,
+      saved=self.checkpoints.steps_on_disk,
       report=self.progress,
     )
 
