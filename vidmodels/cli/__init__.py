@@ -139,15 +139,16 @@ def _out_of_memory(error: Exception) -> str:
 def run_and_exit() -> NoReturn:
   """Runs a command as the whole of a process.
 
-  After an error or Ctrl-C the process ends at once: it does not wait for the
-  threads of JAX and orbax, which may be in the middle of something long.
+  After an error or Ctrl-C the process ends at once: it waits neither for the
+  threads of JAX and orbax, which may be in the middle of something long, nor
+  for the other processes of a run, which may be gone.
   """
   signal.signal(signal.SIGINT, _interrupt)
   try:
     code = main()
   except KeyboardInterrupt:
     _exit_at_once()
-  if code in (FAILED, INTERRUPTED):
+  if code in (FAILED, WRONG_INPUT, INTERRUPTED):
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
