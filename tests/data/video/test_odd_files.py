@@ -287,6 +287,8 @@ def as_user():
   opened = av.open
 
   def user_open(file, *args, **more):
+    if 'w' in args:
+      return opened(file, *args, **more)
     mode = pathlib.Path(str(file).removeprefix('file:')).stat().st_mode
     if not mode & stat.S_IRUSR:
       raise av.error.PermissionError(13, 'Permission denied', file)
