@@ -144,7 +144,10 @@ def test_rows_of_the_split_that_is_asked_for_are_taken(tmp_path, capsys):
   assert found.notes == (
     '2 clips are of the split train; left out: 1 of validation',
   )
-  assert pairs(listing(tmp_path, text, split='val').rows) == [('b c.mp4', 0)]
+  other = listing(tmp_path, text, split='val')
+  assert pairs(other.rows) == [('b c.mp4', 1)]
+  # All splits of a list have one class list.
+  assert found.classes.names == other.classes.names == ('run', 'walk')
   with pytest.raises(InputError, match=r"split 'test'.*Train, train, valid"):
     listing(tmp_path, text, split='test')
   with pytest.raises(InputError, match='expected one split'):

@@ -22,7 +22,7 @@ import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from vidmodels.data.listing import (
@@ -239,26 +239,22 @@ def _read_list(
   several = task.kind != 'single'
   entries, notes, unit = _read_entries(source, root, several, split)
   _refuse_frames(source, entries, root, several)
+  every = entries
   entries, split_notes = _take_split(source, entries, split)
   notes += split_notes
   names = AnySpelling(classes) if classes else ()
   for entry in entries:
-    count = len(entry.labels)
-    if entry.joined in names or (count == 1 and not several):
-      entry.labels = (entry.joined,)
-    elif not several:
-      got = f'{count} labels ({entry.joined[:60]!r})' if count else 'no label'
-      raise InputError(
-        f'{source} {unit} {entry.number} has {got} after '
-        f'{entry.video[-60:]!r}; expected one label; for several labels a '
-        'video try --labels=multi or --labels=any, for a label with spaces or '
-        'commas quotes, a tab before it or --classes; cut other columns away'
-      )
+    _check_labels(entry, f'{source} {unit} {entry.number}', names, several)
+  # Classes of all splits of the list: else each would number its own.
+  taken = {id(entry) for entry in entries}
+  for entry in every:
+    if id(entry) not in taken and not several:
+      entry.labels = (entry.joined,) * bool(entry.joined)
   if classes is None:
-    classes = _collect_classes(source, entries)
-    notes += note_spellings({x for entry in entries for x in entry.labels})
+    classes = _collect_classes(source, every)
+    notes += note_spellings({x for entry in every for x in entry.labels})
   else:
-    _refuse_shifted(source, entries, classes)
+    _refuse_shifted(source, every, classes)
   lookup, duplicates = AnySpelling(classes), []
   first: dict[str, tuple[int, VideoRow]] = {}
   for entry in entries:
@@ -280,7 +276,7 @@ def _read_list(
       f'{short_path(rows[0].path)}; expected paths relative to the list; '
       + video_files.find_move(rows[0].path, root)
     )
-  notes += note_shared_files(rows) + _note_labels(entries, classes)
+  notes += note_shared_files(rows) + _note_labels(every, classes)
   return Listing(
     rows=rows,
     classes=classes,
@@ -288,6 +284,28 @@ def _read_list(
     duplicates=tuple(duplicates),
     notes=tuple(notes),
   )
+
+
+def _check_labels(
+  entry: _Entry, place: str, names: Container[str], several: bool
+) -> None:
+  """Refuses no label or several where one is expected; joins a known name."""
+  count = len(entry.labels)
+  if entry.joined in names or (count == 1 and not several):
+    entry.labels = (entry.joined,)
+  elif not several:
+    got, move = 'no label', 'try adding it; --labels=multi if it has none'
+    if count:
+      got = f'{count} labels ({entry.joined[:60]!r})'
+      move = (
+        'for several labels a video try --labels=multi or --labels=any, for a '
+        'label with spaces or commas quotes, a tab before it or --classes; cut '
+        'other columns away'
+      )
+    raise InputError(
+      f'{place} has {got} after {entry.video[-60:]!r}; expected one label; '
+      + move
+    )
 
 
 def _read_entries(
