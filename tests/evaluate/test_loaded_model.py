@@ -130,7 +130,7 @@ def test_a_model_call_refuses_channels_that_are_not_last(model):
 
 
 def test_what_is_no_model_is_refused(tmp_path):
-  with pytest.raises(InputError, match='is no file'):
+  with pytest.raises(InputError, match='does not exist'):
     vidmodels.load(tmp_path / 'none')
   with pytest.raises(InputError, match='checkpoints of a training run'):
     vidmodels.load(tmp_path)

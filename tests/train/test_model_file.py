@@ -74,6 +74,7 @@ def compiled(module, mean, std):
     ('safetensors', 'hf'),
   ],
 )
+@pytest.mark.fast_every(2)
 def test_a_file_answers_as_the_run_does(tmp_path, run, to, names):
   model = restore.load(run)
   saved = model_file.save(model, tmp_path / f'f.{to}', to=to, names=names)
@@ -159,7 +160,8 @@ def test_a_file_becomes_a_folder_again_without_a_recipe(
   assert again.task == model.task
 
 
-@pytest.mark.parametrize('source', ['folder', 'step', 'file'])
+@pytest.mark.parametrize('source', ['step', 'folder', 'file'])
+@pytest.mark.fast_every(3)
 def test_a_run_starts_from_another_run(run, exported, records, source):
   path = {'folder': run, 'step': f'{run}@2', 'file': exported}[source]
   wanted = restore.load(run, step=2 if source == 'step' else None)
@@ -199,9 +201,9 @@ def test_train_starts_from_a_workdir_and_says_how_pixels_differ(
 
 
 def test_a_head_of_other_classes_is_not_taken(run, records):
-  options = dict(classes=len(fake.CLASSES))
+  source = model_file.open_source(run)
   take = lambda **more: load_weights.load_for_recipe(
-    tiny.config(records), model_file.open_source(run), **options, **more
+    tiny.config(records), source, classes=len(fake.CLASSES), **more
   )
   other = tuple(f'other {name}' for name in fake.CLASSES)
   imported = take(class_names=other)
@@ -211,12 +213,9 @@ def test_a_head_of_other_classes_is_not_taken(run, records):
   assert take(class_names=other, head='keep').report.random == {}
 
 
-def test_other_heads_are_refused_whoever_asks(run, exported, records):
-  for source in (run, exported):
-    with pytest.raises(InputError, match=r'expected 2.*heads=2'):
-      load_weights.load_for_recipe(
-        tiny.config(records, model__heads=4), model_file.open_source(source)
-      )
+def test_other_heads_than_a_file_says_are_refused(exported, records):
+  with pytest.raises(InputError, match=r'expected 2.*heads=2'):
+    load_weights.load_for_recipe(tiny.config(records, model__heads=4), exported)
 
 
 @pytest.mark.parametrize(
@@ -230,6 +229,8 @@ def test_other_heads_are_refused_whoever_asks(run, exported, records):
     ({'channels': 'GBR'}, 'RGB'),
     ({'step': '4'}, 'expected int'),
     ({'task': {}}, 'kind'),
+    ({'task': {'kind': 'single', 'heads': [['verb', 9]]}}, 'expected 9'),
+    ({'fps': -1.0}, 'at least 0'),
     ({'names': 'nobody'}, 'nobody'),
     (None, 'cannot be read'),
   ],

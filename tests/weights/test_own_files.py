@@ -11,8 +11,10 @@ import tiny
 from vidmodels import models
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.task import SINGLE
-from vidmodels.weights import export, load_weights
+from vidmodels.typing import InputError
+from vidmodels.weights import export, load_weights, own_files
 from vidmodels.weights.description import Description
+from vidmodels.weights.formats.open_file import open_file
 from vidmodels.weights.mapping import apply
 
 NAMES = ('ape', 'bee', 'cät', 'a\tb', 'eel')
@@ -116,3 +118,37 @@ def test_a_file_says_every_field_of_its_model(family, fields):
   text = described(family, model, 'vidmodels').to_json()
   again = Description.from_json(text, 'file').config
   assert models.build(family, classes=5, **again.model) == model
+
+
+@pytest.mark.parametrize('to', ['npz', 'safetensors'])
+def test_other_code_sees_the_tensors_alone(tmp_path, to):
+  from safetensors.numpy import load_file
+
+  model, variables, path = written(tmp_path, 'timesformer', {}, to=to)
+  _, state = export.name_tensors('timesformer', model, variables)
+  theirs = dict(np.load(path)) if to == 'npz' else load_file(path)
+  assert set(theirs) == set(state)
+  for key, array in state.items():
+    np.testing.assert_array_equal(theirs[key], array)
+
+
+def test_more_names_than_an_npz_has_room_for_are_refused(tmp_path):
+  path = tmp_path / 'f.npz'
+  state = {'a': np.zeros(2, np.float32)}
+  fits = '{' + ' ' * (export.LONGEST_COMMENT - 1)
+  with pytest.raises(InputError, match=r'65535.*to=safetensors'):
+    export.write(path, state, to='npz', description=fits + ' ')
+  assert not path.exists()
+  export.write(path, state, to='npz', description=fits)
+  assert open_file(path).description == fits
+
+
+def test_a_stranger_s_model_that_cannot_be_built_is_named(tmp_path):
+  _, _, path = written(tmp_path, 'timesformer', {})
+  file = open_file(path)
+  said = json.loads(file.description)
+  for field, value in (('layers', 10**9), ('heads', 5), ('nope', 1)):
+    said['recipe']['model'] = {field: value}
+    broken = dataclasses.replace(file, description=json.dumps(said))
+    with pytest.raises(InputError, match=r'file\.npz.*cannot|file\.npz.*none'):
+      own_files.list_matches(broken)

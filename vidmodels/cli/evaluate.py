@@ -205,13 +205,20 @@ def _score_all(plans: list, args: argparse.Namespace) -> list:
   # Results of several models go to separate folders: names may be the same.
   alone = args.out if len(plans) == 1 else None
   workdirs = [plan.model.workdir for plan in plans]
-  folders = [files.output_folder(alone or w / 'evaluation') for w in workdirs]
+  folders = [files.output_folder(alone or _results_of(w)) for w in workdirs]
   scores = []
   for folder in folders:
     plan = plans.pop(0)  # so that its weights are freed after scoring
     with terminal.Reporter('evaluate') as report:
       scores.append(plan.score(folder, report))
   return scores
+
+
+def _results_of(workdir: pathlib.Path) -> pathlib.Path:
+  """Where the results of a run go, or those of a file of weights."""
+  if workdir.is_dir():
+    return workdir / 'evaluation'
+  return workdir.with_name(f'{workdir.stem}_evaluation')
 
 
 def _parse_views(args: argparse.Namespace) -> tuple[int, int]:

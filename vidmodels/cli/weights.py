@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     'dir',
     type='path',
     metavar='DIR',
-    help='a training run, or what import wrote',
+    help='a training run, or what import or export wrote',
   )
   add('--to', required=True, choices=('pth', 'safetensors', 'npz'))
   add(
@@ -174,12 +174,12 @@ def _import(args: argparse.Namespace) -> Report:
 
 def _export(args: argparse.Namespace) -> Report:
   """Writes a model as a file under the authors' names."""
-  from vidmodels.train import model_file, restore
+  from vidmodels.train import model_file
 
   out = files.unused_path(args.out)  # before anything takes its time
-  advice = 'give what a training run or import wrote'
-  folder = files.existing_path(args.dir, advice)
-  model = restore.load(folder, step=args.step, weights=args.weights)
+  advice = 'give what a training run, import or export wrote'
+  source = files.existing_path(args.dir, advice)
+  model = model_file.load(source, step=args.step, weights=args.weights)
   saved = model_file.save(model, out, to=args.to, names=args.names)
   report = {
     'file': str(saved.path),

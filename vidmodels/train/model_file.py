@@ -129,6 +129,11 @@ def load(
   refused.
   """
   place = files.existing_path(path, 'give a run, or a file of weights')
+  if not place.exists():
+    raise InputError(
+      f'got {quote(place)}, which does not exist; expected a run, or a file '
+      'that `vidmodels weights export` wrote; try another path'
+    )
   if place.is_dir() and not hub_folder.holds_weights(place):
     return restore.load(
       place, step=step, weights=weights, sizes=sizes, mesh=mesh

@@ -76,10 +76,12 @@ class Description:
     try:
       return cls._read(checked_json.parse(text))
     except BAD_DOCUMENT as error:
-      reason = error if isinstance(error, InputError) else repr(error)
+      reason = str(error)
+      if isinstance(error, LookupError):
+        reason = f'it has no {reason}'
       raise InputError(
         f'got {quote(path)}, whose description of itself cannot be read '
-        f'({str(reason)[:300]}); expected what `vidmodels weights export` of '
+        f'({reason[:300]}); expected what `vidmodels weights export` of '
         'this version writes; try exporting the file again'
       ) from error
 
@@ -98,14 +100,15 @@ class Description:
         'got class names whose hash is another than the one beside them; '
         'expected the names as they were written'
       )
-    source = document['source']
+    source, task = document['source'], Task.from_json(document['task'])
+    task.parts(len(classes))  # raises if the heads do not add up
     return cls(
       names=_typed(document['names'], str),
       config=cfg.check(_typed(document['recipe'], dict)),
       classes=classes,
-      task=Task.from_json(document['task']),
-      fps=float(_typed(document['fps'], float, int)),
-      step=_typed(document['step'], int),
+      task=task,
+      fps=float(_not_negative(document['fps'], float, int)),
+      step=_not_negative(document['step'], int),
       weights=_one_of(document['weights'], 'params', 'ema'),
       version=_typed(document['version'], str),
       channels=_one_of(document['channels'], 'RGB', 'BGR'),
@@ -148,6 +151,12 @@ def _typed(value: Any, *kinds: type) -> Any:
   """The value, if it is of one of the kinds; True is no number."""
   if type(value) not in kinds:
     raise TypeError(f'got {value!r:.60}; expected {kinds[0].__name__}')
+  return value
+
+
+def _not_negative(value: Any, *kinds: type) -> Any:
+  if not _typed(value, *kinds) >= 0:
+    raise ValueError(f'got {value!r:.60}; expected at least 0')
   return value
 
 

@@ -107,8 +107,8 @@ def _format_description(said: Mapping[str, Any]) -> list[str]:
   names, clip, views = said['classes'], said['clip'], said['views']
   shown = ', '.join(map(quote, names[:5]))
   lines = [
-    f'written by vidmodels {said["version"]}: {said["family"]} after '
-    f'{said["step"]} steps ({said["weights"]}), {said["names"]} names',
+    f'written by vidmodels {quote(said["version"])}: {said["family"]} after '
+    f'{said["step"]} steps ({said["weights"]}), {quote(said["names"])} names',
     f'  classes {shown}{f" and {len(names) - 5} more" if names[5:] else ""}',
     f'  clips of {clip["frames"]} frames of {clip["size"]} pixels, '
     f'{clip["sampling"]} sampling, stride {clip["stride"]:g} '

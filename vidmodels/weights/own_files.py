@@ -90,7 +90,15 @@ def _refuse_guess(specs: Specs) -> Guess:
 
 def _match(file: File, description: Description) -> Match:
   """The one naming of a file that says whose names it has."""
-  config = description.config
+  config, classes = description.config, len(description.classes)
+  # Built first, so that fields are checked and have their types.
+  try:
+    model = models.build(config.family, classes=classes, **config.model)
+  except InputError as error:
+    raise InputError(
+      f'got {quote(file.path)}, which says that its model is none that can be '
+      f'built here: {error}'
+    ) from error
   naming = _find_naming(file, description)
   unwrapped = next(
     (u for u in unwrap(file.tensors) if u.prefix == naming.prefix), None
@@ -101,15 +109,11 @@ def _match(file: File, description: Description) -> Match:
       f'{naming.prefix!r}; expected the names of {naming.family} '
       f'({naming.name}), as the file says; try exporting it again'
     )
-  # Built, so that fields are checked and have their types.
-  model = models.build(
-    config.family, classes=len(description.classes), **config.model
-  )
   clip, data = config.clip, config.data
   guess = Guess(
     model={name: getattr(model, name) for name in models.fields(config.family)},
     clip=(clip.frames, clip.size, clip.size, 3),
-    classes=len(description.classes),
+    classes=classes,
     pixels=identify.Pixels(
       mean=data.mean,  # type: ignore[arg-type]  # three, as `config` checks
       std=data.std,  # type: ignore[arg-type]
