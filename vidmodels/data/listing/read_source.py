@@ -22,7 +22,7 @@ import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from vidmodels.data.listing import (
@@ -287,7 +287,7 @@ def _read_list(
 
 
 def _check_labels(
-  entry: _Entry, place: str, names: Container[str], several: bool
+  entry: _Entry, place: str, names: AnySpelling | tuple[()], several: bool
 ) -> None:
   """Refuses no label or several where one is expected; joins a known name."""
   count = len(entry.labels)
