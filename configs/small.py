@@ -9,7 +9,9 @@ is, and read `records`, splits `train` and `val`; the number of classes is that
 of the records. Nothing is mirrored: if left and right mean the same, prepare
 with `--flip free` and set --config.augment.flip=0.5.
 
-No paper trains this.
+No paper trains this. Of 320 videos, tiny's 15 epochs take about 50 minutes of
+one core, scratch's 30 epochs 16 (extrapolated from ten steps of a server's
+CPU).
 """
 
 from typing import Any

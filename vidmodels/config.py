@@ -149,7 +149,9 @@ def choose(arg: str, /, **kinds: Collection[str]) -> tuple[str, ...]:
     kind = next((k for k, words in kinds.items() if word in words), None)
     if kind is None:
       known = [w for words in kinds.values() for w in words if w]
-      raise InputError(f'got {word!r}; {expected_one_of(word, known)}')
+      raise InputError(
+        f'got {word!r}; {expected_one_of(word, known)}{_data_set_hint(word)}'
+      )
     if kind in chosen:
       raise InputError(
         f'got {chosen[kind]!r} and {word!r}; expected one {kind}; leave one '
@@ -159,6 +161,19 @@ def choose(arg: str, /, **kinds: Collection[str]) -> tuple[str, ...]:
   return tuple(
     chosen.get(kind) or next(iter(words)) for kind, words in kinds.items()
   )
+
+
+def _data_set_hint(word: str) -> str:
+  """What to do about a data set that a recipe has no word for."""
+  registry = plugins('data.datasets.registry')
+  known = registry.all_datasets().values()
+  for dataset in known:
+    if word.lower() in (dataset.name, *dataset.aliases):
+      return (
+        f'; {dataset.name} has no settings of its own here, but any recipe '
+        f'trains on its records: --config.data.dir=records/{dataset.name}'
+      )
+  return ''
 
 
 def unknown_field(

@@ -94,6 +94,27 @@ def test_an_override_that_does_not_fit_names_field_and_type(
     recipe.load(write(GOOD), [*weight, override])
 
 
+@pytest.mark.parametrize(
+  ('line', 'says'),
+  [
+    ('c.optim.learning_rate = 0.1', "try 'optim.lr'"),
+    ('c.batch_size = 8', "try 'batch'"),
+    ('c.clip.num_frames = 8', "try 'clip.frames'"),
+    ('c.optim.freeze = True', 'no field freezes any'),
+    ('c.data.update(num_workers=3)', "try 'data.threads'"),
+  ],
+)
+def test_a_usual_name_inside_a_recipe_is_answered_with_ours(write, line, says):
+  with pytest.raises(InputError, match=says):
+    recipe.load(write(GOOD.replace('c.optim.steps = 4', line)))
+
+
+def test_a_data_set_without_settings_is_told_where_its_records_go():
+  for word in ('ucf101', 'UCF-101'):
+    with pytest.raises(InputError, match=r'data\.dir=records/ucf101'):
+      recipe.load(f'timesformer:{word}')
+
+
 def test_a_name_without_py_is_pointed_at_the_file(write, tmp_path, monkeypatch):
   write(GOOD)
   monkeypatch.chdir(tmp_path)

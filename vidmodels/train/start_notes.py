@@ -44,7 +44,7 @@ def _random_start(run: TrainingRun) -> str:
   files = f', such as {config.init_files}' if config.init_files else ''
   return (
     f'{text}, and this recipe is made for a start from {config.init_expects} '
-    f'weights: expect far less than its paper; try --config.init_from=FILE'
+    f'weights: expect far less than with them; try --config.init_from=FILE'
     f'{files} (docs/weights.md lists what can be read)'
   )
 
