@@ -85,6 +85,16 @@ def test_the_page_in_docs_is_what_the_command_prints():
   assert paper_table.markdown(lines) in text
 
 
+def test_papers_with_tables_and_papers_with_results_are_told_apart():
+  folder = REPO / 'vidmodels' / 'analysis' / 'published'
+  for kind, names in (
+    ('tables', published.papers()),
+    ('results', published.result_files()),
+  ):
+    files = {p.stem for p in folder.glob(f'*_{kind}.py')}
+    assert {f'{name}_{kind}' for name in names} == files
+
+
 def test_digits_and_distances():
   assert paper_table.same_digits(21_767_360, '21.8')
   assert not paper_table.same_digits(21_740_000, '21.8')

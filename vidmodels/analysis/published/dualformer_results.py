@@ -7,15 +7,18 @@ of the released files were trained so is not known.
 from collections.abc import Mapping
 from typing import Any
 
-from vidmodels.analysis.published import PublishedRun, top
-from vidmodels.analysis.published.dualformer_tables import BASE, ROWS, SMALL
+from vidmodels.analysis.published import PublishedRun, dualformer_tables, top
+from vidmodels.analysis.published.dualformer_tables import BASE, SMALL
 
 SIZES: dict[str, dict[str, Any]] = {'T': {}, 'S': SMALL, 'B': BASE}
 CLIPS = {'32x2': (32, 2.0), '16x4': (16, 4.0), '32x4': (32, 4.0)}
 # Drop path and weight decay of the paper, which also says the same for all
 # data sets.
 REGULAR = {'T': (0.1, 0.02), 'S': (0.2, 0.02), 'B': (0.3, 0.05)}
-MODELS = {row.config: dict(row.parts[0].model) for row in ROWS}
+# Not by `from`: a file with ROWS in it is a file of tables.
+MODELS = {
+  row.config: dict(row.parts[0].model) for row in dualformer_tables.ROWS
+}
 
 
 def _setting(clip: str, crops: int, start: str) -> dict[str, Any]:
