@@ -1,6 +1,7 @@
 """Our exported files say what they are, and every model has key names."""
 
 import dataclasses
+import functools
 import json
 
 import jax
@@ -57,10 +58,15 @@ def made(family: str, fields: dict):
   return model, jax.tree.map(draw, shapes)
 
 
+@functools.cache
+def demo():
+  return tiny.config('records')
+
+
 def described(family: str, model, names: str, **changes) -> Description:
   """What a file of a model says of itself, as after a run."""
   fields = {n: getattr(model, n) for n in models.fields(family)}
-  config = tiny.config('records', 'demo')
+  config = demo()
   frames, size, _ = clip_of(family)
   config = dataclasses.replace(
     config,
