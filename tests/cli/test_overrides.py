@@ -16,12 +16,12 @@ def load(name: str, *fields: str):
 
 
 def shape(config, examples: int) -> list[float]:
-  """The rate at twenty places of a run, as shares of the peak."""
+  """The rate at ten places of a run, as shares of the peak."""
   sizes = dict(examples=examples, batch=config.batch)
   total = optim.total_steps(config.optim, **sizes)
   rate = optim.make_schedule(config.optim, **sizes)
   peak = optim.peak_lr(config.optim, batch=config.batch)
-  return [float(rate(round(k / 20 * total))) / peak for k in range(20)]
+  return [float(rate(round(k / 10 * total))) / peak for k in range(10)]
 
 
 @pytest.mark.parametrize('name', SCHEDULES)
@@ -38,6 +38,7 @@ def test_steps_alone_shorten_a_run_in_proportion(name):
   assert short.log.every <= 60
 
 
+@pytest.mark.fast_every(4)
 @pytest.mark.parametrize('name', RECIPES)
 @pytest.mark.parametrize('length', ['optim.steps=1', 'optim.steps=7'])
 def test_any_recipe_can_be_shortened_to_a_few_steps(name, length):
@@ -96,6 +97,7 @@ def test_short_sides_follow_the_size_of_the_crop(name, size, training, tests):
   assert load(name, f'clip.size={size}', 'optim.lr=0.1').clip == config.clip
 
 
+@pytest.mark.fast_every(4)
 @pytest.mark.parametrize('name', RECIPES)
 def test_a_small_crop_of_any_recipe_sees_as_much_as_the_whole_one(name):
   from vidmodels.train import start_notes
