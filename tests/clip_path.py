@@ -12,6 +12,7 @@ clip is known. Comprehensions and lambdas count as part of their function.
 """
 
 import contextlib
+import gc
 import pathlib
 import sys
 import tempfile
@@ -61,6 +62,10 @@ class Tracer:
   @contextlib.contextmanager
   def watch(self) -> Iterator[None]:
     """Watches this thread and those that it starts."""
+    # A generator that another test left half-read is entered when it is
+    # collected.
+    gc.collect()
+    gc.disable()
     before = sys.getprofile()
     threading.setprofile(self)
     sys.setprofile(self)
@@ -69,6 +74,7 @@ class Tracer:
     finally:
       sys.setprofile(before)
       threading.setprofile(None)
+      gc.enable()
 
 
 def trace(folder: pathlib.Path) -> dict[str, list[str]]:
