@@ -12,6 +12,7 @@ number belongs. `parse` bounds the first two before anything is built of them,
 
 import collections
 import json
+import math
 import pathlib
 import stat
 from collections.abc import Mapping
@@ -33,7 +34,8 @@ def parse(data: bytes | str, *, largest: int = LARGEST) -> Any:
   """The value of a JSON text in UTF-8, with or without a mark of its order.
 
   Raises JsonError for a text that is larger than `largest` bytes, deeper than
-  `DEEPEST`, not JSON (NaN is not), or that has a key twice in an object.
+  `DEEPEST`, not JSON (NaN and 1e999 are not), or that has a key twice in an
+  object.
   """
   if len(data) > largest:
     raise JsonError(
@@ -43,7 +45,10 @@ def parse(data: bytes | str, *, largest: int = LARGEST) -> Any:
   try:
     text = data if isinstance(data, str) else data.decode('utf-8-sig')
     value = json.loads(
-      text, object_pairs_hook=_to_object, parse_constant=_refuse_constant
+      text,
+      object_pairs_hook=_to_object,
+      parse_float=_to_float,
+      parse_constant=_refuse_constant,
     )
   except JsonError:
     raise
@@ -128,6 +133,12 @@ def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     counts = collections.Counter(key for key, _ in pairs)
     key = counts.most_common(1)[0][0]
     raise JsonError(f'it holds {brief(key)} twice in an object')
+  return value
+
+
+def _to_float(text: str) -> float:
+  if math.isinf(value := float(text)):
+    raise JsonError(f'it holds {text:.60}, which is too large a number')
   return value
 
 

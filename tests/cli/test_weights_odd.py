@@ -3,12 +3,15 @@
 import json
 import pathlib
 
+import json_edits
 import numpy as np
 import pytest
 from test_weights import FLAGS, state
 
-from vidmodels.cli import main
-from vidmodels.weights import export
+from vidmodels.cli import main, recipe
+from vidmodels.data.records.class_list import ClassList
+from vidmodels.data.records.task import SINGLE
+from vidmodels.weights import description, export, import_report, load_weights
 
 
 @pytest.fixture(scope='module')
@@ -174,3 +177,51 @@ def test_a_file_of_a_very_long_name_is_read(capsys, tmp_path, release):
   path = path.rename(path.with_name('w' * 250))
   assert main(['weights', 'inspect', str(path), '--json']) == 0
   assert json.loads(capsys.readouterr().out)['likely']
+
+
+HUB = {
+  'config.json': {
+    'model_type': 'vit',
+    'num_attention_heads': 2,
+    'layer_norm_eps': 1e-6,
+    'hidden_act': 'gelu',
+    'id2label': {str(k): f'c{k}' for k in range(10)},
+    'pretrained_cfg': {'mean': [0.5] * 3, 'std': [0.5] * 3},
+  },
+  'preprocessor_config.json': {'image_mean': [0.5] * 3, 'image_std': [0.5] * 3},
+}
+
+
+@pytest.mark.parametrize('name', HUB)
+def test_every_edit_of_what_lies_beside_a_file_is_one_message(tmp_path, name):
+  path, read = write(tmp_path / 'w.npz', state('vit', 10, 1)), 0
+  for file, document in HUB.items():
+    (tmp_path / file).write_text(json.dumps(document))
+  assert load_weights.load_path(path, 'vit').labels[9] == 'c9'
+  for place, text in json_edits.sample(HUB[name], 50):
+    (tmp_path / name).write_text(text)
+    with json_edits.one_message(place):
+      pixels = load_weights.load_path(path, 'vit').pixels
+      assert pixels is None or np.isfinite([*pixels.mean, *pixels.std]).all()
+      json.dumps(import_report.inspect(path), allow_nan=False)
+      read += 1
+  assert 0 < read < 45
+
+
+def test_every_edit_of_what_a_file_says_of_itself_is_one_message():
+  described = description.Description(
+    names='release',
+    config=recipe.load('demo'),
+    classes=ClassList.from_names(['a', 'b']),
+    task=SINGLE,
+    fps=0.0,
+    step=3,
+    weights='params',
+    version='1',
+  )
+  document, read = json.loads(described.to_json()), 0
+  for place, text in json_edits.sample(document, 300):
+    with json_edits.one_message(place):
+      description.Description.from_json(text, 'w.npz')
+      read += 1
+  assert 0 < read < 150

@@ -12,9 +12,10 @@ import heapq
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from vidmodels import checked_json
 from vidmodels.data.listing.rows import VideoRow
 from vidmodels.data.prepare import encode, process_pool, tfds
 from vidmodels.data.records import video_record
@@ -22,8 +23,21 @@ from vidmodels.data.records.task import Task
 from vidmodels.data.records.tfrecord import ShardWriter
 from vidmodels.data.video.container import BadVideo
 from vidmodels.files import remove_part_on_error, write_atomically
-from vidmodels.typing import quote
+from vidmodels.typing import Count, quote
 
+START_ANEW = 'try the same command with --overwrite'
+_NOTE_FIELDS: Mapping[str, Any] = {
+  'name': str,
+  'count': Count,
+  'bytes': Count,
+  'sha256': str,
+  'offsets': tuple[Count, ...],
+  'labels': tuple[Count, ...],
+  'videos': tuple[str, ...],
+  'lost': tuple[tuple[Count, str, str], ...],
+  'damaged': tuple[tuple[Count, str, Count], ...],
+  'seconds': tuple[tuple[Count, float], ...],
+}
 CRASHES = 'crashes the decoder'
 
 # A clip's number in the split, its name, its record or the reason for none,
@@ -205,5 +219,8 @@ def _unmark_on_error(marker: pathlib.Path) -> Iterator[None]:
 
 
 def read_note(job: ShardJob) -> dict[str, Any]:
-  """Reads what `write_shard` noted."""
-  return json.loads(job.note.read_text())
+  """Reads what `write_shard` noted; an InputError says how to start anew."""
+  value = checked_json.read(job.note, largest=1 << 28, advice=START_ANEW)
+  return checked_json.fields(
+    value, _NOTE_FIELDS, optional={'seconds': []}, name=f'the note {job.note}'
+  )

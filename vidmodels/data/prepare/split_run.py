@@ -20,6 +20,7 @@ from typing import Any
 import av
 import numpy as np
 
+from vidmodels import checked_json
 from vidmodels.data.prepare import (
   encode,
   process_pool,
@@ -41,7 +42,7 @@ from vidmodels.data.records.record_set import (
 )
 from vidmodels.data.records.tfrecord import shard_files, shard_name
 from vidmodels.files import write_atomically
-from vidmodels.typing import InputError
+from vidmodels.typing import InputError, check_value
 
 CLIPS_PER_SHARD = 64  # the most that a kill costs each worker
 _MOST_SHARDS = 1024
@@ -103,7 +104,8 @@ class SplitRun:
         'none of it; try to leave --no-resume out, --overwrite or another --out'
       )
     elif run.exists():
-      self._compare(json.loads(run.read_text()))
+      before = checked_json.read(run, advice=shard_job.START_ANEW)
+      self._compare(checked_json.fields(before, {}, name=f'{run}') | before)
     elif shard_files(out, split):
       raise InputError(
         f'got {out}, which holds shards of {split!r} that this command did not '
@@ -242,7 +244,10 @@ class SplitRun:
 
   def _known_crashes(self) -> frozenset[str]:
     path = self._state / 'crashes.json'
-    return frozenset(json.loads(path.read_text()) if path.exists() else ())
+    if not path.exists():
+      return frozenset()
+    files = checked_json.read(path, advice=shard_job.START_ANEW)
+    return frozenset(check_value(files, tuple[str, ...], path=f'{path}'))
 
   def _remove_partial_files(self) -> None:
     """Removes the files of workers that were killed while writing."""

@@ -84,7 +84,7 @@ def _read_config(path: pathlib.Path) -> HubConfig:
     trained={name: v for name, v in trained.items() if v is not None},
     labels=_read_labels(config, timm),
     mean=_read_rgb(pixels.get('image_mean') or timm.get('mean')),
-    std=_read_rgb(pixels.get('image_std') or timm.get('std')),
+    std=_read_std(pixels.get('image_std') or timm.get('std')),
   )
 
 
@@ -160,6 +160,13 @@ def _read_labels(
     f'{name} ({k})' if counts[name] > 1 else name
     for k, name in enumerate(names)
   )
+
+
+def _read_std(values: Any) -> tuple[float, float, float] | None:
+  std = _read_rgb(values)
+  if std and min(std) <= 0:
+    raise ValueError(f'std is {brief(values)}, not above 0')
+  return std
 
 
 def _read_rgb(values: Any) -> tuple[float, float, float] | None:
