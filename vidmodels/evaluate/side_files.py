@@ -169,8 +169,10 @@ def write_class_table(rows: list[ClassRow], path: str | pathlib.Path) -> None:
   writer = csv.writer(buffer, lineterminator='\n')
   writer.writerow([field.name for field in dataclasses.fields(ClassRow)])
   for row in rows:
-    names = {k: _cell(getattr(row, k)) for k in ('name', 'taken_for')}
-    writer.writerow(dataclasses.astuple(dataclasses.replace(row, **names)))
+    quoted = dataclasses.replace(
+      row, name=_cell(row.name), taken_for=_cell(row.taken_for)
+    )
+    writer.writerow(dataclasses.astuple(quoted))
   write_atomically(files.output_file(path), buffer.getvalue().encode())
 
 
