@@ -17,7 +17,7 @@ from vidmodels.data.datasets import registry
 from vidmodels.data.records.record_set import Manifest
 from vidmodels.evaluate import score_split, side_files
 from vidmodels.evaluate.side_files import SideFiles
-from vidmodels.train import loop, restore, view_scores
+from vidmodels.train import loop, model_file, restore, view_scores
 from vidmodels.typing import InputError
 
 
@@ -142,7 +142,7 @@ def test_videos_that_one_model_would_lack(
       model, config=dataclasses.replace(model.config, data=data)
     )
 
-  monkeypatch.setattr(restore, 'load', of_more)
+  monkeypatch.setattr(model_file, 'load', of_more)
   refused(
     '--workdir', 'test', 'more',
     parts=['more lacks 0 and has 1 other than the 4 videos of test'],
@@ -160,7 +160,7 @@ def test_a_place_of_the_second_model_is_tried_before_the_first_is_asked(
     model = load(workdir, **options)
     return dataclasses.replace(model, workdir=tmp_path / folder)
 
-  monkeypatch.setattr(restore, 'load', elsewhere)
+  monkeypatch.setattr(model_file, 'load', elsewhere)
   (tmp_path / 'b').mkdir()
   (tmp_path / 'b' / 'evaluation').write_text('mine')
   refused(

@@ -68,6 +68,7 @@ def test_other_channels_than_the_weights_have_are_named_with_the_shape(family):
   model, shape = tiny(family), (2, *models.find(family).TINY_CLIP)
   variables = init(model, *shape, 3)
   video = jax.ShapeDtypeStruct((*shape, 4), jnp.float32)
-  says = rf'shape \({", ".join(map(str, shape))}, 4\), which has 4 channels'
+  sizes = ', '.join(map(str, shape))
+  says = rf'shape \({sizes}, 4\), whose last axis has 4 channels'
   with pytest.raises(InputError, match=says):
     jax.eval_shape(model.apply, variables, video)

@@ -86,7 +86,7 @@ def test_a_file_without_the_norm_of_patches_is_read_as_such(said, tmp_path):
     where['patch_norm'] = False
   np.savez(path, **{**kept, 'config': np.array(json.dumps(config))})
   if said == 'neither':  # a model with the norm is not what the file holds
-    with pytest.raises(InputError, match='patch_norm'):
+    with pytest.raises(InputError, match='patch/norm'):
       golden.answers(path)
     return
   got = golden.answers(path)

@@ -232,7 +232,6 @@ def test_only_version_1_3_is_taken(tmp_path, version, fine):
     (video('training', 9.0, (1, None, 'BMX')), "got 'None'; expected seconds"),
     (video('training', None, (1, 2, 'BMX')), "got 'None'; expected seconds"),
     (video('training', True, (1, 2, 'BMX')), "got 'True'; expected seconds"),
-    (video('training', 1e400, (1, 2, 'BMX')), "got 'inf'; expected seconds"),
     (video('train', 9.0, (1, 2, 'BMX')), "got subset 'train'"),
     (video('training', 9.0) | {'annotations': None}, 'annotations'),
     (video('training', 9.0) | {'annotations': [7]}, 'segment'),
@@ -244,6 +243,12 @@ def test_an_odd_entry_is_reported_with_its_video(tmp_path, entry, says):
   for name in ('activitynet', 'activitynet_untrimmed'):
     with pytest.raises(InputError, match=f"video '-bad-': .*{says}"):
       read(tmp_path, name)
+
+
+def test_an_endless_video_is_no_json(tmp_path):
+  official(tmp_path, DATABASE | {'-bad-': video('training', 1e400)})
+  with pytest.raises(InputError, match='holds Infinity, which is no JSON'):
+    read(tmp_path, 'activitynet')
 
 
 @pytest.mark.parametrize(

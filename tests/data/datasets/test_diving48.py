@@ -117,7 +117,7 @@ def test_a_dive_that_starts_late_is_reported(tmp_path):
     ('"label": 12', '"label": -1', 'entry 1: label: got -1'),
     ('"label": 12', '"label": true', "entry 1: label: got 'True'"),
     ('"label": 12', '"label": null', "entry 1: label: got 'None'"),
-    ('"label": 12', '"label": NaN', "entry 1: label: got 'nan'"),
+    ('"label": 12', '"label": NaN', 'holds NaN, which is no JSON'),
     ('"label": 12', '"label": "Back"', "entry 1: label: got 'Back'"),
     ('"label": 12', '"lable": 12', "no 'label'"),
     ('"end_frame": 48', '"end_frame": -48', 'entry 2: got -48'),

@@ -210,7 +210,7 @@ def test_labels_json_must_number_the_classes_as_published_models_do(tmp_path):
     ('"id": "8"', '"id": -8', "entry 3: got id '-8'"),
     ('"id": "8"', '"id": "../8"', 'entry 3: got id'),
     ('"id": "8"', '"ix": "8"', "entry 3 has no 'id'"),
-    ('"id": "8"', '"id": "8", "id": "9"', "key 'id' twice"),
+    ('"id": "8"', '"id": "8", "id": "9"', "holds 'id' twice in an object"),
     (
       ' {\n  "id": "8"',
       ' 8, {\n  "id": "8"',
