@@ -139,7 +139,7 @@ def test_evaluate_and_predict_refuse_too(records, trained, monkeypatch, capsys):
   with pytest.raises(
     InputError, match=r'a step of up to 8 .*--batch \d .now 8'
   ):
-    predictor._score(video_VTHWC)
+    predictor.run(predictor._step, video_VTHWC)
   machine_of(monkeypatch, 0.01)
   one = jax.devices()[:1]
   monkeypatch.setattr(jax, 'devices', lambda: one)

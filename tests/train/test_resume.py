@@ -309,6 +309,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_saves_nothing_broken(
     r'checkpoint (\d+)\.',
     str(error.value),
   )
+  assert said, error.value
   broken, good = map(int, said.groups())
   assert good == broken - 1 == Checkpoints(tmp_path).latest()
   for name, value in stored(tmp_path, good).items():

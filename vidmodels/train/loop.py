@@ -262,9 +262,14 @@ class Loop:
       batch=config.batch,
       learning_rate=self.run.learning_rate,
       waited=feed.reset,
-      saved=self.checkpoints.steps_on_disk,
+      saved=self.steps_saved,
       report=self.progress,
     )
+
+  def steps_saved(self) -> list[int]:
+    """The steps of complete checkpoints, once what is being saved is."""
+    self.checkpoints.wait()
+    return self.checkpoints.steps_on_disk()
 
 
 class Preemption:
