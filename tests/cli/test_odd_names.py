@@ -7,7 +7,7 @@ import pytest
 import tiny
 import videos
 
-from vidmodels.cli import main
+from vidmodels.cli import main, terminal
 from vidmodels.train import loop
 from vidmodels.typing import escape, quote
 
@@ -90,3 +90,12 @@ def test_predictions_name_classes_of_a_stranger(tmp_path, capsys):
   assert all(quote(name) in text for name in names)
   assert main(['predict', '/no\x1b/a', '--workdir', str(tmp_path / 'run')]) == 2
   printable(capsys)
+
+
+def test_a_name_without_end_is_a_short_line(capsys):
+  with terminal.Reporter('prepare', only='lost') as report:
+    report(1, 2, f'lost {"a" * 10**6}.mp4: no frame decodes')
+  line = capsys.readouterr().err
+  assert len(line) < 500
+  assert line.startswith('prepare: lost aaa')
+  assert line.endswith('no frame decodes\n')

@@ -16,7 +16,7 @@ from rich.progress import (
   TimeRemainingColumn,
 )
 
-from vidmodels.typing import escape
+from vidmodels.typing import escape, shorten_words
 
 QUIET_SECONDS = 10.0  # between plain lines with counts alone
 
@@ -60,8 +60,8 @@ class Reporter:
 
   def __call__(self, done: int, total: int, line: str = '') -> None:
     """Reports that `done` of `total` are done; total 0 means unknown."""
-    if not line.startswith(self._only):
-      line = ''
+    # A name in a list may have any length; the files beside it have it whole.
+    line = shorten_words(line) if line.startswith(self._only) else ''
     if self._bar:
       self._bar.update(self._task, completed=done, total=total or None)
       if line:
