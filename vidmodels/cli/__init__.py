@@ -120,19 +120,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _out_of_memory(error: Exception) -> str:
   """The message for an error of that kind, or ''."""
+  advice = (
+    'expected enough for the command and its files; try fewer --workers or a '
+    'smaller batch where the command has them, and end other programs'
+  )
+  # The dynamic linker's words for a library that finds no room.
+  linker = ('failed to map segment', 'cannot allocate memory')
+  if isinstance(error, ImportError) and any(
+    words in str(error).lower() for words in linker
+  ):
+    return f'out of memory: got no room for a library; {advice}'
   try:
     from vidmodels.train import memory
   except (ImportError, MemoryError):  # nothing is left for that either
-    return 'out of memory' if isinstance(error, MemoryError) else ''
+    known = isinstance(error, MemoryError)
+    return f'out of memory: got no room; {advice}' if known else ''
   if isinstance(error, memory.OutOfMemoryError):
     return str(error)
   if not memory.is_out_of_memory(error):
     return ''
   return (
     f'out of memory: {memory.request(error)} of this machine, which has '
-    f'{memory.host_room()}; expected enough for the command and its files; try '
-    'fewer --workers or a smaller batch where the command has them, and end '
-    'other programs'
+    f'{memory.host_room()}; {advice}'
   )
 
 
@@ -148,6 +157,11 @@ def run_and_exit() -> NoReturn:
     code = main()
   except KeyboardInterrupt:
     _exit_at_once()
+  except Exception as error:  # before a command began
+    if not (text := _out_of_memory(error)):
+      raise
+    print(f'vidmodels: {text}', file=sys.stderr)
+    code = FAILED
   if code in (FAILED, WRONG_INPUT, INTERRUPTED):
     sys.stdout.flush()
     sys.stderr.flush()
