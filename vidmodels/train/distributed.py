@@ -161,11 +161,11 @@ _AGREE_SECONDS = 60.0
 _asked = itertools.count()
 
 
-def agree(text: str) -> list[str]:
+def agree(text: str, *, seconds: float = _AGREE_SECONDS) -> list[str]:
   """What every process says, by number; all must ask, in the same order.
 
-  Raises RuntimeError if one does not within a minute: it may wait for this one
-  in the middle of something else.
+  Raises RuntimeError if one does not in `seconds`: it may wait for this one in
+  the middle of something else.
   """
   if jax.process_count() == 1:
     return [text]
@@ -174,7 +174,7 @@ def agree(text: str) -> list[str]:
   client: Any = distributed.global_state.client
   place = f'vidmodels/agree/{next(_asked)}'
   client.key_value_set(f'{place}/{jax.process_index()}', f'.{text[:1000]}')
-  client.wait_at_barrier(place, round(1000 * _AGREE_SECONDS))
+  client.wait_at_barrier(place, round(1000 * seconds))
   return [
     client.blocking_key_value_get(f'{place}/{number}', 1000)[1:]
     for number in range(jax.process_count())

@@ -26,6 +26,7 @@ import jax
 from jax.sharding import Mesh
 
 from vidmodels import config as cfg
+from vidmodels.train import distributed
 from vidmodels.train.mesh import local_rows
 from vidmodels.typing import InputError
 
@@ -38,6 +39,7 @@ _CGROUP_FILES = (
 # What is advised should fit: beside activations, a step has gradients, and the
 # batch that is read ahead.
 _SPARE = 1.2
+_COMPILE_SECONDS = 3600.0  # that one process may compile longer than another
 _UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
 # 'allocate 4294967296 bytes', 'allocate 12.0 GiB', 'Used 20.05G of 15.48G'.
 _ASKED = re.compile(r'(?:allocat\w+|Used)\s+(\d+(?:\.\d+)?)\s*([KMGT]?)i?')
@@ -207,6 +209,9 @@ def compiled_to_fit(
     if shapes not in programs:
       program = function.lower(*args).compile()
       check(_bytes_beside_arguments(program))
+      # Collectives on CPUs give up if a process comes 30 s after another, as it
+      # does where one of the machines compiles more slowly.
+      distributed.agree('compiled', seconds=_COMPILE_SECONDS)
       programs[shapes] = program
     return programs[shapes](*args)
 
