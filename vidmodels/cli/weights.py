@@ -52,7 +52,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add('file', type='path', metavar='FILE')
   add('--tensors', type=int, default=20, help='rows shown (20; 0: all)')
 
-  add = add_action('import', _import)
+  _add_import_flags(add_action('import', _import))
+  _add_export_flags(add_action('export', _export))
+
+  add = add_action('diff', _diff)
+  add(
+    'a',
+    type='path',
+    metavar='A',
+    help='a weight file, or a folder with checkpoints',
+  )
+  add('b', type='path', metavar='B')
+  add('--tolerance', type=float, default=0.0, help='absolute (0)')
+
+
+def _add_import_flags(add: Callable[..., Any]) -> None:
   add('file', type='path', metavar='FILE')
   add(
     '--config',
@@ -85,7 +99,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help="resize position tables to the recipe's clip now; else at each call",
   )
 
-  add = add_action('export', _export)
+
+def _add_export_flags(add: Callable[..., Any]) -> None:
   add(
     'dir',
     type='path',
@@ -108,16 +123,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   add('--step', type=int, help='checkpoint (default the newest)')
   add('--weights', choices=('auto', 'params', 'ema'), default='auto')
-
-  add = add_action('diff', _diff)
-  add(
-    'a',
-    type='path',
-    metavar='A',
-    help='a weight file, or a folder with checkpoints',
-  )
-  add('b', type='path', metavar='B')
-  add('--tolerance', type=float, default=0.0, help='absolute (0)')
 
 
 def run(args: argparse.Namespace) -> int:

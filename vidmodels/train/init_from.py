@@ -28,6 +28,7 @@ from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.train.state import TrainState, create_state
 from vidmodels.typing import InputError
 from vidmodels.weights import import_report, load_weights, own_files
+from vidmodels.weights.description import Description
 from vidmodels.weights.formats.tensors import Tensors
 from vidmodels.weights.load_weights import Imported
 from vidmodels.weights.mapping.apply import (
@@ -67,18 +68,7 @@ def write_checkpoint(
     )
   file = model_file.open_source(path)
   said = own_files.describe_file(file)
-  if config is None:
-    if said is None:
-      raise InputError(
-        f'got {path}, which does not say what recipe its model had; expected a '
-        'recipe; try --config=RECIPE'
-      )
-    config = said.config
-  if config.init_from:
-    raise InputError(
-      f'got a recipe with init_from={config.init_from} and {path} to import; '
-      'expected one file; leave init_from out'
-    )
+  config = _choose_recipe(path, config, said)
   class_list, task = None, said.task if said else SINGLE
   if classes:
     class_list, task = registry.load_classes(classes)
@@ -118,6 +108,27 @@ def write_checkpoint(
   }
   _save_as(out, variables, meta, config.checkpoint)
   return imported
+
+
+def _choose_recipe(
+  path: str | pathlib.Path,
+  config: cfg.Config | None,
+  description: Description | None,
+) -> cfg.Config:
+  """The recipe that was given, else the file's own."""
+  if config is None:
+    if description is None:
+      raise InputError(
+        f'got {path}, which does not say what recipe its model had; expected a '
+        'recipe; try --config=RECIPE'
+      )
+    config = description.config
+  if config.init_from:
+    raise InputError(
+      f'got a recipe with init_from={config.init_from} and {path} to import; '
+      'expected one file; leave init_from out'
+    )
+  return config
 
 
 def _save_as(

@@ -10,10 +10,9 @@ start from fills what images have. Position tables are resized to the clip.
 """
 
 import dataclasses
-import functools
 import pathlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -146,42 +145,31 @@ def load_file(
   if not description:
     match = _add_heads(match, hub, heads)
   guess, own_family = match.guess, match.naming.family == family
-  assumed: dict[str, Any] = {}
-  if model is None:
-    model = _fields_of_file(file, match, hub, family)
-    assumed = {name: model[name] for name in guess.assumed if own_family}
-  K = guess.classes if classes is None else classes
-  module = models.build(family, classes=K or 1, dtype=dtype, **model)
-  if own_family:
-    _check_heads(file, guess, module)
+  module, assumed = _build_model(
+    file, match, hub, family, model, classes=classes, dtype=dtype
+  )
+  load = _load_own if own_family else _load_image
   video, report = (*(clip or guess.clip[:3]), guess.clip[3]), KeyReport()
   labels = _read_labels(description, hub, guess)
   same = not (description and class_names) or labels == tuple(class_names)
-  load = _load_own if own_family else _load_image
   module, variables, why_new_head = load(
     file, match, family, module, video, head, same, report
   )
   match.unwrapped.restore_file_keys(report)
   target = apply.variable_shapes(module, video)
-  fitted: position.Resize = getattr(module, 'pos_resize', 'bilinear')
-  class_rows = functools.partial(identify.class_rows, family, module)
   variables = _resize_tables(
-    variables, target, positions or fitted, class_rows, report
+    variables, target, family, module, positions, report
   )
   pixels = find_pixels(match, hub)
-  if channels == 'BGR' or (channels == 'auto' and _takes_bgr(pixels)):
+  order = pixels.order if channels == 'auto' and pixels else channels
+  if order == 'BGR':
     variables = turn_channels(variables, report)
   trained = {**match.naming.trained, **hub.trained}
   notes = hub_config.compare_with_model(
     trained, module, len(hub.labels), guess.classes
   )
-  if description:
-    notes += _list_differences(guess, module) if own_family else []
-  elif 'heads' in guess.assumed:
-    notes.append(
-      f"no tensor tells the heads of the file's model: it is taken to have "
-      f'heads={getattr(module, "heads", None)}, as the model has'
-    )
+  if own_family or not description:
+    notes += _list_differences(guess, module, description)
   return Imported(
     file=file,
     match=match,
@@ -294,6 +282,29 @@ def _add_heads(match: Match, hub: HubConfig, heads: int | None) -> Match:
   return dataclasses.replace(match, guess=guess)
 
 
+def _build_model(
+  file: File,
+  match: Match,
+  hub: HubConfig,
+  family: str,
+  model: Mapping[str, Any] | None,
+  *,
+  classes: int | None,
+  dtype: str,
+) -> tuple[Any, dict[str, Any]]:
+  """The model that is filled, and its fields that nothing in the file tells."""
+  guess, own_family = match.guess, match.naming.family == family
+  assumed: dict[str, Any] = {}
+  if model is None:
+    model = _fields_of_file(file, match, hub, family)
+    assumed = {name: model[name] for name in guess.assumed if own_family}
+  K = guess.classes if classes is None else classes
+  module = models.build(family, classes=K or 1, dtype=dtype, **model)
+  if own_family:
+    _check_heads(file, guess, module)
+  return module, assumed
+
+
 def _check_heads(file: File, guess: Guess, model: Any) -> None:
   """Refuses a model of other heads than its file's, if those are known.
 
@@ -318,8 +329,20 @@ def _read_labels(
   return hub.labels if len(hub.labels) == guess.classes else ()
 
 
-def _list_differences(guess: Guess, model: Any) -> list[str]:
-  """Notes on fields of a file of ours that its new model has otherwise."""
+def _list_differences(
+  guess: Guess, model: Any, description: Description | None
+) -> list[str]:
+  """Notes on fields that the new model has otherwise, or nothing tells.
+
+  Only a file of ours tells all its fields.
+  """
+  if not description:
+    if 'heads' not in guess.assumed:
+      return []
+    return [
+      "no tensor tells the heads of the file's model: it is taken to have "
+      f'heads={getattr(model, "heads", None)}, as the model has'
+    ]
   return [
     f'the file was trained with {name}={value!r} and the model has '
     f'{getattr(model, name)!r}'
@@ -334,10 +357,6 @@ def _say_assumed(assumed: Mapping[str, Any]) -> list[str]:
     return []
   fields = ', '.join(f'{name}={value!r}' for name, value in assumed.items())
   return [f'no tensor tells these, they were taken to be: {fields}']
-
-
-def _takes_bgr(pixels: Pixels | None) -> bool:
-  return pixels is not None and pixels.order == 'BGR'
 
 
 def turn_channels(
@@ -485,11 +504,17 @@ def _load_image(
 def _resize_tables(
   variables: Mapping[str, Any],
   target: Mapping[str, Any],
-  method: position.Resize,
-  class_rows: Callable[[str], tuple[int, ...]],
+  family: str,
+  model: Any,
+  positions: position.Resize | Literal[''],
   report: KeyReport,
 ) -> dict[str, Any]:
-  """Variables with every position table, not `class_rows`, resized to fit."""
+  """Variables with every position table resized to fit, but its class rows.
+
+  By the method `positions`, or that of the model itself if it is ''.
+  """
+  fitted: position.Resize = getattr(model, 'pos_resize', 'bilinear')
+  method = positions or fitted
   shapes = apply.flatten_variables(target)
   ours = apply.flatten_variables(variables)
   for path, array in ours.items():
@@ -502,7 +527,7 @@ def _resize_tables(
         "the model's: only position tables are resized; try a model of the "
         "file's size"
       )
-    rows = class_rows(path)
+    rows = identify.class_rows(family, model, path)
     if len(shape) == 3 and not rows:
       table = position.fit_grid(jnp.float32(array), shape[0], shape[1], method)
     else:

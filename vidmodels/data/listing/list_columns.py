@@ -49,22 +49,11 @@ _LENGTHS = {f'length{unit}' for unit in _SECONDS} | {'cliplength'}
 _SPLITS = {'split', 'splits', 'subset', 'partition'}
 # Columns that change what a row means if one of their words is among these, or
 # the whole name.
-_CUTS = {
-  *('start', 'begin', 'end', 'stop', 'until', 'onset', 'offset', 'frame'),
-}
+_CUTS = {'start', 'begin', 'end', 'stop', 'until', 'onset', 'offset', 'frame'}
 _CHANGES = {
-  *(
-    'from',
-    'to',
-    'time',
-    'times',
-    'timestamp',
-    'timestamps',
-    'segment',
-    'segments',
-  ),
-  *('interval', 'range', 'span', 'fold', 'bbox', 'box', 'crop', 'roi'),
-  *('x1', 'y1', 'x2', 'y2', 'xmin', 'ymin', 'xmax', 'ymax', 'ignore'),
+  *('from', 'to', 'time', 'times', 'timestamp', 'timestamps', 'segment'),
+  *('segments', 'interval', 'range', 'span', 'fold', 'bbox', 'box', 'crop'),
+  *('roi', 'x1', 'y1', 'x2', 'y2', 'xmin', 'ymin', 'xmax', 'ymax', 'ignore'),
   *('exclude', 'skip', 'valid', 'isvalid', 'sampleweight'),
 }
 # Facts about a whole file, although one of their words is above.

@@ -182,7 +182,8 @@ def _refuse_folder_of_frames(
 ) -> None:
   """Refuses extracted frames: more pictures than other files, or such folders.
 
-  A picture or two among videos is reported later, as a file that is no video.
+  A few pictures among videos pass; preparing reports each as a file without
+  video.
   """
   place = folder
   for _ in range(_DEEPEST):
@@ -368,10 +369,7 @@ def _header_names(line: str) -> list[str]:
 
 
 def _is_row(line: str) -> bool:
-  """Whether a line is no header: it names a video, or ends in a number.
-
-  The number is a label.
-  """
+  """Whether a line is a row: it names a video, or ends in a label's number."""
   return bool(_NAMES_VIDEO.search(line) or _ENDS_IN_NUMBER.search(line))
 
 
@@ -405,9 +403,10 @@ def _refuse_foreign_separator(
 def _refuse_other_header(
   source: pathlib.Path, header: str, below: list[tuple[int, str]]
 ) -> None:
-  """Refuses a header without path and label: a line that alone has no video.
+  """Refuses a header that does not name both a path and a label.
 
-  Or one that is no row and has a column called as labels are.
+  A first line that is not a row is a header if all lines below name videos, or
+  if it has a usual name for a column of labels.
   """
   are_videos = below and all(_NAMES_VIDEO.search(line) for _, line in below)
   has_label = below and list_columns.names_label(_header_names(header))

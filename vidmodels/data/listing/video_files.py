@@ -21,15 +21,8 @@ _SYSTEM_NAMES = frozenset(
     *('thumbs.db', 'ehthumbs.db', 'ehthumbs_vista.db', 'desktop.ini'),
     *('$recycle.bin', 'system volume information', 'recycler', 'recycled'),
     *('__macosx', 'icon\r', 'network trash folder', 'temporary items'),
-    *(
-      '@eadir',
-      '@tmp',
-      '#recycle',
-      '#snapshot',
-      '@recycle',
-      '@recently-snapshot',
-    ),
-    *('lost+found', '__pycache__'),
+    *('@eadir', '@tmp', '#recycle', '#snapshot', '@recycle', 'lost+found'),
+    *('@recently-snapshot', '__pycache__'),
   }
 )
 

@@ -209,7 +209,10 @@ def write_shard(job: ShardJob) -> None:
 
 @contextlib.contextmanager
 def _unmark_on_error(marker: pathlib.Path) -> Iterator[None]:
-  """Removes the marker at an exception, which is no crash of a decoder."""
+  """Removes the marker if an exception ends the block.
+
+  A marker that stays says that a decoder crashed with the whole process.
+  """
   try:
     yield
   except BaseException:

@@ -327,7 +327,7 @@ def _fault(path: pathlib.Path, shard: Shard) -> str:
   if path.is_symlink() and path.resolve().parent != folder.resolve():
     return f'is a link to {quote(os.readlink(path))}'
   if not path.is_file():
-    return 'is missing' if not path.exists() else 'is no regular file'
+    return 'is missing' if not path.exists() else 'is not a regular file'
   size = path.stat().st_size
   if size != shard.bytes:
     return f'has {size} bytes'

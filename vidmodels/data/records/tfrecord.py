@@ -196,7 +196,7 @@ def find_shards(dir: AnyPath, split: str) -> list[pathlib.Path]:
     )
   if odd := [path for path in paths if not path.is_file()]:
     raise InputError(
-      f'got {odd[0]}, which is no regular file; expected a shard; try to fetch '
-      'it again'
+      f'got {odd[0]}, which is not a regular file; expected a shard; try to '
+      'fetch it again'
     )
   return paths
