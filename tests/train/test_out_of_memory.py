@@ -79,7 +79,8 @@ def needs(config) -> tuple[float, str]:
   ):
     run.train_step_that_fits()(run.abstract, batch)
   text = str(error.value)
-  return float(re.search(r'needs ([\d.]+) MB', text)[1]), text
+  number, unit = re.search(r'needs ([\d.]+) (kB|MB)', text).groups()
+  return float(number) * {'kB': 1e-3, 'MB': 1.0}[unit], text
 
 
 def test_a_step_that_does_not_fit_is_refused_and_what_is_advised_helps(
@@ -88,7 +89,7 @@ def test_a_step_that_does_not_fit_is_refused_and_what_is_advised_helps(
   machine_of(monkeypatch, 0.1)
   config = tiny.config(records, model__layers=1)
   before, text = needs(config)
-  assert 'at most the 0.1 MB free of 0.1 MB; try ' in text
+  assert 'at most the 100.0 kB free of 100.0 kB; try ' in text
   moves = re.findall(r'(--config\.\S+=\S+) \(now (\S+)\)', text)
   assert [now for _, now in moves] == ['1', '8', 'False', 'float32']
   flags = tiny.flags(records, model__layers=1)
@@ -122,7 +123,7 @@ def test_batches_that_are_read_ahead_count(records, tmp_path, monkeypatch):
   machine_of(monkeypatch, 50)
   config = tiny.config(records, batch=80_000)
   with pytest.raises(
-    InputError, match=r'MB a batch.*--config\.batch=\d+ \(now'
+    InputError, match=r'[kM]B a batch.*--config\.batch=\d+ \(now'
   ):
     loop.train(config, tmp_path / 'run')
 
@@ -175,7 +176,7 @@ def device_error(text: str) -> Exception:
     (device_error('RESOURCE_EXHAUSTED: Out of memory while trying to allocate '
                   '4294967296 bytes.'), '4.3 GB'),
     (device_error('RESOURCE_EXHAUSTED: Out of memory allocating 16384 bytes.'),
-     '0.0 MB'),
+     '16.4 kB'),
     (device_error('RESOURCE_EXHAUSTED: Error allocating device buffer: '
                   'Attempting to allocate 1.50G. That was not possible.'),
      '1.6 GB'),

@@ -24,6 +24,7 @@ from typing import Any
 
 import jax
 from jax.sharding import Mesh
+from rich.filesize import decimal
 
 from vidmodels import config as cfg
 from vidmodels.train import distributed
@@ -62,14 +63,7 @@ class Room:
   free: int
 
   def __str__(self) -> str:
-    return f'{size(self.free)} free of {size(self.total)}'
-
-
-def size(count: float) -> str:
-  """Bytes as people read them: 41.6 GB."""
-  if count < 1e9:
-    return f'{count / 1e6:.1f} MB'
-  return f'{count / 1e9:.1f} GB'
+    return f'{decimal(self.free)} free of {decimal(self.total)}'
 
 
 def room_on(mesh: Mesh) -> Room:
@@ -175,20 +169,21 @@ def check_state(config: cfg.Config, mesh: Mesh, abstract: Any) -> None:
   if on_cpu:
     needed += on_host // devices
   text = (
-    f'{size(state)} of weights, moments and averages, {size(gradients)} of '
-    f'gradients, {size(rows * clip)} a batch'
+    f'{decimal(state)} of weights, moments and averages, {decimal(gradients)} '
+    f'of gradients, {decimal(rows * clip)} a batch'
   )
   if needed > room.free:
     advice = training_advice(config, mesh, factor=needed / max(room.free, 1))
     raise InputError(
-      f'got a recipe that needs {size(needed)} on each device ({text}) before '
-      f'any activation; expected at most {room.name} with {room}; {advice}'
+      f'got a recipe that needs {decimal(needed)} on each device ({text}) '
+      f'before any activation; expected at most {room.name} with {room}; '
+      f'{advice}'
     )
   host = host_room()
   if on_host > host.free:
     raise InputError(
       f'got {ahead} batches of {config.batch} clips to read ahead, '
-      f'{size(on_host)}; expected at most the {host} of this machine; try '
+      f'{decimal(on_host)}; expected at most the {host} of this machine; try '
       f'--config.batch={config.batch // 2} (now {config.batch})'
     )
 
@@ -242,7 +237,7 @@ def check_program(
       needed *= devices
       room = dataclasses.replace(room, free=room.free * devices)
     raise InputError(
-      f'got {what} that needs {size(needed)} on {where} beside its weights; '
+      f'got {what} that needs {decimal(needed)} on {where} beside its weights; '
       f'expected at most {of}; {advice(needed / max(room.free, 1))}'
     )
 
@@ -337,7 +332,7 @@ def request(error: BaseException) -> str:
   match = _ASKED.search(str(error))
   if match is None:
     return 'got a request for more than is left'
-  return f'got a request for {size(float(match[1]) * _UNITS[match[2]])}'
+  return f'got a request for {decimal(int(float(match[1]) * _UNITS[match[2]]))}'
 
 
 def _of_device(error: BaseException) -> bool:
