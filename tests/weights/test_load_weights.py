@@ -303,7 +303,7 @@ def test_read_into_another_size_says_which_field(image_file):
 
 
 @pytest.mark.parametrize('names', ['timm', 'hf', 'google'])
-@pytest.mark.parametrize('family', ['timesformer', 'xvit', 'vidtr'])
+@pytest.mark.parametrize('family', ['vit', 'timesformer', 'xvit', 'vidtr'])
 @pytest.mark.fast_every(4)
 def test_known_heads_are_refused_in_every_format_and_others_said(names, family):
   sizes = {'width': 192, 'layers': 12, 'patch': 8}  # a ViT-Ti has 3 heads
