@@ -19,18 +19,6 @@ from vidmodels import models
 CLASSES = 5
 FAMILIES = models.families()
 every_family = pytest.mark.parametrize('family', FAMILIES)
-# Blocks are scanned and computed again by nn/stack.py alone: in the fast lane
-# two families stand for all.
-few_families_fast = pytest.mark.parametrize(
-  'family',
-  [
-    pytest.param(
-      family,
-      marks=[] if family in ('timesformer', 'vidtr') else pytest.mark.slow,
-    )
-    for family in FAMILIES
-  ],
-)
 
 
 def tiny(family: str, **more):
@@ -238,7 +226,9 @@ def test_every_parameter_has_a_finite_gradient_that_is_not_zero(family):
     assert abs(grad).max() > 1e-6, path
 
 
-@few_families_fast
+# Blocks are scanned and computed again by nn/stack.py alone: two families
+# stand for all. With both switches, all do in EVERY_VARIANT below.
+@pytest.mark.parametrize('family', ['timesformer', 'vidtr'])
 @pytest.mark.parametrize(
   'switches',
   [

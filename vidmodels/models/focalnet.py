@@ -32,10 +32,10 @@ VARIANTS = (
   {
     'levels': (3, 2),
     'windows': (5, 3),
+    'depthwise': 'conv',
     'drop_unit': 'clip',
     'patch_norm': False,
   },
-  {'depthwise': 'conv'},
 )
 
 
