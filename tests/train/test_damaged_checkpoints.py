@@ -114,10 +114,17 @@ def test_the_only_checkpoint_is_an_error_and_stays(
 
 
 @pytest.mark.parametrize(
-  'flips', [20, pytest.param(80, marks=pytest.mark.slow)]
+  ('flips', 'wanted'), [(20, 20), pytest.param(500, 4, marks=pytest.mark.slow)]
 )
-def test_no_flipped_bit_is_restored_in_silence(tmp_path, unbroken, flips):
-  """Orbax finds damage of its own records; the numbers have checksums alone."""
+def test_no_flipped_bit_is_restored_in_silence(
+  tmp_path, unbroken, flips, wanted
+):
+  """Orbax finds damage of its own records; the numbers have checksums alone.
+
+  Flips until `wanted` were found by their checksum, at most `flips` times. Most
+  bytes are not read, and how many are differs from save to save: of 80 flips
+  checksums found 1 to 13.
+  """
   workdir, rng = tmp_path / 'run', np.random.default_rng(2)
   # Alone, since every refusal looks whether an older one is whole.
   shutil.copytree(unbroken / 'checkpoints/6', workdir / 'checkpoints/6')
@@ -137,8 +144,9 @@ def test_no_flipped_bit_is_restored_in_silence(tmp_path, unbroken, flips):
         np.testing.assert_array_equal(ours, theirs)
     found[by] = found.get(by, 0) + 1
     path.write_bytes(before)
-  # Most of the bytes are not read, and 20 flips may all lie among them.
-  assert found.get('checksum', 0) > (1 if flips == 80 else -1), found
+    if found.get('checksum') == wanted:
+      break
+  assert found.get('checksum') == wanted or flips == 20, found
 
 
 def test_checkpoints_without_checksums_are_read(tmp_path, records, unbroken):
