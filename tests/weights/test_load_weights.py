@@ -81,7 +81,9 @@ def test_every_key_of_a_published_file_is_used_or_dropped_for_a_reason(taken):
   assert shapes(imported.variables) | imported.report.random == (
     shapes(imported.target) | imported.report.random
   )
-  assert not imported.report.changed
+  # The authors trained these on OpenCV's pictures.
+  bgr = imported.family == 'timesformer' and 'ssv2' in file.path.stem
+  assert set(imported.report.changed) == ({'patch/kernel'} if bgr else set())
 
 
 @pytest.mark.fast_every(4)
