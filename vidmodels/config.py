@@ -101,6 +101,12 @@ class Config:
         f'{self.mix.cutmix}: a clip has no other to be mixed with; expected a '
         'batch of at least 2; try 0 for both alphas to mix nothing'
       )
+    if self.checkpoint.best and not self.log.validate:
+      raise InputError(
+        f'got checkpoint.best={self.checkpoint.best} and log.validate=0: '
+        f'{self.checkpoint.metric!r} is never measured; expected a validation '
+        'now and then; try --config.log.validate=1000'
+      )
     if self.views.short_side and self.views.short_side < clip.size:
       raise InputError(
         f'got views.short_side={self.views.short_side}, which is under the '

@@ -229,10 +229,16 @@ class Optim:
   eps: PositiveFloat = 1e-8
   clip_norm: NotNegative = 0.0  # global gradient norm; 0: off
   ema: BelowOne = 0.0  # decay of the averaged weights a step; 0: off
+  # A loss, gradient or update that is no number: ends the run ('stop'), or its
+  # step changes nothing but the step number ('skip').
+  non_finite: Literal['stop', 'skip'] = 'stop'
+  max_skips: Positive = 10  # in a row; one more ends the run
 
   def check(self) -> None:
     """Raises InputError for an unknown name or fields that disagree."""
     plugins('train.optim').check(self)
+    if self.non_finite == 'stop':
+      refuse_unread(self, 'max_skips', "optim.non_finite='skip'")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -306,6 +312,20 @@ class Checkpoint:
   every: Positive = 1000  # steps; the last step is always saved
   keep: Positive = 2  # newest ones
   keep_every: Count = 0  # steps whose checkpoints stay for good; 0: none
+  best: Count = 0  # checkpoints with the best `metric` that stay too; 0: none
+  metric: str = ''  # that validation logs: 'val_clip/top1', or 'top1' for short
+  # What is better; '': the lower for a loss, else the higher.
+  mode: Literal['', 'max', 'min'] = ''
+
+  def check(self) -> None:
+    """Raises InputError for a metric that ranks nothing, or none to rank by."""
+    if not self.best:
+      refuse_unread(self, 'metric mode', 'checkpoint.best above 0')
+    elif not self.metric:
+      raise InputError(
+        f"got checkpoint.best={self.best} and checkpoint.metric=''; expected a "
+        'number that validation logs; try --config.checkpoint.metric=top1'
+      )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -316,6 +336,9 @@ class Log:
   tensorboard: bool = False  # needs the `tf` extra
   validate: Count = 0  # steps between passes over the test split; 0: none
   validate_scale: NotNegative = 0.0  # in place of views.centre_scale; 0: that
+  # A loss over so many times the median of the last 100 steps is a spike: its
+  # videos are named; 0: off.
+  spike: NotNegative = 4.0
 
   def check(self) -> None:
     """Raises InputError for a frame that is smaller than its crop."""

@@ -28,6 +28,17 @@ HELP = 'accuracy of videos over several views'
 _MODEL_FLAGS = ('step', 'mesh', 'data', 'split', 'batch')
 
 
+def step_choice(text: str) -> int | str:
+  """Argparse's type of --step: a number, 'latest' or 'best'."""
+  if text in ('latest', 'best'):
+    return text
+  if not text.isdecimal() or len(text) > 12:
+    raise argparse.ArgumentTypeError(
+      f'got {text!r:.40}; expected the step of a checkpoint, latest or best'
+    )
+  return int(text)
+
+
 # fmt: off
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
@@ -69,7 +80,8 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
 def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the flags that select the weights of a run and their devices."""
   add = parser.add_argument
-  add('--step', type=int, help='default: newest checkpoint')
+  add('--step', type=step_choice, metavar='N|latest|best',
+      help="checkpoint; best: by the run's checkpoint.metric (default latest)")
   add('--weights', choices=('auto', 'params', 'ema'), default='auto',
       help='auto: the averaged weights if the run kept them')
   add('--mesh', metavar='D,F,T',

@@ -86,6 +86,17 @@ def load(where: str, overrides: Sequence[str] = ()) -> cfg.Config:
   return config
 
 
+def of_run(config: cfg.Config, overrides: Sequence[str] = ()) -> cfg.Config:
+  """The recipe of a run, with overrides."""
+  from ml_collections import ConfigDict
+
+  recipe = ConfigDict(dataclasses.asdict(config)).lock()
+  apply(recipe, overrides)
+  config = cfg.check(recipe)
+  models.build(config.family, classes=1, **config.model)
+  return config
+
+
 def _import_recipe(path: pathlib.Path) -> types.ModuleType:
   """Imports the file as a module."""
   spec = importlib.util.spec_from_file_location('vidmodels_recipe', path)

@@ -101,6 +101,8 @@ def _add_import_flags(add: Callable[..., Any]) -> None:
 
 
 def _add_export_flags(add: Callable[..., Any]) -> None:
+  from vidmodels.cli.evaluate import step_choice
+
   add(
     'dir',
     type='path',
@@ -121,7 +123,12 @@ def _add_export_flags(add: Callable[..., Any]) -> None:
     help="whose key names; default the authors', or ours (vidmodels) for a "
     'model that nobody released',
   )
-  add('--step', type=int, help='checkpoint (default the newest)')
+  add(
+    '--step',
+    type=step_choice,
+    metavar='N|latest|best',
+    help='checkpoint (default latest)',
+  )
   add('--weights', choices=('auto', 'params', 'ema'), default='auto')
 
 

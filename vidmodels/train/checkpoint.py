@@ -15,11 +15,14 @@ back a flipped bit as it is. What cannot be restored is a `DamagedCheckpoint`.
 """
 
 import contextlib
+import dataclasses
+import json
+import math
 import pathlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Literal, Self
 
 import jax
 import numpy as np
@@ -29,6 +32,7 @@ from jax.experimental import multihost_utils
 from vidmodels import checked_json
 from vidmodels import config as cfg
 from vidmodels.data.records.task import SINGLE
+from vidmodels.files import write_atomically
 from vidmodels.train import checksums, save_errors
 from vidmodels.train.sharding import parameter_path
 from vidmodels.train.state import TrainState
@@ -36,20 +40,35 @@ from vidmodels.typing import Count, FrameRate, InputError
 
 # The JSON items, and what hooks, evaluation and prediction read of them.
 JSON_ITEMS: Mapping[str, Mapping[str, Any]] = {
-  'data': {'next_step': Count},
+  # clip_shift: added to the number of each clip, as a fork's order goes on with
+  # another batch; log: what `hooks.StepLog` goes on from
+  'data': {'next_step': Count, 'clip_shift': int, 'log': dict[str, Any]},
   'meta': {
     'config': dict[str, Any],
     'classes': tuple[str, ...],
     'fps': FrameRate,
     'task': dict[str, Any],
     'source': dict[str, Any] | None,
+    # history: the runs that this one goes on from, the first one first
+    'history': tuple[dict[str, Any], ...],
+    # validation: its numbers at this step; {} if it is still to be made, None
+    # if the step has none
+    'validation': dict[str, float] | None,
   },
   'checksums': {},
 }
-# Checkpoints of the first release have no task, those of a run no source.
-_OPTIONAL: Mapping[str, Any] = {'task': SINGLE.to_json(), 'source': None}
+# Checkpoints of earlier releases have fewer fields.
+_OPTIONAL: Mapping[str, Any] = {
+  'task': SINGLE.to_json(),
+  'source': None,
+  'history': (),
+  'validation': None,
+  'clip_shift': 0,
+  'log': {},
+}
 _SUMS = dict[str, int]  # of an item: the checksum of each array
 _ABANDON_SECONDS = 5.0  # for threads of orbax, after a failed save
+StepChoice = int | Literal['best', 'latest'] | None
 TREE_ITEMS = ('params', 'ema', 'opt', 'model_state')
 
 
@@ -85,11 +104,16 @@ class Checkpoints:
         f'{self.folder} does not exist; expected the checkpoints of a training '
         'run; try its folder as --workdir'
       )
+    self._ranking = Ranking()
+    if options and options.best:
+      self._ranking = Ranking.of(options, self._read_validations())
     policies = ocp.checkpoint_managers
-    keep = [policies.LatestN(options.keep)] if options else []
+    keep: list[Any] = [policies.LatestN(options.keep)] if options else []
     if options and options.keep_every:
       keep.append(policies.EveryNSteps(options.keep_every))
-    self._manager = ocp.CheckpointManager(
+    if options and options.best:
+      keep.append(_KeepBest(self._ranking))
+    self._manager = _Manager(
       self.folder,
       item_handlers={
         # Without handlers a new manager cannot read shapes before arrays.
@@ -112,20 +136,70 @@ class Checkpoints:
     """Returns the steps of all complete checkpoints, rising."""
     return sorted(self._manager.all_steps())
 
-  def pick(self, step: int | None) -> int:
-    """Returns `step` if it has a checkpoint, or the newest step for None."""
+  def pick(self, step: StepChoice) -> int:
+    """Returns `step` if it has a checkpoint.
+
+    None and 'latest' are the newest step, 'best' is the best by the metric of
+    the newest one's recipe.
+    """
     steps = self.steps()
     if not steps:
       raise InputError(
         f'{self.folder} holds no complete checkpoint; expected at least one; '
         'train the run until it has saved'
       )
+    if step == 'best':
+      return self._pick_best(steps)
+    step = None if step == 'latest' else step
     if step is not None and step not in steps:
       raise InputError(
         f'{self.folder} has no checkpoint of step {step}; expected one of '
         f'{", ".join(map(str, steps))}'
       )
-    return steps[-1] if step is None else step
+    return steps[-1] if step is None else int(step)
+
+  def _pick_best(self, steps: list[int]) -> int:
+    """The best of the steps whose validation is known."""
+    options = self.read_json(steps[-1], 'meta')['config'].get('checkpoint', {})
+    metric = options.get('metric', '')
+    advice = f'try one of the steps {", ".join(map(str, steps))}, or latest'
+    if not metric:
+      raise InputError(
+        f'got step best of {self.folder}, whose recipe does not say by which '
+        f'metric; expected a run with checkpoint.best above 0; {advice}'
+      )
+    mode = options.get('mode', '')
+    ranking = Ranking(metric=metric, mode=mode, values=self._read_validations())
+    best = ranking.best(1)
+    if not best:
+      raise InputError(
+        f'got step best of {self.folder}, where no checkpoint has a value of '
+        f'{metric!r}; expected one that was validated; {advice}'
+      )
+    return best[0]
+
+  def _read_validations(self) -> dict[int, Mapping[str, float]]:
+    """What validation has measured, by step, of all checkpoints on disk."""
+    measured: dict[int, Mapping[str, float]] = {}
+    for step in self.steps_on_disk():
+      with contextlib.suppress(DamagedCheckpoint):
+        measured[step] = self.read_json(step, 'meta')['validation'] or {}
+    return measured
+
+  def note_validation(self, step: int, numbers: Mapping[str, float]) -> None:
+    """Adds the numbers of a validation to the meta of a saved step.
+
+    A run that had to end before it could validate does so when it goes on.
+    """
+    self._ranking.add(step, numbers)
+    if jax.process_index() == 0:
+      path = self.folder / str(step) / 'meta' / 'metadata'
+      meta = checked_json.read(path) | {'validation': finite(numbers)}
+      write_atomically(path, json.dumps(meta).encode())
+
+  def is_among_best(self, numbers: Mapping[str, float]) -> bool:
+    """Whether a validation is one of the best that stay; False without any."""
+    return self._ranking.is_among_best(numbers)
 
   def save(
     self, state: TrainState, *, step: int, data: Mapping, meta: Mapping
@@ -137,6 +211,7 @@ class Checkpoints:
     with self._explained():  # an error here belongs to the previous step
       self._manager.wait_until_finished()
     self._saving = step
+    self._ranking.add(step, meta.get('validation') or {})
     self._write(step, _trees(state), {'data': data, 'meta': meta})
 
   def save_weights(self, variables: Mapping, *, meta: Mapping) -> None:
@@ -297,10 +372,6 @@ class Checkpoints:
       reason=reason,
     )
 
-  def reached_preemption(self, step: int) -> bool:
-    """Whether the processes agreed to stop after `step` (a collective)."""
-    return self._manager.reached_preemption(step)
-
   def wait(self) -> None:
     """Waits until everything is on disk; raises SaveError if that fails."""
     with self._explained():
@@ -338,6 +409,94 @@ class Checkpoints:
     """
     names = [path.name for path in self.folder.glob('*')]
     return sorted(int(name) for name in names if name.isdecimal())
+
+
+@dataclasses.dataclass
+class Ranking:
+  """The steps that validation has measured, by one of its numbers."""
+
+  metric: str = ''  # as validation logs it, or without 'val_clip/'
+  mode: str = ''  # 'max' or 'min'; '': the lower for a loss, else the higher
+  keep: int = 0  # how many of the best stay
+  # values: of each step, all numbers of its validation
+  values: dict[int, Mapping[str, float]] = dataclasses.field(
+    default_factory=dict
+  )
+
+  @classmethod
+  def of(cls, options: cfg.Checkpoint, values: dict) -> Self:
+    """The ranking that a recipe asks for."""
+    return cls(options.metric, options.mode, options.best, values)
+
+  def add(self, step: int, numbers: Mapping[str, float]) -> None:
+    """Notes the numbers of a validation."""
+    self.values[step] = numbers
+
+  def value(self, numbers: Mapping[str, float]) -> float | None:
+    """The number that ranks, higher for a better step; None without it."""
+    value = numbers.get(full_name(self.metric))
+    if value is None or not math.isfinite(value):
+      return None
+    lower = self.mode or ('min' if 'loss' in self.metric else 'max')
+    return -value if lower == 'min' else value
+
+  def best(self, count: int, steps: Collection[int] | None = None) -> list[int]:
+    """The `count` best of the measured steps, best first.
+
+    Of equal ones the newer is better. With `steps`, of these alone.
+    """
+    known = self.values if steps is None else {*steps} & self.values.keys()
+    pairs = [(self.value(self.values[step]), step) for step in known]
+    ranked = sorted(
+      (pair for pair in pairs if pair[0] is not None), reverse=True
+    )
+    return [step for _, step in ranked[:count]]
+
+  def is_among_best(self, numbers: Mapping[str, float]) -> bool:
+    """Whether a new step with these numbers is one of the `keep` best."""
+    value = self.value(numbers)
+    if not self.keep or value is None:
+      return False
+    last = self.best(self.keep)[self.keep - 1 :]
+    return not last or value >= (self.value(self.values[last[0]]) or 0.0)
+
+
+def full_name(metric: str) -> str:
+  """'top1' -> 'val_clip/top1'."""
+  return metric if '/' in metric else f'val_clip/{metric}'
+
+
+def finite(numbers: Mapping[str, float]) -> dict[str, float]:
+  """The numbers that JSON has a text for."""
+  return {k: float(v) for k, v in numbers.items() if math.isfinite(v)}
+
+
+@dataclasses.dataclass
+class _KeepBest(ocp.checkpoint_managers.PreservationPolicy):
+  """Keeps the best steps of a ranking.
+
+  Orbax's `BestN` keeps steps without a number beside them as long as there are
+  few, so it sees only those with one.
+  """
+
+  ranking: Ranking
+
+  def should_preserve(self, checkpoints, *, context) -> list[bool]:
+    """Returns for each checkpoint whether it stays."""
+    steps = [checkpoint.step for checkpoint in checkpoints]
+    best = self.ranking.best(self.ranking.keep, steps)
+    return [step in best for step in steps]
+
+
+class _Manager(ocp.CheckpointManager):
+  """Orbax's manager, which leaves the preemption service to `preemption.py`.
+
+  The service counts who asked how often; orbax would ask in between.
+  """
+
+  def reached_preemption(self, step: int) -> bool:
+    """Returns False."""
+    return False
 
 
 class _SaveAlways(ocp.checkpoint_managers.SaveDecisionPolicy):

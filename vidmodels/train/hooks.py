@@ -10,11 +10,20 @@ import math
 import pathlib
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
+from vidmodels import checked_json
 from vidmodels.files import write_atomically
-from vidmodels.train import metrics, save_errors
-from vidmodels.typing import InputError
+from vidmodels.train import metrics, non_finite, save_errors, spikes
+from vidmodels.typing import Count, InputError
+
+# What a checkpoint holds of the log.
+_MEMORY: Mapping[str, Any] = {
+  'skipped': Count,
+  'skipped_in_a_row': Count,
+  'losses': tuple[float, ...],
+}
+_FORGOTTEN = {'skipped': 0, 'skipped_in_a_row': 0, 'losses': ()}
 
 
 class NonFiniteLossError(RuntimeError):
@@ -24,7 +33,7 @@ class NonFiniteLossError(RuntimeError):
 class Writer(Protocol):
   """The interface that clu's metric writers and ours share."""
 
-  def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+  def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
     """Writes the numbers of a step."""
 
   def flush(self) -> None:
@@ -47,7 +56,7 @@ class JsonLinesWriter:
     if len(kept) != len(lines):
       write_atomically(path, ''.join(f'{line}\n' for line in kept).encode())
 
-  def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+  def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
     """Appends a line."""
     with self._path.open('a') as file:
       file.write(json.dumps({'step': step, **scalars}) + '\n')
@@ -131,11 +140,25 @@ class StepLog:
   saved: Callable[[], list[int]]
   # report: called with (steps done, total, line)
   report: Callable[[int, int, str], None]
+  skips: bool = False  # whether a step that is not finite is skipped, or ends
+  max_skips: int = 0  # in a row; one more ends the run
+  spike: float = 0.0  # times the median loss that make a spike; 0: none
+  # clips: step -> the clips of its batch, as `spikes.StepClips`
+  clips: Callable[[int], list[dict[str, Any]]] = lambda step: []
+  spike_writers: list[Writer] = dataclasses.field(default_factory=list)
+  # memory: what `remember` returned at the step that the run goes on from
+  memory: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self) -> None:
+    known = checked_json.fields(
+      self.memory, _MEMORY, optional=_FORGOTTEN, name='the log'
+    )
+    self._skipped, self._in_a_row = known['skipped'], known['skipped_in_a_row']
+    self._watch = spikes.SpikeWatch(self.spike, known['losses'])
     self._ended = 0.0  # when the last step that was read was over
     self._pending: tuple[int, metrics.Pairs] | None = None
-    self._window: list[dict[str, float]] = []
+    self._window: list[dict[str, float]] = []  # of steps that were not skipped
+    self._steps = 0  # of the window, with those that were
     self._timed = 0  # steps of the window that are timed
     self._since: float | None = None  # end of the step before them
 
@@ -151,10 +174,18 @@ class StepLog:
     if previous:
       self._read(*previous)
 
+  def remember(self) -> dict[str, Any]:
+    """What a checkpoint has to hold for a log that goes on; after `flush`."""
+    return {
+      'skipped': self._skipped,
+      'skipped_in_a_row': self._in_a_row,
+      'losses': list(self._watch.losses),
+    }
+
   def finish(self, step: int) -> None:
     """Writes a last, shorter line, so that every step is logged."""
     self.flush()
-    if self._window:
+    if self._steps:
       self._write_line(step)
     for writer in self.writers:
       writer.flush()
@@ -169,10 +200,10 @@ class StepLog:
 
   def validate(
     self, step: int, validation: Callable[[], Mapping[str, float]]
-  ) -> None:
+  ) -> Mapping[str, float]:
     """Runs `validation` and writes its numbers, after checking the loss.
 
-    Its time is not counted in any rate.
+    Its time is not counted in any rate. Returns the numbers.
     """
     self.flush()
     start = time.perf_counter()
@@ -187,16 +218,28 @@ class StepLog:
     if self._since is not None:
       self._since += seconds
     self.waited()
+    return scalars
 
   def _read(self, step: int, pairs: metrics.Pairs) -> None:
     values = metrics.divide(pairs)
     # A step is over when its numbers are here. When it was dispatched says
     # nothing: the first two are dispatched at once.
     self._ended = time.perf_counter()
+    skipped = values.pop(non_finite.SKIPPED, 0.0)
     broken = [k for k, v in values.items() if not math.isfinite(v)]
-    if broken:
+    if skipped:
+      self._skip(step, broken or ['a batch statistic'], values['loss'])
+    elif broken:
+      self._name_videos(step, values['loss'], None, 'is not finite')
       raise NonFiniteLossError(non_finite_message(step, broken, self.saved()))
-    self._window.append(values)
+    else:
+      self._in_a_row = 0
+      if median := self._watch.add(values['loss']):
+        self._name_videos(
+          step, values['loss'], median, f'is a spike (median {median:.4f})'
+        )
+      self._window.append(values)
+    self._steps += 1
     if self._since is None:  # the first step compiles: it is not timed
       self._since = self._ended
       self.waited()
@@ -207,22 +250,61 @@ class StepLog:
     else:
       self.report(step, self.total, '')
 
+  def _skip(self, step: int, broken: list[str], loss: float) -> None:
+    """Counts a step that changed nothing; ends the run after too many."""
+    self._skipped += 1
+    self._in_a_row += 1
+    self._name_videos(
+      step,
+      loss,
+      None,
+      f'({", ".join(broken)} not finite) was skipped, {self._in_a_row} in a '
+      f'row and {self._skipped} in all',
+    )
+    if self._in_a_row > self.max_skips:
+      raise NonFiniteLossError(
+        f'{", ".join(broken)} is not finite at step {step}, and the '
+        f'{self.max_skips} steps before it were skipped for that too; expected '
+        f'at most optim.max_skips={self.max_skips} in a row; the weights are '
+        f'those of step {step - self._in_a_row}. Lower optim.lr or set '
+        f'optim.clip_norm in a fork (--fork), or look at the clips with '
+        f'--replay-step {step}'
+      )
+
+  def _name_videos(
+    self, step: int, loss: float, median: float | None, fault: str
+  ) -> None:
+    """Says which videos a step had, in a line and in the file of spikes."""
+    clips = self.clips(step)
+    with save_errors.explain_save_errors(f'step {step}', self.saved):
+      for writer in self.spike_writers:
+        writer.write_scalars(step, spikes.record(step, loss, median, clips))
+    self.report(
+      step,
+      self.total,
+      f'step {step}: loss {loss:.4f} {fault}; its videos: '
+      f'{spikes.some_names(clips)}; run it again with --replay-step {step}',
+    )
+
   def _write_line(self, step: int) -> None:
     """Averages the window into one line."""
-    steps = len(self._window)
-    mean = {k: sum(w[k] for w in self._window) / steps for k in self._window[0]}
-    rate = float(self.learning_rate(step - 1))
+    names = self._window[0] if self._window else {}
+    mean = {
+      k: sum(w[k] for w in self._window) / len(self._window) for k in names
+    }
+    # A skipped step is none for the optimiser.
+    rate = float(self.learning_rate(max(step - 1 - self._skipped, 0)))
     scalars = {f'train_clip/{k}': v for k, v in mean.items()}
     scalars |= {'train/learning_rate': rate, **self._pace(step)}
+    if self.skips:
+      scalars['train/skipped'] = self._skipped
     self.write(step, scalars)
     accuracy, name = '', metrics.headline(mean)
     if name:  # some tasks have no accuracy while training
       label = 'top-1' if name == 'top1' else name
       accuracy = f'clip {label} {mean[name]:.1%}  '
-    line = (
-      f'step {step}/{self.total}  loss {mean["loss"]:.4f}  '
-      f'{accuracy}lr {rate:.2e}'
-    )
+    loss = f'loss {mean["loss"]:.4f}' if mean else 'every step skipped'
+    line = f'step {step}/{self.total}  {loss}  {accuracy}lr {rate:.2e}'
     if 'train/clips_per_second' in scalars:
       line += (
         f'  {scalars["train/clips_per_second"]:.1f} clips/s  waiting for data '
@@ -231,6 +313,7 @@ class StepLog:
       )
     self.report(step, self.total, line)
     self._window.clear()
+    self._steps = 0
 
   def _pace(self, step: int) -> dict[str, float]:
     """Rates of the window; {} if it has only the step that compiles.

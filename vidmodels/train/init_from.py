@@ -22,7 +22,7 @@ from vidmodels import config as cfg
 from vidmodels.data.datasets import registry
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.train import model_file
+from vidmodels.train import model_file, workdirs
 from vidmodels.train.build import TrainingRun
 from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.train.state import TrainState, create_state
@@ -167,8 +167,15 @@ def read_init_weights(
   @STEP behind it for a checkpoint that is not the newest. `classes` are those
   of the run's records.
   """
+  if workdirs.has_checkpoint(workdir):
+    return None
+  return read_weights(run, classes)
+
+
+def read_weights(run: TrainingRun, classes: ClassList) -> Imported | None:
+  """Reads the recipe's weight file; None without one."""
   config = run.config
-  if not config.init_from or any(workdir.glob('checkpoints/[0-9]*')):
+  if not config.init_from:
     return None
   imported = load_weights.load_for_recipe(
     config,

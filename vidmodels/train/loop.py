@@ -10,12 +10,9 @@ is the one that the unbroken run would have used.
 import contextlib
 import dataclasses
 import functools
-import os
 import pathlib
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any
 
 import jax
 
@@ -28,6 +25,7 @@ from vidmodels.train import (
   init_from,
   memory,
   save_errors,
+  spikes,
   start_notes,
   teacher,
   validate,
@@ -35,9 +33,11 @@ from vidmodels.train import (
   workdirs,
 )
 from vidmodels.train.build import TrainingRun, build
-from vidmodels.train.checkpoint import Checkpoints, DamagedCheckpoint
+from vidmodels.train.checkpoint import Checkpoints, DamagedCheckpoint, finite
 from vidmodels.train.feed import Feed
+from vidmodels.train.fork import ForkPoint
 from vidmodels.train.mesh import local_rows
+from vidmodels.train.preemption import Preemption
 from vidmodels.train.state import TrainState
 from vidmodels.train.token_label import Teacher
 
@@ -53,7 +53,7 @@ class Outcome:
   """How a run ended."""
 
   step: int  # updates made
-  preempted: bool  # whether it saved and stopped early because of SIGTERM
+  preempted: bool  # whether it saved and stopped early because of a notice
   workdir: pathlib.Path  # folder of the run
 
 
@@ -63,10 +63,12 @@ def train(
   *,
   progress: Progress = no_progress,
   devices: list | None = None,
+  fork: ForkPoint | None = None,
 ) -> Outcome:
   """Trains to the recipe's last step; resumes if `workdir` has a checkpoint.
 
-  The workdir gets config.json, metrics.jsonl and checkpoints/. `progress` is
+  With `fork` a new run goes on from a checkpoint of another one. The workdir
+  gets config.json, metrics.jsonl and checkpoints/. `progress` is
   called with (steps done, total, line or ''). Raises hooks.NonFiniteLossError
   if the loss stops being a number.
   """
@@ -85,7 +87,7 @@ def train(
   memory.check_state(config, run.mesh, run.abstract)
   advice = functools.partial(memory.training_advice, config, run.mesh)
   with memory.explained(run.mesh, advice):
-    return _train(run, records, workdir, progress)
+    return _train(run, records, workdir, progress, fork)
 
 
 def _train(
@@ -93,31 +95,61 @@ def _train(
   records: RecordSet,
   workdir: pathlib.Path,
   progress: Progress,
+  fork: ForkPoint | None,
 ) -> Outcome:
   """Trains a run that is built, in a workdir that it locks."""
   config = run.config
+  say = functools.partial(progress, 0, run.total)
   scorer = teacher.load(config, run.model, records.classes, run.mesh)
-  weights = init_from.read_init_weights(run, workdir, records.classes)
+  validation = validate.make_validation(run, records)
+  forked, weights = None, None
+  if fork is not None:
+    fork.check(run, records)
+    if not workdirs.has_checkpoint(workdir):
+      forked = fork.restore(run)
+  else:
+    weights = init_from.read_init_weights(run, workdir, records.classes)
   lock: Any = contextlib.nullcontext()
   if jax.process_index() == 0:
-    lock = workdir_lock.hold(workdir, functools.partial(progress, 0, run.total))
+    lock = workdir_lock.hold(workdir, say)
   with (
     lock,
     _checkpoints(workdir, config.checkpoint) as checkpoints,
   ):
-    meta, position = workdirs.checkpoint_metadata(run, records, scorer)
+    lineage = workdirs.read_lineage(checkpoints)
+    if fork is not None and forked is not None:
+      lineage = fork.lineage(run, records)
+    meta, position = workdirs.checkpoint_metadata(
+      run, records, scorer, lineage=lineage
+    )
+    if fork is not None and fork.meta['source']:
+      meta['source'] = fork.meta['source']
+    loop = Loop(
+      run=run,
+      records=records,
+      checkpoints=checkpoints,
+      workdir=workdir,
+      meta=meta,
+      position=position,
+      progress=progress,
+      teacher=scorer,
+      validation=validation,
+    )
+    if fork is not None and forked is not None:
+      loop.save_fork(fork, *forked)
+      forked = None  # it is restored as any other checkpoint
     claim = functools.partial(
       workdirs.claim_workdir, workdir, checkpoints, meta=meta, position=position
     )
     state, start = _restore_newest_whole(run, checkpoints, claim, progress)
-    progress(0, run.total, workdirs.run_summary(run, records))
+    say(workdirs.run_summary(run, records))
     if jax.process_index() == 0:
       workdirs.write_parameter_table(workdir, run)
     if state is None:
       state, source = init_from.initial_state(run, weights, progress)
       if jax.process_index() == 0:
         for line in start_notes.start_notes(run, records):
-          progress(0, run.total, line)
+          say(line)
     else:
       source = checkpoints.read_json(start, 'meta').get('source')
       line = f'resumed from checkpoint {start}'
@@ -129,9 +161,6 @@ def _train(
       progress(start, run.total, line)
     if source:
       meta['source'] = source
-    loop = Loop(
-      run, records, checkpoints, workdir, meta, position, progress, scorer
-    )
     return loop.run_from(state, start)
 
 
@@ -189,7 +218,7 @@ def _restore_newest_whole(
     )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class Loop:
   """The parts that one pass over the steps needs; see `train`."""
 
@@ -201,60 +230,142 @@ class Loop:
   position: Mapping[str, Any]
   progress: Progress
   teacher: Teacher | None
+  # validation: (state, whether to stop) -> numbers; see `make_validation`
+  validation: Callable[..., Mapping[str, float]]
 
   def run_from(self, state: TrainState, start: int) -> Outcome:
     """Runs from step `start` to the end, a preemption or an error."""
     run, config = self.run, self.run.config
     train_step = run.train_step_that_fits(self.teacher)
-    batches = batch_stream.train_batches(
+    feed = Feed(self._batches(start), rows=config.batch, mesh=run.mesh)
+    log = self._open_log(feed, start)
+    done, stop, measured = start, False, None
+    with (
+      contextlib.closing(feed),
+      jax.set_mesh(run.mesh),
+      Preemption(self._say) as preemption,
+    ):
+      if self._owes_validation(start):
+        measured = self._validate(log, state, done, preemption)
+        stop = measured is None
+        if measured:
+          self.checkpoints.note_validation(start, measured)
+      while not stop and done < run.total:
+        state, pairs = train_step(state, next(feed))
+        done += 1
+        log.add_step(done, pairs)
+        stop = preemption.reached(done)
+        measured = None
+        if self._validates(done) and not stop:
+          measured = self._validate(log, state, done, preemption)
+          stop = measured is None
+        if (
+          stop
+          or done % config.checkpoint.every == 0
+          or done == run.total
+          or self.checkpoints.is_among_best(measured or {})
+        ):
+          log.flush()  # a state is only worth saving when its loss is finite
+          self._save(state, done, log.remember(), measured)
+      log.finish(done)
+      # Inside the context: a second SIGTERM must not interrupt the save.
+      self.checkpoints.wait()
+    # A run that still owes a validation of its last step has not ended either.
+    owes = self._validates(done) and stop and measured is None
+    return Outcome(
+      done, preempted=done < run.total or owes, workdir=self.workdir
+    )
+
+  def _batches(self, start: int) -> batch_stream.Batches:
+    """The stream from step `start` on."""
+    config = self.run.config
+    return batch_stream.train_batches(
       self.records,
       clip=config.clip,
       augment=config.augment,
       data=config.data,
       batch=config.batch,
       seed=config.seed,
-      rows=local_rows(run.mesh, config.batch),
+      rows=local_rows(self.run.mesh, config.batch),
       start_step=start,
-      steps=run.total,
+      steps=self.run.total,
+      clip_shift=self.position['clip_shift'],
     )
-    feed = Feed(batches, rows=config.batch, mesh=run.mesh)
-    log = self._open_log(feed, start)
-    validation = validate.make_validation(run, self.records)
-    with (
-      contextlib.closing(feed),
-      jax.set_mesh(run.mesh),
-      Preemption(self.checkpoints, self._say) as preemption,
+
+  def _validates(self, done: int) -> bool:
+    """Whether step `done` is one after which the run validates."""
+    every = self.run.config.log.validate
+    return bool(every and done and done % every == 0)
+
+  def _owes_validation(self, start: int) -> bool:
+    """Whether a notice kept the run from validating the step it resumes at."""
+    if not self._validates(start) or start not in self.checkpoints.steps():
+      return False
+    return self.checkpoints.read_json(start, 'meta')['validation'] == {}
+
+  def _validate(
+    self, log: hooks.StepLog, state: TrainState, step: int, notice: Preemption
+  ) -> Mapping[str, float] | None:
+    """The numbers of a validation; None if a notice stopped it."""
+    stops = functools.partial(notice.reached, step)
+    try:
+      return log.validate(
+        step, functools.partial(self.validation, state, stops)
+      )
+    except validate.InterruptedValidation:
+      return None
+
+  def _save(
+    self,
+    state: TrainState,
+    step: int,
+    memory: Mapping[str, Any],
+    measured: Mapping[str, float] | None,
+  ) -> None:
+    """Saves a state with what a run that goes on from it has to know."""
+    validation = finite(measured or {}) if self._validates(step) else None
+    self.checkpoints.save(
+      state,
+      step=step,
+      data={**self.position, 'next_step': step, 'log': dict(memory)},
+      meta={**self.meta, 'validation': validation},
+    )
+
+  def save_fork(
+    self, fork: ForkPoint, state: TrainState, notes: list[str]
+  ) -> None:
+    """Saves the first checkpoint of a fork, and says what it is.
+
+    From then on the run needs the other one no more, and cannot be taken for a
+    run that starts at step 0.
+    """
+    entry = self.meta['history'][-1]
+    self._say(f'forked from checkpoint {fork.step} of {fork.workdir}')
+    for line in (
+      f'changed: {"; ".join(entry["changed"]) or "nothing"}',
+      f'the order of examples {entry["order"]}',
+      *notes,
     ):
-      for done in range(start + 1, run.total + 1):
-        state, pairs = train_step(state, next(feed))
-        log.add_step(done, pairs)
-        stop = preemption.reached(done)
-        every = config.log.validate
-        if every and done % every == 0 and not stop:
-          log.validate(done, functools.partial(validation, state))
-        if stop or done % config.checkpoint.every == 0 or done == run.total:
-          log.flush()  # a state is only worth saving when its loss is finite
-          data = {**self.position, 'next_step': done}
-          self.checkpoints.save(state, step=done, data=data, meta=self.meta)
-        if stop:
-          break
-      else:
-        done = run.total
-      log.finish(done)
-      # Inside the context: a second SIGTERM must not interrupt the save.
-      self.checkpoints.wait()
-    return Outcome(done, preempted=done < run.total, workdir=self.workdir)
+      self._say(line)
+    self._save(state, fork.step, fork.data['log'], None)
+    self.checkpoints.wait()
 
   def _say(self, line: str) -> None:
     self.progress(0, 0, line)
 
   def _open_log(self, feed: Feed, start: int) -> hooks.StepLog:
     config = self.run.config
-    writers = []
+    writers: list[hooks.Writer] = []
+    spike_writers: list[hooks.Writer] = []
     if jax.process_index() == 0:
       writers = hooks.make_writers(
         self.workdir, tensorboard=config.log.tensorboard, start_step=start
       )
+      path = self.workdir / spikes.FILE
+      spike_writers.append(hooks.JsonLinesWriter(path, start_step=start))
+    memory: Mapping[str, Any] = {}
+    if start in self.checkpoints.steps():
+      memory = self.checkpoints.read_json(start, 'data')['log']
     return hooks.StepLog(
       writers=writers,
       every=config.log.every,
@@ -264,83 +375,15 @@ class Loop:
       waited=feed.reset,
       saved=self.steps_saved,
       report=self.progress,
+      skips=config.optim.non_finite == 'skip',
+      max_skips=config.optim.max_skips,
+      spike=config.log.spike,
+      clips=spikes.StepClips(self.records, config, self.position['clip_shift']),
+      spike_writers=spike_writers,
+      memory=memory,
     )
 
   def steps_saved(self) -> list[int]:
     """The steps of complete checkpoints, once what is being saved is."""
     self.checkpoints.wait()
     return self.checkpoints.steps_on_disk()
-
-
-class Preemption:
-  """A context that notes SIGTERM and Ctrl-C; the loop asks `reached` each step.
-
-  Then the loop finishes the step and saves; the command exits with code 42. A
-  second Ctrl-C ends the process at once, with code 130, even while XLA
-  compiles: a thread of its own sees it. What is on disk stays whole.
-
-  With several processes, orbax and the coordination service agree on the step
-  at which all of them stop, after SIGTERM or Ctrl-C to any of them. A single
-  process sets a flag here, because without `jax.distributed` the signal would
-  kill it before it saves.
-  """
-
-  def __init__(
-    self, checkpoints: Checkpoints, say: Callable[[str], None]
-  ) -> None:
-    self._checkpoints = checkpoints
-    self._say = say  # tells the user
-    self._flag = threading.Event()
-    self._handlers: dict[int, Any] = {}  # those that were there before
-
-  def __enter__(self) -> Self:
-    if threading.current_thread() is not threading.main_thread():
-      return self
-    set_flag: Any = lambda *_: self._flag.set()
-    handlers = {signal.SIGTERM: set_flag, signal.SIGINT: set_flag}
-    if jax.distributed.is_initialized():
-      stop_all: Any = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
-      handlers = {signal.SIGINT: stop_all}
-    self._handlers = {s: signal.signal(s, h) for s, h in handlers.items()}
-    self._read_fd, self._write_fd = os.pipe()
-    os.set_blocking(self._write_fd, False)
-    self._old_fd = signal.set_wakeup_fd(
-      self._write_fd, warn_on_full_buffer=False
-    )
-    self._watcher = threading.Thread(target=self._watch, daemon=True)
-    self._watcher.start()
-    return self
-
-  def __exit__(self, *_) -> None:
-    if not self._handlers:
-      return
-    signal.set_wakeup_fd(self._old_fd)
-    for number, handler in self._handlers.items():
-      signal.signal(number, handler)
-    os.close(self._write_fd)  # ends the watcher
-    self._watcher.join()
-    os.close(self._read_fd)
-
-  def _watch(self) -> None:
-    """Reads the number of each signal that arrives, until the pipe is closed.
-
-    Python runs handlers between two lines of Python alone; this runs at once.
-    """
-    pressed = False
-    while numbers := os.read(self._read_fd, 1):
-      if numbers[0] != signal.SIGINT:
-        continue
-      if pressed:
-        self._say('stopped at once; the last checkpoint is whole')
-        os._exit(128 + signal.SIGINT)
-      pressed = True
-      self._say(
-        'Ctrl-C: the run will save after this step and stop; press it again to '
-        'stop at once, without saving'
-      )
-
-  def reached(self, step: int) -> bool:
-    """Whether to save and stop after `step`; every process must ask."""
-    if jax.distributed.is_initialized():
-      return self._checkpoints.reached_preemption(step)
-    return self._flag.is_set()

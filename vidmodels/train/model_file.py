@@ -19,6 +19,7 @@ import vidmodels
 from vidmodels import config as cfg
 from vidmodels import files, models
 from vidmodels.train import restore, sharding
+from vidmodels.train.checkpoint import StepChoice
 from vidmodels.train.mesh import make_mesh, replicated
 from vidmodels.train.restore import TrainedModel, Weights
 from vidmodels.typing import AnyPath, InputError, quote
@@ -118,7 +119,7 @@ def describe(model: TrainedModel, names: str) -> Description:
 def load(
   path: AnyPath,
   *,
-  step: int | None = None,
+  step: StepChoice = None,
   weights: Weights = 'auto',
   sizes: cfg.Mesh | None = None,
   mesh: Mesh | None = None,
@@ -190,10 +191,11 @@ def _place(family: str, variables: Any, mesh: Mesh) -> tuple[Any, Any]:
 def open_source(path: AnyPath) -> File:
   """Opens weights to start from: a file, or the checkpoint of a run.
 
-  WORKDIR takes the newest checkpoint of a run, WORKDIR@STEP that of a step;
+  WORKDIR takes the newest checkpoint of a run, WORKDIR@STEP that of a step,
+  WORKDIR@best the best;
   either the averaged weights if the run kept them, as evaluation does.
   """
-  place, step = _split_step(files.existing_path(path, ACCEPTED))
+  place, step = split_step(files.existing_path(path, ACCEPTED))
   if not place.is_dir() or hub_folder.holds_weights(place):
     return open_file(pathlib.Path(path))
   model = restore.load(place, step=step)
@@ -210,10 +212,16 @@ def open_source(path: AnyPath) -> File:
   )
 
 
-def _split_step(path: pathlib.Path) -> tuple[pathlib.Path, int | None]:
+def split_step(path: pathlib.Path) -> tuple[pathlib.Path, StepChoice]:
   """A folder and the step behind its '@'; a folder may have one in its name."""
   name, _, step = path.name.rpartition('@')
-  if path.exists() or not name or not step.isdecimal() or len(step) > 12:
+  if path.exists() or not name:
+    return path, None
+  if step == 'best':
+    return path.with_name(name), 'best'
+  if step == 'latest':
+    return path.with_name(name), 'latest'
+  if not step.isdecimal() or len(step) > 12:
     return path, None
   return path.with_name(name), int(step)
 

@@ -24,7 +24,7 @@ from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.train import memory, sharding, step
 from vidmodels.train.build import make_model
-from vidmodels.train.checkpoint import Checkpoints
+from vidmodels.train.checkpoint import Checkpoints, StepChoice
 from vidmodels.train.mesh import make_mesh, replicated
 from vidmodels.typing import InputError
 
@@ -59,12 +59,14 @@ class TrainedModel:
 def load(
   workdir: str | pathlib.Path,
   *,
-  step: int | None = None,
+  step: StepChoice = None,
   weights: Weights = 'auto',
   sizes: cfg.Mesh | None = None,
   mesh: Mesh | None = None,
 ) -> TrainedModel:
   """Loads a checkpoint of a training run, by default the newest.
+
+  `step` is a number, 'latest' or 'best', by the metric of the run's recipe.
 
   `weights` 'ema' are the averaged ones, 'params' the raw ones; 'auto' takes the
   averaged ones if the run kept them. Without `mesh`, a new one has `sizes`, by

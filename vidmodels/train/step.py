@@ -22,7 +22,7 @@ from jax.sharding import PartitionSpec
 
 from vidmodels import config as cfg
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.train import losses, metrics, mixup, token_label
+from vidmodels.train import losses, metrics, mixup, non_finite, token_label
 from vidmodels.train.mesh import BATCH
 from vidmodels.train.state import TrainState
 from vidmodels.train.token_label import Teacher
@@ -95,14 +95,17 @@ def make_train_step(
     ema, decay = state.ema, config.optim.ema
     if ema is not None:
       ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, ema, params)
-    return dataclasses.replace(
+    new = dataclasses.replace(
       state,
       step=state.step + 1,
       params=params,
       opt_state=opt_state,
       ema=ema,
       model_state=model_state,
-    ), pairs
+    )
+    if config.optim.non_finite == 'skip':
+      return non_finite.keep_if_broken(state, new, pairs)
+    return new, pairs
 
   return step
 

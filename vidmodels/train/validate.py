@@ -15,14 +15,22 @@ from vidmodels.data.records.record_set import RecordSet
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.train import average_precision, losses, metrics, view_scores
 from vidmodels.train.build import TrainingRun
+from vidmodels.train.checkpoint import full_name
 from vidmodels.train.state import TrainState
-from vidmodels.typing import InputError
+from vidmodels.typing import InputError, unknown_name
+
+
+class InterruptedValidation(Exception):
+  """A validation that its caller has stopped; it has no numbers."""
 
 
 def make_validation(
   run: TrainingRun, trained_on: RecordSet
-) -> Callable[[TrainState], dict[str, float]]:
-  """Returns state -> {'val_clip/loss': ..., 'val_clip/top1': ...}.
+) -> Callable[[TrainState, Callable[[], bool]], dict[str, float]]:
+  """Returns (state, stops) -> {'val_clip/loss': ..., 'val_clip/top1': ...}.
+
+  `stops` is asked after each batch but the last, equally often by every
+  process; once it is true the function raises InterruptedValidation.
 
   It uses the averaged weights if the recipe keeps them. The test split is
   opened before the first step, so that a missing or unfit one stops the run at
@@ -30,7 +38,7 @@ def make_validation(
   """
   config = run.config
   if not config.log.validate:
-    return lambda state: {}
+    return lambda state, stops: {}
   records = RecordSet.open(config.data.dir, config.data.test)
   different = trained_on.classes.first_difference(records.classes)
   if different:
@@ -46,6 +54,7 @@ def make_validation(
       f'training split {run.task.to_json()}; expected the same kind; set '
       'data.test to such a split, or log.validate to 0'
     )
+  check_metric(run, classes=len(records.classes))
   view_scores.check_frame_rate(
     records,
     fps=trained_on.manifest.options.get('fps', 0.0),
@@ -64,12 +73,48 @@ def make_validation(
     ),
   )
 
-  def validate(state: TrainState) -> dict[str, float]:
+  def validate(
+    state: TrainState, stops: Callable[[], bool]
+  ) -> dict[str, float]:
+    def check(done: int, batches: int, _: str) -> None:
+      if done < batches and stops():
+        raise InterruptedValidation
+
     params = state.params if state.ema is None else state.ema
-    scores = score(params, state.model_state, records)
+    scores = score(params, state.model_state, records, check)
     return validation_metrics(scores, run.task)
 
   return validate
+
+
+def check_metric(run: TrainingRun, *, classes: int) -> None:
+  """Refuses a `checkpoint.metric` that no validation of this run measures."""
+  options, every = run.config.checkpoint, run.config.log.validate
+  if not options.best:
+    return
+  if every > run.total:
+    raise InputError(
+      f'got checkpoint.best={options.best} and log.validate={every} for a run '
+      f'of {run.total} steps, which never validates; expected at most '
+      f'{run.total}; try --config.log.validate={max(run.total // 4, 1)}'
+    )
+  names = metric_names(run.task, classes=classes)
+  if full_name(options.metric) not in names:
+    raise InputError(unknown_name('checkpoint.metric', options.metric, names))
+
+
+def metric_names(task: Task, *, classes: int) -> list[str]:
+  """The names of `validation_metrics`, without any scores."""
+  one_B = jnp.ones(1)
+  pairs = jax.eval_shape(
+    lambda logits_BK, label_Bx: metrics.clip_metrics(
+      logits_BK, label_Bx, one_B, one_B, task=task
+    ),
+    jnp.zeros((1, classes)),
+    task.blank(classes)[None],
+  )
+  names = [*pairs] + (['map'] if task.kind != 'single' else [])
+  return [f'val_clip/{name}' for name in names]
 
 
 def validation_metrics(

@@ -1,6 +1,7 @@
 """The folder of a run, and the metadata of its checkpoints."""
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -18,7 +19,7 @@ from vidmodels.data.records.record_set import RecordSet
 from vidmodels.files import write_atomically
 from vidmodels.train import optim
 from vidmodels.train.build import TrainingRun
-from vidmodels.train.checkpoint import Checkpoints
+from vidmodels.train.checkpoint import Checkpoints, DamagedCheckpoint
 from vidmodels.train.token_label import Teacher
 from vidmodels.typing import InputError
 
@@ -27,13 +28,55 @@ from vidmodels.typing import InputError
 FREE_FIELDS = (
   'log', 'checkpoint', 'mesh', 'views', 'init_expects', 'init_files',
   'data.dir', 'data.threads', 'data.prefetch', 'data.test',
+  # What happens to steps that would have ended the run.
+  'optim.non_finite', 'optim.max_skips',
 )  # fmt: skip
 
 
+@dataclasses.dataclass(frozen=True)
+class Lineage:
+  """Where a run comes from; empty for one that starts at step 0."""
+
+  # history: an entry a fork, the first one first: workdir, step, checksum,
+  # changed, order
+  history: tuple[Mapping[str, Any], ...] = ()
+  clip_shift: int = 0  # as in `batch_stream.train_batches`
+
+
+def has_checkpoint(workdir: pathlib.Path) -> bool:
+  """Whether a run has saved something there."""
+  # Not the folder of one that was killed while it saved.
+  return any(
+    path.name.isdecimal() for path in workdir.glob('checkpoints/[0-9]*')
+  )
+
+
+def read_recipe(workdir: pathlib.Path) -> cfg.Config:
+  """The recipe of the run in a workdir."""
+  with contextlib.closing(Checkpoints(workdir)) as checkpoints:
+    newest = checkpoints.pick(None)
+    return cfg.check(checkpoints.read_json(newest, 'meta')['config'])
+
+
+def read_lineage(checkpoints: Checkpoints) -> Lineage:
+  """The lineage of the run whose checkpoints these are."""
+  for step in reversed(checkpoints.steps()):
+    with contextlib.suppress(DamagedCheckpoint):
+      return Lineage(
+        history=checkpoints.read_json(step, 'meta')['history'],
+        clip_shift=checkpoints.read_json(step, 'data')['clip_shift'],
+      )
+  return Lineage()
+
+
 def checkpoint_metadata(
-  run: TrainingRun, records: RecordSet, teacher: Teacher | None = None
+  run: TrainingRun,
+  records: RecordSet,
+  teacher: Teacher | None = None,
+  lineage: Lineage | None = None,
 ) -> tuple[dict, dict]:
   """Returns what every checkpoint contains: (meta, position in the data)."""
+  lineage = lineage or Lineage()
   meta = {
     'config': cfg.as_dict(run.config),
     'classes': list(records.classes.names),
@@ -47,11 +90,13 @@ def checkpoint_metadata(
       'jax': jax.__version__,
       'python': sys.version.split()[0],
     },
+    'history': [dict(entry) for entry in lineage.history],
   }
   position = {
     'seed': run.config.seed,
     'batch': run.config.batch,
     'fingerprint': records.manifest.fingerprint,
+    'clip_shift': lineage.clip_shift,
     # The teacher's workdir may have other checkpoints when a run resumes.
     **({'teacher': dict(teacher.identity)} if teacher else {}),
   }
@@ -99,6 +144,26 @@ def claim_workdir(
   That is one with checkpoints of other records, or of a recipe whose numbers
   would differ.
   """
+  check_same_run(workdir, checkpoints, meta=meta, position=position)
+  ours = {'config': meta['config'], 'data': dict(position)}
+  # All processes must start with the same recipe; hashes are easy to compare.
+  history = {'history': meta['history']} if meta['history'] else {}
+  text = f'{json.dumps({**ours, **history}, indent=1)}\n'.encode()
+  if jax.process_count() > 1:
+    digest = np.frombuffer(hashlib.sha256(text).digest(), np.uint8)
+    multihost_utils.assert_equal(digest, 'the processes got different recipes')
+  if jax.process_index() == 0:
+    write_atomically(workdir / 'config.json', text)
+
+
+def check_same_run(
+  workdir: pathlib.Path,
+  checkpoints: Checkpoints,
+  *,
+  meta: Mapping[str, Any],
+  position: Mapping[str, Any],
+) -> None:
+  """Refuses checkpoints of another run, as `claim_workdir`."""
   ours = {'config': meta['config'], 'data': dict(position)}
   # The checkpoint says which recipe it belongs to. Without one there is nothing
   # to protect: a first try that failed may be corrected in place.
@@ -114,6 +179,7 @@ def claim_workdir(
       )
     data = checkpoints.read_json(latest, 'data')
     reached = data.pop('next_step')
+    data.pop('log')
     meta_on_disk = checkpoints.read_json(latest, 'meta')
     config = meta_on_disk['config']
     # Fields that are newer than the checkpoint get their defaults, unless one
@@ -131,13 +197,6 @@ def claim_workdir(
         f'checkpoint {latest} of {workdir} is of step {reached}: it was '
         f'renamed; expected {reached} as its name; rename it back'
       )
-  # All processes must start with the same recipe; hashes are easy to compare.
-  text = f'{json.dumps(ours, indent=1)}\n'.encode()
-  if jax.process_count() > 1:
-    digest = np.frombuffer(hashlib.sha256(text).digest(), np.uint8)
-    multihost_utils.assert_equal(digest, 'the processes got different recipes')
-  if jax.process_index() == 0:
-    write_atomically(workdir / 'config.json', text)
 
 
 def differences(theirs: Mapping, ours: Mapping) -> list[str]:

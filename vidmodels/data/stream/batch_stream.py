@@ -123,14 +123,16 @@ def train_batches(
   rows: Sequence[int],
   start_step: int,
   steps: int,
+  clip_shift: int = 0,
 ) -> Batches:
   """The training stream: batches for steps start_step, ..., steps - 1.
 
   `batch` counts the clips of a step over all processes. `rows` are those of the
   global batch that this process feeds, in any order; other processes may feed
   the same ones. Steps before `start_step` are not replayed; `steps` is the
-  length of the whole run. `data` gives threads, batches made ahead and the mean
-  of what is erased.
+  length of the whole run. `clip_shift` is added to the number of each clip, so
+  that a fork's order can go on with another batch. `data` gives threads,
+  batches made ahead and the mean of what is erased.
 
   Raises:
     InputError: at once if the crop does not fit, a name is unknown or the data
@@ -153,7 +155,7 @@ def train_batches(
   task, classes = manifest.task, len(records.classes)
 
   def train_row(step: int, row: int) -> Row:
-    g = step * batch + row
+    g = clip_shift + step * batch + row
     index, rng = order.example(g), order.rng(g)
     record = records.record(index)
     try:
