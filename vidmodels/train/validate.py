@@ -104,7 +104,7 @@ def check_metric(run: TrainingRun, *, classes: int) -> None:
 
 
 def metric_names(task: Task, *, classes: int) -> list[str]:
-  """The names of `validation_metrics`, without any scores."""
+  """The names of `validation_metrics`, without any scores, sorted."""
   one_B = jnp.ones(1)
   pairs = jax.eval_shape(
     lambda logits_BK, label_Bx: metrics.clip_metrics(
@@ -114,7 +114,7 @@ def metric_names(task: Task, *, classes: int) -> list[str]:
     task.blank(classes)[None],
   )
   names = [*pairs] + (['map'] if task.kind != 'single' else [])
-  return [f'val_clip/{name}' for name in names]
+  return [f'val_clip/{name}' for name in sorted(names)]
 
 
 def validation_metrics(
