@@ -13,6 +13,7 @@ import functools
 from collections.abc import Callable
 
 import jax
+import numpy as np
 import optax
 from flax import linen as nn
 from jax.sharding import Mesh
@@ -77,6 +78,28 @@ class TrainingRun:
     update, frozen = self._jitted_step(teacher)
     fitted = memory.compiled_to_fit(update, self._check_step)
     return lambda state, batch: fitted(state, batch, frozen)
+
+  def batch_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+    """A batch of the recipe as shapes with shardings."""
+    B, clip = self.config.batch, self.config.clip
+    blank_x = self.task.blank(self.model.classes)
+    rows = {
+      'video': ((clip.frames, clip.size, clip.size, 3), np.uint8),
+      'label': (blank_x.shape, blank_x.dtype),
+      'mask': ((), np.float32),
+    }
+    return {
+      name: jax.ShapeDtypeStruct(
+        (B, *shape), dtype, sharding=batch_sharding(self.mesh)
+      )
+      for name, (shape, dtype) in rows.items()
+    }
+
+  def lower_step(self) -> jax.stages.Lowered:
+    """The training step, traced for the mesh and ready to be compiled."""
+    update, frozen = self._jitted_step(None)
+    with jax.set_mesh(self.mesh):
+      return update.lower(self.abstract, self.batch_shapes(), frozen)
 
   def _check_step(self, needed: int) -> None:
     config, mesh = self.config, self.mesh

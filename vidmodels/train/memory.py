@@ -44,6 +44,9 @@ _COMPILE_SECONDS = 3600.0  # that one process may compile longer than another
 _UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
 # 'allocate 4294967296 bytes', 'allocate 12.0 GiB', 'Used 20.05G of 15.48G'.
 _ASKED = re.compile(r'(?:allocat\w+|Used)\s+(\d+(?:\.\d+)?)\s*([KMGT]?)i?')
+_USED_OF = re.compile(
+  r'Used (\d+(?:\.\d+)?)([KMGT]?) of (\d+(?:\.\d+)?)([KMGT]?) hbm'
+)
 _WORDS = re.compile(
   r'RESOURCE_EXHAUSTED|out of memory|OUT_OF_MEMORY|Insufficient memory',
   re.IGNORECASE,
@@ -68,7 +71,11 @@ class Room:
 
 def room_on(mesh: Mesh) -> Room:
   """The memory of the fullest of this process's devices."""
-  devices = list(mesh.local_devices)
+  return room_of(list(mesh.local_devices))
+
+
+def room_of(devices: list) -> Room:
+  """The memory of the fullest of some devices of this process."""
   kind = devices[0].device_kind
   rooms = []
   for device in devices:
@@ -325,6 +332,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     return True
   said = _of_device(error) or type(error).__module__ == 'cv2'
   return said and bool(_WORDS.search(str(error)))
+
+
+def used_and_limit(error: BaseException) -> tuple[int, int] | None:
+  """The bytes that a program needs and those of a device, as a compiler says.
+
+  None for other errors: those of a program that runs.
+  """
+  match = _USED_OF.search(str(error)) if is_out_of_memory(error) else None
+  if match is None:
+    return None
+  used, limit = (int(float(match[i]) * _UNITS[match[i + 1]]) for i in (1, 3))
+  return used, limit
 
 
 def request(error: BaseException) -> str:
