@@ -74,6 +74,8 @@ setuptools.setup(
     'test': TEST,
     # For `prepare --engine=beam`; each runner may want packages of its own.
     'beam': ['apache-beam>=2.77,<3'],
+    # For `plan --topology=v5e:4x4`: the compiler for TPUs, and none of them.
+    'tpu-plan': ['jax[tpu]>=0.10.2,<0.13'],
     # To write .pth; reading needs none.
     'torch': ['torch>=2.6,<3'],
     # Needs git; not on PyPI, and its tokenizers want the other two.

@@ -131,6 +131,9 @@ ENTRY %main (a: bf16[4], b: f32[8]) -> f32[8] {
   %b = f32[8]{0} parameter(1)
   %chain = (bf16[4]{0}, bf16[32]{0:S(1)}, u32[]) fusion(%a), kind=kCustom, \
 calls=%gathered
+  %slice-start = ((f32[8]{0}), f32[2]{0:S(1)}, s32[]) slice-start(%b), \
+slice={[0:2]}
+  %slice-done = f32[2]{0:S(1)} slice-done(%slice-start)
   %more = f32[8]{0} fusion(%a, %b), kind=kLoop, calls=%overlapped
   %async-start = ((f32[8]{0}), f32[8]{0}, s32[]) async-start(%more), \
 calls=%wrapped
@@ -176,6 +179,8 @@ def test_arrays_in_vmem_are_not_memory_traffic():
   assert counted['chain'] == 8 + 8 + 4
   assert counted['more'] == 8 + 32 + 32
   assert counted['w'] == 4 * (32 + 32)
+  # Two numbers are read into VMEM, and not the eight that they come from.
+  assert counted['slice-start'] == 8
   assert counted['b'] == counted['init'] == counted['loop'] == 0
 
 

@@ -55,9 +55,14 @@ class ProgramMemory:
   code: int
 
   @property
+  def beside_arguments(self) -> int:
+    """What a device needs that it does not have before the program runs."""
+    return self.results + self.temporary + self.code
+
+  @property
   def total(self) -> int:
     """All that a device needs while the program runs."""
-    return self.arguments + self.results + self.temporary + self.code
+    return self.arguments + self.beside_arguments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -583,8 +588,8 @@ def bytes_accessed(module: Module, run: Executed) -> int:
     for name in instruction.operands
     if name in run.computation
   ]
-  if opcode == 'copy-start':  # (copy, original, context)
-    return sum(a.bytes for a in instruction.arrays[:2] if a.in_device_memory)
+  if opcode in ('copy-start', 'slice-start', 'dynamic-slice-start'):
+    return _moved(instruction)
   if opcode in ('dynamic-slice', 'slice', 'gather'):
     return 2 * instruction.bytes
   if opcode == 'dynamic-update-slice':
@@ -593,73 +598,86 @@ def bytes_accessed(module: Module, run: Executed) -> int:
     return _in_device_memory(instruction) + sum(
       map(_in_device_memory, operands)
     )
-  (called,) = _called(instruction)
-  inside = module.computations[called]
-  inputs = {
-    int(each.operands[0]): each
-    for each in inside.values()
-    if each.opcode == 'parameter'
-  }
-  total = _written(inside, module.roots[called], instruction)
+  total = _written(module, instruction)
   for number, operand in enumerate(operands):
     if _in_device_memory(operand):
-      total += _read(inside, inputs[number], most=operand.bytes)
+      total += _read(module, instruction, number, most=operand.bytes)
   return total
+
+
+def _moved(instruction: Instruction) -> int:
+  """The bytes of a copy or a slice that a TPU makes beside other work.
+
+  It lies in VMEM or comes from there: then only the other side counts.
+  """
+  moved = min(array.bytes for array in instruction.arrays[:2])
+  sides = [array.in_device_memory for array in instruction.arrays[:2]]
+  return moved * sum(sides)
 
 
 def _in_device_memory(instruction: Instruction) -> int:
   return sum(a.bytes for a in instruction.arrays if a.in_device_memory)
 
 
-def _users(inside: Computation, name: str) -> list[Instruction]:
-  """The instructions that use a value, bitcasts left aside."""
+def _users(inside: Computation, name: str) -> list[tuple[Instruction, str]]:
+  """What uses a value, and by which name: bitcasts are left aside."""
   users = []
   for each in inside.values():
     if name in each.operands and each.opcode not in ('parameter', 'constant'):
       if each.opcode == 'bitcast':
         users += _users(inside, each.name)
       else:
-        users.append(each)
+        users.append((each, name))
   return users
 
 
-def _read(inside: Computation, parameter: Instruction, *, most: int) -> int:
-  """What a fusion reads of one of its operands."""
+def _read(
+  module: Module, fusion: Instruction, number: int, *, most: int
+) -> int:
+  """What a fusion, with those inside it, reads of one of its operands."""
+  inside = module.computations[_called(fusion)[0]]
+  parameter = next(
+    each.name
+    for each in inside.values()
+    if each.opcode == 'parameter' and int(each.operands[0]) == number
+  )
   total = 0
-  for user in _users(inside, parameter.name):
-    if user.opcode in ('dynamic-slice', 'slice', 'gather'):
+  for user, name in _users(inside, parameter):
+    places = [i for i, each in enumerate(user.operands) if each == name]
+    if user.opcode in ('dynamic-slice', 'slice', 'gather') and places == [0]:
       total += user.bytes
-    elif user.opcode == 'dynamic-update-slice' and _is_target(
-      inside, user, parameter
-    ):
+    elif user.opcode == 'dynamic-update-slice' and places == [0]:
       continue  # what is not written stays where it is
-    else:
+    elif user.opcode == 'fusion':
+      total += sum(_read(module, user, i, most=most) for i in places)
+    elif user.opcode != 'tuple':  # that hands it on as it is
       return most
   return min(total, most)
 
 
-def _is_target(
-  inside: Computation, update: Instruction, parameter: Instruction
-) -> bool:
-  target = inside[update.operands[0]]
-  while target.opcode == 'bitcast':
-    target = inside[target.operands[0]]
-  return target.name == parameter.name
-
-
-def _written(inside: Computation, root: str, result: Instruction) -> int:
+def _written(module: Module, fusion: Instruction) -> int:
   """What a fusion writes."""
+  called = _called(fusion)[0]
+  inside, root = module.computations[called], module.roots[called]
   made = inside[root]
   parts = made.operands if made.opcode == 'tuple' else (root,)
-  if len(parts) != len(result.arrays):  # a kernel with several results
-    return _in_device_memory(result)
-  total = 0
-  for name, array in zip(parts, result.arrays, strict=True):
-    part = inside[name]
-    while part.opcode == 'bitcast':
-      part = inside[part.operands[0]]
-    if not array.in_device_memory:
-      continue
-    updates = part.opcode == 'dynamic-update-slice'
-    total += inside[part.operands[1]].bytes if updates else array.bytes
-  return total
+  if len(parts) != len(fusion.arrays):  # a kernel with several results
+    return _in_device_memory(fusion)
+  return sum(
+    _updated(module, inside, name) or array.bytes
+    for name, array in zip(parts, fusion.arrays, strict=True)
+    if array.in_device_memory
+  )
+
+
+def _updated(module: Module, inside: Computation, name: str) -> int:
+  """The bytes of the part that is written if the rest stays; else 0."""
+  part = inside[name]
+  while part.opcode == 'bitcast':
+    part = inside[part.operands[0]]
+  if part.opcode == 'dynamic-update-slice':
+    return inside[part.operands[1]].bytes
+  if part.opcode == 'fusion' and len(part.arrays) == 1:
+    called = _called(part)[0]
+    return _updated(module, module.computations[called], module.roots[called])
+  return 0

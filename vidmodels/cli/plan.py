@@ -83,7 +83,7 @@ def _recipe(args: argparse.Namespace) -> tuple:
   from vidmodels.cli import recipe
   from vidmodels.data.datasets import registry
   from vidmodels.data.records.task import SINGLE
-  from vidmodels.train import plan
+  from vidmodels.train import step_plan
   from vidmodels.typing import InputError
 
   for flag in ('batch', 'classes', 'examples', 'price'):
@@ -106,7 +106,7 @@ def _recipe(args: argparse.Namespace) -> tuple:
   named = any(o.startswith('--config.model.scan=') for o in overrides)
   can_scan = 'scan' in known and not config.model['scan']
   if can_scan and not named and not args.unrolled:
-    config = plan.with_scan(config)
+    config = step_plan.with_scan(config)
     notes.append(
       'the layers are one scan (model.scan=True), which compiles faster; '
       '--unrolled compiles them as the recipe has them'
@@ -156,11 +156,10 @@ def _print_search(args: argparse.Namespace, found, notes: list[str]) -> None:
 
   if args.json:
     as_json = lambda each: each and _as_json(args, each, notes)
-    tree = {
-      'cheapest': as_json(found.plan),
-      'largest_batch': as_json(found.largest),
-      'tried': [as_json(each) for each in found.tried],
-    }
+    # As without --search, and what else was compiled.
+    tree = as_json(found.plan or found.largest or found.tried[-1])
+    tree['largest'] = as_json(found.largest)
+    tree['tried'] = [as_json(each) for each in found.tried]
     print(json.dumps(tree))
     return
   text = [
@@ -178,12 +177,12 @@ def _print_search(args: argparse.Namespace, found, notes: list[str]) -> None:
 
 
 def _as_json(args: argparse.Namespace, made, notes: list[str]) -> dict:
-  from vidmodels.train import plan
+  from vidmodels.train import step_plan
 
   tree = made.as_json()
   tree['notes'] = [*notes, *made.notes]
   if args.price is not None:
-    tree['cost_usd'] = plan.cost(made, args.price)
+    tree['cost_usd'] = step_plan.cost(made, args.price)
   return tree
 
 
@@ -210,7 +209,7 @@ def lines(made, price: float | None = None) -> list[str]:
   """A plan as a page."""
   from rich.filesize import decimal
 
-  from vidmodels.train import plan
+  from vidmodels.train import step_plan
 
   share = made.memory_bytes / made.hbm_bytes
   text = [
@@ -251,8 +250,8 @@ def lines(made, price: float | None = None) -> list[str]:
     ]
     if price is not None:
       text.append(
-        f'cost, at least     {plan.cost(made, price):.2f} USD at {price:g} a '
-        'chip and hour (estimate)'
+        f'cost, at least     {step_plan.cost(made, price):.2f} USD at '
+        f'{price:g} a chip and hour (estimate)'
       )
   return [
     *text,

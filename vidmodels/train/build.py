@@ -73,10 +73,17 @@ class TrainingRun:
     update, frozen = self._jitted_step(teacher)
     return lambda state, batch: update(state, batch, frozen)
 
-  def train_step_that_fits(self, teacher: token_label.Teacher | None = None):
-    """`train_step`, refused at its first call if the devices are too small."""
+  def train_step_that_fits(
+    self,
+    teacher: token_label.Teacher | None = None,
+    say: Callable[[str], None] | None = None,
+  ):
+    """`train_step`, refused at its first call if the devices are too small.
+
+    `say` gets the memory that a step needs and, after the first, had.
+    """
     update, frozen = self._jitted_step(teacher)
-    fitted = memory.compiled_to_fit(update, self._check_step)
+    fitted = memory.compiled_to_fit(update, self._check_step, say)
     return lambda state, batch: fitted(state, batch, frozen)
 
   def batch_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:

@@ -236,7 +236,7 @@ class Loop:
   def run_from(self, state: TrainState, start: int) -> Outcome:
     """Runs from step `start` to the end, a preemption or an error."""
     run, config = self.run, self.run.config
-    train_step = run.train_step_that_fits(self.teacher)
+    train_step = run.train_step_that_fits(self.teacher, self._say)
     feed = Feed(self._batches(start), rows=config.batch, mesh=run.mesh)
     log = self._open_log(feed, start)
     done, stop, measured = start, False, None

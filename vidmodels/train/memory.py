@@ -27,6 +27,8 @@ from jax.sharding import Mesh
 from rich.filesize import decimal
 
 from vidmodels import config as cfg
+from vidmodels.analysis import compiled_program
+from vidmodels.analysis.compiled_program import ProgramMemory
 from vidmodels.train import distributed
 from vidmodels.train.mesh import local_rows
 from vidmodels.typing import InputError
@@ -196,36 +198,77 @@ def check_state(config: cfg.Config, mesh: Mesh, abstract: Any) -> None:
 
 
 def compiled_to_fit(
-  function: Any, check: Callable[[int], None]
+  function: Any,
+  check: Callable[[int], None],
+  say: Callable[[str], None] | None = None,
 ) -> Callable[..., Any]:
   """A jitted function that is compiled when it is first called.
 
   `check` gets the bytes that the program needs on each device beside its
   arguments, and refuses it by raising. It is compiled once for each shape of
-  the arguments after the first, which never changes its shapes.
+  the arguments after the first, which never changes its shapes. `say` gets a
+  line with what the first program needs, and one with what was used once it has
+  run.
   """
   programs: dict[Any, Any] = {}
 
   def call(*args: Any) -> Any:
     shapes = tuple((v.shape, v.dtype) for v in jax.tree.leaves(args[1:]))
+    first = not programs
     if shapes not in programs:
-      program = function.lower(*args).compile()
-      check(_bytes_beside_arguments(program))
+      program = _compile(function.lower(*args), args, check)
+      used = compiled_program.memory(program)
+      if used is not None:
+        check(used.beside_arguments)
       # Collectives on CPUs give up if a process comes 30 s after another, as it
       # does where one of the machines compiles more slowly.
       distributed.agree('compiled', seconds=_COMPILE_SECONDS)
       programs[shapes] = program
-    return programs[shapes](*args)
+      if say and first and used is not None:
+        say(_needs(used))
+    results = programs[shapes](*args)
+    if say and first:
+      jax.block_until_ready(results)
+      say(_was_used(jax.tree.leaves(results)))
+    return results
 
   return call
 
 
-def _bytes_beside_arguments(program: Any) -> int:
-  stats = program.memory_analysis()
-  if stats is None:  # not every backend says
-    return 0
-  results = stats.output_size_in_bytes - stats.alias_size_in_bytes
-  return stats.temp_size_in_bytes + max(results, 0)
+def _compile(lowered: Any, args: Any, check: Callable[[int], None]) -> Any:
+  """Compiles; `check` refuses what the compiler refuses for its memory."""
+  try:
+    return lowered.compile()
+  except jax.errors.JaxRuntimeError as error:
+    if amounts := used_and_limit(error):
+      check(amounts[0] - bytes_on_device(args))
+    raise
+
+
+def _needs(used: ProgramMemory) -> str:
+  """What a program needs, before it runs."""
+  return (
+    f'a step needs {decimal(used.total)} on each device: '
+    f'{decimal(used.arguments)} of weights, moments and batch, '
+    f'{decimal(used.beside_arguments)} of activations, gradients and code'
+  )
+
+
+def _was_used(arrays: list[jax.Array]) -> str:
+  """What was in use at most, after a step."""
+  devices: Any = arrays[0].sharding.addressable_devices
+  peaks = [
+    (device.memory_stats() or {}).get('peak_bytes_in_use', 0)
+    for device in devices
+    if device.platform != 'cpu'
+  ]
+  if any(peaks):
+    return f'measured after a step: {decimal(max(peaks))} at most on a device'
+  resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+  return (
+    f'measured after a step: {decimal(resident)} at most of this machine, for '
+    'the whole process'
+  )
 
 
 def check_program(
@@ -285,7 +328,10 @@ def training_advice(config: cfg.Config, mesh: Mesh, factor: float = 2.0) -> str:
     f'a smaller recipe (now {config.family} on {clip.frames} frames of '
     f'{clip.size} pixels)'
   )
-  return f'try {", ".join(moves[:-1])}{" or " * (len(moves) > 1)}{moves[-1]}'
+  return (
+    f'try {", ".join(moves[:-1])}{" or " * (len(moves) > 1)}{moves[-1]}; '
+    '`vidmodels plan --search` finds what fits without training'
+  )
 
 
 def scoring_advice(config: cfg.Config, batch: int, factor: float = 2.0) -> str:

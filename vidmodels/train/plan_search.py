@@ -16,13 +16,13 @@ from typing import Any
 
 from vidmodels import config as cfg
 from vidmodels import models
-from vidmodels.train.plan import Plan
+from vidmodels.train.step_plan import Plan
 from vidmodels.typing import InputError
 
 # From the cheapest: what the field `remat` of a model may be.
 POLICIES = (
   *(False, True),
-  *('none', 'save_attention', 'dots', 'block'),
+  *('none', 'dots', 'save_attention', 'block'),
 )
 MOST_TRIES = 4  # of the largest batch, after the two that predict it
 _SPARE = 0.98  # of the memory: it is not quite affine
@@ -125,7 +125,9 @@ def _largest(
     return at[rows]
 
   rows = first.batch // unit
-  plan(2 * rows if first.fits else max(rows // 2, 1))
+  if rows == 1 and not first.fits:
+    return None
+  plan(2 * rows if first.fits else rows // 2)
   for _ in range(MOST_TRIES):
     guess = _predict(at)
     fitting = [r for r, each in at.items() if each.fits]
@@ -141,12 +143,18 @@ def _largest(
 
 
 def _predict(at: dict[int, Plan]) -> int:
-  """The clips of a device that fill its memory, by the two nearest plans."""
-  first, second = sorted(
-    at, key=lambda rows: abs(at[rows].hbm_bytes - at[rows].memory_bytes)
-  )[:2]
-  slope = (at[second].memory_bytes - at[first].memory_bytes) / (second - first)
+  """The clips of a device that fill its memory.
+
+  On the line between the largest that fits and the smallest that does not, or
+  of the two nearest to that place.
+  """
+  fitting = sorted(rows for rows, plan in at.items() if plan.fits)
+  failing = sorted(rows for rows, plan in at.items() if not plan.fits)
+  low, high = sorted([*fitting[-2:], *failing[:2]])[:2]
+  if fitting and failing:
+    low, high = fitting[-1], failing[0]
+  slope = (at[high].memory_bytes - at[low].memory_bytes) / (high - low)
   if slope <= 0:
     return max(at)
-  room = _SPARE * at[first].hbm_bytes - at[first].memory_bytes
-  return first + int(room // slope)
+  room = _SPARE * at[low].hbm_bytes - at[low].memory_bytes
+  return low + int(room // slope)

@@ -19,8 +19,8 @@ from typing import Any, Self
 from vidmodels import config as cfg
 from vidmodels.analysis.compiled_program import Traffic
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.train import plan, topology
-from vidmodels.train.plan import Plan
+from vidmodels.train import step_plan, topology
+from vidmodels.train.step_plan import Plan
 from vidmodels.train.topology import Topology
 from vidmodels.typing import InputError, escape
 
@@ -72,7 +72,7 @@ class Planner:
     examples: int,
     task: Task = SINGLE,
   ) -> Plan:
-    """`plan.make` for the topology's devices.
+    """`step_plan.make` for the topology's devices.
 
     Raises InputError as that does, and PlanError if the compiler fails.
     """
@@ -80,7 +80,7 @@ class Planner:
     sizes = {'classes': classes, 'examples': examples}
     if self._process is None:
       devices = topology.devices(self.topology)
-      return plan.make(config, self.topology, devices, task=task, **sizes)
+      return step_plan.make(config, self.topology, devices, task=task, **sizes)
     request = {
       'config': cfg.as_dict(config),
       'task': dataclasses.asdict(task),
@@ -142,7 +142,7 @@ def serve(text: str) -> None:
     answer: dict[str, Any]
     try:
       devices = topology.devices(where) if devices is None else devices
-      made = plan.make(
+      made = step_plan.make(
         cfg.check(request['config']),
         where,
         devices,
