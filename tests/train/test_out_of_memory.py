@@ -206,7 +206,7 @@ def test_every_kind_of_running_out_of_memory_is_recognised(error, asked):
 def test_running_out_of_memory_while_training_is_one_message(
   records, tmp_path, monkeypatch, capsys
 ):
-  def fails(*_):
+  def fails(**_):
     raise device_error('RESOURCE_EXHAUSTED: Out of memory allocating 2e9 bytes')
 
   monkeypatch.setattr(loop, 'Loop', fails)
@@ -254,6 +254,45 @@ def test_the_first_line_of_a_run_names_its_devices(trained):
   assert re.fullmatch(
     r'on 8 x cpu, [\d.]+ GB free of [\d.]+ GB on this machine', lines[0]
   )
+
+
+def test_a_run_says_what_a_step_needs_and_after_the_first_what_it_had(trained):
+  _, lines = trained
+  needs, had = (
+    [i for i, line in enumerate(lines) if line.startswith(words)]
+    for words in ('a step needs ', 'measured after a step: ')
+  )
+  assert len(needs) == len(had) == 1
+  assert needs < had
+  number = r'[\d.]+ [kMG]B'
+  assert re.fullmatch(
+    f'a step needs {number} on each device: {number} of weights, moments and '
+    f'batch, {number} of activations, gradients and code',
+    lines[needs[0]],
+  )
+  assert re.search(f'{number} at most of this machine', lines[had[0]])
+
+
+def test_what_a_compiler_refuses_is_refused_in_our_words(monkeypatch):
+  """TPU programs are refused while they are compiled."""
+  mesh = make_mesh(tiny.config(REPO).mesh)
+  machine_of(monkeypatch, 1000)
+
+  class Lowered:
+    def compile(self):
+      raise device_error(
+        'RESOURCE_EXHAUSTED: TPU compile permanent error. Ran out of memory '
+        'in memory space hbm. Used 20.05G of 15.48G hbm. Exceeded hbm capacity.'
+      )
+
+  class Function:
+    lower = staticmethod(lambda *_: Lowered())
+
+  check = lambda needed: memory.check_program(
+    needed, mesh, 'a step', lambda factor: f'try {factor:.1f} times less'
+  )
+  with pytest.raises(InputError, match=r'got a step that needs 172\.2 GB on'):
+    memory.compiled_to_fit(Function, check)()
 
 
 def test_the_limits_of_control_groups_count(tmp_path, monkeypatch):
