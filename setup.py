@@ -19,7 +19,9 @@ CORE = [
   'absl-py>=2.1,<3',
   'av>=18,<20',
   'clu>=0.0.12,<0.1',
+  'etils[epath]>=1.15,<2',
   'flax>=0.12.8,<0.13',
+  'fsspec>=2026.9',
   'google-crc32c>=1.6,<2',
   'grain>=0.2.18,<0.3',
   'jax>=0.10.2,<0.13',
@@ -38,8 +40,18 @@ TF = [
   'tensorboard>=2.20,<3',
   'tensorflow-datasets>=4.9.10,<5',
 ]
+# Object stores. Their versions are dates, and each wants fsspec's of its month.
+GCS = ['gcsfs>=2026.9']
+S3 = ['s3fs>=2026.9']
 # The CPU wheel: tests only read and write records and events with it.
 TEST = [
+  *GCS,
+  *S3,
+  # Servers of both stores for this machine; flask serves moto's.
+  'flask>=3,<4',
+  'flask-cors>=6,<7',
+  'gcp-storage-emulator>=2026.7',
+  'moto[s3]>=5.2,<6',
   'mypy>=2.4,<3',
   'psutil>=6,<8',
   'pytest>=8,<10',
@@ -72,6 +84,8 @@ setuptools.setup(
   extras_require={
     'tf': TF,
     'test': TEST,
+    'gcs': GCS,
+    's3': S3,
     # For `prepare --engine=beam`; each runner may want packages of its own.
     'beam': ['apache-beam>=2.77,<3'],
     # For `plan --topology=v5e:4x4`: the compiler for TPUs, and none of them.

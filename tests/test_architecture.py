@@ -18,6 +18,7 @@ FILES = sorted(PACKAGE.rglob('*.py'))
 LAYERS = (
   {
     *('typing', 'checked_json', 'usual_names', 'fields', 'files', 'config'),
+    *('object_store', 'store_path', 'local_cache'),
     '__init__',
   },
   {'nn', 'data'},
@@ -143,9 +144,13 @@ def test_a_class_name_occurs_once():
   assert repeated(names) == {}
 
 
-def test_only_one_file_knows_orbax():
-  users = [p.name for p in FILES if 'import orbax' in p.read_text()]
-  assert users == ['checkpoint.py']
+def test_only_two_files_know_orbax():
+  users = [
+    p.name
+    for p in FILES
+    if re.search('^ *(import|from) orbax', p.read_text(), re.M)
+  ]
+  assert users == ['checkpoint.py', 'orbax_stores.py']
 
 
 # `video_BTHWC`, `h_xLD`: an underscore, then axis letters, at least one of

@@ -31,9 +31,9 @@ from vidmodels.fields import (
 )
 from vidmodels.typing import (
   InputError,
-  LocalPath,
   Positive,
   Seed,
+  UserPath,
   check_value,
   expected_one_of,
 )
@@ -46,8 +46,8 @@ class Config:
 
   family: str
   model: dict[str, Any]  # the fields of the family's module
-  # weight file that a new run starts from
-  init_from: LocalPath = ''
+  # weight file or run that a new run starts from, also in a store
+  init_from: UserPath = ''
   # Whether the file also gives the classifier: 'auto' takes it if it has as
   # many classes, 'keep' refuses a file that has not, 'new' never takes it.
   init_head: Literal['auto', 'keep', 'new'] = 'auto'

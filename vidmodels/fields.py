@@ -26,13 +26,13 @@ from vidmodels.typing import (
   Half,
   InputError,
   Level,
-  LocalPath,
   NotNegative,
   Positive,
   PositiveFloat,
   Range,
   Share,
   Shares,
+  UserPath,
 )
 
 # How frames are resized; `augment/crops.py` says what the words mean.
@@ -91,8 +91,8 @@ def check_scale(field: str, scale: float) -> None:
 class Data:
   """Where the records are and how they are read."""
 
-  # folder that `vidmodels prepare` wrote; required
-  dir: LocalPath = ''
+  # folder that `vidmodels prepare` wrote, also in a store; required
+  dir: UserPath = ''
   train: str = 'train'  # split names
   test: str = 'test'
   mean: tuple[float, ...] = (0.45, 0.45, 0.45)  # of RGB scaled to 0..1
@@ -247,7 +247,7 @@ class Loss:
 
   label_smoothing: Fraction = 0.0
   # Workdir of a trained model whose answer for every token is a label too.
-  teacher: LocalPath = ''
+  teacher: UserPath = ''
   token_share: Fraction = 0.5  # of the loss, for the teacher's labels
 
   def check(self) -> None:

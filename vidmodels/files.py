@@ -1,5 +1,6 @@
 """Checks the paths that a user gives, and writes files whole or not at all.
 
+  place = files.place('s3://bucket/records')    # behaves as a pathlib.Path
   files.output_folder('runs/first/evaluation')  # made and tried, or InputError
   files.write_atomically(path, data)            # the whole file, or none
 
@@ -12,12 +13,15 @@ import errno
 import os
 import pathlib
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from vidmodels.typing import AnyPath, InputError, local_path, quote
+from vidmodels import object_store
+from vidmodels.object_store import in_store
+from vidmodels.typing import AnyPath, InputError, quote, user_path
 
 SHORT_PATH_LENGTH = 120  # letters of a path in an error
 # Temporary names add up to 12 letters to a file's own name.
@@ -36,6 +40,22 @@ _PATH_ERRORS = frozenset(
 )
 RETRY_WAITS_S = (0.1, 0.4, 1.5)  # before each further try of a read
 _Result = TypeVar('_Result')
+
+
+def place(path: AnyPath) -> pathlib.Path:
+  """The path of a user's file or folder, on this machine or in a store.
+
+  Raises InputError for another kind of address, and if the package for its
+  kind is not installed.
+  """
+  text = user_path(path)
+  if not in_store(text):
+    return pathlib.Path(text)
+  object_store.require_package(text)
+  from vidmodels.store_path import StorePath
+
+  result: Any = StorePath(text)  # it has the methods of a pathlib.Path
+  return result
 
 
 class WriteError(OSError):
@@ -78,8 +98,11 @@ def retry_reading(path: AnyPath, read: Callable[[], _Result]) -> _Result:
   """What `read()` returns; a few tries, some seconds, for the machine's errors.
 
   Raises ReadError if the machine still fails. An error that says something
-  about the path (it does not exist) is raised at once, as it is.
+  about the path (it does not exist) is raised at once, as it is. A read from an
+  object store is tried again there.
   """
+  if in_store(path):
+    return read()
   for wait_s in (*RETRY_WAITS_S, None):
     try:
       return read()
@@ -97,8 +120,12 @@ def retry_reading(path: AnyPath, read: Callable[[], _Result]) -> _Result:
 def write_atomically(path: pathlib.Path, data: bytes | memoryview) -> None:
   """Writes a temporary file and renames it: `path` is whole or not there.
 
-  Raises InputError as `check_output_path`, WriteError if the disk is full.
+  In an object store, an object appears when it is complete. Raises InputError
+  as `check_output_path`, WriteError if the disk is full.
   """
+  if in_store(path):
+    object_store.write(path, bytes(data))
+    return
   check_output_path(path)
   part = path.with_name(f'{path.name}.{os.getpid()}.part')
   with remove_part_on_error(path, part):
@@ -130,6 +157,9 @@ def remove_part_on_error(
 
 def check_output_path(path: pathlib.Path) -> None:
   """Raises InputError unless a file may be written as `path`."""
+  if in_store(path):
+    object_store.check_bucket(path)
+    return
   if path.exists() and not path.is_file():
     # A rename would replace a device, even /dev/null for root.
     kind = 'folder' if path.is_dir() else 'device or a pipe'
@@ -145,7 +175,7 @@ def check_output_path(path: pathlib.Path) -> None:
 
 def output_file(path: AnyPath) -> pathlib.Path:
   """The path of a file to write, in a folder that this makes if need be."""
-  path = pathlib.Path(local_path(path))
+  path = place(path)
   output_folder(path.parent)
   check_output_path(path)
   return path
@@ -153,7 +183,10 @@ def output_file(path: AnyPath) -> pathlib.Path:
 
 def output_folder(path: AnyPath) -> pathlib.Path:
   """A folder for results; makes it if it does not exist."""
-  path = pathlib.Path(local_path(path))
+  path = place(path)
+  if in_store(path):
+    _try_to_write(path)
+    return path
   try:
     path.mkdir(parents=True, exist_ok=True)
     # Only a write shows that a disk is read-only; this leaves nothing behind.
@@ -167,12 +200,29 @@ def output_folder(path: AnyPath) -> pathlib.Path:
   return path
 
 
+def _try_to_write(folder: pathlib.Path) -> None:
+  """Writes a small object and deletes it: only that tells the permission."""
+  trial = folder / f'.trial-{socket.gethostname()}-{os.getpid()}'
+  object_store.check_bucket(folder)
+  object_store.write(trial, b'vidmodels may write here')
+  trial.unlink(missing_ok=True)
+
+
 def unused_path(path: AnyPath) -> pathlib.Path:
   """A path that does not exist yet, and where something can be written.
 
   Tries it with a folder that is removed again: nothing is left behind.
   """
-  path = pathlib.Path(local_path(path))
+  path = place(path)
+  if in_store(path):
+    object_store.check_bucket(path)
+    if path.exists():
+      raise InputError(
+        f'got {path}, which exists; expected a new name; try another one, or '
+        'remove it'
+      )
+    _try_to_write(path.parent)
+    return path
   try:
     if os.path.lexists(path):
       raise InputError(
@@ -197,6 +247,8 @@ def unused_path(path: AnyPath) -> pathlib.Path:
 
 def check_disk_space(path: pathlib.Path, size: int) -> None:
   """Raises InputError if a folder's disk has no room for `size` bytes."""
+  if in_store(path):
+    return
   disk = shutil.disk_usage(path)
   if disk.total and disk.free < size:  # 0: the file system does not say
     raise InputError(
@@ -213,10 +265,10 @@ def check_no_overwrite(
 
   Inputs are files that must not change, and folders of such files.
   """
-  protected = {pathlib.Path(path).resolve(): path for path in inputs}
+  protected = {place(path).resolve(): path for path in inputs}
   written: set[pathlib.Path] = set()
   for path in outputs:
-    full = pathlib.Path(path).resolve()
+    full = place(path).resolve()
     replaced = [protected[p] for p in (full, *full.parents) if p in protected]
     if replaced:
       raise InputError(
@@ -233,9 +285,13 @@ def existing_path(path: AnyPath, expected: str) -> pathlib.Path:
   """A path that can be examined; the caller checks whether it exists.
 
   Raises InputError, which ends with `expected`, for a dangling link, a folder
-  without permission, or a name that the system does not allow.
+  without permission, or a name that the system does not allow; for a bucket
+  that cannot be used.
   """
-  path = pathlib.Path(local_path(path))
+  path = place(path)
+  if in_store(path):
+    object_store.check_bucket(path)
+    return path
   try:
     path.stat()
   except FileNotFoundError as error:

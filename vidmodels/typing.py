@@ -42,6 +42,7 @@ AXES = {
 AnyPath = str | os.PathLike[str]
 # 'gs://', and 'file:/' too; a drive has one letter, and names have colons.
 _SCHEME = re.compile(r'[A-Za-z][A-Za-z0-9+.-]+:/')
+STORES = ('gs://', 's3://')  # the object stores that are read and written
 
 
 # Letters of a word in a message, and of a message: a name may have megabytes.
@@ -61,7 +62,7 @@ class InputError(ValueError):
 
 
 def local_path(path: AnyPath) -> str:
-  """A path that a user wrote, with `~` as the home folder.
+  """A path of this machine that a user wrote, with `~` as the home folder.
 
   Raises InputError for an address such as gs://bucket/runs: as a path it would
   be a folder called 'gs:' on this machine, which goes away with it.
@@ -73,6 +74,32 @@ def local_path(path: AnyPath) -> str:
       'machine; try a local folder, and copy it from or to the store'
     )
   return os.path.expanduser(text)
+
+
+def user_path(path: AnyPath) -> str:
+  """A path that a user wrote: of this machine, or gs://BUCKET/... or s3://...
+
+  Raises InputError for other addresses, and for those that name no object: a
+  store takes `..` and an empty name for letters.
+  """
+  text = os.fspath(path)
+  if not _SCHEME.match(text):
+    return os.path.expanduser(text)
+  address = text.rstrip('/')
+  if not text.startswith(STORES):
+    raise InputError(
+      f'got {text!r:.120}, which is an address of another kind; expected a '
+      'path of this machine, gs://BUCKET/PATH or s3://BUCKET/PATH; try one of '
+      'these, and copy from or to other stores'
+    )
+  bucket, *names = address.partition('://')[2].split('/')
+  if not bucket or {'', '.', '..'} & {*names} or not address.isprintable():
+    raise InputError(
+      f'got {text!r:.120}, which names no object of a store; expected a bucket '
+      'and names between single slashes; try '
+      f'{text[:2].lower()}://BUCKET/runs/first'
+    )
+  return address
 
 
 def quote(name: object) -> str:
@@ -169,6 +196,7 @@ Name = Annotated[
 ]
 # A path; it is checked and expanded.
 LocalPath = Annotated[str, local_path]
+UserPath = Annotated[str, user_path]  # it may be in an object store
 Seed = Annotated[int, 'from 0 to 2**32 - 1', lambda v: 0 <= v < 2**32]
 
 

@@ -182,7 +182,7 @@ def test_a_failed_prepare_leaves_no_half_written_split(capsys, tmp_path):
   assert not list(pathlib.Path(tmp_path / 'out').glob('*.manifest.json'))
 
 
-ADDRESS = 'gs://bucket/runs'
+ADDRESS = 'hdfs://host/runs'
 
 
 @pytest.mark.parametrize(
@@ -191,9 +191,11 @@ ADDRESS = 'gs://bucket/runs'
     ['train', '--config=demo', f'--workdir={ADDRESS}'],
     ['evaluate', '--workdir', ADDRESS],
     ['evaluate', '--workdir', 'runs', '--out', ADDRESS],
-    ['evaluate', '--scores', 's3://bucket/a.npz'],
+    ['evaluate', '--scores', 'az://bucket/a.npz'],
     ['predict', 'https://host/a.mp4', '--workdir', 'runs'],
     ['predict', 'file:/a.mp4', '--workdir', 'runs'],
+    ['predict', 'gs://bucket/a.mp4', '--workdir', 'runs'],
+    ['prepare', 's3://bucket/videos', '--out', 'records'],
     ['prepare', ADDRESS, '--out', 'records'],
     ['prepare', 'videos', '--out', ADDRESS],
     ['check', 'videos', '--bad', ADDRESS],

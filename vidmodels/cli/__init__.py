@@ -18,9 +18,9 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from vidmodels import __version__
+from vidmodels import __version__, object_store
 from vidmodels.fields import modules_with
-from vidmodels.typing import InputError, escape, local_path
+from vidmodels.typing import InputError, escape, local_path, user_path
 
 DONE, FAILED, WRONG_INPUT, PREEMPTED, INTERRUPTED = 0, 1, 2, 42, 130
 PEER_LOST = 43
@@ -51,6 +51,14 @@ def path_argument(text: str) -> str:
     raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def place_argument(text: str) -> str:
+  """Argparse's type 'place', also in a store; see `typing.user_path`."""
+  try:
+    return user_path(text)
+  except InputError as error:
+    raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def make_parser() -> argparse.ArgumentParser:
   """Makes the parser of all commands."""
   style: Any = {
@@ -69,6 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
       name, help=module.HELP, description=module.__doc__, **style
     )
     sub.register('type', 'path', path_argument)
+    sub.register('type', 'place', place_argument)
     sub.add_argument(
       '--json',
       action='store_true',
@@ -104,6 +113,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
   except (InputError, *PATH_ERRORS) as error:
     return _report_error(args, error, code=WRONG_INPUT)
+  except object_store.StoreError as error:
+    return _report_error(args, error, code=FAILED)
   except MemoryError as error:
     return _report_error(args, _out_of_memory(error), code=FAILED)
   except OSError as error:  # e.g. a full disk or a lost network

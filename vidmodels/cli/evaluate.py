@@ -44,23 +44,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
   source = parser.add_mutually_exclusive_group(required=True)
   add = source.add_argument
-  add('--workdir', type='path', nargs='+',
+  add('--workdir', type='place', nargs='+',
       help='workdir of a training run, or several')
-  add('--scores', type='path', nargs='+', metavar='NPZ',
+  add('--scores', type='place', nargs='+', metavar='NPZ',
       help='.npz file of an evaluation, or a folder with one such file')
   add_weights_arguments(parser)
   add_view_arguments(parser)
   add = parser.add_argument
-  add('--data', type='path', help="record folder; default the recipe's")
+  add('--data', type='place', help="record folder; default the recipe's")
   add('--split', help="default the recipe's test split")
-  add('--out', type='path',
+  add('--out', type='place',
       help='folder; default WORKDIR/evaluation; with --scores or several '
            'models the numbers are only written if it is given')
   add('--shares', metavar='A,B',
       help="each model's share of the mean (default equal)")
-  add('--per-class', type='path', metavar='CSV',
+  add('--per-class', type='place', metavar='CSV',
       help='also write a table with a row per class')
-  add('--submission', type='path', metavar='FILE',
+  add('--submission', type='place', metavar='FILE',
       help='also write the file that the official test of ssv2 (.csv) or '
            'epic100 (.zip) reads')
   add('--submission-format', choices=('ssv2', 'epic100'),
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the flags that select a run and its weights."""
-  parser.add_argument('--workdir', required=True, type='path',
+  parser.add_argument('--workdir', required=True, type='place',
                       help='workdir of a training run, or a file that '
                            '`vidmodels weights export` wrote')
   add_weights_arguments(parser)
@@ -164,9 +164,9 @@ def run(args: argparse.Namespace) -> int:
   report = evaluation.report
   lines = [report.line(), *report.details()]
   if len(scores) == 1 and not args.scores:
-    evaluation.write(pathlib.Path(scores[0].file).parent)
+    evaluation.write(files.place(scores[0].file).parent)
   elif args.out:
-    path = evaluation.write(pathlib.Path(args.out), [s.file for s in scores])
+    path = evaluation.write(files.place(args.out), [s.file for s in scores])
     lines.append(f'report: {path}')
   if not args.json:
     lines.append(f'scores of every view: {report.scores}')

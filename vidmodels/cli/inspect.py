@@ -20,9 +20,9 @@ HELP = 'keys, counts, labels and pictures of records'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
   add = parser.add_argument
-  add('dir', type='path', metavar='DIR', help='folder of records')
+  add('dir', type='place', metavar='DIR', help='folder of records')
   add('--split', help='only this split; needed by --sheet, --verify, --index')
-  add('--sheet', type='path', metavar='PNG', help='draw records of a split')
+  add('--sheet', type='place', metavar='PNG', help='draw records of a split')
   add('--count', type=int, help='records drawn by --sheet (default 12)')
   add('--verify', action='store_true', help='read all records of a split')
   add('--index', action='store_true', help='index shards of another tool')

@@ -17,7 +17,6 @@ split is there. A run that was killed continues where it stopped.
 
 import argparse
 import json
-import pathlib
 import shlex
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add_source_arguments(parser)
   add(
     '--out',
-    type='path',
+    type='place',
     help='folder for the records; only --dry-run does without',
   )
   add(
@@ -93,7 +92,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
   add('--videos', type='path', metavar='DIR', help='the folder with its videos')
   add(
     '--classes',
-    type='path',
+    type='place',
     help='file with one class name a line, in label order',
   )
   add('--root', type='path', help='what the paths of a list start from')
@@ -183,6 +182,7 @@ def _make_engine(args: argparse.Namespace) -> 'Engine | None':
 
 def _dry_run(args: argparse.Namespace) -> int:
   """Prints what would be written; writes nothing."""
+  from vidmodels import files
   from vidmodels.cli import DONE, terminal
   from vidmodels.data.prepare import encode, estimate, prepare_records
   from vidmodels.typing import InputError
@@ -191,7 +191,7 @@ def _dry_run(args: argparse.Namespace) -> int:
     args.split, args.shards, args.max_lost, args.workers
   )
   if args.out is not None:
-    prepare_records.check_out_folder(pathlib.Path(args.out))
+    prepare_records.check_out_folder(files.place(args.out))
   for flag, is_set in (
     ('--overwrite', args.overwrite),
     ('--no-resume', not args.resume),

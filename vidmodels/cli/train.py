@@ -25,10 +25,10 @@ import functools
 import json
 import math
 import os
-import pathlib
 import sys
 from typing import Any, NoReturn
 
+from vidmodels import files
 from vidmodels.typing import InputError, quote
 
 HELP = 'train a recipe, or resume it'
@@ -43,11 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     metavar='RECIPE[:ARG]',
     help='file or name; default that of the run in --fork or --workdir',
   )
-  add('--workdir', required=True, type='path',
+  add('--workdir', required=True, type='place',
       help='checkpoints, metrics.jsonl, config.json')  # fmt: skip
   add(
     '--fork',
-    type='path',
+    type='place',
     metavar='WORKDIR[@STEP]',
     help='go on from a checkpoint of another run (STEP: a number, latest or '
     'best; default latest)',
@@ -135,12 +135,12 @@ def _choose_recipe(args: argparse.Namespace) -> tuple[Any, Any]:
     return point, recipe.load(args.config, args.overrides)
   if point is not None:
     return point, recipe.of_run(point.config, args.overrides)
-  if not workdirs.has_checkpoint(pathlib.Path(args.workdir)):
+  if not workdirs.has_checkpoint(files.place(args.workdir)):
     raise InputError(
       f'got no --config, and {quote(args.workdir)} holds no run that has '
       'saved; expected a recipe; try --config=small'
     )
-  config = workdirs.read_recipe(pathlib.Path(args.workdir))
+  config = workdirs.read_recipe(files.place(args.workdir))
   return None, recipe.of_run(config, args.overrides)
 
 
@@ -160,7 +160,7 @@ def _report_preempted(args: argparse.Namespace, step: int) -> int:
 def _print_outcome(
   args: argparse.Namespace, step: int, *, preempted: bool
 ) -> None:
-  workdir = str(pathlib.Path(args.workdir).absolute())
+  workdir = str(files.place(args.workdir).absolute())
   outcome = {'workdir': workdir, 'step': step, 'preempted': preempted}
   print(json.dumps(outcome))
 

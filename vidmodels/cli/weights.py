@@ -34,7 +34,7 @@ TAKES_CONFIG = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's own commands and their flags."""
-  from vidmodels.cli import path_argument
+  from vidmodels.cli import place_argument
 
   actions = parser.add_subparsers(
     dest='action', metavar='ACTION', required=True
@@ -43,13 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   def add_action(name: str, run: Callable[..., Report]) -> Callable[..., Any]:
     sub = actions.add_parser(name, allow_abbrev=False)
     sub.set_defaults(run_action=run)
-    sub.register('type', 'path', path_argument)
+    sub.register('type', 'place', place_argument)
     # Suppressed, or its default would undo what stands before the action.
     sub.add_argument('--json', action='store_true', default=argparse.SUPPRESS)
     return sub.add_argument
 
   add = add_action('inspect', _inspect)
-  add('file', type='path', metavar='FILE')
+  add('file', type='place', metavar='FILE')
   add('--tensors', type=int, default=20, help='rows shown (20; 0: all)')
 
   _add_import_flags(add_action('import', _import))
@@ -58,25 +58,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add = add_action('diff', _diff)
   add(
     'a',
-    type='path',
+    type='place',
     metavar='A',
     help='a weight file, or a folder with checkpoints',
   )
-  add('b', type='path', metavar='B')
+  add('b', type='place', metavar='B')
   add('--tolerance', type=float, default=0.0, help='absolute (0)')
 
 
 def _add_import_flags(add: Callable[..., Any]) -> None:
-  add('file', type='path', metavar='FILE')
+  add('file', type='place', metavar='FILE')
   add(
     '--config',
     metavar='RECIPE[:ARG]',
     help='file or name; a file that export wrote says its own',
   )
-  add('--out', type='path', required=True, metavar='DIR', help='a new folder')
+  add('--out', type='place', required=True, metavar='DIR', help='a new folder')
   add(
     '--classes',
-    type='path',
+    type='place',
     metavar='FILE|SET',
     help='one class name a line, in order; or a data set such as k400',
   )
@@ -105,14 +105,14 @@ def _add_export_flags(add: Callable[..., Any]) -> None:
 
   add(
     'dir',
-    type='path',
+    type='place',
     metavar='DIR',
     help='a training run, or what import or export wrote',
   )
   add('--to', required=True, choices=('pth', 'safetensors', 'npz'))
   add(
     '--out',
-    type='path',
+    type='place',
     required=True,
     metavar='FILE',
     help='a new file; with --names=hf also a new folder, for the hub',

@@ -21,7 +21,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from vidmodels import checked_json
+from vidmodels import checked_json, files, local_cache
 from vidmodels.data.datasets import registry
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.record_set import Manifest
@@ -189,7 +189,7 @@ class SplitScores:
   @property
   def inputs(self) -> tuple[pathlib.Path, ...]:
     """Files that must not be overwritten: this one, and the report beside."""
-    path = pathlib.Path(self.file)
+    path = files.place(self.file or '.')
     return (path, path.with_suffix('.json')) if self.file else ()
 
   def same_model(self, other: Self) -> bool:
@@ -231,9 +231,13 @@ class SplitScores:
   @classmethod
   def load(cls, path: str | pathlib.Path) -> Self:
     """Reads what `save` wrote; nothing in the file is executed."""
-    _check_zip(pathlib.Path(path))
     try:
-      arrays = npz.read_npz(pathlib.Path(path), kinds=npz.NUMBERS + npz.TEXT)
+      copy = local_cache.local_copy(path)
+    except FileNotFoundError as error:
+      raise _unusable_file_error(path, str(error.strerror)) from error
+    _check_zip(copy)
+    try:
+      arrays = npz.read_npz(copy, kinds=npz.NUMBERS + npz.TEXT)
       if missing := {'about', 'logits', 'label', 'video'} - {*arrays}:
         raise ValueError(f'it has no {min(missing)}')
       _check_spec(arrays, 'about', np.str_, ())
@@ -285,7 +289,7 @@ def _check_spec(
 
 def find_score_file(path: str | pathlib.Path) -> pathlib.Path:
   """Returns `path`, or the only .npz file in it if it is a folder."""
-  path = pathlib.Path(path)
+  path = files.place(path)
   if not path.is_dir():
     return path
   candidates = sorted(path.glob('*.npz'))

@@ -50,10 +50,10 @@ class ScoringPlan:
     stem = workdir / 'evaluation' / self.info.stem
     return (
       workdir / 'checkpoints',
-      *(pathlib.Path(f'{stem}{end}') for end in ('.npz', '.json')),
+      *(stem.with_name(f'{stem.name}{end}') for end in ('.npz', '.json')),
       *(
         path
-        for folder in (workdir, pathlib.Path(self.records.dir))
+        for folder in (workdir, self.records.dir)
         for path in folder.glob('*')
         if path.is_file() and path.suffix not in ('.csv', '.zip')
       ),
@@ -151,7 +151,7 @@ def evaluate(
   `workdir/evaluation`; their names say what was measured. `progress` is called
   with (batches done, batches, '').
   """
-  folder = pathlib.Path(out or model.workdir / 'evaluation')
+  folder = files.place(out or model.workdir / 'evaluation')
   plan = plan_scoring(model, dir=dir, split=split, views=views)
   scores = plan.score(folder, progress)
   evaluation = accuracy_report.evaluate_scores([scores])

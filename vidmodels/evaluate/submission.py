@@ -31,6 +31,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vidmodels import files
 from vidmodels.data.datasets import registry
 from vidmodels.data.listing.rows import VIDEO_SUFFIXES
 from vidmodels.evaluate.averaging import VideoScores
@@ -54,7 +55,7 @@ def write(
   `levels` are the supervision levels. `format` defaults to that of the
   records' data set.
   """
-  path, info = pathlib.Path(path), scores.info
+  path, info = files.place(path), scores.info
   format = check(info, scores.videos, path, format=format, levels=levels)
   text = _ssv2(scores) if format == 'ssv2' else _epic100(scores, levels)
   data = text.encode()
@@ -117,7 +118,7 @@ def check(
       'since a submission has each once'
     )
   suffixes = {'ssv2': ('.csv',), 'epic100': ('.zip', '.json')}[format]
-  if pathlib.Path(path).suffix not in suffixes:
+  if pathlib.PurePath(path).suffix not in suffixes:
     raise InputError(
       f'got the submission {path}; expected a file that ends in '
       f'{" or ".join(suffixes)} for {official.title}'

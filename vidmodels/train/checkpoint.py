@@ -7,8 +7,8 @@
 A step directory holds the items params, ema, opt (optimiser state, step, key),
 model_state, data (JSON: the position in the stream), meta (JSON: recipe,
 classes, versions) and checksums (JSON: of every array). Weights are separate
-items, so that evaluation can restore them alone. This is the only file that
-imports orbax.
+items, so that evaluation can restore them alone. This file and
+`orbax_stores.py` alone import orbax.
 
 Arrays are held to their checksums when they are restored: orbax itself gives
 back a flipped bit as it is. What cannot be restored is a `DamagedCheckpoint`.
@@ -29,11 +29,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from vidmodels import checked_json
+from vidmodels import checked_json, files, object_store
 from vidmodels import config as cfg
 from vidmodels.data.records.task import SINGLE
 from vidmodels.files import write_atomically
-from vidmodels.train import checksums, save_errors
+from vidmodels.train import checksums, orbax_stores, save_errors
 from vidmodels.train.sharding import parameter_path
 from vidmodels.train.state import TrainState
 from vidmodels.typing import Count, FrameRate, InputError
@@ -97,7 +97,12 @@ class Checkpoints:
     self, workdir: str | pathlib.Path, options: cfg.Checkpoint | None = None
   ) -> None:
     """Opens the folder; without `options` it must exist and is only read."""
-    self.folder = pathlib.Path(workdir).absolute() / 'checkpoints'
+    self.folder = files.place(workdir).absolute() / 'checkpoints'
+    stored = object_store.in_store(self.folder)
+    together = orbax_stores.in_one_database(self.folder)
+    if stored:
+      object_store.check_bucket(self.folder)
+      orbax_stores.prepare()
     self._saving = 0  # the step of the last call of `save`
     if options is None and not self.folder.is_dir():
       raise InputError(
@@ -117,7 +122,10 @@ class Checkpoints:
       self.folder,
       item_handlers={
         # Without handlers a new manager cannot read shapes before arrays.
-        **{name: ocp.StandardCheckpointHandler() for name in TREE_ITEMS},
+        **{
+          name: ocp.StandardCheckpointHandler(use_ocdbt=together)
+          for name in TREE_ITEMS
+        },
         **{name: ocp.JsonCheckpointHandler() for name in JSON_ITEMS},
       },
       options=ocp.CheckpointManagerOptions(
@@ -125,6 +133,8 @@ class Checkpoints:
         read_only=options is None,
         save_decision_policy=_SaveAlways(),
         preservation_policy=policies.AnyPreservationPolicy(keep),
+        # A store has no rename: the last object of a checkpoint completes it.
+        temporary_path_class=orbax_stores.COMMIT_FILE if stored else None,
       ),
     )
 
@@ -316,7 +326,9 @@ class Checkpoints:
         if checksums.differing(tree, saved.get(item, {})):
           return False
       self.read_json(step, 'meta')
-    except Exception:  # orbax and TensorStore raise what they like
+    except Exception as error:  # orbax and TensorStore raise what they like
+      if object_store.in_store(self.folder):
+        _raise_store_fault(error, self.folder / str(step))
       return False
     return True
 
@@ -344,9 +356,11 @@ class Checkpoints:
     """Turns whatever a damaged file raises into one error."""
     try:
       yield
-    except InputError:
+    except (InputError, object_store.StoreError):
       raise
     except Exception as error:  # orbax and TensorStore raise what they like
+      if object_store.in_store(self.folder):
+        _raise_store_fault(error, self.folder / str(step))
       lines = str(error).strip().splitlines() or ['']
       reason = f'{item} cannot be read: {type(error).__name__}: {lines[0]:.200}'
       raise self._damaged(step, reason) from error
@@ -408,7 +422,20 @@ class Checkpoints:
     The manager also counts the step that it is saving.
     """
     names = [path.name for path in self.folder.glob('*')]
-    return sorted(int(name) for name in names if name.isdecimal())
+    steps = sorted(int(name) for name in names if name.isdecimal())
+    return [s for s in steps if orbax_stores.is_complete(self.folder / str(s))]
+
+
+def _raise_store_fault(error: Exception, path: pathlib.Path) -> None:
+  """Raises what a store's refusal means; it says nothing of the checkpoint.
+
+  An object that is missing does.
+  """
+  if isinstance(error, object_store.StoreError):
+    raise error
+  fault = object_store.find_fault(error)
+  if fault not in (None, 'missing', 'exists'):
+    raise object_store.explained(error, path) from error
 
 
 @dataclasses.dataclass

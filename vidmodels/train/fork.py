@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from vidmodels import config as cfg
+from vidmodels import files
 from vidmodels.data.records.record_set import RecordSet
 from vidmodels.train import model_file, workdirs
 from vidmodels.train.build import TrainingRun
@@ -175,8 +176,8 @@ def find(where: AnyPath, workdir: AnyPath) -> ForkPoint:
   very fork already goes on, also if the other run has newer checkpoints by now;
   any other run in it is refused.
   """
-  place, choice = model_file.split_step(pathlib.Path(where).absolute())
-  target = pathlib.Path(workdir).absolute()
+  place, choice = model_file.split_step(files.place(where).absolute())
+  target = files.place(workdir).absolute()
   if place.resolve() == target.resolve():
     raise InputError(
       f'got --fork {quote(place)} and the same --workdir; expected a new '

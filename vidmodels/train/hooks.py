@@ -4,6 +4,7 @@ The metrics of a step are read after the next step was dispatched, so that the
 device never waits for the host.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 
 from vidmodels import checked_json
 from vidmodels.files import write_atomically
+from vidmodels.object_store import in_store
 from vidmodels.train import metrics, non_finite, save_errors, spikes
 from vidmodels.typing import Count, InputError
 
@@ -65,6 +67,40 @@ class JsonLinesWriter:
     """Does nothing: every line is written at once."""
 
 
+class StoreLinesWriter:
+  """`metrics.jsonl` in an object store, as `JsonLinesWriter` writes a file.
+
+  Objects cannot grow: the whole one is written again, at most every 10 s and
+  not more than 1 MB a second, and before each checkpoint. So a kill takes lines
+  away that the resumed run makes again.
+  """
+
+  def __init__(self, path: pathlib.Path, *, start_step: int) -> None:
+    self._path = path
+    lines = []
+    with contextlib.suppress(FileNotFoundError):
+      lines = path.read_text(errors='replace').splitlines()
+    kept = [line for line in lines if _step_of(line) <= start_step]
+    self._data = bytearray(''.join(f'{line}\n' for line in kept).encode())
+    self._changed = len(kept) != len(lines)
+    self._next = 0.0
+    self.flush()
+
+  def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+    """Adds a line."""
+    self._data += (json.dumps({'step': step, **scalars}) + '\n').encode()
+    self._changed = True
+    if time.monotonic() >= self._next:
+      self.flush()
+
+  def flush(self) -> None:
+    """Writes the object, if there is a new line."""
+    if self._changed:
+      write_atomically(self._path, bytes(self._data))
+      self._changed = False
+      self._next = time.monotonic() + max(10.0, len(self._data) / 1e6)
+
+
 def _step_of(line: str) -> float:
   """The step of a line; infinity for a line that a kill cut short."""
   try:
@@ -73,12 +109,24 @@ def _step_of(line: str) -> float:
     return math.inf
 
 
+def check_place(workdir: pathlib.Path, *, tensorboard: bool) -> None:
+  """Refuses TensorBoard's files in an object store, where no file can grow."""
+  if tensorboard and in_store(workdir):
+    raise InputError(
+      f'got log.tensorboard=True and the workdir {workdir}, where files cannot '
+      'grow; expected one of the two; try log.tensorboard=False: metrics.jsonl '
+      'has the same numbers'
+    )
+
+
 def make_writers(
   workdir: pathlib.Path, *, tensorboard: bool, start_step: int
 ) -> list[Writer]:
   """Makes the JSON lines writer, and clu's for TensorBoard if asked for."""
+  stored = in_store(workdir)
+  kind = StoreLinesWriter if stored else JsonLinesWriter
   writers: list[Writer] = [
-    JsonLinesWriter(workdir / 'metrics.jsonl', start_step=start_step)
+    kind(workdir / 'metrics.jsonl', start_step=start_step)
   ]
   if tensorboard:
     try:
@@ -169,10 +217,14 @@ class StepLog:
       self._read(*previous)
 
   def flush(self) -> None:
-    """Reads the pending metrics: before a save, and at the end."""
+    """Reads the pending metrics: before a save, and at the end.
+
+    What was logged is then on disk, as a checkpoint that is saved next.
+    """
     previous, self._pending = self._pending, None
     if previous:
       self._read(*previous)
+    self._flush_writers()
 
   def remember(self) -> dict[str, Any]:
     """What a checkpoint has to hold for a log that goes on; after `flush`."""
@@ -187,8 +239,12 @@ class StepLog:
     self.flush()
     if self._steps:
       self._write_line(step)
-    for writer in self.writers:
-      writer.flush()
+    self._flush_writers()
+
+  def _flush_writers(self) -> None:
+    with save_errors.explain_save_errors('the metrics', self.saved):
+      for writer in self.writers:
+        writer.flush()
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
     """Sends numbers to all writers; raises SaveError if that fails."""

@@ -19,6 +19,7 @@ import numpy as np
 
 import vidmodels
 from vidmodels import config as cfg
+from vidmodels import object_store
 from vidmodels.data.datasets import registry
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.task import SINGLE, Task
@@ -134,7 +135,14 @@ def _choose_recipe(
 def _save_as(
   out: pathlib.Path, variables: Mapping, meta: Mapping, options: cfg.Checkpoint
 ) -> None:
-  """Saves the weights in a folder that appears when it is complete."""
+  """Saves the weights in a folder that appears when it is complete.
+
+  In an object store, a checkpoint counts when its last object is there.
+  """
+  if object_store.in_store(out):
+    with contextlib.closing(Checkpoints(out, options)) as saved:
+      saved.save_weights(variables, meta=meta)
+    return
   partial = out.with_name(f'.{out.name}.unfinished')
   shutil.rmtree(partial, ignore_errors=True)
   try:

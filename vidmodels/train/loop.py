@@ -17,6 +17,7 @@ from typing import Any
 import jax
 
 from vidmodels import config as cfg
+from vidmodels import files
 from vidmodels.data.records.record_set import RecordSet
 from vidmodels.data.stream import batch_stream
 from vidmodels.train import (
@@ -72,7 +73,8 @@ def train(
   called with (steps done, total, line or ''). Raises hooks.NonFiniteLossError
   if the loss stops being a number.
   """
-  workdir = pathlib.Path(workdir).absolute()
+  workdir = files.place(workdir).absolute()
+  hooks.check_place(workdir, tensorboard=config.log.tensorboard)
   if jax.process_index():  # only one process reports, or lines would repeat
     progress = no_progress
   records = RecordSet.open(config.data.dir, config.data.train)

@@ -60,7 +60,7 @@ def save(
   )
   description = describe(model, naming.name)
   hub = to == 'safetensors' and naming.name == 'hf'
-  path = pathlib.Path(path)
+  path = files.place(path)
   documents = {}
   if hub:
     documents = hub_folder.documents(model.model, description)
@@ -197,7 +197,7 @@ def open_source(path: AnyPath) -> File:
   """
   place, step = split_step(files.existing_path(path, ACCEPTED))
   if not place.is_dir() or hub_folder.holds_weights(place):
-    return open_file(pathlib.Path(path))
+    return open_file(path)
   model = restore.load(place, step=step)
   arrays = {
     name: np.asarray(array)

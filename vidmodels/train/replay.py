@@ -10,7 +10,6 @@ only read.
 
 import contextlib
 import dataclasses
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ import jax
 import numpy as np
 
 from vidmodels import config as cfg
+from vidmodels import files
 from vidmodels.data.records.record_set import RecordSet
 from vidmodels.data.stream import batch_stream
 from vidmodels.train import (
@@ -65,7 +65,7 @@ def replay(
   `config` is the recipe of the run; fields without effect on its numbers may
   differ. On the mesh of the run the bits are the same.
   """
-  workdir = pathlib.Path(workdir).absolute()
+  workdir = files.place(workdir).absolute()
   records = RecordSet.open(config.data.dir, config.data.train)
   run = build(
     config,

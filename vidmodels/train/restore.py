@@ -19,7 +19,7 @@ from flax import linen as nn
 from jax.sharding import Mesh
 
 from vidmodels import config as cfg
-from vidmodels import models
+from vidmodels import files, models
 from vidmodels.data.records.class_list import ClassList
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.train import memory, sharding, step
@@ -108,7 +108,7 @@ def load(
       classes=classes,
       step=step,
       weights=weights,
-      workdir=pathlib.Path(workdir),
+      workdir=files.place(workdir),
       model=model,
       params=saved.restore_item(step, weights, params),
       model_state=saved.restore_item(step, 'model_state', model_state)

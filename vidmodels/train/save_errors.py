@@ -18,6 +18,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from vidmodels import object_store
+
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # A ValueError of tensorstore: the status, what failed, the system's number.
 _STATUS = re.compile(r'[A-Z]+(_[A-Z]+)*: ')
@@ -36,7 +38,11 @@ def is_disk_error(error: BaseException | None) -> bool:
   """
   if isinstance(error, ValueError):
     return bool(_STATUS.match(str(error)))
-  return isinstance(error, OSError) and not isinstance(error, SaveError)
+  if error is None or isinstance(error, SaveError):
+    return False
+  if isinstance(error, OSError | object_store.StoreError):
+    return True
+  return object_store.find_fault(error) is not None
 
 
 @contextlib.contextmanager

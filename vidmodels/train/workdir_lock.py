@@ -4,7 +4,8 @@
 
 Two runs would write their steps between each other's. The system lets go of the
 lock when its process ends, however it ends; the file stays, and says who had it
-last. On a disk without locks (some network disks) the file itself is the lock.
+last. On a disk without locks (some network disks) the file itself is the lock;
+in an object store, `workdir_lease`.
 """
 
 import contextlib
@@ -18,9 +19,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
+from vidmodels import files, object_store
 from vidmodels.data.listing.rows import VIDEO_SUFFIXES
 from vidmodels.data.records.record_set import list_splits
 from vidmodels.files import output_folder
+from vidmodels.train import workdir_lease
 from vidmodels.typing import AnyPath, InputError, quote
 
 FILE = 'run.lock'
@@ -41,7 +44,13 @@ def hold(
   `say` is told when the last run was killed, and when the disk has no locks.
   Raises InputError if another run holds it, or the folder is not a workdir.
   """
-  folder = pathlib.Path(workdir)
+  folder = files.place(workdir)
+  if object_store.in_store(folder):
+    object_store.check_bucket(folder)
+    check_folder(folder)
+    with workdir_lease.hold(output_folder(folder), say):
+      yield
+    return
   check_folder(folder)
   path = output_folder(folder) / FILE
   # Not 'w': what is in it tells who holds the lock.

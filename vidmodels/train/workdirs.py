@@ -17,7 +17,7 @@ import vidmodels
 from vidmodels import config as cfg
 from vidmodels.data.records.record_set import RecordSet
 from vidmodels.files import write_atomically
-from vidmodels.train import optim
+from vidmodels.train import optim, orbax_stores
 from vidmodels.train.build import TrainingRun
 from vidmodels.train.checkpoint import Checkpoints, DamagedCheckpoint
 from vidmodels.train.token_label import Teacher
@@ -47,7 +47,8 @@ def has_checkpoint(workdir: pathlib.Path) -> bool:
   """Whether a run has saved something there."""
   # Not the folder of one that was killed while it saved.
   return any(
-    path.name.isdecimal() for path in workdir.glob('checkpoints/[0-9]*')
+    path.name.isdecimal() and orbax_stores.is_complete(path)
+    for path in workdir.glob('checkpoints/[0-9]*')
   )
 
 

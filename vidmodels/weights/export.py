@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from vidmodels import files
+from vidmodels import files, object_store
 from vidmodels.typing import InputError
 from vidmodels.weights import own_files
 from vidmodels.weights.formats.open_file import DESCRIPTION
@@ -79,7 +79,9 @@ def write(
     )
   path.parent.mkdir(parents=True, exist_ok=True)
   # A name of its own, so that two exports at once do not write to one file.
-  handle, part = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+  stored = object_store.in_store(path)
+  folder = None if stored else path.parent  # None: that of temporary files
+  handle, part = tempfile.mkstemp(dir=folder, prefix=f'.{path.name}.')
   os.close(handle)
   try:
     # np.ascontiguousarray would give a single number an axis.
@@ -98,8 +100,11 @@ def write(
       # Not an array: other code would take it for a weight.
       with zipfile.ZipFile(part, 'a') as archive:
         archive.comment = description.encode('ascii')
-    pathlib.Path(part).chmod(0o644)
-    os.replace(part, path)
+    if stored:
+      object_store.upload(pathlib.Path(part), path)
+    else:
+      pathlib.Path(part).chmod(0o644)
+      os.replace(part, path)
   finally:
     pathlib.Path(part).unlink(missing_ok=True)
   return path

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from vidmodels import files, object_store
 from vidmodels.data.listing.rows import Listing
 from vidmodels.data.prepare import encode, process_pool, shard_job, sources
 from vidmodels.data.prepare.shard_job import ShardJob
@@ -80,7 +81,7 @@ def prepare(
   spec = sources.SourceSpec(source=os.fspath(source), **source_fields)
   options = encode.Options(short_side=short_side, quality=quality, fps=fps)
   check_options(spec.split, shards, max_lost, workers)
-  out = pathlib.Path(out)
+  out = files.place(out)
   check_out_folder(out)
   bound = bound_classes(out, spec.split)
   opened = sources.open_source(spec, default=bound)
@@ -125,7 +126,13 @@ def check_options(
 
 
 def check_out_folder(out: pathlib.Path) -> None:
-  """Raises InputError if `out` or a path above it is not a folder."""
+  """Raises InputError if `out` or a path above it is not a folder.
+
+  In an object store, if the bucket cannot be used.
+  """
+  if object_store.in_store(out):
+    object_store.check_bucket(out)
+    return
   above = (out, *out.absolute().parents)
   existing = next(p for p in above if p.exists() or p.is_symlink())
   if not existing.is_dir():

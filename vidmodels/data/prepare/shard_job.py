@@ -15,7 +15,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vidmodels import checked_json
+from vidmodels import checked_json, object_store
 from vidmodels.data.listing.rows import VideoRow
 from vidmodels.data.prepare import encode, process_pool, tfds
 from vidmodels.data.records import video_record
@@ -167,6 +167,9 @@ def write_shard(job: ShardJob) -> None:
   """Writes a shard, then its note."""
 
   def mark(file: str) -> None:
+    if object_store.in_store(job.marker):
+      object_store.write(job.marker, os.fsencode(file))
+      return
     with remove_part_on_error(job.marker, job.marker):
       job.marker.write_bytes(os.fsencode(file))
 

@@ -13,6 +13,7 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any, Self
 
+from vidmodels import files
 from vidmodels.data.listing.rows import Listing
 from vidmodels.data.prepare.short_clips import RULE, ShortClip, describe
 from vidmodels.data.video.container import NO_FILE
@@ -40,7 +41,7 @@ def count_noun(count: int, noun: str) -> str:
 
 def report_path(out: AnyPath, split: str) -> pathlib.Path:
   """Where the report of a split is kept."""
-  return pathlib.Path(out) / f'{split}.report.json'
+  return files.place(out) / f'{split}.report.json'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@
   crashes.json: the files that are known to crash a decoder.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -20,7 +21,7 @@ from typing import Any
 import av
 import numpy as np
 
-from vidmodels import checked_json
+from vidmodels import checked_json, object_store
 from vidmodels.data.prepare import (
   encode,
   process_pool,
@@ -35,6 +36,7 @@ from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.record_set import (
   Manifest,
   Shard,
+  check_stored_shards,
   index_path,
   list_splits,
   manifest_path,
@@ -139,7 +141,12 @@ class SplitRun:
 
     So no large shard starts when all others have ended.
     """
-    jobs = [job for job in self.jobs() if not _is_written(job)]
+    jobs = self.jobs()
+    if object_store.in_store(self._out):  # two requests, not two a shard
+      shards, notes = map(object_store.entries, (self._out, self._state))
+      jobs = [job for job in jobs if not _is_stored(shards, notes, job)]
+    else:
+      jobs = [job for job in jobs if not _is_written(job)]
     return sorted(jobs, key=lambda job: -len(job.part))
 
   def find_crashing_files(self) -> bool:
@@ -240,7 +247,11 @@ class SplitRun:
 
   def release(self) -> None:
     """Removes the state, once the manifest is written."""
-    shutil.rmtree(self._state, ignore_errors=True)
+    if object_store.in_store(self._state):
+      with contextlib.suppress(FileNotFoundError):
+        object_store.remove(self._state, folder=True)
+    else:
+      shutil.rmtree(self._state, ignore_errors=True)
 
   def _known_crashes(self) -> frozenset[str]:
     path = self._state / 'crashes.json'
@@ -260,6 +271,9 @@ class SplitRun:
   def _complete_manifest(self) -> Manifest:
     manifest = Manifest.load(self._out, self._split)
     self._compare(manifest.options)
+    if object_store.in_store(self._out):
+      check_stored_shards(self._out, manifest)
+      return manifest
     for shard in manifest.shards:
       path = self._out / shard.name
       if not path.exists() or path.stat().st_size != shard.bytes:
@@ -307,6 +321,16 @@ def _is_written(job: ShardJob) -> bool:
   if not job.note.exists() or not job.shard.exists():
     return False
   return job.shard.stat().st_size == shard_job.read_note(job)['bytes']
+
+
+def _is_stored(
+  shards: Mapping[str, Any], notes: Mapping[str, Any], job: ShardJob
+) -> bool:
+  """`_is_written`, by what a store lists."""
+  if job.note.name not in notes or job.shard.name not in shards:
+    return False
+  size = shards[job.shard.name].get('size')
+  return size == shard_job.read_note(job)['bytes']
 
 
 def _decode_group(

@@ -15,7 +15,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Self
 
-from vidmodels import checked_json
+from vidmodels import checked_json, files
 from vidmodels.files import write_atomically
 from vidmodels.typing import AnyPath, InputError, brief
 
@@ -64,7 +64,7 @@ class ClassList:
   @classmethod
   def load(cls, path: AnyPath) -> Self:
     """Reads a UTF-8 file with one class name a line."""
-    path = pathlib.Path(path)
+    path = files.place(path)
     try:
       text = checked_json.read_bytes(path).decode('utf-8-sig')
     except (OSError, UnicodeDecodeError, checked_json.JsonError) as e:
@@ -80,7 +80,7 @@ class ClassList:
 
   def save(self, path: AnyPath) -> None:
     """Writes the names, one a line; the file appears whole or not at all."""
-    write_atomically(pathlib.Path(path), self._text().encode())
+    write_atomically(files.place(path), self._text().encode())
 
   @property
   def sha256(self) -> str:

@@ -20,7 +20,7 @@ from vidmodels.data.records.class_list import CLASSES_FILE, ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.record_set import Manifest, Shard, list_splits
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.typing import AnyPath, InputError
+from vidmodels.typing import AnyPath, InputError, local_path
 
 
 def index_shards(
@@ -45,7 +45,7 @@ def index_shards(
     task: what the labels are.
     flip: what a mirror does to the labels; 'forbid' by default.
   """
-  folder = pathlib.Path(dir)
+  folder = pathlib.Path(local_path(dir))  # every record is read
   files: Iterable[_File] = map(_read_shard, _find_shards(folder, split))
   others = set(list_splits(folder)) - {split}
   bound = ClassList.load(folder / CLASSES_FILE) if others else None

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from vidmodels import files
+from vidmodels import files, local_cache
 from vidmodels.data.records import record_set, video_record
 from vidmodels.typing import AnyPath, InputError
 
@@ -30,7 +30,7 @@ def summary(dir: AnyPath, split: str | None = None) -> dict[str, Any]:
   splits = (split,) if split else record_set.list_splits(dir)
   if not splits:
     # Raises an error that says what is there instead.
-    folder = pathlib.Path(dir)
+    folder = files.place(dir)
     names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
     shards = (name.split('-')[0] for name in names if '-of-' in name)
     record_set.Manifest.load(folder, next(shards, 'train'))
@@ -83,7 +83,7 @@ def verify(dir: AnyPath, split: str) -> int:
   for i in range(len(records)):
     records.record(i)
   for shard in records.manifest.shards:
-    with open(records.dir / shard.name, 'rb') as file:
+    with open(local_cache.local_copy(records.dir / shard.name), 'rb') as file:
       digest = hashlib.file_digest(file, 'sha256').hexdigest()
     if digest != shard.sha256:
       raise InputError(
@@ -106,7 +106,7 @@ def contact_sheet(
       f'got {count} records with {frames} frames for a contact sheet; expected '
       'at least 1 of each'
     )
-  path = pathlib.Path(png)
+  path = files.place(png)
   if path.suffix != '.png':
     raise InputError(f'got {path} for a picture; expected a name with .png')
   files.check_output_path(path)

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 
-from vidmodels import checked_json
+from vidmodels import checked_json, files, object_store
 from vidmodels.data.records import video_record
 from vidmodels.data.records.class_list import CLASSES_FILE, ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
@@ -30,6 +30,7 @@ from vidmodels.data.records.tfrecord import (
   find_shards,
   is_shard_name,
   read_record,
+  read_stored_record,
   record_end,
 )
 from vidmodels.files import ReadError, retry_reading, write_atomically
@@ -218,7 +219,7 @@ class Manifest:
 
   def save(self, dir: AnyPath) -> None:
     """Writes the index, then the manifest with the index's checksum."""
-    folder = pathlib.Path(dir)
+    folder = files.place(dir)
     index = {
       'offsets': [np.asarray(s.offsets).tolist() for s in self.shards],
       'videos': [s.videos for s in self.shards],
@@ -235,7 +236,7 @@ class Manifest:
     """Reads what `save` wrote; InputError if that is damaged or not ours."""
     path = manifest_path(dir, split)
     if not path.exists():
-      raise InputError(_explain_missing(pathlib.Path(dir), split))
+      raise InputError(_explain_missing(files.place(dir), split))
     try:
       value = checked_json.read(path)
       data = checked_json.read_bytes(
@@ -300,6 +301,24 @@ class Manifest:
     )
 
 
+def check_stored_shards(folder: pathlib.Path, manifest: Manifest) -> None:
+  """Raises InputError unless a store has the manifest's shards, by their sizes.
+
+  One request for a thousand of them. Their records are not looked into: each
+  one that is read is held to its checksums and to the index.
+  """
+  found = object_store.entries(folder)
+  for shard in manifest.shards:
+    size = found.get(shard.name, {}).get('size')
+    if size != shard.bytes:
+      state = 'is missing' if size is None else f'has {size} bytes'
+      raise InputError(
+        f'got shard {folder / shard.name}, which {state}; expected an object '
+        f'of {shard.bytes} bytes, as in the manifest; try to restore it, or '
+        '`vidmodels prepare --overwrite`'
+      )
+
+
 def _check_shard(folder: pathlib.Path, shard: Shard) -> None:
   """Raises InputError unless the file of a shard is there, as it was written.
 
@@ -339,22 +358,22 @@ def _fault(path: pathlib.Path, shard: Shard) -> str:
 
 def manifest_path(dir: AnyPath, split: str) -> pathlib.Path:
   """Where the manifest of a split is kept."""
-  return pathlib.Path(dir) / f'{split}{_MANIFEST_END}'
+  return files.place(dir) / f'{split}{_MANIFEST_END}'
 
 
 def index_path(dir: AnyPath, split: str) -> pathlib.Path:
   """Where the offsets and video names of a split are kept."""
-  return pathlib.Path(dir) / f'{split}.index.json'
+  return files.place(dir) / f'{split}.index.json'
 
 
 def parts_folder(dir: AnyPath, split: str) -> pathlib.Path:
   """Where `prepare` keeps the state of a split until it is complete."""
-  return pathlib.Path(dir) / f'{split}.parts'
+  return files.place(dir) / f'{split}.parts'
 
 
 def list_splits(dir: AnyPath) -> tuple[str, ...]:
   """The splits of a folder that have a manifest, sorted."""
-  paths = pathlib.Path(dir).glob(f'*{_MANIFEST_END}')
+  paths = files.place(dir).glob(f'*{_MANIFEST_END}')
   return tuple(sorted(path.name.removesuffix(_MANIFEST_END) for path in paths))
 
 
@@ -391,6 +410,7 @@ class RecordSet:
     self.manifest = manifest
     self.classes = classes
     self._ends = np.cumsum([shard.count for shard in manifest.shards])
+    self._stored = object_store.in_store(dir)
 
   @classmethod
   def open(cls, dir: AnyPath, split: str) -> Self:
@@ -399,7 +419,9 @@ class RecordSet:
     Raises InputError if the split is missing or empty, a shard is missing or
     has another size, or the class list is not the one the labels refer to.
     """
-    folder = pathlib.Path(dir)
+    folder = files.place(dir)
+    if stored := object_store.in_store(folder):
+      object_store.check_bucket(folder)
     manifest = Manifest.load(folder, split)
     classes = ClassList.load(folder / CLASSES_FILE)
     if classes.sha256 != manifest.classes_sha256:
@@ -415,8 +437,11 @@ class RecordSet:
         f'see {split}.lost.txt'
       )
     manifest.check_classes(classes)
-    for shard in manifest.shards:
-      _check_shard(folder, shard)
+    if stored:
+      check_stored_shards(folder, manifest)
+    else:
+      for shard in manifest.shards:
+        _check_shard(folder, shard)
     return cls(folder, manifest, classes)
 
   def __len__(self) -> int:
@@ -427,6 +452,13 @@ class RecordSet:
     shard, j = self._locate(i)
     # Where the next one starts: an index that leaves records out is refused.
     ends = shard.offsets[j + 1] if j + 1 < shard.count else shard.bytes
+    if self._stored:
+      return read_stored_record(
+        self.dir / shard.name,
+        int(shard.offsets[j]),
+        end=int(ends),
+        version=shard.sha256,
+      )
     # Opened for every read: 1,024 shards would need as many descriptors, which
     # is all that a process may have on most machines; an open takes
     # microseconds.

@@ -13,11 +13,13 @@ import os
 import pathlib
 import re
 import struct
+import tempfile
 from typing import Any, BinaryIO, Self
 
 import google_crc32c
 import numpy as np
 
+from vidmodels import files, local_cache, object_store
 from vidmodels.files import remove_part_on_error, retry_reading
 from vidmodels.typing import AnyPath, InputError
 
@@ -35,12 +37,16 @@ def shard_name(split: str, k: int, count: int) -> str:
 class ShardWriter:
   """Writes one shard; the file gets its name when the `with` block succeeds.
 
-  So far, `bytes` are written, and records start at `offsets`.
+  So far, `bytes` are written, and records start at `offsets`. A shard of an
+  object store is written to a temporary file of this machine, and uploaded.
   """
 
   def __init__(self, path: AnyPath):
-    self.path = pathlib.Path(path)
+    self.path = files.place(path)
     self._part = self.path.with_name(f'{self.path.name}.{os.getpid()}.part')
+    self._uploads = object_store.in_store(self.path)
+    if self._uploads:
+      self._part = pathlib.Path(tempfile.gettempdir()) / self._part.name
     self._sha = hashlib.sha256()
     self._file: BinaryIO
     self.offsets: list[int] = []
@@ -66,6 +72,9 @@ class ShardWriter:
       if kind is None:
         with remove_part_on_error(self.path, self._part):
           self._file.flush()
+          if self._uploads:
+            object_store.upload(self._part, self.path)
+            return
           os.fsync(self._file.fileno())
           self._part.replace(self.path)
     finally:
@@ -92,7 +101,7 @@ def read_record(
   try:
     fd = os.open(path, os.O_RDONLY)
     try:
-      length = _read_length(fd, offset, path)
+      length = _data_length(os.pread(fd, _HEADER.size, offset), path, offset)
       # A header may claim any length, and a read would make room for it first.
       there = os.fstat(fd).st_size - offset - OVERHEAD
       if length > there:
@@ -116,10 +125,49 @@ def read_record(
   return data
 
 
+def read_stored_record(
+  path: AnyPath, offset: int, *, end: int, version: str
+) -> bytes:
+  """`read_record` from an object store, in one request or from the cache.
+
+  `version` is the hash of the whole shard. What the cache holds and does not
+  fit its checksum is read again from the store.
+  """
+  size = end - offset
+  for fresh in (False, True):
+    raw = local_cache.read_range(
+      path, offset, end, version=version, fresh=fresh
+    )
+    try:
+      return _data_of(raw, size, path, offset)
+    except InputError:
+      if fresh:
+        raise
+  raise AssertionError
+
+
+def _data_of(raw: bytes, size: int, path: AnyPath, offset: int) -> bytes:
+  """The data of a record of `size` bytes in all, verified."""
+  if len(raw) != size:
+    raise _corrupt(path, offset, f'ends after {len(raw)} of {size} bytes')
+  length = _data_length(raw[: _HEADER.size], path, offset)
+  if length + OVERHEAD != size:
+    raise _corrupt(
+      path,
+      offset,
+      f'is not followed by a record at {offset + size}, as in the index',
+    )
+  data = raw[_HEADER.size : -_CRC.size]
+  if raw[-_CRC.size :] != _masked_crc(data):
+    raise _corrupt(path, offset, 'has data that does not fit its checksum')
+  return data
+
+
 def record_end(path: AnyPath, offset: int) -> int:
   """Where the record at an offset ends, by its length; reads 12 bytes."""
   with open(path, 'rb') as f:
-    return offset + OVERHEAD + _read_length(f.fileno(), offset, path)
+    header = os.pread(f.fileno(), _HEADER.size, offset)
+  return offset + OVERHEAD + _data_length(header, path, offset)
 
 
 def scan_offsets(path: AnyPath) -> np.ndarray:
@@ -135,7 +183,8 @@ def _scan_headers(path: AnyPath) -> np.ndarray:
   offsets, offset, size = [], 0, os.path.getsize(path)
   with open(path, 'rb') as f:
     while offset < size:
-      length = _read_length(f.fileno(), offset, path)
+      header = os.pread(f.fileno(), _HEADER.size, offset)
+      length = _data_length(header, path, offset)
       if offset + OVERHEAD + length > size:
         raise _corrupt(path, offset, 'runs past the end of the file')
       offsets.append(offset)
@@ -143,8 +192,8 @@ def _scan_headers(path: AnyPath) -> np.ndarray:
   return np.asarray(offsets, np.int64)
 
 
-def _read_length(fd: int, offset: int, path: AnyPath) -> int:
-  header = os.pread(fd, _HEADER.size, offset)
+def _data_length(header: bytes, path: AnyPath, offset: int) -> int:
+  """The length of a record's data, by its first 12 bytes."""
   if len(header) != _HEADER.size:
     raise _corrupt(path, offset, 'has no whole header')
   if header[8:] != _masked_crc(header[:8]):
@@ -173,7 +222,7 @@ def is_shard_name(name: str) -> bool:
 
 def shard_files(dir: AnyPath, split: str) -> list[pathlib.Path]:
   """Files named as shards of a split, with or without `.tfrecord`, sorted."""
-  folder = pathlib.Path(dir)
+  folder = files.place(dir)
   paths = folder.iterdir() if folder.is_dir() else ()
   names = ((path, _SHARD_NAME.fullmatch(path.name)) for path in paths)
   return sorted(path for path, match in names if match and match[1] == split)

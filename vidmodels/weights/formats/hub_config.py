@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidmodels import checked_json
+from vidmodels.object_store import in_store
 from vidmodels.typing import InputError, brief
 
 FAMILIES = {
@@ -128,7 +129,7 @@ def _read_json(path: pathlib.Path, name: str) -> tuple[dict[str, Any], str]:
   for candidate in (f'{path.stem}_{name}', name):
     beside = path.with_name(candidate)
     # os.path's own: with a name that is too long there is no file either.
-    if os.path.isfile(beside):
+    if beside.is_file() if in_store(beside) else os.path.isfile(beside):
       content = checked_json.read(
         beside,
         largest=_LARGEST,

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from vidmodels import files
-from vidmodels.typing import InputError
+from vidmodels import files, local_cache
+from vidmodels.typing import AnyPath, InputError
 from vidmodels.weights.formats import npz, pth
 from vidmodels.weights.formats.safetensors import read_safetensors
 from vidmodels.weights.formats.tensors import Tensors
@@ -81,11 +81,11 @@ class File:
         digest.update(key.encode())
         digest.update(np.ascontiguousarray(self.tensors[key]).data)
       return digest.hexdigest()
-    with open(self.path, 'rb') as file:
+    with open(local_cache.local_copy(self.path), 'rb') as file:
       return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-def open_file(path: str | pathlib.Path) -> File:
+def open_file(path: AnyPath) -> File:
   """Opens a weight file; refuses one cut short, without tensors, or unknown.
 
   FILE#NAME asks for what a .pth keeps under that name, such as averaged
@@ -100,7 +100,7 @@ def open_file(path: str | pathlib.Path) -> File:
   if not path.is_file():
     raise InputError(f'{files.short_path(path)} is no file; {ACCEPTED}')
   try:
-    file = _open_container(path, under)
+    file = _open_local_copy(path, under)
   except OSError as error:
     raise files.unreadable_error(path, error) from error
   if under and under not in file.under:
@@ -110,6 +110,18 @@ def open_file(path: str | pathlib.Path) -> File:
       f'one of them, or leave #{under} out'
     )
   return file
+
+
+def _open_local_copy(path: pathlib.Path, under: str) -> File:
+  """Opens a file of this machine, or the copy of an object, under its name."""
+  copy = local_cache.local_copy(path)
+  if copy == path:
+    return _open_container(path, under)
+  try:
+    file = _open_container(copy, under)
+  except InputError as error:
+    raise InputError(str(error).replace(str(copy), str(path))) from error
+  return dataclasses.replace(file, path=path)
 
 
 def _open_container(path: pathlib.Path, under: str) -> File:
