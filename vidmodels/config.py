@@ -36,6 +36,7 @@ from vidmodels.typing import (
   UserPath,
   check_value,
   expected_one_of,
+  remat_policy,
 )
 from vidmodels.usual_names import next_move
 
@@ -130,6 +131,19 @@ def skeleton(family: str, **model: Any) -> Any:
         unknown_field(f'model.{name}', [f'model.{f}' for f in fields])
       )
   tree = dataclasses.asdict(Config(family=family, model={**fields, **model}))
+
+  class ModelSection(ml_collections.ConfigDict):
+    """The model's fields; remat may be set to True or False, its old values."""
+
+    def __setattr__(self, key: str, value: Any) -> None:
+      value = remat_policy(value) if key == 'remat' else value
+      super().__setattr__(key, value)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+      value = remat_policy(value) if key == 'remat' else value
+      super().__setitem__(key, value)
+
+  tree['model'] = ModelSection(tree['model'])
   return ml_collections.ConfigDict(tree).lock()
 
 

@@ -198,6 +198,26 @@ Name = Annotated[
 LocalPath = Annotated[str, local_path]
 UserPath = Annotated[str, user_path]  # it may be in an object store
 Seed = Annotated[int, 'from 0 to 2**32 - 1', lambda v: 0 <= v < 2**32]
+# What a layer keeps for the backward pass; `nn/stack.py` says what they mean.
+REMAT = ('none', 'block', 'dots', 'save_attention', 'offload')
+_OLD_REMAT = {
+  'True': 'block',
+  'true': 'block',
+  'False': 'none',
+  'false': 'none',
+}
+
+
+def remat_policy(value: Any) -> str:
+  """A choice of `REMAT`; True and False, as it was once, are block and none."""
+  policy = str(value) if isinstance(value, bool | str) else None
+  policy = _OLD_REMAT.get(policy or '', policy)
+  if policy not in REMAT:
+    raise InputError(unknown_name('remat', value, REMAT))
+  return policy
+
+
+Remat = Annotated[Any, remat_policy]
 
 
 # What a value of a type looks like, for messages.

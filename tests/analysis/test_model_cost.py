@@ -147,7 +147,8 @@ def test_parameters_are_those_that_init_makes():
 @pytest.mark.fast_every(3)
 def test_every_family_is_counted_layer_by_layer(family):
   module = models.find(family)
-  on = {s: True for s in ('scan', 'remat') if s in models.fields(family)}
+  fields = {'scan': True, 'remat': 'block'}
+  on = {s: v for s, v in fields.items() if s in models.fields(family)}
   parts = [
     CountedModel(
       family=family, model={**module.TINY, **more}, clip=module.TINY_CLIP

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from vidmodels.nn import stack
+from vidmodels.nn import stack, stacked_blocks
 from vidmodels.nn.batch_norm import BatchNorm
 from vidmodels.nn.transformer import DropPath
 
@@ -44,12 +44,12 @@ class Net(nn.Module):
 
   layers: tuple[tuple[tuple[str, Any], ...], ...]
   scan: bool = True
-  remat: bool = False
+  remat: str = 'none'
 
   def setup(self):
     # `train` comes last, counted from self.
     static = 2 + any(dict(fields).get('twice') for fields in self.layers)
-    kind = nn.remat(Layer, static_argnums=(static,)) if self.remat else Layer
+    kind = stack.remat(Layer, self.remat, train_at=static)
     self.blocks = [
       kind(**dict(fields), name=f'block_{i}')
       for i, fields in enumerate(self.layers)
@@ -68,6 +68,13 @@ def net(*layers: dict, **fields) -> Net:
 @functools.cache
 def variables(model: Net):
   return jax.jit(model.init)(jax.random.key(1), H_BLD)
+
+
+def in_state(model: Net):
+  """The variables as a training state has them: stacked where scanned."""
+  given = variables(model.clone(scan=False))
+  entries = stack.stacked_entries(model, given, H_BLD)
+  return {k: stacked_blocks.stack_blocks(v, entries) for k, v in given.items()}
 
 
 def scans(model: Net, **more) -> int:
@@ -107,7 +114,7 @@ def assert_close(ours, theirs):
   ],
   ids=['an array', 'a pair', 'unlike rates', 'statistics'],
 )
-@pytest.mark.parametrize('remat', [False, True])
+@pytest.mark.parametrize('remat', ['none', 'block'])
 @pytest.mark.fast_every(3)
 def test_a_scan_has_the_answers_and_gradients_of_layers_one_by_one(
   layers, remat
@@ -119,7 +126,7 @@ def test_a_scan_has_the_answers_and_gradients_of_layers_one_by_one(
 
 
 def test_remat_is_inside_the_scan():
-  model = net({}, {}, {}, remat=True)
+  model = net({}, {}, {}, remat='block')
   given = variables(model.clone(scan=False))
   body = str(jax.make_jaxpr(model.apply)(given, H_BLD)).split(' scan[')[1]
   assert 'prevent_cse' in body  # a field of the checkpoint's equation alone
@@ -206,23 +213,55 @@ def test_layers_draw_apart_and_another_key_draws_anew():
   assert 0.45 < (kept == other).mean() < 0.55
 
 
-@pytest.mark.slow
-def test_a_scan_while_training_answers_on_average_as_the_plain_way_does():
-  layers = [{'drop_path': rate} for rate in (0.0, 0.3, 0.6)]
+@pytest.mark.parametrize('field', ['drop_path', 'dropout'])
+def test_a_scan_draws_what_layers_one_by_one_draw(field):
+  layers = [{field: rate} for rate in (0.3, 0.3, 0.3)]
+  # One that is alone in between moves the numbers of those behind it.
+  layers.insert(1, {field: 0.3, 'scale': 2.0})
+  layers.append({field: 0.3})
+  more = dict(train=True, rngs={field: jax.random.key(5)})
+  model = net(*layers)
+  assert scans(model, **more) == 1
+  plain = answers(model.clone(scan=False), **more)
+  assert_close(answers(model, **more), plain)
+  run = functools.partial(model.apply, **more)
+  assert_close(run(in_state(model), H_BLD), plain[1])
+  still = model.apply(in_state(model), H_BLD)
+  assert abs(plain[1] - still).max() > 0.1  # something was drawn
 
-  @functools.partial(jax.jit, static_argnums=0)
-  def mean(model, given):
-    one = lambda key: model.apply(given, H_BLD, True, rngs={'drop_path': key})
-    return jax.vmap(one)(jax.random.split(jax.random.key(2), 4000)).mean(0)
 
-  plain, scanned = net(*layers, scan=False), net(*layers)
-  given = variables(plain)
-  # The last layer sees what the others dropped, so no plain evaluation tells.
-  np.testing.assert_allclose(
-    mean(scanned, given), mean(plain, given), atol=0.15
+def test_a_state_is_stacked_where_layers_are_scanned():
+  model = net({}, {}, {'scale': 3.0}, {}, {}, {})
+  given = in_state(model)
+  entries = ['block_2', 'block_[0:2]', 'block_[3:6]']
+  assert sorted(given['params']) == entries
+  assert given['params']['block_[3:6]']['fc']['kernel'].shape == (3, 4, 4)
+  plain = variables(model.clone(scan=False))
+  assert_close(stacked_blocks.unstack_blocks(given), plain)
+  assert in_state(model.clone(scan=False)) is not given
+  assert set(in_state(model.clone(scan=False))['params']) == set(
+    plain['params']
   )
-  still = plain.apply(given, H_BLD)
-  assert abs(mean(plain, given) - still).max() < 0.4
+
+  def run(model, given):
+    def loss(given):
+      out = model.apply(given, H_BLD)
+      return (out**2).sum(), out
+
+    return jax.jit(jax.grad(loss, has_aux=True))(given)
+
+  wanted = run(model.clone(scan=False), plain)
+  # The program reads stacked leaves as they are: nothing is put together.
+  program = str(jax.make_jaxpr(model.apply)(given, H_BLD))
+  assert ' concatenate' not in program
+  assert program.count(' scan[') == 2
+  # A model that scans nothing, or other runs, reads rows of the same state.
+  others = [model, model.clone(scan=False), net({}, *[{'scale': 3.0}] * 5)]
+  for other in others[:2]:
+    grads, out = run(other, given)
+    assert_close((stacked_blocks.unstack_blocks(grads), out), wanted)
+  cut = others[2].apply(given, H_BLD)
+  assert_close(cut, others[2].clone(scan=False).apply(plain, H_BLD))
 
 
 def test_dropout_of_layers_draws_apart_in_a_scan():
@@ -237,22 +276,33 @@ def test_dropout_of_layers_draws_apart_in_a_scan():
   np.testing.assert_allclose(shares, [0.25, 0.5, 0.25], atol=0.06)
 
 
-def test_where_something_is_written_layers_run_plainly():
-  layers = [{'batch_norm': True}] * 3
-  model = net(*layers)
-  given = variables(model)
-  assert scans(model, mutable='intermediates') == 0
-  _, kept = model.apply(given, H_BLD, mutable='intermediates')
+def test_where_intermediates_are_asked_for_layers_run_plainly():
+  model = net({}, {}, {})
+  asked = dict(mutable='intermediates')
+  assert scans(model, **asked) == 0
+  out, kept = model.apply(variables(model), H_BLD, **asked)
   assert set(kept['intermediates']) == {f'block_{i}' for i in range(3)}
+  last = kept['intermediates']['block_2']['after'][0]
+  np.testing.assert_array_equal(out, last)
+
+
+@pytest.mark.parametrize('stacked', [False, True])
+def test_a_scan_writes_the_statistics_that_layers_one_by_one_write(stacked):
+  model = net({}, *[{'batch_norm': True}] * 3)
+  given = variables(model.clone(scan=False))
   train = dict(train=True, mutable=['batch_stats'])
-  assert scans(model, **train) == 0
+  wanted = model.clone(scan=False).apply(given, H_BLD, **train)
+  if stacked:
+    given = in_state(model)
+    assert set(given['batch_stats']) == {'block_[1:4]'}
   out, kept = model.apply(given, H_BLD, **train)
-  wanted, plain = net(*layers, scan=False).apply(given, H_BLD, **train)
-  assert_close((out, kept), (wanted, plain))
-  moved = [
-    abs(kept['batch_stats'][f'block_{i}']['norm']['mean']).max()
-    for i in range(3)
-  ]
+  assert jax.tree.structure(kept['batch_stats']) == jax.tree.structure(
+    given['batch_stats']
+  )
+  kept = stacked_blocks.unstack_blocks(kept['batch_stats'])
+  assert_close((out, kept), (wanted[0], wanted[1]['batch_stats']))
+  assert set(kept) == {f'block_{i}' for i in (1, 2, 3)}
+  moved = [abs(kept[f'block_{i}']['norm']['mean']).max() for i in (1, 2, 3)]
   assert min(moved) > 1e-4
 
 

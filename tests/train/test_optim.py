@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import fake
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -12,6 +13,7 @@ import stranger_optim
 import tiny
 
 from vidmodels import config as cfg
+from vidmodels.nn import stacked_blocks
 from vidmodels.train import loop, optim
 from vidmodels.typing import InputError
 
@@ -99,10 +101,42 @@ def test_sgd_couples_decay_to_the_gradient_before_nesterov_momentum():
 
 def test_decay_skips_what_the_regex_names_and_refuses_one_that_names_nothing():
   params = {'dense': {'kernel': jnp.ones(2), 'bias': jnp.ones(2)}}
-  mask = optim.decay_mask(params, 'bias$')
-  assert mask == {'dense': {'kernel': True, 'bias': False}}
+  shares = optim.decay_shares(params, 'bias$')
+  assert shares == {'dense': {'kernel': 1.0, 'bias': 0.0}}
   with pytest.raises(InputError, match='dense/bias'):
-    optim.decay_mask(params, 'baise')
+    optim.decay_shares(params, 'baise')
+
+
+@pytest.mark.parametrize('name', ['sgd', 'adamw'])
+@pytest.mark.parametrize('skip', ['^block_1/', 'bias', 'block_[13]/up'])
+def test_stacked_blocks_decay_as_the_single_ones_that_the_regex_names(
+  name, skip
+):
+  rng = np.random.default_rng(0)
+  draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
+  params = {f'block_{i}': {'up': draw(2, 3), 'bias': draw(3)} for i in range(4)}
+  grads = jax.tree.map(lambda p: draw(*p.shape), params)
+  stack = lambda tree: stacked_blocks.stack_blocks(tree, ['block_[0:4]'])
+  read = {'sgd': {'momentum': 0.5}, 'adamw': {'b2': 0.9}}[name]
+  recipe = cfg.Optim(
+    name=name, steps=9, weight_decay=0.3, decay_skip=skip, **read
+  )
+
+  def updates(params, grads):
+    tx = optim.make_optimizer(recipe, lambda step: 0.1, params)
+    state = tx.init(params)
+    for _ in range(2):
+      found, state = tx.update(grads, state, params)
+    return found
+
+  wanted = updates(params, grads)
+  found = updates(stack(params), stack(grads))
+  assert list(found) == ['block_[0:4]']
+  jax.tree.map(
+    np.testing.assert_array_equal, stacked_blocks.unstack_blocks(found), wanted
+  )
+  with pytest.raises(InputError, match=r"such as 'block_0/bias'"):
+    optim.decay_shares(stack(params), 'baise')
 
 
 def test_gradients_are_clipped_by_their_global_norm():

@@ -91,7 +91,7 @@ def test_a_step_that_does_not_fit_is_refused_and_what_is_advised_helps(
   before, text = needs(config)
   assert 'at most the 100.0 kB free of 100.0 kB; try ' in text
   moves = re.findall(r'(--config\.\S+=\S+) \(now (\S+)\)', text)
-  assert [now for _, now in moves] == ['1', '8', 'False', 'float32']
+  assert [now for _, now in moves] == ['1', '8', 'none', 'float32']
   flags = tiny.flags(records, model__layers=1)
   for flag, now in moves:
     field = flag.partition('=')[0].removeprefix('--config.')

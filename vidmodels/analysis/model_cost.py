@@ -23,7 +23,7 @@ from vidmodels.typing import InputError
 
 # Layers are unrolled, so that each is counted by itself. A depthwise
 # convolution is a convolution here: as shifted sums it has no product.
-COUNTED = {'scan': False, 'remat': False, 'depthwise': 'conv'}
+COUNTED = {'scan': False, 'remat': 'none', 'depthwise': 'conv'}
 
 
 class Count(NamedTuple):

@@ -34,6 +34,7 @@ from vidmodels.typing import (
   InputError,
   Positive,
   PositiveFloat,
+  Remat,
 )
 
 Grid = tuple[Positive, Positive, Positive]  # along time, height, width
@@ -277,7 +278,8 @@ class Model(VideoModel):
   epsilon: PositiveFloat = 1e-5
   # how the position encoding is computed; the answer is the same
   depthwise: Implementation = 'shift'
-  remat: bool = False  # recompute levels in the backward pass, to save memory
+  # what levels keep for the backward pass; the rest is computed again
+  remat: Remat = 'none'
   # run equal blocks of a stage as one scan, to compile faster
   scan: bool = False
 

@@ -16,7 +16,7 @@ from vidmodels.nn import focal, initializers
 from vidmodels.nn.depthwise import Implementation
 from vidmodels.nn.focal import LayerNorm
 from vidmodels.nn.video_model import VideoModel
-from vidmodels.typing import Fraction, Positive, PositiveFloat
+from vidmodels.typing import Fraction, Positive, PositiveFloat, Remat
 
 # The first regex found in a parameter's path says how its axes are split.
 SHARDING = focal.SHARDING
@@ -83,7 +83,8 @@ class Model(VideoModel):
   # How depthwise convolutions are computed: 'shift' is many times faster on a
   # CPU
   depthwise: Implementation = 'shift'
-  remat: bool = False  # recompute blocks in the backward pass, to save memory
+  # what blocks keep for the backward pass; the rest is computed again
+  remat: Remat = 'none'
   scan: bool = False  # run the blocks of a stage as one scan, to compile faster
 
   def __post_init__(self):

@@ -19,12 +19,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
 from vidmodels.nn import stack
 from vidmodels.nn.batch_norm import BatchNorm
 from vidmodels.nn.patch import COLOURS, check_video
 from vidmodels.nn.video_model import VideoModel
-from vidmodels.typing import BelowOne, Count, InputError, Positive
+from vidmodels.typing import BelowOne, Count, InputError, Positive, Remat
 
 # Frames that the first convolution of each block sees, stage by stage.
 LIGHT = ((3, 3, 3), (3, 1, 3, 1), (3, 1, 3, 1, 3, 1), (1, 3, 1))
@@ -93,10 +94,12 @@ class Bottleneck(nn.Module):
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:
     """Returns [B, T, H, W, 4 width]."""
+    h_BTHWD = checkpoint_name(h_BTHWD, stack.INPUT)
     layer = functools.partial(ConvNorm, dtype=self.dtype)
     wide, stride = EXPANSION * self.width, (1, self.stride, self.stride)
     more = layer(self.width, (self.reach, 1, 1), name='reduce')(h_BTHWD, train)
     more = layer(self.width, (1, 3, 3), stride, name='space')(more, train)
+    more = checkpoint_name(more, stack.MIXED)
     more = layer(
       wide, (1, 1, 1), relu=False, zero=self.zero_last, name='expand'
     )(more, train)
@@ -132,7 +135,8 @@ class Model(VideoModel):
   head_window: Count = 0
   # whether a fresh block adds nothing at first, as SlowFast's
   zero_last: bool = False
-  remat: bool = False  # recompute blocks in the backward pass, to save memory
+  # what blocks keep for the backward pass; the rest is computed again
+  remat: Remat = 'none'
 
   def __post_init__(self):
     """Refuses windows without a middle, and stages without blocks."""

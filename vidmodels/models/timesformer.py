@@ -41,6 +41,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
 from vidmodels.nn import initializers, position, stack
 from vidmodels.nn.patch import PatchEmbed
@@ -60,6 +61,7 @@ from vidmodels.typing import (
   InputError,
   Positive,
   PositiveFloat,
+  Remat,
 )
 
 Scheme = Literal[
@@ -561,6 +563,8 @@ class SpaceTimeBlock(nn.Module):
     self, cls_BTD: jax.Array, h_BTHWD: jax.Array, train: bool
   ) -> tuple[jax.Array, jax.Array]:
     """Returns the class token and the grid, both updated."""
+    cls_BTD = checkpoint_name(cls_BTD, stack.INPUT)
+    h_BTHWD = checkpoint_name(h_BTHWD, stack.INPUT)
     given = cls_BTD, h_BTHWD
     for look in self.steps:
       read = given if self.parallel else (cls_BTD, h_BTHWD)
@@ -714,7 +718,8 @@ class Model(VideoModel):
   # How weights that are not imported are drawn: 'image' as released, to start
   # from an image ViT; 'scratch' to train from random weights
   fresh: Literal['image', 'scratch'] = 'image'
-  remat: bool = False  # recompute blocks in the backward pass, to save memory
+  # what blocks keep for the backward pass; the rest is computed again
+  remat: Remat = 'none'
   # run the blocks as one scan over their parameters, to compile faster
   scan: bool = False
 

@@ -20,7 +20,7 @@ from vidmodels.nn.depthwise import Implementation
 from vidmodels.nn.pyramid import PyramidKernels
 from vidmodels.nn.transformer import LayerNorm
 from vidmodels.nn.video_model import VideoModel
-from vidmodels.typing import Fraction, Positive, PositiveFloat
+from vidmodels.typing import Fraction, Positive, PositiveFloat, Remat
 
 PEG = (3, 3)
 EPSILON = 1e-6  # of levels and of the last norm; patches and pooling have 1e-5
@@ -74,7 +74,8 @@ class Model(VideoModel):
   qkv_bias: bool = True  # whether queries, keys and values have biases
   # how the position encoding is computed; the answer is the same
   depthwise: Implementation = 'shift'
-  remat: bool = False  # recompute levels in the backward pass, to save memory
+  # what levels keep for the backward pass; the rest is computed again
+  remat: Remat = 'none'
   # run equal blocks of a stage as one scan, to compile faster
   scan: bool = False
 

@@ -36,7 +36,13 @@ from vidmodels.nn import focal, initializers, stack
 from vidmodels.nn.depthwise import Implementation
 from vidmodels.nn.focal import Fusion, LayerNorm, TemporalConv
 from vidmodels.nn.video_model import VideoModel
-from vidmodels.typing import Fraction, InputError, Positive, PositiveFloat
+from vidmodels.typing import (
+  Fraction,
+  InputError,
+  Positive,
+  PositiveFloat,
+  Remat,
+)
 
 # Fig. 4: the modulations of a block, each with its streams. 'alternate' has the
 # two of 'pair' in turn, one a block.
@@ -177,7 +183,8 @@ class Model(VideoModel):
   # How depthwise convolutions are computed: 'shift' is many times faster on a
   # CPU
   depthwise: Implementation = 'shift'
-  remat: bool = False  # recompute blocks in the backward pass, to save memory
+  # what blocks keep for the backward pass; the rest is computed again
+  remat: Remat = 'none'
   scan: bool = False  # run the blocks of a stage as one scan, to compile faster
 
   def __post_init__(self):

@@ -41,6 +41,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
 from vidmodels.nn import initializers, position, stack, t2t, transformer
 from vidmodels.nn.patch import PatchEmbed
@@ -54,6 +55,7 @@ from vidmodels.typing import (
   InputError,
   Positive,
   PositiveFloat,
+  Remat,
 )
 
 PoolKind = Literal['top_k', 'average', 'conv']
@@ -445,6 +447,7 @@ class SeparableAttention(nn.Module):
         )
       else:
         z_xAd = self._look(letter, q_xAd, k_xAd, z_xAd, train)
+    z_xAd = checkpoint_name(z_xAd, stack.MIXED)
     answer_xD = nn.DenseGeneral(
       s_xD.shape[-1],
       axis=(-2, -1),
@@ -584,6 +587,7 @@ class SeparableLayer(nn.Module):
   @nn.compact
   def __call__(self, grid: jax.Array, cls_BLD, pos, train: bool) -> Tokens:
     """Takes the parts of `Tokens`, returns `Tokens`."""
+    grid = checkpoint_name(grid, stack.INPUT)
     drop = nn.Dropout(self.dropout, deterministic=not train)
     norm = self._norm('attn_norm')
     rest, more = self._attend(grid, norm(grid), pos and pos[0], train)
@@ -811,7 +815,8 @@ class Model(VideoModel):
   pos_resize: position.Resize = 'bilinear'
   dropout: BelowOne = 0.1  # within layers, see `Layer`
   head_dropout: BelowOne = 0.5  # before the last linear layer
-  remat: bool = False  # recompute layers in the backward pass, to save memory
+  # what layers keep for the backward pass; the rest is computed again
+  remat: Remat = 'none'
   scan: bool = False  # run layers that are alike as one scan, to compile faster
 
   def __post_init__(self) -> None:

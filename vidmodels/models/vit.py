@@ -31,6 +31,7 @@ from vidmodels.typing import (
   InputError,
   Positive,
   PositiveFloat,
+  Remat,
 )
 
 # The first regex found in a parameter's path says how its axes are split.
@@ -102,7 +103,8 @@ class Model(VideoModel):
   # chance of the last block; it rises linearly from 0 at the first
   drop_path: Fraction = 0.0
   qkv_bias: bool = True  # False for weights that have no biases there
-  remat: bool = False  # recompute blocks in the backward pass, to save memory
+  # what blocks keep for the backward pass; the rest is computed again
+  remat: Remat = 'none'
   # run the blocks as one scan over their parameters, to compile faster
   scan: bool = False
 

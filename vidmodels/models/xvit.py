@@ -40,6 +40,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
 from vidmodels.nn import initializers, position, stack
 from vidmodels.nn.patch import PatchEmbed
@@ -61,6 +62,7 @@ from vidmodels.typing import (
   InputError,
   Positive,
   PositiveFloat,
+  Remat,
 )
 
 MixLayout = Literal['flat', 'per_head']
@@ -263,6 +265,7 @@ class MixingBlock(nn.Module):
   @nn.compact
   def __call__(self, s_BTLD: jax.Array, train: bool) -> jax.Array:
     """Returns the updated tokens; a frame's first is its class token."""
+    s_BTLD = checkpoint_name(s_BTLD, stack.INPUT)
     # The release's epsilon; the variance is taken around the mean, as in torch.
     norm = functools.partial(
       nn.LayerNorm, 1e-6, use_fast_variance=False, dtype=self.dtype
@@ -551,7 +554,8 @@ class Model(VideoModel):
   # from an image ViT; 'scratch' to train from random weights. The temporal head
   # starts as torch leaves it in both cases.
   fresh: Literal['image', 'scratch'] = 'image'
-  remat: bool = False  # recompute blocks in the backward pass, to save memory
+  # what blocks keep for the backward pass; the rest is computed again
+  remat: Remat = 'none'
   scan: bool = False  # run like blocks as one scan, to compile faster
 
   def __post_init__(self):

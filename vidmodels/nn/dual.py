@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
 from vidmodels.nn import initializers, position, stack, window
 from vidmodels.nn.depthwise import DepthwiseConv, Implementation
@@ -55,7 +56,7 @@ class BlockPlan(NamedTuple):
   peg: Grid = (3, 3, 3)
   epsilon: float = 1e-5  # epsilon of the levels' norms
   depthwise: Implementation = 'shift'  # how depthwise convolutions are computed
-  remat: bool = False  # recompute levels in the backward pass
+  remat: str = 'none'  # what levels keep for the backward pass
   dtype: Any = jnp.float32  # compute dtype
 
 
@@ -69,6 +70,7 @@ class DualLevel(nn.Module):
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:
     """Maps a grid to a grid."""
+    h_BTHWD = checkpoint_name(h_BTHWD, stack.INPUT)
     more_BTHWD = self._norm('attn_norm')(h_BTHWD)
     if self.kind == 'L':
       more_BTHWD = self._local(more_BTHWD)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
 from vidmodels.nn import initializers, stack
 from vidmodels.nn.depthwise import DepthwiseConv, Implementation
@@ -242,6 +243,7 @@ class Modulation(nn.Module):
     else:
       both = jnp.concatenate(modulators, axis=-1)
       y_BTHWD = query_BTHWD * dense(D, name='fuse')(both)
+    y_BTHWD = checkpoint_name(y_BTHWD, stack.MIXED)
     if self.norm:
       y_BTHWD = LayerNorm(dtype=self.dtype, name='norm')(y_BTHWD)
     y_BTHWD = dense(D, name='out')(y_BTHWD)
@@ -352,6 +354,7 @@ class FocalBlock(nn.Module):
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:
     """Returns the grid updated."""
+    h_BTHWD = checkpoint_name(h_BTHWD, stack.INPUT)
     for streams in self.steps:
       name = 'time_mod' if streams == ('T',) else 'mod'
       inner = self.modulate(streams=streams, name=name)

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
-from vidmodels.nn import initializers, transformer
+from vidmodels.nn import initializers, stack, transformer
 from vidmodels.nn.batch_norm import BatchNorm
 from vidmodels.nn.transformer import LayerNorm
 from vidmodels.nn.window import Grid
@@ -239,9 +240,9 @@ class PyramidAttention(nn.Module):
       dtype=self.dtype,
       name='out',
     )
-    return out(transformer.attend(q_BQAd, k_BSAd, v_BSAd)).reshape(
-      h_BTHWD.shape
-    )
+    y_BQAd = transformer.attend(q_BQAd, k_BSAd, v_BSAd)
+    y_BQAd = checkpoint_name(y_BQAd, stack.MIXED)
+    return out(y_BQAd).reshape(h_BTHWD.shape)
 
   def _project(self, shape: tuple[int, ...], name: str) -> nn.DenseGeneral:
     return nn.DenseGeneral(

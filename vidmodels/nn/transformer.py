@@ -13,8 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
-from vidmodels.nn import initializers
+from vidmodels.nn import initializers, stack
 from vidmodels.typing import InputError
 
 # The variance is taken around the mean, as in torch; Flax's default,
@@ -142,6 +143,7 @@ class Attention(nn.Module):
       y_xQAd = self.look(q_xQAd, k_xSAd, v_xSAd)
     else:
       y_xQAd = attend(q_xQAd, k_xSAd, v_xSAd, mask_xQS, bias_AQS)
+    y_xQAd = checkpoint_name(y_xQAd, stack.MIXED)
     return nn.DenseGeneral(
       D,
       axis=(-2, -1),
@@ -210,8 +212,10 @@ class DropPath(nn.Module):
     if not train or (fixed and self.rate == 0):
       return h_xLD
     rows = (*h_xLD.shape[: -self.shared], *(1,) * self.shared)
-    kept = jax.random.bernoulli(self.make_rng('drop_path'), 1 - self.rate, rows)
-    return jnp.where(kept, h_xLD / (1 - self.rate), 0).astype(h_xLD.dtype)
+    keep = 1 - self.rate
+    kept = jax.random.bernoulli(self.make_rng('drop_path'), keep, rows)
+    # In its own dtype: a rate that is an array would make it float32.
+    return jnp.where(kept, h_xLD / jnp.asarray(keep, h_xLD.dtype), 0)
 
 
 # How a mesh splits the parameters that an image ViT shares with video models
@@ -249,6 +253,7 @@ class TransformerBlock(nn.Module):
     self, s_xLD: jax.Array, train: bool, memory_xSD: jax.Array | None = None
   ) -> jax.Array:
     """Updates sequences; the memory is normalised, see `Attention`."""
+    s_xLD = checkpoint_name(s_xLD, stack.INPUT)
     more_xLD = Attention(
       self.heads,
       qkv_bias=self.qkv_bias,

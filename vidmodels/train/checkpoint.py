@@ -35,7 +35,7 @@ from vidmodels.data.records.task import SINGLE
 from vidmodels.files import write_atomically
 from vidmodels.train import checksums, orbax_stores, save_errors
 from vidmodels.train.sharding import parameter_path
-from vidmodels.train.state import TrainState
+from vidmodels.train.state import TrainState, by_block, stacked_as
 from vidmodels.typing import Count, FrameRate, InputError
 
 # The JSON items, and what hooks, evaluation and prediction read of them.
@@ -222,7 +222,7 @@ class Checkpoints:
       self._manager.wait_until_finished()
     self._saving = step
     self._ranking.add(step, meta.get('validation') or {})
-    self._write(step, _trees(state), {'data': data, 'meta': meta})
+    self._write(step, _trees(by_block(state)), {'data': data, 'meta': meta})
 
   def save_weights(self, variables: Mapping, *, meta: Mapping) -> None:
     """Saves weights without a run, as step 0; waits until they are on disk."""
@@ -269,19 +269,21 @@ class Checkpoints:
   def restore(self, step: int, abstract: TrainState) -> TrainState:
     """Restores a whole state onto the devices that `abstract` names.
 
-    `abstract` is a TrainState of ShapeDtypeStructs with shardings.
+    `abstract` is a TrainState of ShapeDtypeStructs with shardings. A checkpoint
+    has the names of single blocks, whether the state is stacked or not.
     """
     items = {
       name: self.restore_item(step, name, tree)
-      for name, tree in _trees(abstract).items()
+      for name, tree in _trees(by_block(abstract)).items()
       if jax.tree.leaves(tree)
     }
-    return TrainState(
+    state = TrainState(
       **items['opt'],
       params=items['params'],
       ema=items.get('ema'),
       model_state=items.get('model_state', {}),
     )
+    return stacked_as(state, abstract)
 
   def restore_item(self, step: int, item: str, abstract):
     """Restores one tree whose names, shapes and dtypes are those of `abstract`.

@@ -26,7 +26,12 @@ from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.train import model_file, workdirs
 from vidmodels.train.build import TrainingRun
 from vidmodels.train.checkpoint import Checkpoints
-from vidmodels.train.state import TrainState, create_state
+from vidmodels.train.state import (
+  TrainState,
+  by_block,
+  create_state,
+  stacked_as,
+)
 from vidmodels.typing import InputError
 from vidmodels.weights import import_report, load_weights, own_files
 from vidmodels.weights.description import Description
@@ -225,13 +230,14 @@ def initial_state(
     )
   for line in lines:
     progress(0, run.total, line)
-  arrays = flatten_variables({'params': state.params, **state.model_state})
+  stacked = {'params': state.params, **state.model_state}
+  arrays = flatten_variables(by_block(stacked))
   for path, array in flatten_variables(imported.variables).items():
     # Every process places its own parts.
     arrays[path] = jax.make_array_from_callback(
       array.shape, arrays[path].sharding, array.__getitem__
     )
-  variables = unflatten_variables(arrays)
+  variables = stacked_as(unflatten_variables(arrays), stacked)
   params = variables.pop('params')
   state = state.replace(
     params=params,

@@ -31,7 +31,7 @@ from vidmodels.analysis import compiled_program
 from vidmodels.analysis.compiled_program import ProgramMemory
 from vidmodels.train import distributed
 from vidmodels.train.mesh import local_rows
-from vidmodels.typing import InputError
+from vidmodels.typing import InputError, remat_policy
 
 _CGROUPS = pathlib.Path('/sys/fs/cgroup')
 # (limit, use, the part of the use that can be given back) of versions 2 and 1.
@@ -315,8 +315,9 @@ def training_advice(config: cfg.Config, mesh: Mesh, factor: float = 2.0) -> str:
   smaller = max(int(batch / factor) // unit, 1) * unit
   if smaller < batch:
     moves.append(f'--config.batch={smaller} (now {batch})')
-  if config.model.get('remat') is False:
-    moves.append('--config.model.remat=True (now False)')
+  remat = config.model.get('remat', 'block')
+  if remat_policy(remat) in ('none', 'dots'):
+    moves.append(f'--config.model.remat=block (now {remat_policy(remat)})')
   if config.dtype == 'float32':
     moves.append('--config.dtype=bfloat16 (now float32)')
   if mesh.shape['fsdp'] < mesh.size and config.mesh.data == -1:

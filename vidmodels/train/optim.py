@@ -13,10 +13,12 @@ import re
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
 from vidmodels import config as cfg
 from vidmodels.fields import modules_with, refuse_unread
+from vidmodels.nn import stacked_blocks
 from vidmodels.train.sharding import parameter_path
 from vidmodels.typing import InputError, unknown_name
 
@@ -104,23 +106,57 @@ def make_optimizer(
 
   `params` may be abstract: weight decay skips some of its paths.
   """
-  mask = decay_mask(params, optim.decay_skip)
+  shares = decay_shares(params, optim.decay_skip)
   optimizer = modules_with('train.optimizers', 'build')[optim.name]
+  mask = jax.tree.map(lambda share: bool(np.any(share)), shares)
   main = optimizer.build(optim, learning_rate, mask)
+  if any(isinstance(share, np.ndarray) for share in jax.tree.leaves(shares)):
+    main = _hide_undecayed(main, shares)
   if not optim.clip_norm:
     return main
   return optax.chain(optax.clip_by_global_norm(optim.clip_norm), main)
 
 
-def decay_mask(params: Any, skip: str) -> Any:
-  """True where weight decay applies; `skip` is a regex over the paths."""
-  mask = jax.tree_util.tree_map_with_path(
-    lambda path, _: not (skip and re.search(skip, parameter_path(path))), params
-  )
-  if skip and all(jax.tree.leaves(mask)):
+def decay_shares(params: Any, skip: str) -> Any:
+  """1.0 where weight decay applies, 0.0 where it does not.
+
+  `skip` is a regex over the paths. Where it matches some blocks of a stacked
+  leaf, the leaf's share is an array, [blocks, 1, ...].
+  """
+
+  def share_of(key_path: tuple, leaf: Any) -> float | np.ndarray:
+    rows = stacked_blocks.row_paths(parameter_path(key_path))
+    shares = [float(not (skip and re.search(skip, row))) for row in rows]
+    if len(set(shares)) == 1:
+      return shares[0]
+    column = np.asarray(shares, np.float32)
+    return column.reshape(-1, *[1] * (len(leaf.shape) - 1))
+
+  shares = jax.tree_util.tree_map_with_path(share_of, params)
+  if skip and all(np.all(share) for share in jax.tree.leaves(shares)):
     path = parameter_path(jax.tree_util.tree_leaves_with_path(params)[0][0])
     raise InputError(
       f'got optim.decay_skip={skip!r}, which matches no parameter; expected a '
-      f'regex over paths such as {path!r}'
+      f'regex over paths such as {stacked_blocks.row_paths(path)[0]!r}'
     )
-  return mask
+  return shares
+
+
+def _hide_undecayed(
+  tx: optax.GradientTransformation, shares: Any
+) -> optax.GradientTransformation:
+  """An optimiser that sees 0 for weights that do not decay.
+
+  A mask of optax is of whole leaves, and these are some blocks of a leaf. An
+  optimiser reads weights for their decay alone.
+  """
+
+  def update(updates, state, params):
+    seen = jax.tree.map(
+      lambda p, share: p * share if isinstance(share, np.ndarray) else p,
+      params,
+      shares,
+    )
+    return tx.update(updates, state, seen)
+
+  return optax.GradientTransformation(tx.init, update)

@@ -17,6 +17,7 @@ import jax
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from vidmodels.nn import stacked_blocks
 from vidmodels.typing import InputError
 
 Rules = Sequence[tuple[str, tuple[str | None, ...]]]
@@ -48,7 +49,7 @@ def place_parameters(rules: Rules, params, mesh: Mesh):
 
   def place_leaf(key_path, leaf):
     path = parameter_path(key_path)
-    spec = _spec(rules, path, leaf.shape, mesh, used, dropped)
+    spec = _stacked_spec(rules, path, leaf.shape, mesh, used, dropped)
     split = math.prod(mesh.shape[a] for a in spec if a is not None)
     sizes.append((leaf.size * leaf.dtype.itemsize, split))
     return NamedSharding(mesh, PartitionSpec(*spec))
@@ -60,6 +61,23 @@ def place_parameters(rules: Rules, params, mesh: Mesh):
     bytes_per_device=sum(size // split for size, split in sizes),
   )
   return shardings, report
+
+
+def _stacked_spec(rules, path, shape, mesh, used, dropped) -> list[str | None]:
+  """The axes of a leaf; of stacked blocks, those of one of them, after None."""
+  if not stacked_blocks.is_stacked(path):
+    return _spec(rules, path, shape, mesh, used, dropped)
+  rows = stacked_blocks.row_paths(path)
+  specs = [_spec(rules, row, shape[1:], mesh, used, dropped) for row in rows]
+  for row, spec in zip(rows, specs, strict=True):
+    if spec != specs[0]:
+      raise InputError(
+        f'got sharding rules that split {rows[0]} as {tuple(specs[0])} and '
+        f'{row} as {tuple(spec)}, which are one array where blocks are '
+        'scanned; expected one rule for both; fix SHARDING, or try '
+        'model.scan=False'
+      )
+  return [None, *specs[0]]
 
 
 def _spec(rules, path, shape, mesh, used, dropped) -> list[str | None]:

@@ -1,10 +1,15 @@
 """The training state: everything that goes from step to step.
 
+Where the model runs blocks as a scan, their parameters, moments, averages and
+statistics are stacked: one leaf of each kind, 'block_[0:12]/mlp/up/kernel', see
+`nn/stacked_blocks.py`. Checkpoints hold them by single blocks.
+
 The random key never changes: a step folds its own number into it, so a resumed
 run draws the same numbers as an unbroken one without bookkeeping.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.struct
@@ -12,8 +17,9 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from vidmodels.nn import stack, stacked_blocks
 from vidmodels.train import sharding
 from vidmodels.train.mesh import replicated
 
@@ -51,6 +57,11 @@ def make_init(
     video_BTHWC = jnp.zeros((1, *clip_shape), jnp.float32)
     variables = dict(model.init(jax.random.fold_in(key, 0), video_BTHWC))
     variables.pop('intermediates', None)  # sown on request, never kept
+    entries = stack.stacked_entries(model, variables, video_BTHWC)
+    variables = {
+      name: stacked_blocks.stack_blocks(tree, entries)
+      for name, tree in variables.items()
+    }
     params = variables.pop('params')
     return TrainState(
       step=jnp.zeros((), jnp.int32),
@@ -93,3 +104,55 @@ def create_state(
 ) -> TrainState:
   """Runs `init` so that every array is created on its own devices."""
   return jax.jit(init, out_shardings=shardings)()
+
+
+def by_block(state: Any) -> Any:
+  """A state, or a part of one, with the names of single blocks.
+
+  Leaves are arrays, or shapes with shardings. Stacked arrays are copied on
+  their devices, so for as long as both exist they are there twice; the others
+  are shared.
+  """
+  return stacked_blocks.unstack_blocks(state, split=_split)
+
+
+def stacked_as(state: Any, abstract: Any) -> Any:
+  """Stacks the blocks of a state as `abstract` is stacked.
+
+  The blocks' own arrays are deleted one kind after the other, so the devices
+  never hold everything twice.
+  """
+  entries = sorted(stacked_blocks.entries_in(abstract))
+  return stacked_blocks.stack_blocks(state, entries, join=_join)
+
+
+def _split(leaf: Any) -> Sequence[Any]:
+  """The rows of an array or of a shape, placed as it is."""
+  place = leaf.sharding
+  if isinstance(place, NamedSharding):
+    place = NamedSharding(place.mesh, PartitionSpec(*place.spec[1:]))
+  if not isinstance(leaf, jax.ShapeDtypeStruct):
+    return _split_on_devices(leaf, place)
+  row = jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype, sharding=place)
+  return [row] * leaf.shape[0]
+
+
+def _join(leaves: Sequence[jax.Array]) -> jax.Array:
+  """Stacks arrays that are placed alike, and deletes them."""
+  place = leaves[0].sharding
+  if isinstance(place, NamedSharding):
+    place = NamedSharding(place.mesh, PartitionSpec(None, *place.spec))
+  stacked = _join_on_devices(tuple(leaves), place)
+  for leaf in leaves:
+    leaf.delete()
+  return stacked
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _split_on_devices(leaf: jax.Array, place: Any) -> list[jax.Array]:
+  return [jax.lax.with_sharding_constraint(row, place) for row in leaf]
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _join_on_devices(leaves: Sequence[jax.Array], place: Any) -> jax.Array:
+  return jax.lax.with_sharding_constraint(jnp.stack(leaves), place)

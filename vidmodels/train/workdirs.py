@@ -20,6 +20,7 @@ from vidmodels.files import write_atomically
 from vidmodels.train import optim, orbax_stores
 from vidmodels.train.build import TrainingRun
 from vidmodels.train.checkpoint import Checkpoints, DamagedCheckpoint
+from vidmodels.train.state import by_block
 from vidmodels.train.token_label import Teacher
 from vidmodels.typing import InputError
 
@@ -27,7 +28,8 @@ from vidmodels.typing import InputError
 # run may change them when it resumes.
 FREE_FIELDS = (
   'log', 'checkpoint', 'mesh', 'views', 'init_expects', 'init_files',
-  'data.dir', 'data.threads', 'data.prefetch', 'data.test',
+  'data.dir', 'data.threads', 'data.prefetch', 'data.test', 'model.remat',
+  'model.scan',
   # What happens to steps that would have ended the run.
   'optim.non_finite', 'optim.max_skips',
 )  # fmt: skip
@@ -128,7 +130,7 @@ def write_parameter_table(workdir: pathlib.Path, run: TrainingRun) -> None:
   from clu import parameter_overview
 
   table = parameter_overview.get_parameter_overview(
-    run.abstract.params, include_stats=False
+    by_block(run.abstract.params), include_stats=False
   )
   write_atomically(workdir / 'parameters.txt', f'{table}\n'.encode())
 
