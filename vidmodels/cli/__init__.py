@@ -95,7 +95,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   traceback.
   """
   parser = make_parser()
+  argv, program = _split_program(sys.argv[1:] if argv is None else argv)
   args, rest = parser.parse_known_args(argv)
+  args.program = program
   takes = getattr(args.module, 'TAKES_CONFIG', False)
   unknown = [a for a in rest if not (takes and a.startswith('--config.'))]
   if unknown:
@@ -127,6 +129,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A bug: the traceback says where.
     traceback.print_exc()
     return _report_error(args, repr(error), code=FAILED)
+
+
+def _split_program(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+  """A command's own arguments, and the command line after -- if it takes one.
+
+  Argparse leaves the -- in or out, depending on its version.
+  """
+  argv = list(argv)
+  module = modules_with('cli', 'TAKES_PROGRAM').get(argv[0] if argv else '')
+  if module is None or '--' not in argv:
+    return argv, []
+  end = argv.index('--')
+  return argv[:end], argv[end + 1 :]
 
 
 def _out_of_memory(error: Exception) -> str:

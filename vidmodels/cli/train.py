@@ -17,26 +17,27 @@ of its clips; it writes nothing. Without --config the recipe is that of the run.
 
 On a TPU pod or under SLURM, start the command on every host with --distributed;
 elsewhere with --coordinator HOST:PORT --processes N --process I. All hosts must
-share the folder of the workdir.
+share the folder of the workdir. `vidmodels launch` starts several processes on
+one machine. docs/launching.md has each kind of cluster.
 """
 
 import argparse
-import functools
 import json
 import math
-import os
-import sys
-from typing import Any, NoReturn
+from typing import Any
 
 from vidmodels import files
 from vidmodels.typing import InputError, quote
 
 HELP = 'train a recipe, or resume it'
 TAKES_CONFIG = True
+JOINS_PROCESSES = True  # several processes of it can be one run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
+  from vidmodels.cli import processes
+
   add = parser.add_argument
   add(
     '--config',
@@ -58,12 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     metavar='N',
     help='make step N of the run in --workdir again, and write nothing',
   )
-  add('--distributed', action='store_true', help='join as the cluster says')
-  add('--coordinator', default='', help='host:port of process 0')
-  add('--processes', type=int, default=0, help='number of processes')
-  add('--process', type=int, default=-1, help='number of this process, from 0')
-  add('--join-timeout', type=float, default=300.0, metavar='SECONDS',
-      help='how long to wait for other processes (default 300)')  # fmt: skip
+  add('--profile', default='', metavar='FROM:TO',
+      help='trace these steps into WORKDIR/profile')  # fmt: skip
+  processes.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,38 +77,34 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-  from vidmodels.cli import DONE, FAILED, terminal
-  from vidmodels.train import distributed, hooks, loop, replay, save_errors
+  from vidmodels.cli import DONE, FAILED, PREEMPTED, processes, terminal
+  from vidmodels.train import hooks, loop, replay, save_errors, step_trace
 
-  peers = distributed.connect(
-    auto=args.distributed,
-    coordinator=args.coordinator,
-    count=args.processes,
-    number=args.process,
-    seconds=args.join_timeout,
-    say=lambda line: terminal.say(f'train: {line}', file=sys.stderr),
-  )
-  if peers is not None:
-    peers.watch(functools.partial(_end_without, args))
-  point, config = _choose_recipe(args)
+  traced = step_trace.parse(args.profile) if args.profile else None
+  report = terminal.Reporter('train')
   try:
     with (
-      distributed.explained(peers),
-      terminal.Reporter('train') as report,
+      processes.joined('train', args) as first,
+      report,
       save_errors.hold_back_tracebacks(),
     ):
+      point, config = _choose_recipe(args)
       if args.replay_step is not None:
         step = replay.replay(
           config, args.workdir, args.replay_step, progress=report
         )
         _print_replayed(args, step)
         return DONE
-      outcome = loop.train(config, args.workdir, progress=report, fork=point)
+      outcome = loop.train(
+        config, args.workdir, progress=report, fork=point, profile=traced
+      )
   except hooks.NonFiniteLossError as error:
     report(0, 0, str(error))
     if args.json:
       print(json.dumps({'error': str(error), 'exit_code': FAILED}))
     return FAILED
+  if not first:  # process 0 says it
+    return PREEMPTED if outcome.preempted else DONE
   if outcome.preempted:
     return _report_preempted(args, outcome.step)
   if args.json:
@@ -196,21 +190,3 @@ def _print_replayed(args: argparse.Namespace, replayed: Any) -> None:
       f'  loss {clip["loss"]:.4f}  {quote(clip["video"])}  (clip '
       f'{clip["clip"]}, example {clip["example"]})'
     )
-
-
-def _end_without(args: argparse.Namespace, text: str, wrong: bool) -> NoReturn:
-  """Ends the process: another one is gone, and JAX would wait for it."""
-  from vidmodels.cli import PEER_LOST, WRONG_INPUT
-  from vidmodels.typing import escape
-
-  code = WRONG_INPUT if wrong else PEER_LOST
-  error = f'{text}; this process ends with it'
-  if not wrong:
-    error += (
-      '; the last checkpoint is whole; give the same command again on every '
-      'host'
-    )
-  print(escape(f'vidmodels train: {error}'), file=sys.stderr, flush=True)
-  if args.json:
-    print(json.dumps({'error': error, 'exit_code': code}), flush=True)
-  os._exit(code)

@@ -181,6 +181,67 @@ def agree(text: str, *, seconds: float = _AGREE_SECONDS) -> list[str]:
   ]
 
 
+def is_first() -> bool:
+  """Whether this process reports and writes for all of the run."""
+  return jax.process_index() == 0
+
+
+_CHUNK = 1 << 19  # letters of a message: gRPC takes 4 MB
+
+
+def broadcast(text: str, *, seconds: float = _AGREE_SECONDS) -> str:
+  """What process 0 says, in every process; all must ask, in the same order.
+
+  The others wait for it, for `seconds` at most (RuntimeError).
+  """
+  if jax.process_count() == 1:
+    return text
+  if is_first():
+    return _post(text)
+  return _receive(0, next(_asked), seconds)
+
+
+def gather(text: str, *, seconds: float) -> list[str]:
+  """What every process says, by number, in process 0; [] in the others.
+
+  All must ask, in the same order. Only process 0 has the texts of all.
+  """
+  if jax.process_count() == 1:
+    return [text]
+  if not is_first():
+    _post(text)
+    return []
+  place = next(_asked)
+  others = range(1, jax.process_count())
+  return [text, *(_receive(number, place, seconds) for number in others)]
+
+
+def _post(text: str) -> str:
+  """Leaves a text with the coordinator, in pieces."""
+  from jax._src import distributed
+
+  client: Any = distributed.global_state.client
+  place = f'vidmodels/text/{next(_asked)}/{jax.process_index()}'
+  pieces = range(0, len(text), _CHUNK)
+  for piece, start in enumerate(pieces):
+    client.key_value_set(f'{place}/{piece}', text[start : start + _CHUNK])
+  client.key_value_set(f'{place}/pieces', str(len(pieces)))
+  return text
+
+
+def _receive(number: int, place: int, seconds: float) -> str:
+  """The text that a process has left."""
+  from jax._src import distributed
+
+  client: Any = distributed.global_state.client
+  where, wait_ms = f'vidmodels/text/{place}/{number}', round(1000 * seconds)
+  pieces = int(client.blocking_key_value_get(f'{where}/pieces', wait_ms))
+  return ''.join(
+    client.blocking_key_value_get(f'{where}/{piece}', wait_ms)
+    for piece in range(pieces)
+  )
+
+
 def _refuse_cluster() -> None:
   """Refuses to run alone where a launcher started several processes.
 

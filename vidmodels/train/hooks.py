@@ -188,6 +188,8 @@ class StepLog:
   saved: Callable[[], list[int]]
   # report: called with (steps done, total, line)
   report: Callable[[int, int, str], None]
+  # goodput: step -> what a line says of the run's time; see `goodput.py`
+  goodput: Callable[[int], Mapping[str, float]] = lambda step: {}
   skips: bool = False  # whether a step that is not finite is skipped, or ends
   max_skips: int = 0  # in a row; one more ends the run
   spike: float = 0.0  # times the median loss that make a spike; 0: none
@@ -204,17 +206,22 @@ class StepLog:
     self._skipped, self._in_a_row = known['skipped'], known['skipped_in_a_row']
     self._watch = spikes.SpikeWatch(self.spike, known['losses'])
     self._ended = 0.0  # when the last step that was read was over
-    self._pending: tuple[int, metrics.Pairs] | None = None
+    self._pending: tuple[int, metrics.AnyPairs] | None = None
     self._window: list[dict[str, float]] = []  # of steps that were not skipped
     self._steps = 0  # of the window, with those that were
     self._timed = 0  # steps of the window that are timed
     self._since: float | None = None  # end of the step before them
 
-  def add_step(self, step: int, pairs: metrics.Pairs) -> None:
+  def add_step(self, step: int, pairs: metrics.AnyPairs) -> None:
     """Takes the metrics of the `step`-th update; reads the previous ones."""
+    metrics.start_transfer(pairs)
     previous, self._pending = self._pending, (step, pairs)
     if previous:
       self._read(*previous)
+
+  def busy(self) -> bool:
+    """Whether the devices are still at work on the last step."""
+    return self._pending is not None and not metrics.is_ready(self._pending[1])
 
   def flush(self) -> None:
     """Reads the pending metrics: before a save, and at the end.
@@ -276,7 +283,7 @@ class StepLog:
     self.waited()
     return scalars
 
-  def _read(self, step: int, pairs: metrics.Pairs) -> None:
+  def _read(self, step: int, pairs: metrics.AnyPairs) -> None:
     values = metrics.divide(pairs)
     # A step is over when its numbers are here. When it was dispatched says
     # nothing: the first two are dispatched at once.
@@ -354,6 +361,7 @@ class StepLog:
     scalars |= {'train/learning_rate': rate, **self._pace(step)}
     if self.skips:
       scalars['train/skipped'] = self._skipped
+    scalars |= self.goodput(step)
     self.write(step, scalars)
     accuracy, name = '', metrics.headline(mean)
     if name:  # some tasks have no accuracy while training

@@ -37,9 +37,12 @@ from vidmodels.train.build import TrainingRun, build
 from vidmodels.train.checkpoint import Checkpoints, DamagedCheckpoint, finite
 from vidmodels.train.feed import Feed
 from vidmodels.train.fork import ForkPoint
+from vidmodels.train.goodput import FILE as GOODPUT_FILE
+from vidmodels.train.goodput import Goodput
 from vidmodels.train.mesh import local_rows
 from vidmodels.train.preemption import Preemption
 from vidmodels.train.state import TrainState
+from vidmodels.train.step_trace import StepTrace, TracedSteps
 from vidmodels.train.token_label import Teacher
 
 Progress = Callable[[int, int, str], None]
@@ -65,16 +68,18 @@ def train(
   progress: Progress = no_progress,
   devices: list | None = None,
   fork: ForkPoint | None = None,
+  profile: TracedSteps | None = None,
 ) -> Outcome:
   """Trains to the recipe's last step; resumes if `workdir` has a checkpoint.
 
   With `fork` a new run goes on from a checkpoint of another one. The workdir
-  gets config.json, metrics.jsonl and checkpoints/. `progress` is
-  called with (steps done, total, line or ''). Raises hooks.NonFiniteLossError
+  gets config.json, metrics.jsonl, goodput.json, checkpoints/ and, with a trace
+  of the steps `profile`, profile/. `progress` is called with (steps done, total, line or ''). Raises hooks.NonFiniteLossError
   if the loss stops being a number.
   """
   workdir = files.place(workdir).absolute()
   hooks.check_place(workdir, tensorboard=config.log.tensorboard)
+  clock = Goodput(workdir / GOODPUT_FILE if distributed.is_first() else None)
   if jax.process_index():  # only one process reports, or lines would repeat
     progress = no_progress
   records = RecordSet.open(config.data.dir, config.data.train)
@@ -85,11 +90,14 @@ def train(
     task=records.manifest.task,
     devices=devices,
   )
+  if profile is not None:
+    profile.check(run.total)
+  trace = StepTrace(profile, workdir / 'profile')
   progress(0, run.total, f'on {memory.describe_devices(run.mesh)}')
   memory.check_state(config, run.mesh, run.abstract)
   advice = functools.partial(memory.training_advice, config, run.mesh)
   with memory.explained(run.mesh, advice):
-    return _train(run, records, workdir, progress, fork)
+    return _train(run, records, workdir, progress, fork, clock, trace)
 
 
 def _train(
@@ -98,6 +106,8 @@ def _train(
   workdir: pathlib.Path,
   progress: Progress,
   fork: ForkPoint | None,
+  clock: Goodput,
+  trace: StepTrace,
 ) -> Outcome:
   """Trains a run that is built, in a workdir that it locks."""
   config = run.config
@@ -136,6 +146,8 @@ def _train(
       progress=progress,
       teacher=scorer,
       validation=validation,
+      clock=clock,
+      trace=trace,
     )
     if fork is not None and forked is not None:
       loop.save_fork(fork, *forked)
@@ -234,6 +246,8 @@ class Loop:
   teacher: Teacher | None
   # validation: (state, whether to stop) -> numbers; see `make_validation`
   validation: Callable[..., Mapping[str, float]]
+  clock: Goodput  # where the time goes
+  trace: StepTrace  # of the steps that --profile asks for
 
   def run_from(self, state: TrainState, start: int) -> Outcome:
     """Runs from step `start` to the end, a preemption or an error."""
@@ -242,8 +256,11 @@ class Loop:
     feed = Feed(self._batches(start), rows=config.batch, mesh=run.mesh)
     log = self._open_log(feed, start)
     done, stop, measured = start, False, None
+    clock, trace = self.clock, self.trace
+    clock.resume(start)
     with (
       contextlib.closing(feed),
+      contextlib.closing(trace),
       jax.set_mesh(run.mesh),
       Preemption(self._say) as preemption,
     ):
@@ -253,9 +270,15 @@ class Loop:
         if measured:
           self.checkpoints.note_validation(start, measured)
       while not stop and done < run.total:
-        state, pairs = train_step(state, next(feed))
+        trace.begin(done + 1)
+        batch = clock.wait(functools.partial(next, feed), log.busy)
+        clock.switch('compile' if done == start else 'steps')
+        state, pairs = train_step(state, batch)
+        clock.switch('steps')
         done += 1
         log.add_step(done, pairs)
+        if trace.end(done, pairs):
+          self._say(f'the profile is in {self.workdir / "profile"}')
         stop = preemption.reached(done)
         measured = None
         if self._validates(done) and not stop:
@@ -271,7 +294,11 @@ class Loop:
           self._save(state, done, log.remember(), measured)
       log.finish(done)
       # Inside the context: a second SIGTERM must not interrupt the save.
-      self.checkpoints.wait()
+      with clock.phase('checkpoint'):
+        self.checkpoints.wait()
+      clock.write(done)
+    if done > start:
+      self.progress(done, run.total, clock.line(done))
     # A run that still owes a validation of its last step has not ended either.
     owes = self._validates(done) and stop and measured is None
     return Outcome(
@@ -310,10 +337,12 @@ class Loop:
   ) -> Mapping[str, float] | None:
     """The numbers of a validation; None if a notice stopped it."""
     stops = functools.partial(notice.reached, step)
+    log.flush()
     try:
-      return log.validate(
-        step, functools.partial(self.validation, state, stops)
-      )
+      with self.clock.phase('validation'):
+        return log.validate(
+          step, functools.partial(self.validation, state, stops)
+        )
     except validate.InterruptedValidation:
       return None
 
@@ -326,12 +355,14 @@ class Loop:
   ) -> None:
     """Saves a state with what a run that goes on from it has to know."""
     validation = finite(measured or {}) if self._validates(step) else None
-    self.checkpoints.save(
-      state,
-      step=step,
-      data={**self.position, 'next_step': step, 'log': dict(memory)},
-      meta={**self.meta, 'validation': validation},
-    )
+    with self.clock.phase('checkpoint'):
+      self.checkpoints.save(
+        state,
+        step=step,
+        data={**self.position, 'next_step': step, 'log': dict(memory)},
+        meta={**self.meta, 'validation': validation},
+      )
+    self.clock.write(step)
 
   def save_fork(
     self, fork: ForkPoint, state: TrainState, notes: list[str]
@@ -377,6 +408,7 @@ class Loop:
       waited=feed.reset,
       saved=self.steps_saved,
       report=self.progress,
+      goodput=self.clock.scalars,
       skips=config.optim.non_finite == 'skip',
       max_skips=config.optim.max_skips,
       spike=config.log.spike,

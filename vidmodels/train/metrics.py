@@ -7,10 +7,13 @@ Every metric is summed where the batch lives and divided on the host. clu's
 Average ignores a mask of another shape with only a log line; a pair cannot.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vidmodels.data.records.task import SINGLE, Task
 
@@ -99,8 +102,55 @@ def clip_metrics(
   return {k: ((v_B * mask_B).sum(), count) for k, v_B in values.items()}
 
 
-def divide(pairs: Mapping[str, tuple]) -> dict[str, float]:
-  """The means, as Python floats; this waits for the device."""
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Packed(Mapping[str, tuple[Any, Any]]):
+  """Pairs in one array, so that a step's numbers are one transfer, not ten."""
+
+  values_2M: Any  # float32: the sums, then the counts
+  names: tuple[str, ...] = dataclasses.field(metadata={'static': True})
+
+  def __getitem__(self, name: str) -> tuple[Any, Any]:
+    i = self.names.index(name) if name in self.names else None
+    if i is None:
+      raise KeyError(name)
+    return self.values_2M[0, i], self.values_2M[1, i]
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self.names)
+
+  def __len__(self) -> int:
+    return len(self.names)
+
+
+def pack(pairs: Mapping[str, tuple]) -> Packed:
+  """Puts pairs into one array, inside a jitted step."""
+  sum_M, count_M = (
+    jnp.stack([jnp.float32(pair[i]) for pair in pairs.values()]) for i in (0, 1)
+  )
+  return Packed(jnp.stack([sum_M, count_M]), tuple(pairs))
+
+
+AnyPairs = Mapping[str, tuple[Any, Any]]
+
+
+def start_transfer(pairs: AnyPairs) -> None:
+  """Lets the numbers come to the host as soon as the device has them."""
+  for leaf in jax.tree.leaves(pairs):
+    if isinstance(leaf, jax.Array):
+      leaf.copy_to_host_async()
+
+
+def is_ready(pairs: AnyPairs) -> bool:
+  """Whether the device has computed them."""
+  leaves: list[Any] = jax.tree.leaves(pairs)
+  return all(v.is_ready() for v in leaves if hasattr(v, 'is_ready'))
+
+
+def divide(pairs: AnyPairs) -> dict[str, float]:
+  """The means, as Python floats; this waits for the device, once."""
+  if isinstance(pairs, Packed):
+    pairs = dataclasses.replace(pairs, values_2M=np.asarray(pairs.values_2M))
   return {k: float(s) / max(float(n), 1.0) for k, (s, n) in pairs.items()}
 
 

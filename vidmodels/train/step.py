@@ -58,7 +58,7 @@ def make_train_step(
   teacher: Teacher | None = None,
   *,
   task: Task = SINGLE,
-) -> Callable[..., tuple[TrainState, metrics.Pairs]]:
+) -> Callable[..., tuple[TrainState, metrics.Packed]]:
   """Builds (state, batch, the teacher's variables) -> (state, metrics).
 
   The batch holds video uint8 [B, T, H, W, C], label (as `task` defines it) and
@@ -104,8 +104,8 @@ def make_train_step(
       model_state=model_state,
     )
     if config.optim.non_finite == 'skip':
-      return non_finite.keep_if_broken(state, new, pairs)
-    return new, pairs
+      new, pairs = non_finite.keep_if_broken(state, new, pairs)
+    return new, metrics.pack(pairs)
 
   return step
 
