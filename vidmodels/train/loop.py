@@ -74,8 +74,9 @@ def train(
 
   With `fork` a new run goes on from a checkpoint of another one. The workdir
   gets config.json, metrics.jsonl, goodput.json, checkpoints/ and, with a trace
-  of the steps `profile`, profile/. `progress` is called with (steps done, total, line or ''). Raises hooks.NonFiniteLossError
-  if the loss stops being a number.
+  of the steps `profile`, profile/. `progress` is called with (steps done,
+  total, line or ''). Raises hooks.NonFiniteLossError if the loss stops being a
+  number.
   """
   workdir = files.place(workdir).absolute()
   hooks.check_place(workdir, tensorboard=config.log.tensorboard)
