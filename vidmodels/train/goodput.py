@@ -24,6 +24,7 @@ Measurement, which counts productive steps in the same way.)
 import contextlib
 import dataclasses
 import json
+import math
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +37,7 @@ from vidmodels.typing import Count, InputError, NotNegative
 PHASES = ('steps', 'input', 'compile', 'checkpoint', 'validation', 'start')
 NAMES = (*PHASES, 'restart', 'lost')
 FILE = 'goodput.json'
+_WRITE_SECONDS = 10.0  # between two records; each is flushed to the disk
 
 
 @dataclasses.dataclass
@@ -89,6 +91,7 @@ class Goodput:
     began = now()
     self._sessions = [Session(began, began)]
     self._phase, self._since = 'start', clock()
+    self._written = -math.inf
 
   def resume(self, step: int) -> None:
     """Reads the record of earlier sessions; this one goes on from `step`."""
@@ -144,9 +147,10 @@ class Goodput:
     }
 
   def scalars(self, step: int) -> dict[str, float]:
-    """The summary for a line of metrics; also written to the record."""
+    """The summary for a line of metrics; now and then also recorded."""
     summary = self.summary(step)
-    self.write(step)
+    if self._clock() - self._written >= _WRITE_SECONDS:
+      self.write(step)
     share = summary.pop('goodput')
     names = {f'goodput/{k}_seconds': v for k, v in summary.items()}
     return {'goodput/share': share, **names}
@@ -155,6 +159,7 @@ class Goodput:
     """Writes the record, whole or not at all."""
     if self._path is None:
       return
+    self._written = self._clock()
     record = {
       'summary': self.summary(step),
       'step': step,

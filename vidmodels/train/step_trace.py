@@ -13,10 +13,13 @@ JAX's own profiler writes it. (clu's Profile stops at the first step that begins
 import dataclasses
 import pathlib
 import re
+import shutil
+import tempfile
 from typing import Any
 
 import jax
 
+from vidmodels import files
 from vidmodels.typing import InputError
 
 
@@ -59,6 +62,7 @@ class StepTrace:
   def __init__(self, steps: TracedSteps | None, folder: pathlib.Path) -> None:
     self._steps = steps if jax.process_index() == 0 else None
     self._folder = folder
+    self._local = folder
     self._active = False
     self._step: Any = None
 
@@ -67,8 +71,12 @@ class StepTrace:
     if self._steps is None or not self._steps.start < step <= self._steps.stop:
       return
     if not self._active:
-      self._folder.mkdir(parents=True, exist_ok=True)
-      jax.profiler.start_trace(str(self._folder))
+      # JAX writes to a disk; files for a store are copied when they are whole.
+      self._local = self._folder
+      if files.in_store(self._folder):
+        self._local = pathlib.Path(tempfile.mkdtemp(prefix='profile-'))
+      self._local.mkdir(parents=True, exist_ok=True)
+      jax.profiler.start_trace(str(self._local))
       self._active = True
     # The name by which xprof finds the steps.
     self._step = jax.profiler.StepTraceAnnotation('train', step_num=step)
@@ -91,3 +99,8 @@ class StepTrace:
     if self._active:
       self._active = False
       jax.profiler.stop_trace()
+      if self._local != self._folder:
+        for path in sorted(p for p in self._local.rglob('*') if p.is_file()):
+          place = self._folder / str(path.relative_to(self._local))
+          files.write_atomically(place, path.read_bytes())
+        shutil.rmtree(self._local)
