@@ -20,6 +20,7 @@ import sys
 import time
 
 HELP = 'the main job on made-up motion videos'
+COMPILES = True
 ATTENTIONS = ('divided', 'space')
 
 

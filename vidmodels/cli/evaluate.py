@@ -24,6 +24,7 @@ from vidmodels.evaluate import accuracy_report
 from vidmodels.typing import InputError
 
 HELP = 'accuracy of videos over several views'
+COMPILES = True
 # Flags that need a model.
 _MODEL_FLAGS = ('step', 'mesh', 'data', 'split', 'batch')
 

@@ -19,6 +19,7 @@ import json
 import sys
 
 HELP = 'memory, FLOPs, collectives and time of a step, for any hardware'
+COMPILES = True
 TAKES_CONFIG = True
 # Where neither the flags nor the recipe's data set say it: Kinetics-400.
 CLASSES, EXAMPLES = 400, 240_000

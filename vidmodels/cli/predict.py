@@ -15,6 +15,7 @@ import math
 import sys
 
 HELP = 'top classes of video files'
+COMPILES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

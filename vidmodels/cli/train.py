@@ -30,6 +30,7 @@ from vidmodels import files
 from vidmodels.typing import InputError, quote
 
 HELP = 'train a recipe, or resume it'
+COMPILES = True
 TAKES_CONFIG = True
 JOINS_PROCESSES = True  # several processes of it can be one run
 

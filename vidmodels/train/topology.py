@@ -146,6 +146,8 @@ def environment(topology: Topology) -> dict[str, str]:
       'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',
       # What tests leave out would change the program.
       'JAX_DISABLE_MOST_OPTIMIZATIONS': '0',
+      # Programs for devices that are not here are written and never read.
+      'JAX_COMPILATION_CACHE_DIR': '',
     }
   return {**os.environ, **changed}
 
