@@ -49,12 +49,18 @@ class JsonLinesWriter:
   The next line then averages only the steps after the restored one.
   """
 
-  def __init__(self, path: pathlib.Path, *, start_step: int) -> None:
+  def __init__(
+    self, path: pathlib.Path, *, start_step: int, again: str = ''
+  ) -> None:
+    """Opens the file for a run that goes on from `start_step`.
+
+    Lines of that step with a name that starts with `again` are dropped too.
+    """
     self._path = path
     lines = []
     if path.exists():  # a lost power supply may leave bytes that are no text
       lines = path.read_text(errors='replace').splitlines()
-    kept = [line for line in lines if _step_of(line) <= start_step]
+    kept = _lines_until(lines, start_step, again)
     if len(kept) != len(lines):
       write_atomically(path, ''.join(f'{line}\n' for line in kept).encode())
 
@@ -75,18 +81,20 @@ class StoreLinesWriter:
   away that the resumed run makes again.
   """
 
-  def __init__(self, path: pathlib.Path, *, start_step: int) -> None:
+  def __init__(
+    self, path: pathlib.Path, *, start_step: int, again: str = ''
+  ) -> None:
     self._path = path
     lines = []
     with contextlib.suppress(FileNotFoundError):
       lines = path.read_text(errors='replace').splitlines()
-    kept = [line for line in lines if _step_of(line) <= start_step]
+    kept = _lines_until(lines, start_step, again)
     self._data = bytearray(''.join(f'{line}\n' for line in kept).encode())
     self._changed = len(kept) != len(lines)
     self._next = 0.0
     self.flush()
 
-  def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+  def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
     """Adds a line."""
     self._data += (json.dumps({'step': step, **scalars}) + '\n').encode()
     self._changed = True
@@ -99,6 +107,27 @@ class StoreLinesWriter:
       write_atomically(self._path, bytes(self._data))
       self._changed = False
       self._next = time.monotonic() + max(10.0, len(self._data) / 1e6)
+
+
+def make_lines_writer(
+  path: pathlib.Path, *, start_step: int, again: str = ''
+) -> Writer:
+  """The writer of JSON lines for a file, or for an object of a store.
+
+  `again`: lines of `start_step` with a name that starts so are dropped too.
+  """
+  kind = StoreLinesWriter if in_store(path) else JsonLinesWriter
+  return kind(path, start_step=start_step, again=again)
+
+
+def _lines_until(lines: list[str], step: int, again: str) -> list[str]:
+  """The lines up to a step, without those that it makes again."""
+  return [
+    line
+    for line in lines
+    if _step_of(line) < step
+    or (_step_of(line) == step and not (again and f'"{again}' in line))
+  ]
 
 
 def _step_of(line: str) -> float:
@@ -120,13 +149,13 @@ def check_place(workdir: pathlib.Path, *, tensorboard: bool) -> None:
 
 
 def make_writers(
-  workdir: pathlib.Path, *, tensorboard: bool, start_step: int
+  workdir: pathlib.Path, *, tensorboard: bool, start_step: int, again: str = ''
 ) -> list[Writer]:
   """Makes the JSON lines writer, and clu's for TensorBoard if asked for."""
-  stored = in_store(workdir)
-  kind = StoreLinesWriter if stored else JsonLinesWriter
   writers: list[Writer] = [
-    kind(workdir / 'metrics.jsonl', start_step=start_step)
+    make_lines_writer(
+      workdir / 'metrics.jsonl', start_step=start_step, again=again
+    )
   ]
   if tensorboard:
     try:

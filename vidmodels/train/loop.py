@@ -393,10 +393,14 @@ class Loop:
     spike_writers: list[hooks.Writer] = []
     if jax.process_index() == 0:
       writers = hooks.make_writers(
-        self.workdir, tensorboard=config.log.tensorboard, start_step=start
+        self.workdir,
+        tensorboard=config.log.tensorboard,
+        start_step=start,
+        # A kill may have come after the line of a validation that it owes.
+        again='val_clip/' if self._owes_validation(start) else '',
       )
       path = self.workdir / spikes.FILE
-      spike_writers.append(hooks.JsonLinesWriter(path, start_step=start))
+      spike_writers.append(hooks.make_lines_writer(path, start_step=start))
     memory: Mapping[str, Any] = {}
     if start in self.checkpoints.steps():
       memory = self.checkpoints.read_json(start, 'data')['log']

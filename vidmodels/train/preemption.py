@@ -49,13 +49,16 @@ def stops_the_start(code: int) -> Iterator[None]:
     yield
     return
 
+  watchdogs: list[threading.Timer] = []
+
   def stop(*_: Any) -> None:
     if jax.distributed.is_initialized():
       os.kill(os.getpid(), signal.SIGTERM)
       return
-    watchdog = threading.Timer(_STARTING, os._exit, (code,))
-    watchdog.daemon = True
-    watchdog.start()
+    # JAX may catch the error in a callback of its own.
+    watchdogs.append(threading.Timer(_STARTING, os._exit, (code,)))
+    watchdogs[-1].daemon = True
+    watchdogs[-1].start()
     raise StoppedEarlyError
 
   numbers = (signal.SIGTERM, signal.SIGUSR1)
@@ -63,6 +66,8 @@ def stops_the_start(code: int) -> Iterator[None]:
   try:
     yield
   finally:
+    for watchdog in watchdogs:
+      watchdog.cancel()
     for number, handler in before.items():
       signal.signal(number, handler)
 

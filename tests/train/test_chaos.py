@@ -1,0 +1,279 @@
+"""A run that is killed again and again equals one that nothing happened to.
+
+  VIDMODELS_CHAOS_KILLS=30 VIDMODELS_CHAOS_SEED=7 \\
+    pytest tests/train/test_chaos.py -s
+
+Processes are killed by SIGKILL, SIGTERM, SIGINT and SIGUSR1 while they start,
+make a step, save and validate, and started again on one process or two and on
+another mesh. Then weights, moments and metrics are those of the unbroken run,
+and every example was used exactly as often.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import fake
+import numpy as np
+import pytest
+import tiny
+from test_resume import stored
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+SEED = int(os.environ.get('VIDMODELS_CHAOS_SEED', '12'))
+KILLS = int(os.environ.get('VIDMODELS_CHAOS_KILLS', '0'))
+VIDEOS, BATCH = 13, 8  # 13 steps are 8 epochs
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+MOMENTS = ('start', 'step', 'save', 'validation')
+CHANGES = dict(
+  batch=BATCH,
+  optim__ema=0.9,
+  model__layers=1,
+  model__drop_path=0.2,
+  mix__mixup=0.8,
+  mix__cutmix=1.0,
+  dtype='float32',
+  log__every=1,
+  log__validate=4,
+  checkpoint__every=2,
+  checkpoint__keep=2,
+  checkpoint__best=1,
+  checkpoint__metric='loss',
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """How many processes, and how they share two devices."""
+
+  processes: int = 1
+  data: int = 2
+  fsdp: int = 1
+
+
+ALONE = Layout()
+LAYOUTS = (ALONE, Layout(2), Layout(1, 1, 2), Layout(2, 1, 2))
+
+
+class Run:
+  """One workdir and every start of it."""
+
+  def __init__(self, folder: pathlib.Path, records: pathlib.Path, steps: int):
+    self.folder, self.records, self.steps = folder, records, steps
+    self.workdir, self.starts = folder / 'run', 0
+    self.codes: list[tuple[str, tuple[int, ...]]] = []
+    folder.mkdir()
+
+  def notes(self, start: int, process: int) -> pathlib.Path:
+    return self.folder / f'notes-{start:03d}-{process}.jsonl'
+
+  def start(self, layout: Layout, seconds: float) -> list[subprocess.Popen]:
+    """Starts the processes of a layout, with one command."""
+    with socket.socket() as free:
+      free.bind(('localhost', 0))
+      port = free.getsockname()[1]
+    self.starts += 1
+    changes = CHANGES | {
+      'optim__steps': self.steps,
+      'mesh__data': layout.data,
+      'mesh__fsdp': layout.fsdp,
+    }
+    devices = 2 // layout.processes
+    flags = f'{os.environ["XLA_FLAGS"]} --xla_force_host_platform_device_count='
+    environment = os.environ | {
+      'PYTHONPATH': str(REPO),
+      'XLA_FLAGS': f'{flags}{devices}',
+    }
+    processes = []
+    for number in range(layout.processes):
+      argv = [sys.executable, str(REPO / 'tests/chaos_run.py')]
+      argv += [str(self.notes(self.starts, number)), str(seconds)]
+      argv += ['train', '--config=demo', f'--workdir={self.workdir}']
+      argv += tiny.flags(self.records, **changes)
+      if layout.processes > 1:
+        argv += [f'--coordinator=localhost:{port}', '--join-timeout=120']
+        argv += [f'--processes={layout.processes}', f'--process={number}']
+      log = (self.folder / f'said-{self.starts:03d}-{number}.txt').open('w')
+      processes.append(
+        subprocess.Popen(
+          argv, cwd=REPO, env=environment, stdout=log, stderr=log
+        )
+      )
+      log.close()
+    return processes
+
+  def said(self) -> str:
+    """What the processes of the last start said."""
+    paths = sorted(self.folder.glob(f'said-{self.starts:03d}-*.txt'))
+    return '\n'.join(path.read_text() for path in paths)
+
+  def finish(self, layout: Layout = ALONE) -> None:
+    """Runs to the end; the same command again is all that it takes."""
+    processes = self.start(layout, 0.0)
+    codes = {process.wait(timeout=600) for process in processes}
+    assert codes == {0}, self.said()
+
+  def killed_once(
+    self, rng: random.Random, layout: Layout, moment: str
+  ) -> bool:
+    """Starts, kills at a moment, waits; False if the run ended before."""
+    processes = self.start(layout, 0.15)
+    victim = rng.choice(processes)
+    number = rng.choice(SIGNALS)
+    if moment == 'start':
+      time.sleep(rng.uniform(0, 6))
+    else:
+      self._wait_for(moment, rng.randint(1, 3), processes)
+    ended = all(process.poll() == 0 for process in processes)
+    if not ended:
+      victim.send_signal(number)
+    self._wait_all(processes, victim)
+    codes = tuple(process.returncode for process in processes)
+    self.codes.append((f'{moment} {number.name} {layout}', codes))
+    if moment != 'start' and number == signal.SIGTERM and not ended:
+      # Saved, or it was making its last steps; never an error.
+      assert set(codes) <= {0, 42}, (self.codes[-1], self.said())
+    assert 1 not in codes, (self.codes[-1], self.said())
+    assert 2 not in codes or moment == 'start', (self.codes[-1], self.said())
+    return not ended
+
+  def _wait_for(self, moment: str, count: int, processes) -> None:
+    """Returns at a moment of this start, or when a process has ended."""
+    notes = self.notes(self.starts, 0)
+    until = time.monotonic() + 300
+    while time.monotonic() < until:
+      text = notes.read_text() if notes.exists() else ''
+      if any(process.poll() is not None for process in processes):
+        return
+      if moment == 'step' and text.count('index') >= count:
+        return
+      if moment == 'validation' and 'validation' in text:
+        return
+      if moment == 'save' and 'index' in text:
+        names = [p.name for p in self.workdir.glob('checkpoints/*')]
+        if any(not name.isdecimal() for name in names):
+          return
+      time.sleep(0.002)
+    raise AssertionError(self.said())
+
+  def _wait_all(self, processes, victim) -> None:
+    """Waits; as a launcher does, ends those that outlive the victim long."""
+    victim.wait(timeout=300)
+    until = time.monotonic() + 30
+    for process in processes:
+      with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=max(until - time.monotonic(), 0.1))
+      if process.poll() is None:
+        process.kill()
+        process.wait()
+
+  def used(self) -> dict[int, list[int]]:
+    """Of each step, the examples of the start that made it last."""
+    steps: dict[int, list[int]] = {}
+    for start in range(1, self.starts + 1):
+      made: dict[int, list[int]] = {}
+      for path in sorted(self.folder.glob(f'notes-{start:03d}-*.jsonl')):
+        for line in path.read_text().splitlines():
+          with contextlib.suppress(json.JSONDecodeError):  # cut short
+            note = json.loads(line)
+            if 'index' in note:
+              made.setdefault(note['step'], []).extend(note['index'])
+      steps |= made
+    return steps
+
+  def logged(self) -> dict[tuple[int, str], float]:
+    """Every number of training and validation; none comes twice."""
+    numbers = {}
+    for line in (self.workdir / 'metrics.jsonl').read_text().splitlines():
+      values = json.loads(line)
+      for name, value in values.items():
+        if '_clip/' in name:
+          assert (values['step'], name) not in numbers
+          numbers[values['step'], name] = value
+    return numbers
+
+
+def check_same(broken: Run, whole: Run, *, exact: bool) -> None:
+  steps = whole.steps
+  ours, theirs = (stored(run.workdir, steps) for run in (broken, whole))
+  assert ours.keys() == theirs.keys()
+  for name, value in theirs.items():
+    if exact:
+      np.testing.assert_array_equal(ours[name], value, err_msg=name)
+    else:
+      np.testing.assert_allclose(
+        ours[name], value, rtol=1e-6, atol=1e-6, err_msg=name
+      )
+  used = broken.used()
+  assert sorted(used) == list(range(1, steps + 1))
+  assert used == whole.used() or not exact
+  assert {s: sorted(v) for s, v in used.items()} == {
+    s: sorted(v) for s, v in whole.used().items()
+  }
+  counts = np.bincount([i for row in used.values() for i in row])
+  assert counts.tolist() == [steps * BATCH // VIDEOS] * VIDEOS
+  ours, theirs = broken.logged(), whole.logged()
+  assert ours.keys() == theirs.keys()
+  assert (4, 'val_clip/loss') in ours
+  if exact:
+    assert ours == theirs
+  else:
+    assert ours == pytest.approx(theirs, abs=1e-5)
+
+
+@pytest.fixture(scope='module')
+def records(tmp_path_factory):
+  folder = fake.write(tmp_path_factory.mktemp('records'), videos=VIDEOS)
+  return fake.write(folder, 'test', videos=20)
+
+
+def survive(
+  tmp_path, records, kills: int, layouts, *, moments=MOMENTS, exact: bool
+) -> None:
+  print(f'VIDMODELS_CHAOS_SEED={SEED} VIDMODELS_CHAOS_KILLS={kills}')
+  rng = random.Random(SEED)
+  # Few of a start's steps last; 13 are whole epochs.
+  steps = 13 * max(1, round(kills * 3 / 13))
+  whole = Run(tmp_path / 'whole', records, steps)
+  whole.finish()
+  broken = Run(tmp_path / 'broken', records, steps)
+  made = 0
+  for k in range(kills):
+    # Every moment comes, in any order.
+    moment = moments[k % len(moments)] if k < 4 else rng.choice(moments)
+    made += broken.killed_once(rng, rng.choice(layouts), moment)
+    print(k, *broken.codes[-1], flush=True)
+  assert made > kills / 2, 'most of the kills came too late'
+  broken.finish()
+  check_same(broken, whole, exact=exact)
+
+
+def test_two_kills_leave_no_trace(tmp_path, records):
+  survive(
+    tmp_path,
+    records,
+    KILLS or 2,
+    [ALONE],
+    moments=('save', 'validation'),
+    exact=True,
+  )
+
+
+@pytest.mark.slow
+def test_many_kills_on_one_layout_leave_no_bit_behind(tmp_path, records):
+  survive(tmp_path, records, KILLS or 6, [ALONE], exact=True)
+
+
+@pytest.mark.slow
+def test_many_kills_across_processes_and_meshes_leave_no_trace(
+  tmp_path, records
+):
+  survive(tmp_path, records, KILLS or 8, LAYOUTS, exact=False)
