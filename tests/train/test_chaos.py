@@ -241,6 +241,14 @@ def records(tmp_path_factory):
   return fake.write(folder, 'test', videos=20)
 
 
+@pytest.fixture(autouse=True)
+def _interrupts_are_heard():
+  """A shell ignores SIGINT for what it runs in the background, and children."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
 def survive(tmp_path, records, kills: int, layouts, *, exact: bool) -> None:
   print(f'VIDMODELS_CHAOS_SEED={SEED} VIDMODELS_CHAOS_KILLS={kills}')
   rng = random.Random(SEED)

@@ -279,7 +279,7 @@ class StepLog:
 
   def _flush_writers(self) -> None:
     with save_errors.explain_save_errors('the metrics', self.saved):
-      for writer in self.writers:
+      for writer in (*self.writers, *self.spike_writers):
         writer.flush()
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
