@@ -213,3 +213,10 @@ def test_the_data_path_loads_no_jax():
     "vidmodels.data.synthetic.motion_videos; assert 'jax' not in sys.modules"
   )
   subprocess.run([sys.executable, '-c', code], check=True, cwd=REPO)
+
+
+def test_only_one_file_uses_flax_s_dense_layers_and_convolutions():
+  # Those do not say how rows are split, nor in which dtype gradients add up.
+  layer = re.compile(r'\bnn\.(Dense|DenseGeneral|Conv|ConvTranspose|Einsum)\b')
+  rest = [path for path in FILES if path.name != 'linear.py']
+  assert [p.name for p in rest if layer.search(p.read_text())] == []

@@ -291,13 +291,19 @@ class Mix:
 class Mesh:
   """Devices along each axis; one may be -1, which takes what is left."""
 
-  data: int = -1
-  fsdp: int = 1
-  tensor: int = 1
+  data: int = -1  # copies of the model, each with rows of the batch
+  fsdp: int = 1  # parts of the parameters, each with rows of the batch
+  tensor: int = 1  # parts of every layer: heads, units, channels
+  # Groups of devices between which the network is slow, such as TPU slices or
+  # nodes: only `data` reaches from one to another. 0: as the devices say.
+  slices: Count = 0
+  # In which dtype gradients are summed, over clips and over devices: 'float32',
+  # or 'dtype' for the recipe's, which halves what a bfloat16 step sends
+  reduce: Literal['float32', 'dtype'] = 'float32'
 
   def check(self) -> None:
     """Raises InputError for a size below 1, or for two that are -1."""
-    sizes = dataclasses.astuple(self)
+    sizes = (self.data, self.fsdp, self.tensor)
     if any(n != -1 and n < 1 for n in sizes) or sizes.count(-1) > 1:
       raise InputError(
         f'got mesh {sizes}; expected sizes of at least 1, at most one of them '

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidmodels.nn import initializers
+from vidmodels.nn import initializers, linear
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.nn.transformer import Mlp, TransformerBlock, gelu
 
@@ -166,7 +166,7 @@ def test_a_block_left_to_torch_starts_uniform_in_every_layers_own_fan_in():
     heads=2,
     hidden=256,
     kernel_init=initializers.uniform_fan_in,
-    bias_init=initializers.uniform_bias,
+    bias_init=linear.uniform_bias,
   )
   params = module.init(jax.random.key(0), normal(0, (1, 3, 64)), False)
   params = params['params']

@@ -1,5 +1,7 @@
 """Rules: every parameter matches one, what does not divide is replicated."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -71,3 +73,69 @@ def test_one_process_feeds_every_row_once_whatever_the_mesh(mesh):
   assert meshes.local_rows(mesh, 8) == list(range(8))
   one = meshes.make_mesh(cfg.Mesh(data=1), devices=jax.devices()[:1])
   assert meshes.local_rows(one, 3) == [0, 1, 2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+  """What JAX reads of a device when it arranges a mesh."""
+
+  id: int
+  process_index: int
+  slice_index: int
+  platform: str = 'fake'
+  device_kind: str = 'fake'
+
+
+@dataclasses.dataclass(frozen=True)
+class Core:
+  """A device that does not name its slice, as a CPU."""
+
+  id: int
+  process_index: int
+  platform: str = 'cpu'
+  device_kind: str = 'cpu'
+
+
+# Two slices of 8, numbered in turn, so that their order must be found.
+CHIPS = [Chip(i, i // 4, i % 2) for i in range(16)]
+CORES = [Core(i, i // 4) for i in range(16)]  # four processes
+
+
+@pytest.mark.parametrize(
+  ('devices', 'attribute', 'sizes'),
+  [
+    (CHIPS, 'slice_index', cfg.Mesh(fsdp=4, tensor=2)),
+    (CHIPS, 'slice_index', cfg.Mesh(fsdp=2, slices=2)),
+    (CORES, 'process_index', cfg.Mesh(fsdp=2, tensor=2, slices=4)),
+  ],
+)
+def test_only_data_reaches_from_one_slice_to_another(devices, attribute, sizes):
+  mesh = meshes.make_mesh(sizes, devices=devices)
+  assert sorted(d.id for d in mesh.devices.flat) == list(range(16))
+  of = [[getattr(d, attribute) for d in row.flat] for row in mesh.devices]
+  assert all(len(set(row)) == 1 for row in of)
+  # Slice by slice, so that a sum over data crosses the network once.
+  order = [row[0] for row in of]
+  assert order == sorted(order)
+
+
+def test_devices_that_name_no_slice_are_one():
+  mesh = meshes.make_mesh(cfg.Mesh(data=1, fsdp=16), devices=CORES)
+  assert mesh.shape['fsdp'] == 16
+
+
+def test_several_slices_are_one_on_demand():
+  mesh = meshes.make_mesh(cfg.Mesh(data=1, fsdp=-1, slices=1), devices=CHIPS)
+  assert [d.slice_index for d in mesh.devices.flat] == [0] * 8 + [1] * 8
+
+
+@pytest.mark.parametrize(
+  ('sizes', 'message'),
+  [
+    (cfg.Mesh(data=1, fsdp=16), r'mesh\.data=1 over 2 slices.*mesh\.slices=1'),
+    (cfg.Mesh(slices=3), r'mesh\.slices=3 .*2 slices and 4 processes'),
+  ],
+)
+def test_a_mesh_that_does_not_fit_the_slices_is_refused(sizes, message):
+  with pytest.raises(InputError, match=message):
+    meshes.make_mesh(sizes, devices=CHIPS)

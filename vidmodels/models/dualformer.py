@@ -24,8 +24,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.nn import dual, initializers, pyramid
+from vidmodels.nn import dual, pyramid
 from vidmodels.nn.depthwise import Implementation
+from vidmodels.nn.linear import Dense, uniform_bias
 from vidmodels.nn.transformer import LayerNorm
 from vidmodels.nn.video_model import VideoModel
 from vidmodels.typing import (
@@ -114,10 +115,8 @@ class TokenHead(nn.Module):
     return self._dense(h_BTHWD, self.classes, jnp.float32, 'down')
 
   def _dense(self, h_xD: jax.Array, units: int, dtype: Any, name: str):
-    draw = initializers.uniform_bias(
-      h_xD.shape[-1]
-    )  # the same bounds as for the weight
-    return nn.Dense(
+    draw = uniform_bias(h_xD.shape[-1])  # the same bounds as for the weight
+    return Dense(
       units, dtype=dtype, kernel_init=draw, bias_init=draw, name=name
     )(h_xD)
 
@@ -308,7 +307,7 @@ class Model(VideoModel):
     ]
     self.norm = LayerNorm(self.epsilon, dtype=jnp.float32)
     self.drop = nn.Dropout(self.dropout)
-    self.head = nn.Dense(
+    self.head = Dense(
       self.classes, dtype=jnp.float32, kernel_init=nn.initializers.normal(0.01)
     )
     if self.token_head:

@@ -10,11 +10,11 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from vidmodels.nn import focal, initializers
 from vidmodels.nn.depthwise import Implementation
 from vidmodels.nn.focal import LayerNorm
+from vidmodels.nn.linear import Dense
 from vidmodels.nn.video_model import VideoModel
 from vidmodels.typing import Fraction, Positive, PositiveFloat, Remat
 
@@ -107,7 +107,7 @@ class Model(VideoModel):
       )
     self.stages = stages
     self.norm = LayerNorm(dtype=jnp.float32)
-    self.head = nn.Dense(
+    self.head = Dense(
       self.classes, dtype=jnp.float32, kernel_init=initializers.normal_02
     )
 

@@ -23,6 +23,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from vidmodels.nn import stack
 from vidmodels.nn.batch_norm import BatchNorm
+from vidmodels.nn.linear import Conv, Dense
 from vidmodels.nn.patch import COLOURS, check_video
 from vidmodels.nn.video_model import VideoModel
 from vidmodels.typing import BelowOne, Count, InputError, Positive, Remat
@@ -62,13 +63,12 @@ class ConvNorm(nn.Module):
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:
     """Returns [B, T, H, W, D] of the new width, fewer places by the stride."""
-    h_BTHWD = nn.Conv(
+    h_BTHWD = Conv(
       self.width,
       self.window,
       self.stride,
       # Not 'SAME', which pads one side alone where a stride is even.
       padding=[(size // 2, size // 2) for size in self.window],
-      use_bias=False,
       dtype=self.dtype,
       kernel_init=nn.initializers.variance_scaling(2, 'fan_out', 'normal'),
       name='conv',
@@ -180,7 +180,7 @@ class Model(VideoModel):
       for s, stage in enumerate(self.reach)
     ]
     self.drop = nn.Dropout(self.dropout)
-    self.head = nn.Dense(
+    self.head = Dense(
       self.classes, dtype=jnp.float32, kernel_init=nn.initializers.normal(0.01)
     )
 

@@ -44,6 +44,7 @@ from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
 from vidmodels.nn import initializers, position, stack
+from vidmodels.nn.linear import Dense, spread
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.nn.transformer import (
   VIT_SHARDING,
@@ -509,7 +510,7 @@ class AttentionStep(nn.Module):
     s_xLD = DropPath(self.drop_path, name='drop')(s_xLD, train)
     if self.look.fc:
       starts = {'fresh': self.fresh.fc, 'identity': initializers.identity}
-      s_xLD = nn.Dense(
+      s_xLD = Dense(
         s_xLD.shape[-1],
         dtype=self.dtype,
         kernel_init=starts[self.look.fc],
@@ -650,7 +651,7 @@ class HiddenHead(nn.Module):
   @nn.compact
   def __call__(self, y_BD: jax.Array) -> jax.Array:
     """Returns logits_BK."""
-    dense = functools.partial(nn.Dense, kernel_init=self.kernel_init)
+    dense = functools.partial(Dense, kernel_init=self.kernel_init)
     y_BF = gelu(dense(self.hidden, name='up')(y_BD))
     return dense(self.classes, name='down')(y_BF)
 
@@ -790,7 +791,7 @@ class Model(VideoModel):
     self.head = (
       HiddenHead(self.classes, self.head_hidden, fresh.kernel)
       if self.head_hidden
-      else nn.Dense(self.classes, dtype=jnp.float32, kernel_init=fresh.kernel)
+      else Dense(self.classes, dtype=jnp.float32, kernel_init=fresh.kernel)
     )
 
   def features(
@@ -822,7 +823,8 @@ class Model(VideoModel):
       h_BTHWD = position.add_places(h_BTHWD, self.space_pos, self.pos_resize)
     if self.positions == 'space_time' and self.attention != 'space':
       pos_TD = position.fit_axis(self.time_pos(T, D), T, self.pos_resize)
-      h_BTHWD = h_BTHWD + pos_TD[:, None, None].astype(self.dtype)
+      h_BTHWD = h_BTHWD + spread(
+        pos_TD[:, None, None], h_BTHWD.shape, self.dtype
+      )
     copies = T if self.attention == 'space' else 1
-    cls_BTD = jnp.broadcast_to(cls_D.astype(self.dtype), (B, copies, D))
-    return cls_BTD, h_BTHWD
+    return spread(cls_D, (B, copies, D), self.dtype), h_BTHWD

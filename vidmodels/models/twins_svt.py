@@ -13,10 +13,10 @@ attends to zeros there. Weights that are not imported start as DualFormer's do.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from vidmodels.nn import dual, initializers
 from vidmodels.nn.depthwise import Implementation
+from vidmodels.nn.linear import Dense
 from vidmodels.nn.pyramid import PyramidKernels
 from vidmodels.nn.transformer import LayerNorm
 from vidmodels.nn.video_model import VideoModel
@@ -103,7 +103,7 @@ class Model(VideoModel):
       for s, width in enumerate(self.widths)
     ]
     self.norm = LayerNorm(EPSILON)
-    self.head = nn.Dense(self.classes, kernel_init=initializers.normal_02)
+    self.head = Dense(self.classes, kernel_init=initializers.normal_02)
 
   def features(
     self, video_BTHWC: jax.Array, *, train: bool = False

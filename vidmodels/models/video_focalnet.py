@@ -35,6 +35,7 @@ from flax import linen as nn
 from vidmodels.nn import focal, initializers, stack
 from vidmodels.nn.depthwise import Implementation
 from vidmodels.nn.focal import Fusion, LayerNorm, TemporalConv
+from vidmodels.nn.linear import Dense
 from vidmodels.nn.video_model import VideoModel
 from vidmodels.typing import (
   Fraction,
@@ -231,7 +232,7 @@ class Model(VideoModel):
     ]
     if time_layers:
       self.time_norm = LayerNorm(dtype=jnp.float32)
-    self.head = nn.Dense(
+    self.head = Dense(
       self.classes, dtype=jnp.float32, kernel_init=initializers.normal_02
     )
 

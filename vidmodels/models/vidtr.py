@@ -44,6 +44,14 @@ from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
 from vidmodels.nn import initializers, position, stack, t2t, transformer
+from vidmodels.nn.linear import (
+  Dense,
+  DenseGeneral,
+  keep_rows,
+  product,
+  spread,
+  uniform_bias,
+)
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.nn.position import Table, fit_axes
 from vidmodels.nn.t2t import T2T
@@ -143,8 +151,8 @@ class Tokens(NamedTuple):
   grid: jax.Array
   # a class token apart from the grid, [B, 1, D]; None if there is none
   cls: jax.Array | None
-  # (positions of the grid, of the class token), broadcast over B; None where
-  # layers add no positions
+  # (positions of the grid, of the class token), float32, broadcast over B;
+  # None where layers add no positions
   pos: tuple[jax.Array, Any] | None
 
 
@@ -185,8 +193,7 @@ class ClassGrid(nn.Module):
       'class_token', initializers.normal_02, h_BTHWD.shape[-1:]
     )
     make = getattr(self, f'_{self.scheme}')
-    tokens = make(cls_D.astype(self.dtype), h_BTHWD)
-    return jax.tree.map(lambda z: z.astype(self.dtype), tokens)
+    return make(cls_D, h_BTHWD.astype(self.dtype))
 
   def _table(
     self, name: str, *sizes: int, width: int, lead: tuple[int, ...] = ()
@@ -203,9 +210,8 @@ class ClassGrid(nn.Module):
     # As released: a token a place, a token a frame, and one where they cross.
     place_ND = self._table('time_class', H, W, width=D).reshape(-1, D)
     frame_TD = self._table('space_class', T, width=D)
-    row_ND = jnp.concatenate([cls_D[None], place_ND.astype(self.dtype)])
-    column_TND = frame_TD[:, None].astype(self.dtype)
-    h_BTND = _behind(column_TND, h_BTHWD.reshape(B, T, -1, D), axis=2)
+    row_ND = jnp.concatenate([cls_D[None], place_ND])
+    h_BTND = _behind(frame_TD[:, None], h_BTHWD.reshape(B, T, -1, D), axis=2)
     h_BTND = _behind(row_ND[None], h_BTND, axis=1)
     class_TD = self._table('class_pos', T, width=D, lead=(1,))
     pos_THWD = self._table('patch_pos', T, H, W, width=D, lead=(1, 0, 0))
@@ -219,7 +225,7 @@ class ClassGrid(nn.Module):
     pos_THWD = self._table('patch_pos', T, H, W, width=D)
     return Tokens(
       h_BTHWD.reshape(B, T, -1, D),
-      jnp.broadcast_to(cls_D, (B, 1, D)),
+      spread(cls_D, (B, 1, D), self.dtype),
       (pos_THWD.reshape(T, -1, D), class_D[None]),
     )
 
@@ -234,7 +240,7 @@ class ClassGrid(nn.Module):
   def _axial(self, cls_D: jax.Array, h_BTHWD: jax.Array) -> Tokens:
     B, T, H, W, D = h_BTHWD.shape
     pos_THWD = self._table('patch_pos', T, H, W, width=D, lead=(1, 1, 1))
-    everywhere = jnp.broadcast_to(cls_D, (B, 1 + T, 1 + H, 1 + W, D))
+    everywhere = spread(cls_D, (B, 1 + T, 1 + H, 1 + W, D), self.dtype)
     h_BTHWD = jax.lax.dynamic_update_slice(everywhere, h_BTHWD, (0, 1, 1, 1, 0))
     return Tokens(h_BTHWD, None, (pos_THWD, None))
 
@@ -243,7 +249,7 @@ def _behind(first: jax.Array, grid: jax.Array, axis: int) -> jax.Array:
   """Puts the same rows in front of the grid of every clip."""
   sizes = list(grid.shape)
   sizes[axis] = 1
-  return jnp.concatenate([jnp.broadcast_to(first, sizes), grid], axis=axis)
+  return jnp.concatenate([spread(first, sizes, grid.dtype), grid], axis=axis)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -348,10 +354,8 @@ class HalvingConv(nn.Module):
       z_BTND[:, self.lead :], [(0, 0), (1, 0), (0, 0), (0, 0)]
     )  # tap 2 of the last pair is the last frame: no padding is needed behind
     taps = [rows[:, i : rows.shape[1] - 2 + i : 2] for i in range(3)]
-    made = jnp.einsum(
-      'rBTND,rDE->BTNE', jnp.stack(taps), kernel.astype(self.dtype)
-    )
-    made = made + bias_D.astype(self.dtype)
+    made = product('rBTND,rDE->BTNE', jnp.stack(taps), kernel, self.dtype)
+    made = keep_rows(made + spread(bias_D, made.shape, self.dtype))
     return jnp.concatenate([z_BTND[:, : self.lead], made], axis=1)
 
 
@@ -375,7 +379,6 @@ class Qkv(nn.Module):
     D, (A, d) = s_xD.shape[-1], split_heads(s_xD.shape[-1], self.heads)
     kernel = self.param('kernel', _glorot_qkv, (D, 3, A, d))
     bias = self.param('bias', nn.initializers.zeros, (3, A, d))
-    kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
     if v_xD is None:
       return tuple(self._project(s_xD, kernel, bias))
     q_xAd, k_xAd = self._project(s_xD, kernel[:, :2], bias[:2])
@@ -384,8 +387,12 @@ class Qkv(nn.Module):
 
   def _project(self, s_xD: jax.Array, kernel: jax.Array, bias: jax.Array):
     """The projections by each part of the kernel, each [..., A, d]."""
-    made = jnp.einsum('...D,DpAd->...pAd', s_xD.astype(self.dtype), kernel)
-    return jnp.moveaxis(made + bias, -3, 0)
+    axes = 'BTNM'[: s_xD.ndim - 1]
+    made = product(
+      f'{axes}D,DpAd->{axes}pAd', keep_rows(s_xD), kernel, self.dtype
+    )
+    made = keep_rows(made + spread(bias, made.shape, self.dtype))
+    return jnp.moveaxis(made, -3, 0)
 
 
 class SeparableAttention(nn.Module):
@@ -448,7 +455,7 @@ class SeparableAttention(nn.Module):
       else:
         z_xAd = self._look(letter, q_xAd, k_xAd, z_xAd, train)
     z_xAd = checkpoint_name(z_xAd, stack.MIXED)
-    answer_xD = nn.DenseGeneral(
+    answer_xD = DenseGeneral(
       s_xD.shape[-1],
       axis=(-2, -1),
       kernel_init=nn.initializers.xavier_uniform(),
@@ -595,7 +602,8 @@ class SeparableLayer(nn.Module):
     parts = [rest + drop(more)]
     if cls_BLD is not None:
       own_BLD = norm(cls_BLD)
-      own_BLD = own_BLD if pos is None else own_BLD + pos[1]
+      if pos is not None:
+        own_BLD = own_BLD + spread(pos[1], own_BLD.shape, self.dtype)
       parts += [cls_BLD + drop(own_BLD)]
     if self.both_norms:
       parts = list(map(self._norm('attn_norm_after'), parts))
@@ -613,7 +621,7 @@ class SeparableLayer(nn.Module):
     """Eq. 1: the residual, pooled where this layer pools, and the answer."""
     v_xD = s_xD if self.bare_values and pos_xD is not None else None
     if pos_xD is not None:
-      s_xD = s_xD + pos_xD
+      s_xD = s_xD + spread(pos_xD, s_xD.shape, self.dtype)
     make = functools.partial(
       SeparableAttention,
       self.heads,
@@ -641,7 +649,7 @@ class SeparableLayer(nn.Module):
       activation=ACTIVATIONS[self.activation],
       dtype=self.dtype,
       kernel_init=nn.initializers.xavier_uniform(),
-      bias_init=initializers.uniform_bias,
+      bias_init=uniform_bias,
       dropout=self.dropout,
       name='mlp',
     )
@@ -853,11 +861,11 @@ class Model(VideoModel):
     self.norm = LayerNorm(dtype=jnp.float32)
     self.drop = nn.Dropout(self.head_dropout)
     # torch's untouched linear layer.
-    self.head = nn.Dense(
+    self.head = Dense(
       self.classes,
       dtype=jnp.float32,
       kernel_init=initializers.uniform_fan_in,
-      bias_init=initializers.uniform_bias(self.width),
+      bias_init=uniform_bias(self.width),
     )
 
   def _fields(self, i: int) -> dict[str, Any]:
@@ -919,8 +927,8 @@ class Model(VideoModel):
     if pos is None or self.positions != 'tokens':
       return Tokens(grid, cls_BLD, pos)
     if cls_BLD is not None:
-      cls_BLD = cls_BLD + pos[1]
-    return Tokens(grid + pos[0], cls_BLD, None)
+      cls_BLD = cls_BLD + spread(pos[1], cls_BLD.shape, self.dtype)
+    return Tokens(grid + spread(pos[0], grid.shape, self.dtype), cls_BLD, None)
 
   def _joint_from(self) -> int | None:
     """The number of the layer before which the tokens become one sequence."""

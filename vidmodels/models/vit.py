@@ -17,6 +17,7 @@ import numpy as np
 from flax import linen as nn
 
 from vidmodels.nn import initializers, position, stack, transformer
+from vidmodels.nn.linear import Dense
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.nn.transformer import (
   VIT_SHARDING,
@@ -208,7 +209,7 @@ class Model(VideoModel):
     token_D = self.rows[f'{name}_token']
     return token_D + self.rows.get(f'{name}_pos', 0)
 
-  def _dense(self, units: int, name: str) -> nn.Dense:
-    return nn.Dense(
+  def _dense(self, units: int, name: str) -> Dense:
+    return Dense(
       units, dtype=jnp.float32, kernel_init=initializers.normal_02, name=name
     )

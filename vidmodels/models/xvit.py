@@ -43,6 +43,7 @@ from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
 from vidmodels.nn import initializers, position, stack
+from vidmodels.nn.linear import Dense, spread, uniform_bias
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.nn.transformer import (
   VIT_SHARDING,
@@ -314,7 +315,7 @@ class FinalTokenBlock(nn.Module):
     fresh = {
       'dtype': self.dtype,
       'kernel_init': initializers.uniform_fan_in,
-      'bias_init': initializers.uniform_bias,
+      'bias_init': uniform_bias,
     }
     attn_norm = norm(name='attn_norm')
     z_B1D = z_B1D + Attention(
@@ -349,7 +350,7 @@ class TemporalAttention(nn.Module):
     """Returns z_final, [B, D]."""
     B, _, D = frames_BTD.shape
     token_D = self.param('class_token', nn.initializers.zeros, (D,))
-    token_B1D = jnp.broadcast_to(token_D.astype(frames_BTD.dtype), (B, 1, D))
+    token_B1D = spread(token_D, (B, 1, D), frames_BTD.dtype)
     if self.query == 'final':
       for i in range(self.layers):
         block = FinalTokenBlock(self.heads, self.dtype, name=f'block_{i}')
@@ -364,7 +365,7 @@ class TemporalAttention(nn.Module):
         qkv_bias=False,
         dtype=self.dtype,
         kernel_init=initializers.uniform_fan_in,
-        bias_init=initializers.uniform_bias,
+        bias_init=uniform_bias,
         name=f'block_{i}',
       )(s_BLD, train)
     return s_BLD[:, 0]
@@ -382,16 +383,16 @@ class MlpHead(nn.Module):
     """Returns logits_BK; needs the rng 'dropout' while training."""
     D, F = y_BD.shape[-1], self.hidden
     norm = LayerNorm(HEAD_EPSILON, name='norm')
-    up = nn.Dense(
+    up = Dense(
       F,
       kernel_init=initializers.uniform_fan_in,
-      bias_init=initializers.uniform_bias(D),
+      bias_init=uniform_bias(D),
       name='up',
     )
-    linear = nn.Dense(
+    linear = Dense(
       self.classes,
       kernel_init=initializers.uniform_fan_in,
-      bias_init=initializers.uniform_bias(F),
+      bias_init=uniform_bias(F),
       name='linear',
     )
     y_BF = gelu(up(norm(y_BD)))
@@ -627,7 +628,7 @@ class Model(VideoModel):
       hidden = self.ta_hidden or self.width
       return MlpHead(classes, hidden, self.dropout, name=name)
     small = nn.initializers.normal(0.001)
-    return nn.Dense(classes, kernel_init=small, name=name)
+    return Dense(classes, kernel_init=small, name=name)
 
   def __call__(
     self, video_BTHWC: jax.Array, *, train: bool = False
@@ -668,13 +669,13 @@ class Model(VideoModel):
     h_BTHWD = self.patch_embed(video_BTHWC)
     B, T, H, W, D = h_BTHWD.shape
     h_BTHWD = position.add_places(h_BTHWD, self.space_pos, self.pos_resize)
-    cls_D = (self.class_token + self.class_pos).astype(self.dtype)
-    cls_BT1D = jnp.broadcast_to(cls_D, (B, T, 1, D))
+    cls_D = self.class_token + self.class_pos
+    cls_BT1D = spread(cls_D, (B, T, 1, D), self.dtype)
     patches_BTND = h_BTHWD.reshape(B, T, H * W, D)
     s_BTLD = jnp.concatenate([cls_BT1D, patches_BTND], axis=2)
     pos_RD = self.time_pos(self.time_rows or T, D)
     pos_TD = pos_RD[np.arange(T) % pos_RD.shape[0]]
-    return s_BTLD + pos_TD[:, None].astype(self.dtype)
+    return s_BTLD + spread(pos_TD[:, None], s_BTLD.shape, self.dtype)
 
   def _gather(self, frames_BTD: jax.Array, train: bool) -> jax.Array:
     """Turns one feature a frame into one a clip."""

@@ -12,7 +12,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vidmodels.nn import initializers
+from vidmodels.nn.linear import (
+  convolve,
+  keep_rows,
+  rounded,
+  spread,
+  uniform_bias,
+)
 from vidmodels.typing import InputError
 
 Implementation = Literal['shift', 'conv']
@@ -42,19 +48,19 @@ class DepthwiseConv(nn.Module):
         f'got window {self.window}, which has an even size; expected odd'
       )
     # The fan-in of a depthwise kernel is its taps alone.
-    draw = initializers.uniform_bias(taps)
+    draw = uniform_bias(taps)
     kernel = self.param('kernel', draw, (*self.window, 1, D))
     run = _shift if self.implementation == 'shift' else _conv
-    h_xD = run(h_xD.astype(self.dtype), kernel.astype(self.dtype))
+    h_xD = run(keep_rows(h_xD).astype(self.dtype), kernel)
     if self.use_bias:
       bias_D = self.param('bias', draw, (D,))
-      h_xD = h_xD + bias_D.astype(self.dtype)
-    return h_xD
+      h_xD = h_xD + spread(bias_D, h_xD.shape, self.dtype)
+    return keep_rows(h_xD)
 
 
 def _shift(h_xD: jax.Array, kernel: jax.Array) -> jax.Array:
   """The sum of shifted inputs, each times its tap."""
-  window = kernel.shape[:-2]
+  kernel, window = rounded(kernel, h_xD.dtype), kernel.shape[:-2]
   first = h_xD.ndim - 1 - len(window)
   pads = [(size // 2, size // 2) for size in window]
   padded = jnp.pad(h_xD, [(0, 0)] * first + pads + [(0, 0)])
@@ -64,7 +70,7 @@ def _shift(h_xD: jax.Array, kernel: jax.Array) -> jax.Array:
     for axis, start in enumerate(tap, first):
       size = h_xD.shape[axis]
       part = jax.lax.slice_in_dim(part, start, start + size, axis=axis)
-    total += part.astype(jnp.float32) * kernel[tap][0].astype(jnp.float32)
+    total += part.astype(jnp.float32) * kernel[tap][0]
   return total.astype(h_xD.dtype)
 
 
@@ -72,9 +78,10 @@ def _conv(h_xD: jax.Array, kernel: jax.Array) -> jax.Array:
   """XLA's grouped convolution; the axes before the grid are one batch."""
   grid, D = len(kernel.shape) - 2, h_xD.shape[-1]
   letters = 'THW'[-grid:]
-  out = jax.lax.conv_general_dilated(
+  out = convolve(
     h_xD.reshape(-1, *h_xD.shape[-1 - grid :]),
     kernel,
+    h_xD.dtype,
     window_strides=(1,) * grid,
     padding='SAME',
     dimension_numbers=(f'N{letters}C', f'{letters}IO', f'N{letters}C'),

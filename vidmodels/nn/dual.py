@@ -14,6 +14,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from vidmodels.nn import initializers, position, stack, window
 from vidmodels.nn.depthwise import DepthwiseConv, Implementation
+from vidmodels.nn.linear import spread
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.nn.pyramid import Pooling, PyramidAttention, PyramidKernels
 from vidmodels.nn.transformer import (
@@ -205,7 +206,7 @@ class DualStage(nn.Module):
       pos_HWD = position.fit_grid(self.space_pos(H, W, D), H, W, 'bilinear')
       pos_TD = position.fit_axis(self.time_pos(T, D), T, 'bilinear')
       pos_THWD = pos_HWD + pos_TD[:, None, None]
-      h_BTHWD = h_BTHWD + pos_THWD.astype(h_BTHWD.dtype)
+      h_BTHWD = h_BTHWD + spread(pos_THWD, h_BTHWD.shape, h_BTHWD.dtype)
     return stack.run(self.blocks, h_BTHWD, train=train, scan=self.scan)
 
 

@@ -20,6 +20,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from vidmodels.nn import initializers, stack
 from vidmodels.nn.depthwise import DepthwiseConv, Implementation
+from vidmodels.nn.linear import Dense, convolve, product, spread, uniform_bias
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.nn.transformer import DropPath, Mlp, gelu
 from vidmodels.typing import InputError
@@ -84,7 +85,7 @@ class TimeConv(nn.Module):
       if abs(tap - half) >= T:
         continue  # this tap sees only padding
       part = jax.lax.slice_in_dim(padded, tap, tap + T, axis=1)
-      total += part.astype(self.dtype) @ kernel[tap].astype(self.dtype)
+      total += product('BTHWC,CD->BTHWD', part, kernel[tap], self.dtype)
     return total.astype(self.dtype)
 
 
@@ -127,7 +128,7 @@ class Modulator(nn.Module):
     """Returns the modulator of every token, a grid of the same shape."""
     D = h_BTHWD.shape[-1]
     dense = functools.partial(
-      nn.Dense, dtype=self.dtype, kernel_init=initializers.normal_02
+      Dense, dtype=self.dtype, kernel_init=initializers.normal_02
     )
     z_BTHWD = dense(D, name='context')(h_BTHWD)
     gated_BTHWD = h_BTHWD
@@ -144,16 +145,14 @@ class Modulator(nn.Module):
     total_BTHWD += whole.astype(self.dtype) * gates_BTHWG[..., self.levels :]
     if self.normalize:
       total_BTHWD /= self.levels + 1
-    mixed_BTHWD = nn.Dense(
+    mixed_BTHWD = Dense(
       D,
       dtype=self.dtype,
       # A 1 x 1 convolution in the release, so it starts as torch's do.
       kernel_init=nn.initializers.zeros
       if self.neutral
       else initializers.uniform_fan_in,
-      bias_init=nn.initializers.ones
-      if self.neutral
-      else initializers.uniform_bias(D),
+      bias_init=nn.initializers.ones if self.neutral else uniform_bias(D),
       name='out',
     )(total_BTHWD)
     self.sow('intermediates', 'modulator', mixed_BTHWD)
@@ -216,7 +215,7 @@ class Modulation(nn.Module):
       )
     D = h_BTHWD.shape[-1]
     dense = functools.partial(
-      nn.Dense, dtype=self.dtype, kernel_init=initializers.normal_02
+      Dense, dtype=self.dtype, kernel_init=initializers.normal_02
     )
     query_BTHWD = dense(D, name='query')(h_BTHWD)
     modulators = [
@@ -269,18 +268,18 @@ class OverlapEmbed(PatchEmbed):
     kernel = self.param(
       'kernel', initializers.uniform_fan_in, (window, window, C, self.width)
     )
-    bias_D = self.param(
-      'bias', initializers.uniform_bias(window**2 * C), (self.width,)
-    )
+    bias_D = self.param('bias', uniform_bias(window**2 * C), (self.width,))
     B, T, *frame = video_BTHWC.shape
-    out = jax.lax.conv_general_dilated(
-      video_BTHWC.reshape(B * T, *frame).astype(self.dtype),
-      kernel.astype(self.dtype),
+    out = convolve(
+      video_BTHWC.reshape(B * T, *frame),
+      kernel,
+      self.dtype,
       window_strides=(P, P),
       padding=[(P // 2, P // 2)] * 2,
       dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
     )
-    return out.reshape(B, T, *out.shape[1:]) + bias_D.astype(self.dtype)
+    h_BTHWD = out.reshape(B, T, *out.shape[1:])
+    return h_BTHWD + spread(bias_D, h_BTHWD.shape, self.dtype)
 
   def _check_size(self, T: int, H: int, W: int) -> None:
     """Raises InputError for frames that are smaller than the window."""
@@ -374,7 +373,7 @@ class FocalBlock(nn.Module):
     if self.layer_scale:
       start = nn.initializers.constant(LAYER_SCALE)
       gamma_D = self.param(f'{name}_gamma', start, h_BTHWD.shape[-1:])
-      more_BTHWD *= gamma_D.astype(self.dtype)
+      more_BTHWD *= spread(gamma_D, more_BTHWD.shape, self.dtype)
     shared = {'frame': 3, 'clip': 4}[self.drop_unit]
     drop = DropPath(self.drop_path, shared=shared, name=f'{name}_drop')
     return h_BTHWD + drop(more_BTHWD, train)

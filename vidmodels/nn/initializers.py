@@ -1,7 +1,5 @@
 """How weights start, where Flax's own initialisers draw something else."""
 
-import functools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -32,18 +30,6 @@ def identity(key: Any, shape: tuple[int, int], dtype: Any = float) -> jax.Array:
   """The identity matrix."""
   del key
   return jnp.eye(shape[0], shape[1], dtype=dtype)
-
-
-def uniform_bias(fan_in: int) -> Draw:
-  """PyTorch's untouched bias: U(+-1 / sqrt(fan_in)), where Flax has zeros."""
-  bound = 1 / math.sqrt(fan_in)
-  return functools.partial(jax.random.uniform, minval=-bound, maxval=bound)
-
-
-def zero_bias(fan_in: int) -> Draw:
-  """Zeros, whatever the fan-in: biases as the ViT releases draw them."""
-  del fan_in
-  return jax.nn.initializers.zeros
 
 
 class Fresh(NamedTuple):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vidmodels.nn import initializers
+from vidmodels.nn.linear import keep_rows, product, spread, uniform_bias
 from vidmodels.typing import InputError
 
 COLOURS = 3  # channels of a pixel: red, green, blue
@@ -43,9 +44,7 @@ class PatchEmbed(nn.Module):
     kernel = self.param(
       'kernel', self.kernel_init, (*lead, P, P, C, self.width)
     )
-    bias_D = self.param(
-      'bias', initializers.uniform_bias(t * P * P * C), (self.width,)
-    )
+    bias_D = self.param('bias', uniform_bias(t * P * P * C), (self.width,))
     B, T, H, W = (
       size // part
       for size, part in zip(video_BTHWC.shape, (1, t, P, P), strict=False)
@@ -53,12 +52,15 @@ class PatchEmbed(nn.Module):
     whole_BTHWC = video_BTHWC[:, : T * t, : H * P, : W * P]
     # The two P of a patch are told apart as p and q.
     pixels = whole_BTHWC.reshape(B, T, t, H, P, W, P, C)
-    tokens_BTHWD = jnp.einsum(
+    tokens_BTHWD = product(
       'BTtHpWqC,tpqCD->BTHWD',
-      pixels.astype(self.dtype),
-      kernel.reshape(t, P, P, C, self.width).astype(self.dtype),
+      keep_rows(pixels),
+      kernel.reshape(t, P, P, C, self.width),
+      self.dtype,
     )
-    return tokens_BTHWD + bias_D.astype(self.dtype)
+    return keep_rows(
+      tokens_BTHWD + spread(bias_D, tokens_BTHWD.shape, self.dtype)
+    )
 
   def check_input(self, video: jax.Array) -> None:
     """Raises InputError for input that cannot be cut into these patches."""

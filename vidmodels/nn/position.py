@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from vidmodels.nn.linear import spread
 from vidmodels.typing import InputError, unknown_name
 
 Resize = Literal[
@@ -64,7 +65,7 @@ def add_places(h_BTHWD: jax.Array, table: Table, method: Resize) -> jax.Array:
   """Adds to every patch the row of its place in the frame."""
   H, W, D = h_BTHWD.shape[2:]
   pos_HWD = fit_grid(table(H, W, D), H, W, method)
-  return h_BTHWD + pos_HWD.astype(h_BTHWD.dtype)
+  return h_BTHWD + spread(pos_HWD, h_BTHWD.shape, h_BTHWD.dtype)
 
 
 def fit_axes(

@@ -18,6 +18,13 @@ from jax.ad_checkpoint import checkpoint_name
 
 from vidmodels.nn import initializers, stack, transformer
 from vidmodels.nn.batch_norm import BatchNorm
+from vidmodels.nn.linear import (
+  DenseGeneral,
+  keep_rows,
+  product,
+  spread,
+  uniform_bias,
+)
 from vidmodels.nn.transformer import LayerNorm
 from vidmodels.nn.window import Grid
 from vidmodels.typing import InputError
@@ -115,17 +122,18 @@ class PyramidPool(nn.Module):
     D = h_BTHWD.shape[-1]
     I = D if self.dense else 1
     fan_in = int(np.prod(self.kernel)) * I
-    draw = initializers.uniform_bias(fan_in)  # the same bounds as the weight's
+    draw = uniform_bias(fan_in)  # the same bounds as the weight's
     kernel = self.param('kernel', draw, (*self.kernel, I, D))
     bias_D = self.param('bias', draw, (D,))
-    equation = 'BTtHhWwC,thwCD->BTHWD' if self.dense else 'BTtHhWwD,thwD->BTHWD'
-    kernel = kernel if self.dense else kernel[..., 0, :]
-    pooled = jnp.einsum(
-      equation,
-      cut_kernels(h_BTHWD.astype(self.dtype), self.kernel),
-      kernel.astype(self.dtype),
+    pooled_BTHWD = product(
+      'BTtHhWwC,thwCD->BTHWD' if self.dense else 'BTtHhWwD,thwD->BTHWD',
+      cut_kernels(keep_rows(h_BTHWD), self.kernel),
+      kernel if self.dense else kernel[..., 0, :],
+      self.dtype,
     )
-    return pooled + bias_D.astype(self.dtype)
+    return keep_rows(
+      pooled_BTHWD + spread(bias_D, pooled_BTHWD.shape, self.dtype)
+    )
 
 
 def cut_kernels(h_BTHWD: jax.Array, kernel: Grid) -> jax.Array:
@@ -233,7 +241,7 @@ class PyramidAttention(nn.Module):
     if self.is_mutable_collection('intermediates'):
       p_BAQS = transformer.attention_weights(q_BQAd, k_BSAd)
       self.sow('intermediates', 'weights', p_BAQS)
-    out = nn.DenseGeneral(
+    out = DenseGeneral(
       D,
       axis=(-2, -1),
       kernel_init=initializers.normal_02,
@@ -244,8 +252,8 @@ class PyramidAttention(nn.Module):
     y_BQAd = checkpoint_name(y_BQAd, stack.MIXED)
     return out(y_BQAd).reshape(h_BTHWD.shape)
 
-  def _project(self, shape: tuple[int, ...], name: str) -> nn.DenseGeneral:
-    return nn.DenseGeneral(
+  def _project(self, shape: tuple[int, ...], name: str) -> DenseGeneral:
+    return DenseGeneral(
       shape,
       use_bias=self.qkv_bias,
       kernel_init=initializers.normal_02,

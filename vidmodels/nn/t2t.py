@@ -15,6 +15,7 @@ import numpy as np
 from flax import linen as nn
 
 from vidmodels.nn import initializers
+from vidmodels.nn.linear import Dense
 from vidmodels.nn.patch import COLOURS, check_video
 from vidmodels.nn.transformer import LayerNorm, gelu
 from vidmodels.typing import InputError
@@ -86,8 +87,8 @@ class Mixer(nn.Module):
   def _norm(self, name: str) -> nn.LayerNorm:
     return LayerNorm(1e-5, dtype=self.dtype, name=name)
 
-  def _dense(self, width: int, name: str) -> nn.Dense:
-    return nn.Dense(
+  def _dense(self, width: int, name: str) -> Dense:
+    return Dense(
       width, kernel_init=initializers.normal_02, dtype=self.dtype, name=name
     )
 
@@ -116,7 +117,7 @@ class T2T(nn.Module):
         rows = Mixer(dtype=self.dtype, name=f'mixer_{i}')(rows)
         h = rows.reshape(*h.shape[:4], INSIDE)
       h = unfold(h, *split)
-    return nn.Dense(
+    return Dense(
       self.width,
       kernel_init=initializers.normal_02,
       dtype=self.dtype,

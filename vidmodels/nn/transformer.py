@@ -16,6 +16,7 @@ from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
 from vidmodels.nn import initializers, stack
+from vidmodels.nn.linear import Dense, DenseGeneral, zero_bias
 from vidmodels.typing import InputError
 
 # The variance is taken around the mean, as in torch; Flax's default,
@@ -100,7 +101,7 @@ class Attention(nn.Module):
   dtype: Any = jnp.float32  # compute dtype; softmax and parameters are float32
   kernel_init: Callable[..., jax.Array] = initializers.normal_02
   # returns what draws fresh biases, given the layer's fan-in
-  bias_init: initializers.Bias = initializers.zero_bias
+  bias_init: initializers.Bias = zero_bias
 
   @nn.compact
   def __call__(
@@ -117,7 +118,7 @@ class Attention(nn.Module):
     sequences share one memory. Mask and bias: see `attention_weights`.
     """
     D, (A, d) = s_xLD.shape[-1], split_heads(s_xLD.shape[-1], self.heads)
-    qkv = nn.DenseGeneral(
+    qkv = DenseGeneral(
       (3, A, d),
       use_bias=self.qkv_bias,
       kernel_init=self.kernel_init,
@@ -144,7 +145,7 @@ class Attention(nn.Module):
     else:
       y_xQAd = attend(q_xQAd, k_xSAd, v_xSAd, mask_xQS, bias_AQS)
     y_xQAd = checkpoint_name(y_xQAd, stack.MIXED)
-    return nn.DenseGeneral(
+    return DenseGeneral(
       D,
       axis=(-2, -1),
       kernel_init=self.kernel_init,
@@ -168,7 +169,7 @@ class Mlp(nn.Module):
   dtype: Any = jnp.float32  # compute dtype; parameters stay float32
   kernel_init: Callable[..., jax.Array] = initializers.normal_02
   # returns what draws fresh biases, given the layer's fan-in
-  bias_init: initializers.Bias = initializers.zero_bias
+  bias_init: initializers.Bias = zero_bias
   # Chance that a hidden unit, or a number of the output, is dropped while
   # training; draws from the rng 'dropout'
   dropout: float = 0.0
@@ -178,7 +179,7 @@ class Mlp(nn.Module):
     """Maps every token by itself, [..., D] to [..., D]."""
     D, F = h_xD.shape[-1], self.hidden
     dense = functools.partial(
-      nn.Dense, dtype=self.dtype, kernel_init=self.kernel_init
+      Dense, dtype=self.dtype, kernel_init=self.kernel_init
     )
     up = dense(F, bias_init=self.bias_init(D), name='up')
     down = dense(D, bias_init=self.bias_init(F), name='down')
@@ -246,7 +247,7 @@ class TransformerBlock(nn.Module):
   dtype: Any = jnp.float32  # compute dtype
   kernel_init: Callable[..., jax.Array] = initializers.normal_02
   # returns what draws fresh biases, given a layer's fan-in
-  bias_init: initializers.Bias = initializers.zero_bias
+  bias_init: initializers.Bias = zero_bias
 
   @nn.compact
   def __call__(

@@ -2,11 +2,15 @@
 
   mesh = make_mesh(cfg.Mesh(data=-1, fsdp=4))
 
-The batch is split over data and fsdp together; tensor devices share rows. Next:
-`sharding.py` places the parameters, `feed.py` the batches.
+The batch is split over data and fsdp together; tensor devices share rows. Of
+several slices or nodes, `data` runs over the slow network between them: it
+carries one sum of gradients a step, where fsdp and tensor gather and sum in
+every layer. Next: `sharding.py` places the parameters, `feed.py` the batches.
 """
 
 import math
+import operator
+from collections import Counter
 
 import jax
 import numpy as np
@@ -14,16 +18,18 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from vidmodels import config as cfg
+from vidmodels.nn import linear
 from vidmodels.typing import InputError
 
 AXES = ('data', 'fsdp', 'tensor')
-BATCH = PartitionSpec(('data', 'fsdp'))
+BATCH = PartitionSpec(linear.BATCH)
 
 
 def make_mesh(sizes: cfg.Mesh, *, devices: list | None = None) -> Mesh:
   """Arranges the devices, by default all, as (data, fsdp, tensor).
 
-  One size may be -1: it takes all devices that are left.
+  One size may be -1: it takes all devices that are left. Raises InputError for
+  sizes that do not fit the devices or their slices.
   """
   devices = list(jax.devices() if devices is None else devices)
   shape = [sizes.data, sizes.fsdp, sizes.tensor]
@@ -36,10 +42,52 @@ def make_mesh(sizes: cfg.Mesh, *, devices: list | None = None) -> Mesh:
       f'devices and {len(devices)} are here; expected sizes whose product is '
       f'{len(devices)}; change config.mesh, one of its sizes may be -1'
     )
-  grid = mesh_utils.create_device_mesh(shape, devices=devices)
+  grid = _arrange(shape, devices, sizes.slices or _count_slices(devices))
   # Auto axes: jax.make_mesh defaults to Explicit axes, with which a sharding
   # constraint asserts instead of placing.
   return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def _count_slices(devices: list) -> int:
+  """How many slices the devices say they are in; 1 if they do not say it."""
+  numbers = {getattr(device, 'slice_index', None) for device in devices}
+  return 1 if None in numbers else len(numbers)
+
+
+def _arrange(shape: list[int], devices: list, slices: int) -> np.ndarray:
+  """The devices as an array of `shape`, neighbours near each other.
+
+  With several slices `data` is slice by slice, and the other axes stay inside.
+  Devices that do not name their slice, as CPUs, have one a process.
+  """
+  if slices == 1 and _count_slices(devices) == 1:
+    return mesh_utils.create_device_mesh(shape, devices=devices)
+  if slices == 1:  # as one slice on demand: JAX arranges only real ones
+    key = operator.attrgetter('slice_index', 'id')
+    return np.asarray(sorted(devices, key=key), object).reshape(shape)
+  by_process = _count_slices(devices) != slices
+  attribute = 'process_index' if by_process else 'slice_index'
+  groups = Counter(getattr(device, attribute) for device in devices)
+  if len(groups) != slices or len(set(groups.values())) > 1:
+    raise InputError(
+      f'got mesh.slices={slices} with {len(devices)} devices in '
+      f'{_count_slices(devices)} slices and '
+      f'{len({d.process_index for d in devices})} processes; expected the '
+      'number of slices or of processes, with equally many devices each; try '
+      'mesh.slices=0, which asks the devices'
+    )
+  if shape[0] % slices:
+    raise InputError(
+      f'got mesh.data={shape[0]} over {slices} slices; expected a multiple of '
+      f'{slices}, as only data reaches from slice to slice; try mesh.data='
+      f'{slices}, or mesh.slices=1 to let fsdp and tensor use the slow network'
+    )
+  return mesh_utils.create_hybrid_device_mesh(
+    [shape[0] // slices, *shape[1:]],
+    [slices] + [1] * len(shape[1:]),
+    devices,
+    process_is_granule=by_process,
+  )
 
 
 def check_batch(batch: int, *, accumulate: int, mesh: Mesh) -> None:

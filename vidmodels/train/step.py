@@ -22,6 +22,7 @@ from jax.sharding import PartitionSpec
 
 from vidmodels import config as cfg
 from vidmodels.data.records.task import SINGLE, Task
+from vidmodels.nn import linear
 from vidmodels.train import losses, metrics, mixup, non_finite, token_label
 from vidmodels.train.mesh import BATCH
 from vidmodels.train.state import TrainState
@@ -65,7 +66,10 @@ def make_train_step(
   mask [B]. The last argument is {} without a teacher. The teacher's weights are
   an argument so that they are not compiled into the program as constants.
   """
-  gradient = jax.grad(Objective(model, config, task, teacher), has_aux=True)
+  objective: Callable[..., Any] = Objective(model, config, task, teacher)
+  if config.mesh.reduce == 'dtype':
+    objective = linear.sums_of_gradients('dtype')(objective)
+  gradient = jax.grad(objective, has_aux=True)
   mixes = mixup.is_on(config.mix)
 
   def step(state: TrainState, batch: Batch, frozen: Any):
