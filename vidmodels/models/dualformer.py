@@ -49,7 +49,8 @@ SHARDING = (
     r'/(fine|coarse|coarser_\d+)(_space|_time|_rest)?/kernel$',
     (None,) * 4 + ('fsdp',),
   ),
-  (r'/peg/kernel$', (None,) * 4 + ('fsdp',)),  # [3, 3, 3, 1, D]
+  # [3, 3, 3, 1, D]: split, each of its 27 taps would be gathered by itself.
+  (r'/peg/kernel$', ()),
   (r'/patch/kernel$', ()),  # 4 or 5 axes
   (r'/relative/table$', (None, None, None, 'tensor')),
   (r'/space_pos/table$', (None, None, 'fsdp')),  # [H, W, D]

@@ -30,7 +30,8 @@ PATTERN = 'LG'
 SHARDING = (
   *dual.SHARDING,
   (r'/fine/kernel$', (None,) * 4 + ('fsdp',)),  # [1, k, k, D, D]
-  (r'/(peg|patch)/kernel$', (None,) * 3 + ('fsdp',)),
+  (r'/peg/kernel$', ()),  # split, each of its taps would be gathered by itself
+  (r'/patch/kernel$', (None,) * 3 + ('fsdp',)),
 )
 
 FRAME_BY_FRAME = True  # a clip's logits are the mean of its frames'
