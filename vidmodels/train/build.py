@@ -154,6 +154,7 @@ def build(
   check_batch(config.batch, accumulate=config.accumulate, mesh=mesh)
   model = make_model(config, classes=classes)
   check_task(config, model, task, classes=classes)
+  check_offload(model, mesh)
   # An epoch shows every example as often as it is repeated.
   clips = examples * config.augment.repeats
   sizes = dict(examples=clips, batch=config.batch)
@@ -220,6 +221,22 @@ def check_task(
     )
   if task.kind == 'multi' or (task.heads and not groups):
     _check_answers(model, task)
+
+
+def memories(device: jax.Device) -> list[str]:
+  """The kinds of memory that a program on this device can use."""
+  return [memory.kind for memory in device.addressable_memories()]
+
+
+def check_offload(model: nn.Module, mesh: Mesh) -> None:
+  """Refuses to keep activations in a host's memory that devices do not see."""
+  kinds = memories(mesh.devices.flat[0])
+  if getattr(model, 'remat', '') == 'offload' and 'pinned_host' not in kinds:
+    raise InputError(
+      "got model.remat='offload' on devices whose programs see "
+      f'{", ".join(kinds)}; expected pinned_host, the memory of their host; '
+      "try model.remat='save_attention' or 'block'"
+    )
 
 
 def _check_answers(model: nn.Module, task: Task) -> None:
