@@ -1,0 +1,162 @@
+"""A run with records and workdir in an object store, killed and resumed."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import stores
+import tiny
+import videos
+
+from vidmodels import files, local_cache, object_store
+from vidmodels.cli import main
+from vidmodels.train import loop, workdirs
+from vidmodels.train.checkpoint import Checkpoints
+from vidmodels.typing import InputError
+
+pytestmark = pytest.mark.slow
+CHANGES = dict(
+  optim__steps=8, optim__ema=0.9, model__layers=1, data__test='train'
+)
+
+
+@pytest.fixture(scope='module', params=['s3', 'gs'])
+def server(request):
+  with stores.start(request.param) as store:
+    yield store
+
+
+@pytest.fixture(scope='module')
+def source(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('source')
+  for i in range(9):
+    path = folder / ('run', 'sit', 'walk')[i % 3] / f'{i}.mp4'
+    path.parent.mkdir(exist_ok=True)
+    videos.write(path, videos.moving(6, level=20 + 3 * i))
+  return folder
+
+
+@pytest.fixture(scope='module', autouse=True)
+def cache(tmp_path_factory):
+  before = os.environ.get(local_cache.FOLDER)
+  os.environ[local_cache.FOLDER] = str(tmp_path_factory.mktemp('cache'))
+  yield
+  os.environ.pop(local_cache.FOLDER)
+  if before is not None:
+    os.environ[local_cache.FOLDER] = before
+
+
+@pytest.fixture(scope='module')
+def records(server, source):
+  out = f'{server.root}/records'
+  argv = ['prepare', str(source), '--out', out, '--shards', '2', '--flip=free']
+  assert main([*argv, '--workers', '1']) == 0
+  return out
+
+
+def sums(workdir, step=8):
+  """The checksum of every array of a checkpoint."""
+  with contextlib.closing(Checkpoints(workdir)) as saved:
+    return saved.read_json(step, 'checksums')
+
+
+def steps(workdir):
+  text = (files.place(workdir) / 'metrics.jsonl').read_text()
+  return [json.loads(line)['step'] for line in text.splitlines()]
+
+
+def test_records_in_a_store_are_those_of_a_disk(records, source, tmp_path):
+  argv = ['prepare', str(source), '--shards', '2', '--flip=free', '--workers=1']
+  assert main([*argv, '--out', str(tmp_path)]) == 0
+  place = files.place(records)
+  ours = {p.name: p.read_bytes() for p in place.iterdir() if p.is_file()}
+  theirs = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+  assert ours == theirs
+  # The state of the work is gone, and a second call finds the split complete.
+  assert main([*argv, '--out', records]) == 0
+  assert {p.name for p in place.iterdir()} == theirs.keys()
+
+
+def test_a_run_killed_in_a_store_equals_an_unbroken_one_bit_for_bit(
+  server, records, source, tmp_path, capsys
+):
+  config = tiny.config(records, **CHANGES)
+  loop.train(config, tmp_path / 'unbroken')
+  workdir = f'{server.root}/runs/killed'
+  argv = ['train', '--config=demo', f'--workdir={workdir}']
+  argv += tiny.flags(records, **CHANGES)
+  _kill_after_a_save(workdir, argv)
+  # An interrupted save is no checkpoint; a store that is busy delays.
+  server.proxy.fail(503, 3)
+  said = []
+  outcome = loop.train(
+    config, workdir, progress=lambda done, total, line: said.append(line)
+  )
+  assert outcome.step == 8
+  assert any('it was killed' in line for line in said)
+  assert any('resumed from checkpoint' in line for line in said)
+  assert sums(workdir) == sums(tmp_path / 'unbroken')
+  assert steps(workdir) == steps(tmp_path / 'unbroken') == [2, 4, 6, 8]
+  _use(workdir, source, tmp_path / 'unbroken', capsys)
+
+
+def _kill_after_a_save(workdir, argv):
+  process = subprocess.Popen(
+    [sys.executable, '-m', 'vidmodels', *argv],
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  end = time.monotonic() + 240
+  while not workdirs.has_checkpoint(files.place(workdir)):
+    assert process.poll() is None, process.stderr.read()
+    assert time.monotonic() < end
+    time.sleep(0.2)
+  process.send_signal(signal.SIGKILL)
+  assert process.wait() == -signal.SIGKILL
+
+
+def _use(workdir, source, unbroken, capsys):
+  """Evaluates and predicts: the same numbers as from a disk."""
+  answers = []
+  for place in (workdir, str(unbroken)):
+    capsys.readouterr()
+    for argv in (
+      ['evaluate', '--workdir', place, '--views', '1x1', '--json'],
+      ['predict', str(source / 'run/0.mp4'), '--workdir', place, '--json'],
+    ):
+      assert main(argv) == 0
+      answers.append(json.loads(capsys.readouterr().out))
+  for answer in answers:
+    answer.pop('scores', None)
+  assert answers[:2] == answers[2:]
+  (scores,) = files.place(f'{workdir}/evaluation').glob('*.npz')
+  table = f'{workdir}/tables/classes.csv'
+  argv = ['evaluate', '--scores', str(scores), '--per-class', table]
+  assert main(argv) == 0
+  assert files.place(table).read_text().startswith('number,name,videos')
+
+
+def test_a_run_without_permission_ends_before_any_work(
+  server, records, tmp_path
+):
+  config = tiny.config(records, **CHANGES)
+  object_store._list_one.cache_clear()
+  server.proxy.fail(403)
+  try:
+    with pytest.raises(InputError, match='may not use'):
+      loop.train(config, tmp_path / 'run')
+  finally:
+    server.proxy.work()
+  assert not (tmp_path / 'run').exists()
+
+
+def test_tensorboard_in_a_store_is_refused_at_once(server, records):
+  config = tiny.config(records, **CHANGES, log__tensorboard=True)
+  with pytest.raises(InputError, match='where files cannot'):
+    loop.train(config, f'{server.root}/runs/board')
