@@ -47,11 +47,9 @@ S3 = ['s3fs>=2026.9']
 TEST = [
   *GCS,
   *S3,
-  # Servers of both stores for this machine; flask serves moto's.
-  'flask>=3,<4',
-  'flask-cors>=6,<7',
+  # Servers of both stores for this machine.
   'gcp-storage-emulator>=2026.7',
-  'moto[s3]>=5.2,<6',
+  'moto[server]>=5.2,<6',
   'mypy>=2.4,<3',
   'psutil>=6,<8',
   'pytest>=8,<10',

@@ -88,6 +88,13 @@ class StoreError(Exception):
   """
 
 
+class StoreRefusal(InputError):
+  """The store refuses an account, or has no such bucket.
+
+  It says nothing of what an object holds.
+  """
+
+
 def in_store(path: AnyPath) -> bool:
   """Whether a path is an address of an object store."""
   return os.fspath(path).startswith(STORES)
@@ -255,18 +262,18 @@ def explained(error: BaseException, path: AnyPath) -> Exception:
   if fault == 'exists':
     return FileExistsError(errno.EEXIST, 'the object exists', address)
   if fault == 'no bucket':
-    return InputError(
+    return StoreRefusal(
       f'got {address}, and there is no bucket {bucket}; expected an existing '
       f'one; try to correct its name, or `{_NEW_BUCKET[scheme]} '
       f'{scheme}://{bucket}`'
     )
   if fault == 'no credentials':
-    return InputError(
+    return StoreRefusal(
       f'got no valid credentials for {address} ({text}); expected those of an '
       f'account that may use the bucket; try {_LOG_IN[scheme]}'
     )
   if fault == 'forbidden':
-    return InputError(
+    return StoreRefusal(
       f'got {address}, which these credentials may not use (forbidden: '
       f'{text}); expected permission to list, read and write there; try '
       f'another account ({_LOG_IN[scheme]}), or ask the owner of '
@@ -390,7 +397,7 @@ def _list_one(scheme: str, bucket: str, process: int) -> None:
   try:
     request(address, ask)
   except FileNotFoundError as error:  # GCS answers 404
-    raise InputError(
+    raise StoreRefusal(
       f'got {address}, and there is no such bucket; expected an existing one; '
       f'try to correct its name, or `{_NEW_BUCKET[scheme]} {address}`'
     ) from error

@@ -258,6 +258,8 @@ class Checkpoints:
       )
       if item == 'checksums':
         checked_json.fields(value, dict.fromkeys(value, _SUMS), name=item)
+    except object_store.StoreRefusal:
+      raise
     except InputError as error:
       raise self._damaged(step, f'{item} cannot be read: {error}') from error
     return {**value, **known}
@@ -433,7 +435,7 @@ def _raise_store_fault(error: Exception, path: pathlib.Path) -> None:
 
   An object that is missing does.
   """
-  if isinstance(error, object_store.StoreError):
+  if isinstance(error, object_store.StoreError | object_store.StoreRefusal):
     raise error
   fault = object_store.find_fault(error)
   if fault not in (None, 'missing', 'exists'):
