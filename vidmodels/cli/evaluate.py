@@ -25,6 +25,7 @@ from vidmodels.typing import InputError
 
 HELP = 'accuracy of videos over several views'
 COMPILES = True
+JOINS_PROCESSES = True  # several processes of it can be one run
 # Flags that need a model.
 _MODEL_FLAGS = ('step', 'mesh', 'data', 'split', 'batch')
 
@@ -43,6 +44,8 @@ def step_choice(text: str) -> int | str:
 # fmt: off
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
+  from vidmodels.cli import processes
+
   source = parser.add_mutually_exclusive_group(required=True)
   add = source.add_argument
   add('--workdir', type='place', nargs='+',
@@ -66,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
            'epic100 (.zip) reads')
   add('--submission-format', choices=('ssv2', 'epic100'),
       help="default the records' data set")
+  processes.add_arguments(parser)
   add('--levels', metavar='P,L,D',
       help='supervision levels of an epic100 submission, each 0 to 5')
 
@@ -100,17 +104,29 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 # fmt: on
-def load_model(args: argparse.Namespace, workdir: str | None = None):
-  """Loads the trained model that the flags name."""
+def load_model(
+  args: argparse.Namespace,
+  workdir: str | None = None,
+  *,
+  own_devices: bool = False,
+):
+  """Loads the trained model that the flags name.
+
+  It is on the devices of all processes, or on those of this one alone.
+  """
   from vidmodels import config as cfg
-  from vidmodels.train import model_file
+  from vidmodels.train import mesh, model_file
 
   sizes = None
   if args.mesh:
     data, fsdp, tensor = _parse_integers('--mesh', args.mesh, '-1,4,1')
     sizes = cfg.Mesh(data=data, fsdp=fsdp, tensor=tensor)
   return model_file.load(
-    workdir or args.workdir, step=args.step, weights=args.weights, sizes=sizes
+    workdir or args.workdir,
+    step=args.step,
+    weights=args.weights,
+    sizes=sizes,
+    mesh=mesh.make_own_mesh(sizes) if own_devices else None,
   )
 
 
@@ -132,6 +148,20 @@ def apply_view_flags(views, args: argparse.Namespace):
 
 def run(args: argparse.Namespace) -> int:
   """Evaluates and prints the line or the JSON."""
+  from vidmodels.cli import processes
+
+  if not args.scores:
+    with processes.joined('evaluate', args):
+      return _evaluate(args)
+  if args.distributed or args.coordinator:
+    raise InputError(
+      'got --scores and several processes; expected one, since the scores are '
+      'already computed; try it without --distributed and --coordinator'
+    )
+  return _evaluate(args)
+
+
+def _evaluate(args: argparse.Namespace) -> int:
   from vidmodels.cli import DONE, terminal
   from vidmodels.evaluate import ensemble
   from vidmodels.evaluate.side_files import SideFiles
@@ -156,6 +186,8 @@ def run(args: argparse.Namespace) -> int:
   if args.out is not None:
     files.output_folder(args.out)
   scores = members if args.scores else _score_all(members, args)
+  if None in scores:  # process 0 has them
+    return DONE
   evaluation = accuracy_report.evaluate_scores(
     scores,
     views=_parse_views(args) if args.scores and args.views else None,
@@ -214,7 +246,9 @@ def _scoring_plans(args: argparse.Namespace) -> list:
 def _score_all(plans: list, args: argparse.Namespace) -> list:
   """Runs each model and writes its scores; empties `plans`."""
   from vidmodels.cli import terminal
+  from vidmodels.train import distributed
 
+  first = distributed.is_first()
   # Results of several models go to separate folders: names may be the same.
   alone = args.out if len(plans) == 1 else None
   workdirs = [plan.model.workdir for plan in plans]
@@ -223,7 +257,7 @@ def _score_all(plans: list, args: argparse.Namespace) -> list:
   for folder in folders:
     plan = plans.pop(0)  # so that its weights are freed after scoring
     with terminal.Reporter('evaluate') as report:
-      scores.append(plan.score(folder, report))
+      scores.append(plan.score(folder, report if first else None))
   return scores
 
 

@@ -7,6 +7,9 @@ Preprocessing and class names come from the checkpoint. A file that does not
 decode is reported, the other files are still predicted, and the exit code is 2.
 If the machine does not let a file be read, the command stops, with code 1.
 A model of images (vit, focalnet, twins_svt) also takes single pictures.
+
+Of several processes (`vidmodels launch --processes N -- predict ...`) each has
+the whole model, and predicts every Nth file.
 """
 
 import argparse
@@ -16,11 +19,13 @@ import sys
 
 HELP = 'top classes of video files'
 COMPILES = True
+JOINS_PROCESSES = True  # several processes of it can be one run
+_GATHER_S = 24 * 3600.0  # that another process may need longer for its files
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
-  from vidmodels.cli import evaluate
+  from vidmodels.cli import evaluate, processes
 
   parser.add_argument('files', type='path', nargs='+', metavar='FILE')
   evaluate.add_checkpoint_arguments(parser)
@@ -30,13 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add('--window', type=float, default=0.0,
       help='seconds; default the whole file')  # fmt: skip
   add('--hop', type=float, default=0.0, help='seconds; default the window')
+  processes.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
   """Predicts; prints a table, or a JSON document."""
-  from vidmodels.cli import DONE, FAILED, WRONG_INPUT, evaluate, terminal
-  from vidmodels.evaluate.predict_videos import Prediction, Predictor
-  from vidmodels.files import ReadError
+  from vidmodels.cli import processes
   from vidmodels.typing import InputError
 
   seconds = [s for s in (args.window, args.hop) if s != 0]
@@ -51,30 +55,70 @@ def run(args: argparse.Namespace) -> int:
       f'got --hop {args.hop:g} without --window; expected the length of a '
       f'window too; try --window {args.hop:g}'
     )
-  model = evaluate.load_model(args)
-  views = evaluate.apply_view_flags(model.config.views, args)
-  predictor = Predictor(model, views=views, top=args.top)
-  predictions: list[Prediction] = []
-  errors = []
-  code = DONE
-  for path in args.files:
-    try:
-      predictions += predictor.predict_file(
-        path, window_s=args.window, hop_s=args.hop
-      )
-    except (InputError, ReadError) as error:
-      errors.append({'file': path, 'error': str(error)})
-      terminal.say(f'vidmodels predict: {error}', file=sys.stderr)
-      code = WRONG_INPUT
-      if isinstance(error, ReadError):  # the other files, too
-        code = FAILED
-        break
+  with processes.joined('predict', args) as first:
+    predictions, errors, code = _predict_all(args)
+  if not first:
+    return code
   if args.json:
     answers = [prediction.as_json() for prediction in predictions]
     print(json.dumps({'answers': answers, 'errors': errors}))
   else:
     _print_table(predictions)
   return code
+
+
+def _predict_all(args: argparse.Namespace) -> tuple[list, list, int]:
+  """Predictions and errors in the order of the files, and the exit code.
+
+  In process 0 those of all processes; in the others those of their files.
+  """
+  import jax
+
+  from vidmodels.cli import DONE, FAILED, WRONG_INPUT, evaluate
+  from vidmodels.evaluate.predict_videos import Prediction, Predictor
+  from vidmodels.train import distributed
+
+  count, number = jax.process_count(), jax.process_index()
+  model = evaluate.load_model(args, own_devices=count > 1)
+  views = evaluate.apply_view_flags(model.config.views, args)
+  predictor = Predictor(model, views=views, top=args.top)
+  own = _predict_some(predictor, args, range(number, len(args.files), count))
+  texts = distributed.gather(json.dumps(own), seconds=_GATHER_S)
+  parts = [json.loads(text) for text in texts] or [own]
+  files = sorted((file for part in parts for file in part), key=lambda f: f[0])
+  predictions: list[Prediction] = []
+  errors, code = [], DONE
+  for _, answers, error, unreadable in files:
+    predictions += [Prediction(**answer) for answer in answers]
+    if error:
+      errors.append(error)
+      code = FAILED if unreadable or code == FAILED else WRONG_INPUT
+  return predictions, errors, code
+
+
+def _predict_some(predictor, args: argparse.Namespace, numbers: range) -> list:
+  """[number, answers, error or None, whether the machine failed] of files."""
+  from vidmodels.cli import terminal
+  from vidmodels.files import ReadError
+  from vidmodels.typing import InputError
+
+  results: list[list] = []
+  for number in numbers:
+    path, error, unreadable = args.files[number], None, False
+    answers: list[dict] = []
+    try:
+      for answer in predictor.predict_file(
+        path, window_s=args.window, hop_s=args.hop
+      ):
+        answers.append(answer.as_json())
+    except (InputError, ReadError) as e:
+      error = {'file': path, 'error': str(e)}
+      unreadable = isinstance(e, ReadError)
+      terminal.say(f'vidmodels predict: {e}', file=sys.stderr)
+    results.append([number, answers, error, unreadable])
+    if unreadable:  # the other files, too
+      break
+  return results
 
 
 def _print_table(predictions) -> None:

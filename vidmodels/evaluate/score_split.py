@@ -66,8 +66,12 @@ class ScoringPlan:
 
   def score(
     self, out: str | pathlib.Path, progress: view_scores.Progress | None = None
-  ) -> SplitScores:
-    """Scores every view and writes the `.npz` to the folder `out`."""
+  ) -> SplitScores | None:
+    """Scores every view and writes the `.npz` to the folder `out`.
+
+    Of several processes only process 0 has the scores, and writes them; the
+    others return None.
+    """
     path = files.output_folder(out) / f'{self.info.stem}.npz'
     info, old = self.info, self.info
     with contextlib.suppress(InputError):  # a damaged file belongs to nobody
@@ -87,8 +91,11 @@ class ScoringPlan:
     scorer = view_scores.ViewScorer(
       model.model, model.config, mesh=model.mesh, views=self.views
     )
+    scored = scorer(model.params, model.model_state, self.records, progress)
+    if scored is None:
+      return None
     scores = group_by_video(
-      scorer(model.params, model.model_state, self.records, progress),
+      scored,
       records=self.records,
       info=self.info,
       file=str(path),
@@ -143,17 +150,20 @@ def evaluate(
   views: cfg.Views,
   out: str | pathlib.Path | None = None,
   progress: view_scores.Progress | None = None,
-) -> AccuracyReport:
+) -> AccuracyReport | None:
   """Measures the accuracy of videos.
 
   `views` may have any batch size: it is rounded up to a multiple of the
   devices. The `.json` and the `.npz` go to `out`, by default
   `workdir/evaluation`; their names say what was measured. `progress` is called
-  with (batches done, batches, '').
+  with (batches done, batches, ''). Of several processes only process 0 has a
+  report.
   """
   folder = files.place(out or model.workdir / 'evaluation')
   plan = plan_scoring(model, dir=dir, split=split, views=views)
   scores = plan.score(folder, progress)
+  if scores is None:
+    return None
   evaluation = accuracy_report.evaluate_scores([scores])
   evaluation.write(folder)
   return evaluation.report

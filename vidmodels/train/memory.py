@@ -197,6 +197,11 @@ def check_state(config: cfg.Config, mesh: Mesh, abstract: Any) -> None:
     )
 
 
+def _arrays(tree: Any) -> list[jax.Array]:
+  """The arrays of a tree that are on devices."""
+  return [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
+
+
 def compiled_to_fit(
   function: Any,
   check: Callable[[int], None],
@@ -222,7 +227,8 @@ def compiled_to_fit(
         check(used.beside_arguments)
       # Collectives on CPUs give up if a process comes 30 s after another, as it
       # does where one of the machines compiles more slowly.
-      distributed.agree('compiled', seconds=_COMPILE_SECONDS)
+      if any(not leaf.sharding.is_fully_addressable for leaf in _arrays(args)):
+        distributed.agree('compiled', seconds=_COMPILE_SECONDS)
       programs[shapes] = program
       if say and first and used is not None:
         say(_needs(used))

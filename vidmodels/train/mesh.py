@@ -90,6 +90,11 @@ def _arrange(shape: list[int], devices: list, slices: int) -> np.ndarray:
   )
 
 
+def make_own_mesh(sizes: cfg.Mesh | None = None) -> Mesh:
+  """A mesh of this process's devices alone: each process works for itself."""
+  return make_mesh(sizes or cfg.Mesh(), devices=jax.local_devices())
+
+
 def check_batch(batch: int, *, accumulate: int, mesh: Mesh) -> None:
   """Refuses a batch whose microbatches do not divide over the mesh."""
   shards = mesh.shape['data'] * mesh.shape['fsdp']

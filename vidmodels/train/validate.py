@@ -5,6 +5,7 @@ split. `vidmodels evaluate` measures videos over several views.
 """
 
 import dataclasses
+import json
 from collections.abc import Callable
 
 import jax
@@ -13,11 +14,19 @@ import numpy as np
 
 from vidmodels.data.records.record_set import RecordSet
 from vidmodels.data.records.task import SINGLE, Task
-from vidmodels.train import average_precision, losses, metrics, view_scores
+from vidmodels.train import (
+  average_precision,
+  distributed,
+  losses,
+  metrics,
+  view_scores,
+)
 from vidmodels.train.build import TrainingRun
 from vidmodels.train.checkpoint import full_name
 from vidmodels.train.state import TrainState
 from vidmodels.typing import InputError, unknown_name
+
+_METRICS_SECONDS = 3600.0  # for process 0 to measure what all have scored
 
 
 class InterruptedValidation(Exception):
@@ -82,7 +91,11 @@ def make_validation(
 
     params = state.params if state.ema is None else state.ema
     scores = score(params, state.model_state, records, check)
-    return validation_metrics(scores, run.task)
+    values = {} if scores is None else validation_metrics(scores, run.task)
+    # Each process needs the numbers, to keep the same checkpoints.
+    return json.loads(
+      distributed.broadcast(json.dumps(values), seconds=_METRICS_SECONDS)
+    )
 
   return validate
 

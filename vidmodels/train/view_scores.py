@@ -21,7 +21,7 @@ from vidmodels import config as cfg
 from vidmodels.data.records.record_set import RecordSet
 from vidmodels.data.sampling import rules
 from vidmodels.data.stream import batch_stream
-from vidmodels.train import memory
+from vidmodels.train import distributed, memory
 from vidmodels.train.feed import Feed
 from vidmodels.train.mesh import local_rows, replicated, round_up_batch
 from vidmodels.train.step import make_eval_step
@@ -43,8 +43,7 @@ class ViewScores:
 class ViewScorer:
   """Scores all views of record sets; compiled once for all calls.
 
-  Every process gets the scores of all rows. The batch of the views is rounded
-  up to a multiple of the devices.
+  The batch of the views is rounded up to a multiple of the devices.
   """
 
   def __init__(
@@ -73,11 +72,15 @@ class ViewScorer:
     model_state: Any,
     records: RecordSet,
     progress: Progress | None = None,
-  ) -> ViewScores:
+  ) -> ViewScores | None:
     """Scores the views of `records`; leaves out rows that only pad a batch.
 
-    `progress` is called with (batches done, batches, '').
+    Every process decodes the rows of its own devices. Only process 0 fetches
+    the scores, batch by batch; the others return None. `progress` is called
+    with (batches done, batches, '').
     """
+    first = distributed.is_first()
+    fetch = _real_rows if first else jax.block_until_ready
     config, mesh, rows = self._config, self._mesh, self._views.batch
     batches = batch_stream.eval_batches(
       records,
@@ -96,10 +99,12 @@ class ViewScorer:
       for done, batch in enumerate(feed):
         pending.append(self._score(params, model_state, batch))
         if done:
-          parts.append(_real_rows(pending.pop(0)))
+          parts.append(fetch(pending.pop(0)))
         if progress:
           progress(done + 1, batches.batches, '')
-      parts += map(_real_rows, pending)
+      parts += map(fetch, pending)
+    if not first:
+      return None
     names = ('index', 'view', 'label', 'logits')
     return ViewScores(*(np.concatenate([p[n] for p in parts]) for n in names))
 
