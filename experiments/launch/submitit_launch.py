@@ -16,7 +16,7 @@ SAVED, PEER_LOST = 42, 43
 
 
 class Train:
-  """A task of the job: one process of the run, in place of this one's Python."""
+  """A task of the job: one process of the run."""
 
   def __init__(self, flags: list[str]) -> None:
     self.flags = flags
