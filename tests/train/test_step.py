@@ -9,6 +9,7 @@ import pytest
 import tiny
 
 from vidmodels import config as cfg
+from vidmodels import models
 from vidmodels.data.records.record_set import RecordSet
 from vidmodels.data.stream import batch_stream
 from vidmodels.train import build, feed, state, step
@@ -53,18 +54,44 @@ def alone(records):
   return config, *run(config, records, devices=jax.devices()[:1])
 
 
-@pytest.mark.parametrize('mesh', [(8, 1, 1), (2, 2, 2)])
+MESHES = [(8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 2, 4)]
+# Fields of small models, with dropout and drop path on where a family has them.
+FAMILIES = {
+  'timesformer': {'layers': 2, 'drop_path': 0.3},
+  'xvit': {'layers': 2, 'drop_path': 0.3, 'dropout': 0.5},
+  'vidtr': {'layers': 2, 'dropout': 0.3, 'head_dropout': 0.5},
+  'dualformer': {
+    **{'widths': (16,), 'heads': (4,), 'layers': (2,), 'mlp_ratios': (2.0,)},
+    **{'patterns': ('LG',), 'windows': ((2, 4, 4),), 'fine': ((2, 2, 2),)},
+    **{'coarse': ((1, 1, 1),), 'rates': (), 'built': (4, 16, 16)},
+    **{'drop_path': 0.3, 'dropout': 0.5},
+  },
+  'video_focalnet': {'width': 16, 'layers': (2,), 'drop_path': 0.5},
+}
+
+
+def family_config(records, family: str) -> cfg.Config:
+  """The demo's recipe with a small model of a family."""
+  config = tiny.config(records)
+  model = {**models.find(family).TINY, **FAMILIES[family]}
+  if 'heads' in model and family != 'dualformer':
+    model |= {'width': 32, 'heads': 4}
+  if family == 'video_focalnet':
+    model |= {'levels': (2,), 'windows': (3,)}
+  return dataclasses.replace(config, family=family, model=model)
+
+
+@pytest.mark.parametrize('family', FAMILIES)
 @pytest.mark.slow
-def test_losses_do_not_depend_on_the_mesh(alone, records, mesh):
-  config, losses, _ = alone
-  config = dataclasses.replace(
-    config,
-    mesh=cfg.Mesh(**dict(zip(('data', 'fsdp', 'tensor'), mesh, strict=True))),
-  )
-  found, _ = run(config, records)
-  worst = abs(found[:, 0] / found[:, 1] - losses[:, 0] / losses[:, 1]).max()
-  assert worst < 2e-6
-  assert (found[:, 1] == 8).all()
+def test_losses_do_not_depend_on_the_mesh(records, family):
+  config = family_config(records, family)
+  losses, _ = run(config, records, devices=jax.devices()[:1])
+  for sizes in MESHES:
+    mesh = cfg.Mesh(**dict(zip(('data', 'fsdp', 'tensor'), sizes, strict=True)))
+    found, _ = run(dataclasses.replace(config, mesh=mesh), records)
+    worst = abs(found[:, 0] / found[:, 1] - losses[:, 0] / losses[:, 1]).max()
+    assert worst < 2e-6, sizes
+    assert (found[:, 1] == 8).all()
 
 
 @pytest.mark.slow

@@ -1,0 +1,90 @@
+"""What a training step sends follows the parameters, never the batch.
+
+Steps are compiled for 16 devices in a process of their own and not run. In each
+the program is the CPU's; TPUs and GPUs get theirs from the same partitioner.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+BATCH = 32  # two clips on each of 16 devices
+
+# What tensor parallelism sends, as multiples of one device's activations
+# [rows, tokens, D]. An attention, and a perceptron, sums its output forwards
+# and the gradient of its input backwards: 2. So TimeSformer has 3 pairs of
+# those a block and VidTr 2; DualFormer has 2 a level, and its pooled keys.
+# X-ViT has 2 pairs, those of the frames' class tokens, and whole heads that
+# move to the devices of other heads (mixing). Video-FocalNet's convolutions
+# over time read all channels of both streams at every level.
+SENT = {
+  'timesformer': (6, 20),
+  'xvit': (11, 20),
+  'vidtr': (4.5, 25),
+  'dualformer': (9, 128),
+  'video_focalnet': (29, 64),
+}
+WIDTH, FLOAT = 64, 4
+
+
+def compiled(*cases: dict) -> list[tuple[float, dict]]:
+  """The bytes of each case over those of the parameters, and its answer."""
+  done = subprocess.run(
+    [sys.executable, REPO / 'tests' / 'sharded_steps.py', json.dumps(cases)],
+    capture_output=True,
+    text=True,
+    env={**os.environ, 'PYTHONPATH': f'{REPO}{os.pathsep}{REPO / "tests"}'},
+  )
+  assert done.returncode == 0, done.stderr[-3000:]
+  answers = [json.loads(line) for line in done.stdout.splitlines()]
+  totals = [
+    sum(t['bytes'] for t in answer['traffic'].values()) / answer['parameters']
+    for answer in answers
+  ]
+  return list(zip(totals, answers, strict=True))
+
+
+def case(family: str, mesh: tuple[int, ...], batch: int = BATCH) -> dict:
+  return {'family': family, 'mesh': mesh, 'batch': batch}
+
+
+def check_fsdp(family: str) -> None:
+  """At most 3.5 times the parameters, and as much for half the batch."""
+  (whole, _), (half, _) = compiled(
+    case(family, (1, 16, 1)), case(family, (1, 16, 1), BATCH // 2)
+  )
+  assert 1.5 < whole <= 3.5
+  assert whole <= 1.01 * half
+
+
+def test_fsdp_sends_what_its_parameters_weigh_whatever_the_batch():
+  check_fsdp('timesformer')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'family',
+  [*list(SENT)[1:], 'vit', 'twins_svt', 'focalnet', 'i3d'],
+)
+def test_so_does_every_family(family):
+  check_fsdp(family)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('family', SENT)
+def test_data_sends_gradients_once_and_tensor_a_count_of_activations(family):
+  meshes = ((16, 1, 1), (4, 2, 2), (1, 4, 4))
+  found = compiled(*(case(family, mesh) for mesh in meshes))
+  # One sum of the gradients, and of a few numbers that are logged.
+  assert set(found[0][1]['traffic']) == {'all-reduce'}
+  assert 1 <= found[0][0] < 1.01
+  activations, tokens = SENT[family]
+  for mesh, (total, answer) in list(zip(meshes, found, strict=True))[1:]:
+    rows = BATCH // (mesh[0] * mesh[1])
+    sent = activations * rows * tokens * WIDTH * FLOAT
+    assert total <= 3.5 + sent / answer['parameters']
