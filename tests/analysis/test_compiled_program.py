@@ -241,6 +241,7 @@ def test_a_convolution_does_not_multiply_its_padding(
     assert ours > 0
 
 
+@pytest.mark.fast_every(3)
 @pytest.mark.parametrize(
   ('scan', 'remat'), [(False, False), (True, False), (True, True)]
 )
