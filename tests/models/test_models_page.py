@@ -14,11 +14,12 @@ NO_FIELDS = {'AS_WRITTEN'}
 
 
 def tables() -> list[tuple[str, str]]:
-  """(family, last column) of every row of the page's tables."""
-  rows, family = [], ''
+  """(family, last column) of every row of the page's tables of families."""
+  rows, family, inside = [], '', False
   for line in PAGE.read_text().splitlines():
     cells = [cell.strip() for cell in line.strip('| ').split(' | ')]
-    if not line.startswith('|') or len(cells) < 2:
+    inside = line.startswith('|') and (inside or cells[0] == 'family')
+    if not inside or len(cells) < 2:
       continue
     if name := re.fullmatch(r'`(\w+)`', cells[0]):
       family = name[1]

@@ -354,3 +354,21 @@ def test_a_layer_may_have_several_rates():
   rngs = {'drop_path': jax.random.key(1)}
   out = jax.jit(functools.partial(run, train=True, rngs=rngs))(0 * H_BLD)
   assert set(np.unique(np.round(out, 4))) == {2.0, 4.0, 6.0}
+
+
+@pytest.mark.parametrize('scan', [False, True])
+def test_a_layer_knows_its_place_in_the_model(scan):
+  model, places = net({}, {}, {'scale': 2.0}, scan=scan), []
+
+  def note(run, args, kwargs, context):
+    if isinstance(context.module, DropPath):
+      places.append('/'.join(context.module.path))
+    return run(*args, **kwargs)
+
+  with nn.intercept_methods(note):
+    jax.eval_shape(model.apply, variables(model.clone(scan=False)), H_BLD)
+  # A scan has one program for all of its layers: the place of the first.
+  first = ['block_0'] if scan else ['block_0', 'block_1']
+  assert list(dict.fromkeys(places)) == [
+    f'{block}/drop' for block in (*first, 'block_2')
+  ]

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import core
 from flax import linen as nn
 
 from vidmodels.nn import stacked_blocks
@@ -212,17 +213,16 @@ def _one(
   variables = layer.variables
   if 'params' not in variables:  # it is a row of an entry
     variables = _variables([layer], row=True)
-  carry, changed = layer.clone(parent=None).apply(
-    variables,
-    *_args(carry),
-    train,
-    rngs={s: jax.random.fold_in(key, place) for s, key in keys.items()},
-    mutable=[
-      name
-      for name in ('intermediates', *variables)
-      if name != 'params' and parent.is_mutable_collection(name)
-    ],
-  )
+  written = [
+    name
+    for name in ('intermediates', *variables)
+    if name != 'params' and parent.is_mutable_collection(name)
+  ]
+  rngs = {s: jax.random.fold_in(key, place) for s, key in keys.items()}
+  with core.bind(variables, rngs=rngs, mutable=written).temporary() as scope:
+    scope.path = layer.path  # what an interceptor or an error says of it
+    carry = layer.clone(parent=scope)(*_args(carry), train)
+    changed = scope.mutable_variables()
   for collection, tree in changed.items():
     rows = jax.tree.map(lambda leaf: leaf[None], tree)
     _write(parent, collection, [layer.name], rows)
@@ -257,14 +257,12 @@ def _scan(
 
   def body(carry: Carry, row) -> tuple[Carry, Any]:
     variables, rate, place = row
-    layer = like.clone(drop_path=rate) if drops else like
-    return layer.apply(
-      variables,
-      *_args(carry),
-      train,
-      rngs={s: jax.random.fold_in(key, place) for s, key in keys.items()},
-      mutable=written,
-    )
+    rngs = {s: jax.random.fold_in(key, place) for s, key in keys.items()}
+    fields = {'drop_path': rate} if drops else {}
+    with core.bind(variables, rngs=rngs, mutable=written).temporary() as scope:
+      scope.path = layers[0].path
+      carry = like.clone(parent=scope, **fields)(*_args(carry), train)
+      return carry, scope.mutable_variables()
 
   carry, changed = jax.lax.scan(body, carry, (variables, rates, places))
   for collection, tree in changed.items():
