@@ -4,9 +4,12 @@
   store.root                  # 's3://tests', a bucket that exists
   store.proxy.requests        # what was asked, (method, path, range)
   store.proxy.fail(503, 4)    # the next four answers
+  store.proxy.cut('.tfrecord', process.kill)  # in the middle of an upload
 
 A proxy stands before each server. It counts, and it answers for the store when
-it is told to, as a store that is overloaded or closed does.
+it is told to, as a store that is overloaded or closed does. For the emulator of
+GCS it does what that leaves out: a read tells the object's generation, and a
+request that names one is refused if the object has another.
 """
 
 import collections
@@ -14,10 +17,14 @@ import contextlib
 import http.client
 import http.server
 import importlib.util
+import json
+import logging
 import os
+import re
 import threading
 import time
-from collections.abc import Iterator
+import urllib.parse
+from collections.abc import Callable, Iterator
 
 import fsspec
 import pytest
@@ -35,6 +42,9 @@ _BODIES = {
   'gs': '{{"error": {{"code": {}, "message": "{}"}}}}',
 }
 _CODES = {403: 'AccessDenied', 503: 'SlowDown', 429: 'TooManyRequests'}
+# Of GCS's requests: where the name of the object is.
+_NAMED_IN_PATH = re.compile(rf'/b/{BUCKET}/o/([^/?]+)')
+_NAMED_IN_BODY = re.compile(rb'"name": ?("(?:[^"\\\\]|\\\\.)*")')
 # Of a store's packages: a real account is never asked.
 _ENV = {
   'AWS_ACCESS_KEY_ID': 'test',
@@ -44,6 +54,8 @@ _ENV = {
   'AWS_EC2_METADATA_DISABLED': 'true',
   'GOOGLE_AUTH_TOKEN_FOR_TESTING': 'test',
   'GOOGLE_CLOUD_PROJECT': 'test',
+  # The proxy lets them wait, as a real store does.
+  'TENSORSTORE_GCS_REQUEST_CONCURRENCY': '32',
   # It would ask the real service what kind a bucket is.
   'GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT': 'false',
 }
@@ -72,7 +84,7 @@ def start(scheme: str) -> Iterator[Store]:
     pytest.skip(f'{", ".join(missing)} not installed; see the test extra')
   with contextlib.ExitStack() as ending:
     serve = {'s3': _serve_s3, 'gs': _serve_gcs}[scheme]
-    proxy = Proxy(scheme, serve(ending))
+    proxy = Proxy(scheme, *serve(ending))
     threading.Thread(target=proxy.serve_forever, daemon=True).start()
     ending.callback(proxy.server_close)
     ending.callback(proxy.shutdown)
@@ -90,18 +102,23 @@ def start(scheme: str) -> Iterator[Store]:
       os.environ.update(before)
 
 
-def _serve_s3(ending: contextlib.ExitStack) -> int:
+def _serve_s3(ending: contextlib.ExitStack) -> tuple[int]:
   from moto.server import ThreadedMotoServer
 
+  # A line for each request would bury the failure of a test.
+  logging.getLogger('werkzeug').setLevel(logging.ERROR)
   server = ThreadedMotoServer(ip_address='127.0.0.1', port=0, verbose=False)
   server.start()
   ending.callback(server.stop)
   _, port = server.get_host_and_port()
   _ask(port, 'PUT', f'/{BUCKET}')
-  return port
+  return (port,)
 
 
-def _serve_gcs(ending: contextlib.ExitStack) -> int:
+def _serve_gcs(
+  ending: contextlib.ExitStack,
+) -> tuple[int, Callable[[str], int]]:
+  """The port, and what tells an object's generation; 0 if there is none."""
   from gcp_storage_emulator.server import create_server
 
   server = create_server('127.0.0.1', 0, in_memory=True, default_bucket=BUCKET)
@@ -109,7 +126,12 @@ def _serve_gcs(ending: contextlib.ExitStack) -> int:
   ending.callback(server.stop)
   while server._api._httpd is None:  # its thread makes it
     time.sleep(0.01)
-  return server._api._httpd.server_port
+
+  def generation(name: str) -> int:
+    objects = server._storage.objects.get(BUCKET, {})
+    return int(objects.get(name, {}).get('generation', 0))
+
+  return server._api._httpd.server_port, generation
 
 
 def _ask(port: int, method: str, path: str) -> None:
@@ -125,46 +147,93 @@ class Proxy(http.server.ThreadingHTTPServer):
   daemon_threads = True
   request_queue_size = 128  # stores are asked by many threads at once
 
-  def __init__(self, scheme: str, port: int):
+  def __init__(
+    self,
+    scheme: str,
+    port: int,
+    generation: Callable[[str], int] | None = None,
+  ):
     super().__init__(('127.0.0.1', 0), _Handler)
     self.scheme, self.port = scheme, port
+    self.generation = generation
+    # The emulator of GCS takes one request at a time and lets few wait.
+    self.turn = threading.Lock() if generation else contextlib.nullcontext()
     self.requests: list[tuple[str, str, str]] = []
     self._faults: collections.deque[int] = collections.deque()
-    self._always = 0
+    self._always, self._only = 0, ''
+    self._cut: tuple[str, Callable[[], object]] | None = None
 
-  def fail(self, status: int, times: int | None = None) -> None:
-    """Answers `status`, so many times or until `work`."""
+  def cut(self, word: str, act: Callable[[], object]) -> None:
+    """Calls `act` in the middle of the next upload whose request has `word`.
+
+    The store gets nothing of it.
+    """
+    self._cut = word, act
+
+  def cutting(self, asked: bytes) -> Callable[[], object] | None:
+    """What to call in the middle of a request that begins like this."""
+    if self._cut is None or self._cut[0].encode() not in asked:
+      return None
+    (_, act), self._cut = self._cut, None
+    return act
+
+  def fail(
+    self, status: int, times: int | None = None, *, only: str = ''
+  ) -> None:
+    """Answers `status`, so many times or until `work`.
+
+    With `only`, where the request has that text, until `work`.
+    """
     if times is None:
-      self._always = status
+      self._always, self._only = status, only
     else:
       self._faults.extend([status] * times)
 
   def work(self) -> None:
     """Passes everything on again, and forgets what was asked."""
-    self._always = 0
+    self._always, self._cut = 0, None
     self._faults.clear()
     self.requests.clear()
 
-  def fault(self) -> int:
+  def fault(self, path: str) -> int:
     """The status to answer now; 0 for the store's own."""
     with contextlib.suppress(IndexError):
       return self._faults.popleft()
-    return self._always
+    return self._always if self._only in urllib.parse.unquote(path) else 0
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
   protocol_version = 'HTTP/1.1'
   server: Proxy
 
+  def handle(self) -> None:
+    with contextlib.suppress(ConnectionError):  # who asked was killed
+      super().handle()
+
   def do_GET(self) -> None:
     body = self._body()
+    if self.command in ('PUT', 'POST') and (
+      act := self.server.cutting(self.path.encode() + body[:10_000])
+    ):
+      act()
+      self.close_connection = True
+      return
     span = self.headers.get('Range', '')
     self.server.requests.append((self.command, self.path, span))
-    if fault := self.server.fault():
+    if fault := self.server.fault(self.path):
       code = _CODES[fault] if self.server.scheme == 's3' else fault
       text = _BODIES[self.server.scheme].format(code, 'said by the test')
       self._answer(fault, [], text.encode())
       return
+    with self.server.turn:
+      if self.server.generation:
+        status, headers, answer = self._ask_gcs(body)
+      else:
+        status, headers, answer = self._ask(body)
+    self._answer(status, headers, answer)
+
+  def _ask(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+    """The server's own answer."""
     connection = http.client.HTTPConnection('127.0.0.1', self.server.port)
     headers = {
       k: v
@@ -173,8 +242,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     }
     connection.request(self.command, self.path, body, headers)
     answer = connection.getresponse()
-    self._answer(answer.status, answer.getheaders(), answer.read())
+    read = answer.status, answer.getheaders(), answer.read()
     connection.close()
+    return read
+
+  def _ask_gcs(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+    """The emulator's answer, or the refusal of a generation."""
+    url = urllib.parse.urlsplit(self.path)
+    query = dict(urllib.parse.parse_qsl(url.query))
+    name = query.get('name', '')
+    if match := _NAMED_IN_PATH.search(url.path):
+      name = urllib.parse.unquote(match[1])
+    elif not name and (found := _NAMED_IN_BODY.search(body[:10_000])):
+      name = json.loads(found[1])
+    now = self.server.generation(name)
+    if int(query.get('ifGenerationMatch', now)) != now:
+      return 412, [], b''
+    if int(query.get('ifGenerationNotMatch', -1)) == now:
+      return 304, [], b''
+    status, headers, answer = self._ask(body)
+    return status, [*headers, ('x-goog-generation', str(now))], answer
 
   do_PUT = do_POST = do_DELETE = do_HEAD = do_PATCH = do_GET
 

@@ -116,8 +116,6 @@ def test_another_process_sees_what_was_written(folder):
 
 def test_a_new_object_replaces_none(store, folder):
   object_store.write(folder / 'lock', b'first', new=True)
-  if store.scheme == 'gs':
-    pytest.skip('the emulator ignores ifGenerationMatch')
   with pytest.raises(FileExistsError):
     object_store.write(folder / 'lock', b'second', new=True)
   assert (folder / 'lock').read_bytes() == b'first'

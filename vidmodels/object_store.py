@@ -26,7 +26,7 @@ from typing import Any, Literal, TypeVar
 from vidmodels.typing import STORES, AnyPath, InputError
 
 PATIENCE_S = 60.0  # how long a request that fails is made again
-_LONGEST_WAIT_S = 8.0  # between two tries
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 8.0  # between two tries
 BLOCK_BYTES = 1 << 24  # of a part of an upload
 _TIMEOUT_S = 60.0  # for the next bytes of an answer
 # The extra of ours and the package for each kind of address.
@@ -72,6 +72,8 @@ _CREDENTIAL_CODES = frozenset(
 )
 # How errors of TensorStore begin, which writes and reads arrays.
 _TENSORSTORE: dict[str, Fault] = {
+  # Its word after the last try.
+  'ABORTED': 'busy',
   'UNAVAILABLE': 'busy',
   'DEADLINE_EXCEEDED': 'busy',
   'RESOURCE_EXHAUSTED': 'busy',
@@ -184,9 +186,27 @@ def request(path: AnyPath, action: Callable[[], _Result]) -> _Result:
       if fault != 'busy' or time.monotonic() > end:
         raise explained(error, path) from error
     # Random, so that a thousand hosts do not come back at once.
-    longest = min(0.25 * 2**attempt, _LONGEST_WAIT_S)
-    time.sleep(longest * random.uniform(0.5, 1))
+    time.sleep(_longest_wait(attempt) * random.uniform(0.5, 1))
   raise AssertionError
+
+
+def _longest_wait(attempt: int) -> float:
+  """The most seconds between a try, counted from 0, and the next one."""
+  return min(_FIRST_WAIT_S * 2**attempt, _LONGEST_WAIT_S)
+
+
+def tensorstore_retries() -> dict[str, Any]:
+  """TensorStore's description of as many tries as `request` makes.
+
+  By itself it makes 32, which take a quarter of an hour.
+  """
+  waits = itertools.accumulate(map(_longest_wait, itertools.count()))
+  count = sum(1 for _ in itertools.takewhile(lambda s: s < PATIENCE_S, waits))
+  return {
+    'max_retries': count + 1,
+    'initial_delay': f'{_FIRST_WAIT_S}s',
+    'max_delay': f'{_LONGEST_WAIT_S}s',
+  }
 
 
 def find_fault(error: BaseException) -> Fault | None:

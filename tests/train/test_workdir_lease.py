@@ -15,9 +15,11 @@ from vidmodels.train import workdir_lease
 from vidmodels.typing import InputError
 
 
-@pytest.fixture(scope='module')
-def server():
-  with stores.start('s3') as store:
+@pytest.fixture(
+  scope='module', params=['s3', pytest.param('gs', marks=pytest.mark.slow)]
+)
+def server(request):
+  with stores.start(request.param) as store:
     yield store
 
 

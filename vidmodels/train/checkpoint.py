@@ -99,10 +99,12 @@ class Checkpoints:
     """Opens the folder; without `options` it must exist and is only read."""
     self.folder = files.place(workdir).absolute() / 'checkpoints'
     stored = object_store.in_store(self.folder)
-    together = orbax_stores.in_one_database(self.folder)
+    together = True
     if stored:
       object_store.check_bucket(self.folder)
       orbax_stores.prepare()
+      # Orbax finds out by itself what it reads.
+      together = options is None or orbax_stores.in_one_database(self.folder)
     self._saving = 0  # the step of the last call of `save`
     if options is None and not self.folder.is_dir():
       raise InputError(

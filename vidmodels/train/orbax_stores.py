@@ -8,12 +8,14 @@ it. TensorStore itself reads and writes S3, so the one place of orbax that
 describes a path gets the third kind.
 
 TensorStore has settings of its own: AWS_ENDPOINT_URL, AWS_REGION and the usual
-credentials for S3; an emulator of GCS is that of STORAGE_EMULATOR_HOST.
+credentials for S3; an emulator of GCS is that of STORAGE_EMULATOR_HOST. It asks
+a store that cannot answer as long as `object_store` does.
 """
 
 import functools
 import os
 import pathlib
+import socket
 from typing import Any
 
 from orbax.checkpoint._src.path import atomicity, gcs_utils
@@ -33,11 +35,30 @@ _NAMES = ('_use_gcs_driver', '_normalize_path')
 def in_one_database(path: AnyPath) -> bool:
   """Whether the arrays of an item go into one database, as orbax prefers.
 
-  It grows by writes that name the generation of what they replace, which an
-  emulator of GCS does not tell with an object (gcp-storage-emulator 2026.7).
-  There each array has objects of its own.
+  It grows by writes that name the generation of what they replace. An emulator
+  of GCS may not tell it with an object (gcp-storage-emulator 2026.7): there
+  each array has objects of its own.
   """
-  return not (os.fspath(path).startswith('gs://') and object_store.emulator())
+  if not os.fspath(path).startswith('gs://') or not object_store.emulator():
+    return True
+  prepare()
+  bucket = object_store.bucket_of(path)
+  return object_store.request(path, lambda: _tells_generation(bucket))
+
+
+@functools.cache
+def _tells_generation(bucket: str) -> bool:
+  """Whether GCS, or what stands in for it, gives an object its generation."""
+  import tensorstore
+
+  store = tensorstore.KvStore.open(
+    gcs_utils.get_kvstore_for_gcs(f'gs://{bucket}')
+  ).result()
+  name = f'.trial-{socket.gethostname()}-{os.getpid()}'
+  written = store.write(name, b'vidmodels').result()
+  told = store.read(name).result().stamp
+  store.write(name, None).result()  # deletes it
+  return bool(told.generation == written.generation)
 
 
 def is_complete(step: pathlib.Path) -> bool:
@@ -63,6 +84,9 @@ def prepare() -> None:
     os.environ.setdefault('GOOGLE_CLOUD_PROJECT', 'emulator')
     # It answers one request at a time; others wait a second to connect again.
     os.environ.setdefault('TENSORSTORE_GCS_REQUEST_CONCURRENCY', '2')
+  # A store that takes a request and never answers.
+  os.environ.setdefault('TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS', '60')
+  os.environ.setdefault('TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES', '1')
   is_remote = tensorstore_utils._use_gcs_driver
   normalize = tensorstore_utils._normalize_path
   describe = gcs_utils.get_kvstore_for_gcs
@@ -75,7 +99,12 @@ def prepare() -> None:
     else normalize(path)
   )
   gcs_utils.get_kvstore_for_gcs = lambda path: (
-    describe_s3(path) if path.startswith(_S3) else describe(path)
+    describe_s3(path)
+    if path.startswith(_S3)
+    else {
+      **describe(path),
+      'gcs_request_retries': object_store.tensorstore_retries(),
+    }
   )
 
 
@@ -86,7 +115,12 @@ def describe_s3(address: str) -> dict[str, Any]:
   the files that it does not find.
   """
   bucket, _, path = address.removeprefix(_S3).partition('/')
-  spec: dict[str, Any] = {'driver': 's3', 'bucket': bucket, 'path': path}
+  spec: dict[str, Any] = {
+    'driver': 's3',
+    'bucket': bucket,
+    'path': path,
+    's3_request_retries': object_store.tensorstore_retries(),
+  }
   env = os.environ
   endpoint = env.get('AWS_ENDPOINT_URL_S3') or env.get('AWS_ENDPOINT_URL')
   region = env.get('AWS_REGION') or env.get('AWS_DEFAULT_REGION')
