@@ -104,6 +104,28 @@ def test_a_folder_moves_with_all_that_it_holds(folder):
   assert (folder / 'damaged/1/sub/b').read_bytes() == b'1/sub/b'
 
 
+@pytest.mark.parametrize('odd', ['a[1]', 'a*?', 'a#1 %20ä'])
+def test_an_odd_name_is_a_name_and_no_pattern(folder, odd):
+  others = [folder / 'a1' / 'x', folder / 'ab', folder / 'a', folder / 'a b']
+  for path in others:
+    object_store.write(path, b'other')
+  path = folder / odd / 'x.txt'
+  path.write_bytes(b'text')
+  assert path.read_bytes() == b'text'
+  assert list((folder / odd).glob('*.txt')) == [path]
+  assert list(folder.glob('*/x.txt')) == [path]
+  assert (folder / odd).is_dir()
+  moved = (folder / odd).rename(folder / f'{odd}-moved')
+  assert [p.name for p in moved.iterdir()] == ['x.txt']
+  (moved / 'x.txt').unlink()
+  assert not (moved / 'x.txt').exists()
+  object_store.write(folder / odd / 'sub' / 'y', b'text')
+  (folder / odd).rmtree()
+  assert not (folder / odd).exists()
+  for path in others:
+    assert path.read_bytes() == b'other'
+
+
 def test_another_process_sees_what_was_written(folder):
   # A listing that is kept would miss it.
   object_store.write(folder / 'a', b'')

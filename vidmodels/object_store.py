@@ -11,7 +11,9 @@ InputError at once. An object appears when it is complete, so nothing that is
 written is ever there in part.
 """
 
+import contextlib
 import errno
+import fnmatch
 import functools
 import importlib.util
 import itertools
@@ -19,6 +21,7 @@ import logging
 import os
 import pathlib
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeVar
@@ -80,6 +83,7 @@ _TENSORSTORE: dict[str, Fault] = {
   'PERMISSION_DENIED': 'forbidden',
   'UNAUTHENTICATED': 'no credentials',
 }
+_PATTERN = re.compile(r'[*?[]')  # what makes a name a pattern
 _Result = TypeVar('_Result')
 
 
@@ -370,17 +374,39 @@ def entries(folder: AnyPath) -> dict[str, dict[str, Any]]:
   return {n: e for n, e in named.items() if n and '/' not in n and n != above}
 
 
-def glob(pattern: AnyPath) -> list[str]:
-  """The addresses that match a pattern, sorted."""
-  store = filesystem(pattern)
-  found = request(pattern, lambda: store.glob(os.fspath(pattern)))
-  return sorted(f'{_scheme(pattern)}://{name}' for name in found)
+def glob(folder: AnyPath, pattern: str) -> list[str]:
+  """The addresses below a folder that match a pattern, sorted.
+
+  Of the pattern alone: the folder's own name may have stars and brackets, of
+  which fsspec would make patterns.
+  """
+  found = [os.fspath(folder)]
+  for part in pattern.split('/'):
+    if _PATTERN.search(part):
+      found = [
+        f'{above}/{name}'
+        for above in found
+        for name in entries(above)
+        if fnmatch.fnmatchcase(name, part)
+      ]
+    else:
+      found = [f'{above}/{part}' for above in found]
+  if not _PATTERN.search(pattern.rpartition('/')[2]):
+    found = [address for address in found if describe(address) is not None]
+  return sorted(found)
 
 
 def remove(path: AnyPath, *, folder: bool = False) -> None:
   """Deletes an object, or all of a folder; S3 tells of no missing object."""
-  store = filesystem(path)
-  request(path, lambda: store.rm(os.fspath(path), recursive=folder))
+  store, address = filesystem(path), os.fspath(path)
+  if not folder:
+    request(path, lambda: store.rm_file(address))
+  elif _PATTERN.search(address):  # fsspec would delete what matches it
+    for name in request(path, lambda: store.find(address)):
+      with contextlib.suppress(FileNotFoundError):
+        request(path, functools.partial(store.rm_file, name))
+  else:
+    request(path, lambda: store.rm(address, recursive=True))
 
 
 def move(path: AnyPath, target: AnyPath) -> None:
@@ -389,8 +415,10 @@ def move(path: AnyPath, target: AnyPath) -> None:
   Stores have no rename: after a kill both may be there, in part.
   """
   store = filesystem(path)
-  old, new = os.fspath(path), os.fspath(target)
-  request(path, lambda: store.copy(old, new, recursive=True))
+  old, new = (os.fspath(p).partition('://')[2] for p in (path, target))
+  for name in request(path, lambda: store.find(old)):
+    copy = f'{new}{name.removeprefix(old)}'
+    request(path, functools.partial(store.cp_file, name, copy))
   remove(path, folder=True)
 
 

@@ -94,7 +94,7 @@ class StorePath(gpath.PosixGPath):
 
   def glob(self, pattern: str) -> Iterator[Self]:
     """What matches a pattern below this folder, sorted."""
-    found = object_store.glob(f'{self}/{pattern}')
+    found = object_store.glob(self, pattern)
     return iter([self._new(address) for address in found])
 
   def mkdir(self, *_: Any, **__: Any) -> None:

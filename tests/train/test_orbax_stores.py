@@ -29,7 +29,7 @@ def server(request):
 
 @pytest.fixture(scope='module')
 def workdir(server):
-  folder = files.place(f'{server.root}/weights')
+  folder = files.place(f'{server.root}/weights#1 [a]?')
   save(folder)
   return folder
 

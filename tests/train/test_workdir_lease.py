@@ -136,3 +136,16 @@ def test_a_store_that_does_not_answer_loses_the_workdir(
     assert heard.wait(20)
     server.proxy.work()
   assert 'cannot be held' in told[0]
+
+
+def test_a_run_ends_at_once_where_the_store_does_not_answer(
+  server, workdir, monkeypatch
+):
+  monkeypatch.setattr(workdir_lease, '_LEAVE_S', 0.5)
+  told = []
+  with workdir_lease.hold(workdir, lost=told.append):
+    server.proxy.fail(503)
+    start = time.monotonic()
+  assert time.monotonic() - start < 5
+  assert told == []
+  server.proxy.work()

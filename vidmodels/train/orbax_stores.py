@@ -103,6 +103,8 @@ def prepare() -> None:
     if path.startswith(_S3)
     else {
       **describe(path),
+      # Orbax cuts a name at its first # or ?.
+      'path': path.removeprefix('gs://').partition('/')[2],
       'gcs_request_retries': object_store.tensorstore_retries(),
     }
   )

@@ -33,6 +33,7 @@ from vidmodels.typing import InputError, escape, quote
 FOLDER = 'run.lock'
 BEAT_S = 20.0
 DEAD_S = 120.0  # without a new beat
+_LEAVE_S = 10.0  # for a run that ends to say so
 _LONG_DEAD_S = 1800.0  # by the clocks, which may differ by minutes
 _held: set[str] = set()  # the leases of this process
 
@@ -56,7 +57,12 @@ def hold(
   thread when the lease is lost. Raises InputError if another run has it.
   """
   lease = _Lease(folder / FOLDER)
-  lease.take(say)
+  _held.add(lease.name)  # before it is written: another thread may read it
+  try:
+    lease.take(say)
+  except BaseException:
+    _held.discard(lease.name)
+    raise
   stop = threading.Event()
   beating = threading.Thread(target=lease.beat, args=(stop, lost), daemon=True)
   beating.start()
@@ -64,11 +70,14 @@ def hold(
     yield
   finally:
     stop.set()
-    beating.join()
+    # A store that does not answer holds up neither the end of a run nor what
+    # the run says of it.
+    leaving = threading.Thread(
+      target=lease.release, args=(beating,), daemon=True
+    )
+    leaving.start()
+    leaving.join(_LEAVE_S)
     _held.discard(lease.name)
-    with contextlib.suppress(object_store.StoreError):
-      if lease.is_ours():
-        lease.write({})
 
 
 class _Lease:
@@ -99,7 +108,6 @@ class _Lease:
         raise self._taken(self._read(self.number)) from None
     if max(self._numbers()) != self.number or not self.is_ours():
       raise self._taken(self._read(max(self._numbers())))
-    _held.add(self.name)
     for number in self._numbers():
       if number < self.number:
         self._path(number).unlink(missing_ok=True)
@@ -143,9 +151,16 @@ class _Lease:
         self.write(self._content())
         last = time.monotonic()
       except (object_store.StoreError, InputError) as error:
-        if time.monotonic() - last > DEAD_S:
+        if time.monotonic() - last > DEAD_S and not stop.is_set():
           lost(f'the workdir cannot be held any more: {error}')
           return
+
+  def release(self, beating: threading.Thread) -> None:
+    """Says that the run has ended, once its beats have."""
+    beating.join()
+    with contextlib.suppress(object_store.StoreError, InputError):
+      if self.is_ours():
+        self.write({})
 
   def is_ours(self) -> bool:
     """Whether our number still has our name in it."""
