@@ -148,4 +148,8 @@ def test_a_run_ends_at_once_where_the_store_does_not_answer(
     start = time.monotonic()
   assert time.monotonic() - start < 5
   assert told == []
-  server.proxy.work()
+  server.proxy.work()  # and it says so when it can
+  path = workdir / workdir_lease.FOLDER / '000001'
+  while path.read_bytes() != b'{}' and time.monotonic() - start < 60:
+    time.sleep(0.1)
+  assert path.read_bytes() == b'{}'
