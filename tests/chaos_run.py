@@ -12,8 +12,8 @@ import pathlib
 import sys
 import time
 
-from vidmodels.cli import run_and_exit
-from vidmodels.train import loop
+from vidmodels import __main__ as command_line
+from vidmodels.cli import train
 
 
 class Noted:
@@ -37,15 +37,15 @@ class Noted:
     self._batches.close()
 
 
-def main() -> None:
-  notes, seconds = pathlib.Path(sys.argv[1]), float(sys.argv[2])
-  sys.argv = ['vidmodels', *sys.argv[3:]]
+def watch(notes: pathlib.Path, seconds: float) -> None:
+  """Changes the loop, so that it notes what it does."""
+  from vidmodels.train import loop
+
+  batches, validate = loop.Loop._batches, loop.Loop._validate
 
   def note(line: dict) -> None:
     with notes.open('a') as file:
       file.write(json.dumps(line) + '\n')
-
-  batches, validate = loop.Loop._batches, loop.Loop._validate
 
   def noted_batches(self, start):
     return Noted(batches(self, start), start, note, seconds)
@@ -56,7 +56,19 @@ def main() -> None:
 
   loop.Loop._batches = noted_batches
   loop.Loop._validate = noted_validation
-  run_and_exit()
+
+
+def main() -> None:
+  notes, seconds = pathlib.Path(sys.argv[1]), float(sys.argv[2])
+  sys.argv[:3] = ['vidmodels']
+  run = train._run
+
+  def noted_run(args):
+    watch(notes, seconds)  # here, for the command's own handlers are in place
+    return run(args)
+
+  train._run = noted_run
+  command_line.main()
 
 
 if __name__ == '__main__':

@@ -1,7 +1,9 @@
 """Ctrl-C ends every command with code 130 and one line, wherever it is."""
 
+import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -12,17 +14,21 @@ import videos
 from vidmodels.cli import main
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
-# Presses Ctrl-C as a module is imported (WHERE), or as the nth report is made.
+# Sends a signal as a module is imported (WHERE), or as the nth report is made.
 PRESS = """
 import os, runpy, signal, sys, threading, time
-where, sys.argv = sys.argv[1], ['vidmodels', *sys.argv[2:]]
-press = lambda: os.kill(os.getpid(), signal.SIGINT)
+number, where = int(sys.argv[1]), sys.argv[2]
+sys.argv[:3] = ['vidmodels']
+press = lambda: os.kill(os.getpid(), number)
 
 class Importing:
   def find_spec(self, name, path=None, target=None):
     if name == where:
       sys.meta_path.remove(self)
-      press()
+      try:
+        press()
+      except BaseException as error:  # as libraries of C++ have it
+        raise ImportError('while initializing the extension') from error
 
 sys.meta_path.insert(0, Importing())
 if where.isdecimal() or where == 'twice':
@@ -52,16 +58,23 @@ def source(tmp_path_factory):
   return folder
 
 
-def press(where: str, *argv: str) -> subprocess.CompletedProcess:
-  """A command that Ctrl-C reaches somewhere; it must end with 130."""
-  run = subprocess.run(
-    [sys.executable, '-c', PRESS, where, *argv],
+def signalled(
+  number: int, where: str, *argv: str
+) -> subprocess.CompletedProcess:
+  """A command that a signal reaches somewhere."""
+  return subprocess.run(
+    [sys.executable, '-c', PRESS, str(number), where, *argv],
     cwd=REPO,
     env=os.environ | {'PYTHONPATH': str(REPO)},
     capture_output=True,
     text=True,
     timeout=120,
   )
+
+
+def press(where: str, *argv: str) -> subprocess.CompletedProcess:
+  """A command that Ctrl-C reaches somewhere; it must end with 130."""
+  run = signalled(signal.SIGINT, where, *argv)
   assert run.returncode == 130, run.stderr
   assert 'Traceback' not in run.stderr
   assert run.stdout == ''
@@ -97,6 +110,29 @@ def test_while_it_is_imported(tmp_path, source, where, command):
   }
   press(where, command, *map(str, more[command]))
   assert not out.exists()
+
+
+@pytest.mark.parametrize(
+  ('where', 'number', 'more'),
+  [
+    ('vidmodels.train.loop', signal.SIGTERM, '--json'),
+    ('numpy', signal.SIGUSR1, '--distributed'),
+    ('jax', signal.SIGTERM, '--distributed'),
+  ],
+)
+@pytest.mark.fast_every(3)
+def test_a_notice_while_training_is_imported_loses_nothing(
+  tmp_path, where, number, more
+):
+  argv = ['train', '--config=demo', f'--workdir={tmp_path / "run"}', more]
+  run = signalled(number, where, *argv)
+  assert run.returncode == 42, run.stderr
+  if more == '--json':
+    assert json.loads(run.stdout)['preempted'] is True
+  else:
+    assert 'preempted before its first step' in run.stdout + run.stderr
+  assert 'Traceback' not in run.stderr
+  assert not (tmp_path / 'run').exists()
 
 
 @pytest.mark.slow

@@ -154,8 +154,11 @@ class Run:
     if moment != 'start' and number == signal.SIGTERM and not ended:
       # Saved, or it was making its last steps; never an error.
       assert set(codes) <= {0, 42}, (self.codes[-1], self.said())
-    assert 1 not in codes, (self.codes[-1], self.said())
-    assert 2 not in codes or moment == 'start', (self.codes[-1], self.said())
+    # 43: the others of a victim; SIGKILL: those that wait for one to join.
+    right = {0, 42, 43, 130, -signal.SIGKILL}
+    if moment == 'start':  # before the first line of Python has set a handler
+      right |= {-signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1}
+    assert set(codes) <= right, (self.codes[-1], self.said())
     return not ended
 
   def _wait_for(self, moment: str, count: int, processes) -> None:
@@ -215,16 +218,37 @@ def logged(workdir: pathlib.Path) -> dict[tuple[int, str], float]:
   return numbers
 
 
+def learned(name: str, value: np.ndarray) -> np.ndarray:
+  """An array without the biases of keys, [..., 3, A, d] of the qkv layer.
+
+  They add the same number to all scores of a query, which its softmax takes
+  away: their gradient is zero but for the order of sums, which another layout
+  changes. AdamW divides it by its own size, and makes whole steps of it: after
+  91 steps these biases differ by 1e-3. No answer depends on them.
+  """
+  if name.endswith("['qkv']['bias']"):
+    return np.delete(value, 1, axis=-3)
+  return value
+
+
 def check_same(broken: Run, whole: Run, *, exact: bool) -> None:
   steps = whole.steps
   ours, theirs = (stored(run.workdir, steps) for run in (broken, whole))
   assert ours.keys() == theirs.keys()
+  assert any(name.endswith("['qkv']['bias']") for name in ours)
+  if not exact:
+    far = {n: abs(learned(n, ours[n] - theirs[n])).max() for n in ours}
+    print('farthest apart:', sorted((v, n) for n, v in far.items())[-3:])
   for name, value in theirs.items():
     if exact:
       np.testing.assert_array_equal(ours[name], value, err_msg=name)
     else:
       np.testing.assert_allclose(
-        ours[name], value, rtol=1e-6, atol=1e-6, err_msg=name
+        learned(name, ours[name]),
+        learned(name, value),
+        rtol=1e-6,
+        atol=1e-6,
+        err_msg=name,
       )
   used = broken.used()
   assert sorted(used) == list(range(1, steps + 1))
@@ -257,15 +281,13 @@ def _interrupts_are_heard():
   signal.signal(signal.SIGINT, before)
 
 
-def survive(tmp_path, records, kills: int, layouts, *, exact: bool) -> None:
+def survive(
+  tmp_path, records, kills: int, layouts, *, exact: bool, optimizer='adamw'
+) -> None:
   print(f'VIDMODELS_CHAOS_SEED={SEED} VIDMODELS_CHAOS_KILLS={kills}')
   rng = random.Random(SEED)
   # Few of a start's steps last; 13 are whole epochs.
   steps = 13 * max(1, round(kills * 3 / 13))
-  # The gradient of the keys' biases is zero but for the order of sums, which
-  # another layout changes. AdamW scales it up to whole steps: 1e-3 in the
-  # biases after 91 steps, while all other arrays agree to 5e-7.
-  optimizer = 'adamw' if exact else 'sgd'
   whole = Run(tmp_path / 'whole', records, steps, optimizer)
   whole.finish()
   broken = Run(tmp_path / 'broken', records, steps, optimizer)
@@ -334,4 +356,7 @@ def test_many_kills_on_one_layout_leave_no_bit_behind(tmp_path, records):
 def test_many_kills_across_processes_and_meshes_leave_no_trace(
   tmp_path, records
 ):
-  survive(tmp_path, records, KILLS or 8, LAYOUTS, exact=False)
+  optimizer = os.environ.get('VIDMODELS_CHAOS_OPTIMIZER', 'adamw')
+  survive(
+    tmp_path, records, KILLS or 8, LAYOUTS, exact=False, optimizer=optimizer
+  )

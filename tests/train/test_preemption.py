@@ -12,6 +12,7 @@ import fake
 import pytest
 import tiny
 
+from vidmodels.cli import signals
 from vidmodels.train import loop, preemption
 from vidmodels.train.checkpoint import Checkpoints
 
@@ -102,12 +103,12 @@ def test_a_notice_is_reached_after_the_step_and_handlers_come_back(
 def test_a_notice_while_a_run_starts_ends_it(number):
   before = signal.getsignal(number)
 
-  @preemption.stops_the_start(42)
+  @signals.stops_the_start(42, lambda: None)
   def starts():
     os.kill(os.getpid(), number)
     time.sleep(5)
 
-  with pytest.raises(preemption.StoppedEarlyError):
+  with pytest.raises(signals.StoppedEarlyError):
     starts()
   assert signal.getsignal(number) == before
   timers = [t for t in threading.enumerate() if isinstance(t, threading.Timer)]

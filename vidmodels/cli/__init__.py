@@ -11,20 +11,18 @@ import argparse
 import json
 import logging
 import os
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from vidmodels import __version__, object_store
-from vidmodels.cli import compilation_cache
+from vidmodels.cli import compilation_cache, signals
 from vidmodels.fields import modules_with
 from vidmodels.typing import InputError, escape, local_path, user_path
 
-DONE, FAILED, WRONG_INPUT, PREEMPTED, INTERRUPTED = 0, 1, 2, 42, 130
-PEER_LOST = 43
+DONE, FAILED, WRONG_INPUT, PREEMPTED, PEER_LOST = 0, 1, 2, 42, 43
+INTERRUPTED = signals.INTERRUPTED
 # Errors that a path from the user can raise.
 PATH_ERRORS = (
   *(FileNotFoundError, FileExistsError, PermissionError),
@@ -185,11 +183,11 @@ def run_and_exit() -> NoReturn:
   threads of JAX and orbax, which may be in the middle of something long, nor
   for the other processes of a run, which may be gone.
   """
-  signal.signal(signal.SIGINT, _interrupt)
+  signals.heed_ctrl_c()
   try:
     code = main()
   except KeyboardInterrupt:
-    _exit_at_once()
+    signals.exit_interrupted()
   except Exception as error:  # before a command began
     if not (text := _out_of_memory(error)):
       raise
@@ -200,27 +198,6 @@ def run_and_exit() -> NoReturn:
     sys.stderr.flush()
     os._exit(code)
   sys.exit(code)
-
-
-_LAST_WORDS_S = 10.0  # for a command to clean up after Ctrl-C
-
-
-def _interrupt(*_: Any) -> None:
-  """Handles Ctrl-C: the command may clean up, but the process ends.
-
-  Python raises KeyboardInterrupt wherever it is. Inside a callback, as JAX has
-  one for each collection of garbage, it only prints that, and goes on.
-  """
-  watchdog = threading.Timer(_LAST_WORDS_S, _exit_at_once)
-  watchdog.daemon = True
-  watchdog.start()
-  signal.signal(signal.SIGINT, _exit_at_once)  # a second time
-  raise KeyboardInterrupt
-
-
-def _exit_at_once(*_: Any) -> NoReturn:
-  print('vidmodels: stopped by the keyboard', file=sys.stderr, flush=True)
-  os._exit(INTERRUPTED)
 
 
 def _report_error(args: argparse.Namespace, error, *, code: int) -> int:

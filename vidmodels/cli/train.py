@@ -22,6 +22,7 @@ one machine. docs/launching.md has each kind of cluster.
 """
 
 import argparse
+import functools
 import json
 import math
 from typing import Any
@@ -67,14 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Trains; 0 when the last step is saved, 42 when preempted."""
-  from vidmodels.cli import PREEMPTED
-  from vidmodels.train import preemption
+  from vidmodels.cli import PREEMPTED, signals
 
+  say = functools.partial(_report_preempted, args, 0)
   try:
-    with preemption.stops_the_start(PREEMPTED):
+    with signals.stops_the_start(PREEMPTED, say):
       return _run(args)
-  except preemption.StoppedEarlyError:
-    return _report_preempted(args, 0)
+  except signals.StoppedEarlyError:
+    return say()
 
 
 def _run(args: argparse.Namespace) -> int:

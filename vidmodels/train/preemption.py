@@ -12,13 +12,13 @@ with all TPU machines. The loop then saves within a step, and the command exits
 with code 42.
 """
 
-import contextlib
+import itertools
 import os
 import pathlib
 import signal
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Self
 
 import jax
@@ -30,46 +30,7 @@ _PRODUCT = pathlib.Path('/sys/class/dmi/id/product_name')
 _NOTICES = ('preempted', 'maintenance-event')
 _NO_NOTICES = ('', 'NONE', 'FALSE')
 _POLL_SECONDS = 5.0  # a spot machine has 30 s from its notice on
-_STARTING = 10.0  # seconds for a start to end after its notice
-
-
-class StoppedEarlyError(BaseException):
-  """A notice came before the first step; not an Exception, as Ctrl-C is not."""
-
-
-@contextlib.contextmanager
-def stops_the_start(code: int) -> Iterator[None]:
-  """A context in which a notice raises `StoppedEarlyError`: nothing is lost.
-
-  The process ends with `code` if it is busy elsewhere for ten seconds. Inside
-  `Preemption` the loop takes over. Once the processes of a run have joined, JAX
-  takes SIGTERM, and all of them stop at the same step.
-  """
-  if threading.current_thread() is not threading.main_thread():
-    yield
-    return
-
-  watchdogs: list[threading.Timer] = []
-
-  def stop(*_: Any) -> None:
-    if jax.distributed.is_initialized():
-      os.kill(os.getpid(), signal.SIGTERM)
-      return
-    # JAX may catch the error in a callback of its own.
-    watchdogs.append(threading.Timer(_STARTING, os._exit, (code,)))
-    watchdogs[-1].daemon = True
-    watchdogs[-1].start()
-    raise StoppedEarlyError
-
-  numbers = (signal.SIGTERM, signal.SIGUSR1)
-  before = {number: signal.signal(number, stop) for number in numbers}
-  try:
-    yield
-  finally:
-    for watchdog in watchdogs:
-      watchdog.cancel()
-    for number, handler in before.items():
-      signal.signal(number, handler)
+_asked = itertools.count(1)  # how often, since the start of the process
 
 
 class Preemption:
@@ -87,7 +48,6 @@ class Preemption:
   def __init__(self, say: Callable[[str], None]) -> None:
     self._say = say  # tells the user
     self._flag = threading.Event()
-    self._asked = 0  # how often, since the start of the process
     self._handlers: dict[int, Any] = {}  # those that were there before
     self._left = threading.Event()
 
@@ -156,12 +116,14 @@ class Preemption:
 
     The loop asks after each step, and after each batch of a validation.
     """
-    del step  # JAX counts how often it was asked, which is more than the steps
+    # JAX stops all at the number after the highest that any has given. Steps
+    # would not do: of a run that goes on at step 500 with a notice before its
+    # first step, that number is 1, and never comes.
+    del step
     if not jax.distributed.is_initialized():
       return self._flag.is_set()
-    self._asked += 1
     try:
-      return multihost_utils.reached_preemption_sync_point(self._asked)
+      return multihost_utils.reached_preemption_sync_point(next(_asked))
     except RuntimeError:  # the user has switched JAX's service off
       return False
 
