@@ -1,21 +1,28 @@
 """The scripts of experiments/launch: what they call, and what they do after it.
 
 Stand-ins for gcloud, srun, scontrol and mpirun on the path write down their
-arguments and end as the test says.
+arguments and end as the test says. Slow tests start real processes of a small
+run, under stand-ins, SLURM itself and Open MPI.
 """
 
 import importlib.util
+import json
 import os
 import pathlib
 import shutil
 import subprocess
+import time
 
+import fake
 import pytest
+import slurm
+import tiny
 import yaml
 
 from vidmodels.cli import make_parser
 
-SCRIPTS = pathlib.Path(__file__).resolve().parent.parent / 'experiments/launch'
+REPO = pathlib.Path(__file__).resolve().parent.parent
+SCRIPTS = REPO / 'experiments/launch'
 SHELL = sorted([*SCRIPTS.glob('*.sh'), *SCRIPTS.glob('*.sbatch')])
 TRAIN = ['--config=demo', '--workdir=/shared/a run']
 
@@ -27,7 +34,13 @@ def tools(tmp_path, monkeypatch):
   folder.mkdir()
   monkeypatch.setenv('PATH', f'{folder}:{os.environ["PATH"]}')
 
-  def run(script: str, *argv: str, tools: dict[str, str], **variables: str):
+  def run(
+    script: str,
+    *argv: str,
+    tools: dict[str, str],
+    wait: bool = True,
+    **variables: str,
+  ):
     for name, text in tools.items():
       path = folder / name
       path.write_text(
@@ -36,8 +49,12 @@ def tools(tmp_path, monkeypatch):
         f'{text}\n'
       )
       path.chmod(0o755)
+    command = ['bash', str(SCRIPTS / script), *argv]
+    if not wait:
+      return subprocess.Popen(command, cwd=REPO, env=os.environ | variables)
     made = subprocess.run(
-      ['bash', str(SCRIPTS / script), *argv],
+      command,
+      cwd=REPO,
       env=os.environ | variables,
       capture_output=True,
       text=True,
@@ -63,14 +80,18 @@ def parsed(argv: list[str]):
 
 @pytest.mark.parametrize(
   ('code', 'queued'),
-  [(0, False), (42, True), (43, True), (137, True), (2, False)],
+  [
+    *((0, False), (1, False), (2, False), (130, False)),
+    *((42, True), (43, True), (137, True), (139, True)),
+  ],
 )
-def test_slurm_queues_a_saved_run_again(tools, code, queued):
+def test_slurm_queues_a_saved_run_again(tools, tmp_path, code, queued):
   made, calls = tools(
     'slurm.sbatch',
     *TRAIN,
     tools={'srun': f'exit {code}', 'scontrol': ''},
     SLURM_JOB_ID='17',
+    SLURM_SUBMIT_DIR=str(tmp_path),
   )
   assert made.returncode == code
   (name, *flags), *rest = calls
@@ -81,6 +102,82 @@ def test_slurm_queues_a_saved_run_again(tools, code, queued):
   assert args.distributed
   assert (args.config, args.workdir) == ('demo', '/shared/a run')
   assert rest == ([['scontrol', 'requeue', '17']] if queued else [])
+
+
+@pytest.mark.parametrize(
+  ('codes', 'seconds', 'queued'),
+  [
+    # Three in a row are too many; a new job begins to count anew.
+    ('43 137 43 43', '400', [1, 1, 0, 1]),
+    ('42 42 42', '10', [1, 1, 0]),  # a time limit too short for any step
+    ('43 43 42 43 43 43', '400', [1, 1, 1, 1, 1, 0]),  # saved in between
+    ('43 43 1 43 43 43', '400', [1, 1, 0, 1, 1, 0]),
+  ],
+)
+def test_slurm_gives_up_after_so_many_ends_in_a_row(
+  tools, tmp_path, codes, seconds, queued
+):
+  found = []
+  for code in codes.split():
+    made, calls = tools(
+      'slurm.sbatch',
+      *TRAIN,
+      tools={'srun': f'exit {code}', 'scontrol': ''},
+      SLURM_JOB_ID='17',
+      SLURM_SUBMIT_DIR=str(tmp_path),
+      RESTARTS='2',
+      SECONDS=seconds,  # bash counts on from there
+    )
+    assert made.returncode == int(code)
+    found.append(len([c for c in calls if c[0] == 'scontrol']) - sum(found))
+    if not found[-1] and code != '1':
+      assert 'not queued again after 2 times in a row' in made.stderr
+  assert found == queued
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('real', [False, True])
+def test_a_job_that_slurm_ends_early_goes_on_as_one_run(tmp_path, real):
+  """Two tasks, SIGTERM in the first compile, the queue, and the rest."""
+  records = fake.write(tmp_path / 'records')
+  workdir = tmp_path / 'a run'
+  flags = tiny.flags(
+    records, model__layers=1, optim__steps=4, checkpoint__every=4, log__every=1
+  )
+  with slurm.cluster(tmp_path / 'slurm', real=real) as cluster:
+    job = cluster.submit(
+      SCRIPTS / 'slurm.sbatch',
+      *('--config=demo', f'--workdir={workdir}', *flags),
+      VIDMODELS=str(slurm.program(tmp_path)),
+      XLA_FLAGS=one_device(),
+    )
+    until((workdir / 'config.json').exists)
+    cluster.terminate(job)
+    assert cluster.wait(job) == 0, cluster.log(job)
+    said = cluster.log(job)
+  assert '(1 of 20 in a row)' in said
+  assert 'preempted at step 1 and saved' in said
+  assert 'resumed from checkpoint 1' in said
+  assert f'trained to step 4; everything is in {workdir}' in said
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  assert [json.loads(line)['step'] for line in lines] == [1, 2, 3, 4]
+  record = json.loads((workdir / 'goodput.json').read_text())
+  assert [s['last'] for s in record['sessions']] == [1, 4]
+
+
+def until(holds, ended=lambda: None) -> None:
+  for _ in range(6000):
+    assert ended() is None
+    if holds():
+      return
+    time.sleep(0.05)
+  raise AssertionError('it did not come')
+
+
+def one_device() -> str:
+  """XLA's flags for a process with one device; the last of two values holds."""
+  flags = os.environ['XLA_FLAGS']
+  return f'{flags} --xla_force_host_platform_device_count=1'
 
 
 def test_slurm_saves_before_its_time_is_up():
@@ -101,15 +198,72 @@ def test_mpirun_joins_by_its_environment(tools):
   assert args.workdir == '/shared/a run'
 
 
-# What a stand-in for gcloud does: `ssh` of the training ends as told.
-GCLOUD = """
-case "$*" in
-  *distributed*)
-    n=$(cat "$COUNT" 2>/dev/null || echo 0)
-    echo $((n + 1)) > "$COUNT"
-    codes=($CODES); exit "${codes[$n]}" ;;
-esac
+# Ends with the next of CODES at each start.
+NEXT_CODE = """
+n=$(cat "$COUNT" 2>/dev/null || echo 0)
+echo $((n + 1)) > "$COUNT"
+codes=($CODES); exit "${codes[$n]}"
 """
+
+
+@pytest.mark.parametrize(
+  ('codes', 'code', 'starts'),
+  [('0', 0, 1), ('137 43 0', 0, 3), ('2', 2, 1), ('42', 42, 1),
+   ('1 1 1', 1, 3)],
+)  # fmt: skip
+def test_mpirun_starts_again_after_a_death(
+  tools, tmp_path, codes, code, starts
+):
+  made, calls = tools(
+    'mpirun.sh',
+    *('hosts.txt', *TRAIN),
+    tools={'mpirun': NEXT_CODE},
+    **dict(RESTARTS='2', WAIT_S='0'),
+    **dict(CODES=codes, COUNT=str(tmp_path / 'count')),
+  )
+  assert made.returncode == code
+  assert len(calls) == starts
+  assert ('gave up after 2 restarts' in made.stderr) == (codes == '1 1 1')
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which('mpirun'), reason='no mpirun here')
+def test_a_run_under_mpirun_saves_at_sigterm_and_goes_on(tmp_path):
+  records = fake.write(tmp_path / 'records')
+  hosts, workdir = tmp_path / 'hosts', tmp_path / 'a run'
+  hosts.write_text('localhost slots=2\n')
+  flags = tiny.flags(records, model__layers=1, optim__steps=4, log__every=1)
+  variables = dict(
+    VIDMODELS=str(slurm.program(tmp_path)),
+    XLA_FLAGS=one_device(),
+    OMPI_ALLOW_RUN_AS_ROOT='1',
+    OMPI_ALLOW_RUN_AS_ROOT_CONFIRM='1',
+  )
+
+  def start() -> subprocess.Popen:
+    command = ['bash', str(SCRIPTS / 'mpirun.sh'), str(hosts)]
+    return subprocess.Popen(
+      [*command, '--config=demo', f'--workdir={workdir}', *flags],
+      env=os.environ | variables,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+
+  script = start()
+  until((workdir / 'config.json').exists, script.poll)
+  script.terminate()  # in the first compile
+  said = script.communicate(timeout=300)[0]
+  assert script.returncode == 42, said
+  assert 'preempted at step 1 and saved' in said
+  script = start()
+  said = script.communicate(timeout=300)[0]
+  assert script.returncode == 0, said
+  assert 'resumed from checkpoint 1' in said
+
+
+# What a stand-in for gcloud does: `ssh` of the training ends as told.
+GCLOUD = f'case "$*" in *distributed*) {NEXT_CODE} ;; esac'
 
 
 @pytest.mark.parametrize(
@@ -128,9 +282,10 @@ def test_tpu_machines_are_made_again_until_the_run_ends(
   assert all(call[1:4] == ['compute', 'tpus', 'tpu-vm'] for call in calls)
   verbs = [call[4] for call in calls]
   assert verbs == ['create', 'scp', 'ssh', 'ssh', 'delete'] * starts
-  assert {call[5] for call in calls} == {'k400'}
   assert all('--zone=z' in call for call in calls)
-  create, copy, _, train, delete = calls[:5]
+  create, copy, install, train, delete = calls[:5]
+  assert {call[5] for call in (create, install, train, delete)} == {'k400'}
+  assert copy[6] == 'k400:vidmodels.tar.gz'
   assert {'--accelerator-type=v4-32', '--spot'} <= set(create)
   assert '--worker=all' in copy
   assert '--worker=all' in train
@@ -138,6 +293,33 @@ def test_tpu_machines_are_made_again_until_the_run_ends(
     r'train --distributed --config=demo --workdir=/shared/a\ run' in train[-1]
   )
   assert '--quiet' in delete
+
+
+def test_machines_that_were_there_before_are_not_deleted(tools):
+  """gcloud refuses to create them: another run may be at work with them."""
+  variables = dict(NAME='k400', ZONE='z', TYPE='v4-32')
+  made, calls = tools(
+    'tpu_vm.sh', *TRAIN, tools={'gcloud': '[ "$4" != create ]'},
+    RESTARTS='1', WAIT_S='0', **variables,
+  )  # fmt: skip
+  assert made.returncode == 1
+  assert [call[4] for call in calls] == ['create', 'create']
+
+
+def test_machines_are_deleted_when_the_script_is_stopped(tools, tmp_path):
+  ready = tmp_path / 'ready'
+  at_work = f'case "$*" in *distributed*) touch {ready}; sleep 60 ;; esac'
+  variables = dict(NAME='k400', ZONE='z', TYPE='v4-32')
+  script = tools(
+    'tpu_vm.sh', *TRAIN, tools={'gcloud': at_work}, wait=False, **variables
+  )
+  until(ready.exists, script.poll)
+  began = time.monotonic()
+  script.terminate()
+  assert script.wait(timeout=30) == 130
+  assert time.monotonic() - began < 20
+  last = (tmp_path / 'calls').read_text().splitlines()[-1].split('\t')
+  assert last[4:6] == ['delete', 'k400']
 
 
 @pytest.mark.parametrize('script', ['slurm.sbatch', 'mpirun.sh', 'tpu_vm.sh'])
@@ -221,18 +403,36 @@ def test_submitit_gets_a_task_a_gpu_and_a_signal_before_the_end(
   assert told['slurm_additional_parameters']['signal'] == 'TERM@300'
 
 
-@pytest.mark.parametrize('code', [0, 42, 43, 2])
-def test_submitit_queues_a_saved_run_again(submitit_launch, monkeypatch, code):
+@pytest.mark.parametrize(
+  ('code', 'queued'),
+  [(0, 0), (42, 1), (43, 1), (-9, 1), (2, 0), (1, 0), (130, 0)],
+)
+def test_submitit_queues_a_saved_run_again(
+  submitit_launch, monkeypatch, tmp_path, code, queued
+):
   calls = []
   monkeypatch.setenv('SLURM_JOB_ID', '17')
   monkeypatch.setenv('SLURM_PROCID', '0')
   monkeypatch.setattr(submitit_launch.subprocess, 'call', lambda argv: code)
   monkeypatch.setattr(submitit_launch.subprocess, 'check_call', calls.append)
-  train = submitit_launch.Train(TRAIN)
-  if code == 2:
-    with pytest.raises(RuntimeError, match='ended with code 2'):
+  train = submitit_launch.Train(TRAIN, str(tmp_path), restarts=2)
+  if code in (1, 2, 130):
+    with pytest.raises(RuntimeError, match=f'ended with code {code}'):
       train()
   else:
-    assert train() == code
-  queued = [['scontrol', 'requeue', '17']]
-  assert calls == (queued if code in (42, 43) else [])
+    train()
+  assert calls == [['scontrol', 'requeue', '17']] * queued
+  if queued:
+    train()
+    with pytest.raises(RuntimeError, match='not queued again after 2 times'):
+      train()
+    assert len(calls) == 2
+    monkeypatch.setattr(submitit_launch, 'LONG_S', -1.0)
+  if code == 42:  # it lasted long enough
+    train()
+    assert len(calls) == 3
+  monkeypatch.setenv('SLURM_PROCID', '1')
+  if queued:
+    before = len(calls)
+    train()
+    assert len(calls) == before

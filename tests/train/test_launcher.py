@@ -1,8 +1,11 @@
 """Processes on one machine: started, stopped, started again, never orphaned.
 
-Small scripts stand for the command: what matters is how they end.
+Small scripts stand for the command: what matters is how they end. The last test
+trains.
 """
 
+import functools
+import json
 import os
 import pathlib
 import signal
@@ -11,10 +14,13 @@ import sys
 import threading
 import time
 
+import fake
+import jax
 import pytest
+import tiny
 
 from vidmodels.cli import main
-from vidmodels.train import launcher
+from vidmodels.train import launcher, loop
 from vidmodels.typing import InputError
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -296,3 +302,56 @@ def test_a_wrong_recipe_is_said_once_and_never_tried_again(capfd, tmp_path):
   assert err.count('no_such_recipe') == 1
   assert 'starting again' not in err
   assert out == '{"exit_code": 2}\n'
+
+
+@pytest.mark.slow
+def test_a_run_survives_a_death_and_a_sigterm_while_it_compiles_again(tmp_path):
+  """Process 1 is killed; the next start gets SIGTERM before its first step."""
+  records = fake.write(tmp_path / 'records')
+  changes = dict(
+    model__layers=1, optim__steps=12, checkpoint__every=1, log__every=1
+  )
+  flags = tiny.flags(records, mesh__data=2, **changes)
+  said, killed, stopped = [], [], []
+
+  def say(line: str) -> None:
+    said.append(line)
+    if '  step 3/12 ' in line.replace(': ', '  ') and not killed:
+      killed.append(line)
+      launched._workers[1].kill(signal.SIGKILL)
+    if 'resumed from checkpoint' in line:
+      stopped.append(int(line.split()[-1]))
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  command = ['train', '--config=demo', f'--workdir={tmp_path / "run"}', *flags]
+  launched = launcher.Launcher(
+    command, count=2, devices=1, restarts=2, say=say, first_wait_s=0.1
+  )
+  assert launched.run() == 42, '\n'.join(said)
+  assert len(stopped) == 1, '\n'.join(said)
+  assert 'launch: process 1 of 2 was killed by SIGKILL' in said
+  assert sum('starting again' in line for line in said) == 1
+  # It made one step, saved it and stopped; nobody was killed for being late.
+  assert not any('has not ended' in line for line in said)
+  steps = [p.name for p in (tmp_path / 'run/checkpoints').iterdir()]
+  assert max(int(s) for s in steps if s.isdecimal()) == stopped[0] + 1
+  # One process ends it, as one that nothing happened to.
+  train = functools.partial(
+    loop.train,
+    tiny.config(records, mesh__data=2, **changes),
+    devices=jax.devices()[:2],
+  )
+  assert train(tmp_path / 'run').step == 12
+  train(tmp_path / 'whole')
+  ours, theirs = (
+    [json.loads(line) for line in path.read_text().splitlines()]
+    for path in (
+      tmp_path / 'run/metrics.jsonl',
+      tmp_path / 'whole/metrics.jsonl',
+    )
+  )
+  assert [line['step'] for line in ours] == list(range(1, 13))
+  for mine, his in zip(ours, theirs, strict=True):
+    assert mine['train_clip/loss'] == pytest.approx(
+      his['train_clip/loss'], abs=2e-6
+    )

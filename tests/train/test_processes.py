@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import socket
 import subprocess
 import sys
@@ -24,6 +25,7 @@ CHANGES = dict(
   mix__mixup=0.8,
   mix__cutmix=1.0,
   model__layers=1,
+  model__heads=8,
   model__drop_path=0.2,
   log__every=1,
   log__validate=3,
@@ -77,17 +79,22 @@ def start_both(
 
 
 def train_together(
-  records: pathlib.Path, workdir: pathlib.Path, code: int = 0
+  records: pathlib.Path, workdir: pathlib.Path, code: int = 0, **changes
 ) -> list[str]:
   """What two processes with one command said; both end with `code`."""
-  processes = start_both(records, workdir)
+  processes = start_both(records, workdir, **changes)
   said = [process.communicate(timeout=900)[0] for process in processes]
   assert [p.returncode for p in processes] == [code] * 2, '\n'.join(said)
   return said
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_and_go_on_as_one(tmp_path):
+def test_a_run_goes_from_two_processes_into_one_and_back(tmp_path, capsys):
+  """Losses, validations and checkpoints are those of a run of one process.
+
+  At last on a mesh whose tensor axis crosses the processes: each has to read
+  every row.
+  """
   records = fake.write(tmp_path / 'records')
   fake.write(records, 'test', videos=5)
   loop.train(tiny.config(records, **CHANGES), tmp_path / 'one')
@@ -98,8 +105,13 @@ def test_two_processes_train_as_one_and_go_on_as_one(tmp_path):
   # The second process has nothing to say, or every line would come twice.
   assert 'step 3/3' in said[0]
   assert 'step 3/3' not in said[1]
-  argv = ['evaluate', '--workdir', str(tmp_path / 'two')]
-  assert main(argv) == 0
+  capsys.readouterr()
+  reports = []
+  for name in ('one', 'two'):
+    argv = ['evaluate', '--json', '--workdir', str(tmp_path / name)]
+    assert main(argv) == 0
+    reports.append(json.loads(capsys.readouterr().out)['metrics'])
+  assert reports[1] == pytest.approx(reports[0], abs=1e-5)
 
   # One process holds what two have written to its checksums.
   with contextlib.closing(Checkpoints(tmp_path / 'two')) as checkpoints:
@@ -110,11 +122,19 @@ def test_two_processes_train_as_one_and_go_on_as_one(tmp_path):
     assert [*sums] == [*theirs]
     assert sums['params'].keys() == theirs['params'].keys()
 
+  # One goes on from what two have written, as if they were killed after step 1.
+  for step in (2, 3):
+    shutil.rmtree(tmp_path / f'two/checkpoints/{step}')
+  loop.train(tiny.config(records, **CHANGES), tmp_path / 'two')
+  assert losses(tmp_path / 'two') == pytest.approx(one, abs=2e-6, rel=1e-5)
+
   # Two hold what one has written to them, and agree on what is damaged.
   flip_bits(tmp_path / 'one/checkpoints/3/params')
   for path in (tmp_path / 'one/checkpoints/2/opt').rglob('d/*'):
     path.write_bytes(path.read_bytes()[:-40])
-  said = train_together(records, tmp_path / 'one')
+  across = dict(mesh__data=1, mesh__fsdp=1, mesh__tensor=8)
+  said = train_together(records, tmp_path / 'one', **across)
+  assert 'mesh data 1 x fsdp 1 x tensor 8' in said[0]
   for step in (3, 2):
     assert f'checkpoint {step} is damaged (' in said[0]
     assert (tmp_path / f'one/damaged/{step}').is_dir()

@@ -1,26 +1,30 @@
-"""Prints what a folder of records holds, and draws a contact sheet.
+"""Prints what a folder of records holds, and draws a contact sheet; or a run.
 
   vidmodels inspect records
   vidmodels inspect records --split train --sheet train.png
   vidmodels inspect shards --split train --index --classes names.txt
+  vidmodels inspect runs/first
 
-The last command makes a manifest for shards that DMVR wrote, so that they can
-be read here; it verifies every record. Without --classes it takes the names
-that the records give their labels.
+Of a run it says which checkpoints are there, and where its time went over all
+restarts. The command with --index makes a manifest for shards that DMVR wrote,
+so that they can be read here; it verifies every record. Without --classes it
+takes the names that the records give their labels.
 """
 
 import argparse
 import json
+import pathlib
 
+from vidmodels import files
 from vidmodels.typing import InputError, escape, quote
 
-HELP = 'keys, counts, labels and pictures of records'
+HELP = 'keys, counts, labels and pictures of records; or a run'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds this command's flags."""
   add = parser.add_argument
-  add('dir', type='place', metavar='DIR', help='folder of records')
+  add('dir', type='place', metavar='DIR', help='folder of records, or of a run')
   add('--split', help='only this split; needed by --sheet, --verify, --index')
   add('--sheet', type='place', metavar='PNG', help='draw records of a split')
   add('--count', type=int, help='records drawn by --sheet (default 12)')
@@ -39,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
   """Inspects a folder and prints a page or the JSON."""
   from vidmodels.cli import DONE
   from vidmodels.data.records import inspect_records
+  from vidmodels.train import goodput
 
   if (args.sheet or args.verify or args.index) and not args.split:
     raise InputError(
@@ -56,6 +61,12 @@ def run(args: argparse.Namespace) -> int:
         f'got --{flag} without --index; expected it with --index only; try to '
         'leave it out'
       )
+  folder = files.place(args.dir)
+  if not args.split and (
+    # A run that has not saved yet has no checkpoints.
+    (folder / 'checkpoints').is_dir() or (folder / goodput.FILE).is_file()
+  ):
+    return _inspect_run(args, folder)
   if args.index:
     _index_shards(args)
   summary = inspect_records.summary(args.dir, args.split)
@@ -90,6 +101,34 @@ def _index_shards(args: argparse.Namespace) -> None:
     task=Task.parse(args.labels) if args.labels else task,
     flip=FlipPolicy.parse(args.flip) if args.flip else None,
   )
+
+
+def _inspect_run(args: argparse.Namespace, workdir: pathlib.Path) -> int:
+  from vidmodels.cli import DONE
+  from vidmodels.cli.terminal import say
+  from vidmodels.train import goodput, workdirs  # JAX takes seconds to load
+
+  summary = workdirs.summary(workdir)
+  if args.json:
+    print(json.dumps({'dir': args.dir, 'run': summary}))
+    return DONE
+  if summary['steps']:
+    line = f'{summary["family"]}: checkpoints of the steps '
+    line += ', '.join(map(str, summary['steps']))
+    if summary['best'] is not None:
+      line += f'; the best by {quote(summary["metric"])} is {summary["best"]}'
+    say(line)
+  else:
+    say('a run that has not saved a checkpoint yet')
+  for entry in summary['history']:
+    say(f'forked from checkpoint {entry["step"]} of {quote(entry["workdir"])}')
+  if summary['goodput']:
+    starts = summary['starts']
+    say(f'{starts} start{"s" * (starts > 1)}')
+    say(goodput.as_line(summary['goodput']))
+  else:
+    say(f'no record of its time: {goodput.FILE} is missing or damaged')
+  return DONE
 
 
 def _print_page(summary: dict) -> None:

@@ -77,6 +77,22 @@ def add_up(sessions: list[Session]) -> dict[str, float]:
   return total
 
 
+def summarise(sessions: list[Session]) -> dict[str, float]:
+  """Seconds by name, `wall`, their sum, and `goodput`, the share of steps."""
+  seconds = add_up(sessions)
+  wall = sum(seconds.values())
+  share = seconds['steps'] / wall if wall > 0 else 0.0
+  return {**seconds, 'wall': wall, 'goodput': share}
+
+
+def as_line(summary: Mapping[str, float]) -> str:
+  """'goodput 91% of 120.0 s: steps 109.0 s, input 5.0 s, ...'."""
+  parts = ', '.join(
+    f'{name} {summary[name]:.1f} s' for name in NAMES if summary[name]
+  )
+  return f'goodput {summary["goodput"]:.0%} of {summary["wall"]:.1f} s: {parts}'
+
+
 class Goodput:
   """A clock that always counts for one phase; process 0 keeps the record."""
 
@@ -138,13 +154,7 @@ class Goodput:
     own = self._sessions[-1]
     own.ended = own.began + sum(own.seconds.values())
     own.last = step
-    seconds = add_up(self._sessions)
-    wall = sum(seconds.values())
-    return {
-      **seconds,
-      'wall': wall,
-      'goodput': seconds['steps'] / wall if wall > 0 else 0.0,
-    }
+    return summarise(self._sessions)
 
   def scalars(self, step: int) -> dict[str, float]:
     """The summary for a line of metrics; now and then also recorded."""
@@ -169,12 +179,7 @@ class Goodput:
 
   def line(self, step: int) -> str:
     """'goodput 91% of 120 s: steps 109 s, input 5 s, ...'."""
-    summary = self.summary(step)
-    share, wall = summary.pop('goodput'), summary.pop('wall')
-    parts = ', '.join(
-      f'{name} {value:.1f} s' for name, value in summary.items() if value
-    )
-    return f'goodput {share:.0%} of {wall:.1f} s: {parts}'
+    return as_line(self.summary(step))
 
 
 _FIELDS: Mapping[str, Any] = {

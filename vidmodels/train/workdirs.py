@@ -17,7 +17,7 @@ import vidmodels
 from vidmodels import config as cfg
 from vidmodels.data.records.record_set import RecordSet
 from vidmodels.files import write_atomically
-from vidmodels.train import optim, orbax_stores
+from vidmodels.train import goodput, optim, orbax_stores
 from vidmodels.train.build import TrainingRun
 from vidmodels.train.checkpoint import Checkpoints, DamagedCheckpoint
 from vidmodels.train.state import by_block
@@ -59,6 +59,38 @@ def read_recipe(workdir: pathlib.Path) -> cfg.Config:
   with contextlib.closing(Checkpoints(workdir)) as checkpoints:
     newest = checkpoints.pick(None)
     return cfg.check(checkpoints.read_json(newest, 'meta')['config'])
+
+
+def summary(workdir: pathlib.Path) -> dict[str, Any]:
+  """What a run has reached and where its time went, for JSON.
+
+  `steps` are those of its checkpoints; `best` is None for a run that does not
+  keep one; `goodput` has the seconds of each name, {} without a record.
+  """
+  sessions = goodput.read(workdir / goodput.FILE)
+  found: dict[str, Any] = {
+    'steps': [],
+    'best': None,
+    'metric': '',
+    'family': '',
+    'history': [],
+    'starts': len(sessions),
+    'goodput': goodput.summarise(sessions) if sessions else {},
+  }
+  if not has_checkpoint(workdir):
+    return found
+  with contextlib.closing(Checkpoints(workdir)) as checkpoints:
+    meta = checkpoints.read_json(checkpoints.pick(None), 'meta')
+    config = cfg.check(meta['config'])
+    found['steps'] = checkpoints.steps()
+    found['metric'] = config.checkpoint.metric
+    if found['metric']:
+      with contextlib.suppress(InputError):  # nothing was validated yet
+        found['best'] = checkpoints.pick('best')
+  return found | {
+    'family': config.family,
+    'history': [dict(entry) for entry in meta['history']],
+  }
 
 
 def read_lineage(checkpoints: Checkpoints) -> Lineage:
