@@ -117,7 +117,9 @@ def test_what_does_not_divide_is_refused_before_compiling(changes, words):
 
 
 def plan_like(config: cfg.Config, *, memory: int, hbm: int) -> step_plan.Plan:
-  mesh = {'data': config.mesh.data, 'fsdp': config.mesh.fsdp, 'tensor': 1}
+  mesh = {
+    axis: getattr(config.mesh, axis) for axis in ('data', 'fsdp', 'tensor')
+  }
   unknown = dict.fromkeys(
     ('argument_bytes', 'temporary_bytes', 'flops', 'bytes_accessed')
   ) | dict.fromkeys(
@@ -137,7 +139,7 @@ def plan_like(config: cfg.Config, *, memory: int, hbm: int) -> step_plan.Plan:
     hbm_bytes=hbm,
     fits=memory <= hbm,
     model_flops=1,
-    parameter_bytes=1,
+    parameter_bytes=40,
     steps=1,
     estimated_hours=None,
     compile_s=0.0,
@@ -149,9 +151,10 @@ def search(*, batch: int, hbm: int, state: int = 100, bend: float = 0.0):
   """A search on 16 chips; a clip takes 30, or 10 if it is recomputed."""
 
   def make(config: cfg.Config) -> step_plan.Plan:
-    rows = config.batch // 16
+    mesh = config.mesh
+    rows = config.batch // (mesh.data * mesh.fsdp)
     lean = config.model['remat'] not in (False, 'none')
-    weights = state // config.mesh.fsdp
+    weights = state // mesh.fsdp
     memory = weights + (10 if lean else 30) * rows + bend * rows**2
     return plan_like(config, memory=int(memory), hbm=hbm)
 
@@ -168,27 +171,80 @@ def test_a_search_takes_the_cheapest_that_fits_and_three_compilations():
 
 
 def test_a_search_splits_weights_before_it_recomputes():
-  found = search(batch=32, hbm=150)
+  found = search(batch=32, hbm=150)  # 100 + 60 is too much, 50 + 60 is not
+  assert found.plan.mesh == {'data': 8, 'fsdp': 2, 'tensor': 1}
+  assert found.plan.remat in (False, 'none')
+  assert found.largest.batch == 16 * 3  # 50 + 30 n <= 150
+
+
+def test_a_search_splits_weights_further_where_some_parts_are_too_few():
+  found = search(batch=32, hbm=80)  # 200 of 5 x 40 may go: 8 seem enough
+  assert [plan.mesh['fsdp'] for plan in found.tried[:2]] == [1, 2]
   assert found.plan.mesh == {'data': 1, 'fsdp': 16, 'tensor': 1}
   assert found.plan.remat in (False, 'none')
-  assert found.largest.batch == 16 * 4  # 6 + 30 n <= 150
 
 
 def test_a_search_recomputes_where_nothing_else_fits():
-  found = search(batch=16 * 8, hbm=150)
+  found = search(batch=16 * 8, hbm=150)  # 240 of activations are too much
   assert found.plan.remat not in (False, 'none')
-  assert found.largest.batch == 16 * 14  # 6 + 10 n <= 150
+  assert [plan.mesh['fsdp'] for plan in found.tried[:3]] == [1, 1, 2]
+  assert found.plan.mesh == {'data': 8, 'fsdp': 2, 'tensor': 1}
+
+
+def test_a_search_compiles_nothing_that_is_ruled_out():
+  """No part of 5 x 40 bytes of weights makes 32 clips of 30 fit into 150."""
+  found = search(batch=16 * 32, hbm=150)
+  assert found.plan is None
+  policies = plan_search.policies(recipe(batch=16))
+  tried = [plan for plan in found.tried if plan.batch == 16 * 32]
+  assert tried[0].mesh['fsdp'] == 1
+  assert [plan.remat for plan in tried].count(tried[0].remat) == 1
+  assert {plan.remat for plan in tried} == set(policies)
 
 
 def test_a_search_finds_a_smaller_batch_where_nothing_fits():
   found = search(batch=16 * 64, hbm=150)
   assert found.plan is None
-  assert found.largest.batch == 16 * 14
+  assert found.largest.fits
+  assert found.largest.batch < 16 * 64
 
 
 def test_a_search_says_that_nothing_fits_at_all():
   found = search(batch=16, hbm=5)
   assert found.plan is found.largest is None
+
+
+def test_devices_without_a_clip_of_their_own_share_one():
+  found = search(batch=8, hbm=1000)
+  assert found.plan.mesh == {'data': 8, 'fsdp': 1, 'tensor': 2}
+  assert found.plan.batch == 8
+  assert found.largest.batch == 8 * 30
+
+
+def test_a_search_goes_on_where_a_candidate_is_refused():
+  def make(config: cfg.Config) -> step_plan.Plan:
+    if config.model['remat'] in (False, 'none', 'dots'):
+      raise InputError('got one that this model cannot do')
+    return plan_like(config, memory=10, hbm=100)
+
+  found = plan_search.search(recipe(batch=16), make, devices=16)
+  assert found.plan.remat == 'save_attention'
+
+  def refuse(config: cfg.Config) -> step_plan.Plan:
+    raise InputError('got a mesh of another world')
+
+  with pytest.raises(InputError, match='another world'):
+    plan_search.search(recipe(batch=16), refuse, devices=16)
+
+
+def test_weights_are_split_within_a_slice():
+  candidates = plan_search.candidates(
+    recipe(batch=16, mesh__slices=2), 16, tried := []
+  )
+  for candidate in candidates:
+    assert candidate.mesh.data % 2 == 0
+    tried.append(plan_like(candidate, memory=300, hbm=290))
+  assert {plan.mesh['fsdp'] for plan in tried} == {1, 2, 8}
 
 
 @pytest.mark.parametrize('bend', [0.2, 1.0, -0.05])
@@ -203,8 +259,8 @@ def test_the_largest_batch_is_verified_where_memory_is_not_affine(bend):
 
 
 def test_a_search_refuses_a_batch_that_no_mesh_divides():
-  with pytest.raises(InputError, match='try --batch=16'):
-    search(batch=24, hbm=1000)
+  with pytest.raises(InputError, match='try --batch=32'):
+    plan_search.search(recipe(batch=25), plan_like, devices=32)
 
 
 def test_a_plan_crosses_between_processes_as_it_is(plans):

@@ -1,17 +1,19 @@
 """The cheapest way to train a recipe on a topology, and its largest batch.
 
-  found = search(config, make)  # make(config) -> Plan
+  found = search(config, make, devices=16)  # make(config) -> Plan
   found.plan, found.largest, found.tried
 
 A compilation takes minutes, so there are few. The candidates are in the order
 of what they cost: first nothing is recomputed and every chip has all weights,
-then weights are split, then more and more is recomputed. The first that fits
-the recipe's batch is taken. Memory is nearly affine in the clips of a chip: two
+then some chips split them, then all do, then more and more is recomputed. What
+a plan that was compiled rules out is not compiled. The first that fits the
+recipe's batch is taken. Memory is nearly affine in the clips of a chip: two
 compilations predict the largest batch and a third verifies it.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vidmodels import config as cfg
@@ -19,13 +21,19 @@ from vidmodels import models
 from vidmodels.train.step_plan import Plan
 from vidmodels.typing import InputError
 
-# From the cheapest: what the field `remat` of a model may be.
+# From the cheapest: what the field `remat` of a model may be. 'offload' sends
+# what it keeps to the host and back, and needs the least.
 POLICIES = (
   *(False, True),
-  *('none', 'dots', 'save_attention', 'block'),
+  *('none', 'dots', 'save_attention', 'block', 'offload'),
 )
+# The axes of a mesh whose devices share a clip, and how many of them may.
+SHARED = ('context', 'tensor')
+MOST_SHARED = 16
 MOST_TRIES = 4  # of the largest batch, after the two that predict it
 _SPARE = 0.98  # of the memory: it is not quite affine
+# Weights, two moments, an average and gradients: what fsdp splits at most.
+_MOST_COPIES = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +56,11 @@ def search(
 
   `make` compiles a recipe; `report` is called with every plan. Where no
   candidate fits the batch, the one that needs the least is tried with fewer
-  clips.
+  clips. A candidate that `make` refuses with an InputError is left out; if it
+  refuses all of them, the last refusal is raised.
   """
   tried: list[Plan] = []
+  refusal: InputError | None = None
 
   def compile_(candidate: cfg.Config) -> Plan:
     tried.append(make(candidate))
@@ -59,39 +69,50 @@ def search(
 
   best: tuple[cfg.Config, Plan] | None = None
   chosen: Plan | None = None
-  for candidate in candidates(config, devices):
-    plan = compile_(candidate)
+  for candidate in candidates(config, devices, tried):
+    try:
+      plan = compile_(candidate)
+    except InputError as error:
+      refusal = error
+      continue
     if best is None or plan.memory_bytes < best[1].memory_bytes:
       best = candidate, plan
     if plan.fits:
       best, chosen = (candidate, plan), plan
       break
   if best is None:
-    raise InputError(
+    raise refusal or InputError(
       f'got a batch of {config.batch} clips in {config.accumulate} parts for '
       f'{devices} devices; expected one that divides over them; try '
       f'--batch={devices * config.accumulate}'
     )
-  largest = _largest(*best, compile_)
-  return Found(chosen, largest, tuple(tried))
+  return Found(chosen, _largest(*best, compile_), tuple(tried))
 
 
-def candidates(config: cfg.Config, devices: int) -> Iterator[cfg.Config]:
-  """The recipe with every mesh and remat that may be, the cheapest first.
+def candidates(
+  config: cfg.Config, devices: int, tried: Sequence[Plan]
+) -> Iterator[cfg.Config]:
+  """The recipe with the meshes and remats that may fit, the cheapest first.
 
-  A mesh that does not divide the batch is left out.
+  `tried` grows with the plans of the candidates that were compiled: what they
+  rule out is left out.
   """
   for policy in policies(config):
-    for data in _splits(devices):
-      if config.batch % (devices * config.accumulate):
-        continue
-      mesh = dataclasses.replace(
-        config.mesh, data=data, fsdp=devices // data, tensor=1
-      )
-      model = dict(config.model)
-      if policy is not None:
-        model['remat'] = policy
-      yield dataclasses.replace(config, mesh=mesh, model=model)
+    for axis, shared in _sharing(config, devices):
+      splits = _splits(devices // shared, config.mesh.slices)
+      like: list[Plan] = []  # plans of this policy and these shared devices
+      for fsdp in splits:
+        if not _may_fit(like, fsdp, most=splits[-1]):
+          continue
+        mesh = _mesh(config.mesh, devices, fsdp, {axis: shared})
+        model = dict(config.model)
+        if policy is not None:
+          model['remat'] = policy
+        before = len(tried)
+        yield dataclasses.replace(config, mesh=mesh, model=model)
+        if len(tried) == before:  # refused, and so would be its neighbours
+          break
+        like.append(tried[before])
 
 
 def policies(config: cfg.Config) -> Sequence[Any]:
@@ -103,9 +124,60 @@ def policies(config: cfg.Config) -> Sequence[Any]:
   return [policy for policy in POLICIES if type(policy) is kind]
 
 
-def _splits(devices: int) -> tuple[int, ...]:
-  """Sizes of the data axis: all devices, and none, the rest being fsdp."""
-  return (devices, 1) if devices > 1 else (1,)
+def _sharing(config: cfg.Config, devices: int) -> Iterator[tuple[str, int]]:
+  """Axes whose devices share clips, and their size; ('tensor', 1) for none.
+
+  Where clips divide over all devices, none do: two devices that share two clips
+  keep as much as two that have one each, and send more.
+  """
+  rows = config.batch // config.accumulate
+  if config.batch % config.accumulate:
+    return
+  shared = devices // math.gcd(rows, devices)
+  if shared == 1:
+    yield 'tensor', 1
+  elif shared <= MOST_SHARED:
+    yield from ((axis, shared) for axis in _shared_axes(config.mesh))
+
+
+def _splits(rows: int, slices: int) -> list[int]:
+  """The sizes of fsdp: weights whole, then in more and more parts.
+
+  `rows` devices have clips of their own; fsdp stays inside of a slice.
+  """
+  inside = rows // max(slices, 1)
+  return [n for n in range(1, inside + 1) if inside % n == 0]
+
+
+def _mesh(
+  mesh: cfg.Mesh, devices: int, fsdp: int, shared: Mapping[str, int]
+) -> cfg.Mesh:
+  """The mesh with these sizes, and all other devices on `data`."""
+  sizes = dict.fromkeys(_shared_axes(mesh), 1) | dict(shared)
+  sizes |= {'data': devices // fsdp // math.prod(shared.values()), 'fsdp': fsdp}
+  return dataclasses.replace(mesh, **sizes)
+
+
+def _shared_axes(mesh: cfg.Mesh) -> list[str]:
+  return [axis for axis in SHARED if hasattr(mesh, axis)]
+
+
+def _may_fit(like: Sequence[Plan], fsdp: int, *, most: int) -> bool:
+  """Whether weights in so many parts may fit, after what was compiled.
+
+  Splitting takes off at most the parts of the state and of the gradients that
+  go to others. Some parts are tried once; if that was too few, all parts are.
+  """
+  if not like:
+    return True
+  if len(like) > 1 and fsdp < most:
+    return False
+  last = like[-1]
+  state = _MOST_COPIES * last.parameter_bytes
+  if last.argument_bytes is not None and last.mesh['fsdp'] == 1:
+    state = min(state, last.argument_bytes + last.parameter_bytes)
+  saved = state * (1 / last.mesh['fsdp'] - 1 / fsdp)
+  return last.memory_bytes - saved <= last.hbm_bytes
 
 
 def _largest(
@@ -114,9 +186,10 @@ def _largest(
   """The plan with the largest batch that fits.
 
   `first` is the plan of `config`. A batch grows and shrinks by the clips that
-  every device and every part of a step has one of.
+  every device (of those that share clips, every group) and every part of a step
+  has one of.
   """
-  unit = first.devices * config.accumulate
+  unit = first.mesh['data'] * first.mesh['fsdp'] * config.accumulate
   at = {first.batch // unit: first}  # plans by clips of a device and part
 
   def plan(rows: int) -> Plan:
