@@ -153,7 +153,7 @@ def _mesh(
   mesh: cfg.Mesh, devices: int, fsdp: int, shared: Mapping[str, int]
 ) -> cfg.Mesh:
   """The mesh with these sizes, and all other devices on `data`."""
-  sizes = dict.fromkeys(_shared_axes(mesh), 1) | dict(shared)
+  sizes: dict[str, Any] = dict.fromkeys(_shared_axes(mesh), 1) | dict(shared)
   sizes |= {'data': devices // fsdp // math.prod(shared.values()), 'fsdp': fsdp}
   return dataclasses.replace(mesh, **sizes)
 
