@@ -13,7 +13,7 @@ import tiny
 from vidmodels import config as cfg
 from vidmodels.train import build, loop
 from vidmodels.train.checkpoint import Checkpoints
-from vidmodels.train.state import by_block, create_state
+from vidmodels.train.state import by_block
 from vidmodels.typing import InputError
 
 CHANGES = dict(
@@ -62,7 +62,13 @@ def test_a_scanned_run_has_one_leaf_of_each_kind(records):
 
 def test_a_checkpoint_fits_both_kinds_of_state_bit_for_bit(records, tmp_path):
   stacked, plain = made(records, True), made(records, False)
-  first = create_state(stacked.init, stacked.shardings)
+  rng = np.random.default_rng(0)
+
+  def draw(leaf):
+    values = rng.integers(0, 2**16, leaf.shape).astype(leaf.dtype)
+    return jax.device_put(values, leaf.sharding)
+
+  first = jax.tree.map(draw, stacked.abstract)  # compiling `init` takes longer
   wanted = arrays(first)
   assert wanted.keys() == arrays(plain.abstract).keys()
   with contextlib.closing(Checkpoints(tmp_path, cfg.Checkpoint())) as saved:
