@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 
 def todays_emitters() -> dict[str, bool]:
   """Options of `jax.jit` for two programs whose bits are compared.
@@ -11,3 +13,34 @@ def todays_emitters() -> dict[str, bool]:
   """
   older = '--xla_cpu_use_fusion_emitters=false' in os.environ['XLA_FLAGS']
   return {'xla_cpu_use_fusion_emitters': True} if older else {}
+
+
+def share_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+  """Lets every `loop.train` of a test with one recipe use the same programs.
+
+  For tests of what a run leaves on disk and finds there: to trace and compile
+  the step again for each start is nearly all of their time.
+  """
+  from vidmodels.train import build, loop, validate
+
+  made: dict = {}
+
+  def once(function, key):
+    def cached(*args, **options):
+      name = (function, *key(*args, **options))
+      if name not in made:
+        made[name] = function(*args, **options)
+      return made[name]
+
+    return cached
+
+  def recipe(config, **options):
+    return repr(config), repr(options)
+
+  monkeypatch.setattr(loop, 'build', once(loop.build, recipe))
+  of_run = lambda run, *_, **__: (id(run),)
+  for owner, name in (
+    (build.TrainingRun, 'train_step_that_fits'),
+    (validate, 'make_validation'),
+  ):
+    monkeypatch.setattr(owner, name, once(getattr(owner, name), of_run))

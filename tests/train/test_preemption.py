@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 
+import compiling
 import fake
 import pytest
 import tiny
@@ -132,6 +133,7 @@ def test_a_notice_in_a_validation_saves_and_the_next_start_validates(
     checkpoint__best=2,
     checkpoint__metric='loss',
   )
+  compiling.share_programs(monkeypatch)
   asked = []
 
   def reached(self, step: int) -> bool:
