@@ -26,12 +26,14 @@ import time
 import compiling
 import fake
 import jax
+import made_run
 import numpy as np
 import pytest
 import tiny
 from test_resume import stored
 
 from vidmodels.train import loop
+from vidmodels.train.checkpoint import Checkpoints
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get('VIDMODELS_CHAOS_SEED', '12'))
@@ -304,6 +306,8 @@ def test_a_run_that_is_cut_off_at_every_kind_of_moment_leaves_no_trace(
   """The short form, in this process: what a kill leaves is made by hand."""
   changes = CHANGES | dict(optim__steps=6, mesh__data=1, log__validate=3)
   changes |= dict(mix__mixup=0.0, mix__cutmix=0.0)  # a second less to trace
+  # Killed in its first save, it has to read the file's weights again.
+  changes |= dict(init_from=made_run.write(tmp_path / 'file', model__layers=1))
   config = tiny.config(records, **changes)
   compiling.share_programs(monkeypatch)
   train = functools.partial(loop.train, config, devices=jax.devices()[:1])
@@ -312,7 +316,7 @@ def test_a_run_that_is_cut_off_at_every_kind_of_moment_leaves_no_trace(
   rng, reached = random.Random(SEED), loop.Preemption.reached
   print(f'VIDMODELS_CHAOS_SEED={SEED}')
   for moment in ('save', 'validation', 'notice'):
-    left = 1 if moment == 'validation' else rng.randint(1, 2)
+    left = {'save': 3, 'validation': 1}.get(moment, rng.randint(1, 2))
 
     def asked(self, step: int, moment=moment) -> bool:
       nonlocal left
@@ -329,11 +333,14 @@ def test_a_run_that_is_cut_off_at_every_kind_of_moment_leaves_no_trace(
       assert train(workdir).preempted
     names = [p.name for p in (workdir / 'checkpoints').iterdir()]
     steps = sorted(int(name) for name in names if name.isdecimal())
-    if moment == 'save' and steps:  # the newest has not got its name
+    if moment == 'save':  # the first one has not got its name
+      assert steps == [2]
       newest = workdir / 'checkpoints' / str(steps[-1])
       newest.rename(f'{newest}.orbax-checkpoint-tmp')
   monkeypatch.setattr(loop.Preemption, 'reached', reached)
   assert train(workdir).step == 6
+  with contextlib.closing(Checkpoints(workdir)) as saved:
+    assert saved.read_json(6, 'meta')['source'] is not None
   ours, theirs = stored(workdir, 6), stored(tmp_path / 'whole', 6)
   assert ours.keys() == theirs.keys()
   for name, value in theirs.items():

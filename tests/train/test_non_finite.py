@@ -127,6 +127,7 @@ def test_a_run_skips_a_broken_step_names_spikes_and_resumes_with_both(
   config = tiny.config(
     records,
     batch=2,
+    mesh__fsdp=2,  # the broken clip is on one of two devices
     optim__steps=13,  # no example comes twice
     optim__ema=0.9,
     optim__non_finite='skip',
@@ -150,7 +151,7 @@ def test_a_run_skips_a_broken_step_names_spikes_and_resumes_with_both(
     loop.train,
     config,
     run,
-    devices=jax.devices()[:1],
+    devices=jax.devices()[:2],
     progress=lambda done, total, line: said.append(line),
   )
   assert train().step == 13

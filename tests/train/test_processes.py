@@ -46,9 +46,9 @@ def losses(workdir: pathlib.Path) -> dict[tuple[int, str], float]:
 
 
 def start_both(
-  records: pathlib.Path, workdir: pathlib.Path, **changes
+  records: pathlib.Path, workdir: pathlib.Path, *more: str, **changes
 ) -> list[subprocess.Popen]:
-  """Two processes with one command."""
+  """Two processes with one command; `more` are flags beside the recipe's."""
   with socket.socket() as free:
     free.bind(('localhost', 0))
     port = free.getsockname()[1]
@@ -66,12 +66,13 @@ def start_both(
         f'--coordinator=localhost:{port}',
         '--processes=2',
         f'--process={number}',
+        *more,
         *tiny.flags(records, **CHANGES | changes),
       ],
       cwd=REPO,
       env=os.environ | {'XLA_FLAGS': flags},
       stdout=subprocess.PIPE,
-      stderr=subprocess.STDOUT,
+      stderr=subprocess.PIPE if '--json' in more else subprocess.STDOUT,
       text=True,
     )
     for number in range(2)
@@ -79,10 +80,14 @@ def start_both(
 
 
 def train_together(
-  records: pathlib.Path, workdir: pathlib.Path, code: int = 0, **changes
+  records: pathlib.Path,
+  workdir: pathlib.Path,
+  *more: str,
+  code: int = 0,
+  **changes,
 ) -> list[str]:
   """What two processes with one command said; both end with `code`."""
-  processes = start_both(records, workdir, **changes)
+  processes = start_both(records, workdir, *more, **changes)
   said = [process.communicate(timeout=900)[0] for process in processes]
   assert [p.returncode for p in processes] == [code] * 2, '\n'.join(said)
   return said
@@ -142,6 +147,31 @@ def test_a_run_goes_from_two_processes_into_one_and_back(tmp_path, capsys):
     assert (tmp_path / f'one/damaged/{step}').is_dir()
   assert 'resumed from checkpoint 1' in said[0]
   assert losses(tmp_path / 'one') == pytest.approx(one, abs=2e-6, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_fork_and_replay_as_one(tmp_path):
+  """The fork changes nothing, so that it ends as its parent did."""
+  records = fake.write(tmp_path / 'records')
+  changes = dict(log__validate=0, optim__schedule='constant')
+  config = tiny.config(records, **CHANGES | changes)
+  loop.train(config, tmp_path / 'one')
+  one = losses(tmp_path / 'one')
+  fork = f'--fork={tmp_path / "one"}@1'
+  said = train_together(records, tmp_path / 'new', fork, **changes)
+  assert f'forked from checkpoint 1 of {tmp_path / "one"}' in said[0]
+  new = losses(tmp_path / 'new')
+  assert min(new)[0] == 2
+  wanted = {key: value for key, value in one.items() if key[0] > 1}
+  assert new == pytest.approx(wanted, abs=2e-6, rel=1e-5)
+  replay = ('--replay-step=3', '--json')
+  said = train_together(records, tmp_path / 'new', *replay, **changes)
+  document = json.loads(said[0])
+  assert said[1] == ''  # process 0 says it
+  assert document['restored'] == 2
+  assert document['loss'] == new[3, 'train_clip/loss']
+  clip_losses = [clip['loss'] for clip in document['clips']]
+  assert sum(clip_losses) / 8 == pytest.approx(document['loss'], rel=1e-5)
 
 
 def flip_bits(item: pathlib.Path) -> None:
