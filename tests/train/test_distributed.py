@@ -1,8 +1,11 @@
 """A process of several never trains alone without being told to."""
 
+import types
+
 import pytest
 
 from vidmodels.train import distributed
+from vidmodels.train.save_errors import SaveError, is_disk_error
 from vidmodels.typing import InputError
 
 
@@ -47,3 +50,54 @@ def test_a_single_task_runs_alone(monkeypatch, name, value):
 def test_half_an_address_is_refused(given):
   with pytest.raises(InputError, match='try --coordinator host0:1234'):
     distributed.connect(**given)
+
+
+def test_a_lost_process_is_no_fault_of_the_disk():
+  reset = 'Read error [127.0.0.1]:44176: Connection reset by peer'
+  assert not is_disk_error(
+    ValueError(f'UNKNOWN: Gloo AllGather failed: {reset}')
+  )
+  assert is_disk_error(ValueError('RESOURCE_EXHAUSTED: no space left'))
+
+
+class Ended(BaseException):
+  """The news of a lost process has ended this one."""
+
+
+@pytest.mark.parametrize(
+  ('error', 'waits', 'tells'),
+  [
+    (InputError('a wrong field'), False, True),
+    (MemoryError('out of memory'), False, True),
+    # Its save fails because another process is gone.
+    (SaveError('Connection reset by peer'), True, True),
+    (OSError('Connection reset by peer'), True, True),
+    (ValueError('UNKNOWN: Gloo AllGather failed'), True, False),
+  ],
+)
+def test_what_a_lost_process_may_have_caused_waits_for_the_news_of_it(
+  monkeypatch, error, waits, tells
+):
+  left = []
+  peers = types.SimpleNamespace(
+    leave=lambda reason, wrong_input: left.append((reason, wrong_input))
+  )
+  slept = []
+  monkeypatch.setattr(distributed.time, 'sleep', slept.append)
+  with pytest.raises(type(error)), distributed.explained(peers):
+    raise error
+  assert slept == [5.0] * waits
+  wrong = isinstance(error, InputError)
+  assert left == [(str(error), wrong)] * tells
+  left.clear()
+
+  def news(seconds):
+    raise Ended
+
+  monkeypatch.setattr(distributed.time, 'sleep', news)
+  with (
+    pytest.raises(Ended if waits else type(error)),
+    distributed.explained(peers),
+  ):
+    raise error
+  assert not waits or left == []

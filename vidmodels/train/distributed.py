@@ -141,17 +141,18 @@ def explained(peers: rendezvous.Peers | None) -> Iterator[None]:
   """Tells the others why this process ends, or learns why it has to.
 
   What is at work with a process that is gone fails at the same moment, with
-  errors that do not name it: `peers.watch` gets the time to end this process.
+  errors that do not name it, a save among them: `peers.watch` gets the time to
+  end this process.
   """
   try:
     yield
-  except (InputError, OSError, MemoryError) as error:  # it explains itself
+  except Exception as error:
     if peers is not None:
-      peers.leave(str(error), wrong_input=isinstance(error, InputError))
-    raise
-  except Exception:
-    if peers is not None:
-      time.sleep(_NEWS_SECONDS)
+      if not isinstance(error, InputError | MemoryError):
+        time.sleep(_NEWS_SECONDS)
+      # Of other errors their traceback tells more.
+      if isinstance(error, InputError | OSError | MemoryError):
+        peers.leave(str(error), wrong_input=isinstance(error, InputError))
     raise
   if peers is not None:
     peers.close()

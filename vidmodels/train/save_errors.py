@@ -23,6 +23,7 @@ from vidmodels import object_store
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # A ValueError of tensorstore: the status, what failed, the system's number.
 _STATUS = re.compile(r'[A-Z]+(_[A-Z]+)*: ')
+_COLLECTIVE = re.compile(r'\bGloo\b|NCCL')  # another process is gone
 _SYSTEM_NUMBER = re.compile(r"os_error_code='(\d+)'")
 _LOGGERS = ('absl', 'asyncio')  # of orbax and its event loops
 
@@ -37,7 +38,8 @@ def is_disk_error(error: BaseException | None) -> bool:
   A SaveError is not: it has been explained already.
   """
   if isinstance(error, ValueError):
-    return bool(_STATUS.match(str(error)))
+    text = str(error)
+    return bool(_STATUS.match(text)) and not _COLLECTIVE.search(text)
   if error is None or isinstance(error, SaveError):
     return False
   if isinstance(error, OSError | object_store.StoreError):
