@@ -117,9 +117,11 @@ def test_what_does_not_divide_is_refused_before_compiling(changes, words):
 
 
 def plan_like(config: cfg.Config, *, memory: int, hbm: int) -> step_plan.Plan:
-  mesh = {
-    axis: getattr(config.mesh, axis) for axis in ('data', 'fsdp', 'tensor')
+  sizes = {
+    axis: getattr(config.mesh, axis, 1)
+    for axis in ('data', 'fsdp', 'context', 'tensor')
   }
+  mesh = {a: n for a, n in sizes.items() if a != 'context' or n > 1}
   unknown = dict.fromkeys(
     ('argument_bytes', 'temporary_bytes', 'flops', 'bytes_accessed')
   ) | dict.fromkeys(
@@ -216,7 +218,9 @@ def test_a_search_says_that_nothing_fits_at_all():
 
 def test_devices_without_a_clip_of_their_own_share_one():
   found = search(batch=8, hbm=1000)
-  assert found.plan.mesh == {'data': 8, 'fsdp': 1, 'tensor': 2}
+  shared = {found.plan.mesh.get(axis, 1) for axis in plan_search.SHARED}
+  assert shared == {1, 2}
+  assert (found.plan.mesh['data'], found.plan.mesh['fsdp']) == (8, 1)
   assert found.plan.batch == 8
   assert found.largest.batch == 8 * 30
 
@@ -293,12 +297,18 @@ def test_more_devices_than_are_here_are_planned_in_another_process():
 @pytest.mark.skipif(not topology.libtpu_path(), reason='no libtpu here')
 def test_a_step_is_compiled_for_tpus_that_are_not_here():
   changes = {'model__layers': 1, 'dtype': 'bfloat16'}
-  small, large = ask(
-    'v5e:2x2', recipe(batch=4, **changes), recipe(batch=8, **changes)
+  small, large, rounded = ask(
+    'v5e:2x2',
+    recipe(batch=4, **changes),
+    recipe(batch=8, **changes),
+    recipe(batch=4, mesh__reduce='dtype', **changes),
   )
   assert small.device == 'TPU v5 lite'
   assert small.hbm_bytes == 16 << 30
-  assert small.collectives['all-reduce'].count > 0
+  # Gradients are summed in float32 unless the recipe says the compute dtype.
+  sums, halves = (p.collectives['all-reduce'] for p in (small, rounded))
+  assert sums.bytes == pytest.approx(small.parameter_bytes, rel=0.01)
+  assert halves.bytes == pytest.approx(small.parameter_bytes / 2, rel=0.05)
   assert large.flops == pytest.approx(2 * small.flops, rel=0.01)
   assert 0 < small.estimated_step_s == max(small.seconds.values())
   assert small.seconds[small.bound] == small.estimated_step_s
