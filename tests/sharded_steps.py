@@ -3,8 +3,9 @@
   python tests/sharded_steps.py '[{"family": "xvit", "mesh": [1, 16, 1]}]'
 
 A case is a family, a mesh (data, fsdp, tensor) and a batch; it prints, for each
-case, a line of JSON: the bytes of the parameters and the `Traffic` of each kind
-of collective. In a process of its own, as the other tests have 8 devices.
+case, a line of JSON: the bytes of the parameters, of a device's arguments and
+temporary memory, and the `Traffic` of each kind of collective. In a process of
+its own, as the other tests have 8 devices.
 """
 
 import dataclasses
@@ -115,7 +116,10 @@ def main(cases: list[dict]) -> None:
       for leaf in jax.tree.leaves(run.abstract.params)
     )
     traffic = {kind: dataclasses.asdict(t) for kind, t in found.items()}
-    print(json.dumps({'parameters': parameters, 'traffic': traffic}))
+    used = compiled_program.memory(program)
+    answer = {'parameters': parameters, 'traffic': traffic}
+    answer |= {'arguments': used.arguments, 'temporary': used.temporary}
+    print(json.dumps(answer))
 
 
 if __name__ == '__main__':
