@@ -177,7 +177,9 @@ while True: time.sleep(0.05)
 STUBBORN = SAVES.replace('sys.exit(42)', 'return')
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+  'number', [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
+)
 def test_the_first_signal_saves_in_all_processes(script, tmp_path, number):
   script(SAVES)
   interrupt_when(lambda: len(list(tmp_path.glob('ready*'))) == 2, number)

@@ -10,11 +10,11 @@ many processes as GPUs one each, as JAX does under SLURM and Open MPI; on CPUs
 standard output stay as they are; all others go to standard error with a number
 before them, and one that several processes say is shown once.
 
-SIGTERM and Ctrl-C save in all processes, and the exit code is 42; a second one
-ends them at once, with code 130. When a process dies, the others end, and with
---restarts all start again from the last checkpoint; never after wrong input
-(2), or after a run that has ended (0), saved (42) or was stopped (130). On
-several machines: docs/launching.md.
+SIGTERM, SIGUSR1 and Ctrl-C save in all processes, and the exit code is 42; a
+second one ends them at once, with code 130. When a process dies, the others
+end, and with --restarts all start again from the last checkpoint; never after
+wrong input (2), or after a run that has ended (0), saved (42) or was stopped
+(130). On several machines: docs/launching.md.
 """
 
 import argparse

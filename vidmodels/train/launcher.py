@@ -230,12 +230,12 @@ class Launcher:
 
   @contextlib.contextmanager
   def _noted_signals(self) -> Iterator[None]:
-    """SIGTERM and Ctrl-C are noted, and handed on by the loop."""
+    """SIGTERM, SIGUSR1 and Ctrl-C are noted, and handed on by the loop."""
 
     def note(number: int, _: Any) -> None:
       self._signals.append(number)
 
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
     before = {number: signal.signal(number, note) for number in numbers}
     try:
       yield
