@@ -2,15 +2,16 @@
 
   python tests/sharded_steps.py '[{"family": "xvit", "mesh": [1, 16, 1]}]'
 
-A case is a family, a mesh (data, fsdp, tensor) and a batch; it prints, for each
-case, a line of JSON: the bytes of the parameters, of a device's arguments and
-temporary memory, and the `Traffic` of each kind of collective. In a process of
-its own, as the other tests have 8 devices.
+A case is a family, a mesh (data, fsdp, tensor and, if above 1, context) and a
+batch. For each case it prints a line of JSON: the bytes of the parameters, of a
+device's arguments and temporary memory, and the `Traffic` of each kind of
+collective. In a process of its own, as the other tests have 8 devices.
 """
 
 import dataclasses
 import importlib.metadata
 import json
+import math
 import os
 import sys
 
@@ -74,9 +75,23 @@ MODELS = {
 WIDE = {'width': 64, 'heads': 4}
 
 
-def make_config(family: str, mesh: list[int], batch: int) -> cfg.Config:
+# Clips of 16 frames, which 'context' splits, for the same models.
+LONG = {
+  'timesformer': ({}, 32),
+  'xvit': ({}, 32),
+  'dualformer': ({'built': (16, 32, 32), 'fine': ((2, 4, 4),)}, 32),
+  'video_focalnet': ({}, 32),
+}
+
+
+def make_config(
+  family: str, mesh: list[int], batch: int, long: bool = False
+) -> cfg.Config:
   """The demo's recipe with a small model of a family."""
   fields, frames, size = MODELS[family]
+  if long:
+    more, size = LONG[family]
+    fields, frames = fields | more, 16
   values = cfg.as_dict(recipe.load('demo', ['--config.data.dir=none']))
   model = {**models.find(family).TINY, **fields}
   if 'patch' in model:
@@ -84,14 +99,15 @@ def make_config(family: str, mesh: list[int], batch: int) -> cfg.Config:
   values |= {'family': family, 'model': model, 'batch': batch}
   values['clip'] |= {'frames': frames, 'size': size}
   values['augment'] |= {'short_side': (size, size + 2)}
-  values['mesh'] |= dict(zip(('data', 'fsdp', 'tensor'), mesh, strict=True))
+  axes = ('data', 'fsdp', 'tensor', 'context')
+  values['mesh'] |= dict(zip(axes, mesh, strict=False))
   return cfg.check(values)
 
 
-def compile_step(config: cfg.Config):
+def compile_step(config: cfg.Config, devices: int = 16):
   """The compiled training step of a config, and the run that it is of."""
   run = build.build(
-    config, classes=CLASSES, examples=1000, devices=jax.devices()[:16]
+    config, classes=CLASSES, examples=1000, devices=jax.devices()[:devices]
   )
   T, S, rows = config.clip.frames, config.clip.size, batch_sharding(run.mesh)
   shape = lambda dtype, *sizes: jax.ShapeDtypeStruct(
@@ -109,7 +125,8 @@ def compile_step(config: cfg.Config):
 
 def main(cases: list[dict]) -> None:
   for case in cases:
-    program, run = compile_step(make_config(**case))
+    config = make_config(**case)
+    program, run = compile_step(config, math.prod(case['mesh']))
     found = compiled_program.collectives(program)
     parameters = sum(
       leaf.size * leaf.dtype.itemsize

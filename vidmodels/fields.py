@@ -294,6 +294,7 @@ class Mesh:
   data: int = -1  # copies of the model, each with rows of the batch
   fsdp: int = 1  # parts of the parameters, each with rows of the batch
   tensor: int = 1  # parts of every layer: heads, units, channels
+  context: int = 1  # parts of every clip, for long ones: frames between blocks
   # Groups of devices between which the network is slow, such as TPU slices or
   # nodes: only `data` reaches from one to another. 0: as the devices say.
   slices: Count = 0
@@ -303,7 +304,7 @@ class Mesh:
 
   def check(self) -> None:
     """Raises InputError for a size below 1, or for two that are -1."""
-    sizes = (self.data, self.fsdp, self.tensor)
+    sizes = (self.data, self.fsdp, self.context, self.tensor)
     if any(n != -1 and n < 1 for n in sizes) or sizes.count(-1) > 1:
       raise InputError(
         f'got mesh {sizes}; expected sizes of at least 1, at most one of them '

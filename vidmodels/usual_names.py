@@ -108,6 +108,7 @@ USUAL = {
   'mesh.data': 'gpus num_gpus devices n_gpus num_devices tpus',
   'mesh.fsdp': 'shard sharding zero',
   'mesh.tensor': 'tensor_parallel model_parallel tp',
+  'mesh.context': 'context_parallel sequence_parallel cp sp ulysses',
   'model.width': 'dim hidden_size embed_dim d_model hidden_dim embedding_dim',
   'model.widths': 'dims embed_dims width dim hidden_size embed_dim',
   'model.layers': 'depth depths num_layers n_layers num_hidden_layers blocks',

@@ -131,6 +131,21 @@ def test_rows_of_a_batch_are_split_and_other_axes_are_left_to_xla():
 
 
 @pytest.mark.parametrize(
+  ('shape', 'placed'),
+  [
+    ((8, 6, 5), '[{"data", "fsdp"}, {"context"}, {?}]'),
+    ((1, 6, 5, 4), '[{?}, {"context"}, {?}, {?}]'),
+    ((8, 5, 5), '[{"data", "fsdp"}, {?}, {?}]'),  # a clip that does not divide
+    ((8, 6), '[{"data", "fsdp"}, {?}]'),  # no clip: features
+  ],
+)
+def test_clips_are_split_along_their_second_axis(shape, placed):
+  with jax.set_mesh(mesh_of(data=2, fsdp=2, context=2)):
+    text = jax.jit(linear.keep_rows).lower(jnp.ones(shape)).as_text()
+  assert placed in text
+
+
+@pytest.mark.parametrize(
   ('sizes', 'shape'),
   [
     ({'data': 2, 'fsdp': 2}, (6, 4)),

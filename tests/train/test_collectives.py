@@ -30,6 +30,14 @@ SENT = {
   'dualformer': (9, 128),
   'video_focalnet': (29, 64),
 }
+# What splitting clips sends, as multiples of one device's tokens [rows, T / N,
+# H, W, D]: see docs/training.md. And tokens of a clip in `sharded_steps.LONG`.
+SPLIT = {
+  'timesformer': (4, 16 * 16),
+  'xvit': (1, 16 * 17),
+  'dualformer': (3, 8 * 64),
+  'video_focalnet': (5, 16 * 64),
+}
 WIDTH, FLOAT = 64, 4
 
 
@@ -50,8 +58,10 @@ def compiled(*cases: dict) -> list[tuple[float, dict]]:
   return list(zip(totals, answers, strict=True))
 
 
-def case(family: str, mesh: tuple[int, ...], batch: int = BATCH) -> dict:
-  return {'family': family, 'mesh': mesh, 'batch': batch}
+def case(
+  family: str, mesh: tuple[int, ...], batch: int = BATCH, **more
+) -> dict:
+  return {'family': family, 'mesh': mesh, 'batch': batch, **more}
 
 
 def check_fsdp(family: str) -> None:
@@ -105,3 +115,19 @@ def test_data_sends_gradients_tensor_activations_and_fsdp_saves(family):
     rows = BATCH // (mesh[0] * mesh[1])
     sent = activations * rows * tokens * WIDTH * FLOAT
     assert total <= 3.5 + sent / answer['parameters']
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('family', SPLIT)
+def test_a_device_with_a_part_of_every_clip_needs_that_part_of_the_memory(
+  family,
+):
+  meshes, parts = ((4, 1, 1), (4, 1, 1, 4)), 4
+  (_, whole), (total, answer) = compiled(
+    *(case(family, mesh, long=True) for mesh in meshes)
+  )
+  assert answer['temporary'] < 1.15 * whole['temporary'] / parts
+  activations, tokens = SPLIT[family]
+  sent = activations * BATCH // 4 * tokens // parts * WIDTH * FLOAT
+  # Gradients are summed over data and over context.
+  assert 2 < total <= 2.05 + sent / answer['parameters']

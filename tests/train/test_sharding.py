@@ -8,8 +8,9 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from vidmodels import config as cfg
+from vidmodels import models
+from vidmodels.train import build, sharding
 from vidmodels.train import mesh as meshes
-from vidmodels.train import sharding
 from vidmodels.typing import InputError
 
 RULES = (('kernel$', ('fsdp', 'tensor')), ('bias$', ()), ('never', ()))
@@ -58,6 +59,28 @@ def test_minus_one_takes_what_is_left(sizes, shape):
   assert tuple(meshes.make_mesh(sizes).shape.values()) == shape
 
 
+@pytest.mark.parametrize(
+  ('sizes', 'shape'),
+  [
+    ({'context': 4}, {'data': 2, 'fsdp': 1, 'context': 4, 'tensor': 1}),
+    (
+      {'data': 1, 'fsdp': 2, 'context': -1, 'tensor': 2},
+      {'data': 1, 'fsdp': 2, 'context': 2, 'tensor': 2},
+    ),
+    ({}, {'data': 8, 'fsdp': 1, 'tensor': 1}),
+  ],
+)
+def test_a_mesh_has_context_where_it_splits_clips(sizes, shape):
+  made = meshes.make_mesh(cfg.Mesh(**sizes))
+  assert dict(made.shape) == shape
+  # Devices that share a clip need all of its rows.
+  rows = shape['data'] * shape['fsdp']
+  held = meshes.batch_sharding(made).devices_indices_map((8,)).values()
+  assert len({str(index) for index in held}) == rows
+  with pytest.raises(InputError, match='multiple of'):
+    meshes.check_batch(rows + 1, accumulate=1, mesh=made)
+
+
 def test_a_mesh_of_another_size_than_the_devices_is_refused():
   with pytest.raises(InputError, match='needs 6 devices and 8 are here'):
     meshes.make_mesh(cfg.Mesh(data=3, fsdp=2))
@@ -67,6 +90,37 @@ def test_a_batch_that_does_not_divide_the_mesh_is_refused(mesh):
   meshes.check_batch(24, accumulate=2, mesh=mesh)
   with pytest.raises(InputError, match='multiple of 8'):
     meshes.check_batch(20, accumulate=2, mesh=mesh)
+
+
+# Families, their fields, the frames of a clip of 16 pixels, and what is said.
+WHOLE = (
+  ('timesformer', {'attention': 'joint'}, 4, "attention='joint'"),
+  ('timesformer', {'attention': 'local_global'}, 4, "'local_global'"),
+  ('timesformer', {'class_copies': False}, 4, 'class_copies=False'),
+  ('timesformer', {}, 6, '=4 with 6 frames.*try mesh.context=2'),
+  ('timesformer', {'patch': 4}, 6, 'with 6 frames'),
+  ('timesformer', {'patch': 16}, 4, '1 places of a frame.*context=1'),
+  ('xvit', {'segment': 2}, 4, '2 segments of 2 frames'),
+  ('video_focalnet', {'depthwise': 'conv'}, 4, "depthwise='conv'"),
+  ('video_focalnet', {'overlap': True}, 4, 'overlap=True'),
+  ('video_focalnet', {'tubelet': 2}, 4, '2 frames of tokens'),
+  ('dualformer', {}, 8, '2 windows along time in stage 0'),
+  ('dualformer', {}, 6, 'windows of 2 on 3 frames'),
+  ('dualformer', {'depthwise': 'conv'}, 16, "depthwise='conv'"),
+  ('vidtr', {}, 4, 'need clips whole'),
+  ('i3d', {}, 8, 'need clips whole'),
+)
+
+
+@pytest.mark.parametrize(('family', 'fields', 'frames', 'says'), WHOLE)
+def test_clips_that_cannot_be_split_are_refused(family, fields, frames, says):
+  made = meshes.make_mesh(cfg.Mesh(context=4))
+  known = {**models.find(family).TINY, **fields}
+  model = models.build(family, classes=3, dtype='float32', **known)
+  with pytest.raises(InputError, match=rf'mesh\.context.*{says}'):
+    build.check_context(model, made, (frames, 16, 16))
+  whole = meshes.make_mesh(cfg.Mesh())
+  build.check_context(model, whole, (frames, 16, 16))
 
 
 def test_one_process_feeds_every_row_once_whatever_the_mesh(mesh):
@@ -107,6 +161,7 @@ CORES = [Core(i, i // 4) for i in range(16)]  # four processes
     (CHIPS, 'slice_index', cfg.Mesh(fsdp=4, tensor=2)),
     (CHIPS, 'slice_index', cfg.Mesh(fsdp=2, slices=2)),
     (CORES, 'process_index', cfg.Mesh(fsdp=2, tensor=2, slices=4)),
+    (CHIPS, 'slice_index', cfg.Mesh(context=4, tensor=2)),
   ],
 )
 def test_only_data_reaches_from_one_slice_to_another(devices, attribute, sizes):

@@ -16,6 +16,11 @@ defines
   enough to try things on, for tests of whatever family there is;
 * `VARIANTS`, if choices of one field ask for others of another: dicts of fields
   to try, instead of each choice by itself.
+
+A `Model` whose blocks keep every clip's frames on the second axis may have a
+method `sizes_to_split(clip) -> {what: size}`: a mesh may then split clips over
+its axis 'context' (`nn.linear.keep_rows`), which must divide every one of these
+sizes. It raises InputError for fields with which a block needs a clip whole.
 """
 
 import dataclasses

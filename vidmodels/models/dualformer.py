@@ -289,6 +289,34 @@ class Model(VideoModel):
     check_fields(self)
     self.plans()  # kernels that cannot be built
 
+  @nn.nowrap
+  def sizes_to_split(self, clip: tuple[int, int, int]) -> dict[str, int]:
+    """What a mesh may split over 'context': windows along time, or frames.
+
+    A global level sends its pooled tokens; in a stage that pools nothing, all
+    keys and values. Raises InputError where a window would be cut.
+    """
+    if self.depthwise == 'conv':
+      raise InputError(
+        "got mesh.context above 1 with depthwise='conv'; expected 'shift', "
+        'which sends the frames at the edges alone; try mesh.fsdp'
+      )
+    sizes, frames = {}, clip[0]
+    for s, (rate, _) in enumerate(self._patches):
+      frames //= rate
+      window = min(self.windows[s][0], frames)
+      if 'L' not in self.patterns[s]:
+        sizes[f'frames of tokens in stage {s}'] = frames
+      elif frames % window:
+        raise InputError(
+          f'got mesh.context above 1 with windows of {window} on {frames} '
+          f'frames of tokens in stage {s}; expected windows that divide them; '
+          'try model.windows, or mesh.fsdp'
+        )
+      else:
+        sizes[f'windows along time in stage {s}'] = frames // window
+    return sizes
+
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
     drops = iter(np.linspace(0, self.drop_path, sum(self.layers)).tolist())

@@ -44,7 +44,7 @@ from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
 from vidmodels.nn import initializers, position, stack
-from vidmodels.nn.linear import Dense, spread
+from vidmodels.nn.linear import CONTEXT, Dense, keep_rows, spread
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.nn.transformer import (
   VIT_SHARDING,
@@ -143,9 +143,13 @@ def sequences_along(h_BTHWD: jax.Array, axes: str) -> jax.Array:
 def grid_from_sequences(
   s_xLD: jax.Array, grid: tuple[int, ...], axes: str
 ) -> jax.Array:
-  """Undoes `sequences_along`; `grid` is the shape [B, T, H, W, D] before."""
+  """Undoes `sequences_along`; `grid` is the shape [B, T, H, W, D] before.
+
+  The axes before L may be joined, as in [B, H * W, T, D].
+  """
   at = ['BTHWD'.index(axis) for axis in axes]
-  h = s_xLD.reshape(*s_xLD.shape[:-2], *(grid[i] for i in at), grid[-1])
+  others = [i for i in range(4) if i not in at]
+  h = s_xLD.reshape(*(grid[i] for i in (*others, *at, 4)))
   return jnp.moveaxis(h, range(4 - len(at), 4), at)
 
 
@@ -488,9 +492,12 @@ class AttentionStep(nn.Module):
     norm = LayerNorm(self.epsilon, dtype=self.dtype, name='norm')
     memory = None
     if axes == 'T':
-      s_xLD = norm(sequences_along(h_BTHWD, 'T'))
+      s_xLD = sequences_along(keep_rows(norm(h_BTHWD)), 'T')
+      if CONTEXT in jax.sharding.get_abstract_mesh().shape:
+        # A device swaps its frames for some of the places: [B, H * W, T, D].
+        s_xLD = s_xLD.reshape(len(h_BTHWD), -1, *s_xLD.shape[-2:])
       if self.class_key:
-        memory = norm(cls_BTD)[:, None, None]
+        memory = norm(cls_BTD)[:, *(None,) * (s_xLD.ndim - 3)]
     elif cut:
       s_xLD = norm(groups_with_class(cls_BTD, h_BTHWD, *cut))
     else:
@@ -517,7 +524,8 @@ class AttentionStep(nn.Module):
         name='fc',
       )(s_xLD)
     if axes == 'T':
-      return jnp.zeros_like(cls_BTD), grid_from_sequences(s_xLD, shape, 'T')
+      more_BTHWD = grid_from_sequences(s_xLD, shape, 'T')
+      return jnp.zeros_like(cls_BTD), keep_rows(more_BTHWD)
     if cut:
       return split_groups(s_xLD, shape, *cut)
     return split_class(s_xLD, cls_BTD, h_BTHWD, axes)
@@ -565,7 +573,7 @@ class SpaceTimeBlock(nn.Module):
   ) -> tuple[jax.Array, jax.Array]:
     """Returns the class token and the grid, both updated."""
     cls_BTD = checkpoint_name(cls_BTD, stack.INPUT)
-    h_BTHWD = checkpoint_name(h_BTHWD, stack.INPUT)
+    h_BTHWD = checkpoint_name(keep_rows(h_BTHWD), stack.INPUT)
     given = cls_BTD, h_BTHWD
     for look in self.steps:
       read = given if self.parallel else (cls_BTD, h_BTHWD)
@@ -584,13 +592,15 @@ class SpaceTimeBlock(nn.Module):
       )(*read, train)
       cls_BTD, h_BTHWD = cls_BTD + more_BTD, h_BTHWD + more_BTHWD
     # Drop path keeps or drops a class token together with all its patches.
-    axes = 'HW' if cls_BTD.shape[1] == h_BTHWD.shape[1] else 'THW'
+    axes, shared = 'HW' if cls_BTD.shape[1] == h_BTHWD.shape[1] else 'THW', 2
+    if axes == 'THW' and CONTEXT in jax.sharding.get_abstract_mesh().shape:
+      axes, shared = 'HW', 3  # with a copy a frame: a device has some frames
     s_xLD = lead_with_class(cls_BTD, h_BTHWD, axes)
     s_xLD = LayerNorm(self.epsilon, dtype=self.dtype, name='mlp_norm')(s_xLD)
     s_xLD = Mlp(
       self.hidden, dtype=self.dtype, kernel_init=self.fresh.kernel, name='mlp'
     )(s_xLD)
-    s_xLD = DropPath(self.drop_path, name='mlp_drop')(s_xLD, train)
+    s_xLD = DropPath(self.drop_path, shared, name='mlp_drop')(s_xLD, train)
     more_BTD, more_BTHWD = split_class(s_xLD, cls_BTD, h_BTHWD, axes)
     cls_BTD, h_BTHWD = cls_BTD + more_BTD, h_BTHWD + more_BTHWD
     tokens = {'cls': cls_BTD, 'patches': h_BTHWD}
@@ -752,6 +762,28 @@ class Model(VideoModel):
       axial_order=self.axial_order,
       axial_identity=self.axial_identity,
     )
+
+  @nn.nowrap
+  def sizes_to_split(self, clip: tuple[int, int, int]) -> dict[str, int]:
+    """What a mesh may split over 'context': frames, and places in time's steps.
+
+    Raises InputError for a scheme that looks along both at once.
+    """
+    steps = self.steps()
+    if any(look.axes == 'THW' for look in steps) or not self.class_copies:
+      raise InputError(
+        f'got mesh.context above 1 with attention={self.attention!r} and '
+        f'class_copies={self.class_copies}, where tokens look at all frames '
+        "and places at once; expected 'divided', 'space_time', 'parallel', "
+        "'axial' or 'space' with class_copies=True; try mesh.fsdp, mesh.tensor "
+        'or model.remat=block'
+      )
+    frames, height, width = clip
+    sizes = {'frames': frames}
+    if any(look.axes == 'T' for look in steps):
+      places = (height // self.patch) * (width // self.patch)
+      sizes['places of a frame'] = places
+    return sizes
 
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""

@@ -206,6 +206,20 @@ class Model(VideoModel):
         'overlap=False or tubelet=1'
       )
 
+  @nn.nowrap
+  def sizes_to_split(self, clip: tuple[int, int, int]) -> dict[str, int]:
+    """What a mesh may split over 'context': the frames of all stages.
+
+    Raises InputError for convolutions that fold frames into the batch.
+    """
+    if self.depthwise == 'conv' or self.overlap:
+      raise InputError(
+        f'got mesh.context above 1 with depthwise={self.depthwise!r} and '
+        f'overlap={self.overlap}, which convolve frames as rows of the batch; '
+        "expected depthwise='shift' and overlap=False; try mesh.fsdp"
+      )
+    return {'frames of tokens': clip[0] // self.tubelet}
+
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""
     self.embeds = focal.make_embeds(self, frames=self.tubelet)

@@ -43,7 +43,7 @@ from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
 from vidmodels.nn import initializers, position, stack
-from vidmodels.nn.linear import Dense, spread, uniform_bias
+from vidmodels.nn.linear import Dense, keep_rows, spread, uniform_bias
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.nn.transformer import (
   VIT_SHARDING,
@@ -266,7 +266,7 @@ class MixingBlock(nn.Module):
   @nn.compact
   def __call__(self, s_BTLD: jax.Array, train: bool) -> jax.Array:
     """Returns the updated tokens; a frame's first is its class token."""
-    s_BTLD = checkpoint_name(s_BTLD, stack.INPUT)
+    s_BTLD = checkpoint_name(keep_rows(s_BTLD), stack.INPUT)
     # The release's epsilon; the variance is taken around the mean, as in torch.
     norm = functools.partial(
       nn.LayerNorm, 1e-6, use_fast_variance=False, dtype=self.dtype
@@ -563,6 +563,14 @@ class Model(VideoModel):
     """Refuses fields that contradict each other."""
     super().__post_init__()
     check_fields(self)
+
+  @nn.nowrap
+  def sizes_to_split(self, clip: tuple[int, int, int]) -> dict[str, int]:
+    """What a mesh may split over 'context': whole segments of frames."""
+    frames = clip[0]
+    if self.segment:
+      return {f'segments of {self.segment} frames': frames // self.segment}
+    return {'frames': frames}
 
   def setup(self):
     """Names the submodules; the names are the keys of checkpoints."""

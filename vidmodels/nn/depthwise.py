@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vidmodels.nn.linear import (
+  CONTEXT,
   convolve,
   keep_rows,
   rounded,
@@ -59,19 +60,40 @@ class DepthwiseConv(nn.Module):
 
 
 def _shift(h_xD: jax.Array, kernel: jax.Array) -> jax.Array:
-  """The sum of shifted inputs, each times its tap."""
+  """The sum of shifted inputs, each times its tap.
+
+  Where devices have some frames each, whole frames are shifted first: the shape
+  stays, and only the frames at the edges are sent, once a tap of time.
+  """
   kernel, window = rounded(kernel, h_xD.dtype), kernel.shape[:-2]
-  first = h_xD.ndim - 1 - len(window)
-  pads = [(size // 2, size // 2) for size in window]
-  padded = jnp.pad(h_xD, [(0, 0)] * first + pads + [(0, 0)])
+  inputs: dict[tuple[int, ...], jax.Array] = {(): h_xD}
+  if len(window) == 3 and CONTEXT in jax.sharding.get_abstract_mesh().shape:
+    half = window[0] // 2
+    inputs = {
+      (tap,): frames_ahead(h_xD, tap - half)
+      for tap in range(window[0])
+      if abs(tap - half) < h_xD.shape[-4]
+    }
   total = jnp.zeros(h_xD.shape, jnp.float32)
-  for tap in itertools.product(*map(range, window)):
-    part = padded
-    for axis, start in enumerate(tap, first):
-      size = h_xD.shape[axis]
-      part = jax.lax.slice_in_dim(part, start, start + size, axis=axis)
-    total += part.astype(jnp.float32) * kernel[tap][0]
+  for lead, h in inputs.items():
+    rest = window[len(lead) :]
+    first = h.ndim - 1 - len(rest)
+    pads = [(size // 2, size // 2) for size in rest]
+    padded = jnp.pad(h, [(0, 0)] * first + pads + [(0, 0)])
+    for tap in itertools.product(*map(range, rest)):
+      part = padded
+      for axis, start in enumerate(tap, first):
+        size = h_xD.shape[axis]
+        part = jax.lax.slice_in_dim(part, start, start + size, axis=axis)
+      total += part.astype(jnp.float32) * kernel[(*lead, *tap)][0]
   return total.astype(h_xD.dtype)
+
+
+def frames_ahead(h_xTHWD: jax.Array, offset: int) -> jax.Array:
+  """Frame t becomes frame t + offset, or zeros where there is none."""
+  edges = [(0, 0, 0)] * h_xTHWD.ndim
+  edges[-4] = (-offset, offset, 0)  # a negative edge is cut off
+  return jax.lax.pad(h_xTHWD, jnp.zeros((), h_xTHWD.dtype), edges)
 
 
 def _conv(h_xD: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -14,7 +14,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from vidmodels.nn import initializers, position, stack, window
 from vidmodels.nn.depthwise import DepthwiseConv, Implementation
-from vidmodels.nn.linear import spread
+from vidmodels.nn.linear import keep_rows, spread
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.nn.pyramid import Pooling, PyramidAttention, PyramidKernels
 from vidmodels.nn.transformer import (
@@ -71,7 +71,7 @@ class DualLevel(nn.Module):
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:
     """Maps a grid to a grid."""
-    h_BTHWD = checkpoint_name(h_BTHWD, stack.INPUT)
+    h_BTHWD = checkpoint_name(keep_rows(h_BTHWD), stack.INPUT)
     more_BTHWD = self._norm('attn_norm')(h_BTHWD)
     if self.kind == 'L':
       more_BTHWD = self._local(more_BTHWD)

@@ -19,8 +19,19 @@ from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
 from vidmodels.nn import initializers, stack
-from vidmodels.nn.depthwise import DepthwiseConv, Implementation
-from vidmodels.nn.linear import Dense, convolve, product, spread, uniform_bias
+from vidmodels.nn.depthwise import (
+  DepthwiseConv,
+  Implementation,
+  frames_ahead,
+)
+from vidmodels.nn.linear import (
+  Dense,
+  convolve,
+  keep_rows,
+  product,
+  spread,
+  uniform_bias,
+)
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.nn.transformer import DropPath, Mlp, gelu
 from vidmodels.typing import InputError
@@ -79,12 +90,11 @@ class TimeConv(nn.Module):
     shape = (self.window, D, D)
     kernel = self.param('kernel', initializers.uniform_fan_in, shape)
     half = self.window // 2
-    padded = jnp.pad(h_BTHWD, ((0, 0), (half, half), (0, 0), (0, 0), (0, 0)))
     total = jnp.zeros(h_BTHWD.shape, jnp.float32)
     for tap in range(self.window):
       if abs(tap - half) >= T:
         continue  # this tap sees only padding
-      part = jax.lax.slice_in_dim(padded, tap, tap + T, axis=1)
+      part = frames_ahead(h_BTHWD, tap - half)
       total += product('BTHWC,CD->BTHWD', part, kernel[tap], self.dtype)
     return total.astype(self.dtype)
 
@@ -353,7 +363,7 @@ class FocalBlock(nn.Module):
   @nn.compact
   def __call__(self, h_BTHWD: jax.Array, train: bool) -> jax.Array:
     """Returns the grid updated."""
-    h_BTHWD = checkpoint_name(h_BTHWD, stack.INPUT)
+    h_BTHWD = checkpoint_name(keep_rows(h_BTHWD), stack.INPUT)
     for streams in self.steps:
       name = 'time_mod' if streams == ('T',) else 'mod'
       inner = self.modulate(streams=streams, name=name)

@@ -29,6 +29,7 @@ from vidmodels.nn import initializers
 from vidmodels.typing import InputError, unknown_name
 
 BATCH = ('data', 'fsdp')  # the axes of a mesh that split the rows of a batch
+CONTEXT = 'context'  # the axis of a mesh that splits every clip
 
 Sums = Literal['float32', 'dtype']
 _sums = contextvars.ContextVar[Sums]('_sums', default='float32')
@@ -55,18 +56,23 @@ def sums_of_gradients(dtype: Sums) -> Iterator[None]:
 def keep_rows(h_Bx: jax.Array) -> jax.Array:
   """The same array, its leading axis split over the mesh as a batch is.
 
-  The other axes are XLA's choice, such as heads over 'tensor'. The rows of a
-  clip must be neighbours: an axis that is folded into the batch goes behind it,
-  as in [B * T, ...]. Does nothing without a mesh, on a mesh that does not split
-  batches, and for rows that do not divide over it (one row that all clips
-  share, or the tail of an evaluation).
+  On a mesh with 'context' the second of three or more axes is split over that:
+  the frames of [B, T, H, W, D], or what stands in their place. The others are
+  XLA's choice, such as heads over 'tensor'. The rows of a clip must be
+  neighbours: an axis that is folded into the batch goes behind it, as in
+  [B * T, ...]. An axis is left alone where the mesh does not split it or it
+  does not divide (one row that all clips share, the tail of an evaluation).
   """
-  mesh = jax.sharding.get_abstract_mesh()
-  shards = math.prod(mesh.shape.get(axis, 1) for axis in BATCH)
-  if shards == 1 or not h_Bx.ndim or h_Bx.shape[0] % shards:
+  mesh = jax.sharding.get_abstract_mesh().shape
+  spec: list[Any] = [PartitionSpec.UNCONSTRAINED] * h_Bx.ndim
+  axes = (BATCH, (CONTEXT,)) if h_Bx.ndim > 2 else (BATCH,)
+  for axis, names in enumerate(axes[: h_Bx.ndim]):
+    shards = math.prod(mesh.get(name, 1) for name in names)
+    if shards > 1 and not h_Bx.shape[axis] % shards:
+      spec[axis] = names
+  if set(spec) <= {PartitionSpec.UNCONSTRAINED}:
     return h_Bx
-  rest = [PartitionSpec.UNCONSTRAINED] * (h_Bx.ndim - 1)
-  return jax.lax.with_sharding_constraint(h_Bx, PartitionSpec(BATCH, *rest))
+  return jax.lax.with_sharding_constraint(h_Bx, PartitionSpec(*spec))
 
 
 def spread(parameter: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:

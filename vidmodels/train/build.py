@@ -10,6 +10,7 @@ checkpoint fills them.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 
 import jax
@@ -21,6 +22,7 @@ from jax.sharding import Mesh
 from vidmodels import config as cfg
 from vidmodels import models
 from vidmodels.data.records.task import SINGLE, Task
+from vidmodels.nn.linear import CONTEXT
 from vidmodels.train import (
   memory,
   optim,
@@ -155,12 +157,13 @@ def build(
   model = make_model(config, classes=classes)
   check_task(config, model, task, classes=classes)
   check_offload(model, mesh)
+  clip = config.clip
+  check_context(model, mesh, (clip.frames, clip.size, clip.size))
   # An epoch shows every example as often as it is repeated.
   clips = examples * config.augment.repeats
   sizes = dict(examples=clips, batch=config.batch)
   learning_rate = optim.make_schedule(config.optim, **sizes)
   make_tx = functools.partial(optim.make_optimizer, config.optim, learning_rate)
-  clip = config.clip
   init = state.make_init(
     model,
     make_tx,
@@ -226,6 +229,32 @@ def check_task(
 def memories(device: jax.Device) -> list[str]:
   """The kinds of memory that a program on this device can use."""
   return [memory.kind for memory in device.addressable_memories()]
+
+
+def check_context(
+  model: nn.Module, mesh: Mesh, clip: tuple[int, int, int]
+) -> None:
+  """Refuses a mesh that splits clips (frames, height, width) unevenly.
+
+  And one whose model needs clips whole: its layers would gather them.
+  """
+  parts = mesh.shape.get(CONTEXT, 1)
+  if parts == 1:
+    return
+  sizes_to_split = getattr(model, 'sizes_to_split', None)
+  if sizes_to_split is None:
+    raise InputError(
+      f'got mesh.context={parts} with a model whose layers need clips whole; '
+      'expected 1; try mesh.fsdp, mesh.tensor or model.remat=block'
+    )
+  sizes = sizes_to_split(clip)
+  for what, size in sizes.items():
+    if size % parts:
+      most = math.gcd(parts, *sizes.values())
+      raise InputError(
+        f'got mesh.context={parts} with {size} {what}; expected a divisor of '
+        f'{size}; try mesh.context={most}'
+      )
 
 
 def check_offload(model: nn.Module, mesh: Mesh) -> None:

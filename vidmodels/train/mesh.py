@@ -1,11 +1,12 @@
-"""The device mesh: axes data, fsdp and tensor, and the rows of each device.
+"""The device mesh: axes data, fsdp, context, tensor; the rows of each device.
 
   mesh = make_mesh(cfg.Mesh(data=-1, fsdp=4))
 
-The batch is split over data and fsdp together; tensor devices share rows. Of
-several slices or nodes, `data` runs over the slow network between them: it
-carries one sum of gradients a step, where fsdp and tensor gather and sum in
-every layer. Next: `sharding.py` places the parameters, `feed.py` the batches.
+The batch is split over data and fsdp together; context and tensor devices share
+rows. A mesh has the axis context only where it splits clips. Of several slices
+or nodes, `data` runs over the slow network between them: it carries one sum of
+gradients a step, where the others send in every layer. Next: `sharding.py`
+places the parameters, `feed.py` the batches.
 """
 
 import math
@@ -21,31 +22,32 @@ from vidmodels import config as cfg
 from vidmodels.nn import linear
 from vidmodels.typing import InputError
 
-AXES = ('data', 'fsdp', 'tensor')
+AXES = ('data', 'fsdp', linear.CONTEXT, 'tensor')
 BATCH = PartitionSpec(linear.BATCH)
 
 
 def make_mesh(sizes: cfg.Mesh, *, devices: list | None = None) -> Mesh:
-  """Arranges the devices, by default all, as (data, fsdp, tensor).
+  """Arranges the devices, by default all, as (data, fsdp, context, tensor).
 
   One size may be -1: it takes all devices that are left. Raises InputError for
   sizes that do not fit the devices or their slices.
   """
   devices = list(jax.devices() if devices is None else devices)
-  shape = [sizes.data, sizes.fsdp, sizes.tensor]
+  axes = [a for a in AXES if a != linear.CONTEXT or sizes.context != 1]
+  shape = [getattr(sizes, axis) for axis in axes]
   if -1 in shape:
     rest = math.prod(s for s in shape if s != -1)
     shape[shape.index(-1)] = max(len(devices) // rest, 1)
   if math.prod(shape) != len(devices):
     raise InputError(
-      f'mesh (data, fsdp, tensor) = {tuple(shape)} needs {math.prod(shape)} '
+      f'mesh ({", ".join(axes)}) = {tuple(shape)} needs {math.prod(shape)} '
       f'devices and {len(devices)} are here; expected sizes whose product is '
       f'{len(devices)}; change config.mesh, one of its sizes may be -1'
     )
   grid = _arrange(shape, devices, sizes.slices or _count_slices(devices))
   # Auto axes: jax.make_mesh defaults to Explicit axes, with which a sharding
   # constraint asserts instead of placing.
-  return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3)
+  return Mesh(grid, tuple(axes), axis_types=(AxisType.Auto,) * len(axes))
 
 
 def _count_slices(devices: list) -> int:
@@ -80,7 +82,7 @@ def _arrange(shape: list[int], devices: list, slices: int) -> np.ndarray:
     raise InputError(
       f'got mesh.data={shape[0]} over {slices} slices; expected a multiple of '
       f'{slices}, as only data reaches from slice to slice; try mesh.data='
-      f'{slices}, or mesh.slices=1 to let fsdp and tensor use the slow network'
+      f'{slices}, or mesh.slices=1 to let the others use the slow network'
     )
   return mesh_utils.create_hybrid_device_mesh(
     [shape[0] // slices, *shape[1:]],
@@ -120,7 +122,8 @@ def local_rows(mesh: Mesh, batch: int) -> list[int]:
   """Rows of the global batch that this process's devices hold, ascending.
 
   Computed from the sharding: `batch / process_count` rows is wrong if the
-  tensor axis crosses processes, because they then need the same rows.
+  tensor or context axis crosses processes, because they then need the same
+  rows.
   """
   indices = batch_sharding(mesh).addressable_devices_indices_map((batch,))
   rows = [np.arange(batch)[index] for index in indices.values()]

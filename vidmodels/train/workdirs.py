@@ -143,12 +143,12 @@ def run_summary(run: TrainingRun, records: RecordSet) -> str:
   config, mesh = run.config, run.mesh.shape
   parameters = sum(leaf.size for leaf in jax.tree.leaves(run.abstract.params))
   clips = len(records) * config.augment.repeats  # of an epoch
+  axes = ' x '.join(f'{axis} {size}' for axis, size in mesh.items())
   text = (
     f'{parameters / 1e6:.2f} M parameters in '
     f'{config.dtype} ({run.report.bytes_per_device / 1e6:.1f} MB a device), '
     f'{len(records)} clips ({len(records.manifest.lost)} lost in preparation), '
-    f'batch {config.batch} in {config.accumulate} parts on mesh data '
-    f'{mesh["data"]} x fsdp {mesh["fsdp"]} x tensor {mesh["tensor"]}, peak '
+    f'batch {config.batch} in {config.accumulate} parts on mesh {axes}, peak '
     f'learning rate {optim.peak_lr(config.optim, batch=config.batch):g}, '
     f'{run.total} steps = {run.total * config.batch / clips:.2f} epochs'
   )
