@@ -30,13 +30,18 @@ SENT = {
   'dualformer': (9, 128),
   'video_focalnet': (29, 64),
 }
-# What splitting clips sends, as multiples of one device's tokens [rows, T / N,
-# H, W, D]: see docs/training.md. And tokens of a clip in `sharded_steps.LONG`.
+# What splitting clips sends in a block, as multiples of one device's tokens
+# [rows, T / N, H, W, D], and the tokens of a clip of `sharded_steps.LONG`.
+# TimeSformer swaps frames for places and back, forwards and backwards. X-ViT
+# moves a quarter of the channels of keys and of values by a frame either way,
+# and its head sees all class tokens. DualFormer sends a frame either way (of
+# two here) and its pooled tokens; Video-FocalNet the 1 and 2 frames (of four)
+# that its windows over time reach, and a mean over all frames.
 SPLIT = {
-  'timesformer': (4, 16 * 16),
-  'xvit': (1, 16 * 17),
-  'dualformer': (3, 8 * 64),
-  'video_focalnet': (5, 16 * 64),
+  'timesformer': (4.1, 16 * 16),
+  'xvit': (1.7, 16 * 17),
+  'dualformer': (4, 8 * 64),
+  'video_focalnet': (4.7, 16 * 64),
 }
 WIDTH, FLOAT = 64, 4
 
@@ -122,12 +127,12 @@ def test_data_sends_gradients_tensor_activations_and_fsdp_saves(family):
 def test_a_device_with_a_part_of_every_clip_needs_that_part_of_the_memory(
   family,
 ):
-  meshes, parts = ((4, 1, 1), (4, 1, 1, 4)), 4
+  parts, meshes = 4, ((4, 1, 1), (4, 1, 1, 4))
   (_, whole), (total, answer) = compiled(
-    *(case(family, mesh, long=True) for mesh in meshes)
+    *(case(family, mesh, LARGE_BATCH, long=True) for mesh in meshes)
   )
-  assert answer['temporary'] < 1.15 * whole['temporary'] / parts
+  assert answer['temporary'] < 1.1 * whole['temporary'] / parts
   activations, tokens = SPLIT[family]
-  sent = activations * BATCH // 4 * tokens // parts * WIDTH * FLOAT
+  sent = activations * LARGE_BATCH / 4 * tokens / parts * WIDTH * FLOAT
   # Gradients are summed over data and over context.
-  assert 2 < total <= 2.05 + sent / answer['parameters']
+  assert 2 < total <= 2.1 + sent / answer['parameters']

@@ -60,3 +60,29 @@ def test_losses_do_not_depend_on_the_mesh(records, family):
     worst = abs(found[:, 0] / found[:, 1] - losses[:, 0] / losses[:, 1]).max()
     assert worst < 2e-6, sizes
     assert (found[:, 1] == 8).all()
+
+
+# Meshes that split clips, and fields with which they divide.
+SPLIT = {
+  'timesformer': ({'attention': 'divided'}, {'context': 4}),
+  'xvit': ({}, {'context': 2, 'tensor': 2}),
+  'dualformer': ({'windows': ((1, 4, 4),)}, {'context': 2}),
+  'video_focalnet': ({}, {'context': 4}),
+}
+
+
+@pytest.mark.parametrize('family', SPLIT)
+@pytest.mark.slow
+def test_nor_do_they_depend_on_what_splits_clips(records, family):
+  config, (fields, sizes) = family_config(records, family), SPLIT[family]
+  config = dataclasses.replace(config, model={**config.model, **fields})
+  one = jax.devices()[:1]
+  _, first = run(config, records, devices=one, steps=0)
+  first = jax.device_get(first)
+  losses, _ = run(config, records, devices=one, first=first)
+  mesh = cfg.Mesh(fsdp=2, **sizes)
+  # The state is the same: a run goes on with another mesh.
+  found, _ = run(dataclasses.replace(config, mesh=mesh), records, first=first)
+  worst = abs(found[:, 0] / found[:, 1] - losses[:, 0] / losses[:, 1]).max()
+  assert worst < 2e-6
+  assert (found[:, 1] == 8).all()

@@ -72,32 +72,6 @@ def test_losses_do_not_depend_on_the_mesh(alone, records):
   assert (found[:, 1] == 8).all()
 
 
-# Meshes that split clips, and fields with which they divide.
-SPLIT = {
-  'timesformer': ({'attention': 'divided'}, {'context': 4}),
-  'xvit': ({}, {'context': 2, 'tensor': 2}),
-  'dualformer': ({'windows': ((1, 4, 4),)}, {'context': 2}),
-  'video_focalnet': ({}, {'context': 4}),
-}
-
-
-@pytest.mark.parametrize('family', SPLIT)
-@pytest.mark.slow
-def test_losses_do_not_depend_on_what_splits_clips(records, family):
-  config, (fields, sizes) = family_config(records, family), SPLIT[family]
-  config = dataclasses.replace(config, model={**config.model, **fields})
-  losses, alone = run(config, records, devices=jax.devices()[:1])
-  mesh = cfg.Mesh(fsdp=2, **sizes)
-  found, split = run(dataclasses.replace(config, mesh=mesh), records)
-  assert (
-    abs(found[:, 0] / found[:, 1] - losses[:, 0] / losses[:, 1]).max() < 2e-6
-  )
-  np.testing.assert_allclose(found[:, 2], losses[:, 2], rtol=1e-4)
-  # So a run goes on with another mesh.
-  shapes = lambda state: jax.tree.map(lambda leaf: leaf.shape, state)
-  assert shapes(split) == shapes(alone)
-
-
 @pytest.mark.slow
 def test_microbatches_change_memory_and_not_the_answer(records):
   config = tiny.config(records)
