@@ -106,30 +106,58 @@ def test_losses_gradients_and_statistics_are_those_of_no_policy(family):
     )
 
 
-def kept_bytes(family: str, policy: str, scan: bool) -> int:
-  """Bytes that wait for the backward pass, without the parameters."""
+def kept(family: str, **more) -> list[jax.ShapeDtypeStruct]:
+  """What waits for the backward pass, parameters among it."""
   video, variables = inputs(family)
   params, rest = split(variables)
-  loss = objective(family, remat=policy, scan=scan)
+  loss = objective(family, **more)
 
   def residuals(params):
     return jax.vjp(lambda p: loss(p, rest, video)[0], params)[1]
 
-  leaves = jax.tree.leaves(jax.eval_shape(residuals, params))
+  return jax.tree.leaves(jax.eval_shape(residuals, params))
+
+
+def size(leaves: list[jax.ShapeDtypeStruct]) -> int:
+  """Their bytes."""
   return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
 
 
 @every_family
 @pytest.mark.fast_every(20)
 def test_a_policy_keeps_less_than_the_one_before_it(family):
-  scans = [True, False] if 'scan' in models.fields(family) else [False]
-  for scan in scans[: 1 + (family == 'timesformer')]:
-    kept = [
-      kept_bytes(family, policy, scan)
+  # In bfloat16 too: products have a derivative of their own there.
+  cases = [(True, 'bfloat16'), (False, 'float32')]
+  for scan, dtype in cases if 'scan' in models.fields(family) else cases[1:]:
+    found = [
+      size(kept(family, remat=policy, scan=scan, dtype=dtype))
       for policy in ('none', 'dots', 'save_attention', 'block')
     ]
-    assert kept == sorted(kept, reverse=True)
-    assert len(set(kept)) == 4, kept
+    assert found == sorted(found, reverse=True)
+    assert len(set(found)) == 4, found
+
+
+@pytest.mark.parametrize(
+  'family', ['timesformer', 'xvit', 'vidtr', 'video_focalnet']
+)
+@pytest.mark.fast_every(4)
+def test_a_scan_does_not_keep_what_is_cheap_to_compute_again(family):
+  whole, scanned = (
+    kept(family, remat='none', scan=scan, dtype='bfloat16')
+    for scan in (False, True)
+  )
+  assert size(scanned) < 0.6 * size(whole)  # with what is outside of the loop
+
+
+def test_heads_are_kept_as_one_axis():
+  leaves = kept('timesformer', remat='none', scan=True, dtype='bfloat16')
+  model = tiny_model('timesformer')
+  tokens = [leaf.shape for leaf in leaves if leaf.dtype == jnp.bfloat16]
+  scanned = [shape for shape in tokens if shape[0] == model.layers]
+  # Queries, keys and values, mixed tokens and outputs, over time and space.
+  assert len(scanned) >= 6
+  # As [A, d] a TPU would pad d, from 64 to 128.
+  assert not [shape for shape in scanned if shape[-2] == model.heads], scanned
 
 
 @pytest.mark.parametrize('scan', [False, True])

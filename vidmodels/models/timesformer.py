@@ -834,7 +834,11 @@ class Model(VideoModel):
     tokens = {'cls': cls_BTD, 'patches': h_BTHWD}
     self.sow('intermediates', 'after_embedding', tokens)
     cls_BTD, _ = stack.run(
-      self.blocks, (cls_BTD, h_BTHWD), train=train, scan=self.scan
+      self.blocks,
+      (cls_BTD, h_BTHWD),
+      train=train,
+      scan=self.scan,
+      policy=self.remat,
     )
     # Space attention has a class token a frame: averaged before the norm, so
     # this is not the mean of what the frames would answer.

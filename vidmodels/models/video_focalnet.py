@@ -259,7 +259,11 @@ class Model(VideoModel):
     if self.time_blocks:
       h_BTHWD = h_BTHWD.astype(self.dtype)
       h_BTHWD = stack.run(
-        self.time_blocks, h_BTHWD, train=train, scan=self.scan
+        self.time_blocks,
+        h_BTHWD,
+        train=train,
+        scan=self.scan,
+        policy=self.remat,
       )
       h_BTHWD = self.time_norm(h_BTHWD.astype(jnp.float32))
     return h_BTHWD.mean((1, 2, 3))

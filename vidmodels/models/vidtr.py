@@ -392,7 +392,8 @@ class Qkv(nn.Module):
       f'{axes}D,DpAd->{axes}pAd', keep_rows(s_xD), kernel, self.dtype
     )
     made = keep_rows(made + spread(bias, made.shape, self.dtype))
-    return jnp.moveaxis(made, -3, 0)
+    joined = checkpoint_name(jax.lax.collapse(made, -2), stack.PRODUCT)
+    return jnp.moveaxis(joined.reshape(made.shape), -3, 0)
 
 
 class SeparableAttention(nn.Module):
@@ -454,7 +455,8 @@ class SeparableAttention(nn.Module):
         )
       else:
         z_xAd = self._look(letter, q_xAd, k_xAd, z_xAd, train)
-    z_xAd = checkpoint_name(z_xAd, stack.MIXED)
+    joined_xD = jax.lax.collapse(z_xAd, -2)
+    z_xAd = checkpoint_name(joined_xD, stack.MIXED).reshape(z_xAd.shape)
     answer_xD = DenseGeneral(
       s_xD.shape[-1],
       axis=(-2, -1),
@@ -908,7 +910,11 @@ class Model(VideoModel):
       if start == self._joint_from():
         tokens = flatten_tokens(tokens)
       tokens = stack.run(
-        self.all_layers[start:end], tokens, train=train, scan=self.scan
+        self.all_layers[start:end],
+        tokens,
+        train=train,
+        scan=self.scan,
+        policy=self.remat,
       )
     if self.attention == 'space':
       y_BTD = self.norm(tokens.grid[:, :, 0].astype(jnp.float32))

@@ -183,7 +183,13 @@ class Model(VideoModel):
         h_BTLD = layer(h_BTLD, train)
         self.sow('intermediates', f'after_block_{i}', h_BTLD)
     else:
-      h_BTLD = stack.run(self.blocks, h_BTLD, train=train, scan=self.scan)
+      h_BTLD = stack.run(
+        self.blocks,
+        h_BTLD,
+        train=train,
+        scan=self.scan,
+        policy=self.remat,
+      )
     h_BTLD = self.norm(h_BTLD.astype(jnp.float32))
     self.sow('intermediates', 'after_norm', h_BTLD)
     y_BTD = jnp.concatenate(

@@ -663,7 +663,13 @@ class Model(VideoModel):
     """The class token of every frame after the last norm, [B, T, D] float32."""
     s_BTLD = self.embed(video_BTHWC)
     self.sow('intermediates', 'after_embedding', s_BTLD)
-    s_BTLD = stack.run(self.blocks, s_BTLD, train=train, scan=self.scan)
+    s_BTLD = stack.run(
+      self.blocks,
+      s_BTLD,
+      train=train,
+      scan=self.scan,
+      policy=self.remat,
+    )
     frames_BTD = self.norm(s_BTLD[:, :, 0])
     self.sow('intermediates', 'after_norm', frames_BTD)
     return frames_BTD

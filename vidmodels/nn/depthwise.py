@@ -11,7 +11,9 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
+from vidmodels.nn import stack
 from vidmodels.nn.linear import (
   CONTEXT,
   convolve,
@@ -56,7 +58,7 @@ class DepthwiseConv(nn.Module):
     if self.use_bias:
       bias_D = self.param('bias', draw, (D,))
       h_xD = h_xD + spread(bias_D, h_xD.shape, self.dtype)
-    return keep_rows(h_xD)
+    return checkpoint_name(keep_rows(h_xD), stack.PRODUCT)
 
 
 def _shift(h_xD: jax.Array, kernel: jax.Array) -> jax.Array:

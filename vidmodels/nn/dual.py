@@ -207,7 +207,13 @@ class DualStage(nn.Module):
       pos_TD = position.fit_axis(self.time_pos(T, D), T, 'bilinear')
       pos_THWD = pos_HWD + pos_TD[:, None, None]
       h_BTHWD = h_BTHWD + spread(pos_THWD, h_BTHWD.shape, h_BTHWD.dtype)
-    return stack.run(self.blocks, h_BTHWD, train=train, scan=self.scan)
+    return stack.run(
+      self.blocks,
+      h_BTHWD,
+      train=train,
+      scan=self.scan,
+      policy=self.plan.remat,
+    )
 
 
 def check_stages(model: nn.Module, sizes: Mapping[str, int]) -> None:

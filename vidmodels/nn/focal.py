@@ -451,7 +451,9 @@ def run_stages(
   for i, (embed, blocks) in enumerate(stages):
     h_BTHWD = embed(h_BTHWD)
     model.sow('intermediates', f'after_embed_{i}', h_BTHWD)
-    h_BTHWD = stack.run(blocks, h_BTHWD, train=train, scan=model.scan)
+    h_BTHWD = stack.run(
+      blocks, h_BTHWD, train=train, scan=model.scan, policy=model.remat
+    )
     model.sow('intermediates', f'after_stage_{i}', h_BTHWD)
   h_BTHWD = model.norm(h_BTHWD.astype(jnp.float32))
   model.sow('intermediates', 'after_norm', h_BTHWD)

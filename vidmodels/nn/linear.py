@@ -23,9 +23,10 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec
 
-from vidmodels.nn import initializers
+from vidmodels.nn import initializers, stack
 from vidmodels.typing import InputError, unknown_name
 
 BATCH = ('data', 'fsdp')  # the axes of a mesh that split the rows of a batch
@@ -117,7 +118,9 @@ def _product(equation: str, h_x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _product_forward(equation: str, h_x: jax.Array, kernel: jax.Array):
-  return _product(equation, h_x, kernel), (h_x, kernel)
+  # Not `_product`, behind which a policy of remat would not see the product.
+  y_x = jnp.einsum(equation, h_x, kernel.astype(h_x.dtype))
+  return y_x, (h_x, kernel)
 
 
 def _product_backward(equation: str, kept: Any, gradient: jax.Array):
@@ -161,7 +164,7 @@ def _wide_gradient(
 def _wide_forward(
   run: Callable[..., jax.Array], h_Bx: jax.Array, kernel: jax.Array
 ):
-  return _wide_gradient(run, h_Bx, kernel), (h_Bx, kernel)
+  return run(h_Bx, kernel.astype(h_Bx.dtype)), (h_Bx, kernel)
 
 
 def _wide_backward(
@@ -238,7 +241,9 @@ class DenseGeneral(nn.Module):
         jnp.float32,
       )
       y_xD = y_xD + spread(bias, y_xD.shape, self.dtype)
-    return keep_rows(y_xD)
+    y_xD = keep_rows(y_xD)
+    joined_xD = jax.lax.collapse(y_xD, -min(len(new), 2))
+    return checkpoint_name(joined_xD, stack.PRODUCT).reshape(y_xD.shape)
 
 
 class Dense(DenseGeneral):
@@ -269,4 +274,4 @@ class Conv(nn.Module):
       padding=tuple(self.padding),
       dimension_numbers=(f'N{letters}C', f'{letters}IO', f'N{letters}C'),
     )
-    return keep_rows(y_BxD)
+    return checkpoint_name(keep_rows(y_BxD), stack.PRODUCT)

@@ -249,7 +249,8 @@ class PyramidAttention(nn.Module):
       name='out',
     )
     y_BQAd = transformer.attend(q_BQAd, k_BSAd, v_BSAd)
-    y_BQAd = checkpoint_name(y_BQAd, stack.MIXED)
+    joined_xD = jax.lax.collapse(y_BQAd, -2)
+    y_BQAd = checkpoint_name(joined_xD, stack.MIXED).reshape(y_BQAd.shape)
     return out(y_BQAd).reshape(h_BTHWD.shape)
 
   def _project(self, shape: tuple[int, ...], name: str) -> DenseGeneral:

@@ -23,20 +23,28 @@ from vidmodels.typing import remat_policy
 Layer = Any  # a linen module, bound by its parent
 Carry = Any  # the input and output of a layer: an array, or a tuple of arrays
 
-# What layers mark by `jax.ad_checkpoint.checkpoint_name`: their input, and what
-# they made of several tokens. 'save_attention' keeps the latter, 'offload'
-# moves both to the host.
-INPUT, MIXED = 'layer_input', 'mixed_tokens'
+# What layers mark by `jax.ad_checkpoint.checkpoint_name`: their input, what
+# they made of several tokens, the outputs of linear layers and convolutions.
+# Policies keep them by name; 'offload' moves the first two to the host. Heads
+# [A, d] are marked as one axis: a TPU pads the last axis to 128, and d is 64.
+INPUT, MIXED, PRODUCT = 'layer_input', 'mixed_tokens', 'product'
 # Where a scan lists its layers if it is asked to, see `stacked_entries`.
 _ENTRIES = 'stacked_entries'
 _STREAMS = ('drop_path', 'dropout')
 # Products of all tokens with a matrix. Those of two activations, as scores of
 # attention are, have batch axes: they are large, and cheap to compute again.
 _PRODUCTS = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+_MARKED = jax.checkpoint_policies.save_only_these_names(PRODUCT)
+_MIXES = jax.checkpoint_policies.save_only_these_names(MIXED)
 
 
 def run(
-  layers: Sequence[Layer], carry: Carry, *, train: bool, scan: bool
+  layers: Sequence[Layer],
+  carry: Carry,
+  *,
+  train: bool,
+  scan: bool,
+  policy: str | bool = 'none',
 ) -> Carry:
   """Sends `carry` through the layers.
 
@@ -48,7 +56,8 @@ def run(
   draws what the plain loop draws.
 
   Layers are bound submodules, called as `layer(*carry, train)`, that return the
-  next carry, of the same shapes where layers are alike.
+  next carry, of the same shapes where layers are alike. `policy` is the one
+  that `remat` gave them, or parts of them.
   """
   if not layers or layers[0].is_initializing():
     for layer in layers:
@@ -64,7 +73,7 @@ def run(
   first = 0
   for group in _alike(layers) if scan else [[layer] for layer in layers]:
     if len(group) > 1:
-      carry = _scan(group, carry, train, keys, first)
+      carry = _scan(group, carry, train, keys, first, policy)
     else:
       carry = _one(group[0], carry, train, keys, first)
     first += len(group)
@@ -74,12 +83,18 @@ def run(
 def remat(layer: Any, policy: str | bool, train_at: int = 2) -> Any:
   """The class of a layer that keeps what the policy says for going backwards.
 
-  'none'            all that the derivative of each operation asks for
+  'none'            all that the derivative of each operation asks for; in a
+                    scan what 'dots' and 'save_attention' keep, and the draws
   'block'           the layer's input; the rest is computed again
   'dots'            that and the outputs of dense layers and convolutions
   'save_attention'  that and what mixes tokens: the output of each attention
                     before its projection (of a modulation, of a convolution)
   'offload'         what 'save_attention' keeps, in the memory of the host
+
+  Without a scan XLA chooses, among all that derivatives ask for, what it computes
+  again. It does not look across the two loops of a scan, so 'none' is less
+  there: each GELU, softmax and LayerNorm would be kept in four or five copies.
+  In bfloat16 a clip of TimeSformer-B needs 463 MB, and would need 1658.
 
   `train_at` is the place of the argument `train`, counted from self.
   """
@@ -89,7 +104,7 @@ def remat(layer: Any, policy: str | bool, train_at: int = 2) -> Any:
   keep = {
     'block': policies.nothing_saveable,
     'dots': _is_product,
-    'save_attention': policies.save_only_these_names(MIXED),
+    'save_attention': _MIXES,
     'offload': policies.save_and_offload_only_these_names(
       names_which_can_be_saved=[],
       names_which_can_be_offloaded=[MIXED, INPUT],
@@ -129,9 +144,23 @@ def _args(carry: Carry) -> tuple:
 
 
 def _is_product(primitive: Any, *args: Any, **params: Any) -> bool:
-  """Whether an operation is a dense layer's product, or a convolution."""
-  convolution = primitive is jax.lax.conv_general_dilated_p
-  return convolution or _PRODUCTS(primitive, *args, **params)
+  """Whether it is the output of a linear layer or of a convolution."""
+  return (
+    primitive is jax.lax.conv_general_dilated_p
+    or _PRODUCTS(primitive, *args, **params)
+    or _MARKED(primitive, *args, **params)
+  )
+
+
+def _is_kept_by_scan(primitive: Any, *args: Any, **params: Any) -> bool:
+  """What a scan keeps under 'none'; the rest is cheap to compute again."""
+  if primitive in (jax.lax.lt_p, jax.lax.sort_p, jax.lax.top_k_p):
+    return True  # random numbers below a rate: 1 byte each; order of scores
+  if primitive is jax.lax.reduce_sum_p:
+    return 0 in params['axes']  # statistics of a batch: of all devices
+  return _is_product(primitive, *args, **params) or _MIXES(
+    primitive, *args, **params
+  )
 
 
 def _variables(layers: Sequence[Layer], *, row: bool = False) -> Any:
@@ -235,6 +264,7 @@ def _scan(
   train: bool,
   keys: dict,
   first: int,
+  policy: str | bool,
 ) -> Carry:
   """Runs layers that are alike as one scan, from place `first` on."""
   like, parent = _plain(layers[0]), layers[0].parent
@@ -264,6 +294,9 @@ def _scan(
       carry = like.clone(parent=scope, **fields)(*_args(carry), train)
       return carry, scope.mutable_variables()
 
+  if remat_policy(policy) == 'none':
+    # Nothing is computed twice in one trip of a loop: no barrier is needed.
+    body = jax.checkpoint(body, policy=_is_kept_by_scan, prevent_cse=False)
   carry, changed = jax.lax.scan(body, carry, (variables, rates, places))
   for collection, tree in changed.items():
     _write(parent, collection, names, tree)
