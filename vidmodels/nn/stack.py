@@ -91,10 +91,11 @@ def remat(layer: Any, policy: str | bool, train_at: int = 2) -> Any:
                     before its projection (of a modulation, of a convolution)
   'offload'         what 'save_attention' keeps, in the memory of the host
 
-  Without a scan XLA chooses, among all that derivatives ask for, what it computes
-  again. It does not look across the two loops of a scan, so 'none' is less
-  there: each GELU, softmax and LayerNorm would be kept in four or five copies.
-  In bfloat16 a clip of TimeSformer-B needs 463 MB, and would need 1658.
+  Without a scan XLA chooses, among all that derivatives ask for, what it rather
+  computes again. It does not look across the two loops of a scan, so 'none' is
+  less there: each GELU, softmax and LayerNorm would be kept in two to four
+  forms. In bfloat16 a clip of TimeSformer-B keeps 463 MB instead of 1658, and a
+  step of 64 clips on 16 TPUs needs 3.9 GB instead of 10 (4.9 without a scan).
 
   `train_at` is the place of the argument `train`, counted from self.
   """
