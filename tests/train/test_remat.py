@@ -72,9 +72,13 @@ def split(variables):
 
 
 def some_switches(family: str) -> list[tuple[str, bool]]:
-  """Two policies, one of them with a scan; all of both over four families."""
+  """Two policies, one of them with a scan; all of both over four families.
+
+  And the scan whose policy is 'none', which computes elements again.
+  """
   at, policies = FAMILIES.index(family), REMAT[1:]
-  return [(policies[at % 4], False), (policies[(at + 1) % 4], True)]
+  scanned = [('none', True)] if 'scan' in models.fields(family) else []
+  return [(policies[at % 4], False), (policies[(at + 1) % 4], True), *scanned]
 
 
 # Image models are made of the blocks of these.
