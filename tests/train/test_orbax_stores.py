@@ -12,7 +12,7 @@ from vidmodels import config as cfg
 from vidmodels import files, object_store
 from vidmodels.train import orbax_stores, save_errors
 from vidmodels.train.checkpoint import Checkpoints
-from vidmodels.typing import InputError
+from vidmodels.train.state import TrainState
 
 PARAMS = {'a': jnp.arange(6.0), 'b': {'c': jnp.ones((3, 2))}}
 META = {'config': {}, 'classes': ['x'], 'fps': 0.0}
@@ -93,13 +93,30 @@ def test_a_save_that_the_store_refuses_is_one_error_and_no_checkpoint(
   impatient, status
 ):
   folder = files.place(f'{impatient.root}/refused{status}')
+  state = TrainState(
+    step=jnp.asarray(2),
+    params=PARAMS,
+    opt_state={},
+    ema=None,
+    model_state={},
+    key=jnp.zeros(2, jnp.uint32),
+  )
+  saved = Checkpoints(folder, cfg.Checkpoint())
+  saved.save(state, step=2, data={'next_step': 2}, meta=META)
+  saved.wait()
+  assert saved.steps_saved() == [2]
   only_arrays(impatient.proxy, status)
   start = time.monotonic()
-  with pytest.raises(
-    (save_errors.SaveError, InputError), match=r'could not be saved|may not use'
-  ):
-    save(folder)
-  assert time.monotonic() - start < 30
+  saved.save(state, step=4, data={'next_step': 4}, meta=META)
+  with pytest.raises(save_errors.SaveError) as error:
+    saved.wait()
+  assert 'checkpoint 4 of ' in str(error.value)
+  assert 'checkpoint 2 is the last complete one' in str(error.value)
+  # To say so, a store that has just been silent is not asked again.
+  impatient.proxy.fail(status)
+  assert saved.steps_saved() == [2]
+  assert time.monotonic() - start < 20
   impatient.proxy.work()
-  with contextlib.closing(Checkpoints(folder, cfg.Checkpoint())) as saved:
-    assert saved.steps_on_disk() == []
+  saved.abandon()
+  with contextlib.closing(Checkpoints(folder, cfg.Checkpoint())) as again:
+    assert again.steps_on_disk() == [2]

@@ -15,6 +15,7 @@ import pytest
 import tiny
 
 from vidmodels import config as cfg
+from vidmodels import object_store
 from vidmodels.cli import main
 from vidmodels.train import checkpoint, hooks, loop, save_errors
 
@@ -244,6 +245,22 @@ def test_what_was_held_back_is_shown_unless_a_save_error_tells_of_it(
     told()
   speak()  # threads are late
   assert caplog.messages == ['another', 'another']
+
+
+@pytest.mark.parametrize(
+  'kind', [object_store.StoreError, object_store.StoreRefusal]
+)
+def test_what_a_store_refuses_is_told_once(caplog, hooked, kind):
+  refusal = kind('the bucket says no')
+
+  @save_errors.hold_back_tracebacks()
+  def refused():
+    logging.getLogger('absl').error('a save', exc_info=refusal)
+    raise refusal
+
+  with pytest.raises(kind):
+    refused()
+  assert caplog.messages == []
 
 
 def test_metrics_that_cannot_be_written_are_told_too(tmp_path):

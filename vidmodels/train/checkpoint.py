@@ -106,6 +106,7 @@ class Checkpoints:
       # Orbax finds out by itself what it reads.
       together = options is None or orbax_stores.in_one_database(self.folder)
     self._saving = 0  # the step of the last call of `save`
+    self._unfinished: int | None = None  # the same, until it is complete
     if options is None and not self.folder.is_dir():
       raise InputError(
         f'{self.folder} does not exist; expected the checkpoints of a training '
@@ -222,7 +223,7 @@ class Checkpoints:
     """
     with self._explained():  # an error here belongs to the previous step
       self._manager.wait_until_finished()
-    self._saving = step
+    self._saving = self._unfinished = step
     self._ranking.add(step, meta.get('validation') or {})
     self._write(step, _trees(by_block(state)), {'data': data, 'meta': meta})
 
@@ -396,6 +397,7 @@ class Checkpoints:
     """Waits until everything is on disk; raises SaveError if that fails."""
     with self._explained():
       self._manager.wait_until_finished()
+    self._unfinished = None
 
   def close(self) -> None:
     """Waits and releases the folder."""
@@ -419,8 +421,17 @@ class Checkpoints:
   def _explained(self) -> contextlib.AbstractContextManager[None]:
     """Turns the errors of a full disk in orbax into one SaveError."""
     return save_errors.explain_save_errors(
-      f'checkpoint {self._saving} of {self.folder}', self.steps_on_disk
+      f'checkpoint {self._saving} of {self.folder}', self.steps_saved
     )
+
+  def steps_saved(self) -> list[int]:
+    """The complete steps; of a store, those that this process knows.
+
+    A store may have just refused to answer, and would be waited for again.
+    """
+    if not object_store.in_store(self.folder):
+      return self.steps_on_disk()
+    return [step for step in self.steps() if step != self._unfinished]
 
   def steps_on_disk(self) -> list[int]:
     """The complete steps, by their folders' names.

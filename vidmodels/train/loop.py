@@ -425,4 +425,4 @@ class Loop:
   def steps_saved(self) -> list[int]:
     """The steps of complete checkpoints, once what is being saved is."""
     self.checkpoints.wait()
-    return self.checkpoints.steps_on_disk()
+    return self.checkpoints.steps_saved()

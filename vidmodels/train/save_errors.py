@@ -37,13 +37,15 @@ def is_disk_error(error: BaseException | None) -> bool:
 
   A SaveError is not: it has been explained already.
   """
-  if isinstance(error, ValueError):
-    text = str(error)
-    return bool(_STATUS.match(text)) and not _COLLECTIVE.search(text)
   if error is None or isinstance(error, SaveError):
     return False
   if isinstance(error, OSError | object_store.StoreError):
     return True
+  if isinstance(error, object_store.StoreRefusal):  # a ValueError too
+    return True
+  if isinstance(error, ValueError):
+    text = str(error)
+    return bool(_STATUS.match(text)) and not _COLLECTIVE.search(text)
   return object_store.find_fault(error) is not None
 
 
@@ -69,7 +71,7 @@ def _message(saving: str, error: Exception, completed: Sequence[int]) -> str:
   match = _SYSTEM_NUMBER.search(str(error))
   if match:
     number = int(match[1])
-  reason = os.strerror(number) if number else str(error).splitlines()[0][:200]
+  reason = os.strerror(number) if number else str(error).splitlines()[0][:400]
   if number in _DISK_FULL:
     reason, move = f'the disk is full ({reason})', 'make room'
   else:
@@ -88,15 +90,16 @@ def _message(saving: str, error: Exception, completed: Sequence[int]) -> str:
 def hold_back_tracebacks() -> Iterator[None]:
   """Holds back the log of failed saves, so that a SaveError alone explains.
 
-  After a SaveError this lasts until the process ends, because threads go on and
-  log later than the command. In any other case, everything that was held back
-  is shown at the end. Only disk errors are held back, and, from threads outside
-  Python, the errors that say that their event loop is closed.
+  After a SaveError, or what a store refused, this lasts until the process ends,
+  because threads go on and log later than the command. In any other case,
+  everything that was held back is shown at the end. Only disk errors are held
+  back, and, from threads outside Python, the errors that say that their event
+  loop is closed.
   """
   messages = _HeldMessages()
   try:
     yield
-  except SaveError:
+  except (SaveError, object_store.StoreError, object_store.StoreRefusal):
     raise
   except BaseException:
     messages.show()
