@@ -23,7 +23,7 @@ import threading
 from collections.abc import Iterator
 
 from vidmodels import files, object_store
-from vidmodels.typing import AnyPath, InputError, brief
+from vidmodels.typing import AnyPath, InputError, brief, local_path
 
 FOLDER, GIGABYTES = 'VIDMODELS_CACHE', 'VIDMODELS_CACHE_GB'
 _DEFAULT_GB = 20.0
@@ -36,7 +36,7 @@ _written: dict[str, int] = {}  # bytes since a look, by folder
 def folder() -> pathlib.Path:
   """Where the files are; it may not exist yet."""
   if given := os.environ.get(FOLDER):
-    return pathlib.Path(given).expanduser()
+    return pathlib.Path(local_path(given))
   base = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
   return pathlib.Path(base) / 'vidmodels' / 'objects'
 

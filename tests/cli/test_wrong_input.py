@@ -1,15 +1,21 @@
 """Every wrong input ends with code 2 and one message that helps."""
 
+import argparse
+import dataclasses
 import json
 import pathlib
+import re
+import typing
 
 import fake
 import pytest
 import tiny
 
-from vidmodels.cli import main
+from vidmodels.cli import main, make_parser
+from vidmodels.config import Config
 from vidmodels.data.records.record_set import RecordSet
 from vidmodels.train import loop
+from vidmodels.typing import UserPath
 
 
 @pytest.fixture(scope='module')
@@ -217,7 +223,64 @@ def test_an_address_is_no_path_of_this_machine(
   assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('field', ['data__dir', 'init_from', 'loss__teacher'])
+FILES = re.compile('FILE|DIR|FOLDER|PATH|SOURCE|CSV|NPZ|PNG|WORKDIR|^[AB]$')
+NAMES = {'workdir', 'out', 'data', 'root', 'bad', 'scores', 'classes', 'source'}
+
+
+def all_arguments(parser, words=()):
+  """Every command's words, and each argument that takes a value."""
+  for action in parser._actions:
+    if isinstance(action, argparse._SubParsersAction):
+      for name, sub in action.choices.items():
+        yield from all_arguments(sub, (*words, name))
+    elif action.nargs != 0:
+      yield words, action
+
+
+def test_every_argument_that_names_a_file_refuses_addresses_of_other_kinds(
+  capsys, monkeypatch, tmp_path
+):
+  monkeypatch.chdir(tmp_path)
+  checked, parser = set(), make_parser()
+  for words, action in all_arguments(parser):
+    looks = FILES.search(action.metavar or '') or action.dest in NAMES
+    if action.type not in ('path', 'place'):
+      # A number of classes; recipes are looked up by their own rules.
+      assert not looks or action.type is int, (words, action.dest)
+      continue
+    checked.add(action.dest)
+    bad = [
+      'https://host/a',
+      'az://b/a',
+      'file:/a',
+      's3:/b/a',
+      'gs://',
+      'S3://b',
+    ]
+    if action.type == 'path':
+      bad = [*bad[:3], 'gs://b/a', 's3://b/a']
+    for address in bad:
+      with pytest.raises(SystemExit) as stop:
+        parser.parse_args([*words, *action.option_strings[:1], address])
+      error = capsys.readouterr().err
+      assert stop.value.code == 2
+      assert address in error, (words, action.dest, address)
+      assert 'expected' in error
+  assert {'workdir', 'fork', 'files', 'compilation_cache', 'b'} <= checked
+  assert not list(tmp_path.iterdir())
+
+
+def fields_with_places(cls, above=''):
+  """The names of a dataclass's fields whose text is a path."""
+  hints = typing.get_type_hints(cls, include_extras=True)
+  for name, hint in hints.items():
+    if dataclasses.is_dataclass(hint):
+      yield from fields_with_places(hint, f'{above}{name}__')
+    elif hint == UserPath:
+      yield f'{above}{name}'
+
+
+@pytest.mark.parametrize('field', sorted(fields_with_places(Config)))
 def test_an_address_is_no_path_of_a_recipe(capsys, tmp_path, field):
   argv = train(tmp_path / 'records', tmp_path / 'run', **{field: ADDRESS})
   says(capsys, argv, ADDRESS, 'which is an address')

@@ -28,6 +28,7 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
   """Adds the flag that moves the folder."""
   parser.add_argument(
     '--compilation-cache',
+    type='path',
     default='',
     metavar='FOLDER',
     help='where compiled programs are kept for the next start (default '

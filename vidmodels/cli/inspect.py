@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add('--index', action='store_true', help='index shards of another tool')
   add(
     '--classes',
-    type='path',
+    type='place',
     help='for --index: one class name a line, or a data set',
   )
   add('--labels', help='for --index: single (default), multi, any, verb=97,...')

@@ -13,6 +13,7 @@ import functools
 import os
 import pathlib
 
+from vidmodels import files
 from vidmodels.data.datasets.dataset import Dataset, Request
 from vidmodels.data.listing.rows import Listing
 from vidmodels.data.records.class_list import ClassList
@@ -62,8 +63,9 @@ def find(name: str) -> Dataset:
 
 def load_classes(source: str | os.PathLike[str]) -> tuple[ClassList, Task]:
   """The classes and the task of a file, one name a line, or of a data set."""
-  path = pathlib.Path(source)
-  if not path.exists() and path.name == str(source) and not path.suffix:
+  path = files.place(source)
+  # A bare word is a name; an address in a store is never one.
+  if path.name == str(source) and not path.suffix and not path.exists():
     dataset = find(path.name)
     return dataset.classes(), dataset.task
   return ClassList.load(path), SINGLE
