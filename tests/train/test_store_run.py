@@ -10,6 +10,7 @@ import sys
 import time
 
 import jax.numpy as jnp
+import psutil
 import pytest
 import stores
 import tiny
@@ -18,7 +19,7 @@ import videos
 from vidmodels import config as cfg
 from vidmodels import files, local_cache, object_store
 from vidmodels.cli import main
-from vidmodels.train import loop, workdirs
+from vidmodels.train import loop, workdir_lease, workdirs
 from vidmodels.train.checkpoint import Checkpoints
 from vidmodels.typing import InputError
 
@@ -89,6 +90,13 @@ def steps(workdir):
   return [json.loads(line)['step'] for line in text.splitlines()]
 
 
+def losses(workdir):
+  """The training loss of each step that was logged."""
+  text = (files.place(workdir) / 'metrics.jsonl').read_text()
+  lines = map(json.loads, text.splitlines())
+  return {line['step']: line['train_clip/loss'] for line in lines}
+
+
 def ask(workdir, source):
   """The documents that evaluate and predict print."""
   documents = []
@@ -144,7 +152,8 @@ def test_a_run_killed_in_a_store_equals_an_unbroken_one_bit_for_bit(
   assert files.place(table).read_text().startswith('number,name,videos')
 
 
-def _kill_after_a_save(workdir, argv):
+def _kill_after_a_save(workdir, argv, *, refused=False):
+  """Kills a command and those that it started; first tries a second run."""
   process = subprocess.Popen(
     [sys.executable, '-m', 'vidmodels', *argv],
     stdout=subprocess.DEVNULL,
@@ -156,8 +165,41 @@ def _kill_after_a_save(workdir, argv):
     assert process.poll() is None, process.stderr.read()
     assert time.monotonic() < end
     time.sleep(0.2)
-  process.send_signal(signal.SIGKILL)
+  if refused:
+    with (
+      pytest.raises(InputError, match='another run is at work'),
+      workdir_lease.hold(files.place(workdir)),
+    ):
+      pass
+  everyone = [*psutil.Process(process.pid).children(recursive=True), process]
+  for other in everyone:
+    other.send_signal(signal.SIGKILL)
   assert process.wait() == -signal.SIGKILL
+
+
+def test_two_processes_write_one_workdir_of_a_store_and_one_goes_on(
+  server, records, unbroken
+):
+  if server.scheme == 'gs':
+    pytest.skip('of several processes the store sees what it sees of one')
+  workdir = f'{server.root}/runs/two'
+  train = ['train', '--config=demo', f'--workdir={workdir}']
+  train += tiny.flags(records, **CHANGES, mesh__fsdp=2)
+  argv = ['launch', '--processes=2', '--devices-per-process=1', '--']
+  _kill_after_a_save(workdir, [*argv, *train], refused=True)
+  folder = files.place(workdir) / 'checkpoints'
+  newest = max(p.name for p in folder.iterdir() if p.name.isdecimal())
+  parts = {p.name for p in (folder / newest / 'params').iterdir()}
+  assert {'ocdbt.process_0', 'ocdbt.process_1'} <= parts
+  said = []
+  outcome = loop.train(
+    tiny.config(records, **CHANGES),
+    workdir,
+    progress=lambda done, total, line: said.append(line),
+  )
+  assert outcome.step == 8
+  assert any('resumed from checkpoint' in line for line in said)
+  assert losses(workdir) == pytest.approx(losses(unbroken), abs=2e-6, rel=1e-5)
 
 
 def test_a_checkpoint_in_a_store_is_whole_until_an_object_is_lost(server):
