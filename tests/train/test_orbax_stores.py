@@ -59,6 +59,23 @@ def test_tries_take_about_the_patience_of_other_requests():
   assert description['s3_request_retries'] == retries
 
 
+def test_a_run_copied_into_a_store_is_whole_and_without_its_last_object_none(
+  server, tmp_path
+):
+  save(tmp_path)
+  target = files.place(f'{server.root}/copied')
+  for path in tmp_path.rglob('*'):
+    if path.is_file():
+      object_store.upload(path, target / path.relative_to(tmp_path))
+  with contextlib.closing(Checkpoints(target)) as saved:
+    assert saved.steps() == saved.steps_on_disk() == [0]
+    assert saved.is_whole(0)
+  # As one that is being written, or whose run was killed in the save.
+  (target / 'checkpoints/0' / orbax_stores.COMMIT_NAME).unlink()
+  with contextlib.closing(Checkpoints(target)) as saved:
+    assert saved.steps() == saved.steps_on_disk() == []
+
+
 # Of TensorStore's threads, whose orbax is gone.
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 @pytest.mark.fast_every(4)

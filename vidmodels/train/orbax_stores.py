@@ -5,7 +5,9 @@
 Orbax 0.12 gives TensorStore, which reads and writes the arrays, a description
 of gs:// paths and of local ones; for s3:// it makes a local path and refuses
 it. TensorStore itself reads and writes S3, so the one place of orbax that
-describes a path gets the third kind.
+describes a path gets the third kind. Another place says how a checkpoint shows
+that it is complete: of s3:// orbax would believe that it got its name at the
+end, and take one for whole that is being written.
 
 TensorStore has settings of its own: AWS_ENDPOINT_URL, AWS_REGION and the usual
 credentials for S3; an emulator of GCS is that of STORAGE_EMULATOR_HOST. It asks
@@ -18,7 +20,11 @@ import pathlib
 import socket
 from typing import Any
 
-from orbax.checkpoint._src.path import atomicity, gcs_utils
+from orbax.checkpoint._src.path import (
+  atomicity,
+  atomicity_defaults,
+  gcs_utils,
+)
 from orbax.checkpoint._src.serialization import tensorstore_utils
 
 from vidmodels import object_store
@@ -73,7 +79,11 @@ def is_complete(step: pathlib.Path) -> bool:
 def prepare() -> None:
   """Teaches orbax s3://, once a process."""
   missing = [n for n in _NAMES if not hasattr(tensorstore_utils, n)]
-  if missing or not hasattr(gcs_utils, 'get_kvstore_for_gcs'):
+  if (
+    missing
+    or not hasattr(gcs_utils, 'get_kvstore_for_gcs')
+    or not hasattr(atomicity_defaults, 'get_default_temporary_path_class')
+  ):
     raise InputError(
       f'got an orbax that describes paths in another way (no {missing}); '
       'expected orbax-checkpoint 0.12; try that, or a workdir on this machine'
@@ -90,6 +100,13 @@ def prepare() -> None:
   is_remote = tensorstore_utils._use_gcs_driver
   normalize = tensorstore_utils._normalize_path
   describe = gcs_utils.get_kvstore_for_gcs
+  defaults = atomicity_defaults
+  completes = defaults.get_default_temporary_path_class
+  defaults.get_default_temporary_path_class = lambda path, **options: (
+    COMMIT_FILE
+    if os.fspath(path).startswith(_S3)
+    else completes(path, **options)
+  )
   tensorstore_utils._use_gcs_driver = lambda path: (
     path.startswith(_S3) or is_remote(path)
   )
