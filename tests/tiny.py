@@ -21,6 +21,10 @@ SMALL = {
   'batch': 8,
 }
 
+# Runs that are only there to be used take one step, and longer ones the six of
+# SMALL, all with one layer: tests whose runs are one program compile it once.
+SHORT = {'optim__steps': 1, 'optim__warmup': 0.0, 'model__layers': 1}
+
 
 def flags(records: pathlib.Path, **changes) -> list[str]:
   """`--config.field=value` for SMALL and `changes` (a__b means a.b)."""

@@ -27,7 +27,7 @@ def records(tmp_path_factory):
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory, records):
   folder = tmp_path_factory.mktemp('run')
-  changes = dict(optim__steps=1, optim__warmup=0.0, model__layers=1)
+  changes = tiny.SHORT
   loop.train(tiny.config(records, **changes), folder)
   return folder
 
@@ -291,7 +291,7 @@ def test_a_tilde_is_the_home_folder(capsys, monkeypatch, tmp_path, records):
   monkeypatch.setenv('HOME', str(tmp_path))
   monkeypatch.chdir(tmp_path)
   (tmp_path / 'records').symlink_to(records)
-  changes = dict(optim__steps=1, optim__warmup=0.0, model__layers=1)
+  changes = tiny.SHORT
   assert main(train('~/records', '~/run', **changes)) == 0
   assert main(['evaluate', '--workdir', '~/run', '--views', '1x1']) == 0
   assert (tmp_path / 'run/evaluation').is_dir()

@@ -23,9 +23,7 @@ from vidmodels.typing import InputError
 
 def trained_on(tmp_path_factory, records):
   folder = tmp_path_factory.mktemp('run')
-  config = tiny.config(
-    records, optim__steps=1, optim__warmup=0.0, model__layers=1
-  )
+  config = tiny.config(records, **tiny.SHORT)
   loop.train(config, folder)
   return folder
 

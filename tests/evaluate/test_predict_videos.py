@@ -29,7 +29,7 @@ from vidmodels.typing import InputError
 def predictor(tmp_path_factory):
   records = fake.write(tmp_path_factory.mktemp('records'))
   workdir = tmp_path_factory.mktemp('run')
-  loop.train(tiny.config(records, optim__steps=1, optim__warmup=0.0), workdir)
+  loop.train(tiny.config(records, **tiny.SHORT), workdir)
   model = restore.load(workdir)
   return predict_videos.Predictor(model, views=model.config.views, top=2)
 

@@ -42,7 +42,12 @@ def workdirs(tmp_path_factory, records):
   for seed in (0, 1):
     folder = tmp_path_factory.mktemp(f'run{seed}')
     config = tiny.config(
-      records, optim__steps=2, optim__ema=0.5, seed=seed, clip__frames=4 - seed
+      records,
+      optim__steps=2,
+      optim__ema=0.5,
+      model__layers=1,
+      seed=seed,
+      clip__frames=4 - seed,
     )
     loop.train(config, folder)
     folders.append(folder)

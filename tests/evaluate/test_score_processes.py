@@ -36,9 +36,7 @@ def run(tmp_path_factory) -> pathlib.Path:
   place = tmp_path_factory.mktemp('run')
   records = fake.write(place / 'records')
   fake.write(records, 'test', videos=5)
-  config = tiny.config(
-    records, optim__steps=2, optim__warmup=0.0, model__layers=1
-  )
+  config = tiny.config(records, **tiny.SHORT)
   loop.train(config, place / 'run')
   return place / 'run'
 

@@ -29,7 +29,10 @@ def records(tmp_path_factory):
 def model(tmp_path_factory, records):
   """A model after a few steps."""
   workdir = tmp_path_factory.mktemp('run')
-  loop.train(tiny.config(records, optim__steps=2, optim__ema=0.5), workdir)
+  loop.train(
+    tiny.config(records, optim__steps=2, optim__ema=0.5, model__layers=1),
+    workdir,
+  )
   return restore.load(workdir)
 
 

@@ -23,7 +23,7 @@ def test_files_of_the_authors_answers_are_here(capsys):
 
 
 @pytest.mark.parametrize('name', FILES)
-@pytest.mark.fast_every(6)
+@pytest.mark.fast_every(12)
 def test_logits_and_features_are_the_authors(name):
   wanted, got = golden.expected(FILES[name]), golden.answers(FILES[name])
   theirs = golden.maps()[name.split('/')[0]]

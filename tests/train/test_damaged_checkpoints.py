@@ -18,9 +18,7 @@ from vidmodels.train import checksums, loop, restore
 from vidmodels.train.checkpoint import Checkpoints, DamagedCheckpoint
 from vidmodels.typing import InputError
 
-CHANGES = dict(
-  optim__steps=6, optim__warmup=0.0, model__layers=1, checkpoint__keep=3
-)
+CHANGES = dict(model__layers=1, checkpoint__keep=3)
 
 
 @pytest.fixture(scope='module')

@@ -141,7 +141,7 @@ def test_a_run_says_where_its_time_went_and_reads_a_step_in_one_transfer(
   monkeypatch.setattr(metrics, 'divide', counted)
   records = fake.write(tmp_path / 'records')
   config = tiny.config(
-    records, optim__steps=4, model__layers=1, checkpoint__every=2, log__every=2
+    records, model__layers=1, checkpoint__every=2, log__every=2
   )
   said = []
   loop.train(
@@ -151,7 +151,7 @@ def test_a_run_says_where_its_time_went_and_reads_a_step_in_one_transfer(
     profile=step_trace.TracedSteps(1, 3),
   )
   # loss, top1, grad_norm, update_norm: sums and counts, one array a step
-  assert fetched == [[(2, 4)]] * 4
+  assert fetched == [[(2, 4)]] * 6
   record = json.loads((tmp_path / 'run/goodput.json').read_text())
   summary = record['summary']
   (session,) = record['sessions']
@@ -159,7 +159,7 @@ def test_a_run_says_where_its_time_went_and_reads_a_step_in_one_transfer(
   assert sum(summary[name] for name in goodput.NAMES) == pytest.approx(wall)
   for name in ('steps', 'input', 'compile', 'checkpoint', 'start'):
     assert summary[name] > 0, name
-  assert (record['step'], session['first'], session['last']) == (4, 0, 4)
+  assert (record['step'], session['first'], session['last']) == (6, 0, 6)
   lines = (tmp_path / 'run/metrics.jsonl').read_text().splitlines()
   for line in map(json.loads, lines):
     assert 0 < line['goodput/share'] < 1

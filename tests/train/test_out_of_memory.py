@@ -47,9 +47,7 @@ def records(tmp_path_factory):
 def trained(tmp_path_factory, records):
   workdir = tmp_path_factory.mktemp('trained')
   lines: list[str] = []
-  config = tiny.config(
-    records, optim__steps=1, optim__warmup=0.0, model__layers=1
-  )
+  config = tiny.config(records, **tiny.SHORT)
   progress = lambda done, total, line: lines.append(line)
   loop.train(config, workdir, progress=progress)
   return workdir, lines

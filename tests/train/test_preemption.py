@@ -126,7 +126,6 @@ def test_a_notice_in_a_validation_saves_and_the_next_start_validates(
   config = tiny.config(
     records,
     model__layers=1,
-    optim__steps=4,
     log__validate=2,
     log__every=1,
     checkpoint__every=100,
@@ -149,14 +148,14 @@ def test_a_notice_in_a_validation_saves_and_the_next_start_validates(
   with (tmp_path / 'run/metrics.jsonl').open('a') as file:
     file.write('{"step": 2, "val_clip/loss": 99}\n')
   asked.append(0)
-  assert loop.train(config, tmp_path / 'run').step == 4
+  assert loop.train(config, tmp_path / 'run').step == 6
   lines = (tmp_path / 'run/metrics.jsonl').read_text().splitlines()
   measured = {}
   for line in map(json.loads, lines):
     if 'val_clip/loss' in line:
       assert line['step'] not in measured
       measured[line['step']] = line['val_clip/loss']
-  assert sorted(measured) == [2, 4]
+  assert sorted(measured) == [2, 4, 6]
   with contextlib.closing(Checkpoints(tmp_path / 'run')) as saved:
     assert {
       step: saved.read_json(step, 'meta')['validation']['val_clip/loss']

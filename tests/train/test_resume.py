@@ -112,6 +112,7 @@ def wait_for(path: pathlib.Path, process: subprocess.Popen) -> None:
   raise AssertionError(f'{path} did not appear')
 
 
+@pytest.mark.slow  # test_chaos.py has the one of the fast lane
 def test_kill_9_and_resume_equals_an_unbroken_run(tmp_path, records, unbroken):
   process = start(records, tmp_path)
   wait_for(tmp_path / 'checkpoints' / '2', process)

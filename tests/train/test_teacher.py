@@ -26,6 +26,12 @@ from vidmodels.train.state import create_state
 from vidmodels.typing import InputError
 
 SIZE = dualformer.TINY_CLIP[2]
+# One stage of two blocks: a step of TINY takes several times as long to compile.
+ONE_STAGE = {
+  **{'widths': (16,), 'heads': (4,), 'layers': (2,), 'mlp_ratios': (2.0,)},
+  **{'patterns': ('LG',), 'windows': ((2, 4, 4),), 'fine': ((2, 2, 2),)},
+  **{'coarse': ((1, 1, 1),), 'rates': (), 'built': (4, SIZE, SIZE)},
+}
 
 
 @pytest.fixture(scope='module')
@@ -39,7 +45,7 @@ def records(tmp_path_factory):
 def recipe(records, **model) -> cfg.Config:
   """A tiny DualFormer's recipe, for one device."""
   c = cfg.skeleton(family='dualformer')
-  c.model.update({**dualformer.TINY, **model})
+  c.model.update({**dualformer.TINY, **ONE_STAGE, **model})
   c.data.update(dir=str(records), threads=1, prefetch=1)
   c.clip.update(frames=dualformer.TINY_CLIP[0], size=SIZE)
   c.augment.update(short_side=(SIZE, SIZE), flip=0.0)
