@@ -129,7 +129,7 @@ def test_a_notice_in_a_validation_saves_and_the_next_start_validates(
     log__validate=2,
     log__every=1,
     checkpoint__every=100,
-    checkpoint__best=2,
+    checkpoint__best=3,
     checkpoint__metric='loss',
   )
   compiling.share_programs(monkeypatch)

@@ -85,8 +85,13 @@ def some_switches(family: str) -> list[tuple[str, bool]]:
 IMAGES = ('focalnet', 'twins_svt', 'vit')
 
 
+every_family = pytest.mark.parametrize(
+  'family', [f for f in FAMILIES if f not in IMAGES]
+)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize('family', [f for f in FAMILIES if f not in IMAGES])
+@every_family
 def test_losses_gradients_and_statistics_are_those_of_no_policy(family):
   video, variables = inputs(family)
   params, rest = split(variables)
