@@ -83,8 +83,6 @@ def some_switches(family: str) -> list[tuple[str, bool]]:
 
 # Image models are made of the blocks of these.
 IMAGES = ('focalnet', 'twins_svt', 'vit')
-
-
 every_family = pytest.mark.parametrize(
   'family', [f for f in FAMILIES if f not in IMAGES]
 )

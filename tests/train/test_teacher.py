@@ -26,7 +26,8 @@ from vidmodels.train.state import create_state
 from vidmodels.typing import InputError
 
 SIZE = dualformer.TINY_CLIP[2]
-# One stage of two blocks: a step of TINY takes several times as long to compile.
+# One stage of two blocks: a step of TINY takes several times as long to
+# compile.
 ONE_STAGE = {
   **{'widths': (16,), 'heads': (4,), 'layers': (2,), 'mlp_ratios': (2.0,)},
   **{'patterns': ('LG',), 'windows': ((2, 4, 4),), 'fine': ((2, 2, 2),)},
