@@ -79,6 +79,7 @@ WIDE = {'width': 64, 'heads': 4}
 LONG = {
   'timesformer': ({}, 32),
   'xvit': ({}, 32),
+  'vidtr': ({}, 64),
   'dualformer': ({'built': (16, 32, 32), 'fine': ((2, 4, 4),)}, 32),
   'video_focalnet': ({}, 32),
 }

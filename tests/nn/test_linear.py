@@ -145,6 +145,18 @@ def test_clips_are_split_along_their_second_axis(shape, placed):
   assert placed in text
 
 
+def test_clips_are_split_along_another_axis_even_if_it_does_not_divide():
+  h_BLD = jnp.arange(8 * 3 * 5.0).reshape(8, 3, 5)
+  split = jax.jit(lambda h: linear.split_clips(2 * h, axis=2))
+  with jax.set_mesh(mesh_of(data=2, fsdp=2, context=2)):
+    text = split.lower(h_BLD).as_text()
+    total = jax.jit(lambda h: split(h).sum(2))(h_BLD)
+  assert '[{"data", "fsdp"}, {?}, {"context"}]' in text
+  np.testing.assert_array_equal(total, 2 * h_BLD.sum(2))
+  with jax.set_mesh(mesh_of(data=2, fsdp=2)):
+    assert jax.make_jaxpr(lambda h: linear.split_clips(h, 2))(h_BLD).eqns == []
+
+
 @pytest.mark.parametrize(
   ('sizes', 'shape'),
   [

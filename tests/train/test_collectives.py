@@ -34,12 +34,15 @@ SENT = {
 # [rows, T / N, H, W, D], and the tokens of a clip of `sharded_steps.LONG`.
 # TimeSformer swaps frames for places and back, forwards and backwards. X-ViT
 # moves a quarter of the channels of keys and of values by a frame either way,
-# and its head sees all class tokens. DualFormer sends a frame either way (of
-# two here) and its pooled tokens; Video-FocalNet the 1 and 2 frames (of four)
-# that its windows over time reach, and a mean over all frames.
+# and its head sees all class tokens. VidTr swaps places for heads of queries,
+# keys and values, and back: 8, and 4 once where class tokens join the patches.
+# DualFormer sends a frame either way (of two here) and its pooled tokens;
+# Video-FocalNet the 1 and 2 frames (of four) that its windows over time reach,
+# and a mean over all frames.
 SPLIT = {
   'timesformer': (4.1, 16 * 16),
   'xvit': (1.7, 16 * 17),
+  'vidtr': (12.5, 17 * 65),
   'dualformer': (4, 8 * 64),
   'video_focalnet': (4.7, 16 * 64),
 }

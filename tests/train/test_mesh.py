@@ -66,6 +66,7 @@ def test_losses_do_not_depend_on_the_mesh(records, family):
 SPLIT = {
   'timesformer': ({'attention': 'divided'}, {'context': 4}),
   'xvit': ({}, {'context': 2, 'tensor': 2}),
+  'vidtr': ({}, {'context': 2, 'tensor': 2}),
   'dualformer': ({'windows': ((1, 4, 4),)}, {'context': 2}),
   'video_focalnet': ({}, {'context': 4}),
 }

@@ -107,7 +107,9 @@ WHOLE = (
   ('dualformer', {}, 8, '2 windows along time in stage 0'),
   ('dualformer', {}, 6, 'windows of 2 on 3 frames'),
   ('dualformer', {'depthwise': 'conv'}, 16, "depthwise='conv'"),
-  ('vidtr', {}, 4, 'need clips whole'),
+  ('vidtr', {}, 4, '=4 with 2 heads'),
+  ('vidtr', {'attention': 'joint'}, 4, "attention='joint'"),
+  ('vidtr', {'stem': 't2t', 'patch': 16}, 4, "stem='t2t'"),
   ('i3d', {}, 8, 'need clips whole'),
 )
 

@@ -49,6 +49,7 @@ from vidmodels.nn.linear import (
   DenseGeneral,
   keep_rows,
   product,
+  split_clips,
   spread,
   uniform_bias,
 )
@@ -211,7 +212,8 @@ class ClassGrid(nn.Module):
     place_ND = self._table('time_class', H, W, width=D).reshape(-1, D)
     frame_TD = self._table('space_class', T, width=D)
     row_ND = jnp.concatenate([cls_D[None], place_ND])
-    h_BTND = _behind(frame_TD[:, None], h_BTHWD.reshape(B, T, -1, D), axis=2)
+    h_BTND = split_clips(h_BTHWD.reshape(B, T, -1, D), axis=2)
+    h_BTND = _behind(frame_TD[:, None], h_BTND, axis=2)
     h_BTND = _behind(row_ND[None], h_BTND, axis=1)
     class_TD = self._table('class_pos', T, width=D, lead=(1,))
     pos_THWD = self._table('patch_pos', T, H, W, width=D, lead=(1, 0, 0))
@@ -448,6 +450,11 @@ class SeparableAttention(nn.Module):
     q_xAd, k_xAd, z_xAd = Qkv(self.heads, dtype=self.dtype, name='qkv')(
       s_xD, v_xD
     )
+    if self.lead:  # a device swaps its places for some of the heads
+      q_xAd, k_xAd, z_xAd = (
+        split_clips(split_clips(part, axis=2), axis=3)
+        for part in (q_xAd, k_xAd, z_xAd)
+      )
     for letter in self.order:
       if letter == 'T' and self.pool:
         q_xAd, k_xAd, z_xAd, rest_xD = self._fewer(
@@ -455,6 +462,8 @@ class SeparableAttention(nn.Module):
         )
       else:
         z_xAd = self._look(letter, q_xAd, k_xAd, z_xAd, train)
+    if self.lead:
+      z_xAd = split_clips(split_clips(z_xAd, axis=3), axis=2)
     joined_xD = jax.lax.collapse(z_xAd, -2)
     z_xAd = checkpoint_name(joined_xD, stack.MIXED).reshape(z_xAd.shape)
     answer_xD = DenseGeneral(
@@ -596,6 +605,7 @@ class SeparableLayer(nn.Module):
   @nn.compact
   def __call__(self, grid: jax.Array, cls_BLD, pos, train: bool) -> Tokens:
     """Takes the parts of `Tokens`, returns `Tokens`."""
+    grid = split_clips(grid, axis=2) if self.lead else keep_rows(grid)
     grid = checkpoint_name(grid, stack.INPUT)
     drop = nn.Dropout(self.dropout, deterministic=not train)
     norm = self._norm('attn_norm')
@@ -833,6 +843,29 @@ class Model(VideoModel):
     """Refuses fields that contradict each other."""
     check_fields(self)
     super().__post_init__()
+
+  @nn.nowrap
+  def sizes_to_split(self, clip: tuple[int, int, int]) -> dict[str, int]:
+    """What a mesh may split over 'context': frames or, within layers, heads.
+
+    In separable attention a device has some places of all frames, for a row of
+    class tokens leads the frames, and within attention some heads. Raises
+    InputError where tokens are one sequence, or frames are pooled.
+    """
+    if self.attention not in ('space', 'separable') or self.pool != 'none':
+      raise InputError(
+        f'got mesh.context above 1 with attention={self.attention!r} and '
+        f"pool={self.pool!r}; expected 'separable' or 'space' and 'none', "
+        'where a device can have a part of the clip; try mesh.fsdp, '
+        'mesh.tensor or model.remat=block'
+      )
+    if self.stem != 'patch':
+      raise InputError(
+        f"got mesh.context above 1 with stem={self.stem!r}; expected 'patch'; "
+        'try mesh.fsdp or model.remat=block'
+      )
+    sizes = {'frames of tokens': clip[0] // self.patch_frames}
+    return sizes if self.attention == 'space' else sizes | {'heads': self.heads}
 
   def setup(self) -> None:
     """Names the submodules; the names are the keys of checkpoints."""

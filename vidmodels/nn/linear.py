@@ -76,6 +76,22 @@ def keep_rows(h_Bx: jax.Array) -> jax.Array:
   return jax.lax.with_sharding_constraint(h_Bx, PartitionSpec(*spec))
 
 
+def split_clips(h_Bx: jax.Array, axis: int) -> jax.Array:
+  """The same array, clips split over 'context' along another axis than 1.
+
+  The axis need not divide: the last device has less. Does nothing on a mesh
+  without 'context'.
+  """
+  mesh = jax.sharding.get_abstract_mesh().shape
+  if CONTEXT not in mesh:
+    return h_Bx
+  spec: list[Any] = [PartitionSpec.UNCONSTRAINED] * h_Bx.ndim
+  spec[axis] = CONTEXT
+  if h_Bx.shape[0] % math.prod(mesh.get(name, 1) for name in BATCH) == 0:
+    spec[0] = BATCH
+  return jax.lax.with_sharding_constraint(h_Bx, PartitionSpec(*spec))
+
+
 def spread(parameter: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
   """A parameter such as a bias, broadcast to `shape` in the compute dtype.
 
