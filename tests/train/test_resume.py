@@ -55,7 +55,15 @@ def stored(workdir: pathlib.Path, step: int = 8) -> dict[str, np.ndarray]:
     path = workdir / 'checkpoints' / str(step) / item
     if not path.exists():
       continue
-    tree = ocp.StandardCheckpointer().restore(path)
+    reader = ocp.StandardCheckpointer()
+    # As NumPy arrays: else orbax wants the devices of those that saved it.
+    tree = reader.restore(
+      path,
+      jax.tree.map(
+        lambda leaf: np.zeros(leaf.shape, leaf.dtype),
+        reader.metadata(path).item_metadata.tree,
+      ),
+    )
     for key, leaf in jax.tree_util.tree_leaves_with_path(tree):
       arrays[f'{item}{jax.tree_util.keystr(key)}'] = np.asarray(leaf)
   return arrays
