@@ -104,6 +104,7 @@ def test_a_folder_moves_with_all_that_it_holds(folder):
   assert (folder / 'damaged/1/sub/b').read_bytes() == b'1/sub/b'
 
 
+@pytest.mark.fast_every(3)
 @pytest.mark.parametrize('odd', ['a[1]', 'a*?', 'a#1 %20ä'])
 def test_an_odd_name_is_a_name_and_no_pattern(folder, odd):
   others = [folder / 'a1' / 'x', folder / 'ab', folder / 'a', folder / 'a b']

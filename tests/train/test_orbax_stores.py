@@ -59,6 +59,7 @@ def test_tries_take_about_the_patience_of_other_requests():
   assert description['s3_request_retries'] == retries
 
 
+@pytest.mark.fast_every(2)
 def test_a_run_copied_into_a_store_is_whole_and_without_its_last_object_none(
   server, tmp_path
 ):
