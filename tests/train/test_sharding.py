@@ -176,6 +176,37 @@ def test_only_data_reaches_from_one_slice_to_another(devices, attribute, sizes):
   assert order == sorted(order)
 
 
+@dataclasses.dataclass(frozen=True)
+class Tpu(Chip):
+  """A device that says where it is."""
+
+  platform: str = 'tpu'
+  device_kind: str = 'TPU v5 lite'
+  coords: tuple[int, int, int] = (0, 0, 0)
+  core_on_chip: int = 0
+
+
+@pytest.mark.parametrize('slices', [1, 2])
+@pytest.mark.parametrize('shape', [[64, 1, 4], [2, 16, 8], [2, 128, 1]])
+def test_a_pod_is_cut_into_axes_that_are_no_side_of_it(shape, slices):
+  """16 x 16 chips a slice; those of the last axis are near each other."""
+  places = [(y, x) for y in range(16) for x in range(16)]
+  pod = [
+    Tpu(256 * n + i, 0, n, coords=(x, y, 0))
+    for n in range(slices)
+    for i, (y, x) in enumerate(places)
+  ]
+  shape = [shape[0] * slices, *shape[1:]]
+  grid = meshes._arrange(shape, pod, slices)
+  assert grid.shape == tuple(shape)
+  assert {chip.id for chip in grid.flat} == set(range(256 * slices))
+  for row in grid.reshape(-1, shape[-1]):
+    assert len({chip.slice_index for chip in row}) == 1
+    for axis in (0, 1):
+      side = [chip.coords[axis] for chip in row]
+      assert max(side) - min(side) < shape[-1]
+
+
 def test_devices_that_name_no_slice_are_one():
   mesh = meshes.make_mesh(cfg.Mesh(data=1, fsdp=16), devices=CORES)
   assert mesh.shape['fsdp'] == 16

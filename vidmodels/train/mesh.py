@@ -62,8 +62,11 @@ def _arrange(shape: list[int], devices: list, slices: int) -> np.ndarray:
   With several slices `data` is slice by slice, and the other axes stay inside.
   Devices that do not name their slice, as CPUs, have one a process.
   """
+  # 16 x 16 chips have no side of 4 for tensor=4: JAX must be told to cut one.
   if slices == 1 and _count_slices(devices) == 1:
-    return mesh_utils.create_device_mesh(shape, devices=devices)
+    return mesh_utils.create_device_mesh(
+      shape, devices=devices, allow_split_physical_axes=True
+    )
   if slices == 1:  # as one slice on demand: JAX arranges only real ones
     key = operator.attrgetter('slice_index', 'id')
     return np.asarray(sorted(devices, key=key), object).reshape(shape)
@@ -89,6 +92,7 @@ def _arrange(shape: list[int], devices: list, slices: int) -> np.ndarray:
     [slices] + [1] * len(shape[1:]),
     devices,
     process_is_granule=by_process,
+    allow_split_physical_axes=True,
   )
 
 
