@@ -58,7 +58,9 @@ class Net(nn.Module):
   def __call__(self, h_BLD: jax.Array, train: bool = False):
     twice = any(dict(fields).get('twice') for fields in self.layers)
     carry = (h_BLD, h_BLD.sum(-1)) if twice else h_BLD
-    return stack.run(self.blocks, carry, train=train, scan=self.scan)
+    return stack.run(
+      self.blocks, carry, train=train, scan=self.scan, policy=self.remat
+    )
 
 
 def net(*layers: dict, **fields) -> Net:
@@ -114,8 +116,8 @@ def assert_close(ours, theirs):
   ],
   ids=['an array', 'a pair', 'unlike rates', 'statistics'],
 )
-@pytest.mark.parametrize('remat', ['none', 'block'])
-@pytest.mark.fast_every(3)
+@pytest.mark.parametrize('remat', ['none', 'block', 'dots', 'save_attention'])
+@pytest.mark.fast_every(5)
 def test_a_scan_has_the_answers_and_gradients_of_layers_one_by_one(
   layers, remat
 ):
@@ -337,7 +339,9 @@ class Pairs(nn.Module):
     self.b = Pair((0.5, 0.0))
 
   def __call__(self, h_BLD: jax.Array, train: bool = False) -> jax.Array:
-    return stack.run([self.a, self.b], h_BLD, train=train, scan=self.scan)
+    return stack.run(
+      [self.a, self.b], h_BLD, train=train, scan=self.scan, policy='none'
+    )
 
 
 def test_a_layer_may_have_several_rates():

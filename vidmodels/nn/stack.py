@@ -44,7 +44,7 @@ def run(
   *,
   train: bool,
   scan: bool,
-  policy: str | bool = 'none',
+  policy: str | bool,
 ) -> Carry:
   """Sends `carry` through the layers.
 
