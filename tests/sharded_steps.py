@@ -77,7 +77,7 @@ WIDE = {'width': 64, 'heads': 4}
 
 # Clips of 16 frames, which 'context' splits, for the same models.
 LONG = {
-  'timesformer': ({}, 32),
+  'timesformer': ({}, 112),  # of its 14 x 14 places no quarter is a rectangle
   'xvit': ({}, 32),
   'vidtr': ({}, 64),
   'dualformer': ({'built': (16, 32, 32), 'fine': ((2, 4, 4),)}, 32),

@@ -40,7 +40,7 @@ SENT = {
 # Video-FocalNet the 1 and 2 frames (of four) that its windows over time reach,
 # and a mean over all frames.
 SPLIT = {
-  'timesformer': (4.1, 16 * 16),
+  'timesformer': (4.1, 16 * 14 * 14),
   'xvit': (1.7, 16 * 17),
   'vidtr': (12.5, 17 * 65),
   'dualformer': (4, 8 * 64),

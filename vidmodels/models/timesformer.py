@@ -44,7 +44,13 @@ from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
 from vidmodels.nn import initializers, position, stack
-from vidmodels.nn.linear import CONTEXT, Dense, keep_rows, spread
+from vidmodels.nn.linear import (
+  CONTEXT,
+  Dense,
+  keep_rows,
+  split_clips,
+  spread,
+)
 from vidmodels.nn.patch import PatchEmbed
 from vidmodels.nn.transformer import (
   VIT_SHARDING,
@@ -495,7 +501,10 @@ class AttentionStep(nn.Module):
       s_xLD = sequences_along(keep_rows(norm(h_BTHWD)), 'T')
       if CONTEXT in jax.sharding.get_abstract_mesh().shape:
         # A device swaps its frames for some of the places: [B, H * W, T, D].
+        # They swap in this layout: 49 of 14 x 14 places are no rectangle, and
+        # XLA would gather them all.
         s_xLD = s_xLD.reshape(len(h_BTHWD), -1, *s_xLD.shape[-2:])
+        s_xLD = split_clips(s_xLD, axis=2)
       if self.class_key:
         memory = norm(cls_BTD)[:, *(None,) * (s_xLD.ndim - 3)]
     elif cut:
@@ -524,6 +533,8 @@ class AttentionStep(nn.Module):
         name='fc',
       )(s_xLD)
     if axes == 'T':
+      if s_xLD.ndim == 4:
+        s_xLD = split_clips(s_xLD, axis=2)
       more_BTHWD = grid_from_sequences(s_xLD, shape, 'T')
       return jnp.zeros_like(cls_BTD), keep_rows(more_BTHWD)
     if cut:
