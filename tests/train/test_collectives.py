@@ -41,7 +41,7 @@ SENT = {
 # and a mean over all frames.
 SPLIT = {
   'timesformer': (4.1, 16 * 14 * 14),
-  'xvit': (1.7, 16 * 17),
+  'xvit': (1.9, 16 * 17),
   'vidtr': (12.5, 17 * 65),
   'dualformer': (4, 8 * 64),
   'video_focalnet': (4.7, 16 * 64),
