@@ -39,6 +39,7 @@ os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
 import jax
 import psutil
 import pytest
+import stores
 
 # Tracing makes millions of small objects that stay: looking through all of them
 # for cycles at Python's own threshold takes an eighth of the time.
@@ -84,3 +85,10 @@ def _bounded_memory():
   if psutil.Process().memory_info().rss > KEPT_BYTES:
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture(scope='module', params=['s3', 'gs'])
+def server(request):
+  """A server of an object store on this machine."""
+  with stores.start(request.param) as store:
+    yield store

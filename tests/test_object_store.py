@@ -3,17 +3,10 @@
 import pathlib
 
 import pytest
-import stores
 
 from vidmodels import files, local_cache, object_store
 from vidmodels.files import place
 from vidmodels.typing import InputError, user_path
-
-
-@pytest.fixture(scope='module', params=['s3', 'gs'])
-def server(request):
-  with stores.start(request.param) as store:
-    yield store
 
 
 @pytest.fixture

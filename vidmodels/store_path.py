@@ -56,7 +56,8 @@ class StorePath(gpath.PosixGPath):
   def open(self, mode: str = 'r', **_: Any) -> Any:
     """The whole object, in memory; one to write appears when it is closed."""
     if mode in ('w', 'wb'):
-      return _Upload(self) if mode == 'wb' else _TextUpload(self)
+      upload = _Upload(self)
+      return upload if mode == 'wb' else _TextUpload(upload)
     if mode not in ('r', 'rb'):
       raise ValueError(f'got mode {mode!r} for {self}; expected r, rb, w or wb')
     data = self.read_bytes()
@@ -146,36 +147,30 @@ class _Upload(io.BytesIO):
   def __init__(self, path: StorePath):
     super().__init__()
     self._path = path
+    self.is_whole = True
 
   def close(self) -> None:
     if not self.closed:
       data = self.getvalue()
       super().close()
-      self._path.write_bytes(data)
+      if self.is_whole:
+        self._path.write_bytes(data)
 
   def __exit__(self, kind: Any, *_: Any) -> None:
-    if kind is None:
-      self.close()
-    super().close()
+    self.is_whole = kind is None
+    self.close()
 
 
-class _TextUpload(io.StringIO):
-  """As `_Upload`, of text."""
+class _TextUpload(io.TextIOWrapper):
+  """As `_Upload`, of text in UTF-8."""
 
-  def __init__(self, path: StorePath):
-    super().__init__()
-    self._path = path
-
-  def close(self) -> None:
-    if not self.closed:
-      data = self.getvalue()
-      super().close()
-      self._path.write_text(data)
+  def __init__(self, upload: _Upload):
+    super().__init__(upload, encoding='utf-8', newline='')
+    self._upload = upload
 
   def __exit__(self, kind: Any, *_: Any) -> None:
-    if kind is None:
-      self.close()
-    super().close()
+    self._upload.is_whole = kind is None
+    self.close()
 
 
 def _kind(entry: dict[str, Any] | None) -> str:

@@ -115,7 +115,7 @@ def test_data_sends_gradients_tensor_activations_and_fsdp_saves(family):
   found = compiled(*(case(family, mesh) for mesh in meshes))
   check_saved(found[0][1], found.pop()[1])
   # One sum of the gradients, and of a few numbers that are logged. What has no
-  # gradient is not sent: X-ViT's positions of 4 more frames than the clips have,
+  # gradient is not sent: X-ViT's positions of 4 more frames than clips have,
   # 0.22 % of its parameters.
   assert set(found[0][1]['traffic']) == {'all-reduce'}
   assert 0.997 < found[0][0] < 1.01

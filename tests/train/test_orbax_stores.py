@@ -6,7 +6,6 @@ import time
 import jax
 import jax.numpy as jnp
 import pytest
-import stores
 
 from vidmodels import config as cfg
 from vidmodels import files, object_store
@@ -19,12 +18,6 @@ META = {'config': {}, 'classes': ['x'], 'fps': 0.0}
 ABSTRACT = jax.tree.map(
   lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), PARAMS
 )
-
-
-@pytest.fixture(scope='module', params=['s3', 'gs'])
-def server(request):
-  with stores.start(request.param) as store:
-    yield store
 
 
 @pytest.fixture(scope='module')

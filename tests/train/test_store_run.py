@@ -12,7 +12,6 @@ import time
 import jax.numpy as jnp
 import psutil
 import pytest
-import stores
 import tiny
 import videos
 
@@ -27,12 +26,6 @@ pytestmark = pytest.mark.slow
 CHANGES = dict(
   optim__steps=8, optim__ema=0.9, model__layers=1, data__test='train'
 )
-
-
-@pytest.fixture(scope='module', params=['s3', 'gs'])
-def server(request):
-  with stores.start(request.param) as store:
-    yield store
 
 
 @pytest.fixture(scope='module')

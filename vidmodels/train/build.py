@@ -21,6 +21,7 @@ from jax.sharding import Mesh
 
 from vidmodels import config as cfg
 from vidmodels import models
+from vidmodels.data.records.record_set import RecordSet
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.nn.linear import CONTEXT
 from vidmodels.train import (
@@ -186,6 +187,19 @@ def build(
     abstract=jax.tree.map(sharding.shape_on_devices, shapes, shardings),
     report=report,
     task=task,
+  )
+
+
+def build_for(
+  config: cfg.Config, records: RecordSet, *, devices: list | None = None
+) -> TrainingRun:
+  """The run of a recipe on its training records."""
+  return build(
+    config,
+    classes=len(records.classes.names),
+    examples=len(records),
+    task=records.manifest.task,
+    devices=devices,
   )
 
 

@@ -33,7 +33,7 @@ from vidmodels.train import (
   workdir_lock,
   workdirs,
 )
-from vidmodels.train.build import TrainingRun, build
+from vidmodels.train.build import TrainingRun, build_for
 from vidmodels.train.checkpoint import Checkpoints, DamagedCheckpoint, finite
 from vidmodels.train.feed import Feed
 from vidmodels.train.fork import ForkPoint
@@ -44,6 +44,7 @@ from vidmodels.train.preemption import Preemption
 from vidmodels.train.state import TrainState
 from vidmodels.train.step_trace import StepTrace, TracedSteps
 from vidmodels.train.token_label import Teacher
+from vidmodels.weights.load_weights import Imported
 
 Progress = Callable[[int, int, str], None]
 
@@ -84,13 +85,7 @@ def train(
   if jax.process_index():  # only one process reports, or lines would repeat
     progress = no_progress
   records = RecordSet.open(config.data.dir, config.data.train)
-  run = build(
-    config,
-    classes=len(records.classes.names),
-    examples=len(records),
-    task=records.manifest.task,
-    devices=devices,
-  )
+  run = build_for(config, records, devices=devices)
   if profile is not None:
     profile.check(run.total)
   trace = StepTrace(profile, workdir / 'profile')
@@ -161,22 +156,37 @@ def _train(
     if jax.process_index() == 0:
       workdirs.write_parameter_table(workdir, run)
     if state is None:
-      state, source = init_from.initial_state(run, weights, progress)
-      if jax.process_index() == 0:
-        for line in start_notes.start_notes(run, records):
-          say(line)
+      state, source = _first_state(run, records, weights, progress)
     else:
       source = checkpoints.read_json(start, 'meta').get('source')
-      line = f'resumed from checkpoint {start}'
-      if start == run.total:
-        line = (
-          f'step {start} of {run.total} was saved before: this run has ended, '
-          'and nothing is left to do'
-        )
-      progress(start, run.total, line)
+      progress(start, run.total, _resumed(start, run.total))
     if source:
       meta['source'] = source
     return loop.run_from(state, start)
+
+
+def _first_state(
+  run: TrainingRun,
+  records: RecordSet,
+  weights: Imported | None,
+  progress: Progress,
+) -> tuple[TrainState, dict[str, Any] | None]:
+  """The state of a run that starts, and what it says of its weights."""
+  state, source = init_from.initial_state(run, weights, progress)
+  if jax.process_index() == 0:
+    for line in start_notes.start_notes(run, records):
+      progress(0, run.total, line)
+  return state, source
+
+
+def _resumed(start: int, total: int) -> str:
+  """What a run that has a checkpoint of step `start` says."""
+  if start < total:
+    return f'resumed from checkpoint {start}'
+  return (
+    f'step {start} of {total} was saved before: this run has ended, and '
+    'nothing is left to do'
+  )
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ from vidmodels.train import (
   teacher,
   workdirs,
 )
-from vidmodels.train.build import TrainingRun, build
+from vidmodels.train.build import TrainingRun, build_for
 from vidmodels.train.checkpoint import Checkpoints, DamagedCheckpoint
 from vidmodels.train.feed import Feed
 from vidmodels.train.mesh import batch_sharding, local_rows, replicated
@@ -67,13 +67,7 @@ def replay(
   """
   workdir = files.place(workdir).absolute()
   records = RecordSet.open(config.data.dir, config.data.train)
-  run = build(
-    config,
-    classes=len(records.classes.names),
-    examples=len(records),
-    task=records.manifest.task,
-    devices=devices,
-  )
+  run = build_for(config, records, devices=devices)
   if not 1 <= step <= run.total:
     raise InputError(
       f'got --replay-step {step}; expected a step of this run, 1 to {run.total}'

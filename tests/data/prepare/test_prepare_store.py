@@ -5,17 +5,10 @@ import subprocess
 import sys
 
 import pytest
-import stores
 import videos
 
 from vidmodels import files
 from vidmodels.cli import main
-
-
-@pytest.fixture(scope='module', params=['s3', 'gs'])
-def server(request):
-  with stores.start(request.param) as store:
-    yield store
 
 
 @pytest.fixture(scope='module')
