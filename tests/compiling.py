@@ -34,10 +34,10 @@ def share_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 
     return cached
 
-  def recipe(config, **options):
-    return repr(config), repr(options)
+  def recipe(config, records, **options):
+    return repr(config), len(records), records.classes.names, repr(options)
 
-  monkeypatch.setattr(loop, 'build', once(loop.build, recipe))
+  monkeypatch.setattr(loop, 'build_for', once(loop.build_for, recipe))
   of_run = lambda run, *_, **__: (id(run),)
   for owner, name in (
     (build.TrainingRun, 'train_step_that_fits'),
