@@ -11,7 +11,7 @@ FAST := not slow and not gpu
 EXACT := tests/models/test_golden.py tests/weights/test_golden_imports.py \
   tests/train/test_resume.py tests/train/test_step.py \
   tests/train/test_mixed_step.py tests/train/test_sharding.py \
-  tests/train/test_repeats.py tests/train/test_processes.py
+  tests/train/test_repeats.py
 # The newest Python that is installed, on the path or under pyenv.
 NEWEST_PYTHON ?= $(shell for v in 3.13 3.12; do \
   for p in python$$v $$HOME/.pyenv/versions/$$v.*/bin/python; do \
