@@ -1,24 +1,23 @@
-# make demo, test, slow, newest, check, clean: all but newest work in .venv.
+# make demo, test, slow, long, newest, check, clean: all but newest in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cksum setup.py | cut -d' ' -f1)
 TEST_STAMP := $(VENV)/.tests-$(shell cksum setup.py | cut -d' ' -f1)
 PYTEST := -m pytest -n 2 --dist worksteal
-FAST := not slow and not gpu
+FAST := not slow and not long and not gpu
 # What compares bits, meshes and published answers. The suite runs without most
 # of XLA's optimisations; these run with all of them as well.
-EXACT := tests/models/test_golden.py tests/weights/test_golden_imports.py \
-  tests/train/test_resume.py tests/train/test_step.py \
-  tests/train/test_mixed_step.py tests/train/test_sharding.py \
-  tests/train/test_repeats.py
+EXACT := tests/models/test_golden.py tests/train/test_resume.py \
+  tests/train/test_step.py tests/train/test_mixed_step.py \
+  tests/train/test_sharding.py tests/train/test_repeats.py
 # The newest Python that is installed, on the path or under pyenv.
 NEWEST_PYTHON ?= $(shell for v in 3.13 3.12; do \
   for p in python$$v $$HOME/.pyenv/versions/$$v.*/bin/python; do \
   $$p -c '' 2>/dev/null && echo $$p && exit; done; done)
 NEWEST := .venv-newest
 
-.PHONY: demo test check slow newest clean
+.PHONY: demo test check slow long newest clean
 
 demo: $(STAMP)
 	$(BIN)/vidmodels demo --out demo
@@ -30,8 +29,12 @@ test: $(TEST_STAMP)
 	$(BIN)/python $(PYTEST) -m "$(FAST)"
 
 slow: $(TEST_STAMP)
-	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python $(PYTEST) -m "not gpu" $(EXACT)
-	$(BIN)/python $(PYTEST) -m "slow and not gpu" $(EXACT:%=--ignore=%)
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python $(PYTEST) -m "not gpu and not long" $(EXACT)
+	$(BIN)/python $(PYTEST) -m "slow and not long and not gpu" $(EXACT:%=--ignore=%)
+
+# What fast and slow tests leave out: more cases of the same tests.
+long: $(TEST_STAMP)
+	$(BIN)/python $(PYTEST) -m "long and not gpu"
 
 # The fast lane with the newest releases that setup.py admits.
 newest:

@@ -52,15 +52,21 @@ KEPT_BYTES = 3 << 30  # of a process, with its compiled programs
 
 @pytest.hookimpl(tryfirst=True)  # before -m takes slow tests away
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-  """Applies `fast_every(n)`: all but every nth case of a test are slow."""
-  cases = collections.Counter[str]()
-  for item in items:
-    mark = item.get_closest_marker('fast_every')
-    if mark and not item.get_closest_marker('slow'):
-      test = item.nodeid.partition('[')[0]
-      if cases[test] % mark.args[0]:
-        item.add_marker('slow')
-      cases[test] += 1
+  """Applies `fast_every(n)` and `slow_every(n)`.
+
+  Of a test's cases all but every nth are slow, and of those all but every nth
+  long: no lane takes what another one takes.
+  """
+  for name, later in (('fast_every', 'slow'), ('slow_every', 'long')):
+    cases = collections.Counter[str]()
+    for item in items:
+      mark = item.get_closest_marker(name)
+      if mark and not item.get_closest_marker(later):
+        test = item.nodeid.partition('[')[0]
+        slow = name == 'fast_every' or item.get_closest_marker('slow')
+        if slow and cases[test] % mark.args[0]:
+          item.add_marker(later)
+        cases[test] += 1
 
 
 @pytest.fixture(scope='session')

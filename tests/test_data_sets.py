@@ -41,6 +41,7 @@ def test_every_data_set_has_files_to_test_with():
 
 
 @pytest.mark.fast_every(13)
+@pytest.mark.slow_every(2)
 def test_official_files_become_a_model_and_its_accuracy(
   prepared, monkeypatch, capsys
 ):

@@ -26,6 +26,7 @@ every_row = pytest.mark.parametrize(
 
 @every_row
 @pytest.mark.fast_every(8)
+@pytest.mark.slow_every(3)
 def test_counts_are_the_printed_figures_or_the_row_says_why_not(name):
   line = paper_table.compare_row(*ROWS[name])
   if not line.why:
@@ -38,6 +39,7 @@ def test_counts_are_the_printed_figures_or_the_row_says_why_not(name):
 
 @every_row
 @pytest.mark.fast_every(4)
+@pytest.mark.slow_every(3)
 def test_counts_are_those_of_the_authors_code(name):
   _, row = ROWS[name]
   counts = [model_cost.count(part) for part in row.parts]
@@ -49,7 +51,8 @@ def test_counts_are_those_of_the_authors_code(name):
     assert gmacs == pytest.approx(row.reference_gmacs, rel=paper_table.CLOSE)
 
 
-@pytest.mark.slow  # counts every row
+@pytest.mark.slow
+@pytest.mark.long  # counts every row
 def test_regular_expressions_of_the_rows_leave_something_out():
   for name, (_, row) in ROWS.items():
     counts = [model_cost.count(part) for part in row.parts]

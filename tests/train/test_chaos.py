@@ -348,14 +348,21 @@ def test_a_run_that_is_cut_off_at_every_kind_of_moment_leaves_no_trace(
   assert logged(workdir) == logged(tmp_path / 'whole')
 
 
+kills = pytest.mark.parametrize(
+  'kills', [KILLS or 4, pytest.param(30, marks=pytest.mark.long)]
+)
+
+
 @pytest.mark.slow
-def test_many_kills_on_one_layout_leave_no_bit_behind(tmp_path, records):
+@kills
+def test_many_kills_on_one_layout_leave_no_bit_behind(tmp_path, records, kills):
   """Two processes each time."""
-  survive(tmp_path, records, KILLS or 4, [Layout(2)], exact=True)
+  survive(tmp_path, records, kills, [Layout(2)], exact=True)
 
 
 @pytest.mark.slow
+@kills
 def test_many_kills_across_processes_and_meshes_leave_no_trace(
-  tmp_path, records
+  tmp_path, records, kills
 ):
-  survive(tmp_path, records, KILLS or 4, LAYOUTS, exact=False)
+  survive(tmp_path, records, kills, LAYOUTS, exact=False)

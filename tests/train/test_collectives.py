@@ -87,10 +87,16 @@ def test_fsdp_sends_what_its_parameters_weigh_whatever_the_batch():
   check_fsdp('timesformer')
 
 
+IMAGES_AND_I3D = ('vit', 'twins_svt', 'focalnet', 'i3d')
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
   'family',
-  [*list(SENT)[1:], 'vit', 'twins_svt', 'focalnet', 'i3d'],
+  [
+    *list(SENT)[1:],
+    *(pytest.param(f, marks=pytest.mark.long) for f in IMAGES_AND_I3D),
+  ],
 )
 def test_so_does_every_family(family):
   check_fsdp(family)

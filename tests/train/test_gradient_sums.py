@@ -83,6 +83,7 @@ CASES = [
 
 @pytest.mark.parametrize(('family', 'i', 'fields'), CASES)
 @pytest.mark.fast_every(40)
+@pytest.mark.slow_every(4)
 def test_no_gradient_of_a_weight_was_rounded_after_its_sum(family, i, fields):
   assert rounded_sums(*gradient_of(family, fields)) == []
 

@@ -112,6 +112,7 @@ def take(path: pathlib.Path, command: str, **options):
 
 
 @pytest.mark.slow
+@pytest.mark.slow_every(3)
 @pytest.mark.parametrize('stem', RECIPES)
 def test_a_published_file_fits_the_recipe_that_the_page_gives(stem):
   made = take(FILES / f'{stem}.json', RECIPES[stem])

@@ -69,6 +69,7 @@ LAYOUTS = [
 
 
 @pytest.mark.slow
+@pytest.mark.slow_every(2)
 @pytest.mark.parametrize(('name', 'to'), LAYOUTS)
 def test_a_vit_l_takes_less_than_two_and_a_half_times_its_file(
   tmp_path, name, to

@@ -64,6 +64,7 @@ def spent():
   return sum(u.ru_utime + u.ru_stime for u in used)
 
 
+@pytest.mark.long  # a measurement: a minute of both cores
 def test_two_workers_do_almost_twice_the_work(tmp_path):
   """By CPU time, which another program on the machine does not change much.
 
