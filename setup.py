@@ -32,6 +32,7 @@ CORE = [
   'optax>=0.2.8,<0.3',
   'orbax-checkpoint>=0.12.8,<0.13',
   'protobuf>=6.31.1,<8',
+  'psutil>=6,<8',
   'rich>=13.7,<16',
   'safetensors>=0.6,<1',
 ]
@@ -54,7 +55,6 @@ TEST = [
   'gcp-storage-emulator>=2026.7',
   'moto[s3]>=5.2,<6',
   'mypy>=2.4,<3',
-  'psutil>=6,<8',
   'pytest>=8,<10',
   'pytest-xdist>=3.6,<4',
   # Each minor of ruff formats a little otherwise.

@@ -12,7 +12,7 @@ import fake
 import pytest
 import tiny
 
-from vidmodels.train import loop, workdir_lock
+from vidmodels.train import loop, run_holder, workdir_lock
 from vidmodels.typing import InputError
 
 HOLD = """
@@ -62,7 +62,7 @@ def test_training_holds_the_lock(tmp_path):
 @pytest.mark.parametrize(
   ('holder', 'refused'),
   [
-    ({'host': 'elsewhere', 'process': 1, 'since': 'monday'}, True),
+    ({'machine': 'elsewhere', 'process': 1, 'since': 'monday'}, True),
     ({'process': 2**22 + 1}, False),
     ({'process': os.getpid()}, True),
     ({}, False),
@@ -76,7 +76,7 @@ def test_on_a_disk_without_locks_the_file_is_the_lock(
 
   monkeypatch.setattr(fcntl, 'flock', flock)
   if holder:
-    holder = {'host': workdir_lock.socket.gethostname()} | holder
+    holder = run_holder.this_process() | holder
   (tmp_path / 'run.lock').write_text(json.dumps(holder))
   if refused:
     with (

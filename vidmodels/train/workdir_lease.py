@@ -19,16 +19,16 @@ import contextlib
 import json
 import os
 import pathlib
-import socket
 import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from vidmodels import object_store
-from vidmodels.typing import InputError, escape, quote
+from vidmodels.train import run_holder
+from vidmodels.typing import InputError, escape
 
 FOLDER = 'run.lock'
 BEAT_S = 20.0
@@ -95,10 +95,7 @@ class _Lease:
     holder = self._read(last) if last else {}
     if holder:
       self._wait_until_dead(last, holder, say)
-      say(
-        f'the last run here ({_describe(holder)}) did not end by itself: it '
-        'was killed, or its machine failed; this one takes over'
-      )
+      say(run_holder.describe_death(holder))
     self.number = last + 1
     try:
       self.write(self._content(), new=True)
@@ -122,8 +119,8 @@ class _Lease:
     while state == 'unknown' and time.monotonic() - start < DEAD_S:
       if not said:
         say(
-          f'another run may be at work here ({_describe(holder)}); waiting for '
-          f'{DEAD_S:.0f} s for a sign of it'
+          f'another run may be at work here ({run_holder.describe(holder)}); '
+          f'waiting for {DEAD_S:.0f} s for a sign of it'
         )
         said = True
       time.sleep(min(BEAT_S / 4, DEAD_S / 4))
@@ -174,9 +171,8 @@ class _Lease:
   def _content(self) -> dict[str, Any]:
     return {
       'name': self.name,
-      'host': socket.gethostname(),
-      'process': os.getpid(),
-      'since': time.strftime('%Y-%m-%d %H:%M:%S'),
+      **run_holder.this_process(),
+      'seen': time.strftime('%Y-%m-%d %H:%M:%S'),
       'time': time.time(),
       'beat': self._beats,
     }
@@ -199,35 +195,17 @@ class _Lease:
   def _taken(self, holder: dict[str, Any]) -> InputError:
     return InputError(
       f'got {self.folder.parent} as the workdir, where another run is at work '
-      f'({_describe(holder)}); expected one run at a time; try another '
-      '--workdir, or stop that run first'
+      f'({run_holder.describe(holder)}); expected one run at a time; '
+      'try another --workdir, or stop that run first'
     )
 
 
-def _describe(holder: dict[str, Any]) -> str:
-  process, host, since = (
-    quote(str(holder.get(key, '?'))[:80])
-    for key in ('process', 'host', 'since')
-  )
-  return f'process {process} on {host}, last seen {since}'
-
-
-def _state(holder: dict[str, Any]) -> str:
-  """'alive', 'dead', or 'unknown' of a process of another machine."""
+def _state(holder: dict[str, Any]) -> Literal['alive', 'dead', 'unknown']:
+  """Of a process of another machine 'dead' only after half an hour."""
   if holder.get('name') in _held:
     return 'alive'
-  if holder.get('host') == socket.gethostname():
-    process = holder.get('process')
-    if process == os.getpid() or not isinstance(process, int):
-      return 'dead'
-    try:
-      os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-      return 'dead'
-    except PermissionError:  # it is somebody else's
-      return 'unknown'
-    return 'alive'
-  seen = holder.get('time')
-  if isinstance(seen, float) and time.time() - seen > _LONG_DEAD_S:
-    return 'dead'
-  return 'unknown'
+  state, seen = run_holder.find_state(holder), holder.get('time')
+  if state == 'alive' and holder['process'] == os.getpid():
+    return 'dead'  # a lease of ours that we could not end
+  old = isinstance(seen, float) and time.time() - seen > _LONG_DEAD_S
+  return 'dead' if state == 'unknown' and old else state

@@ -14,8 +14,6 @@ import fcntl
 import json
 import os
 import pathlib
-import socket
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
@@ -23,8 +21,8 @@ from vidmodels import files, object_store
 from vidmodels.data.listing.rows import VIDEO_SUFFIXES
 from vidmodels.data.records.record_set import list_splits
 from vidmodels.files import output_folder
-from vidmodels.train import workdir_lease
-from vidmodels.typing import AnyPath, InputError, quote
+from vidmodels.train import run_holder, workdir_lease
+from vidmodels.typing import AnyPath, InputError
 
 FILE = 'run.lock'
 # What a folder may hold before the first run: notes and the shell's logs.
@@ -62,11 +60,8 @@ def hold(
         'away, and not one that starts at the same moment'
       )
     if last:
-      say(
-        f'the last run here ({_name(last)}) did not end by itself: it was '
-        'killed, or its machine failed; this one takes over'
-      )
-    _write(file, _holder())
+      say(run_holder.describe_death(last))
+    _write(file, run_holder.this_process())
     try:
       yield
     finally:
@@ -112,45 +107,15 @@ def _lock(file: TextIO, path: pathlib.Path) -> bool:
     holder = _read(file)
     advice = 'try another --workdir, or stop that run first'
     if error.errno in _NO_LOCKS:  # the disk has no locks
-      if not holder or not _may_live(holder):
+      if not holder or run_holder.find_state(holder) == 'dead':
         return False
       advice += f'; if that process is gone, delete {path}'
     elif error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
       raise
     raise InputError(
       f'got {path.parent} as the workdir, where another run is at work '
-      f'({_name(holder)}); expected one run at a time; {advice}'
+      f'({run_holder.describe(holder)}); expected one run at a time; {advice}'
     ) from error
-
-
-def _name(holder: dict[str, Any]) -> str:
-  """'process 7 on host, since ...', of a file that anybody may have edited."""
-  process, host, since = (
-    quote(str(holder.get(key, '?'))[:80])
-    for key in ('process', 'host', 'since')
-  )
-  return f'process {process} on {host}, since {since}'
-
-
-def _holder() -> dict[str, Any]:
-  return {
-    'host': socket.gethostname(),
-    'process': os.getpid(),
-    'since': time.strftime('%Y-%m-%d %H:%M:%S'),
-  }
-
-
-def _may_live(holder: dict[str, Any]) -> bool:
-  """Whether the process may still be there; of another host nobody knows."""
-  if holder.get('host') != socket.gethostname():
-    return True
-  try:
-    os.kill(int(holder['process']), 0)
-  except (ProcessLookupError, KeyError, ValueError, TypeError):
-    return False
-  except PermissionError:  # it is somebody else's
-    return True
-  return True
 
 
 def _read(file: TextIO) -> dict[str, Any]:
