@@ -86,7 +86,11 @@ LONG = {
 
 
 def make_config(
-  family: str, mesh: list[int], batch: int, long: bool = False
+  family: str,
+  mesh: list[int],
+  batch: int,
+  long: bool = False,
+  mix: bool = False,
 ) -> cfg.Config:
   """The demo's recipe with a small model of a family."""
   fields, frames, size = MODELS[family]
@@ -100,6 +104,7 @@ def make_config(
   values |= {'family': family, 'model': model, 'batch': batch}
   values['clip'] |= {'frames': frames, 'size': size}
   values['augment'] |= {'short_side': (size, size + 2)}
+  values['mix']['mixup'] = 0.4 if mix else 0.0
   axes = ('data', 'fsdp', 'tensor', 'context')
   values['mesh'] |= dict(zip(axes, mesh, strict=False))
   return cfg.check(values)

@@ -133,6 +133,19 @@ def test_data_sends_gradients_tensor_activations_and_fsdp_saves(family):
 
 
 @pytest.mark.slow
+def test_mixing_sends_a_few_clips_whatever_the_batch():
+  """One row by one, then a device's two rows by 1, 2, 4 and 8 devices."""
+  (_, plain), (_, mixed) = compiled(
+    *(case('timesformer', (16, 1, 1), mix=mix) for mix in (False, True))
+  )
+  assert set(plain['traffic']) == {'all-reduce'}
+  assert set(mixed['traffic']) == {'all-reduce', 'collective-permute'}
+  clip, label_and_mask = 4 * 16 * 16 * 3, 2 * FLOAT
+  sent = mixed['traffic']['collective-permute']['bytes']
+  assert 9 * clip <= sent <= 9 * (clip + label_and_mask)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('family', SPLIT)
 def test_a_device_with_a_part_of_every_clip_needs_that_part_of_the_memory(
   family,

@@ -36,12 +36,13 @@ def smoothing(task: Task) -> float:
 
 def paired(task: Task, share: float):
   """Two clips that are each other's partner, and the task's loss."""
-  draw = mixup.Draw(jnp.array([1, 0]), jnp.ones((1, 1)), jnp.float32(share))
+  draw = mixup.Draw(jnp.int32(1), jnp.ones((1, 1)), jnp.float32(share))
   part = {'label': jnp.asarray(LABELS[task]), 'video': jnp.zeros(2)}
+  part['mask'] = jnp.ones(2)
   of = functools.partial(
     losses.loss_per_clip, task=task, smoothing=smoothing(task)
   )
-  return draw, mixup.add_partners(part, draw.partner_B), of
+  return draw, mixup.add_partners(part, draw.distance), of
 
 
 def nll(logits: np.ndarray) -> np.ndarray:

@@ -9,7 +9,9 @@ import pytest
 from scipy import stats
 
 from vidmodels import config as cfg
+from vidmodels.analysis import compiled_program
 from vidmodels.train import mixup
+from vidmodels.train.mesh import batch_sharding, make_mesh
 from vidmodels.typing import InputError
 
 N, H, W = 3000, 8, 14
@@ -19,7 +21,7 @@ N, H, W = 3000, 8, 14
 def draws(**fields) -> mixup.Draw:
   """N independent draws."""
   mix = cfg.Mix(**fields)
-  one = lambda key: mixup.draw(key, jnp.ones(6), mix, height=H, width=W)
+  one = lambda key: mixup.draw(key, 6, mix, height=H, width=W)
   found = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), N))
   return jax.tree.map(np.asarray, found)
 
@@ -113,8 +115,7 @@ def test_switch_is_the_chance_of_cutmix_whether_or_not_a_batch_is_mixed():
   share = found.share[is_mixup(found)]
   assert stats.kstest(share, stats.beta(0.8, 0.8).cdf).pvalue > 0.01
   # And who is mixed with whom says nothing about how much.
-  first = found.partner_B[:, 0]
-  assert abs(np.corrcoef(first, found.share)[0, 1]) < 0.1
+  assert abs(np.corrcoef(found.distance, found.share)[0, 1]) < 0.1
 
 
 def test_one_alpha_alone_is_always_drawn():
@@ -122,25 +123,50 @@ def test_one_alpha_alone_is_always_drawn():
   assert not is_mixup(draws(cutmix=1.0)).any()
 
 
-def test_partners_are_a_permutation_and_every_one_as_likely():
-  found = draws(mixup=0.8).partner_B
-  np.testing.assert_array_equal(np.sort(found), np.tile(np.arange(6), (N, 1)))
-  for row in range(6):
-    rates = np.bincount(found[:, row], minlength=6) / N
-    assert all(near(rate, 1 / 6) for rate in rates)
+def test_every_other_clip_is_as_likely_a_partner():
+  rates = np.bincount(draws(mixup=0.8).distance, minlength=6) / N
+  assert rates[0] == 0
+  assert all(near(rate, 1 / 5) for rate in rates[1:])
 
 
-def test_padding_is_nobodys_partner_but_paddings():
-  mask = jnp.array([1.0, 0, 1, 1, 0, 1])
-  keys = jax.random.split(jax.random.key(3), N)
-  one = lambda key: mixup.draw_partners(key, mask)
-  found = np.asarray(jax.jit(jax.vmap(one))(keys))
-  np.testing.assert_array_equal(np.sort(found), np.tile(np.arange(6), (N, 1)))
-  real = [0, 2, 3, 5]
-  assert set(np.unique(found[:, real])) == set(real)
-  for row in real:
-    rates = np.bincount(found[:, row], minlength=6)[real] / N
-    assert all(near(rate, 1 / 4) for rate in rates)
+@pytest.mark.parametrize('devices', [1, 2, 8])
+def test_partners_are_rows_at_one_distance_on_any_mesh(devices):
+  mesh = make_mesh(cfg.Mesh(), devices=jax.devices()[:devices])
+  rows = batch_sharding(mesh)
+  for batch in (8, 24):
+    x = np.random.default_rng(0).integers(0, 256, (batch, 3), np.uint8)
+    program = jax.jit(mixup.rotate, out_shardings=rows)
+    with jax.set_mesh(mesh):
+      for distance in range(batch):
+        found = program(jax.device_put(x, rows), jnp.int32(distance))
+        np.testing.assert_array_equal(found, np.roll(x, -distance, axis=0))
+
+
+def test_pixels_go_to_few_devices_and_not_to_all():
+  mesh, B = make_mesh(cfg.Mesh(), devices=jax.devices()[:8]), 16
+  rows = batch_sharding(mesh)
+  x = jax.ShapeDtypeStruct((B, 2, 4, 4, 3), np.uint8, sharding=rows)
+  program = jax.jit(mixup.rotate, out_shardings=rows)
+  with jax.set_mesh(mesh):
+    compiled = program.lower(x, jnp.int32(3)).compile()
+  sent = compiled_program.collectives(compiled)
+  assert set(sent) == {'collective-permute'}
+  # One row by one, then both rows of a device by 1, 2 and 4 devices.
+  assert sent['collective-permute'].bytes == (1 + 3 * 2) * x.size // B
+
+
+def test_padding_is_nobodys_partner():
+  part = {
+    'video': jnp.arange(6, dtype=jnp.uint8),
+    'label': jnp.arange(12).reshape(6, 2),
+    'mask': jnp.array([1.0, 0, 1, 1, 0, 1]),
+  }
+  for distance, wanted in ((1, [0, 2, 3, 3, 5, 0]), (2, [2, 3, 2, 5, 0, 5])):
+    found = mixup.add_partners(part, jnp.int32(distance))
+    np.testing.assert_array_equal(found['partner_video'], wanted)
+    np.testing.assert_array_equal(
+      found['partner_label'], part['label'][np.array(wanted)]
+    )
 
 
 def pixels(*shape: int, seed: int = 0) -> np.ndarray:
@@ -175,10 +201,11 @@ def test_the_label_of_the_greater_share_is_the_one_that_counts():
   part = {
     'video': jnp.zeros((2, 1, 1, 1, 1)),
     'label': jnp.array([[1, 2], [3, 4]]),
+    'mask': jnp.ones(2),
   }
   for share, wanted in ((0.4, [[1, 2], [3, 4]]), (0.6, [[3, 4], [1, 2]])):
-    draw = mixup.Draw(jnp.array([1, 0]), jnp.ones((1, 1)), jnp.float32(share))
-    _, label = mixup.mixed_clips(mixup.add_partners(part, draw.partner_B), draw)
+    draw = mixup.Draw(jnp.int32(1), jnp.ones((1, 1)), jnp.float32(share))
+    _, label = mixup.mixed_clips(mixup.add_partners(part, draw.distance), draw)
     np.testing.assert_array_equal(label, wanted)
 
 

@@ -159,12 +159,9 @@ def test_the_mesh_does_not_change_what_is_mixed(task, devices, accumulate):
 @pytest.mark.slow
 def test_a_draw_is_the_same_bits_on_any_mesh():
   key = step.stream_key(jax.random.key_data(jax.random.key(0)), 5, 'mix')
-  mask = jnp.asarray(batch(SINGLE)['mask'])
-  draw = lambda key, mask: mixup.draw(key, mask, BOTH, height=8, width=8)
-  wanted = jax.jit(draw)(key, mask)
-  mesh = make_mesh(cfg.Mesh())
-  spread = jax.jit(draw, in_shardings=(None, batch_sharding(mesh)))
-  equal(spread(key, mask), wanted)
+  draw = lambda key: mixup.draw(key, B, BOTH, height=8, width=8)
+  spread = jax.jit(draw, out_shardings=replicated(make_mesh(cfg.Mesh())))
+  equal(spread(key), jax.jit(draw)(key))
 
 
 def alter(monkeypatch, change) -> None:
@@ -188,7 +185,7 @@ def test_a_share_of_nothing_is_no_mixing_bit_for_bit(monkeypatch):
 
 
 def test_a_clip_mixed_with_itself_is_itself(monkeypatch):
-  alter(monkeypatch, lambda d: d._replace(partner_B=jnp.arange(B)))
+  alter(monkeypatch, lambda d: d._replace(distance=jnp.int32(0)))
   pairs, params = run(altered='itself')
   plain, wanted = run(mix=cfg.Mix())
   equal(pairs['loss'], plain['loss'])
@@ -211,7 +208,7 @@ def test_every_step_mixes_anew_and_as_in_every_other_run():
   key = jax.random.key_data(jax.random.key(0))
   draw = jax.jit(
     lambda number: mixup.draw(
-      step.stream_key(key, number, 'mix'), jnp.ones(B), BOTH, height=8, width=8
+      step.stream_key(key, number, 'mix'), B, BOTH, height=8, width=8
     )
   )
   shares = [float(draw(number).share) for number in range(6)]
@@ -229,8 +226,9 @@ def test_the_step_is_one_of_gradient_descent_on_the_mixed_loss(task):
   """By hand: pixels and losses mixed, the gradient of the mean of real rows."""
   data, now = batch(task), first()
   key = step.stream_key(now.key, STEP, 'mix')
-  draw = mixup.draw(key, data['mask'], BOTH, height=8, width=8)
-  partner = np.asarray(draw.partner_B)
+  draw = mixup.draw(key, B, BOTH, height=8, width=8)
+  partner = np.roll(np.arange(B), -int(draw.distance))
+  partner = np.where(data['mask'][partner] > 0, partner, np.arange(B))
   weight = np.asarray(draw.weight_HW)[..., None]
   video = (1 - weight) * data['video'] + weight * data['video'][partner]
 
@@ -273,17 +271,13 @@ def test_a_teacher_is_shown_the_mixed_clip():
     return jnp.zeros((B, 1, 1, 1, K))
 
   data = {k: jnp.asarray(v) for k, v in batch(SINGLE).items()}
-  draw = mixup.Draw(
-    jnp.roll(jnp.arange(B), 1), jnp.full((8, 8), 0.3), jnp.float32(0.3)
-  )
+  draw = mixup.Draw(jnp.int32(B - 1), jnp.full((8, 8), 0.3), jnp.float32(0.3))
   cost = step.Objective(
     Student(), recipe(), teacher=token_label.Teacher(score, {}, {})
   )
-  total, _ = cost(
-    {}, {}, mixup.add_partners(data, draw.partner_B), {}, {}, draw
-  )
+  total, _ = cost({}, {}, mixup.add_partners(data, draw.distance), {}, {}, draw)
   assert float(total) == pytest.approx((B - 4) * np.log(K), rel=1e-5)
-  wanted = mixup.blend(
-    data['video'], data['video'][draw.partner_B], draw.weight_HW
-  )
+  partner = mixup.add_partners(data, draw.distance)['partner_video']
+  np.testing.assert_array_equal(partner[1:13], data['video'][:12])
+  wanted = mixup.blend(data['video'], partner, draw.weight_HW)
   np.testing.assert_array_equal(shown[0], wanted)

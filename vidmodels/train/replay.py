@@ -181,10 +181,10 @@ def make_clip_losses(
   def losses(state: TrainState, batch: Batch, frozen: Any) -> jax.Array:
     mixed = None
     if mixup.is_on(config.mix):
-      H, W = batch['video'].shape[2:4]
       key = stream_key(state.key, state.step, 'mix')
-      mixed = mixup.draw(key, batch['mask'], config.mix, height=H, width=W)
-      batch = mixup.add_partners(batch, mixed.partner_B)
+      B, H, W = len(batch['mask']), *batch['video'].shape[2:4]
+      mixed = mixup.draw(key, B, config.mix, height=H, width=W)
+      batch = mixup.add_partners(batch, mixed.distance)
 
     def part_losses(part_and_number: tuple[Batch, jax.Array]) -> jax.Array:
       part, m = part_and_number

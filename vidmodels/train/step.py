@@ -77,8 +77,8 @@ def make_train_step(
     if mixes:
       H, W = batch['video'].shape[2:4]
       key = stream_key(state.key, state.step, 'mix')
-      mixed = mixup.draw(key, mask_B, config.mix, height=H, width=W)
-      batch = _split_rows(mixup.add_partners(batch, mixed.partner_B))
+      mixed = mixup.draw(key, len(mask_B), config.mix, height=H, width=W)
+      batch = _split_rows(mixup.add_partners(batch, mixed.distance))
 
     def microbatch_gradient(model_state: Any, part: Batch, m: Any):
       keys = stream_keys(state.key, state.step, m)
