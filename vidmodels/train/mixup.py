@@ -7,10 +7,10 @@ and microbatches. The model sees the mixed clip, and its loss is mixed alike. A
 recipe without mixing enters nothing of this file.
 
 Partners are rows at one distance, not a permutation. Batches are shuffled, so
-every clip (itself, too) is as likely a partner either way; but rows at one distance reach their
-partners in log2 B steps from device to device, and for a permutation every
-device has to receive the whole batch: on 256 chips with a clip of X-ViT each
-617 MB a step, instead of 20 MB.
+every clip (itself, too) is as likely a partner either way; but rows at one
+distance reach their partners in log2 B steps from device to device, and for a
+permutation every device has to receive the whole batch: on 256 chips with a
+clip of X-ViT each 617 MB a step, instead of 20 MB.
 """
 
 import math
@@ -47,9 +47,9 @@ def draw(
   The batch is mixed with chance `mix.prob`. A mixed batch gets cutmix with
   chance `mix.switch`, else mixup (if one alpha is 0: always the other). lambda
   follows Beta(alpha, alpha); for cutmix it is then set to the true area of the
-  box. Every row is as likely to be a clip's partner. The key is used for nothing
-  else. `batch` counts the rows of all devices, at least 2, and one
-  alpha at least is above 0.
+  box. Every row is as likely to be a clip's partner. The key is used for
+  nothing else. `batch` counts the rows of all devices, and one alpha at least
+  is above 0.
   """
   key_mixes, key_cut, key_share, key_box, key_distance = jax.random.split(
     key, 5
