@@ -107,6 +107,15 @@ some_or_all = pytest.mark.parametrize(
     pytest.param(variants, id='all', marks=pytest.mark.slow),
   ],
 )
+some_or_long = pytest.mark.parametrize(
+  'choose',
+  [
+    pytest.param(some_variants, id='some'),
+    pytest.param(
+      variants, id='all', marks=[pytest.mark.slow, pytest.mark.long]
+    ),
+  ],
+)
 
 
 @functools.cache
@@ -142,7 +151,7 @@ def uncovered(sharding, params) -> list[str]:
 
 
 @every_family
-@some_or_all
+@some_or_long
 @pytest.mark.fast_every(9)
 def test_every_variant_answers_float32_from_float32_parameters(family, choose):
   for more in choose(family):

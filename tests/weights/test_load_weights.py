@@ -69,6 +69,7 @@ def taken(request):
 
 
 @pytest.mark.fast_every(3)
+@pytest.mark.slow_every(2)
 def test_every_key_of_a_published_file_is_used_or_dropped_for_a_reason(taken):
   file, imported = taken
   assert {*imported.report.used, *imported.report.dropped} == set(file.tensors)
@@ -87,6 +88,7 @@ def test_every_key_of_a_published_file_is_used_or_dropped_for_a_reason(taken):
 
 
 @pytest.mark.fast_every(4)
+@pytest.mark.slow_every(2)
 def test_a_published_file_has_the_parameters_that_its_authors_count(taken):
   file, imported = taken
   if 'image_source' in file.path.stem and imported.family == 'dualformer':
@@ -100,6 +102,7 @@ def test_a_published_file_has_the_parameters_that_its_authors_count(taken):
   assert sum(sizes) == manifest['num_params'] - unread
 
 
+@pytest.mark.slow_every(2)
 def test_a_published_file_comes_out_as_it_went_in(taken):
   file, imported = taken
   match, family = imported.match, imported.family
