@@ -181,6 +181,9 @@ def device_error(text: str) -> Exception:
     (device_error('RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran '
                   'out of memory in memory space hbm. Used 20.05G of 15.48G '
                   'hbm.'), '21.5 GB'),
+    (device_error('RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total '
+                  'memory required for HLO temporaries (29.33G) exceeds '
+                  'available HBM (15.75G).'), '31.5 GB'),
     (device_error('INTERNAL: CUDA_ERROR_OUT_OF_MEMORY'), 'more than is left'),
     (np._core._exceptions._ArrayMemoryError((3, 2**30), np.dtype('f4')),
      '12.9 GB'),
@@ -291,6 +294,23 @@ def test_what_a_compiler_refuses_is_refused_in_our_words(monkeypatch):
   )
   with pytest.raises(InputError, match=r'got a step that needs 172\.2 GB on'):
     memory.compiled_to_fit(Function, check)()
+
+
+@pytest.mark.parametrize(
+  ('said', 'used', 'limit'),
+  [
+    ('Used 20.05G of 15.48G hbm.', 20.05, 15.48),
+    (
+      'the total memory required for HLO temporaries (29.33G) exceeds '
+      'available HBM (15.75G).',
+      *(29.33, 15.75),
+    ),
+  ],
+)
+def test_what_a_compiler_says_of_a_step_is_read(said, used, limit):
+  error = device_error(f'RESOURCE_EXHAUSTED: Ran out of memory. {said}')
+  found = memory.used_and_limit(error)
+  assert found == (int(used * 2**30), int(limit * 2**30))
 
 
 def test_the_limits_of_control_groups_count(tmp_path, monkeypatch):

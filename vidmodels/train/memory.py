@@ -44,10 +44,15 @@ _CGROUP_FILES = (
 _SPARE = 1.2
 _COMPILE_SECONDS = 3600.0  # that one process may compile longer than another
 _UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
-# 'allocate 4294967296 bytes', 'allocate 12.0 GiB', 'Used 20.05G of 15.48G'.
-_ASKED = re.compile(r'(?:allocat\w+|Used)\s+(\d+(?:\.\d+)?)\s*([KMGT]?)i?')
+# 'allocate 4294967296 bytes', 'allocate 12.0 GiB', 'Used 20.05G of 15.48G hbm',
+# 'HLO temporaries (29.33G) exceeds available HBM (15.75G)'.
+_NUMBER = r'(\d+(?:\.\d+)?)\s*([KMGT]?)'
+_ASKED = re.compile(
+  r'(?:allocat\w+\s+|Used\s+|HLO temporaries \()' + _NUMBER + 'i?'
+)
 _USED_OF = re.compile(
-  r'Used (\d+(?:\.\d+)?)([KMGT]?) of (\d+(?:\.\d+)?)([KMGT]?) hbm'
+  rf'(?:Used |HLO temporaries \(){_NUMBER}'
+  rf'(?: of |\) exceeds available HBM \(){_NUMBER}(?: hbm|\))'
 )
 _WORDS = re.compile(
   r'RESOURCE_EXHAUSTED|out of memory|OUT_OF_MEMORY|Insufficient memory',
@@ -390,6 +395,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def used_and_limit(error: BaseException) -> tuple[int, int] | None:
   """The bytes that a program needs and those of a device, as a compiler says.
 
+  If temporaries alone are too many, libtpu names them and not the arguments.
   None for other errors: those of a program that runs.
   """
   match = _USED_OF.search(str(error)) if is_out_of_memory(error) else None
