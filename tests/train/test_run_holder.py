@@ -19,7 +19,7 @@ def child():
   process.stdout.readline()
   holder = run_holder.this_process() | {
     'process': process.pid,
-    'started': psutil.Process(process.pid).create_time(),
+    'started': run_holder.started(psutil.Process(process.pid)),
   }
   yield process, holder
   process.kill()
@@ -56,6 +56,14 @@ def test_a_process_is_alive_until_it_is_killed(child):
 def test_what_a_holder_says_decides(changes, state):
   holder = run_holder.this_process() | changes
   assert run_holder.find_state(holder) == state
+
+
+def test_a_clock_that_is_set_kills_nobody(monkeypatch):
+  holder, hour = run_holder.this_process(), 3600.0
+  for owner, name in ((psutil, 'boot_time'), (psutil.Process, 'create_time')):
+    true = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *a, true=true: true(*a) + hour)
+  assert run_holder.find_state(holder) == 'alive'
 
 
 def test_a_holder_is_described_by_what_a_file_says_of_it():

@@ -19,8 +19,7 @@ import psutil
 
 from vidmodels.typing import quote
 
-# The time at which a process started moves when somebody sets the clock.
-_SAME_START_S = 60.0
+_SAME_START_S = 2.0  # the system says when it was booted in whole seconds
 
 
 def this_process() -> dict[str, Any]:
@@ -29,7 +28,7 @@ def this_process() -> dict[str, Any]:
     'host': socket.gethostname(),
     'machine': _machine(),
     'process': os.getpid(),
-    'started': psutil.Process().create_time(),
+    'started': started(psutil.Process()),
     'since': time.strftime('%Y-%m-%d %H:%M:%S'),
   }
 
@@ -41,19 +40,24 @@ def find_state(holder: dict[str, Any]) -> Literal['alive', 'dead', 'unknown']:
   """
   if holder.get('machine') != _machine():
     return 'unknown'
-  number, started = holder.get('process'), holder.get('started')
-  if not isinstance(number, int) or not isinstance(started, float):
+  number, since_boot = holder.get('process'), holder.get('started')
+  if not isinstance(number, int) or not isinstance(since_boot, float):
     return 'dead'
   try:
     process = psutil.Process(number)
     if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
       return 'dead'
-    same = abs(process.create_time() - started) < _SAME_START_S
+    same = abs(started(process) - since_boot) < _SAME_START_S
   except (psutil.NoSuchProcess, ValueError):
     return 'dead'
   except psutil.AccessDenied:
     return 'unknown'
   return 'alive' if same else 'dead'
+
+
+def started(process: psutil.Process) -> float:
+  """Seconds from the boot to the start: setting the clock moves both."""
+  return process.create_time() - psutil.boot_time()
 
 
 def describe(holder: dict[str, Any]) -> str:
