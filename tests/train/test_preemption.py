@@ -118,6 +118,38 @@ def test_a_notice_while_a_run_starts_ends_it(number):
   assert not any(timer.is_alive() for timer in timers)
 
 
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
+def test_a_notice_waits_until_jax_takes_it(number, monkeypatch):
+  """JAX has joined the others, but its handler is not there yet."""
+  monkeypatch.setattr(signals, '_has_joined', lambda: True)
+  monkeypatch.setattr(signals, '_AGAIN_S', 0.01)
+  taken = []
+  with signals.stops_the_start(42, lambda: None):
+    os.kill(os.getpid(), number)
+    time.sleep(0.05)  # comes back a few times
+    signal.signal(signal.SIGTERM, lambda *_: taken.append(1))
+    for _ in range(500):
+      if taken:
+        break
+      time.sleep(0.01)
+    time.sleep(0.05)
+  assert taken == [1]
+
+
+def test_a_notice_that_jax_never_takes_ends_the_start(monkeypatch):
+  monkeypatch.setattr(signals, '_has_joined', lambda: True)
+  monkeypatch.setattr(signals, '_AGAIN_S', 0.01)
+  monkeypatch.setattr(signals, '_TAKEN_S', 0.05)
+
+  @signals.stops_the_start(42, lambda: None)
+  def starts():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+
+  with pytest.raises(signals.StoppedEarlyError):
+    starts()
+
+
 def test_a_notice_in_a_validation_saves_and_the_next_start_validates(
   tmp_path, monkeypatch
 ):

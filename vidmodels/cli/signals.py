@@ -17,12 +17,16 @@ import os
 import signal
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 INTERRUPTED = 130
 _LAST_WORDS_S = 10.0  # for a command to clean up after a signal
+# JAX takes SIGTERM a moment after it has joined, or never, if its user has
+# switched that off: a notice is given again so often, for so long.
+_AGAIN_S, _TAKEN_S = 0.1, 10.0
 
 
 class StoppedEarlyError(BaseException):
@@ -76,11 +80,16 @@ def stops_the_start(code: int, say: Callable[[], Any]) -> Iterator[None]:
     return
 
   watchdogs: list[threading.Timer] = []
+  given_up: list[float] = []  # when JAX has had enough time
 
   def stop(_: int, frame: types.FrameType | None) -> None:
     if _has_joined():
-      os.kill(os.getpid(), signal.SIGTERM)
-      return
+      # Not at once: if JAX has not taken SIGTERM yet, it comes back here.
+      given_up.append(time.monotonic() + _TAKEN_S)
+      if time.monotonic() < given_up[0]:
+        again = lambda: os.kill(os.getpid(), signal.SIGTERM)
+        watchdogs.append(_call_later(_AGAIN_S, again))
+        return
     if is_importing(frame):
       say()
       sys.stdout.flush()
@@ -108,7 +117,11 @@ def _has_joined() -> bool:
 
 def _exit_later(end: Callable[[], Any]) -> threading.Timer:
   """Starts the timer that ends the process, unless it has ended before."""
-  watchdog = threading.Timer(_LAST_WORDS_S, end)
-  watchdog.daemon = True
-  watchdog.start()
-  return watchdog
+  return _call_later(_LAST_WORDS_S, end)
+
+
+def _call_later(seconds: float, what: Callable[[], Any]) -> threading.Timer:
+  timer = threading.Timer(seconds, what)
+  timer.daemon = True
+  timer.start()
+  return timer
