@@ -136,6 +136,24 @@ def test_a_notice_waits_until_jax_takes_it(number, monkeypatch):
   assert taken == [1]
 
 
+def test_a_later_notice_goes_to_jax_as_the_first_did(monkeypatch):
+  """However long ago that was: JAX has taken it."""
+  monkeypatch.setattr(signals, '_has_joined', lambda: True)
+  monkeypatch.setattr(signals, '_AGAIN_S', 0.01)
+  monkeypatch.setattr(signals, '_TAKEN_S', 0.05)
+  taken = []
+  with signals.stops_the_start(42, lambda: None):
+    signal.signal(signal.SIGTERM, lambda *_: taken.append(1))
+    for count in (1, 2):
+      os.kill(os.getpid(), signal.SIGUSR1)
+      for _ in range(500):
+        if len(taken) == count:
+          break
+        time.sleep(0.01)
+      time.sleep(0.1)
+  assert taken == [1, 1]
+
+
 def test_a_notice_that_jax_never_takes_ends_the_start(monkeypatch):
   monkeypatch.setattr(signals, '_has_joined', lambda: True)
   monkeypatch.setattr(signals, '_AGAIN_S', 0.01)

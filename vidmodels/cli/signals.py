@@ -13,6 +13,7 @@ Nothing here imports JAX, so the handlers are there before that begins.
 """
 
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -80,16 +81,17 @@ def stops_the_start(code: int, say: Callable[[], Any]) -> Iterator[None]:
     return
 
   watchdogs: list[threading.Timer] = []
-  given_up: list[float] = []  # when JAX has had enough time
+  untaken = math.inf  # since when SIGTERM comes here and not to JAX
 
-  def stop(_: int, frame: types.FrameType | None) -> None:
-    if _has_joined():
+  def stop(number: int, frame: types.FrameType | None) -> None:
+    nonlocal untaken
+    if number == signal.SIGTERM:
+      untaken = min(untaken, time.monotonic())
+    if _has_joined() and time.monotonic() - untaken < _TAKEN_S:
       # Not at once: if JAX has not taken SIGTERM yet, it comes back here.
-      given_up.append(time.monotonic() + _TAKEN_S)
-      if time.monotonic() < given_up[0]:
-        again = lambda: os.kill(os.getpid(), signal.SIGTERM)
-        watchdogs.append(_call_later(_AGAIN_S, again))
-        return
+      again = lambda: os.kill(os.getpid(), signal.SIGTERM)
+      watchdogs.append(_call_later(_AGAIN_S, again))
+      return
     if is_importing(frame):
       say()
       sys.stdout.flush()
