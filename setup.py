@@ -1,4 +1,4 @@
-"""Installs vidmodels; the recipes in configs/ go along as vidmodels.recipes."""
+"""Installs vidmodels; configs/ and experiments/ go along inside the package."""
 
 import pathlib
 import re
@@ -64,6 +64,9 @@ TEST = [
   'tensorflow-datasets>=4.9.10,<5',
 ]
 
+# The papers' tables go along as vidmodels.experiments.
+TABLES = setuptools.find_packages(include=['experiments', 'experiments.*'])
+
 setuptools.setup(
   name='vidmodels',
   version=VERSION,
@@ -75,8 +78,12 @@ setuptools.setup(
   packages=[
     *setuptools.find_packages(include=['vidmodels', 'vidmodels.*']),
     'vidmodels.recipes',
+    *(f'vidmodels.{name}' for name in TABLES),
   ],
-  package_dir={'vidmodels.recipes': 'configs'},
+  package_dir={
+    'vidmodels.recipes': 'configs',
+    **{f'vidmodels.{name}': name.replace('.', '/') for name in TABLES},
+  },
   package_data={
     'vidmodels': ['py.typed'],
     'vidmodels.data.datasets': ['class_lists/*.txt'],

@@ -31,6 +31,23 @@ def apply(recipe: Any, flags: Sequence[str]) -> None:
   _follow_length(recipe, before, named)
 
 
+def change(recipe: Any, values: Mapping[str, Any]) -> None:
+  """Changes the ConfigDict as `apply` does; `values` as {'batch': 64}."""
+  before = cfg.flatten(recipe.to_dict())
+  for field, value in values.items():
+    if field not in before:
+      raise InputError(cfg.unknown_field(field, list(before)))
+    *sections, name = field.split('.')
+    section = recipe
+    for each in sections:
+      section = section[each]
+    # A field that may be None, or a tuple of any length, changes its type.
+    with section.ignore_type():
+      section[name] = value
+  _follow_size(recipe, before, values)
+  _follow_length(recipe, before, values)
+
+
 def _set_field(recipe: Any, flag: str) -> str:
   """Sets one field, parsed by absl's flags by its type; returns its name."""
   from absl import flags

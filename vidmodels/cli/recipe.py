@@ -19,7 +19,8 @@ from typing import Any
 
 from vidmodels import config as cfg
 from vidmodels import models
-from vidmodels.cli.overrides import apply
+from vidmodels.analysis.paper_rows import Row
+from vidmodels.cli.overrides import apply, change
 from vidmodels.data.datasets import registry
 from vidmodels.typing import InputError, expected_one_of, local_path
 from vidmodels.usual_names import next_move
@@ -84,6 +85,39 @@ def load(where: str, overrides: Sequence[str] = ()) -> cfg.Config:
   config = cfg.check(recipe)
   models.build(config.family, classes=1, **config.model)
   return config
+
+
+def of_row(row: Row) -> cfg.Config:
+  """The recipe of a row of a paper's table, with what the row changes in it.
+
+  A row that starts from the weights of a name expects those.
+  """
+  if not row.recipe:
+    raise InputError(
+      f'got the row {row.name!r}, which has no recipe; expected one of a model '
+      'of ours; try another row'
+    )
+  name, colon, arg = row.recipe.partition(':')
+  recipe = _run(find(name), [arg] if colon else [])
+  change(recipe, row.overrides)
+  if row.start and ':' not in row.start:
+    recipe.init_expects = '' if row.start == 'scratch' else row.start
+  config = cfg.check(recipe)
+  models.build(config.family, classes=1, **config.model)
+  return config
+
+
+def classes_of(row: Row) -> int:
+  """Answers of a row's head: the classes of its data set, if it has no own."""
+  if row.classes:
+    return row.classes
+  name = dataset(row.recipe)
+  if not name:
+    raise InputError(
+      f'got the row {row.name!r}, whose recipe {row.recipe!r} names no data '
+      'set; expected the number of its classes; try classes=400 in the row'
+    )
+  return len(registry.find(name).classes())
 
 
 def of_run(config: cfg.Config, overrides: Sequence[str] = ()) -> cfg.Config:
