@@ -1,6 +1,6 @@
 """TimeSformer, Table 1: five schemes of attention, on Kinetics-400 and SSv2."""
 
-from vidmodels.analysis.paper_rows import Row, Table, top
+from vidmodels.analysis.paper_rows import PaperTable, Row, top
 
 # Scheme: words of the recipe, millions of parameters, top-1 of K400 and SSv2.
 SCHEMES = {
@@ -34,7 +34,7 @@ ROWS += [
   for name, (word, _, k400, _) in SCHEMES.items()
 ]
 
-TABLE = Table(
+TABLE = PaperTable(
   source='TimeSformer, Table 1',
   title='five space-time attention schemes',
   rows=tuple(ROWS),

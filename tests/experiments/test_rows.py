@@ -88,8 +88,12 @@ def test_a_name_that_stands_twice_is_refused(tmp_path, monkeypatch):
   (folder / 'mine').mkdir(parents=True)
   for path in (folder, folder / 'mine'):
     (path / '__init__.py').touch()
-  twice = 'TABLE = Table(source="s", title="t", rows=(Row(name="a"),) * 2)'
-  lines = ['from vidmodels.analysis.paper_rows import Row, Table', twice, '']
+  twice = 'TABLE = PaperTable(source="s", title="t", rows=(Row(name="a"),) * 2)'
+  lines = [
+    'from vidmodels.analysis.paper_rows import PaperTable, Row',
+    twice,
+    '',
+  ]
   (folder / 'mine' / 'twice.py').write_text('\n'.join(lines))
   monkeypatch.setattr(paper_rows, 'FOLDER', folder)
   monkeypatch.setattr(paper_rows, 'MODULE', 'strange_experiments')

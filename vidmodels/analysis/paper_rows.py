@@ -100,7 +100,7 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Table:
+class PaperTable:
   """A table or figure of a paper, or the list of a release's weights."""
 
   source: str  # 'TimeSformer, Table 1'
@@ -128,7 +128,7 @@ def top(top1: float, top5: float | None = None) -> dict[str, float]:
 
 
 @functools.cache
-def all_tables() -> dict[str, Table]:
+def all_tables() -> dict[str, PaperTable]:
   """Every table by its name, 'timesformer/table1', in natural order."""
   tables = {}
   for path in sorted(FOLDER.glob('*/*.py'), key=_natural_order):
@@ -139,7 +139,7 @@ def all_tables() -> dict[str, Table]:
   return tables
 
 
-def find(name: str) -> Table:
+def find(name: str) -> PaperTable:
   """The table of a name, 'timesformer/table1'."""
   tables = all_tables()
   if name not in tables:
@@ -147,7 +147,7 @@ def find(name: str) -> Table:
   return tables[name]
 
 
-def find_row(reference: str, table: Table) -> tuple[Table, Row]:
+def find_row(reference: str, table: PaperTable) -> tuple[PaperTable, Row]:
   """The row that a reference in `table` means, and its table."""
   where, colon, name = reference.rpartition(':')
   if not colon:
@@ -157,22 +157,22 @@ def find_row(reference: str, table: Table) -> tuple[Table, Row]:
   return there, there.row(name)
 
 
-def all_rows() -> Iterator[tuple[Table, Row]]:
+def all_rows() -> Iterator[tuple[PaperTable, Row]]:
   """Every row of every table."""
   for table in all_tables().values():
     for row in table.rows:
       yield table, row
 
 
-def _load(name: str, path: pathlib.Path) -> Table:
+def _load(name: str, path: pathlib.Path) -> PaperTable:
   """Imports a table's file and checks what can be checked in it alone."""
   _import_folder()
   module = importlib.import_module(f'{MODULE}.{name.replace("/", ".")}')
   table = module.TABLE
-  if not isinstance(table, Table):
+  if not isinstance(table, PaperTable):
     raise InputError(
-      f'got TABLE = {table!r} in {path}; expected a Table; try '
-      'TABLE = Table(source=..., title=..., rows=(...))'
+      f'got TABLE = {table!r} in {path}; expected a PaperTable; try '
+      'TABLE = PaperTable(source=..., title=..., rows=(...))'
     )
   names = [row.name for row in table.rows]
   twice = sorted({n for n in names if names.count(n) > 1})
@@ -191,9 +191,8 @@ def _import_folder() -> None:
   spec = importlib.util.spec_from_file_location(
     MODULE, FOLDER / '__init__.py', submodule_search_locations=[str(FOLDER)]
   )
-  assert (
-    spec is not None and spec.loader is not None
-  )  # the file's ending is .py
+  assert spec is not None  # the file's ending is .py
+  assert spec.loader is not None
   module = importlib.util.module_from_spec(spec)
   sys.modules[MODULE] = module
   spec.loader.exec_module(module)
