@@ -210,7 +210,7 @@ def test_the_data_path_loads_no_jax():
   code = (
     'import sys, vidmodels.data.stream.batch_stream, '
     'vidmodels.data.prepare.prepare_records, '
-    "vidmodels.data.synthetic.motion_videos; assert 'jax' not in sys.modules"
+    "vidmodels.data.synthetic.video_sets; assert 'jax' not in sys.modules"
   )
   subprocess.run([sys.executable, '-c', code], check=True, cwd=REPO)
 

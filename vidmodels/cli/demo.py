@@ -2,6 +2,7 @@
 
   vidmodels demo                      everything, into ./demo
   vidmodels demo --make-data DIR      only the videos
+  vidmodels demo --make-data DIR --set textures    those of another set
 
 Writes eight classes of motion as H.264 files (left, right, up, down, clockwise,
 anticlockwise, approaching, receding), turns them into records, trains a tiny
@@ -18,6 +19,8 @@ import math
 import pathlib
 import sys
 import time
+
+from vidmodels.typing import InputError
 
 HELP = 'the main job on made-up motion videos'
 COMPILES = True
@@ -39,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     metavar='DIR',
     help='only write the videos, to DIR',
   )
+  add(
+    '--set',
+    choices=('motion', 'textures', 'mixed'),
+    help='with --make-data: which videos; textures need space and no time, of '
+    "mixed half the classes need each (default motion, the demo's own)",
+  )
   add('--train-clips', type=int, default=4000, help='default 4000')
   add('--test-clips', type=int, default=640, help='default 640')
   add('--steps', type=int, help="of each training; default the recipe's")
@@ -47,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     '--background',
     choices=('plain', 'textured'),
     default='plain',
-    help='textured is much harder to learn',
+    help='of motion; textured is much harder to learn',
   )
 
 
@@ -55,14 +64,23 @@ def run(args: argparse.Namespace) -> int:
   """Runs the demo and prints its table."""
   from vidmodels.cli import DONE, PREEMPTED
 
+  if args.set and not args.make_data:
+    raise InputError(
+      f'got --set={args.set} without --make-data; expected both, as the demo '
+      'itself is about motion; try --make-data=DIR'
+    )
+  if args.set in ('textures', 'mixed') and args.background != 'plain':
+    raise InputError(
+      f'got --background={args.background} with --set={args.set}, where '
+      'textures are the background; expected --set=motion; try leaving '
+      '--background out'
+    )
   start = time.monotonic()
   out = pathlib.Path(args.out)
   videos = pathlib.Path(args.make_data or out / 'videos')
   _make_videos(args, videos)
   if args.make_data:
-    counts = {'train': args.train_clips, 'test': args.test_clips}
-    result = {'videos': str(videos), **counts}
-    print(json.dumps(result) if args.json else f'wrote {counts} to {videos}')
+    _print_data(args, videos)
     return DONE
   records = out / 'records'
   _prepare_records(videos, records)
@@ -92,16 +110,36 @@ def run(args: argparse.Namespace) -> int:
 
 def _make_videos(args: argparse.Namespace, videos: pathlib.Path) -> None:
   from vidmodels.cli import terminal
-  from vidmodels.data.synthetic import motion_videos, scenes
+  from vidmodels.data.synthetic import scenes, video_sets
 
+  name = args.set or 'motion'
+  options = scenes.Motion(background=args.background)
   with terminal.Reporter('make videos') as report:
-    motion_videos.make_motion_videos(
+    video_sets.make_videos(
       videos,
+      name,
       splits={'train': args.train_clips, 'test': args.test_clips},
       seed=args.seed,
-      motion=scenes.Motion(background=args.background),
+      options=options if name == 'motion' else None,
       progress=lambda done, total, _: report(done, total),
     )
+
+
+def _print_data(args: argparse.Namespace, videos: pathlib.Path) -> None:
+  from vidmodels.data.synthetic import video_sets
+
+  name = args.set or 'motion'
+  flip = video_sets.SETS[name].flip.to_text()
+  counts = {'train': args.train_clips, 'test': args.test_clips}
+  if args.json:
+    result = {'videos': str(videos), 'set': name, 'flip': flip, **counts}
+    print(json.dumps(result))
+    return
+  print(f'wrote {counts} of set {name} to {videos}')
+  print(
+    f'next: vidmodels prepare {videos / "train"} --split train --flip {flip} '
+    '--out RECORDS, and the same for test'
+  )
 
 
 def _prepare_records(videos: pathlib.Path, records: pathlib.Path) -> None:

@@ -492,7 +492,7 @@ def test_no_jax_and_no_tensorflow_are_loaded_to_prepare():
     'import sys\n'
     'from vidmodels.data.prepare import check_videos, prepare_records\n'
     'from vidmodels.data.records import inspect_records\n'
-    'from vidmodels.data.synthetic import motion_videos\n'
+    'from vidmodels.data.synthetic import video_sets\n'
     'bad = {"jax", "tensorflow", "torch", "flax", "grain"} & set(sys.modules)\n'
     'sys.exit(str(bad) if bad else 0)\n'
   )

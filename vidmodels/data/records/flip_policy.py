@@ -72,6 +72,11 @@ class FlipPolicy:
       pairs = list(mirror)
     return cls(cast(FlipKind, kind), tuple(pairs))
 
+  def to_text(self) -> str:
+    """What `parse` reads, as --flip takes it."""
+    pairs = ','.join('='.join(pair) for pair in self.pairs)
+    return f'{self.kind}:{pairs}' if pairs else self.kind
+
   def to_json(self) -> dict[str, Any]:
     """A dict for JSON, which `from_json` reads."""
     return {'kind': self.kind, 'pairs': [list(pair) for pair in self.pairs]}

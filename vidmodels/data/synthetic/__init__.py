@@ -1,1 +1,1 @@
-"""Made-up motion videos whose label no single frame shows."""
+"""Made-up video sets that tell models apart: motion, textures, both."""

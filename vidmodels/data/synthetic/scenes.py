@@ -13,6 +13,7 @@ frames that ignores their order, distinguishes 'left' from 'right'.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal
 
 import cv2
@@ -40,12 +41,20 @@ _SMALL, _LARGE = 0.25, 0.9  # diameter of the shape, in short sides
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Motion:
-  """What a set of motion clips looks like; ranges include both ends."""
+class ClipOptions:
+  """What the clips of every made-up set have; ranges include both ends."""
 
   short_side: tuple[int, int] = (36, 64)  # of the frames, pixels; drawn even
   frames: tuple[int, int] = (16, 40)  # length of a clip
   fps: tuple[float, ...] = (12.5, 24.0, 25.0, 30.0)  # frame rates
+  noise: float = 0.02  # standard deviation of pixels, in a range of 1
+  qp: int = 20  # the quantiser of the coder, 0 (lossless) to 51
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Motion(ClipOptions):
+  """What a set of motion clips looks like; ranges include both ends."""
+
   # speed: turns of the phase a frame; a model that takes every s-th frame sees
   # the direction while s * speed stays below 1/2
   speed: tuple[float, float] = (0.02, 0.05)
@@ -53,8 +62,6 @@ class Motion:
   # from all colours, and is much harder to learn
   contrast: Literal['bright', 'any'] = 'bright'
   background: Literal['plain', 'textured'] = 'plain'  # textured: harder too
-  noise: float = 0.02  # standard deviation of pixels, in a range of 1
-  qp: int = 20  # the quantiser of the coder, 0 (lossless) to 51
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,11 +83,15 @@ class Scene:
   windows: np.ndarray  # where the window of each frame starts, [frames, 2]
 
 
-def clip_rng(seed: int, split: int, number: int) -> np.random.Generator:
-  """The random stream of one clip; no two clips share any part of it."""
-  return np.random.Generator(
-    np.random.Philox(key=[seed, (split << 32) + number])
-  )
+def clip_rng(
+  seed: int, split: int, number: int, *, stream: int = 0
+) -> np.random.Generator:
+  """The random stream of one clip; no two clips share any part of it.
+
+  `stream` numbers the sets.
+  """
+  clip = (stream << 48) + (split << 32) + number
+  return np.random.Generator(np.random.Philox(key=[seed, clip]))
 
 
 def draw_scene(rng: np.random.Generator, motion: Motion) -> Scene:
@@ -142,12 +153,29 @@ def render(scene: Scene, label: str) -> np.ndarray:
   """
   CLASSES.index(label)
   axis = next(axis for axis, pair in AXES.items() if label in pair)
+  video_THWC = add_noise(scene, lambda t: frame_at(scene, axis, t))
+  return video_THWC if label == AXES[axis][0] else video_THWC[::-1]
+
+
+def motion_clip(
+  rng: np.random.Generator, label: str, motion: Motion
+) -> tuple[np.ndarray, float]:
+  """A clip of the motion set: video_THWC and its frame rate."""
+  scene = draw_scene(rng, motion)
+  return render(scene, label), scene.fps
+
+
+def add_noise(scene: Scene, frame: Callable[[int], np.ndarray]) -> np.ndarray:
+  """Frames 0, 1, ... of a clip with their noise, uint8 [T, H, W, 3].
+
+  `frame` gives frame t without noise, float32 [H, W, 3] in 0 to 1.
+  """
   video_THWC = np.empty((scene.frames, scene.height, scene.width, 3), np.uint8)
   for t, (top, left) in enumerate(scene.windows):
     window = np.s_[top : top + scene.height, left : left + scene.width]
-    frame_HWC = frame_at(scene, axis, t) + scene.noise_HWC[window]
+    frame_HWC = frame(t) + scene.noise_HWC[window]
     video_THWC[t] = np.clip(frame_HWC * 255 + 0.5, 0, 255)
-  return video_THWC if label == AXES[axis][0] else video_THWC[::-1]
+  return video_THWC
 
 
 def _background_limit(motion: Motion) -> float:
