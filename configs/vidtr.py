@@ -36,10 +36,9 @@ from vidmodels.typing import InputError
 
 
 def _compact(layers, **kept):
-  """C-VidTr as released: joint from the layer after the last pool."""
+  """C-VidTr as released: joint after the last layer that pools."""
   return dict(
     attention='merged',
-    joint_from=layers[-1] + 1,
     pool='top_k',
     pool_layers=layers,
     **kept,

@@ -102,7 +102,7 @@ POOLS = [
 @pytest.mark.parametrize(('layers', 'fields', 'frames', 'left'), POOLS)
 @pytest.mark.slow
 def test_frames_get_fewer_layer_by_layer(layers, fields, frames, left, merged):
-  scheme = {'attention': 'merged', 'joint_from': layers[-1] + 1}
+  scheme = {'attention': 'merged'}
   model = tiny(
     **{'layers': 7, 'pool': 'top_k', 'pool_layers': layers, **fields},
     **(scheme if merged else {}),
@@ -293,7 +293,6 @@ COUNTS = [
   (
     {
       'attention': 'merged',
-      'joint_from': 6,
       'pool': 'top_k',
       'pool_layers': (1, 3, 5),
       'pool_drop': (2, 2, 2),

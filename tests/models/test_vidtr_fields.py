@@ -12,7 +12,11 @@ S = {'pool': 'top_k', 'pool_layers': (0, 1), 'pool_drop': (1, 1)}
 
 WRONG = {
   'joint_from of no merged': ({'joint_from': 1}, 'got joint_from=1 with'),
-  'merged from the start': ({'attention': 'merged'}, 'joint_from=0 of 3'),
+  'merged from the start': ({'attention': 'merged'}, 'layer 0 would be'),
+  'merged after a last pool': (
+    {**S, 'attention': 'merged', 'layers': 2},
+    'layer 2 would be',
+  ),
   'merged never': ({**MERGED, 'joint_from': 3}, 'joint_from=3 of 3'),
   'separate alone': (
     {'attention': 'joint', 'projections': 'separate'},
@@ -48,6 +52,16 @@ WRONG = {
     r'rising numbers below 1, joint_from',
   ),
 }
+
+
+def test_merged_attention_is_joint_from_the_layer_after_the_last_pool_on():
+  tiny = {**vidtr.TINY, 'layers': 7, **S, 'attention': 'merged'}
+  build = lambda **more: models.build('vidtr', classes=5, **{**tiny, **more})
+  assert build().first_joint() == 2
+  assert build(pool_layers=(1, 4)).first_joint() == 5
+  assert build(joint_from=6).first_joint() == 6
+  grids = [build(pool_layers=(1, 4))._fields(i)['grid'] for i in range(7)]
+  assert grids == ['TN'] * 5 + ['L'] * 2
 
 
 @pytest.mark.parametrize('name', WRONG)

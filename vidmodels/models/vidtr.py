@@ -693,7 +693,7 @@ def check_fields(model: 'Model') -> None:
 
 def _attention_rules(m: 'Model') -> tuple[tuple[bool, str], ...]:
   """Rules for stem and attention: (holds, the message if it does not)."""
-  merged = m.attention == 'merged'
+  merged, first = m.attention == 'merged', m.first_joint() or 0
   return (
     (
       m.stem == 'patch' or (m.patch, m.patch_frames) == (t2t.PATCH, 1),
@@ -702,10 +702,12 @@ def _attention_rules(m: 'Model') -> tuple[tuple[bool, str], ...]:
       'out',
     ),
     (
-      not merged or 1 <= m.joint_from < m.layers,
+      not merged or 1 <= first < m.layers,
       f'got joint_from={m.joint_from} of {m.layers} layers with attention='
-      "'merged'; expected from 1 to one below the layers, so that the class "
-      "token sees patches; try attention='joint' if all layers are to be",
+      f"'merged' and pool_layers={m.pool_layers}, so layer {first} would be "
+      'the first joint one; expected from 1 to one below the layers, so that '
+      "the class token sees patches; try attention='joint' if all layers are "
+      'to be',
     ),
     (
       merged or not m.joint_from,
@@ -728,7 +730,7 @@ def _pool_rules(m: 'Model') -> tuple[tuple[bool, str], ...]:
   # The last separable layer only computes the answering token, from tokens that
   # no pool changes; the last layer before the joint ones computes their input.
   merged = m.attention == 'merged'
-  last = m.joint_from if merged else m.layers - 1
+  last = m.first_joint() if merged else m.layers - 1
   return (
     (
       bool(layers) == (m.pool != 'none'),
@@ -804,7 +806,9 @@ class Model(VideoModel):
   attention: Literal['separable', 'merged', 'joint', 'space', 'axial'] = (
     'separable'
   )
-  joint_from: Count = 0  # the first joint layer of 'merged', counted from 0
+  # The first joint layer of 'merged', counted from 0; 0: the one after the last
+  # that pools, as in every C-VidTr
+  joint_from: Count = 0
   # 'shared' by time and space, or 'separate': attention over time with its own
   # projections (the output's too), then attention over space of the result,
   # with one norm before and one residual around both
@@ -843,6 +847,13 @@ class Model(VideoModel):
     """Refuses fields that contradict each other."""
     check_fields(self)
     super().__post_init__()
+
+  @nn.nowrap
+  def first_joint(self) -> int | None:
+    """The layer before which the tokens become one sequence; None if never."""
+    after_pools = 1 + max(self.pool_layers, default=-1)
+    merged = self.joint_from or after_pools
+    return {'merged': merged, 'joint': 0}.get(self.attention)
 
   @nn.nowrap
   def sizes_to_split(self, clip: tuple[int, int, int]) -> dict[str, int]:
@@ -905,7 +916,7 @@ class Model(VideoModel):
 
   def _fields(self, i: int) -> dict[str, Any]:
     """The fields of layer i, except its pool."""
-    merged = self.attention == 'merged' and i >= self.joint_from
+    merged = self.attention == 'merged' and i >= (self.first_joint() or 0)
     scheme = 'joint' if merged else self.attention
     grid, order = SCHEMES[scheme]
     return {
@@ -940,7 +951,7 @@ class Model(VideoModel):
     for start, end in self._runs():
       if start == 1 and self.positions == 'first':
         tokens = tokens._replace(pos=None)
-      if start == self._joint_from():
+      if start == self.first_joint():
         tokens = flatten_tokens(tokens)
       tokens = stack.run(
         self.all_layers[start:end],
@@ -969,13 +980,9 @@ class Model(VideoModel):
       cls_BLD = cls_BLD + spread(pos[1], cls_BLD.shape, self.dtype)
     return Tokens(grid + spread(pos[0], grid.shape, self.dtype), cls_BLD, None)
 
-  def _joint_from(self) -> int | None:
-    """The number of the layer before which the tokens become one sequence."""
-    return {'merged': self.joint_from, 'joint': 0}.get(self.attention)
-
   def _runs(self) -> list[tuple[int, int]]:
     """(start, end) of the runs of layers with the same kind of tokens."""
-    cuts = {0, self._joint_from() or 0, self.layers}
+    cuts = {0, self.first_joint() or 0, self.layers}
     if self.positions == 'first':
       cuts.add(1)
     return list(itertools.pairwise(sorted(cuts)))

@@ -114,7 +114,6 @@ AVERAGE, CONV = (tables.compact((1, 2, 4), pool=p) for p in ('average', 'conv'))
 SPACE, AXIAL = (tables.vidtr(attention=a) for a in ('space', 'axial'))
 C_S_RELEASED: dict[str, Any] = {
   'pool_layers': (1, 3, 5),
-  'joint_from': 6,
   'pool_keep': (),
   'pool_drop': (2, 2, 2),
 }

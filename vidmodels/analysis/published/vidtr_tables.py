@@ -40,7 +40,6 @@ def compact(
   """C-VidTr as released, with so many frames left after those layers."""
   return vidtr(
     attention='merged',
-    joint_from=layers[-1] + 1,
     pool=pool,
     pool_layers=layers,
     pool_keep=keep,
