@@ -730,7 +730,7 @@ def _pool_rules(m: 'Model') -> tuple[tuple[bool, str], ...]:
   # The last separable layer only computes the answering token, from tokens that
   # no pool changes; the last layer before the joint ones computes their input.
   merged = m.attention == 'merged'
-  last = m.first_joint() if merged else m.layers - 1
+  last = (m.first_joint() or 0) if merged else m.layers - 1
   return (
     (
       bool(layers) == (m.pool != 'none'),
