@@ -41,6 +41,7 @@ def run(
   *,
   start: str = IN_21K,
   overrides: Mapping[str, Any] | None = None,
+  unsaid: tuple[str, ...] = (),
   **fields: Any,
 ) -> Row:
   """A run of the paper; `words` as 'base,k400,joint'.
@@ -61,6 +62,6 @@ def run(
     recipe=f'timesformer:{words}',
     start=start,
     overrides={**changes, **(overrides or {})},
-    unsaid=UNSAID,
+    unsaid=(*UNSAID, *unsaid),
     **fields,
   )
