@@ -15,6 +15,8 @@ from vidmodels.train import build
 TABLES = paper_rows.all_tables()
 ROWS = {f'{t.name}: {r.name}': (t, r) for t, r in paper_rows.all_rows()}
 OURS = {name: pair for name, pair in ROWS.items() if pair[1].recipe}
+# The others are models of these.
+TRAINED = {name: pair for name, pair in OURS.items() if not pair[1].trained_as}
 METRICS = ('top1', 'top5', 'map', 'hit1', 'verb_top1', 'noun_top1')
 METRICS += ('action_top1', 'mean_class')
 
@@ -67,7 +69,7 @@ def test_names_of_fields_that_nobody_describes_exist():
 
 @pytest.mark.fast_every(12)
 @pytest.mark.slow_every(3)
-@pytest.mark.parametrize('name', OURS)
+@pytest.mark.parametrize('name', TRAINED)
 def test_every_row_builds_at_full_size(name):
   """Shapes of the whole training state; nothing is allocated."""
   _, row = OURS[name]
