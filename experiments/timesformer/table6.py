@@ -17,11 +17,11 @@ OTHERS = {
 }
 
 ROWS = [
-  run(name, f'{clip},k600', figures=top(*figures))
-  for name, (clip, *figures) in OURS.items()
+  Row(name=name, figures=top(*figures)) for name, figures in OTHERS.items()
 ]
 ROWS += [
-  Row(name=name, figures=top(*figures)) for name, figures in OTHERS.items()
+  run(name, f'{clip},k600', figures=top(*figures))
+  for name, (clip, *figures) in OURS.items()
 ]
 
 TABLE = PaperTable(

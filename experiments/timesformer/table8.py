@@ -22,10 +22,15 @@ PRINTED = {
 SLOWFAST = {8: 48.2, 32: 50.8, 64: 51.5, 96: 51.2}
 SPLIT = (
   'The split into 85K and 35K videos was drawn at random and not published, '
-  'and some videos are gone.'
+  'and some videos are gone. The paper tests as many clips as cover each '
+  'video; here every video has the printed mean.'
 )
 
 ROWS = [
+  Row(name=f'SlowFast R101, {frames} frames', figures=top(top1))
+  for frames, top1 in SLOWFAST.items()
+]
+ROWS += [
   run(
     f'TimeSformer, {frames} frames, from {name}',
     f'{clip},howto100m',
@@ -44,10 +49,6 @@ ROWS = [
   for (frames, (clip, _, params, gmacs)), top1 in zip(
     CLIPS.items(), figures, strict=True
   )
-]
-ROWS += [
-  Row(name=f'SlowFast R101, {frames} frames', figures=top(top1))
-  for frames, top1 in SLOWFAST.items()
 ]
 
 TABLE = PaperTable(

@@ -14,9 +14,9 @@ FEWER_TOKENS = (
 LARGE = ('model.width', 'model.heads', 'model.layers')
 # Model: word, fields that differ from B/16, top-1, top-5, FLOPs of three views.
 PRINTED: dict[str, tuple[Any, ...]] = {
-  'ViT-B/16': ('b16', (), 64.4, 89.3, 425),
   'ViT-B/32': ('b32', ('model.patch', 'init_files'), 60.5, 87.4, 95),
   'ViT-L/32': ('l32', ('model.patch', 'init_files', *LARGE), 61.8, 88.3, 327),
+  'ViT-B/16': ('b16', (), 64.4, 89.3, 425),
 }
 
 ROWS = tuple(

@@ -22,6 +22,10 @@ OTHERS = {  # top-1, top-5, views, FLOPs of all views
 }
 
 ROWS = [
+  Row(name=name, figures=top(top1, top5), **views_of(views, flops))
+  for name, (top1, top5, views, flops) in OTHERS.items()
+]
+ROWS += [
   run(
     f'X-ViT ({frames}x)',
     f'k400,{frames}',
@@ -30,10 +34,6 @@ ROWS = [
     **views_of('1x3', flops),
   )
   for frames, (top1, top5, flops) in OURS.items()
-]
-ROWS += [
-  Row(name=name, figures=top(top1, top5), **views_of(views, flops))
-  for name, (top1, top5, views, flops) in OTHERS.items()
 ]
 
 TABLE = PaperTable(

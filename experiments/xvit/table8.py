@@ -16,6 +16,10 @@ OTHERS = {
 }
 
 ROWS = [
+  Row(name=name, figures=dict(zip(METRICS, figures, strict=True)))
+  for name, figures in OTHERS.items()
+]
+ROWS += [
   run(
     f'X-ViT ({frames}x)',
     f'epic100,{frames}',
@@ -24,10 +28,6 @@ ROWS = [
     differs_in=('clip.frames',),
   )
   for frames, figures in OURS.items()
-]
-ROWS += [
-  Row(name=name, figures=dict(zip(METRICS, figures, strict=True)))
-  for name, figures in OTHERS.items()
 ]
 
 TABLE = PaperTable(
