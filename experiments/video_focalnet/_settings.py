@@ -25,9 +25,7 @@ SMALL = 'table1:Video-FocalNet-S'
 BASE = 'table1:Video-FocalNet-B'
 
 
-def ablation(
-  name: str, changes: dict[str, Any], base: str, **more: Any
-) -> Row:
+def ablation(name: str, changes: dict[str, Any], base: str, **more: Any) -> Row:
   """A row of Figures 5 and 7: the small model on Kinetics-400.
 
   `base` is the row with nothing changed, which is Table 1's run.
