@@ -30,6 +30,7 @@ from vidmodels.typing import (
   Positive,
   PositiveFloat,
   Range,
+  Seed,
   Share,
   Shares,
   UserPath,
@@ -95,6 +96,13 @@ class Data:
   dir: UserPath = ''
   train: str = 'train'  # split names
   test: str = 'test'
+  # Of the videos of each class, so many train, at least one; drawn by the seed
+  # so that the videos of a share are among those of a larger one.
+  share: Share = 1.0
+  share_seed: Seed = 0
+  # Whether classes come equally often, whatever their number of videos: every K
+  # clips show each of K classes once. An epoch has as many clips as without.
+  balance: bool = False
   mean: tuple[float, ...] = (0.45, 0.45, 0.45)  # of RGB scaled to 0..1
   std: tuple[float, ...] = (0.225, 0.225, 0.225)
   threads: Positive = 4  # clips decoded at once
@@ -102,6 +110,8 @@ class Data:
 
   def check(self) -> None:
     """Raises InputError without a folder, or without three colours."""
+    if self.share == 1:
+      refuse_unread(self, 'share_seed', 'data.share below 1')
     if not self.dir:
       raise InputError(
         "got data.dir=''; expected the folder that `vidmodels prepare` wrote; "
@@ -246,6 +256,9 @@ class Loss:
   """The training loss."""
 
   label_smoothing: Fraction = 0.0
+  # What each class counts: all the same (''), or 'balanced', videos over
+  # (classes * videos of the class), whose mean over the videos is 1.
+  class_weights: Literal['', 'balanced'] = ''
   # Workdir of a trained model whose answer for every token is a label too.
   teacher: UserPath = ''
   token_share: Fraction = 0.5  # of the loss, for the teacher's labels

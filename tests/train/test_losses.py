@@ -85,6 +85,23 @@ def test_one_class_without_heads_is_the_integer_loss_bit_for_bit(smoothing):
   )
 
 
+@pytest.mark.parametrize('smoothing', [0.0, 0.3])
+def test_class_weights_multiply_each_class_s_part_of_the_loss(smoothing):
+  """-sum_k w_k t_k log p_k, as torch's cross entropy before its mean."""
+  w_K, p_BK = np.array([0.5, 2.0, 3.0]), np.exp(TWO_LOGITS)
+  target_BK = (1 - smoothing) * np.eye(3)[TWO_LABELS] + smoothing / 3
+  wanted_B = -(w_K * target_BK * np.log(p_BK)).sum(-1)
+  loss_B = losses.loss_per_clip(
+    TWO_LOGITS, TWO_LABELS, smoothing=smoothing, class_weights=tuple(w_K)
+  )
+  assert np.allclose(loss_B, wanted_B, atol=1e-6)
+  even_B = losses.loss_per_clip(
+    TWO_LOGITS, TWO_LABELS, smoothing=smoothing, class_weights=(1.0, 1.0, 1.0)
+  )
+  plain_B = losses.loss_per_clip(TWO_LOGITS, TWO_LABELS, smoothing=smoothing)
+  assert np.allclose(even_B, plain_B, atol=1e-6)
+
+
 def test_heads_are_answered_apart_and_their_losses_added():
   logits, label = 3 * normal(2, 5), LABELS[HEADS]
   for s in (0.0, 0.2):

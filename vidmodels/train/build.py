@@ -21,6 +21,7 @@ from jax.sharding import Mesh
 
 from vidmodels import config as cfg
 from vidmodels import models
+from vidmodels.data.records import record_share
 from vidmodels.data.records.record_set import RecordSet
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.nn.linear import CONTEXT
@@ -60,6 +61,8 @@ class TrainingRun:
   abstract: state.TrainState  # that state as shapes with shardings
   report: sharding.ShardingReport  # what the sharding rules did
   task: Task = SINGLE  # the kind of labels
+  # what the loss of each class is multiplied by, [K]; () for all the same
+  class_weights: tuple[float, ...] = ()
 
   @property
   def shardings(self) -> state.TrainState:
@@ -124,7 +127,12 @@ class TrainingRun:
     frozen = dict(teacher.variables) if teacher else {}
     update = jax.jit(
       step.make_train_step(
-        self.model, self.tx, self.config, teacher, task=self.task
+        self.model,
+        self.tx,
+        self.config,
+        teacher,
+        task=self.task,
+        class_weights=self.class_weights,
       ),
       in_shardings=(
         self.shardings,
@@ -151,8 +159,13 @@ def build(
   examples: int,
   task: Task = SINGLE,
   devices: list | None = None,
+  class_weights: tuple[float, ...] = (),
 ) -> TrainingRun:
-  """Puts a run together; `examples` counts the clips of the training split."""
+  """Puts a run together.
+
+  `examples` counts the clips that it trains on; `class_weights` is what the
+  function of this name returns.
+  """
   mesh = make_mesh(config.mesh, devices=devices)
   check_batch(config.batch, accumulate=config.accumulate, mesh=mesh)
   model = make_model(config, classes=classes)
@@ -187,7 +200,33 @@ def build(
     abstract=jax.tree.map(sharding.shape_on_devices, shapes, shardings),
     report=report,
     task=task,
+    class_weights=class_weights,
   )
+
+
+def training_records(config: cfg.Config) -> RecordSet:
+  """The records that a recipe trains on: its split, or its share of it."""
+  records = RecordSet.open(config.data.dir, config.data.train)
+  return record_share.take(
+    records, config.data.share, seed=config.data.share_seed
+  )
+
+
+def class_weights(config: cfg.Config, records: RecordSet) -> tuple[float, ...]:
+  """What the loss of each class is multiplied by, [K]; () for all the same.
+
+  'balanced': n / (classes that have videos * videos of the class), for n
+  videos; 0 for a class without any.
+  """
+  if not config.loss.class_weights:
+    return ()
+  groups = record_share.by_class(records, 'loss.class_weights=balanced')
+  weights_K = np.zeros(len(records.classes))
+  labels = records.labels()
+  for numbers in groups:
+    ((label,),) = {labels[i] for i in numbers}
+    weights_K[label] = len(records) / (len(groups) * len(numbers))
+  return tuple(weights_K.tolist())
 
 
 def build_for(
@@ -200,6 +239,7 @@ def build_for(
     examples=len(records),
     task=records.manifest.task,
     devices=devices,
+    class_weights=class_weights(config, records),
   )
 
 

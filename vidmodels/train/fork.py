@@ -70,10 +70,11 @@ class ForkPoint:
     pairs = {
       'the records': (
         self.data.get('fingerprint'),
-        records.manifest.fingerprint,
+        records.fingerprint,
       ),
       'seed': (old.seed, config.seed),
       'augment.repeats': (old.augment.repeats, config.augment.repeats),
+      'data.balance': (old.data.balance, config.data.balance),
     }
     return [name for name, (a, b) in pairs.items() if a != b]
 
@@ -87,8 +88,8 @@ class ForkPoint:
     changed = workdirs.differences(
       {'config': theirs}, {'config': cfg.as_dict(run.config)}
     )
-    if self.data.get('fingerprint') != records.manifest.fingerprint:
-      ours = records.manifest.fingerprint
+    if self.data.get('fingerprint') != records.fingerprint:
+      ours = records.fingerprint
       changed.append(f'data.fingerprint: {self.data["fingerprint"]} -> {ours}')
     entry = {
       'workdir': str(self.workdir),

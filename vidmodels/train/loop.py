@@ -33,7 +33,7 @@ from vidmodels.train import (
   workdir_lock,
   workdirs,
 )
-from vidmodels.train.build import TrainingRun, build_for
+from vidmodels.train.build import TrainingRun, build_for, training_records
 from vidmodels.train.checkpoint import Checkpoints, DamagedCheckpoint, finite
 from vidmodels.train.feed import Feed
 from vidmodels.train.fork import ForkPoint
@@ -84,7 +84,7 @@ def train(
   clock = Goodput(workdir / GOODPUT_FILE if distributed.is_first() else None)
   if jax.process_index():  # only one process reports, or lines would repeat
     progress = no_progress
-  records = RecordSet.open(config.data.dir, config.data.train)
+  records = training_records(config)
   run = build_for(config, records, devices=devices)
   if profile is not None:
     profile.check(run.total)

@@ -5,7 +5,7 @@
 This is where a clip's way from its record ends.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ def loss_per_clip(
   *,
   task: Task = SINGLE,
   smoothing: float = 0.0,
+  class_weights: Sequence[float] = (),
 ) -> jax.Array:
   """The loss that a task is trained with, in nats: [B], float32.
 
@@ -30,8 +31,18 @@ def loss_per_clip(
   for every class ('multi'): binary cross entropy, the mean over classes.
 
   Logits may be of any float type; labels are as `Task.row` puts them into a
-  batch; `smoothing` is that of `soft_targets`.
+  batch; `smoothing` is that of `soft_targets`. `class_weights` w, [K], make it
+  -sum_k w_k t_k log p_k with the smoothed targets t, as torch's cross entropy
+  has it before its mean; here the batch's mean divides by the clips and not by
+  the sum of their weights.
   """
+  if class_weights:
+    K = logits_BK.shape[-1]
+    target_BK = soft_targets(
+      label_Bx, task=task, classes=K, smoothing=smoothing
+    )
+    weighted_BK = target_BK * jnp.asarray(class_weights, jnp.float32)
+    return soft_cross_entropy(logits_BK, weighted_BK, task.parts(K).values())
   if task == SINGLE:
     return cross_entropy(logits_BK, label_Bx, smoothing=smoothing)
   K = logits_BK.shape[-1]

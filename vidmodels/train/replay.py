@@ -29,7 +29,7 @@ from vidmodels.train import (
   teacher,
   workdirs,
 )
-from vidmodels.train.build import TrainingRun, build_for
+from vidmodels.train.build import TrainingRun, build_for, training_records
 from vidmodels.train.checkpoint import Checkpoints, DamagedCheckpoint
 from vidmodels.train.feed import Feed
 from vidmodels.train.mesh import batch_sharding, local_rows, replicated
@@ -66,7 +66,7 @@ def replay(
   differ. On the mesh of the run the bits are the same.
   """
   workdir = files.place(workdir).absolute()
-  records = RecordSet.open(config.data.dir, config.data.train)
+  records = training_records(config)
   run = build_for(config, records, devices=devices)
   if not 1 <= step <= run.total:
     raise InputError(
@@ -176,7 +176,7 @@ def make_clip_losses(
   code computes it.
   """
   config, M = run.config, run.config.accumulate
-  objective = Objective(run.model, config, run.task, scorer)
+  objective = Objective(run.model, config, run.task, scorer, run.class_weights)
 
   def losses(state: TrainState, batch: Batch, frozen: Any) -> jax.Array:
     mixed = None

@@ -15,7 +15,7 @@ from typing import Any
 
 from vidmodels import config as cfg
 from vidmodels.data.records.record_set import RecordSet
-from vidmodels.data.stream.batch_stream import ExampleOrder
+from vidmodels.data.stream.batch_stream import order_of
 from vidmodels.typing import quote
 
 FILE = 'spikes.jsonl'
@@ -58,8 +58,12 @@ class StepClips:
     `clip` in the run, and `seed`: what its generator is keyed by.
     """
     config, batch = self.config, self.config.batch
-    order = ExampleOrder(
-      len(self.records), batch, config.seed, config.augment.repeats
+    order = order_of(
+      self.records,
+      batch,
+      config.seed,
+      augment=config.augment,
+      data=config.data,
     )
     first = self.clip_shift + (step - 1) * batch  # step n uses batch n - 1
     clips = []

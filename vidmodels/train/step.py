@@ -59,14 +59,18 @@ def make_train_step(
   teacher: Teacher | None = None,
   *,
   task: Task = SINGLE,
+  class_weights: tuple[float, ...] = (),
 ) -> Callable[..., tuple[TrainState, metrics.Packed]]:
   """Builds (state, batch, the teacher's variables) -> (state, metrics).
 
   The batch holds video uint8 [B, T, H, W, C], label (as `task` defines it) and
-  mask [B]. The last argument is {} without a teacher. The teacher's weights are
-  an argument so that they are not compiled into the program as constants.
+  mask [B]. `class_weights` are those of `Objective`. The last argument is {}
+  without a teacher. The teacher's weights are an argument so that they are not
+  compiled into the program as constants.
   """
-  objective: Callable[..., Any] = Objective(model, config, task, teacher)
+  objective: Callable[..., Any] = Objective(
+    model, config, task, teacher, class_weights
+  )
   if config.mesh.reduce == 'dtype':
     objective = linear.sums_of_gradients('dtype')(objective)
   gradient = jax.grad(objective, has_aux=True)
@@ -127,6 +131,8 @@ class Objective:
   config: cfg.Config  # the recipe
   task: Task = SINGLE  # what the labels are
   teacher: Teacher | None = None  # its answers for every token are labels too
+  # what the loss of each class is multiplied by, [K]; () for all the same
+  class_weights: tuple[float, ...] = ()
 
   def __call__(
     self,
@@ -163,6 +169,7 @@ class Objective:
       logits_BK,
       task=self.task,
       smoothing=options.label_smoothing,
+      class_weights=self.class_weights,
     )
     if mixed is None:
       loss_B = loss_of_label(label_Bx)

@@ -130,7 +130,7 @@ def checkpoint_metadata(
   position = {
     'seed': run.config.seed,
     'batch': run.config.batch,
-    'fingerprint': records.manifest.fingerprint,
+    'fingerprint': records.fingerprint,
     'clip_shift': lineage.clip_shift,
     # The teacher's workdir may have other checkpoints when a run resumes.
     **({'teacher': dict(teacher.identity)} if teacher else {}),
@@ -147,7 +147,7 @@ def run_summary(run: TrainingRun, records: RecordSet) -> str:
   text = (
     f'{parameters / 1e6:.2f} M parameters in '
     f'{config.dtype} ({run.report.bytes_per_device / 1e6:.1f} MB a device), '
-    f'{len(records)} clips ({len(records.manifest.lost)} lost in preparation), '
+    f'{_count_clips(config, records)}, '
     f'batch {config.batch} in {config.accumulate} parts on mesh {axes}, peak '
     f'learning rate {optim.peak_lr(config.optim, batch=config.batch):g}, '
     f'{run.total} steps = {run.total * config.batch / clips:.2f} epochs'
@@ -155,6 +155,18 @@ def run_summary(run: TrainingRun, records: RecordSet) -> str:
   if run.report.dropped:
     text += f'; not split: {", ".join(run.report.dropped)}'
   return text
+
+
+def _count_clips(config: cfg.Config, records: RecordSet) -> str:
+  lost, n = len(records.manifest.lost), len(records)
+  text = f'{n} clips ({lost} lost in preparation)'
+  if config.data.share < 1:
+    text = (
+      f'{n} of {records.manifest.count} clips (data.share='
+      f'{config.data.share:g} of every class, seed {config.data.share_seed}; '
+      f'{lost} lost in preparation)'
+    )
+  return text + (', every class equally often' if config.data.balance else '')
 
 
 def write_parameter_table(workdir: pathlib.Path, run: TrainingRun) -> None:

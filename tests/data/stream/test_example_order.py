@@ -42,6 +42,27 @@ def test_repeats_stand_side_by_side_and_none_is_in_the_next_batch(
   assert shown == [alone.example(g) for g in range(len(shown))]
 
 
+def test_balanced_classes_come_equally_often_and_use_up_their_examples():
+  groups = (np.array([1, 4]), np.array([0, 2, 3, 5, 6]), np.array([7]))
+  p = ExampleOrder(8, 4, seed=5, groups=groups)
+  turns = np.array([p.example(g) for g in range(3 * 40)]).reshape(-1, 3)
+  class_of = {i: k for k, group in enumerate(groups) for i in group}
+  classes = np.vectorize(class_of.get)(turns)
+  assert (np.sort(classes, axis=1) == [0, 1, 2]).all()
+  assert len({tuple(row) for row in classes}) == 6  # in every order
+  large = turns[classes == 1]  # in the order of the turns
+  for start in range(0, 40, 5):
+    assert sorted(large[start : start + 5]) == [0, 2, 3, 5, 6]
+  assert len({tuple(large[start : start + 5]) for start in range(0, 40, 5)}) > 4
+  # From any clip on, and with repeats, it is the same function of the clip.
+  twice = ExampleOrder(8, 4, seed=5, repeats=2, groups=groups)
+  assert [twice.example(g) for g in range(60)] == [
+    i for i in turns.ravel()[:30] for _ in range(2)
+  ]
+  other = ExampleOrder(8, 4, seed=6, groups=groups)
+  assert [other.example(g) for g in range(30)] != turns.ravel()[:30].tolist()
+
+
 def test_repeats_draw_apart():
   p = ExampleOrder(5, 4, seed=1, repeats=4)
   draws = {p.rng(2 * 4 + row).random() for row in range(4)}

@@ -9,6 +9,7 @@ each, `<split>.index.json` where each record starts, and `classes.txt` what a
 label means. Any TFRecord reader can read the shards alone.
 """
 
+import concurrent.futures
 import dataclasses
 import hashlib
 import json
@@ -20,13 +21,14 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 
-from vidmodels import checked_json, files, object_store
+from vidmodels import checked_json, files, local_cache, object_store
 from vidmodels.data.records import video_record
 from vidmodels.data.records.class_list import CLASSES_FILE, ClassList
 from vidmodels.data.records.flip_policy import FlipPolicy
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.data.records.tfrecord import (
   OVERHEAD,
+  RECORD_HEADER,
   find_shards,
   is_shard_name,
   read_record,
@@ -50,6 +52,9 @@ FORMAT = 'vidmodels-records-1'
 _MANIFEST_END = '.manifest.json'
 # Bytes; the index of 1.2 million clips has 80 MB.
 _LARGEST_INDEX = 1 << 30
+# Of a record, to find its labels: all but its frames are some hundred bytes.
+_HEAD_BYTES = 1 << 16
+_READERS = 16  # threads that do; a read of a store takes 20 to 100 ms
 Sha256 = Annotated[
   str, '64 hexadecimal digits', re.compile('[0-9a-f]{64}').fullmatch
 ]
@@ -371,6 +376,11 @@ def parts_folder(dir: AnyPath, split: str) -> pathlib.Path:
   return files.place(dir) / f'{split}.parts'
 
 
+def _read_bytes(path: pathlib.Path, start: int, stop: int) -> bytes:
+  with open(path, 'rb') as file:
+    return os.pread(file.fileno(), stop - start, start)
+
+
 def list_splits(dir: AnyPath) -> tuple[str, ...]:
   """The splits of a folder that have a manifest, sorted."""
   paths = files.place(dir).glob(f'*{_MANIFEST_END}')
@@ -405,10 +415,19 @@ def _explain_missing(folder: pathlib.Path, split: str) -> str:
 class RecordSet:
   """A split with random access; threads may share it, processes may copy it."""
 
-  def __init__(self, dir: pathlib.Path, manifest: Manifest, classes: ClassList):
+  def __init__(
+    self,
+    dir: pathlib.Path,
+    manifest: Manifest,
+    classes: ClassList,
+    numbers: np.ndarray | None = None,
+  ):
     self.dir = dir
-    self.manifest = manifest
+    self.manifest = manifest  # of the whole split
     self.classes = classes
+    # The records of the split that count, int64; None for all of them.
+    self._numbers = numbers
+    self._labels: list[tuple[int, ...]] | None = None
     self._ends = np.cumsum([shard.count for shard in manifest.shards])
     self._stored = object_store.in_store(dir)
 
@@ -445,7 +464,60 @@ class RecordSet:
     return cls(folder, manifest, classes)
 
   def __len__(self) -> int:
+    if self._numbers is not None:
+      return len(self._numbers)
     return self.manifest.count
+
+  def take(self, numbers: np.ndarray) -> Self:
+    """Some records of this set, in the order given; `numbers` are those here.
+
+    Record i of the new set is record `numbers[i]` of this one.
+    """
+    own = np.arange(len(self)) if self._numbers is None else self._numbers
+    part = type(self)(self.dir, self.manifest, self.classes, own[numbers])
+    if self._labels is not None:
+      part._labels = [self._labels[i] for i in numbers]
+    return part
+
+  @property
+  def fingerprint(self) -> str:
+    """Identifies the data: that of the manifest, and which records count."""
+    if self._numbers is None:
+      return self.manifest.fingerprint
+    numbers = self._numbers.astype('<i8').tobytes()
+    return hashlib.sha256(
+      self.manifest.fingerprint.encode() + numbers
+    ).hexdigest()
+
+  def labels(self) -> list[tuple[int, ...]]:
+    """The labels of every record, checked against task and classes.
+
+    Reads the start of each record, 64 KiB at most, once; frames come later. So
+    the checksum of a record is not verified here but when its frames are read.
+    """
+    if self._labels is None:
+      with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
+        self._labels = list(pool.map(self._read_labels, range(len(self))))
+    return self._labels
+
+  def _read_labels(self, i: int) -> tuple[int, ...]:
+    shard, j = self._locate(i)
+    path, offset = self.dir / shard.name, int(shard.offsets[j])
+    ends = int(shard.offsets[j + 1]) if j + 1 < shard.count else shard.bytes
+    stop = min(offset + _HEAD_BYTES, ends)
+    head = (
+      local_cache.read_range(path, offset, stop, version=shard.sha256)
+      if self._stored
+      else retry_reading(path, lambda: _read_bytes(path, offset, stop))
+    )
+    labels = video_record.parse_labels(head[RECORD_HEADER:])
+    if labels is None:
+      labels = self.record(i).labels
+    try:
+      self.manifest.task.check(labels, len(self.classes))
+    except InputError as e:
+      raise InputError(f'{shard.name} at offset {offset}: {e}') from e
+    return labels
 
   def __getitem__(self, i: int) -> bytes:
     """The bytes of record `i`, verified; see `read_record` for errors."""
@@ -486,8 +558,10 @@ class RecordSet:
 
   def _locate(self, i: int) -> tuple[Shard, int]:
     """The shard of record `i` and its number there."""
-    count = self._ends[-1]
+    count = len(self)
     if not 0 <= i < count:
       raise IndexError(f'got record {i}; expected 0 to {count - 1}')
+    if self._numbers is not None:
+      i = int(self._numbers[i])
     k = int(np.searchsorted(self._ends, i, side='right'))
     return self.manifest.shards[k], int(i - (self._ends[k - 1] if k else 0))

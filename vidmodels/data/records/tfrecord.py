@@ -25,6 +25,7 @@ from vidmodels.typing import AnyPath, InputError
 
 _HEADER = struct.Struct('<QI')  # length of the data, its masked CRC
 _CRC = struct.Struct('<I')
+RECORD_HEADER = _HEADER.size  # bytes of a record before its data
 OVERHEAD = _HEADER.size + _CRC.size  # bytes of a record besides its data
 _SHARD_NAME = re.compile(r'([^/\\]+)-([0-9]{5}-of-[0-9]{5})(\.tfrecord)?')
 

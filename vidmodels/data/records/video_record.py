@@ -177,6 +177,31 @@ def parse(raw: bytes) -> Record:
     ) from e
 
 
+def parse_labels(head: bytes) -> tuple[int, ...] | None:
+  """The labels of a record by its first bytes, as in `parse`.
+
+  None if the context is not first, or does not end within `head`. Raises
+  InputError as `parse`.
+  """
+  # Field 1 of the message, as protobuf writes it: a tag, its size, its bytes.
+  size, at = 0, 1
+  for at in range(1, min(len(head), 6)):
+    size |= (head[at] & 0x7F) << 7 * (at - 1)
+    if head[at] < 0x80:
+      break
+  end = at + 1 + size
+  if head[:1] != b'\x0a' or at >= len(head) or end > len(head):
+    return None
+  context = _parse_message(head[:end]).context.feature
+  try:
+    return tuple(operator.index(label) for label in _values(context, LABEL))
+  except TypeError as e:
+    raise InputError(
+      f'got a record whose {LABEL} is no number ({e}); expected what DMVR and '
+      '`vidmodels prepare` write; try to write it again'
+    ) from e
+
+
 def count_keys(raw: bytes) -> dict[str, int]:
   """The keys of a record, each with the number of its values."""
   example = _parse_message(raw)

@@ -32,6 +32,7 @@ import numpy as np
 
 from vidmodels import config
 from vidmodels.data import augment as augmenting
+from vidmodels.data.records import record_share
 from vidmodels.data.records.record_set import RecordSet
 from vidmodels.data.sampling import rules
 from vidmodels.data.sampling import views as viewing
@@ -40,7 +41,8 @@ from vidmodels.typing import InputError
 Batch = dict[str, np.ndarray]
 Row = dict[str, Any]  # one row of a batch
 # Philox keys are (seed, purpose): two purposes never share a number.
-_ORDER, _AUGMENT = 0, 1
+_ORDER, _AUGMENT = 0, 1  # 2 is in `record_share`
+_CLASSES, _WITHIN = 3, 4
 _LOCK = threading.Lock()
 
 
@@ -151,7 +153,7 @@ def train_batches(
   mirror_K = augmenting.mirror_labels(augment, manifest.flip, records.classes)
   if not 0 <= start_step <= steps:
     raise ValueError(f'got {start_step=}; expected one from 0 to {steps}')
-  order = ExampleOrder(len(records), batch, seed, augment.repeats)
+  order = order_of(records, batch, seed, augment=augment, data=data)
   task, classes = manifest.task, len(records.classes)
 
   def train_row(step: int, row: int) -> Row:
@@ -268,12 +270,18 @@ class ExampleOrder:
   With r repeats, epoch, i = divmod(g // r, n): r clips in a row show the same
   example, each with a generator of its own, and none of them is in the next
   batch. An epoch is then n * r clips: every example r times.
+
+  With K groups, k, j = divmod(g // r, K): the jth group of a shuffle keyed by
+  (seed, k) shows its kth example, in orders of its own that are shuffled anew
+  each time it has shown all. So every K examples have one of each group.
   """
 
   examples: int  # how many there are, n
   batch: int  # clips of a step, over all processes
   seed: int  # 0 to 2**64 - 1; equal seeds give equal streams
   repeats: int = 1  # clips of an example in a row, r; must divide the batch
+  # The examples of each class, if classes are to come equally often; else ().
+  groups: tuple[np.ndarray, ...] = dataclasses.field(default=(), compare=False)
 
   def __post_init__(self):
     if min(self.examples, self.batch, self.repeats) < 1:
@@ -290,6 +298,16 @@ class ExampleOrder:
 
   def example(self, g: int) -> int:
     """The example that clip `g` shows, 0 to n - 1."""
+    if self.groups:
+      turn, j = divmod(g // self.repeats, len(self.groups))
+      with _LOCK:
+        k = int(_class_order(self.seed, _CLASSES, turn, len(self.groups))[j])
+        group = self.groups[k]
+        epoch, i = divmod(turn, len(group))
+        # Each group has orders of its own, 2**40 of them.
+        number = (k << 40) + epoch
+        order = _class_order(self.seed, _WITHIN, number, len(group))
+      return int(group[order[i]])
     epoch, i = divmod(g // self.repeats, self.examples)
     with _LOCK:  # or every thread would shuffle a new epoch
       return int(permutation(self.seed, epoch, self.examples)[i])
@@ -297,6 +315,21 @@ class ExampleOrder:
   def rng(self, g: int) -> np.random.Generator:
     """A fresh generator for all that clip `g` draws."""
     return np.random.Generator(_philox(self.seed, _AUGMENT, g))
+
+
+def order_of(
+  records: RecordSet,
+  batch: int,
+  seed: int,
+  *,
+  augment: config.Augment,
+  data: config.Data,
+) -> ExampleOrder:
+  """The order in which a recipe shows its training records."""
+  groups: tuple[np.ndarray, ...] = ()
+  if data.balance:
+    groups = record_share.by_class(records, 'data.balance=True')
+  return ExampleOrder(len(records), batch, seed, augment.repeats, groups)
 
 
 @functools.lru_cache(maxsize=3)  # this epoch, the next, one of another run
@@ -307,9 +340,18 @@ def permutation(seed: int, epoch: int, examples: int) -> np.ndarray:
   which it does not promise for `Generator.permutation`. (Two equal numbers
   among 10 million have a chance of 3e-6, and keep their order.)
   """
-  raw = _philox(seed, _ORDER, epoch).random_raw(examples)
+  return _shuffle(seed, _ORDER, epoch, examples)
+
+
+@functools.lru_cache(maxsize=2048)  # the classes of a set have one each
+def _class_order(seed: int, purpose: int, number: int, size: int) -> np.ndarray:
+  return _shuffle(seed, purpose, number, size)
+
+
+def _shuffle(seed: int, purpose: int, number: int, size: int) -> np.ndarray:
+  raw = _philox(seed, purpose, number).random_raw(size)
   order = np.argsort(raw, kind='stable')
-  order = order.astype(np.uint32 if examples < 2**32 else np.int64)
+  order = order.astype(np.uint32 if size < 2**32 else np.int64)
   order.flags.writeable = False
   return order
 
