@@ -36,6 +36,7 @@ RELEASED = {
   'video_focalnet:base,ssv2': ('mmaction_segment', 8, 4, 0, '4x3', MMACTION),
   'i3d': ('mmaction', 32, 2, 0, '10x3', MMACTION),
   'i3d:slowfast': ('pyslowfast_pyav', 8, 8, 30, '10x3', PYSLOWFAST),
+  'i3d:heavy,charades': ('mmaction', 32, 4, 0, '10x3', MMACTION),
 }
 
 

@@ -11,7 +11,13 @@ from vidmodels import models
 from vidmodels.analysis import model_cost
 from vidmodels.analysis.published import CountedModel
 from vidmodels.models import i3d
-from vidmodels.models.i3d import HEAVY, Bottleneck, ConvNorm
+from vidmodels.models.i3d import (
+  HEAVY,
+  HEAVY_101,
+  LIGHT_101,
+  Bottleneck,
+  ConvNorm,
+)
 
 KEEPS_FRAMES = {'stem_stride': 1, 'pool_stride': 1}
 GRID = (2, 5, 6, 7, 8)  # B, T, H, W, D
@@ -344,12 +350,18 @@ def test_a_fresh_block_may_start_as_its_shortcut(zero):
   assert moved == 0 if zero else moved > 0.1
 
 
+LOOKS = 2 * 1024 * 256
+R101 = 17 * (2 * 1024 * 256 + 9 * 256**2 + 2 * (256 + 256 + 1024))
 # The authors' constructors, at full size.
 COUNTS = [
   ({}, 400, 28_043_472),
   (KEEPS_FRAMES, 400, 28_043_472),
   ({'reach': HEAVY, **KEEPS_FRAMES}, 400, 33_024_208),
   ({}, 600, 28_043_472 + 200 * 2049),
+  # By hand: 17 blocks more of 1024 channels, 256 inside, and their norms; a
+  # block that sees three frames has 2 * 1024 * 256 weights more.
+  ({'reach': LIGHT_101, **KEEPS_FRAMES}, 400, 28_043_472 + R101 + 9 * LOOKS),
+  ({'reach': HEAVY_101, **KEEPS_FRAMES}, 400, 33_024_208 + R101 + 17 * LOOKS),
 ]
 
 

@@ -1,7 +1,8 @@
-"""I3D: a ResNet-50 whose image kernels were given a time axis.
+"""I3D: a ResNet whose image kernels were given a time axis.
 
-arXiv 1705.07750 as later releases built it on ResNet-50 (arXiv 1711.07971): the
-network that VidTr is averaged with. Fields choose among three releases:
+arXiv 1705.07750 as later releases built it on ResNet-50 and ResNet-101 (arXiv
+1711.07971): the network that VidTr is averaged with. Fields choose among three
+releases, `reach` the depth too:
 
 * light (defaults), mmaction2's `i3d_r50`: every other block convolves over
   time, and the stem and the first pool each halve the frames;
@@ -31,10 +32,13 @@ from vidmodels.typing import BelowOne, Count, InputError, Positive, Remat
 # Frames that the first convolution of each block sees, stage by stage.
 LIGHT = ((3, 3, 3), (3, 1, 3, 1), (3, 1, 3, 1, 3, 1), (1, 3, 1))
 HEAVY = ((3,) * 3, (3,) * 4, (3,) * 6, (3,) * 3)
+# ResNet-101 has 23 blocks in its third stage.
+LIGHT_101 = (*LIGHT[:2], (*(3, 1) * 11, 3), LIGHT[3])
+HEAVY_101 = (*HEAVY[:2], (3,) * 23, HEAVY[3])
 STEM = 7  # edge of the stem's window in pixels
 EXPANSION = 4  # channels after a block over those inside
 
-# 28 million parameters: spread over 'fsdp', they need no 'tensor'.
+# 28 to 61 million parameters: spread over 'fsdp', they need no 'tensor'.
 SHARDING = (
   (r'/conv/kernel$', (None, None, None, None, 'fsdp')),  # [T, H, W, D, D]
   (r'^head/kernel$', ('fsdp', None)),
@@ -111,7 +115,7 @@ class Bottleneck(nn.Module):
 
 
 class Model(VideoModel):
-  """I3D-R50: stem, pool, four stages of bottlenecks, mean, one linear layer.
+  """I3D: stem, pool, four stages of bottlenecks, mean, one linear layer.
 
   Takes frames of at least 7 x 7 pixels, and enough of them that one is left
   after the strides. Batch statistics are kept in 'batch_stats'. On request
@@ -122,7 +126,7 @@ class Model(VideoModel):
   # channels of the stem and inside the first stage; later stages double them
   width: Positive = 64
   # Frames that the first convolution of each block sees, odd, a tuple a stage:
-  # `LIGHT`, `HEAVY`, or blocks of another depth
+  # `LIGHT`, `HEAVY`, those of R101, or blocks of another depth
   reach: tuple[tuple[Positive, ...], ...] = LIGHT
   stem_reach: Positive = 5  # frames that the stem sees, odd
   stem_stride: Positive = 2  # stride of the stem over frames

@@ -1,4 +1,4 @@
-"""I3D-R50's released weights, and those of an image ResNet-50 it starts from.
+"""I3D's released weights, and those of an image ResNet that it starts from.
 
 Keys are those of mmaction2's recogniser (`backbone.`, `cls_head.`), of
 SlowFast's model in PyTorch (`s1.pathway0_stem.` ...; the model zoo's Caffe2
@@ -24,6 +24,8 @@ STRIDES = (
   'frames that the stem and the first pool skip are in no tensor: 2 and 2 in '
   "mmaction2's light model, 1 and 1 in its heavy one and in SlowFast's"
 )
+# Width, and the number of blocks in each stage.
+SIZES = {(64, 3, 4, 6, 3): 'R50', (64, 3, 4, 23, 3): 'R101'}
 IMAGE = 'an image model: its kernels are spread over the frames of ours'
 
 
@@ -92,7 +94,8 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
     )
     for s in range(1, stages + 1)
   )
-  light = publisher == 'mmaction2' and reach != i3d.HEAVY
+  # In mmaction2's heavy model every block sees three frames.
+  light = publisher == 'mmaction2' and any(1 in stage for stage in reach)
   stride = 2 if light else 1
   return Guess(
     model={
@@ -105,7 +108,7 @@ def guess_model(specs: Specs, publisher: Publisher) -> Guess:
     assumed=('stem_stride', 'pool_stride'),
     clip=(32, 224, 224, C),
     classes=identify.count_classes(shapes),
-    size='R50' if (width, *map(len, reach)) == (64, 3, 4, 6, 3) else '',
+    size=SIZES.get((width, *map(len, reach)), ''),
     notes=(STRIDES,),
   )
 
@@ -117,14 +120,14 @@ def guess_from_image(specs: Specs) -> Guess:
   depths = [identify.count_layers(specs, block) for block in blocks]
   shapes = {key: shape for key, (shape, _) in specs.items()}
   width, C, _, _ = identify.find_shape(shapes, 'conv1.weight')
-  published = [len(stage) for stage in i3d.LIGHT] == depths
-  reach = i3d.LIGHT if published else tuple((1,) * n for n in depths)
+  known = {tuple(map(len, r)): r for r in (i3d.LIGHT, i3d.LIGHT_101)}
+  reach = known.get(tuple(depths), tuple((1,) * n for n in depths))
   return Guess(
     model={'width': width, 'reach': reach},
     assumed=('reach',),
     clip=(32, 224, 224, C),
     classes=0,
-    size='R50' if published and width == 64 else '',
+    size=SIZES.get((width, *depths), ''),
     notes=(IMAGE,),
   )
 
