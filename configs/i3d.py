@@ -16,11 +16,9 @@ the recipe of Kinetics-400. Charades takes every fourth frame, as VidTr's Table
 there: steps at epochs 41 and 49 of 57, 4 of warm-up, and of all views each
 class's highest score. Both start from Kinetics-400 weights.
 
-Differences from the releases:
-
-* Both test on 3 crops of 256 pixels, here of the clip's own size.
-* SlowFast takes exact statistics from 200 batches before a test; here they are
-  the running ones.
+All train on crops of 224 pixels and test on three of 256. Difference from the
+release: SlowFast takes exact statistics from 200 batches before a test; here
+they are the running ones.
 
 SlowFast's starts at random on K400 and K600.
 """
@@ -37,7 +35,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
   'slowfast': dict(zero_last=True, head_window=7, **KEEPS_FRAMES),
 }
 # Frames that the first convolution of each block sees.
-REACHES = {
+REACHES: dict[str, dict[str, Any]] = {
   'r50': {'light': i3d.LIGHT, 'heavy': i3d.HEAVY},
   'r101': {'light': i3d.LIGHT_101, 'heavy': i3d.HEAVY_101},
 }
@@ -60,7 +58,9 @@ def get_config(arg: str = ''):
   reach = REACHES[depth]['heavy' if variant == 'heavy' else 'light']
   c = config.skeleton(family='i3d', reach=reach, **VARIANTS[variant])
   c.data.update(config.dataset_fields(dataset))
-  c.views.update(temporal=10, spatial=3, short_side=256, average='probs')
+  c.views.update(
+    temporal=10, spatial=3, size=256, short_side=256, average='probs'
+  )
   c.optim.update(name='sgd', weight_decay=1e-4)
   c.batch = 64
   if variant == 'slowfast':

@@ -44,7 +44,7 @@ def small(full: cfg.Config) -> cfg.Config:
     init_from='',  # no file is here
     clip=clip,
     augment=dataclasses.replace(full.augment, short_side=(size, size)),
-    views=dataclasses.replace(full.views, short_side=0, batch=SHARDS),
+    views=dataclasses.replace(full.views, size=0, short_side=0, batch=SHARDS),
     loss=dataclasses.replace(full.loss, teacher=''),
     optim=dataclasses.replace(full.optim, lr_batch=0),
     mesh=cfg.Mesh(data=1, fsdp=SHARDS),

@@ -87,6 +87,13 @@ def test_a_recipe_resizes_and_cuts_as_its_release_trains(name):
   ) == TRAINED[name]
 
 
+def test_i3d_is_tested_on_larger_crops_than_it_is_trained_on():
+  for name in RELEASED:
+    config = recipe.load(name)
+    size = 256 if config.family == 'i3d' else config.clip.size
+    assert views.crop_size(config.views, config.clip.size) == size
+
+
 @pytest.mark.parametrize(
   ('name', 'one', 'validated'),
   [

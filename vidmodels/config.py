@@ -108,10 +108,11 @@ class Config:
         f'{self.checkpoint.metric!r} is never measured; expected a validation '
         'now and then; try --config.log.validate=1000'
       )
-    if self.views.short_side and self.views.short_side < clip.size:
+    size = self.views.size or clip.size
+    if self.views.short_side and self.views.short_side < size:
       raise InputError(
         f'got views.short_side={self.views.short_side}, which is under the '
-        f'crop of {clip.size} pixels; expected at least that; try 0 for the '
+        f'crop of {size} pixels; expected at least that; try 0 for the '
         'crop itself'
       )
 

@@ -196,7 +196,10 @@ class Views:
 
   temporal: Positive = 1
   spatial: Literal[1, 3] = 3
-  short_side: Count = 0  # pixels; 0: the clip's size
+  # Edge of a crop in pixels; 0: `clip.size`. I3D is trained on 224 and tested
+  # on 256 pixels.
+  size: Count = 0
+  short_side: Count = 0  # pixels; 0: the crop's size
   # The short side of a single crop's frames over the crop's, such as 8/7 for
   # 256 and 224; 0: `short_side` says it for any number of crops.
   centre_scale: NotNegative = 0.0

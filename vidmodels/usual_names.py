@@ -86,6 +86,7 @@ USUAL = {
   'loss.label_smoothing': 'smoothing label_smooth',
   'mix.mixup': 'mixup_alpha mix_up',
   'mix.cutmix': 'cutmix_alpha cut_mix',
+  'views.size': 'test_crop_size test_size eval_size',
   'views.temporal': (
     'num_clips num_views test_num_segment num_ensemble_views temporal_views '
     'num_temporal_views'

@@ -111,6 +111,12 @@ def test_a_small_crop_of_any_recipe_sees_as_much_as_the_whole_one(name):
   assert start_notes.small_crops(whole) == ''
 
 
+def test_the_size_of_test_crops_follows_that_of_training():
+  config = load('i3d', 'clip.size=112')
+  assert (config.views.size, config.views.short_side) == (128, 128)
+  assert load('i3d', 'clip.size=112', 'views.size=112').views.size == 112
+
+
 def test_a_named_short_side_stays():
   config = load(
     'video_focalnet', 'clip.size=32', 'augment.short_side=(40,50)',

@@ -56,10 +56,11 @@ def _recipe(args: argparse.Namespace) -> None:
   from vidmodels.cli import recipe
 
   config = recipe.load(args.config, args.overrides)
+  size = config.views.size or config.clip.size
   counted = CountedModel(
     family=config.family,
     model=config.model,
-    clip=(config.clip.frames, config.clip.size, config.clip.size),
+    clip=(config.clip.frames, size, size),
     classes=400 if args.classes is None else args.classes,
   )
   cost = model_cost.count(counted)

@@ -5,9 +5,9 @@
 A field that the command line names has that value. Two fields take others
 along, as far as those are not named themselves:
 
-  clip.size     `augment.short_side` and `views.short_side` grow or shrink with
-                it: crops of 112 out of a short side made for 224 would show a
-                quarter of what they should
+  clip.size     `augment.short_side`, `views.size` and `views.short_side` grow
+                or shrink with it: crops of 112 out of a short side made for
+                224 would show a quarter of what they should
   optim.steps,  the other of the two becomes 0; warm-up and milestones keep
   optim.epochs  their share of the run. Given steps also bound
                 `checkpoint.every` and `log.validate` by a quarter of them,
@@ -94,6 +94,8 @@ def _follow_size(
     recipe.augment.short_side = tuple(
       round(side * ratio) for side in before['augment.short_side']
     )
+  if 'views.size' not in named:
+    recipe.views.size = round(before['views.size'] * ratio)
   if 'views.short_side' not in named:
     recipe.views.short_side = round(before['views.short_side'] * ratio)
 

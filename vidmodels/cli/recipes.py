@@ -93,7 +93,8 @@ def setting_lines(config, dataset: str) -> list[str]:
   lines = [
     f'data {config.data.dir}: {clip.frames} frames of {clip.size} x '
     f'{clip.size} pixels ({clip.sampling}{spacing}), tested on '
-    f'{views.temporal} x {views.spatial} views',
+    f'{views.temporal} x {views.spatial} views'
+    + (f' of {views.size} x {views.size} pixels' if views.size else ''),
     f'{optim.name}, rate {optim.lr:g} for batch {config.batch}, {length}, '
     f'warm-up {optim.warmup:g}, weight decay {optim.weight_decay:g}, flips '
     f'{config.augment.flip:g}, computed in {config.dtype}',

@@ -92,6 +92,7 @@ class Predictor:
   def __init__(self, model: TrainedModel, *, views: cfg.Views, top: int):
     averaging.check_average(views.average, model.task)
     self.model, self.views = model, views
+    self.size = viewing.crop_size(views, model.config.clip.size)
     self.top = min(top, len(model.classes))
     batch = round_up_batch(views.batch, model.mesh)
     self._advice = functools.partial(memory.scoring_advice, model.config, batch)
@@ -139,7 +140,7 @@ class Predictor:
 
   def shrink(self, frame_HWC: np.ndarray) -> np.ndarray:
     """A whole frame resized as `cut` does, but never enlarged."""
-    side = viewing.short_side(self.views, self.model.config.clip.size)
+    side = viewing.short_side(self.views, self.size)
     height, width = frame_HWC.shape[:2]
     if min(height, width) <= side:
       return frame_HWC
@@ -166,16 +167,15 @@ class Predictor:
     views: cfg.Views,
   ) -> np.ndarray:
     """The crops of each row of frame numbers, [V, T, H, W, C]."""
-    size = self.model.config.clip.size
     height, width = next(iter(frames_by_number.values())).shape[:2]
     clips = []
     for number in range(viewing.count(views)):
       when, where = viewing.split(number, views)
       crop = viewing.view_crop(
-        height, width, size=size, view=where, views=views
+        height, width, size=self.size, view=where, views=views
       )
       frames = [
-        cut(frames_by_number[int(i)], crop, size) for i in numbers[when]
+        cut(frames_by_number[int(i)], crop, self.size) for i in numbers[when]
       ]
       clips.append(np.stack(frames))
     return np.stack(clips)

@@ -78,6 +78,7 @@ def make_validation(
       config.views,
       temporal=1,
       spatial=1,
+      size=0,  # releases validate on crops of the training size
       centre_scale=config.log.validate_scale or config.views.centre_scale,
     ),
   )

@@ -156,7 +156,7 @@ PROCESSORS = {
 def _preprocessor(description: Description) -> dict[str, Any]:
   """How a frame is resized, cut and scaled, in transformers' words."""
   config = description.config
-  size = config.clip.size
+  size = config.views.size or config.clip.size
   crop = {'height': size, 'width': size}
   side = {'shortest_edge': config.views.short_side or size}
   whole = config.family == 'vit'  # its processor has no crop

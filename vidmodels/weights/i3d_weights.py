@@ -25,7 +25,10 @@ STRIDES = (
   "mmaction2's light model, 1 and 1 in its heavy one and in SlowFast's"
 )
 # Width, and the number of blocks in each stage.
-SIZES = {(64, 3, 4, 6, 3): 'R50', (64, 3, 4, 23, 3): 'R101'}
+SIZES: dict[tuple[int, ...], str] = {
+  (64, 3, 4, 6, 3): 'R50',
+  (64, 3, 4, 23, 3): 'R101',
+}
 IMAGE = 'an image model: its kernels are spread over the frames of ours'
 
 

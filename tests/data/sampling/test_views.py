@@ -59,7 +59,7 @@ def test_views_count_time_first_then_space():
 def test_the_short_side_is_the_crops_unless_given():
   assert views.short_side(Views(), 224) == 224
   assert views.short_side(Views(short_side=256), 224) == 256
-  with pytest.raises(InputError, match=r'short_side=200 .*clip.size=224'):
+  with pytest.raises(InputError, match=r'short_side=200 .*crop of 224'):
     views.short_side(Views(short_side=200), 224)
 
 
@@ -149,7 +149,7 @@ def test_a_view_that_does_not_exist_is_refused(view, count):
 
 
 def test_a_crop_that_does_not_fit_is_refused():
-  with pytest.raises(InputError, match=r'short_side=20 .*clip.size=24'):
+  with pytest.raises(InputError, match=r'short_side=20 .*crop of 24'):
     views.view_crop(40, 50, size=24, view=0, views=Views(short_side=20))
 
 

@@ -232,6 +232,15 @@ def test_evaluation_takes_frames_at_the_short_side_asked_for(videos):
   assert abs(span - 255 * 15 / 23) < 6
 
 
+def test_crops_of_evaluation_may_be_larger_than_those_of_training(videos):
+  views = Views(temporal=1, spatial=1, size=24, batch=8)
+  (batch,) = evaluate(videos, views=views)
+  assert batch['video'].shape[2:4] == (24, 24)
+  assert not batch['video'][7].any()  # padding
+  # The short side is the crop's: blue spans its whole range.
+  assert np.ptp(batch['video'][0, 0, :, 0, 2].astype(int)) > 240
+
+
 def test_few_clips_are_made_ahead(videos, monkeypatch):
   read, original = [], record_set.RecordSet.record
   spy = lambda self, i: read.append(i) or original(self, i)

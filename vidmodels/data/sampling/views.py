@@ -22,19 +22,25 @@ def split(view: int, views: config.Views) -> tuple[int, int]:
   return divmod(view, views.spatial)
 
 
+def crop_size(views: config.Views, size: int) -> int:
+  """The edge of a view's crop, pixels; `size` is that of training clips."""
+  return views.size or size
+
+
 def short_side(views: config.Views, size: int) -> int:
   """The short side that frames are resized to, pixels; the crop must fit.
 
-  It is `views.short_side`, or the crop's size if that is 0. A single crop may
-  have another, `views.centre_scale` times its own: TimeSformer cuts three crops
-  of 224 pixels at a short side of 224 and one at 256.
+  `size` is the crop's. It is `views.short_side`, or the crop's size if that is
+  0. A single crop may have another, `views.centre_scale` times its own:
+  TimeSformer cuts three crops of 224 pixels at a short side of 224 and one at
+  256.
   """
   if views.spatial == 1 and views.centre_scale:
     return round(size * views.centre_scale)
   side = views.short_side or size
   if side < size:
     raise InputError(
-      f'got views.short_side={side} with clip.size={size}; expected a frame '
+      f'got views.short_side={side} with a crop of {size}; expected a frame '
       f'that the crop fits in; try {size} or more, or 0 for the crop itself'
     )
   return side

@@ -199,7 +199,8 @@ def eval_batches(
   views. Labels that are not published are blank. Raises as `train_batches`;
   also at once if the rule has fewer views.
   """
-  viewing.short_side(views, clip.size)
+  size = viewing.crop_size(views, clip.size)
+  viewing.short_side(views, size)
   rules.check_views(clip, views.temporal)
   manifest, count = records.manifest, viewing.count(views)
   task, classes = manifest.task, len(records.classes)
@@ -208,7 +209,7 @@ def eval_batches(
     index, view = divmod(step * views.batch + row, count)
     if index >= len(records):
       return {
-        'video': np.zeros((clip.frames, clip.size, clip.size, 3), np.uint8),
+        'video': np.zeros((clip.frames, size, size, 3), np.uint8),
         'label': task.blank(classes),
         'mask': np.float32(0),
         'index': np.int32(-1),
@@ -217,7 +218,7 @@ def eval_batches(
     record = records.record(index)
     temporal, spatial = viewing.split(view, views)
     choose_crop = functools.partial(
-      viewing.view_crop, size=clip.size, view=spatial, views=views
+      viewing.view_crop, size=size, view=spatial, views=views
     )
     try:
       label_x = task.blank(classes)
@@ -227,7 +228,7 @@ def eval_batches(
         record.timestamps_us, clip, temporal, views.temporal
       )
       video_THWC = augmenting.cut_clip(
-        record.frames, index_T, choose_crop, clip.size
+        record.frames, index_T, choose_crop, size
       )
     except InputError as e:
       raise _name_record(e, records, index) from e

@@ -1,1 +1,0 @@
-"""VidTr: Video Transformer Without Convolutions, 2104.11746."""
