@@ -339,11 +339,14 @@ class Checkpoint:
   metric: str = ''  # that validation logs: 'val_clip/top1', or 'top1' for short
   # What is better; '': the lower for a loss, else the higher.
   mode: Literal['', 'max', 'min'] = ''
+  # The run ends after so many validations without a better `metric`, or an
+  # equal one; 0: it never does
+  patience: Count = 0
 
   def check(self) -> None:
     """Raises InputError for a metric that ranks nothing, or none to rank by."""
     if not self.best:
-      refuse_unread(self, 'metric mode', 'checkpoint.best above 0')
+      refuse_unread(self, 'metric mode patience', 'checkpoint.best above 0')
     elif not self.metric:
       raise InputError(
         f"got checkpoint.best={self.best} and checkpoint.metric=''; expected a "

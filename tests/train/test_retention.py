@@ -184,6 +184,52 @@ def test_the_names_of_a_validation_are_known_without_scores(task):
 
 
 @pytest.mark.slow
+def test_a_run_ends_when_its_patience_is_over_and_stays_ended(
+  tmp_path, monkeypatch
+):
+  """Equal values count as better; a run that goes on counts as before."""
+  top1 = {1: 0.5, 2: 0.6, 3: 0.6, 4: 0.4, 5: 0.3, 6: 0.2}
+  made = []
+
+  def scripted(run, records):
+    def measure(state, stops):
+      made.append(int(state.step))
+      return {'val_clip/top1': top1[made[-1]]}
+
+    return measure
+
+  monkeypatch.setattr(validate, 'make_validation', scripted)
+  records = fake.write(tmp_path / 'records')
+  options = dict(
+    model__layers=1,
+    log__validate=1,
+    log__every=1,
+    checkpoint__best=1,
+    checkpoint__metric='top1',
+  )
+  said = []
+  say = lambda done, total, line: said.append(line)
+
+  def train(patience):
+    config = tiny.config(records, checkpoint__patience=patience, **options)
+    outcome = loop.train(config, tmp_path / 'run', progress=say)
+    assert not outcome.preempted
+    return outcome.step
+
+  assert train(1) == 4
+  assert 'ends at step 4 of 6; evaluate it with --step best' in said[-2]
+  assert train(2) == 5
+  assert train(2) == 5
+  assert made == [1, 2, 3, 4, 5]
+  with contextlib.closing(Checkpoints(tmp_path / 'run')) as saved:
+    assert saved.pick('best') == 3
+    assert saved.pick('latest') == 5
+  assert train(0) == 6
+  with pytest.raises(InputError, match=r'patience=2.*checkpoint.best above 0'):
+    cfg.Checkpoint(patience=2).check()
+
+
+@pytest.mark.slow
 def test_a_run_keeps_its_best_and_evaluates_it(tmp_path, capsys):
   """Also where a validation and a save do not fall on one step."""
   records = fake.write(tmp_path / 'records')

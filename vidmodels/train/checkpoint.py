@@ -214,6 +214,21 @@ class Checkpoints:
     """Whether a validation is one of the best that stay; False without any."""
     return self._ranking.is_among_best(numbers)
 
+  def best_measured(self) -> int | None:
+    """The best step so far, the newer of equal ones; None if none has a value.
+
+    Only for options with `best`, whose steps stay: a run that goes on knows it.
+    """
+    best = self._ranking.best(1) if self._ranking.keep else []
+    return best[0] if best else None
+
+  def is_best(self, numbers: Mapping[str, float]) -> bool:
+    """Whether a validation is as good as the best before, or better."""
+    best, value = self.best_measured(), self._ranking.value(numbers)
+    if best is None or value is None:
+      return value is not None
+    return value >= (self._ranking.value(self._ranking.values[best]) or 0.0)
+
   def save(
     self, state: TrainState, *, step: int, data: Mapping, meta: Mapping
   ) -> None:

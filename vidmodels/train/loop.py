@@ -280,7 +280,8 @@ class Loop:
         stop = measured is None
         if measured:
           self.checkpoints.note_validation(start, measured)
-      while not stop and done < run.total:
+      ended = not stop and self._has_stalled(start)
+      while not (stop or ended) and done < run.total:
         trace.begin(done + 1)
         batch = clock.wait(functools.partial(next, feed), log.busy)
         clock.switch('compile' if done == start else 'steps')
@@ -295,8 +296,10 @@ class Loop:
         if self._validates(done) and not stop:
           measured = self._validate(log, state, done, preemption)
           stop = measured is None
+          ended = not stop and self._has_stalled(done, measured)
         if (
           stop
+          or ended
           or done % config.checkpoint.every == 0
           or done == run.total
           or self.checkpoints.is_among_best(measured or {})
@@ -304,6 +307,8 @@ class Loop:
           log.flush()  # a state is only worth saving when its loss is finite
           self._save(state, done, log.remember(), measured)
       log.finish(done)
+      if ended and done < run.total:
+        self._say(self._why_ended(done))
       # Inside the context: a second SIGTERM must not interrupt the save.
       with clock.phase('checkpoint'):
         self.checkpoints.wait()
@@ -312,9 +317,8 @@ class Loop:
       self.progress(done, run.total, clock.line(done))
     # A run that still owes a validation of its last step has not ended either.
     owes = self._validates(done) and stop and measured is None
-    return Outcome(
-      done, preempted=done < run.total or owes, workdir=self.workdir
-    )
+    preempted = (done < run.total or owes) and not ended
+    return Outcome(done, preempted=preempted, workdir=self.workdir)
 
   def _batches(self, start: int) -> batch_stream.Batches:
     """The stream from step `start` on."""
@@ -336,6 +340,32 @@ class Loop:
     """Whether step `done` is one after which the run validates."""
     every = self.run.config.log.validate
     return bool(every and done and done % every == 0)
+
+  def _has_stalled(
+    self, done: int, measured: Mapping[str, float] | None = None
+  ) -> bool:
+    """Whether the run's patience is over at step `done`.
+
+    `measured` is the validation of this step, if it is not saved yet. Counts
+    the validations after the best step, which stays: so a run that goes on
+    counts as one that was never stopped.
+    """
+    config, best = self.run.config, self.checkpoints.best_measured()
+    patience, every = config.checkpoint.patience, config.log.validate
+    if not patience or best is None:
+      return False
+    if measured is not None and self.checkpoints.is_best(measured):
+      return False
+    return done // every - best // every >= patience
+
+  def _why_ended(self, done: int) -> str:
+    options = self.run.config.checkpoint
+    best = self.checkpoints.best_measured()
+    return (
+      f'checkpoint.patience={options.patience}: no validation after step '
+      f'{best} had a better {options.metric}, so the run ends at step {done} '
+      f'of {self.run.total}; evaluate it with --step best'
+    )
 
   def _owes_validation(self, start: int) -> bool:
     """Whether a notice kept the run from validating the step it resumes at."""
