@@ -40,7 +40,7 @@ def get_config(arg: str = ''):
     steps=1000,
     warmup=100.0,
     weight_decay=0.05,
-    decay_skip='bias|scale|pos|class_token',
+    decays=(('bias|scale|pos|class_token', 0.0),),
     clip_norm=1.0,
   )
   c.batch = 32

@@ -11,11 +11,14 @@ configuration was released for tiny on HMDB-51 and Diving-48, which have the
 paper's settings, 16 frames among them, nor for base on a small set, where the
 paper has nothing either and small's values stand.
 
-Differences from the release: it trains all but the head and the position
-encodings at a tenth of the learning rate; it changes the rate once an epoch,
-here every step; it takes batch statistics of each GPU alone. The small sets are
-normalised by other means and deviations than the Kinetics weights they start
-from, there and here.
+All but the head and the position encodings learns at a tenth of the rate, as
+the paper says too. The cosine moves on once an epoch; the warm-up multiplies it
+at every step. Where the release adds up the gradients of 2 or 4 batches, the
+rate is that of the last one: `late` is below 0.
+
+Differences from the release: it takes batch statistics of each GPU alone. The
+small sets are normalised by other means and deviations than the Kinetics
+weights they start from, there and here.
 
 Tiny on UCF-101 sees 16 frames. The release builds new kernels for them, which
 its Kinetics file cannot fill, so they start at random. Here the kernels stay
@@ -68,6 +71,8 @@ FINE_TUNED = {
   'base': (0.3, 0.1, 1.0),
 }
 ON_DIVING = {size: (*ON_KINETICS[size][:2], 1.0) for size in SIZES}
+# Batches whose gradients the release adds up, where it does.
+PARTS = {'small': 2, 'base': 2, 'hmdb51': 4, 'ucf101': 4}
 # Of Twins-SVT, whose shapes are those of DualFormer's own image models.
 TWINS = {'tiny': 'small', 'small': 'base', 'base': 'large'}
 
@@ -82,6 +87,7 @@ def get_config(arg: str = ''):
   if not long and not as_paper:
     table = FINE_TUNED
   drop_path, weight_decay, warmup = table[size]
+  parts = 1 if as_paper else PARTS.get(size if kinetics else dataset, 1)
   c = config.skeleton(family='dualformer', drop_path=drop_path, **SIZES[size])
   c.data.update(config.dataset_fields(dataset))
   if kinetics:
@@ -109,12 +115,17 @@ def get_config(arg: str = ''):
     lr=lr,
     epochs=30.0 if long and not as_paper else 16.0,
     schedule='cosine',
+    rate_by='epoch',
     warmup=warmup,
     warmup_lr=lr / 10,
+    warmup_to='scaled',
+    late=1 / parts - 1,
     weight_decay=weight_decay,
     # As it ran: the release's rule for norms has no effect, since a longer name
     # wins.
-    decay_skip='/peg/',
+    decays=(('/peg/', 0.0),),
+    # All but positions and head learn at a tenth of the rate.
+    rates=(('/peg/|^(token_)?head/', 1.0), ('', 0.1)),
   )
   c.log.validate_scale = 256 / 224
   c.batch = 64 if long or as_paper else 128

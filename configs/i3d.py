@@ -75,7 +75,7 @@ def get_config(arg: str = ''):
       schedule='cosine',
       warmup=34.0,
       warmup_lr=0.01,
-      decay_skip='norm/',
+      decays=(('norm/', 0.0),),
     )
   else:
     c.init_expects, c.init_files = (

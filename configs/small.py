@@ -41,7 +41,7 @@ def get_config(arg: str = ''):
     schedule='cosine',
     warmup=1.0 if tiny else 3.0,
     weight_decay=0.05,
-    decay_skip='bias|scale|pos|class_token',
+    decays=(('bias|scale|pos|class_token', 0.0),),
     clip_norm=1.0,
   )
   c.batch = 16

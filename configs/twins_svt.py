@@ -48,10 +48,13 @@ def get_config(arg: str = ''):
     lr=1e-3,
     epochs=30.0,
     schedule='cosine',
+    rate_by='epoch',
     warmup=2.5,
     warmup_lr=1e-4,
+    warmup_to='scaled',
     weight_decay=0.05 if size == 'large' else 0.02,
-    decay_skip='/peg/',
+    decays=(('/peg/', 0.0),),
+    rates=(('/peg/|^head/', 1.0), ('', 0.1)),
   )
   c.log.validate_scale = 256 / 224
   c.batch = 64

@@ -11,7 +11,9 @@ used. The paper's Table 4 prints 0.1, its text 1.6e-3.
 
 The release names a weight decay of 1e-4, and by a slip decays nothing: its list
 of what not to decay holds the empty string, which is in every name. So here
-`decay_skip` skips everything. Its drop path is .2, .3 and .5; Table 4 has .1.
+`decays` is 0 for everything. Its drop path is .2, .3 and .5; Table 4 has .1.
+Its warm-up leads to the peak, from which the rate falls by .07 of it to the
+cosine, and every rate comes one update late: the first one is used twice.
 
 It starts from focalnet_{tiny,small,base}_srf of ImageNet-1K, which `init_from`
 takes; on SSv2, Diving48 and ActivityNet the paper starts from Kinetics-400
@@ -21,8 +23,6 @@ release:
 
 * Mixup and cutmix, of which every batch has one, draw one share a step; the
   release draws one for the 8 clips of each GPU.
-* Warm-up ends where the cosine then stands, at .93 of the peak; the release's
-  ends at the peak, so that its rate falls by .07 of it at once.
 * The 4 clips of a test are the same every time, four places in each segment;
   the release draws them anew, which moves its accuracy by .3.
 """
@@ -89,11 +89,13 @@ def get_config(arg: str = ''):
     schedule='cosine',
     warmup=20.0,
     warmup_lr=low,
+    warmup_to='peak',
     final_lr=low,
+    late=1.0,
     momentum=0.9,
     nesterov=True,
     weight_decay=1e-4,
-    decay_skip='.',
+    decays=(('.', 0.0),),
     clip_norm=5.0,
   )
   c.loss.label_smoothing = 0.1

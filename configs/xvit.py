@@ -112,7 +112,7 @@ def get_config(arg: str = ''):
     warmup=5.0,
     warmup_lr=0.01 if kinetics else 0.003,
     weight_decay=1e-5 if kinetics else 1e-4,
-    decay_skip=r'^head.*/bias$',  # of the classifier; all other biases decay
+    decays=((r'^head.*/bias$', 0.0),),  # all other biases decay
   )
   c.loss.label_smoothing = 0.3 if kinetics else 0.0
   c.mix.mixup = 0.4 if kinetics else 0.0

@@ -90,7 +90,7 @@ def test_a_misspelt_field_fails_on_its_own_line():
       'got 1.0 for optim.ema; expected from 0 to b',
     ),
     ({'optim': {'final_lr': 1e-5}}, 'nothing reads it without optim.schedule'),
-    ({'optim': {'b1': 0.5}}, 'nothing reads it without optim.name=adamw'),
+    ({'optim': {'b1': 0.5}}, 'nothing reads it without optim.name=adam'),
     ({'sead': 1}, "got unknown field 'sead'; expected one of "),
   ],
 )

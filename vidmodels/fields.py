@@ -22,6 +22,7 @@ from vidmodels.typing import (
   BelowOne,
   Count,
   Extent,
+  Factors,
   Fraction,
   Half,
   InputError,
@@ -229,12 +230,21 @@ class Optim:
   schedule: str = 'cosine'  # a file in train/schedules/, or its NAME
   warmup: NotNegative = 0.0
   warmup_lr: NotNegative = 0.0  # where the warm-up starts
+  # Where it ends, and what then follows; `optim.make_schedule` has the three.
+  warmup_to: Literal['schedule', 'peak', 'scaled'] = 'schedule'
   final_lr: NotNegative = 0.0  # where the cosine ends
+  rate_by: Literal['update', 'epoch'] = 'update'  # when the schedule moves on
+  late: float = 0.0  # updates by which the rate is late; below 0: early
   # Schedule 'step': from each of these on, lr times its factor of the peak.
   milestones: tuple[float, ...] = ()
   factors: tuple[float, ...] = ()
+  # (regex, factor) pairs: the first whose regex a parameter's path contains
+  # multiplies its rate.
+  rates: Factors = ()
   weight_decay: NotNegative = 0.0
-  decay_skip: str = ''  # regex over parameter paths that do not decay
+  # What decays: as `decays` says, or all, or all but biases and norms.
+  decay: Literal['as_released', 'all', 'no_norm_bias'] = 'as_released'
+  decays: Factors = ()  # (regex, factor) pairs, as `rates`, for the decay
   momentum: BelowOne = 0.9
   nesterov: bool = True
   b1: BelowOne = 0.9

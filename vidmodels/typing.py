@@ -171,6 +171,8 @@ Extent = Annotated[int, 'at least 1, at most 8192', lambda v: 1 <= v <= 8192]
 Count = Annotated[int, 'at least 0', lambda v: v >= 0]
 PositiveFloat = Annotated[float, 'above 0', lambda v: v > 0]
 NotNegative = Annotated[float, 'at least 0', lambda v: v >= 0]
+# (regex over the paths of parameters, factor), the first that matches counts.
+Factors = tuple[tuple[str, NotNegative], ...]
 Fraction = Annotated[float, 'from 0 to 1', lambda v: 0 <= v <= 1]
 BelowOne = Annotated[float, 'from 0 to below 1', lambda v: 0 <= v < 1]
 Half = Annotated[float, 'from 0 to 0.5', lambda v: 0 <= v <= 0.5]

@@ -34,7 +34,8 @@ USUAL = {
     'max_norm gradient_clip clip_gradient'
   ),
   'optim.ema': 'ema_decay model_ema use_ema',
-  'optim.decay_skip': 'no_weight_decay no_decay',
+  'optim.decays': 'decay_skip no_weight_decay no_decay decay_mult',
+  'optim.rates': 'lr_mult lr_multipliers paramwise_cfg',
   'batch': (
     'batch_size batchsize bs global_batch_size train_batch_size '
     'samples_per_gpu videos_per_gpu per_device_train_batch_size'

@@ -161,3 +161,9 @@ def test_names_of_other_toolboxes_are_answered_with_ours(unknown, says):
 def test_a_name_is_not_answered_with_a_field_of_another_model():
   with pytest.raises(InputError, match=r"try 'model.widths'"):
     load('dualformer', 'model.hidden_size=1')
+
+
+def test_a_word_for_what_decays_takes_the_place_of_the_recipes_pairs():
+  assert load('dualformer').optim.decays
+  assert load('dualformer', 'optim.decay=all').optim.decays == ()
+  assert load('dualformer', 'optim.steps=9').optim.rate_by == 'update'

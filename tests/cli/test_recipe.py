@@ -83,7 +83,10 @@ def test_an_error_inside_a_recipe_names_its_line(write, text, says):
     ),
     ('--config.log.tensorboard=maybe', r'and a bool, such as False'),
     ('--config.augment.short_side=(240,a)', r'augment.short_side'),
-    ('--config.optim.decay_skip=[', r"'\[', which is no regular expression"),
+    (
+      "--config.optim.decays=(('[', 0.0),)",
+      r"'\[' in optim.decays, which is no",
+    ),
   ],
 )
 def test_an_override_that_does_not_fit_names_field_and_type(

@@ -99,12 +99,99 @@ def test_sgd_couples_decay_to_the_gradient_before_nesterov_momentum():
     np.testing.assert_allclose(params['kernel'], [p], rtol=1e-6)
 
 
-def test_decay_skips_what_the_regex_names_and_refuses_one_that_names_nothing():
-  params = {'dense': {'kernel': jnp.ones(2), 'bias': jnp.ones(2)}}
-  shares = optim.decay_shares(params, 'bias$')
-  assert shares == {'dense': {'kernel': 1.0, 'bias': 0.0}}
-  with pytest.raises(InputError, match='dense/bias'):
-    optim.decay_shares(params, 'baise')
+PAIRS = (('dense/.*bias$', 0.0), ('dense', 0.5))
+
+
+def test_the_first_pair_that_matches_decides_and_an_idle_one_is_refused():
+  params = {
+    'dense': {'kernel': jnp.ones((2, 2)), 'bias': jnp.ones(2)},
+    'norm': {'scale': jnp.ones(2)},
+  }
+  recipe = cfg.Optim(steps=9, weight_decay=0.1, decays=PAIRS)
+  assert optim.decay_factors(recipe, params) == {
+    'dense': {'kernel': 0.5, 'bias': 0.0},
+    'norm': {'scale': 1.0},
+  }
+  for wrong in ((('baise', 0.0),), (*PAIRS, ('dense/bias', 2.0))):
+    with pytest.raises(InputError, match=r'decays, which .* .dense/bias'):
+      optim.decay_factors(dataclasses.replace(recipe, decays=wrong), params)
+  words = {'all': [1, 1, 1], 'no_norm_bias': [0, 1, 0]}
+  for word, wanted in words.items():
+    recipe = cfg.Optim(steps=9, weight_decay=0.1, decay=word)
+    assert jax.tree.leaves(optim.decay_factors(recipe, params)) == wanted
+
+
+@pytest.mark.parametrize('name', ['sgd', 'adamw', 'adam'])
+def test_each_parameter_has_its_own_rate_and_decay(name):
+  rng = np.random.default_rng(0)
+  draw = lambda: {k: jnp.asarray(rng.normal(size=3)) for k in ('body', 'head')}
+  params, grads = draw(), [draw(), draw()]
+  recipe = cfg.Optim(
+    name=name,
+    steps=9,
+    weight_decay=0.4,
+    rates=(('body', 0.1),),
+    decays=(('head', 0.0), ('body', 0.5)),
+  )
+  tx = optim.make_optimizer(recipe, lambda step: 0.1, params)
+  state, found = tx.init(params), params
+  for g in grads:
+    updates, state = tx.update(g, state, found)
+    found = optax.apply_updates(found, updates)
+  # Each alone, by an optimiser of its own.
+  for key, rate, decay in (('body', 0.01, 0.2), ('head', 0.1, 0.0)):
+    alone = dataclasses.replace(recipe, weight_decay=decay, rates=(), decays=())
+    tx = optim.make_optimizer(alone, lambda step, rate=rate: rate, params[key])
+    state, wanted = tx.init(params[key]), params[key]
+    for g in grads:
+      updates, state = tx.update(g[key], state, wanted)
+      wanted = optax.apply_updates(wanted, updates)
+    np.testing.assert_allclose(found[key], wanted, rtol=1e-6)
+
+
+def literal(**fields) -> list[float]:
+  """The rates of all steps: four clips an epoch, two a step."""
+  recipe = cfg.Optim(**fields)
+  rate = optim.make_schedule(recipe, examples=4, batch=2)
+  total = optim.total_steps(recipe, examples=4, batch=2)
+  return [float(rate(n)) for n in range(total)]
+
+
+C = [(1 + np.cos(np.pi * e / 4)) / 2 for e in range(9)]
+
+
+def test_mmcvs_warm_up_multiplies_the_cosine_of_the_current_epoch():
+  rates = literal(
+    lr=2.0, epochs=4.0, rate_by='epoch', final_lr=0.2,
+    warmup=1.5, warmup_lr=0.2, warmup_to='scaled',
+  )  # fmt: skip
+  c = [0.2 + 1.8 * v for v in C[:4]]
+  assert rates == pytest.approx(
+    [c[0] * 0.1, c[0] * 0.4, c[1] * 0.7, c[1], c[2], c[2], c[3], c[3]]
+  )
+
+
+def test_mmcvs_warm_up_that_ends_between_steps_holds_until_the_next_epoch():
+  rates = literal(
+    lr=1.0, epochs=4.0, rate_by='epoch',
+    warmup=1.25, warmup_lr=0.5, warmup_to='scaled',
+  )  # fmt: skip
+  assert rates[:4] == pytest.approx([0.5, 0.7, C[1] * 0.9, C[1] * 0.9])
+  assert rates[4] == pytest.approx(C[2])
+
+
+def test_timms_warm_up_leads_to_the_peak_and_comes_an_update_late():
+  rates = literal(
+    lr=1.0, epochs=4.0, warmup=1.0, warmup_lr=0.2, warmup_to='peak', late=1.0
+  )
+  f = [0.2, 0.6, *((1 + np.cos(np.pi * t / 8)) / 2 for t in range(2, 8))]
+  assert rates == pytest.approx([f[0], *f[:7]])
+
+
+def test_a_rate_by_epoch_needs_epochs():
+  recipe = cfg.Optim(steps=9, rate_by='epoch')
+  with pytest.raises(InputError, match=r'try --config.optim.rate_by=update'):
+    optim.check(recipe)
 
 
 @pytest.mark.parametrize('name', ['sgd', 'adamw'])
@@ -119,7 +206,12 @@ def test_stacked_blocks_decay_as_the_single_ones_that_the_regex_names(
   stack = lambda tree: stacked_blocks.stack_blocks(tree, ['block_[0:4]'])
   read = {'sgd': {'momentum': 0.5}, 'adamw': {'b2': 0.9}}[name]
   recipe = cfg.Optim(
-    name=name, steps=9, weight_decay=0.3, decay_skip=skip, **read
+    name=name,
+    steps=9,
+    weight_decay=0.3,
+    decays=((skip, 0.0),),
+    rates=((skip, 0.5),),
+    **read,
   )
 
   def updates(params, grads):
@@ -136,7 +228,7 @@ def test_stacked_blocks_decay_as_the_single_ones_that_the_regex_names(
     np.testing.assert_array_equal, stacked_blocks.unstack_blocks(found), wanted
   )
   with pytest.raises(InputError, match=r"such as 'block_0/bias'"):
-    optim.decay_shares(stack(params), 'baise')
+    optim.rate_factors(cfg.Optim(rates=(('baise', 0.0),)), stack(params))
 
 
 def test_gradients_are_clipped_by_their_global_norm():
@@ -155,7 +247,7 @@ def test_an_optimizer_and_a_schedule_are_one_file_each(tmp_path, monkeypatch):
   changes = dict(
     optim__name='heavy_ball', optim__schedule='straight', optim__steps=2,
     optim__warmup=0.0, optim__final_lr=1e-3, optim__lr=0.1,
-    optim__weight_decay=0.0, optim__decay_skip='', optim__b2=0.999,
+    optim__weight_decay=0.0, optim__decays=(), optim__b2=0.999,
     optim__momentum=0.5, log__every=1, model__layers=1,
   )  # fmt: skip
   with pytest.raises(
@@ -168,7 +260,7 @@ def test_an_optimizer_and_a_schedule_are_one_file_each(tmp_path, monkeypatch):
   lines = (tmp_path / 'run/metrics.jsonl').read_text().splitlines()
   rates = [json.loads(line)['train/learning_rate'] for line in lines]
   assert rates == pytest.approx([0.1, (0.1 + 1e-3) / 2])
-  with pytest.raises(InputError, match=r'optim.name=adamw or sgd; try'):
+  with pytest.raises(InputError, match=r'optim.name=adam or adamw or sgd; try'):
     tiny.config(records, **changes | {'optim__weight_decay': 0.1})
   with pytest.raises(InputError, match=r'optim.schedule=cosine or straight'):
     tiny.config(records, **changes | {'optim__schedule': 'constant'})

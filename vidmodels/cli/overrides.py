@@ -2,7 +2,7 @@
 
   overrides.apply(recipe, ['--config.clip.size=112', '--config.batch=8'])
 
-A field that the command line names has that value. Two fields take others
+A field that the command line names has that value. Some fields take others
 along, as far as those are not named themselves:
 
   clip.size     `augment.short_side`, `views.size` and `views.short_side` grow
@@ -11,7 +11,9 @@ along, as far as those are not named themselves:
   optim.steps,  the other of the two becomes 0; warm-up and milestones keep
   optim.epochs  their share of the run. Given steps also bound
                 `checkpoint.every` and `log.validate` by a quarter of them,
-                `log.every` by a tenth
+                `log.every` by a tenth, and the rate goes by update
+  optim.decay   another word than 'as_released' takes the place of the recipe's
+                `decays`
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -29,6 +31,8 @@ def apply(recipe: Any, flags: Sequence[str]) -> None:
   named = {_set_field(recipe, flag) for flag in flags}
   _follow_size(recipe, before, named)
   _follow_length(recipe, before, named)
+  if recipe.optim.decay != 'as_released' and 'optim.decays' not in named:
+    recipe.optim.decays = ()
 
 
 def change(recipe: Any, values: Mapping[str, Any]) -> None:
@@ -122,6 +126,8 @@ def _follow_length(
   ):
     _scale_milestones(optim, ratio, whole=given == ['steps'])
   if given == ['steps']:
+    if 'optim.rate_by' not in named:
+      optim.rate_by = 'update'  # such a run has no epochs
     for field, parts in (
       ('checkpoint.every', SAVES),
       ('log.validate', SAVES),

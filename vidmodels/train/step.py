@@ -68,21 +68,49 @@ def make_train_step(
   without a teacher. The teacher's weights are an argument so that they are not
   compiled into the program as constants.
   """
+  update = make_update(
+    model, tx, config, teacher, task=task, class_weights=class_weights
+  )
+  mixes = mixup.is_on(config.mix)
+
+  def step(state: TrainState, batch: Batch, frozen: Any):
+    mixed = None
+    if mixes:
+      H, W = batch['video'].shape[2:4]
+      key = stream_key(state.key, state.step, 'mix')
+      mixed = mixup.draw(key, len(batch['mask']), config.mix, height=H, width=W)
+      batch = _split_rows(mixup.add_partners(batch, mixed.distance))
+    return update(state, batch, frozen, mixed)
+
+  return step
+
+
+def make_update(
+  model: nn.Module,
+  tx: optax.GradientTransformation,
+  config: cfg.Config,
+  teacher: Teacher | None = None,
+  *,
+  task: Task = SINGLE,
+  class_weights: tuple[float, ...] = (),
+) -> Callable[..., tuple[TrainState, metrics.Packed]]:
+  """The step behind its draws: (state, batch, the teacher's, mixed) -> ...
+
+  A batch that is mixed has every row's partner beside it
+  (`mixup.add_partners`), and `mixed` says how much of it a row takes; None
+  mixes nothing.
+  """
   objective: Callable[..., Any] = Objective(
     model, config, task, teacher, class_weights
   )
   if config.mesh.reduce == 'dtype':
     objective = linear.sums_of_gradients('dtype')(objective)
   gradient = jax.grad(objective, has_aux=True)
-  mixes = mixup.is_on(config.mix)
 
-  def step(state: TrainState, batch: Batch, frozen: Any):
-    mask_B, mixed = batch['mask'], None
-    if mixes:
-      H, W = batch['video'].shape[2:4]
-      key = stream_key(state.key, state.step, 'mix')
-      mixed = mixup.draw(key, len(mask_B), config.mix, height=H, width=W)
-      batch = _split_rows(mixup.add_partners(batch, mixed.distance))
+  def update(
+    state: TrainState, batch: Batch, frozen: Any, mixed: mixup.Draw | None
+  ):
+    mask_B = batch['mask']
 
     def microbatch_gradient(model_state: Any, part: Batch, m: Any):
       keys = stream_keys(state.key, state.step, m)
@@ -115,7 +143,7 @@ def make_train_step(
       new, pairs = non_finite.keep_if_broken(state, new, pairs)
     return new, metrics.pack(pairs)
 
-  return step
+  return update
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ import optax
 
 from vidmodels import config as cfg
 
-READS = ('weight_decay', 'decay_skip', 'b1', 'b2', 'eps')
+READS = ('weight_decay', 'decay', 'decays', 'b1', 'b2', 'eps')
 
 
 def build(

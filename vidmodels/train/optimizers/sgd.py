@@ -8,7 +8,7 @@ import optax
 
 from vidmodels import config as cfg
 
-READS = ('weight_decay', 'decay_skip', 'momentum', 'nesterov')
+READS = ('weight_decay', 'decay', 'decays', 'momentum', 'nesterov')
 
 
 def build(
