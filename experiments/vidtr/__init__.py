@@ -1,0 +1,1 @@
+"""VidTr: Video Transformer Without Convolutions, 2104.11746."""
