@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from vidmodels import models
+from vidmodels.models import i3d
 from vidmodels.typing import InputError
-from vidmodels.weights import load_weights
+from vidmodels.weights import i3d_weights, load_weights
 from vidmodels.weights.mapping import apply
 
 SMALL = {'width': 4, 'reach': ((3, 1), (1, 3))}
@@ -140,6 +141,31 @@ def test_a_still_clip_is_answered_as_its_image_is():
   video, frames = answers
   np.testing.assert_allclose(video[:, 2:-2], frames[:, 2:-2], rtol=2e-5)
   assert abs(video[:, 0] / frames[:, 0] - 1).max() > 0.01
+
+
+@pytest.mark.parametrize(
+  ('reach', 'size'), [(i3d.LIGHT, 'R50'), (i3d.LIGHT_101, 'R101')]
+)
+def test_an_image_resnet_is_told_by_its_depths(reach, size):
+  specs = {'conv1.weight': ((64, 3, 7, 7), np.float32)}
+  for s, stage in enumerate(reach, 1):
+    specs |= {
+      f'layer{s}.{i}.conv1.weight': ((64, 64, 1, 1), np.float32)
+      for i in range(len(stage))
+    }
+  guess = i3d_weights.guess_from_image(specs)
+  assert (guess.size, guess.model['reach']) == (size, reach)
+
+
+@pytest.mark.parametrize(
+  ('reach', 'stride'), [(((3, 1), (3,)), 2), (((3, 3), (3,)), 1)]
+)
+def test_heavy_files_of_any_depth_keep_the_frames(reach, stride):
+  model = small(reach=reach)
+  specs = {k: (x.shape, x.dtype) for k, x in save(drawn(model), model).items()}
+  guess = i3d_weights.guess_model(specs, 'mmaction2')
+  assert guess.model['reach'] == reach
+  assert guess.model['stem_stride'] == guess.model['pool_stride'] == stride
 
 
 class Torch:
