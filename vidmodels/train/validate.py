@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vidmodels.config import Config, Views
 from vidmodels.data.records.record_set import RecordSet
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.train import (
@@ -74,13 +75,7 @@ def make_validation(
     run.model,
     config,
     mesh=run.mesh,
-    views=dataclasses.replace(
-      config.views,
-      temporal=1,
-      spatial=1,
-      size=0,  # releases validate on crops of the training size
-      centre_scale=config.log.validate_scale or config.views.centre_scale,
-    ),
+    views=validation_views(config),
   )
 
   def validate(
@@ -99,6 +94,17 @@ def make_validation(
     )
 
   return validate
+
+
+def validation_views(config: Config) -> Views:
+  """The single view that training validates on: one clip, its centre."""
+  return dataclasses.replace(
+    config.views,
+    temporal=1,
+    spatial=1,
+    size=0,  # releases validate on crops of the training size
+    centre_scale=config.log.validate_scale or config.views.centre_scale,
+  )
 
 
 def check_metric(run: TrainingRun, *, classes: int) -> None:

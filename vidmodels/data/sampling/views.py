@@ -51,9 +51,10 @@ def view_crop(
 ) -> Crop:
   """Where spatial view `view` of `views.spatial` cuts a frame of this size.
 
-  A single view is the centre. Three are left, centre, right if the frame is at
-  least as wide as high, else top, centre, bottom; each in the middle of the
-  other axis. With g pixels to spare
+  A single view is the centre. Three are left, centre, right if the resized
+  frame is at least as wide as high, else top, centre, bottom; each in the
+  middle of the other axis. (A frame of 648 x 647 pixels is square at a short
+  side of 460, where its long side is rounded down.) With g pixels to spare
 
     'ceil' (`views.centre`) puts the centre at ceil(g / 2) and the last crop at
       g, as PySlowFast does, and with it TimeSformer and X-ViT, and scenic;
@@ -75,7 +76,7 @@ def view_crop(
   slack = (new_height - size, new_width - size)
   up = 1 if views.centre == 'ceil' else 0
   top, left = ((s + up) // 2 for s in slack)
-  if views.spatial == 3 and width >= height:
+  if views.spatial == 3 and new_width >= new_height:
     left = (0, left, slack[1] if up else 2 * left)[view]
   elif views.spatial == 3:
     top = (0, top, slack[0] if up else 2 * top)[view]
