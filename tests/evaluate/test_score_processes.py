@@ -42,13 +42,16 @@ def run(tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('mesh', ['-1,1,1', '1,1,4'])
-def test_two_processes_score_as_one(run, tmp_path, mesh, capsys):
+@pytest.mark.parametrize(
+  ('mesh', 'knn'), [('-1,1,1', []), ('1,1,4', []), ('-1,1,1', ['--knn'])]
+)
+def test_two_processes_score_as_one(run, tmp_path, mesh, knn, capsys):
   """30 views in batches of 8: the last one is padded, in one process alone.
 
   On the second mesh the tensor axis crosses both: each needs every row.
   """
   flags = ['evaluate', '--workdir', str(run), '--views', '2x3', '--json']
+  flags += knn
   assert main([*flags, '--batch=8', '--out', str(tmp_path / 'one')]) == 0
   one = json.loads(capsys.readouterr().out)
   made = launch(

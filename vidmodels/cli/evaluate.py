@@ -3,6 +3,7 @@
   vidmodels evaluate --workdir runs/first --views 4x3
   vidmodels evaluate --scores runs/first/evaluation --views 2x1
   vidmodels evaluate --workdir runs/vidtr runs/i3d
+  vidmodels evaluate --workdir runs/first --knn
 
 Recipe, preprocessing and classes come from the checkpoint. The command writes a
 .json with the numbers and an .npz with every view's scores to
@@ -57,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add = parser.add_argument
   add('--data', type='place', help="record folder; default the recipe's")
   add('--split', help="default the recipe's test split")
+  add('--knn', action='store_true',
+      help='the nearest training videos vote, by the features that the head '
+           'sees; no head is used')
   add('--out', type='place',
       help='folder; default WORKDIR/evaluation; with --scores or several '
            'models the numbers are only written if it is given')
@@ -220,6 +224,7 @@ def _saved_scores(args: argparse.Namespace) -> list:
 
   flags = [f'--{n}' for n in _MODEL_FLAGS if getattr(args, n) is not None]
   flags += ['--weights'] if args.weights != 'auto' else []
+  flags += ['--knn'] if args.knn else []
   if flags:
     raise InputError(
       f'got {", ".join(flags)} with --scores; expected none of them, since the '
@@ -232,12 +237,18 @@ def _scoring_plans(args: argparse.Namespace) -> list:
   """Opens every model with its records, before any model runs."""
   from vidmodels.evaluate import score_split
 
+  if args.knn and args.average not in (None, 'probs'):
+    raise InputError(
+      f'got --average={args.average} with --knn, whose scores are shares of '
+      'votes; expected probs; try leaving --average out'
+    )
   return [
     score_split.plan_scoring(
       model,
       dir=args.data or model.config.data.dir,
       split=args.split or model.config.data.test,
       views=apply_view_flags(model.config.views, args),
+      knn=args.knn,
     )
     for model in (load_model(args, workdir) for workdir in args.workdir)
   ]

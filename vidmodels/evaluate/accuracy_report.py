@@ -102,6 +102,8 @@ class AccuracyReport:
       if info.average == 'max':
         how = 'highest logit'
       views = info.temporal * info.spatial
+      if info.knn:
+        how = f'{info.knn} nearest training videos, {how}'
       how = f'{views} views ({how}, step {info.step}, {info.weights})'
     return (
       f'{self.name}: {numbers} of {self.videos} of {info.listed} videos'

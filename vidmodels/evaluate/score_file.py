@@ -59,6 +59,7 @@ _FIELDS: Mapping[str, Any] = {
   'step': Count,
   'weights': Name,
   'config': dict[str, Any],
+  'knn': Count,
 }
 # Errors that NumPy, zipfile and the reading below raise for a foreign or
 # damaged file.
@@ -104,6 +105,8 @@ class ScoreInfo:
   weights: str  # 'params' or 'ema'
   # config: the recipe, as a dict
   config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  # knn: so many nearest training videos voted; 0: the scores are the head's
+  knn: int = 0
 
   @property
   def views(self) -> str:
@@ -113,8 +116,12 @@ class ScoreInfo:
 
   @property
   def name(self) -> str:
-    """The name of numbers that come from these scores, e.g. 'test_4x3'."""
-    return f'{self.split}_{self.views}'
+    """The name of numbers that come from these scores, e.g. 'test_4x3'.
+
+    Of nearest neighbours 'test_4x3_knn20'.
+    """
+    voters = f'_knn{self.knn}' if self.knn else ''
+    return f'{self.split}_{self.views}{voters}'
 
   @property
   def stem(self) -> str:
@@ -127,7 +134,7 @@ class ScoreInfo:
 
     def identity(info: ScoreInfo) -> tuple[Any, ...]:
       recipe = {k: v for k, v in info.config.items() if k != 'views'}
-      return recipe, info.step, info.weights, info.fingerprint
+      return recipe, info.step, info.weights, info.fingerprint, info.knn
 
     return identity(self) == identity(other)
 
@@ -162,7 +169,9 @@ class ScoreInfo:
   @classmethod
   def from_json(cls, value: Mapping[str, Any]) -> Self:
     """Reads what `to_json` wrote; InputError for anything else."""
-    known = checked_json.fields(value, _FIELDS, name='the description')
+    known = checked_json.fields(
+      value, _FIELDS, optional={'knn': 0}, name='the description'
+    )
     for name in (*known['subsets'], *known['class_subsets']):
       check_value(name, Name, path='a subset')
     return cls(

@@ -17,11 +17,17 @@ import numpy as np
 from vidmodels import config as cfg
 from vidmodels import files
 from vidmodels.data.records.record_set import RecordSet
+from vidmodels.data.records.task import SINGLE
 from vidmodels.data.sampling import short_videos
-from vidmodels.evaluate import accuracy_report, averaging
+from vidmodels.evaluate import (
+  accuracy_report,
+  averaging,
+  nearest_neighbours,
+)
 from vidmodels.evaluate.accuracy_report import AccuracyReport
 from vidmodels.evaluate.score_file import ScoreInfo, SplitScores
 from vidmodels.train import view_scores
+from vidmodels.train.build import training_records
 from vidmodels.train.restore import TrainedModel
 from vidmodels.typing import InputError
 
@@ -34,6 +40,8 @@ class ScoringPlan:
   records: RecordSet  # of the split
   views: cfg.Views  # how many, of what, and how their scores are averaged
   info: ScoreInfo  # describes the scores to come
+  # bank: the training videos that vote by nearest neighbours; None: the head
+  bank: RecordSet | None = None
 
   @functools.cached_property
   def videos(self) -> tuple[str, ...]:
@@ -88,10 +96,12 @@ class ScoringPlan:
       line = short_videos.describe(self.records, model.config.clip)
       if line:
         progress(0, 0, line)
-    scorer = view_scores.ViewScorer(
-      model.model, model.config, mesh=model.mesh, views=self.views
-    )
-    scored = scorer(model.params, model.model_state, self.records, progress)
+    scored = self._run_model(self.records, self.views, progress)
+    if self.bank is not None:
+      one = dataclasses.replace(self.views, temporal=1, spatial=1)
+      voters = self._run_model(self.bank, one, progress)
+      if scored is not None and voters is not None:
+        scored = _vote(scored, voters, classes=len(info.classes))
     if scored is None:
       return None
     scores = group_by_video(
@@ -104,11 +114,54 @@ class ScoringPlan:
     scores.save(path)
     return scores
 
+  def _run_model(
+    self,
+    records: RecordSet,
+    views: cfg.Views,
+    progress: view_scores.Progress | None,
+  ) -> view_scores.ViewScores | None:
+    """The head's scores of each view, or the features with a bank."""
+    model = self.model
+    scorer = view_scores.ViewScorer(
+      model.model,
+      model.config,
+      mesh=model.mesh,
+      views=views,
+      features=self.bank is not None,
+    )
+    return scorer(model.params, model.model_state, records, progress)
+
+
+def _vote(
+  scored: view_scores.ViewScores,
+  voters: view_scores.ViewScores,
+  *,
+  classes: int,
+) -> view_scores.ViewScores:
+  """The votes of training videos in place of features."""
+  order = np.argsort(voters.index_R)  # whatever the layout of the devices
+  logits_RK = nearest_neighbours.vote(
+    scored.logits_RK,
+    voters.logits_RK[order],
+    voters.label_Rx[order],
+    classes=classes,
+  )
+  return dataclasses.replace(scored, logits_RK=logits_RK)
+
 
 def plan_scoring(
-  model: TrainedModel, *, dir: str | pathlib.Path, split: str, views: cfg.Views
+  model: TrainedModel,
+  *,
+  dir: str | pathlib.Path,
+  split: str,
+  views: cfg.Views,
+  knn: bool = False,
 ) -> ScoringPlan:
-  """Opens the records of an evaluation and checks them; scores nothing."""
+  """Opens the records of an evaluation and checks them; scores nothing.
+
+  With `knn` the training videos in `dir` vote, each by one view of its middle,
+  see `nearest_neighbours`; views are averaged by their shares of the votes.
+  """
   records = RecordSet.open(dir, split)
   different = model.classes.first_difference(records.classes)
   if different:
@@ -128,6 +181,10 @@ def plan_scoring(
   view_scores.check_frame_rate(
     records, fps=model.fps, clip=clip, trained_on='the checkpoint'
   )
+  bank = None
+  if knn:
+    views = dataclasses.replace(views, average='probs')
+    bank = _open_bank(model, records)
   averaging.check_average(views.average, task)
   info = ScoreInfo.of_records(
     records.manifest,
@@ -138,8 +195,32 @@ def plan_scoring(
     step=model.step,
     weights=model.weights,
     config=cfg.as_dict(dataclasses.replace(model.config, views=views)),
+    knn=nearest_neighbours.NEIGHBOURS if knn else 0,
   )
-  return ScoringPlan(model, records, views, info)
+  return ScoringPlan(model, records, views, info, bank)
+
+
+def _open_bank(model: TrainedModel, records: RecordSet) -> RecordSet:
+  """The training videos beside `records`, as the run's recipe names them."""
+  data = dataclasses.replace(model.config.data, dir=str(records.dir))
+  bank = training_records(dataclasses.replace(model.config, data=data))
+  task = bank.manifest.task
+  if task != SINGLE or not bank.manifest.labelled:
+    raise InputError(
+      f'got --knn with training labels of kind {task.kind!r} and heads '
+      f'{list(dict(task.heads))}; expected one published class a video, for '
+      'which a neighbour can vote; try without --knn'
+    )
+  if bank.manifest.fingerprint == records.manifest.fingerprint:
+    raise InputError(
+      f'got --knn on split {records.manifest.split!r}, whose videos vote: each '
+      'would find itself; expected another split; try --split='
+      f'{model.config.data.test}'
+    )
+  view_scores.check_frame_rate(
+    bank, fps=model.fps, clip=model.config.clip, trained_on='the checkpoint'
+  )
+  return bank
 
 
 def evaluate(
@@ -150,6 +231,7 @@ def evaluate(
   views: cfg.Views,
   out: str | pathlib.Path | None = None,
   progress: view_scores.Progress | None = None,
+  knn: bool = False,
 ) -> AccuracyReport | None:
   """Measures the accuracy of videos.
 
@@ -157,10 +239,10 @@ def evaluate(
   devices. The `.json` and the `.npz` go to `out`, by default
   `workdir/evaluation`; their names say what was measured. `progress` is called
   with (batches done, batches, ''). Of several processes only process 0 has a
-  report.
+  report. `knn` is that of `plan_scoring`.
   """
   folder = files.place(out or model.workdir / 'evaluation')
-  plan = plan_scoring(model, dir=dir, split=split, views=views)
+  plan = plan_scoring(model, dir=dir, split=split, views=views, knn=knn)
   scores = plan.score(folder, progress)
   if scores is None:
     return None

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vidmodels.nn import dual, pyramid
+from vidmodels.nn import dual, initializers, pyramid
 from vidmodels.nn.depthwise import Implementation
 from vidmodels.nn.linear import Dense, uniform_bias
 from vidmodels.nn.transformer import LayerNorm
@@ -89,6 +89,8 @@ VARIANTS = (
   {'token_head': True},
   {'qkv_bias': False, 'qk_scale': 0.5, 'epsilon': 1e-3},
   {'depthwise': 'conv'},
+  {'fresh': 'scratch'},
+  {'fresh': 'scratch', 'position': 'absolute'},
 )
 
 
@@ -276,6 +278,9 @@ class Model(VideoModel):
   # Epsilon of the levels' norms and the last one, as the authors' `norm_layer`
   # sets it; the norms of patches and pyramids have 1e-5
   epsilon: PositiveFloat = 1e-5
+  # How weights that are not imported are drawn: 'image' as released, to start
+  # from an image Twins-SVT; 'scratch' to train from random weights
+  fresh: Literal['image', 'scratch'] = 'image'
   # how the position encoding is computed; the answer is the same
   depthwise: Implementation = 'shift'
   # what levels keep for the backward pass; the rest is computed again
@@ -336,9 +341,10 @@ class Model(VideoModel):
     ]
     self.norm = LayerNorm(self.epsilon, dtype=jnp.float32)
     self.drop = nn.Dropout(self.dropout)
-    self.head = Dense(
-      self.classes, dtype=jnp.float32, kernel_init=nn.initializers.normal(0.01)
-    )
+    draw = nn.initializers.normal(0.01)  # as released, whatever the width
+    if self.fresh == 'scratch':
+      draw = initializers.FRESH['scratch'].kernel
+    self.head = Dense(self.classes, dtype=jnp.float32, kernel_init=draw)
     if self.token_head:
       self.token_mlp = TokenHead(
         self.classes, self.dropout, dtype=self.dtype, name='token_head'
@@ -428,6 +434,7 @@ class Model(VideoModel):
           relative=self.position == 'relative',
           peg=PEG if self.position == 'peg' else (),
           depthwise=self.depthwise,
+          fresh=initializers.FRESH[self.fresh],
           remat=self.remat,
           dtype=self.dtype,
         )

@@ -104,6 +104,7 @@ VARIANTS = (
   {'time_start': 'neutral', 'tubelet': 2, 'uneven': 'pad'},
   {'post_norm': True, 'layer_scale': True, 'drop_unit': 'clip'},
   {'modulation_norm': True, 'normalize': True},
+  {'fresh': 'scratch'},
 )
 
 
@@ -166,6 +167,9 @@ class Model(VideoModel):
   # model that starts from an image FocalNet, head included, then returns the
   # mean of the image model's logits over the frames
   time_start: Literal['random', 'neutral'] = 'random'
+  # How weights that are not imported are drawn: 'image' as released, to start
+  # from an image FocalNet; 'scratch' to train from random weights
+  fresh: Literal['image', 'scratch'] = 'image'
   # Whether a norm follows the first patches, as in every published model. The
   # authors' `patch_norm`; patches between stages always have one.
   patch_norm: bool = True
@@ -246,9 +250,8 @@ class Model(VideoModel):
     ]
     if time_layers:
       self.time_norm = LayerNorm(dtype=jnp.float32)
-    self.head = Dense(
-      self.classes, dtype=jnp.float32, kernel_init=initializers.normal_02
-    )
+    fresh = initializers.FRESH[self.fresh]
+    self.head = Dense(self.classes, dtype=jnp.float32, kernel_init=fresh.kernel)
 
   def features(
     self, video_BTHWC: jax.Array, *, train: bool = False
@@ -288,4 +291,5 @@ class Model(VideoModel):
       context_gelu=self.context_gelu,
       frame_gates=self.frame_gates,
       neutral=self.time_start == 'neutral',
+      fresh=initializers.FRESH[self.fresh],
     )

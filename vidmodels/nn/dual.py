@@ -57,6 +57,7 @@ class BlockPlan(NamedTuple):
   peg: Grid = (3, 3, 3)
   epsilon: float = 1e-5  # epsilon of the levels' norms
   depthwise: Implementation = 'shift'  # how depthwise convolutions are computed
+  fresh: initializers.Fresh = initializers.IMAGE  # how weights start
   remat: str = 'none'  # what levels keep for the backward pass
   dtype: Any = jnp.float32  # compute dtype
 
@@ -82,13 +83,17 @@ class DualLevel(nn.Module):
         pooling=self.plan.pooling,
         qkv_bias=self.plan.qkv_bias,
         scale=self.plan.qk_scale,
+        kernel_init=self.plan.fresh.kernel,
         dtype=self.plan.dtype,
         name='attn',
       )(more_BTHWD, train)
     h_BTHWD = h_BTHWD + self._drop('attn_drop')(more_BTHWD, train)
-    more_BTHWD = Mlp(self.plan.hidden, dtype=self.plan.dtype, name='mlp')(
-      self._norm('mlp_norm')(h_BTHWD)
-    )
+    more_BTHWD = Mlp(
+      self.plan.hidden,
+      dtype=self.plan.dtype,
+      kernel_init=self.plan.fresh.kernel,
+      name='mlp',
+    )(self._norm('mlp_norm')(h_BTHWD))
     h_BTHWD = h_BTHWD + self._drop('mlp_drop')(more_BTHWD, train)
     self.sow('intermediates', 'after', h_BTHWD)
     return h_BTHWD
@@ -108,6 +113,7 @@ class DualLevel(nn.Module):
       self.plan.heads,
       qkv_bias=self.plan.qkv_bias,
       scale=self.plan.qk_scale,
+      kernel_init=self.plan.fresh.kernel,
       dtype=self.plan.dtype,
       name='attn',
     )(
@@ -185,8 +191,8 @@ class DualStage(nn.Module):
     # torch's default epsilon, whatever the levels have.
     self.patch_norm = LayerNorm(1e-5, dtype=dtype)
     if self.absolute:
-      self.space_pos = position.Table(initializers.normal_02)
-      self.time_pos = position.Table(nn.initializers.zeros)
+      self.space_pos = position.Table(self.plan.fresh.space_table)
+      self.time_pos = position.Table(self.plan.fresh.time_table)
     self.blocks = [
       DualBlock(
         self.plan,

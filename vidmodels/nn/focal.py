@@ -80,6 +80,7 @@ class TimeConv(nn.Module):
   """
 
   window: int  # taps, k, odd
+  kernel_init: initializers.Draw = initializers.uniform_fan_in
   # dtype of the products, which are added up in float32
   dtype: Any = jnp.float32
 
@@ -88,7 +89,7 @@ class TimeConv(nn.Module):
     """Returns a grid of the same shape."""
     T, D = h_BTHWD.shape[1], h_BTHWD.shape[-1]
     shape = (self.window, D, D)
-    kernel = self.param('kernel', initializers.uniform_fan_in, shape)
+    kernel = self.param('kernel', self.kernel_init, shape)
     half = self.window // 2
     total = jnp.zeros(h_BTHWD.shape, jnp.float32)
     for tap in range(self.window):
@@ -131,6 +132,7 @@ class Modulator(nn.Module):
   normalize: bool = False  # whether it is divided by L + 1
   # whether it starts as the constant 1, which leaves the query unchanged
   neutral: bool = False
+  fresh: initializers.Fresh = initializers.IMAGE  # how it starts otherwise
   dtype: Any = jnp.float32  # compute dtype
 
   @nn.compact
@@ -138,7 +140,7 @@ class Modulator(nn.Module):
     """Returns the modulator of every token, a grid of the same shape."""
     D = h_BTHWD.shape[-1]
     dense = functools.partial(
-      Dense, dtype=self.dtype, kernel_init=initializers.normal_02
+      Dense, dtype=self.dtype, kernel_init=self.fresh.kernel
     )
     z_BTHWD = dense(D, name='context')(h_BTHWD)
     gated_BTHWD = h_BTHWD
@@ -159,9 +161,7 @@ class Modulator(nn.Module):
       D,
       dtype=self.dtype,
       # A 1 x 1 convolution in the release, so it starts as torch's do.
-      kernel_init=nn.initializers.zeros
-      if self.neutral
-      else initializers.uniform_fan_in,
+      kernel_init=nn.initializers.zeros if self.neutral else self.fresh.conv,
       bias_init=nn.initializers.ones if self.neutral else uniform_bias(D),
       name='out',
     )(total_BTHWD)
@@ -174,6 +174,7 @@ class Modulator(nn.Module):
     each = functools.partial(
       DepthwiseConv,
       use_bias=False,
+      kernel_init=None if self.fresh is initializers.IMAGE else self.fresh.conv,
       implementation=self.depthwise,
       dtype=self.dtype,
     )
@@ -184,7 +185,12 @@ class Modulator(nn.Module):
     if self.temporal_conv == 'depthwise':
       return each((k, 1, 1), name=f'time_depthwise_{level}')(z_BTHWD)
     taps = 1 if self.temporal_conv == 'pointwise' else k
-    return TimeConv(taps, dtype=self.dtype, name=f'time_conv_{level}')(z_BTHWD)
+    return TimeConv(
+      taps,
+      kernel_init=self.fresh.conv,
+      dtype=self.dtype,
+      name=f'time_conv_{level}',
+    )(z_BTHWD)
 
   def _pool(self, z_BTHWD: jax.Array) -> jax.Array:
     """Eq. 7: the mean along the axes, which are kept with size 1."""
@@ -214,6 +220,7 @@ class Modulation(nn.Module):
   depthwise: Implementation = 'shift'  # see `Modulator`
   normalize: bool = False  # see `Modulator`
   neutral: bool = False  # see `Modulator`; only for the modulator along 'T'
+  fresh: initializers.Fresh = initializers.IMAGE  # see `Modulator`
   dtype: Any = jnp.float32  # compute dtype
 
   @nn.compact
@@ -225,7 +232,7 @@ class Modulation(nn.Module):
       )
     D = h_BTHWD.shape[-1]
     dense = functools.partial(
-      Dense, dtype=self.dtype, kernel_init=initializers.normal_02
+      Dense, dtype=self.dtype, kernel_init=self.fresh.kernel
     )
     query_BTHWD = dense(D, name='query')(h_BTHWD)
     modulators = [
@@ -240,6 +247,7 @@ class Modulation(nn.Module):
         depthwise=self.depthwise,
         normalize=self.normalize,
         neutral=self.neutral and axes == 'T',
+        fresh=self.fresh,
         dtype=self.dtype,
         name=STREAMS[axes],
       )(h_BTHWD)
@@ -358,6 +366,7 @@ class FocalBlock(nn.Module):
   drop_path: float = 0.0  # chance that a branch is dropped while training
   # the unit whose branch is dropped, see `DropUnit`
   drop_unit: DropUnit = 'frame'
+  fresh: initializers.Fresh = initializers.IMAGE  # how the perceptron starts
   dtype: Any = jnp.float32  # compute dtype
 
   @nn.compact
@@ -368,7 +377,12 @@ class FocalBlock(nn.Module):
       name = 'time_mod' if streams == ('T',) else 'mod'
       inner = self.modulate(streams=streams, name=name)
       h_BTHWD = self._residual(name, inner, h_BTHWD, train)
-    inner = Mlp(self.hidden, dtype=self.dtype, name='mlp')
+    inner = Mlp(
+      self.hidden,
+      dtype=self.dtype,
+      kernel_init=self.fresh.kernel,
+      name='mlp',
+    )
     return self._residual('mlp', inner, h_BTHWD, train)
 
   def _residual(
@@ -412,7 +426,11 @@ def make_embeds(model: nn.Module, *, frames: int = 1) -> list[Embed]:
 
 
 def stage_block(
-  model: nn.Module, stage: int, **modulation: Any
+  model: nn.Module,
+  stage: int,
+  *,
+  fresh: initializers.Fresh = initializers.IMAGE,
+  **modulation: Any,
 ) -> Callable[..., FocalBlock]:
   """Returns what makes a block of a stage from `steps`, `drop_path` and `name`.
 
@@ -426,6 +444,7 @@ def stage_block(
     norm=model.modulation_norm,
     normalize=model.normalize,
     depthwise=model.depthwise,
+    fresh=fresh,
     dtype=model.dtype,
     **modulation,
   )
@@ -436,6 +455,7 @@ def stage_block(
     post_norm=model.post_norm,
     layer_scale=model.layer_scale,
     drop_unit=model.drop_unit,
+    fresh=fresh,
     dtype=model.dtype,
   )
 

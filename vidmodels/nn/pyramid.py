@@ -222,6 +222,7 @@ class PyramidAttention(nn.Module):
   pooling: Pooling = 'depthwise'  # see `Pyramid`
   qkv_bias: bool = True  # whether queries, keys and values have biases
   scale: float = 0.0  # what scores are multiplied by; 0 for d ** -0.5
+  kernel_init: initializers.Draw = initializers.normal_02
   dtype: Any = jnp.float32  # compute dtype; softmax is float32
 
   @nn.compact
@@ -244,7 +245,7 @@ class PyramidAttention(nn.Module):
     out = DenseGeneral(
       D,
       axis=(-2, -1),
-      kernel_init=initializers.normal_02,
+      kernel_init=self.kernel_init,
       dtype=self.dtype,
       name='out',
     )
@@ -257,7 +258,7 @@ class PyramidAttention(nn.Module):
     return DenseGeneral(
       shape,
       use_bias=self.qkv_bias,
-      kernel_init=initializers.normal_02,
+      kernel_init=self.kernel_init,
       dtype=self.dtype,
       name=name,
     )

@@ -37,19 +37,27 @@ class ViewScores:
   index_R: np.ndarray  # record number of the view's video
   view_R: np.ndarray  # number of the view within its video
   label_Rx: np.ndarray  # labels of the video, as in the batch
-  logits_RK: np.ndarray  # float32 scores
+  logits_RK: np.ndarray  # float32 scores, or [R, D] features
 
 
 class ViewScorer:
   """Scores all views of record sets; compiled once for all calls.
 
-  The batch of the views is rounded up to a multiple of the devices.
+  The batch of the views is rounded up to a multiple of the devices. With
+  `features` it gives what the head sees in place of scores.
   """
 
   def __init__(
-    self, model: nn.Module, config: cfg.Config, *, mesh: Mesh, views: cfg.Views
+    self,
+    model: nn.Module,
+    config: cfg.Config,
+    *,
+    mesh: Mesh,
+    views: cfg.Views,
+    features: bool = False,
   ) -> None:
-    eval_step = make_eval_step(model, config.data)
+    method = 'features' if features else None
+    eval_step = make_eval_step(model, config.data, method)
 
     def score(params, model_state, batch):
       rest = {name: v for name, v in batch.items() if name != 'video'}
