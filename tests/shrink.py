@@ -111,6 +111,8 @@ def program(config: cfg.Config) -> str:
   tree = cfg.as_dict(config)
   for section in ('data', 'augment', 'views', 'checkpoint', 'log', 'seed'):
     del tree[section]
+  for name in ('init_expects', 'init_files'):  # text about files
+    del tree[name]
   for name in ('stride', 'unit', 'fps', 'sampling', 'short'):
     del tree['clip'][name]
   for name in ('epochs', 'milestones', 'factors', 'warmup', 'warmup_lr'):

@@ -5,6 +5,7 @@ import math
 import pathlib
 
 import pytest
+import recipes_page
 
 from vidmodels import config as cfg
 from vidmodels.cli import recipe
@@ -12,10 +13,14 @@ from vidmodels.data.datasets import registry
 from vidmodels.typing import InputError
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden_configs'
-RECIPES = [name for r in recipe.names() for name in recipe.published(r)]
+RECIPES = [name for r in recipe.names() for name in recipe.in_both_words(r)]
+IN_TWO_WORDS = [name for name in recipe.names() if recipe.sources(name)]
+# Text of `paper` is that of `released`, with these fields changed.
+IN_PAPER = [name for name in RECIPES if recipe.word(name) == 'paper']
+RELEASED = [name for name in RECIPES if name not in IN_PAPER]
 
 
-@pytest.mark.parametrize('name', RECIPES)
+@pytest.mark.parametrize('name', RELEASED)
 def test_every_recipe_resolves_and_equals_its_golden_text(name):
   text = json.dumps(cfg.as_dict(recipe.load(name)), indent=1) + '\n'
   path = GOLDEN / f'{name.replace(":", "-").replace(",", "-")}.json'
@@ -25,9 +30,52 @@ def test_every_recipe_resolves_and_equals_its_golden_text(name):
   assert text == path.read_text(), f'the recipe changed; delete {path} if meant'
 
 
+@pytest.mark.parametrize('name', IN_TWO_WORDS)
+def test_what_a_paper_changes_in_each_recipe_equals_its_golden_text(name):
+  own = [each for each in IN_PAPER if each.partition(':')[0] == name]
+  changes = {
+    each: {k: here for k, (here, _) in recipe.differences(each).items()}
+    for each in own
+  }
+  text = json.dumps(changes, indent=1) + '\n'
+  path = GOLDEN / 'paper' / f'{name}.json'
+  if not path.exists():
+    path.write_text(text)
+    pytest.fail(f'{path.name} is new: read it, commit it, run again')
+  assert text == path.read_text(), f'the recipe changed; delete {path} if meant'
+
+
 def test_every_golden_text_is_of_a_recipe_that_exists():
-  stems = {name.replace(':', '-').replace(',', '-') for name in RECIPES}
+  stems = {name.replace(':', '-').replace(',', '-') for name in RELEASED}
   assert stems == {path.stem for path in GOLDEN.glob('*.json')}
+  papers = {path.stem for path in GOLDEN.glob('paper/*.json')}
+  assert papers == set(IN_TWO_WORDS)
+
+
+@pytest.mark.parametrize('name', recipe.names())
+def test_words_differ_in_the_fields_whose_sources_a_recipe_names(name):
+  """And in no other; no source is of a field in which none of them differs."""
+  found = {
+    field
+    for each in recipe.in_both_words(name)
+    for field in recipe.differences(each)
+  }
+  assert found == recipe.sources(name).keys()
+
+
+def test_a_word_is_found_in_any_place_and_its_other_is_the_same_run():
+  assert recipe.word('demo') == ''
+  assert recipe.word('xvit:ssv2,released') == recipe.word('xvit') == 'released'
+  assert recipe.word('xvit:paper, ssv2') == 'paper'
+  assert recipe.in_other_word('xvit:paper, ssv2') == 'xvit:ssv2'
+  assert recipe.in_other_word('xvit:paper') == 'xvit'
+  assert recipe.in_other_word('xvit') == 'xvit:paper'
+  assert recipe.load('xvit:ssv2,released') == recipe.load('xvit:ssv2')
+
+
+def test_the_page_of_words_has_what_the_recipes_have():
+  again = 'run `python tests/recipes_page.py --write` and read what changed'
+  assert recipes_page.documented() == recipes_page.write(), again
 
 
 def test_a_checked_recipe_survives_json():
@@ -115,7 +163,7 @@ TWO_OF_A_KIND = {
   'timesformer': 'base,high',
   'twins_svt': 'base,large',
   'video_focalnet': 'k400,ssv2',
-  'vidtr': 'written,axial',
+  'vidtr': 'vanilla,axial',
   'vit': 'b16,l16',
   'xvit': '8,32',
 }
@@ -135,6 +183,11 @@ def test_a_misspelt_word_of_a_recipe_is_answered_with_the_nearest(name):
   word = TWO_OF_A_KIND[name].split(',')[0]
   with pytest.raises(InputError, match=f"got '{word}x'; .*try '{word}'"):
     recipe.load(f'{name}:{word}x')
+
+
+def test_a_recipe_is_of_its_release_or_of_its_paper_and_not_of_both():
+  with pytest.raises(InputError, match="got 'released' and 'paper'; "):
+    recipe.load('xvit:released,paper')
 
 
 def test_words_of_a_recipe_come_in_any_order_with_defaults():

@@ -158,6 +158,11 @@ def dataset_fields(name: str) -> dict[str, str]:
   return {'dir': f'records/{name}', 'train': 'train', 'test': test}
 
 
+# The word of a recipe that says whose it is: what the released code and its
+# configurations run, or what the paper prints.
+WORDS = ('released', 'paper')
+
+
 def choose(arg: str, /, **kinds: Collection[str]) -> tuple[str, ...]:
   """The word of each kind that a recipe's argument names, in any order.
 

@@ -57,6 +57,58 @@ def published(name: str) -> list[str]:
   return [f'{name}:{arg}' if arg else name for arg in args]
 
 
+def in_both_words(name: str) -> list[str]:
+  """The published variants, each as released and as its paper prints it.
+
+  A recipe of a paper names in SOURCES what differs; of others there is one.
+  """
+  where = published(name)
+  if not sources(name):
+    return where
+  released = [each for each in where if word(each) == 'released']
+  in_paper = [f'{w}{"," if ":" in w else ":"}paper' for w in released]
+  return list(dict.fromkeys(where + in_paper))
+
+
+def sources(where: str) -> dict[str, tuple[str, str]]:
+  """The fields in which a recipe's two words differ.
+
+  {field: (where the paper says its value, what of the release has the other)};
+  empty for a recipe without the words.
+  """
+  module = _import_recipe(find(where.partition(':')[0]))
+  return dict(getattr(module, 'SOURCES', {}))
+
+
+def word(where: str) -> str:
+  """Whose a recipe is: 'released', 'paper', or '' for one without the words."""
+  name, _, arg = where.partition(':')
+  if not sources(name):
+    return ''
+  words = {each.strip() for each in arg.split(',')}
+  return 'paper' if 'paper' in words else 'released'
+
+
+def in_other_word(where: str) -> str:
+  """The recipe that has the other word, and is else the same."""
+  name, _, arg = where.partition(':')
+  own = [each.strip() for each in arg.split(',')]
+  words = [each for each in own if each and each not in cfg.WORDS]
+  words += ['paper'] if word(where) == 'released' else []
+  return f'{name}:{",".join(words)}' if words else name
+
+
+def differences(where: str) -> dict[str, tuple[Any, Any]]:
+  """Fields that differ in the recipe's other word: {field: (here, there)}."""
+  if not word(where):
+    return {}
+  here, there = (
+    cfg.flatten(cfg.as_dict(load(each)))
+    for each in (where, in_other_word(where))
+  )
+  return {k: (here[k], there[k]) for k in here if here[k] != there[k]}
+
+
 def text(where: str) -> str:
   """What a recipe says of itself."""
   return (_import_recipe(find(where.partition(':')[0])).__doc__ or '').strip()

@@ -4,8 +4,9 @@
   vidmodels recipes --config=timesformer:long,ssv2
   vidmodels recipes --config=xvit:ssv2 --config.views.temporal=1
 
-The second prints the recipe's text, its setting with all overrides, and the
-figures of its paper and release that belong to this setting: to its data set,
+The second prints the recipe's text, its setting with all overrides, what its
+paper or its release has otherwise, and the figures of both that belong to this
+setting: to its data set,
 model, frames, stride, size, views and start weights. Of others it says what
 differs, and no figure.
 """
@@ -57,6 +58,7 @@ def _page(args: argparse.Namespace) -> None:
   if args.json:
     tree = {
       'config': cfg.as_dict(config),
+      'word': recipe.word(args.config),
       'dataset': dataset,
       'own': [_as_json(each) for each in page.own],
       'others': [_as_json(each) for each in page.others],
@@ -65,6 +67,7 @@ def _page(args: argparse.Namespace) -> None:
     return
   lines = [recipe.text(args.config), '', f'--config={args.config}']
   lines += [f'  {line}' for line in setting_lines(config, dataset)]
+  lines += [f'  {line}' for line in word_lines(args.config)]
   lines += ['', 'Published (top1 and the like in %)']
   lines += [f'  {line}' for line in published_runs.lines(page)]
   print('\n'.join(lines))
@@ -79,6 +82,28 @@ def _as_json(each) -> dict:
     'setting': each.setting,
     'training': each.training,
   }
+
+
+def word_lines(where: str) -> list[str]:
+  """A recipe's word, and what the other word has in place of its fields.
+
+  The fields are those of the recipe itself, before overrides.
+  """
+  from vidmodels.cli import recipe
+
+  own = recipe.word(where)
+  if not own:
+    return []
+  other = 'paper' if own == 'released' else 'released'
+  sources = recipe.sources(where)
+  changes = [
+    f'{field}={there} (here {here}; {sources[field][other == "released"]})'
+    for field, (here, there) in recipe.differences(where).items()
+  ]
+  command = f'--config={recipe.in_other_word(where)}'
+  if not changes:
+    return [f'{own}; {other} has the same ({command})']
+  return [f'{own}; {other} ({command}) has {", ".join(changes)}']
 
 
 def setting_lines(config, dataset: str) -> list[str]:
