@@ -1,9 +1,4 @@
-"""What the rows of TimeSformer's tables share: training, test and weights.
-
-Appendix A: 15 epochs in batches of 16, one clip of the middle of a video, the
-mean of the softmax scores of three crops. The released code has batches of 64,
-the beginning of a video and the mean of logits; both have the same rates.
-"""
+"""What the rows of TimeSformer's tables share: weights and what is unsaid."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,9 +13,6 @@ FILES = {
   SCRATCH: '',
 }
 PRETRAINING = ('start', 'init_expects', 'init_files')  # fields that follow
-# 'uniform' draws training clips as the release does; its one view is the middle
-TEST = {'batch': 16, 'views.average': 'probs'}
-MIDDLE = {'clip.sampling': 'uniform'}
 # The paper does not speak of these.
 UNSAID = ('dtype', 'augment.flip', 'optim.nesterov', 'model.drop_path')
 # Clips of the paper's three models, and what follows from the size.
@@ -32,7 +24,6 @@ HIGH = {
   'views.centre_scale': 1.0,
 }
 LONG = {'clip.frames': 96, 'clip.stride': 4.0}
-SEGMENTS = {'base': 8, 'high': 16, 'long': 96}  # frames of a clip of SSv2
 
 # I3D 8 x 8 as Appendix A trains it: "118 epochs with a base learning rate of
 # 0.01, which is divided by 10 at epochs 44 and 88".
@@ -62,19 +53,12 @@ def run(
   `start` may be a row of another table, as in `Row`; then the recipe says what
   it expects.
   """
-  clip, dataset = words.split(',')[:2]
-  changes: dict[str, Any] = {**TEST}
-  if dataset == 'ssv2':
-    changes['clip.frames'] = SEGMENTS[clip]
-  else:
-    changes |= MIDDLE
-  if start in FILES:
-    changes['init_files'] = FILES[start]
+  file = {'init_files': FILES[start]} if start in FILES else {}
   return Row(
     name=name,
-    recipe=f'timesformer:{words}',
+    recipe=f'timesformer:{words},paper',
     start=start,
-    overrides={**changes, **(overrides or {})},
+    overrides={**file, **(overrides or {})},
     unsaid=(*UNSAID, *unsaid),
     **fields,
   )

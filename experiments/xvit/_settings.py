@@ -1,4 +1,4 @@
-"""What the rows of X-ViT's tables share: the test, weights, and what is unsaid.
+"""What the rows of X-ViT's tables share: weights, counts and what is unsaid.
 
 The paper tests one clip and three crops everywhere, and starts from a ViT of
 ImageNet-21K. It describes no training but that: optimiser, schedule, clips and
@@ -47,9 +47,9 @@ def run(
   kinetics = words.startswith(('k400', 'k600'))
   return Row(
     name=name,
-    recipe=f'xvit:{words}',
+    recipe=f'xvit:{words},paper',
     start=start,
-    overrides={'views.temporal': 1, **(overrides or {})},
+    overrides=overrides or {},
     unsaid=(*UNSAID, *(UNSAID_KINETICS if kinetics else ())),
     **fields,
   )
