@@ -1,6 +1,7 @@
 """I3D, the network that VidTr is averaged with, on Kinetics and Charades.
 
-  --config=i3d:VARIANT,DEPTH,SET   e.g. i3d:heavy,r101
+  --config=i3d:VARIANT,DEPTH,SET         e.g. i3d:heavy,r101
+  --config=i3d:VARIANT,DEPTH,SET,paper   as the papers beside it print it
 
 VARIANT is light (default), heavy or slowfast; DEPTH is r50 (default) or r101;
 SET is k400 (default), k600, k700 or charades. Light and heavy are mmaction2's:
@@ -14,7 +15,15 @@ its R50 in its depth alone. Neither was released for K700 or Charades. K700 has
 the recipe of Kinetics-400. Charades takes every fourth frame, as VidTr's Table
 6 prints, and has the rates, batch and loss of SlowFast's own SlowFast network
 there: steps at epochs 41 and 49 of 57, 4 of warm-up, and of all views each
-class's highest score. Both start from Kinetics-400 weights.
+class's highest score. Both start from Kinetics-400 weights. All this is
+`released` (default).
+
+`paper`: two of the papers train I3D. VidTr's averages its own network with one
+of 8 frames, at the cost of `heavy`; the frames lie in 64 as VidTr-S's do, which
+it does not say, nor anything of training. On Charades it prints 32 x 4 frames,
+as in `released`. TimeSformer's compares itself with 8 x 8, which is `slowfast`:
+it starts from an image network and trains for 118 epochs at a rate of .01, a
+tenth of it from epochs 44 and 88 on. Of `light` they print nothing else.
 
 All train on crops of 224 pixels and test on three of 256. Difference from the
 release: SlowFast takes exact statistics from 200 batches before a test; here
@@ -40,6 +49,27 @@ REACHES: dict[str, dict[str, Any]] = {
   'r101': {'light': i3d.LIGHT_101, 'heavy': i3d.HEAVY_101},
 }
 SETS = ('k400', 'k600', 'k700', 'charades')
+# Fields in which `paper` and `released` differ: where a paper says its value,
+# and what of the release has the other.
+_VIDTR, _MMACTION = 'VidTr, section 1', 'configs/recognition/i3d of mmaction2'
+_ZOO = 'configs/Kinetics of SlowFast'
+_TIMESFORMER = 'TimeSformer, appendix A'
+SOURCES = {
+  'clip.frames': (
+    f'{_VIDTR}: 8 frames',
+    'configs/recognition/i3d of mmaction2',
+  ),
+  'clip.stride': ('VidTr, Table 1: as VidTr-S', _MMACTION),
+  'init_expects': (f'{_TIMESFORMER}: a 2D ImageNet CNN', f'{_ZOO}: nothing'),
+  'init_files': (f'{_TIMESFORMER}: a 2D ImageNet CNN', f'{_ZOO}: nothing'),
+  'optim.lr': (_TIMESFORMER, _ZOO),
+  'optim.epochs': (_TIMESFORMER, _ZOO),
+  'optim.schedule': (_TIMESFORMER, _ZOO),
+  'optim.milestones': (_TIMESFORMER, f'{_ZOO}: a cosine'),
+  'optim.factors': (_TIMESFORMER, f'{_ZOO}: a cosine'),
+  'optim.warmup': (f'{_TIMESFORMER}: none', _ZOO),
+  'optim.warmup_lr': (f'{_TIMESFORMER}: none', _ZOO),
+}
 PUBLISHED = (
   '',
   'heavy',
@@ -52,8 +82,8 @@ PUBLISHED = (
 
 
 def get_config(arg: str = ''):
-  variant, depth, dataset = config.choose(
-    arg, variant=VARIANTS, depth=REACHES, set=SETS
+  variant, depth, dataset, word = config.choose(
+    arg, variant=VARIANTS, depth=REACHES, set=SETS, word=config.WORDS
   )
   reach = REACHES[depth]['heavy' if variant == 'heavy' else 'light']
   c = config.skeleton(family='i3d', reach=reach, **VARIANTS[variant])
@@ -102,6 +132,20 @@ def get_config(arg: str = ''):
       milestones=(40.0, 80.0),
       factors=(0.1, 0.01),
       clip_norm=40.0,
+    )
+  if word == 'paper' and variant == 'heavy' and dataset != 'charades':
+    c.clip.update(frames=8, stride=8.0)
+  elif word == 'paper' and variant == 'slowfast':
+    c.init_expects = 'imagenet-1k'
+    c.init_files = f"torchvision's resnet{depth[1:]}"
+    c.optim.update(
+      lr=0.01,
+      epochs=118.0,
+      schedule='step',
+      milestones=(44.0, 88.0),
+      factors=(0.1, 0.01),
+      warmup=0.0,
+      warmup_lr=0.0,
     )
   if dataset in ('k700', 'charades'):
     c.init_expects = 'k400'

@@ -38,7 +38,7 @@ def table(name: str) -> list[str]:
 
 def text(value) -> str:
   """A value as a cell has it."""
-  return f'{value:g}' if isinstance(value, float) else str(value)
+  return f'{value:g}' if isinstance(value, float) else str(value) or '-'
 
 
 def words(where: list[str], recipes: list[str]) -> str:

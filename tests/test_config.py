@@ -64,7 +64,7 @@ def test_words_differ_in_the_fields_whose_sources_a_recipe_names(name):
 
 
 def test_a_word_is_found_in_any_place_and_its_other_is_the_same_run():
-  assert recipe.word('demo') == ''
+  assert recipe.word('demo') == recipe.word('small:scratch') == ''
   assert recipe.word('xvit:ssv2,released') == recipe.word('xvit') == 'released'
   assert recipe.word('xvit:paper, ssv2') == 'paper'
   assert recipe.in_other_word('xvit:paper, ssv2') == 'xvit:ssv2'
