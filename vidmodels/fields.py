@@ -241,6 +241,13 @@ class Optim:
   # (regex, factor) pairs: the first whose regex a parameter's path contains
   # multiplies its rate.
   rates: Factors = ()
+  # The rate of a block over that of the block behind it; `optim.layer_depths`
+  # says which parameters lie how deep.
+  layer_decay: Share = 1.0
+  # What learns: all, or the head alone on features as in evaluation (a linear
+  # probe).
+  train: Literal['all', 'head'] = 'all'
+  freeze: str = ''  # regex over the paths of parameters that do not learn
   weight_decay: NotNegative = 0.0
   # What decays: as `decays` says, or all, or all but biases and norms.
   decay: Literal['as_released', 'all', 'no_norm_bias'] = 'as_released'

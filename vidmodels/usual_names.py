@@ -35,6 +35,7 @@ USUAL = {
   ),
   'optim.ema': 'ema_decay model_ema use_ema',
   'optim.decays': 'decay_skip no_weight_decay no_decay decay_mult',
+  'optim.layer_decay': 'layerwise_decay layer_wise_decay lr_layer_decay',
   'optim.rates': 'lr_mult lr_multipliers paramwise_cfg',
   'batch': (
     'batch_size batchsize bs global_batch_size train_batch_size '
@@ -130,8 +131,8 @@ INSTEAD = {
   ),
   'freeze frozen freeze_backbone freeze_encoder frozen_stages linear_probe '
   'freeze_layers trainable': (
-    'every weight is trained, and no field freezes any; try a lower optim.lr '
-    'and fewer optim.epochs, which stay near the weights of init_from'
+    'try --config.optim.train=head, which trains the head alone, or '
+    'optim.freeze, a regex over the paths of parameters that stay'
   ),
   'workdir work_dir output_dir out_dir save_dir log_dir output logdir': (
     'the folder of a run is no field; try --workdir=FOLDER'

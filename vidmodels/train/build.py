@@ -26,6 +26,7 @@ from vidmodels.data.records.record_set import RecordSet
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.nn.linear import CONTEXT
 from vidmodels.train import (
+  freezing,
   memory,
   optim,
   sharding,
@@ -188,7 +189,13 @@ def build(
   shapes = jax.eval_shape(init)
   tx = make_tx(shapes.params)
   rules = models.find(config.family).SHARDING
-  shardings, report = state.place_state(shapes, tx, rules=rules, mesh=mesh)
+  shardings, report = state.place_state(
+    shapes,
+    tx,
+    rules=rules,
+    mesh=mesh,
+    trained=functools.partial(freezing.trained, config.optim),
+  )
   return TrainingRun(
     config=config,
     mesh=mesh,

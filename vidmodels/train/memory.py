@@ -29,7 +29,7 @@ from rich.filesize import decimal
 from vidmodels import config as cfg
 from vidmodels.analysis import compiled_program
 from vidmodels.analysis.compiled_program import ProgramMemory
-from vidmodels.train import distributed
+from vidmodels.train import distributed, freezing
 from vidmodels.train.mesh import local_rows
 from vidmodels.typing import InputError, remat_policy
 
@@ -172,7 +172,8 @@ def check_state(config: cfg.Config, mesh: Mesh, abstract: Any) -> None:
 
   `abstract` is the TrainState as shapes with shardings. Raises InputError.
   """
-  state, gradients = map(bytes_on_device, (abstract, abstract.params))
+  learning = freezing.trained(config.optim, abstract.params)
+  state, gradients = map(bytes_on_device, (abstract, learning))
   clip = config.clip.frames * config.clip.size**2 * 3
   rows = config.batch // (mesh.shape['data'] * mesh.shape['fsdp'])
   ahead = config.data.prefetch + 1  # batches that are read before their step

@@ -9,6 +9,7 @@ length of the run, the scale, the clock and the warm-up of the rate, the
 factors of rate and decay by parameter, and gradient clipping.
 """
 
+import functools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ import optax
 from vidmodels import config as cfg
 from vidmodels.fields import modules_with, refuse_unread
 from vidmodels.nn import stacked_blocks
+from vidmodels.train import freezing
 from vidmodels.train.sharding import parameter_path
 from vidmodels.typing import InputError, unknown_name
 
@@ -57,6 +59,10 @@ def check(optim: cfg.Optim) -> None:
     refuse_unread(optim, 'warmup_lr warmup_to', 'optim.warmup above 0')
   if not optim.weight_decay:
     refuse_unread(optim, 'decay decays', 'optim.weight_decay above 0')
+  if optim.freeze:
+    _check_regex('optim.freeze', optim.freeze)
+  if optim.train != 'all':
+    refuse_unread(optim, 'freeze', "optim.train='all'")
   if optim.decay != 'as_released':
     refuse_unread(optim, 'decays', "optim.decay='as_released'")
 
@@ -176,26 +182,86 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
   """Clipping by global norm, then the recipe's optimiser.
 
-  `params` may be abstract: factors of rate and decay go by their paths.
+  `params` may be abstract: factors of rate and decay go by their paths. What
+  is frozen has no gradients, updates and moments; `init` and `update` of the
+  result take all parameters.
   """
+  part = functools.partial(freezing.trained, optim)
   optimizer = modules_with('train.optimizers', 'build')[optim.name]
-  decays = decay_factors(optim, params)
+  decays = part(decay_factors(optim, params))
+  rates = part(rate_factors(optim, params))
   mask = jax.tree.map(lambda factor: bool(np.any(factor)), decays)
   main = optimizer.build(optim, learning_rate, mask)
   # The mask knows whole leaves, and none or all of the decay.
   masked = jax.tree.map(lambda f: 1.0 if np.all(f == 0) else f, decays)
-  main = _by_parameter(main, decays=masked, rates=rate_factors(optim, params))
-  if not optim.clip_norm:
-    return main
-  return optax.chain(optax.clip_by_global_norm(optim.clip_norm), main)
+  tx = _by_parameter(main, decays=masked, rates=rates)
+  if optim.clip_norm:
+    tx = optax.chain(optax.clip_by_global_norm(optim.clip_norm), tx)
+  if not freezing.is_on(optim):
+    return tx
+  return optax.GradientTransformation(
+    lambda params: tx.init(part(params)),
+    lambda grads, state, params: tx.update(grads, state, part(params)),
+  )
 
 
 def rate_factors(optim: cfg.Optim, params: Any) -> Any:
   """What multiplies the rate of each parameter: a number, or one a block.
 
-  Where blocks of a stacked leaf differ it is an array, [blocks, 1, ...].
+  Where blocks of a stacked leaf differ it is an array, [blocks, 1, ...]. It is
+  the factor in `rates` times layer_decay ** (depth of the head - its depth).
   """
-  return _factors(params, optim.rates, 'optim.rates')
+  factors = _factors(params, optim.rates, 'optim.rates')
+  if optim.layer_decay == 1:
+    return factors
+  depths = layer_depths(params)
+  top = max(np.max(depth) for depth in jax.tree.leaves(depths))
+  return jax.tree.map(
+    lambda factor, depth: factor * optim.layer_decay ** (top - depth),
+    factors,
+    depths,
+  )
+
+
+# A block of a family by its numbers, a layer that starts a stage, and what
+# comes behind all blocks. All else is the stem.
+_BLOCK = re.compile(r'(?:stage_?(\d+)[_/])?(?:block|layer)_?(\d+)/')
+_STAGE = re.compile(r'(stage|down)_?(\d+)/')
+_TOP = re.compile(r'(norm|(token_)?head|temporal)/')
+
+
+def layer_depths(params: Any) -> Any:
+  """The depth of each parameter: the stem's is 0, the head's the greatest.
+
+  Blocks count from 1 in the order of their numbers. What leads to a stage, such
+  as its patches, goes with the stage's first block; the last norm and X-ViT's
+  attention over time go with the head. A number, or an array as
+  `rate_factors`.
+  """
+  leaves = jax.tree_util.tree_leaves_with_path(params)
+  paths = {
+    row
+    for key_path, _ in leaves
+    for row in stacked_blocks.row_paths(parameter_path(key_path))
+  }
+  numbers = lambda block: tuple(int(n or 0) for n in block.groups())
+  blocks = sorted({numbers(b) for b in map(_BLOCK.match, paths) if b})
+  if not blocks:
+    raise InputError(
+      f'got optim.layer_decay with parameters such as {min(paths)!r}, in which '
+      'no block has a number; expected paths such as block_0/...; try '
+      'optim.rates'
+    )
+
+  def depth_of(path: str) -> float:
+    if block := _BLOCK.match(path):
+      return blocks.index(numbers(block)) + 1.0
+    if stage := _STAGE.match(path):
+      first = (int(stage[2]) + (stage[1] == 'down'), 0)
+      return 1.0 + sum(block < first for block in blocks)
+    return len(blocks) + 1.0 if _TOP.match(path) else 0.0
+
+  return _map_rows(depth_of, params)
 
 
 def decay_factors(optim: cfg.Optim, params: Any) -> Any:

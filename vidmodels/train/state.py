@@ -82,17 +82,21 @@ def place_state(
   *,
   rules: sharding.Rules,
   mesh: Mesh,
+  trained: Callable[[Any], Any] = lambda params: params,
 ) -> tuple[TrainState, sharding.ShardingReport]:
   """Returns the shardings of a whole state, shaped as the state, and a report.
 
-  `abstract` is `jax.eval_shape` of the function from `make_init`.
+  `abstract` is `jax.eval_shape` of the function from `make_init`; `trained`
+  gives the part of the parameters that has moments.
   """
   params, report = sharding.place_parameters(rules, abstract.params, mesh)
   everywhere: Any = replicated(mesh)
   return TrainState(
     step=everywhere,
     params=params,
-    opt_state=sharding.place_optimizer(tx, abstract.opt_state, params, mesh),
+    opt_state=sharding.place_optimizer(
+      tx, abstract.opt_state, trained(params), mesh
+    ),
     ema=None if abstract.ema is None else params,
     model_state=jax.tree.map(lambda _: everywhere, abstract.model_state),
     key=everywhere,

@@ -23,7 +23,14 @@ from jax.sharding import PartitionSpec
 from vidmodels import config as cfg
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.nn import linear
-from vidmodels.train import losses, metrics, mixup, non_finite, token_label
+from vidmodels.train import (
+  freezing,
+  losses,
+  metrics,
+  mixup,
+  non_finite,
+  token_label,
+)
 from vidmodels.train.mesh import BATCH
 from vidmodels.train.state import TrainState
 from vidmodels.train.token_label import Teacher
@@ -105,27 +112,35 @@ def make_update(
   )
   if config.mesh.reduce == 'dtype':
     objective = linear.sums_of_gradients('dtype')(objective)
-  gradient = jax.grad(objective, has_aux=True)
+
+  def of_trained(trained: Any, still: Any, *rest: Any):
+    return objective(freezing.join(trained, still), *rest)
+
+  gradient = jax.grad(of_trained, has_aux=True)
 
   def update(
     state: TrainState, batch: Batch, frozen: Any, mixed: mixup.Draw | None
   ):
     mask_B = batch['mask']
+    trained, still = freezing.split(config.optim, state.params)
 
     def microbatch_gradient(model_state: Any, part: Batch, m: Any):
       keys = stream_keys(state.key, state.step, m)
-      return gradient(state.params, model_state, part, keys, frozen, mixed)
+      return gradient(trained, still, model_state, part, keys, frozen, mixed)
 
     if config.accumulate == 1:
       sums, aux = microbatch_gradient(state.model_state, batch, 0)
       pairs, model_state = aux
     else:
       sums, pairs, model_state = _accumulate(
-        microbatch_gradient, state, batch, M=config.accumulate
+        microbatch_gradient, trained, state, batch, M=config.accumulate
       )
+    model_state = freezing.keep_statistics(
+      config.optim, state.params, state.model_state, model_state
+    )
     grads = jax.tree.map(lambda g: g / mask_B.sum(), sums)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params = freezing.join(optax.apply_updates(trained, updates), still)
     pairs['grad_norm'] = (optax.tree.norm(grads), jnp.ones(()))
     pairs['update_norm'] = (optax.tree.norm(updates), jnp.ones(()))
     ema, decay = state.ema, config.optim.ema
@@ -185,7 +200,8 @@ class Objective:
     logits_BK, model_state = self.model.apply(
       variables,
       normalise(video_BTHWC, data.mean, data.std),
-      train=True,
+      # A linear probe learns on what evaluation sees: nothing is dropped.
+      train=self.config.optim.train == 'all',
       rngs=keys,
       mutable=[name for name in variables if name != 'params'],
       method=None if self.teacher is None else 'token_logits',
@@ -221,7 +237,9 @@ class Objective:
     return (loss_B * part['mask']).sum(), (pairs, model_state)
 
 
-def _accumulate(gradient: Any, state: TrainState, batch: Batch, *, M: int):
+def _accumulate(
+  gradient: Any, trained: Any, state: TrainState, batch: Batch, *, M: int
+):
   """Gradients of the batch's summed loss, its metrics, the new collections.
 
   The batch is split into M strided microbatches (rows m, m + M, ...), so that
@@ -242,7 +260,7 @@ def _accumulate(gradient: Any, state: TrainState, batch: Batch, *, M: int):
     grads, (pairs, model_state) = gradient(model_state, *part_and_number)
     return (jax.tree.map(jnp.add, total, grads), model_state), pairs
 
-  zero = jax.tree.map(jnp.zeros_like, state.params)
+  zero = jax.tree.map(jnp.zeros_like, trained)
   parts = _split_rows(jax.tree.map(strided, batch), axis=1)
   (grads, model_state), pairs = jax.lax.scan(
     body, (zero, state.model_state), (parts, jnp.arange(M))
