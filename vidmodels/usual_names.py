@@ -35,8 +35,13 @@ USUAL = {
   ),
   'optim.ema': 'ema_decay model_ema use_ema',
   'optim.decays': 'decay_skip no_weight_decay no_decay decay_mult',
-  'optim.layer_decay': 'layerwise_decay layer_wise_decay lr_layer_decay',
-  'optim.rates': 'lr_mult lr_multipliers paramwise_cfg',
+  'optim.layer_decay': 'llrd layerwise_decay layer_wise_decay lr_layer_decay',
+  'optim.rates': 'lr_mult lr_multipliers paramwise_cfg head_lr backbone_lr',
+  'optim.train': 'linear_probe',
+  'optim.freeze': (
+    'frozen freeze_backbone freeze_encoder frozen_stages freeze_layers '
+    'trainable'
+  ),
   'batch': (
     'batch_size batchsize bs global_batch_size train_batch_size '
     'samples_per_gpu videos_per_gpu per_device_train_batch_size'
@@ -129,19 +134,11 @@ INSTEAD = {
   'num_classes n_classes nb_classes classes class_names num_labels labels': (
     'the classes are those of the records; try leaving it out'
   ),
-  'freeze frozen freeze_backbone freeze_encoder frozen_stages linear_probe '
-  'freeze_layers trainable': (
-    'try --config.optim.train=head, which trains the head alone, or '
-    'optim.freeze, a regex over the paths of parameters that stay'
-  ),
   'workdir work_dir output_dir out_dir save_dir log_dir output logdir': (
     'the folder of a run is no field; try --workdir=FOLDER'
   ),
   'resume auto_resume resume_training': (
     'a run resumes by itself; try the same command with the same --workdir'
-  ),
-  'layer_decay llrd lr_mult head_lr backbone_lr': (
-    'all weights share one rate; try optim.lr'
   ),
 }
 _FIELD_OF = {

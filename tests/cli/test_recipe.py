@@ -103,7 +103,7 @@ def test_an_override_that_does_not_fit_names_field_and_type(
     ('c.optim.learning_rate = 0.1', "try 'optim.lr'"),
     ('c.batch_size = 8', "try 'batch'"),
     ('c.clip.num_frames = 8', "try 'clip.frames'"),
-    ('c.optim.frozen = True', 'or optim.freeze, a regex'),
+    ('c.optim.frozen = True', "try 'optim.freeze'"),
     ('c.data.update(num_workers=3)', "try 'data.threads'"),
   ],
 )
