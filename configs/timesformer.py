@@ -22,17 +22,18 @@ the release's segments stay. The model is the release's, which has the printed
 sizes; `temporal_class_key`, `class_copies` and `head_hidden` are what the
 paper's text has otherwise.
 
-32x32, 64x32 and 96x32 span 34 to 102 seconds: they are HowTo100M's. Some things
-differ from the release.
-Frames are resized as floats, as released, and then rounded to levels, which
-moves a pixel by half of one at most. `val_clip` is the centre of the test's
-clip, where the release draws clip and crop. SSv2's frames are RGB, those of the
-released weights were BGR, extracted at 30 a second (`prepare --fps=30`) from
-videos of 12. HowTo100M is tested on as many clips as cover a video of mean
-length, spread over each; the paper takes as many as cover each.
+32x32, 64x32 and 96x32 span 34 to 102 seconds: they are HowTo100M's.
+
+Some things differ from both. Frames are resized as floats, as released, and
+then rounded to levels, which moves a pixel by half of one at most. `val_clip`
+is the centre of the test's clip, where the release draws clip and crop. SSv2's
+frames are RGB, those of the released weights were BGR, extracted at 30 a second
+(`prepare --fps=30`) from videos of 12. HowTo100M is tested on as many clips as
+cover a video of mean length, spread over each; the paper takes as many as cover
+each.
 
 It starts from ImageNet-21k weights; high and long on SSv2, and Diving-48, from
-ImageNet-1k's, HowTo100M from K400's.
+ImageNet-1k's, HowTo100M from K400's. The paper has base on SSv2 from both.
 """
 
 from vidmodels import config

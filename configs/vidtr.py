@@ -16,17 +16,19 @@ no warm-up, nothing but flips and crops. C-VidTr-S pools in layers 1, 3 and 5.
 far apart in training as in tests, 10 x 3 views on SSv2 too, pools of Table 1,
 which are in layers 1, 2 and 4, and the model of section 3: 8 heads, GELU,
 projections of time and of space, positions added to tokens, norms before and
-after, both kinds of class tokens in C-VidTr. It prints no other batch, no
-momentum and no size of a crop's frame: those stay the release's.
+after, both kinds of class tokens in C-VidTr. No published file has 8 heads:
+with --config.model.heads=12 it starts from those of ViT-B. The paper prints no
+other batch, no momentum and no size of a crop's frame: those stay the
+release's.
 
 Only Kinetics was released. SSv2 has one frame of each of T equal segments, the
 paper's TSN styled loader. Charades has windows of 128 frames, with size l the
 32 x 4 that the paper prints, and Kinetics' schedule; each of its classes is a
 yes or no by itself (binary cross entropy, mAP), as the paper names no loss.
 K700, UCF-101 and HMDB-51 start from Kinetics-400 weights, the last two for 6
-epochs; their rate is not published. SSv2 is tested on one clip, whose segments
-span the video, and 3 crops. Difference from the release: it validates on a
-random clip, here `val_clip` is the first of the test's clips.
+epochs; their rate is not published. `released` tests SSv2 on one clip, whose
+segments span the video, and 3 crops. Difference from the release: it validates
+on a random clip, here `val_clip` is the first of the test's clips.
 
 C-VidTr in a single pass is vidtr:compact-s with --config.clip.sampling=segment
 and --config.clip.stride=1.0 --config.views.temporal=1, and any number of

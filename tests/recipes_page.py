@@ -6,8 +6,10 @@
 Values come from the published recipes, sources from SOURCES of their files.
 """
 
+import functools
 import pathlib
 import sys
+from typing import Any
 
 from vidmodels.cli import recipe
 
@@ -20,12 +22,18 @@ HEAD = (
 FEW = 3  # recipes that are named; more are counted
 
 
+@functools.cache
+def differences(where: str) -> dict[str, tuple[Any, Any]]:
+  """{field: (released, paper)} of a recipe's two words; `where` is released."""
+  return recipe.differences(where)
+
+
 def table(name: str) -> list[str]:
   """The rows of one recipe file, in the order of its SOURCES."""
   recipes = [r for r in recipe.published(name) if recipe.word(r) == 'released']
   found: dict[str, dict[tuple[str, str], list[str]]] = {}
   for each in recipes:
-    for field, pair in recipe.differences(each).items():
+    for field, pair in differences(each).items():
       pairs = found.setdefault(field, {})
       pairs.setdefault(tuple(map(text, pair)), []).append(each)
   rows = []
