@@ -25,19 +25,6 @@ HIGH = {
 }
 LONG = {'clip.frames': 96, 'clip.stride': 4.0}
 
-# I3D 8 x 8 as Appendix A trains it: "118 epochs with a base learning rate of
-# 0.01, which is divided by 10 at epochs 44 and 88".
-I3D: dict[str, Any] = {
-  'optim.lr': 0.01,
-  'optim.epochs': 118.0,
-  'optim.schedule': 'step',
-  'optim.milestones': (44.0, 88.0),
-  'optim.factors': (0.1, 0.01),
-  'optim.warmup': 0.0,
-  'optim.warmup_lr': 0.0,
-  'init_files': "torchvision's resnet50",
-}
-
 
 def run(
   name: str,

@@ -62,6 +62,17 @@ def test_a_row_differs_from_its_base_in_what_it_says_and_nothing_else(name):
     assert found == set(row.differs_in), row.name
 
 
+def test_a_row_that_is_only_tested_otherwise_is_the_trained_one_but_for_that():
+  for table, row in OURS.values():
+    if not row.trained_as:
+      continue
+    _, trained = paper_rows.find_row(row.trained_as, table)
+    assert not trained.trained_as, row.name
+    ours, theirs = fields_of(row), fields_of(trained)
+    found = {f for f in {*ours, *theirs} if ours.get(f) != theirs.get(f)}
+    assert all(f.startswith(('views.', 'clip.')) for f in found), row.name
+
+
 def test_names_of_fields_that_nobody_describes_exist():
   for _, row in OURS.values():
     assert set(row.unsaid) <= fields_of(row).keys(), row
