@@ -74,7 +74,10 @@ def test_a_row_that_is_only_tested_otherwise_is_the_trained_one_but_for_that():
 
 
 def test_names_of_fields_that_nobody_describes_exist():
-  for _, row in OURS.values():
+  rows = {
+    (row.recipe.partition(':')[0], row.unsaid): row for _, row in OURS.values()
+  }
+  for row in rows.values():
     assert set(row.unsaid) <= fields_of(row).keys(), row
 
 
