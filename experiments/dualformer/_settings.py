@@ -1,4 +1,4 @@
-"""What DualFormer's tables share: training, sizes of models, pyramids.
+"""What DualFormer's tables share: sizes of models, pyramids, token labels.
 
 Printed FLOPs leave out the classifier and count a multiply-add once, and five
 for every number that a layer norm takes, which are in the reference counts and
@@ -14,9 +14,6 @@ from typing import Any
 
 from vidmodels.analysis.paper_rows import Row
 
-# Drop path and weight decay of section 4.1, on every data set.
-REGULAR = {'tiny': (0.1, 0.02), 'small': (0.2, 0.02), 'base': (0.3, 0.05)}
-KINETICS = ('k400', 'k600')
 # Parameters that the authors' code counts, without the classifier.
 PARAMS = {'tiny': 21_767_360, 'small': 48_908_064, 'base': 86_837_632}
 # Billions of multiply-adds of a view of 32 frames, by the tool that the authors
@@ -43,22 +40,6 @@ NO_21K_WEIGHTS = (
   "The authors' ImageNet-21k weights were not published, nor any other of this "
   'shape.'
 )
-
-
-def as_written(size: str, dataset: str = 'k400') -> dict[str, Any]:
-  """The fields of training and test that section 4.1 prints."""
-  drop_path, weight_decay = REGULAR[size]
-  kinetics = dataset in KINETICS
-  return {
-    'batch': 64,
-    'optim.lr': 1e-3,
-    'optim.warmup_lr': 1e-4,
-    'optim.epochs': 30.0 if kinetics else 16.0,
-    'optim.warmup': 2.5 if kinetics else 1.0,
-    'optim.weight_decay': weight_decay,
-    'model.drop_path': drop_path,
-    'views.spatial': 1,
-  }
 
 
 def counted(
@@ -96,8 +77,8 @@ def ablation(
   default = name == base
   return Row(
     name=name,
-    recipe='dualformer:tiny,k400',
-    overrides={**as_written('tiny'), **LABELLED, **changes},
+    recipe='dualformer:tiny,k400,paper',
+    overrides={**LABELLED, **changes},
     figures=figures,
     trained_as=TINY if default else '',
     teacher='' if default else TEACHER,

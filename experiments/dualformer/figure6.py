@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from vidmodels.analysis.paper_rows import PaperTable, Row, top
 
-from ._settings import LABELLED, as_written
+from ._settings import LABELLED
 
 CLIPS, CROPS = (1, 2, 4, 10), (1, 3)
 # Data set: its name in recipes, the trained row, its fields, the printed value
@@ -24,8 +24,8 @@ def _rows() -> Iterator[Row]:
         differ = [f for f, value in asked.items() if value != default[f]]
         yield Row(
           name=f'{clips}x{crops}, {name}',
-          recipe=f'dualformer:tiny,{dataset}',
-          overrides={**as_written('tiny', dataset), **fields, **asked},
+          recipe=f'dualformer:tiny,{dataset},paper',
+          overrides={**fields, **asked},
           start='' if name == 'K400' else 'table2:DualFormer-T, K400',
           trained_as=trained,
           figures={} if differ else known,

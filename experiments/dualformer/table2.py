@@ -10,7 +10,6 @@ from ._settings import (
   NO_21K_WEIGHTS,
   NO_IMAGE_WEIGHTS,
   PARAMS,
-  as_written,
   counted,
 )
 
@@ -69,8 +68,8 @@ def _ours(
     fields |= counted(*cost, GMACS[size], PARAMS[size])
   return Row(
     name=f'DualFormer-{name}, {dataset.upper()}',
-    recipe=f'dualformer:{size},{dataset}',
-    overrides={**as_written(size, dataset), **labelled},
+    recipe=f'dualformer:{size},{dataset},paper',
+    overrides=labelled,
     figures=figures,
     **fields,
   )

@@ -5,7 +5,7 @@ from typing import Any
 
 from vidmodels.analysis.paper_rows import PaperTable, Row, top
 
-from ._settings import GMACS, NO_IMAGE_WEIGHTS, as_written, counted
+from ._settings import GMACS, NO_IMAGE_WEIGHTS, counted
 
 SETS = {'Diving-48': 'diving48', 'HMDB-51': 'hmdb51', 'UCF-101': 'ucf101'}
 # Method: GFLOPs of all views, the number of views, and top-1 of the three sets.
@@ -53,8 +53,8 @@ def _ours(
     first = name == next(iter(SETS))
     yield Row(
       name=f'DualFormer-{label}, {name}',
-      recipe=f'dualformer:{size},{dataset}',
-      overrides={**as_written(size, dataset), 'views.spatial': crops},
+      recipe=f'dualformer:{size},{dataset},paper',
+      overrides={'views.spatial': crops},
       start=start,
       trained_as='' if trained else f'{base}, {name}',
       figures=top(value),
