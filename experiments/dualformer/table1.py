@@ -40,9 +40,9 @@ TABLE = PaperTable(
     for name, gmacs in SIZES.items()
   ),
   notes=(
-    'No figure is printed here. The main results are not of this pyramid: small '
-    'and base would have 49.0 and 86.9 million parameters, and base 269 GFLOPs '
-    'a view; Table 2 prints 48.9 and 86.8, and 1072 / 4 = 268. '
+    'No figure is printed here. The main results are not of this pyramid: '
+    'small and base would have 49.0 and 86.9 million parameters, and base 269 '
+    'GFLOPs a view; Table 2 prints 48.9 and 86.8, and 1072 / 4 = 268. '
     'The released code pools at two scales in two stages, at one in the third, '
     'and in the last looks at every token, which is 267.96. These rows have no '
     'token labels, which the table does not mention.'
