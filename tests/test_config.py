@@ -16,7 +16,7 @@ GOLDEN = pathlib.Path(__file__).parent / 'golden_configs'
 RECIPES = [name for r in recipe.names() for name in recipe.in_both_words(r)]
 IN_TWO_WORDS = [name for name in recipe.names() if recipe.sources(name)]
 # Text of `paper` is that of `released`, with these fields changed.
-IN_PAPER = [name for name in RECIPES if recipe.word(name) == 'paper']
+IN_PAPER = [name for name in RECIPES if name.endswith((':paper', ',paper'))]
 RELEASED = [name for name in RECIPES if name not in IN_PAPER]
 
 

@@ -158,12 +158,12 @@ def aims(page: published_runs.RecipePage) -> set[float]:
 
 @pytest.mark.parametrize('name', RECIPES)
 def test_every_recipe_shows_the_figures_of_its_setting_alone(name):
-  page = page_of(name)
+  config, dataset = recipe.load(name), recipe.dataset(name)
+  page = published_runs.compare(config, dataset)
   assert aims(page) == AIMS.get(name, set())
-  config = recipe.load(name)
   for each in page.own:
     setting = each.run.setting
-    assert each.run.dataset == recipe.dataset(name)
+    assert each.run.dataset == dataset
     for field, ours in (
       ('clip.frames', config.clip.frames),
       ('clip.stride', config.clip.stride),

@@ -65,8 +65,7 @@ def in_both_words(name: str) -> list[str]:
   where = published(name)
   if not sources(name):
     return where
-  released = [each for each in where if word(each) == 'released']
-  in_paper = [f'{w}{"," if ":" in w else ":"}paper' for w in released]
+  in_paper = [_in_word(each, 'paper') for each in where]
   return list(dict.fromkeys(where + in_paper))
 
 
@@ -91,10 +90,16 @@ def word(where: str) -> str:
 
 def in_other_word(where: str) -> str:
   """The recipe that has the other word, and is else the same."""
+  other = 'paper' if word(where) == 'released' else ''
+  return _in_word(where, other)
+
+
+def _in_word(where: str, wanted: str) -> str:
+  """A recipe in the word `wanted`; '' is the default."""
   name, _, arg = where.partition(':')
-  own = [each.strip() for each in arg.split(',')]
-  words = [each for each in own if each and each not in cfg.WORDS]
-  words += ['paper'] if word(where) == 'released' else []
+  words = [each.strip() for each in arg.split(',')]
+  words = [each for each in words if each and each not in cfg.WORDS]
+  words += [wanted] if wanted else []
   return f'{name}:{",".join(words)}' if words else name
 
 
