@@ -26,11 +26,12 @@ paper's text has otherwise.
 
 Some things differ from both. Frames are resized as floats, as released, and
 then rounded to levels, which moves a pixel by half of one at most. `val_clip`
-is the centre of the test's clip, where the release draws clip and crop. SSv2's
-frames are RGB, those of the released weights were BGR, extracted at 30 a second
-(`prepare --fps=30`) from videos of 12. HowTo100M is tested on as many clips as
-cover a video of mean length, spread over each; the paper takes as many as cover
-each.
+is the centre of the test's clip, where the release draws clip and crop. AVI
+files with B-frames are read in the order in which they are shown; the release's
+clips of them are out of order. SSv2's frames are RGB, those of the released
+weights were BGR, extracted at 30 a second (`prepare --fps=30`) from videos of
+12. HowTo100M is tested on as many clips as cover a video of mean length, spread
+over each; the paper takes as many as cover each.
 
 It starts from ImageNet-21k weights; high and long on SSv2, and Diving-48, from
 ImageNet-1k's, HowTo100M from K400's. The paper has base on SSv2 from both.

@@ -156,9 +156,14 @@ def config_of(golden: Golden) -> cfg.Config:
 
 def views_of(golden: Golden, config: cfg.Config) -> cfg.Views:
   """The test's views, or those that training validates on."""
-  if golden.about['kind'] == 'test':
-    return config.views
-  return validate.validation_views(config)
+  shown = config.views
+  if golden.about['kind'] != 'test':
+    shown = validate.validation_views(config)
+  size, side = config.clip.size, golden.about['short_side']
+  if shown.spatial == 1 and abs(size * shown.centre_scale - side) < 1:
+    # 8/7 of a small crop need not be whole pixels.
+    shown = dataclasses.replace(shown, centre_scale=side / size)
+  return shown
 
 
 def spatial_order(golden: Golden) -> list[int]:
@@ -201,6 +206,8 @@ def clip_of_table(golden: Golden, key: str, frames: int) -> cfg.Clip:
     found = re.search(r'(?<!\d)(\d+) ?x ?(\d+)', text)
     if found and int(found[1]) == frames:
       rates.append(found[2])
+  # Of several, training's comes last.
+  rates += re.findall(r'interval=(\d+)', golden.about['source_functions'])[-1:]
   clip = load(golden, frames).clip
   if rates and 'stride' in rules.find(clip.sampling).READS:
     fields['clip__stride'] = float(rates[0])

@@ -32,6 +32,9 @@ from vidmodels.typing import InputError
      [14, 51, 87, 123, 160, 196, 233, 269]),
     (300, 30, pyslowfast(8, 32), 2, 3,
      [29, 65, 102, 138, 175, 211, 247, 284]),
+    # X-ViT: 0.6 + 127 / 15 * 3 is 26, and 25.999998 in single precision.
+    (131, 30, pyslowfast(16, 8, fps=0), 2, 10,
+     [0, 9, 17, 25, 34, 42, 51, 59, 68, 76, 85, 93, 102, 110, 119, 127]),
     # At 25 frames a second a window has 213.3 frames, at 60 it has 512.
     (250, 25, pyslowfast(8, 32), 0, 1,
      [0, 30, 60, 91, 121, 151, 182, 212]),
