@@ -1,0 +1,214 @@
+"""Any row at a laptop's size: one rule for every family and every table.
+
+  config = tiny.shrink(recipe.of_row(row), kept=tiny.chosen(row))
+
+The rule was fixed before any result was seen:
+
+  pixels    64 for every 224 of the recipe, at least 64; what a model counts in
+            tokens of its grid (windows, pooled grids) shrinks with them
+  frames    half as many, from 4 to 16, which span 16 frames of a video
+  width     a quarter of the heads, rounded up, of 16 units each; without heads
+            an eighth of the width
+  depth     a third of the layers, rounded up; in a stage, whole rounds of its
+            pattern; layers that are named, such as those that pool, move along
+  training  AdamW, as every family of these sizes learns with it, for STEPS
+            steps of BATCH clips; no dropout, no drop path, no augmentation but
+            the crop, no mixing
+  start     random weights, drawn for training from scratch; a row that starts
+            from another row's run still does
+
+What a row itself changes stays, unless it is one of these sizes: a row about
+mixup mixes, one about frozen layers freezes.
+"""
+
+import dataclasses
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from vidmodels import config as cfg
+from vidmodels import models
+from vidmodels.analysis.paper_rows import Row
+
+STEPS, BATCH, RATE = 800, 32, 2e-3
+CLIPS = {'train': 4000, 'test': 640}  # of every made-up set
+SIDE, FULL_SIDE = 64, 224  # pixels
+SPAN = 16  # frames of a video that a clip spans; the shortest video has 16
+FRAMES = (4, SPAN)  # of a clip: fewest, most
+HEAD = 16  # units of a head
+# Fields of models that the rule sets; a row's own value of them shrinks too.
+OFF = {'drop_path': 0.0, 'dropout': 0.0, 'head_dropout': 0.0}
+# Sections whose fields a row may keep: how it learns, and from what.
+KEPT_SECTIONS = ('optim', 'loss', 'mix', 'augment', 'data', 'model')
+
+
+def chosen(row: Row) -> frozenset[str]:
+  """The fields that a row is about: what it overrides, and what it compares."""
+  return frozenset(row.overrides) | frozenset(row.differs_in)
+
+
+def shrink(
+  full: cfg.Config, *, kept: Collection[str] = (), steps: int = STEPS
+) -> cfg.Config:
+  """The recipe at tiny scale; `kept` are the fields that the row is about."""
+  sides = max(1, round(full.clip.size / FULL_SIDE))
+  T = min(max(full.clip.frames // 2, FRAMES[0]), FRAMES[1])
+  size = SIDE * sides
+  clip = cfg.Clip(
+    frames=T, size=size, sampling='dense', stride=max(1.0, SPAN / T)
+  )
+  ratio = (T / full.clip.frames, size / full.clip.size)
+  model = shrink_model(full.family, full.model, ratio, clip, kept)
+  small = dataclasses.replace(
+    full,
+    model=model,
+    init_from='',
+    init_head='auto',
+    init_positions='',
+    init_expects='',
+    init_files='',
+    data=dataclasses.replace(full.data, train='train', test='test', threads=1),
+    clip=clip,
+    augment=_keep(
+      cfg.Augment(short_side=(size, size * 9 // 8), flip=0.0),
+      full.augment,
+      'augment',
+      kept,
+    ),
+    views=cfg.Views(
+      temporal=min(full.views.temporal, 2),
+      spatial=full.views.spatial,
+      average=full.views.average,
+      batch=BATCH,
+    ),
+    optim=_keep(
+      cfg.Optim(
+        name='adamw',
+        lr=RATE,
+        steps=steps,
+        schedule='cosine',
+        warmup=steps // 10,
+        weight_decay=0.05,
+        decay_skip='bias|scale|pos|class_token',
+        clip_norm=1.0,
+      ),
+      full.optim,
+      'optim',
+      kept,
+    ),
+    loss=_keep(cfg.Loss(), full.loss, 'loss', kept),
+    mix=_keep(cfg.Mix(), full.mix, 'mix', kept),
+    mesh=cfg.Mesh(),
+    checkpoint=cfg.Checkpoint(every=max(1, steps // 2)),
+    log=cfg.Log(every=max(1, steps // 10)),
+    batch=BATCH,
+    accumulate=1,
+    dtype='float32',
+  )
+  # Once more through the check that every recipe passes.
+  return cfg.check(cfg.as_dict(small))
+
+
+def _keep(section: Any, full: Any, name: str, kept: Collection[str]) -> Any:
+  """The tiny section with the fields that the row is about."""
+  lengths = {'epochs', 'steps', 'warmup', 'milestones', 'lr', 'short_side'}
+  fields = {
+    field.name: getattr(full, field.name)
+    for field in dataclasses.fields(section)
+    if f'{name}.{field.name}' in kept and field.name not in lengths
+  }
+  return dataclasses.replace(section, **fields)
+
+
+def shrink_model(
+  family: str,
+  model: Mapping[str, Any],
+  ratio: tuple[float, float],
+  clip: cfg.Clip,
+  kept: Collection[str] = (),
+) -> dict[str, Any]:
+  """The model's fields at tiny scale.
+
+  `ratio` is that of frames and of pixels, ours over the recipe's.
+  """
+  small = dict(model)
+  known = models.fields(family)
+  small |= {
+    name: value
+    for name, value in OFF.items()
+    if name in known and f'model.{name}' not in kept
+  }
+  if 'groups' in known:
+    small['groups'] = ()  # the made-up sets have one label a video
+  if 'fresh' in known:
+    small['fresh'] = 'scratch'
+  if 'widths' in model:
+    small |= _pyramid(model)
+  elif 'heads' in model:
+    small['heads'] = math.ceil(model['heads'] / 4)
+    small['width'] = HEAD * small['heads']
+    small |= _plain_depth(model)
+  else:
+    small['width'] = model['width'] // 8
+    if 'layers' in model:
+      small['layers'] = tuple(_third(n) for n in model['layers'])
+    if 'reach' in model:
+      small['reach'] = tuple(
+        stage[: _third(len(stage))] for stage in model['reach']
+      )
+  for name in ('windows', 'fine', 'coarse', 'coarser'):
+    if 'built' in model and model.get(name):
+      small[name] = _shrink_grids(model[name], ratio)
+  if 'built' in model:
+    small['built'] = (clip.frames, clip.size, clip.size)
+  for name in ('segment', 'time_rows'):
+    if model.get(name):
+      small[name] = max(1, round(model[name] * ratio[0]))
+  return small
+
+
+def _third(layers: int) -> int:
+  return math.ceil(layers / 3)
+
+
+def _pyramid(model: Mapping[str, Any]) -> dict[str, Any]:
+  """Widths, heads and layers of a pyramid with attention."""
+  heads = tuple(math.ceil(n / 4) for n in model['heads'])
+  patterns = model.get('patterns', ('LG',) * len(heads))
+  return {
+    'heads': heads,
+    'widths': tuple(HEAD * n for n in heads),
+    'layers': tuple(
+      len(pattern) * math.ceil(n / 3 / len(pattern))
+      for n, pattern in zip(model['layers'], patterns, strict=True)
+    ),
+  }
+
+
+def _plain_depth(model: Mapping[str, Any]) -> dict[str, Any]:
+  """Layers of a plain transformer, and fields that name some of them."""
+  layers = _third(model['layers'])
+  small: dict[str, Any] = {'layers': layers}
+  if pools := model.get('pool_layers'):
+    # Counted from 0; in their order, one layer each.
+    moved = [n // 3 for n in pools]
+    for i in range(1, len(moved)):
+      moved[i] = max(moved[i], moved[i - 1] + 1)
+    small['pool_layers'] = tuple(moved)
+  if model.get('joint_from'):
+    after_pool = small.get('pool_layers', (0,))[-1] + 1
+    small['joint_from'] = max(1, model['joint_from'] // 3, after_pool)
+  if isinstance(model.get('mix_layers'), int):
+    small['mix_layers'] = _third(model['mix_layers'])
+  return small
+
+
+def _shrink_grids(grids: Any, ratio: tuple[float, float]) -> Any:
+  """(frames, rows, columns), or tuples of them, with both ratios."""
+  if grids and not isinstance(grids[0], (tuple, list)):
+    T, *sides = grids
+    return (
+      max(1, round(T * ratio[0])),
+      *(max(1, round(side * ratio[1])) for side in sides),
+    )
+  return tuple(_shrink_grids(each, ratio) for each in grids)
