@@ -38,8 +38,13 @@ FRAMES = (4, SPAN)  # of a clip: fewest, most
 HEAD = 16  # units of a head
 # Fields of models that the rule sets; a row's own value of them shrinks too.
 OFF = {'drop_path': 0.0, 'dropout': 0.0, 'head_dropout': 0.0}
-# Sections whose fields a row may keep: how it learns, and from what.
-KEPT_SECTIONS = ('optim', 'loss', 'mix', 'augment', 'data', 'model')
+# Fields that the rule sets for every row: one optimiser and one length.
+RULED = (
+  *('name', 'lr', 'lr_batch', 'epochs', 'steps', 'schedule', 'warmup'),
+  *('warmup_lr', 'final_lr', 'milestones', 'factors', 'weight_decay'),
+  *('decay_skip', 'momentum', 'nesterov', 'b1', 'b2', 'eps', 'clip_norm'),
+  *('ema', 'short_side', 'zoom'),
+)
 
 
 def chosen(row: Row) -> frozenset[str]:
@@ -111,11 +116,10 @@ def shrink(
 
 def _keep(section: Any, full: Any, name: str, kept: Collection[str]) -> Any:
   """The tiny section with the fields that the row is about."""
-  lengths = {'epochs', 'steps', 'warmup', 'milestones', 'lr', 'short_side'}
   fields = {
     field.name: getattr(full, field.name)
     for field in dataclasses.fields(section)
-    if f'{name}.{field.name}' in kept and field.name not in lengths
+    if f'{name}.{field.name}' in kept and field.name not in RULED
   }
   return dataclasses.replace(section, **fields)
 
@@ -161,9 +165,12 @@ def shrink_model(
       small[name] = _shrink_grids(model[name], ratio)
   if 'built' in model:
     small['built'] = (clip.frames, clip.size, clip.size)
-  for name in ('segment', 'time_rows'):
+  for name in ('segment', 'time_rows'):  # frames
     if model.get(name):
       small[name] = max(1, round(model[name] * ratio[0]))
+  for name in ('pool_drop', 'pool_keep'):  # frames, of each layer that pools
+    if model.get(name):
+      small[name] = tuple(max(1, round(n * ratio[0])) for n in model[name])
   return small
 
 
