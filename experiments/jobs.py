@@ -11,6 +11,7 @@ folder with one is finished. A folder whose run has another recipe is refused.
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import platform
 import re
@@ -86,6 +87,12 @@ class Job:
       return other
     return dataclasses.replace(other, set=other.row.tiny_set)
 
+  def trained_folder(self) -> pathlib.Path:
+    """The workdir of the training whose weights the row evaluates."""
+    if self.row.trained_as:
+      return self.other(self.row.trained_as).trained_folder()
+    return self.folder / 'run'
+
   def config(self) -> cfg.Config:
     """The whole recipe of the run, checked."""
     row = self.row
@@ -100,7 +107,7 @@ class Job:
     start, head = self._start(config)
     config = dataclasses.replace(config, init_from=start, init_head=head)
     if row.teacher:
-      teacher = str(self.other(row.teacher).folder / 'run')
+      teacher = str(self.other(row.teacher).trained_folder())
       loss = dataclasses.replace(config.loss, teacher=teacher)
       config = dataclasses.replace(config, loss=loss)
     return cfg.check(cfg.as_dict(config))
@@ -118,7 +125,7 @@ class Job:
         datasets = (recipe.dataset(j.row.recipe) for j in (self, parent))
         same = len(set(datasets)) == 1
       # The head of other classes is none of these, whatever their number.
-      return str(parent.folder / 'run'), 'auto' if same else 'new'
+      return str(parent.trained_folder()), 'auto' if same else 'new'
     if self.scale == 'tiny' or not config.init_expects:
       return '', 'auto'
     if config.init_expects not in self.starts:
@@ -184,6 +191,7 @@ class Job:
       'recipe_sha256': self.fingerprint(),
       'config': config,
       'seconds': round(time.monotonic() - start, 1),
+      'cpus': cpu_count(),
       'finished': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
       'versions': versions(),
     }
@@ -197,10 +205,11 @@ class Job:
     from vidmodels.train import loop, restore
 
     config = self.config()
-    trained = self.folder / 'run'
-    if self.row.trained_as:
-      trained = self.other(self.row.trained_as).folder / 'run'
-    elif loop.train(config, trained, progress=progress).preempted:
+    trained = self.trained_folder()
+    if (
+      not self.row.trained_as
+      and loop.train(config, trained, progress=progress).preempted
+    ):
       raise PreemptedError(self.name)
     model = restore.load(trained)
     if self.row.trained_as:
@@ -239,6 +248,13 @@ def slug(name: str) -> str:
   if text == plain:
     return text
   return f'{text}-{hashlib.sha256(name.encode()).hexdigest()[:6]}'
+
+
+def cpu_count() -> int:
+  """CPUs that this process may use."""
+  if hasattr(os, 'sched_getaffinity'):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
 
 
 def versions() -> dict[str, str]:

@@ -41,8 +41,9 @@ OFF = {'drop_path': 0.0, 'dropout': 0.0, 'head_dropout': 0.0}
 # Fields that the rule sets for every row: one optimiser and one length.
 RULED = (
   *('name', 'lr', 'lr_batch', 'epochs', 'steps', 'schedule', 'warmup'),
-  *('warmup_lr', 'final_lr', 'milestones', 'factors', 'weight_decay'),
-  *('decay_skip', 'momentum', 'nesterov', 'b1', 'b2', 'eps', 'clip_norm'),
+  *('warmup_lr', 'warmup_to', 'final_lr', 'rate_by', 'late', 'milestones'),
+  *('factors', 'weight_decay', 'decay', 'decays', 'momentum', 'nesterov'),
+  *('b1', 'b2', 'eps', 'clip_norm'),
   *('ema', 'short_side', 'zoom'),
 )
 
@@ -94,7 +95,7 @@ def shrink(
         schedule='cosine',
         warmup=steps // 10,
         weight_decay=0.05,
-        decay_skip='bias|scale|pos|class_token',
+        decays=(('bias|scale|pos|class_token', 0.0),),
         clip_norm=1.0,
       ),
       full.optim,

@@ -1,0 +1,1 @@
+"""Comparisons at a laptop's size that no table of a paper prints."""
