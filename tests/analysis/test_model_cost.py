@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from vidmodels import models
 from vidmodels.analysis import model_cost
-from vidmodels.analysis.published import CountedModel
+from vidmodels.analysis.model_cost import CountedModel
 from vidmodels.cli import main
 from vidmodels.typing import InputError
 

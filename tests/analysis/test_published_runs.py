@@ -1,16 +1,13 @@
 """Figures are shown beside recipes of their own setting, and of no other."""
 
-import dataclasses
+import functools
 import json
 import re
 
 import pytest
 
-from vidmodels import config as cfg
-from vidmodels import models
-from vidmodels.analysis import published, published_runs
-from vidmodels.cli import main, recipe
-from vidmodels.data.datasets import registry
+from vidmodels.analysis import paper_rows, published_runs
+from vidmodels.cli import main, recipe, recipes
 
 RECIPES = [name for r in recipe.names() for name in recipe.in_both_words(r)]
 # What each recipe is aimed at: the figures (the first metric) that its page
@@ -136,20 +133,17 @@ AIMS = {
   'xvit:ssv2,8,summary,paper': {63.4},
   'xvit:ssv2,8,average,summary,paper': {63.7},
 }
-COLUMNS = {
-  'k400': 'k400', 'k600': 'k600', 'k700': 'k700', 'ssv2': 'ssv2',
-  'diving48': 'diving48', 'howto100m': 'howto100m', 'charades': 'charades',
-  'ucf101': 'ucf101', 'hmdb51': 'hmdb51', 'epic': 'epic100',
-  'activitynet': 'activitynet_untrimmed',
-}  # fmt: skip
-EPIC = {'action': 'action_top1', 'verb': 'verb_top1', 'noun': 'noun_top1'}
-# Figures of a test or a training that no recipe has, as text.
-TEXTS = ('views.temporal', 'clip.size', 'dtype')
+
+
+@functools.cache
+def published(family: str) -> list[published_runs.PublishedRun]:
+  return recipes.published(family)
 
 
 def page_of(name: str, *overrides: str) -> published_runs.RecipePage:
   config = recipe.load(name, [f'--config.{o}' for o in overrides])
-  return published_runs.compare(config, recipe.dataset(name))
+  runs = published(config.family)
+  return published_runs.compare(config, recipe.dataset(name), runs)
 
 
 def aims(page: published_runs.RecipePage) -> set[float]:
@@ -176,70 +170,6 @@ def test_every_recipe_shows_the_figures_of_its_setting_alone(name):
   for each in page.others:
     assert each.setting
     assert not each.figures
-
-
-def test_every_printed_accuracy_is_a_figure_of_a_run(shared):
-  """Of its row's clip, on its data set, in the paper that prints it."""
-  tables = json.loads((shared / 'papers' / 'tables.json').read_text())
-  missing = []
-  for paper, printed in tables.items():
-    if paper.startswith('_'):
-      continue
-    rows = {row.config: row for row in published.rows(paper)}
-    runs = [run for run in published.runs(paper) if run.origin == 'paper']
-    for entry in printed:
-      if entry['config'].startswith('En-'):
-        continue  # an ensemble has no recipe
-      (part,) = rows[entry['config']].parts
-      for column, value in entry.items():
-        name, _, metric = column.rpartition('_')
-        if name not in COLUMNS or metric == 'gb':
-          continue
-        dataset, metric = COLUMNS[name], EPIC.get(metric, metric)
-        if name == 'activitynet':
-          metric = 'hit1'
-        if not any(
-          run.dataset == dataset
-          and run.figures.get(metric) == value
-          and run.setting['clip.frames'] == part.clip[0]
-          and run.setting['clip.size'] == part.clip[1]
-          for run in runs
-        ):
-          missing.append((paper, entry['config'], column, value))
-  assert missing == []
-
-
-RUNS = published_runs.all_runs()
-
-
-def test_every_run_names_fields_and_data_sets_that_exist():
-  known = cfg.flatten(dataclasses.asdict(recipe.load('demo')))
-  for run in RUNS:
-    fields = models.fields(run.family)
-    assert run.model.keys() <= fields.keys(), run
-    assert set(run.unsaid) <= fields.keys(), run
-    assert run.dataset in registry.all_datasets(), run
-    said = {**run.setting, **run.trained}
-    said |= {f'model.{name}': value for name, value in run.model.items()}
-    for name, value in said.items():
-      if not name.startswith('model.'):
-        assert name in known, (name, run)
-        text = name in TEXTS and isinstance(value, str)
-        assert text or type(value) is type(known[name]), (name, value, run)
-      else:
-        assert name.removeprefix('model.') in fields, (name, run)
-    assert all(0 < figure < 100 for figure in run.figures.values())
-
-
-def test_a_run_that_is_said_twice_says_the_same():
-  """Two rows of one setting and one table have one figure."""
-  seen = {}
-  for run in RUNS:
-    key = json.dumps(
-      [run.origin, run.source, run.dataset, run.family, run.model, run.setting],
-      sort_keys=True,
-    )
-    assert seen.setdefault(key, run.figures) == run.figures, run
 
 
 @pytest.mark.parametrize(
@@ -326,7 +256,9 @@ def test_recipes_lists_all_and_a_page_is_one_json_document(capsys):
 
 def test_no_text_of_a_recipe_prints_a_figure_by_itself():
   """A text is of all settings of a recipe at once."""
-  figures = {f'{v:g}' for run in RUNS for v in run.figures.values()}
+  figures = {
+    f'{v:g}' for _, row in paper_rows.all_rows() for v in row.figures.values()
+  }
   for name in recipe.names():
     for number in re.findall(r'(?<![\d.])\d\d\.\d+', recipe.text(name)):
       assert number not in figures, (name, number)

@@ -9,7 +9,7 @@ import pytest
 
 from vidmodels import models
 from vidmodels.analysis import model_cost
-from vidmodels.analysis.published import CountedModel
+from vidmodels.analysis.model_cost import CountedModel
 from vidmodels.models import i3d
 from vidmodels.models.i3d import (
   HEAVY,

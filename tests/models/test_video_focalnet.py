@@ -14,7 +14,7 @@ from flax import traverse_util
 
 from vidmodels import models
 from vidmodels.analysis import model_cost
-from vidmodels.analysis.published import CountedModel
+from vidmodels.analysis.model_cost import CountedModel
 from vidmodels.models import focalnet, video_focalnet
 from vidmodels.nn import focal
 from vidmodels.nn.focal import LayerNorm, Modulation, TimeConv

@@ -7,6 +7,7 @@ padded places too; sums, norms, softmax and activations do not.
 """
 
 import collections
+import dataclasses
 import functools
 import math
 import re
@@ -18,12 +19,23 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vidmodels import models
-from vidmodels.analysis.published import CountedModel
 from vidmodels.typing import InputError
 
 # Layers are unrolled, so that each is counted by itself. A depthwise
 # convolution is a convolution here: as shifted sums it has no product.
 COUNTED = {'scan': False, 'remat': 'none', 'depthwise': 'conv'}
+
+
+@dataclasses.dataclass(frozen=True)
+class CountedModel:
+  """One model of a configuration, and the clip it is counted on."""
+
+  family: str  # name of a model file
+  # its fields; the others keep their defaults
+  model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  # clip: frames, height and width of one view, in pixels
+  clip: tuple[int, int, int] = (8, 224, 224)
+  classes: int = 400  # answers of the head
 
 
 class Count(NamedTuple):

@@ -2,10 +2,11 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from vidmodels.analysis import model_cost
-from vidmodels.analysis.published import PaperRow
+from vidmodels.analysis.model_cost import CountedModel
+from vidmodels.analysis.paper_rows import PaperTable, Row
 
 CLOSE = 0.01  # of multiply-adds: papers round, and some tools count norms too
 
@@ -15,6 +16,7 @@ class ComparedRow:
   """One configuration: our counts beside the printed figures."""
 
   paper: str  # the paper of the configuration
+  table: str  # the table's file, 'table4'
   config: str  # its name
   source: str  # the paper's table
   params: int  # parameters of the whole model
@@ -38,15 +40,21 @@ class ComparedRow:
     return close and self.params_agree is not False
 
 
-def compare_row(paper: str, row: PaperRow) -> ComparedRow:
-  """Counts a row's models and compares them with the printed figures."""
-  counts = [model_cost.count(part) for part in row.parts]
+def compare_row(
+  table: PaperTable, row: Row, parts: Sequence[CountedModel]
+) -> ComparedRow:
+  """Counts a row's models and compares them with the printed figures.
+
+  `parts` is the row's model, or those of an ensemble, whose counts add up.
+  """
+  counts = [model_cost.count(part) for part in parts]
   params = sum(c.total_params(row.params_without) for c in counts)
   gmacs = sum(c.total_macs(row.macs_without) for c in counts) / 1e9
   return ComparedRow(
-    paper=paper,
-    config=row.config,
-    source=row.source,
+    paper=table.name.partition('/')[0],
+    table=table.name.partition('/')[2],
+    config=row.name,
+    source=table.source + (f': {row.gmacs_from}' if row.gmacs_from else ''),
     params=sum(c.total_params() for c in counts),
     gmacs=sum(c.total_macs() for c in counts) / 1e9,
     paper_params_m=row.params_m,
@@ -78,8 +86,8 @@ def markdown(lines: Iterable[ComparedRow]) -> str:
 
 
 _HEAD = (
-  '| configuration | parameters | paper, M | GMAC a view | paper | off | |',
-  '|---|---:|---:|---:|---:|---:|---|',
+  '| table | row | parameters | paper, M | GMAC a view | paper | off | |',
+  '|---|---|---:|---:|---:|---:|---:|---|',
 )
 
 
@@ -92,11 +100,12 @@ def _row(each: ComparedRow, notes: list[str]) -> str:
   if each.compared_params != each.params:
     params += f' ({each.compared_params:,})'
   cells = (
+    each.table,
     each.config,
     params,
     each.paper_params_m or '-',
     gmacs,
-    '-' if each.paper_gmacs is None else f'{each.paper_gmacs:g}',
+    '-' if each.paper_gmacs is None else f'{each.paper_gmacs:.6g}',
     '-' if each.gmacs_off is None else f'{each.gmacs_off:+.1%}',
     f'[{notes.index(each.why) + 1}]' if each.why else '',
   )

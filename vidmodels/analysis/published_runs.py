@@ -1,6 +1,7 @@
-"""A recipe beside what its paper and its release describe.
+"""A recipe beside the rows of its paper's and its release's tables.
 
-  page = published_runs.compare(config, 'ssv2')
+  runs = [published_runs.of_row(table, row, its_config, 'ssv2'), ...]
+  page = published_runs.compare(config, 'ssv2', runs)
   page.own     # runs of this very setting, whose figures are the recipe's aim
   page.others  # the nearest others, with what differs: no figures of these
 
@@ -9,14 +10,11 @@ and model. A recipe that differs in one of them is another experiment.
 """
 
 import dataclasses
-import functools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 from vidmodels import config as cfg
-from vidmodels import models
-from vidmodels.analysis import published
-from vidmodels.analysis.published import PublishedRun
+from vidmodels.analysis.paper_rows import PaperTable, Row
 
 # Fields of models that decide how they train or how fast, and not what they
 # answer once they are trained.
@@ -25,8 +23,63 @@ TRAINING = (
   *('remat', 'scan', 'depthwise', 'drop_unit', 'time_start'),
 )
 DATA_SET = 'data set'
+# What decides to which recipes a figure belongs, besides data set and model.
+SETTING = (
+  *('clip.frames', 'clip.stride', 'clip.size'),
+  *('views.temporal', 'views.spatial', 'init_expects'),
+)
+# How a run was trained: a figure also belongs to a recipe that differs here,
+# and its page says in what.
+TRAINED = (
+  *('batch', 'optim.name', 'optim.lr', 'optim.epochs', 'optim.warmup'),
+  *('optim.milestones', 'optim.weight_decay', 'optim.momentum'),
+  *('model.drop_path', 'model.token_head', 'augment.flip'),
+  *('augment.short_side', 'loss.label_smoothing', 'mix.mixup', 'mix.cutmix'),
+  'dtype',
+)
 # Difference of a field: (there, here).
 Differences = dict[str, tuple[Any, Any]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PublishedRun:
+  """A run that a paper or its released code describes.
+
+  It has only what is said there: what is not said is not compared. Fields of a
+  recipe have their flat names, such as 'clip.frames'.
+  """
+
+  origin: Literal['paper', 'release']
+  source: str  # the table, or the file of the release
+  dataset: str  # as `vidmodels prepare` calls it
+  family: str
+  # model: fields of the family's module, all of them
+  model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  unsaid: tuple[str, ...] = ()  # flat fields that are not described
+  setting: Mapping[str, Any]  # the fields SETTING that are said
+  trained: Mapping[str, Any]  # the fields TRAINED that are said
+  # figures: metric -> percent; empty if the run is only described
+  figures: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+def of_row(
+  table: PaperTable, row: Row, config: cfg.Config, dataset: str
+) -> PublishedRun:
+  """The run of a row, whose whole recipe is `config`."""
+  flat = cfg.flatten(cfg.as_dict(config))
+  said = {k: v for k, v in flat.items() if k not in row.unsaid}
+  pick = lambda names: {k: said[k] for k in names if k in said}
+  return PublishedRun(
+    origin=table.origin,
+    source=table.source,
+    dataset=dataset,
+    family=config.family,
+    model=config.model,
+    unsaid=row.unsaid,
+    setting=pick(SETTING),
+    trained=pick(TRAINED),
+    figures=row.figures,
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,14 +104,16 @@ class RecipePage:
   others: tuple[ComparedRun, ...]
 
 
-def compare(config: cfg.Config, dataset: str) -> RecipePage:
-  """Finds the published runs of the recipe's model.
+def compare(
+  config: cfg.Config, dataset: str, runs: Iterable[PublishedRun]
+) -> RecipePage:
+  """Finds those of the published `runs` that are of the recipe's model.
 
   Those on a data set of another name are left out, but not those that differ
   only in how it was cut: 'activitynet' and 'activitynet_untrimmed'.
   """
   found = []
-  for run in all_runs():
+  for run in runs:
     if run.family != config.family or not _same_videos(run.dataset, dataset):
       continue
     if any(_model_differences(run, config)):
@@ -96,22 +151,14 @@ def _nearest_others(found: Sequence[ComparedRun]) -> Iterator[ComparedRun]:
     )
 
 
-@functools.cache
-def all_runs() -> tuple[PublishedRun, ...]:
-  """Every run of every paper and release."""
-  names = published.result_files()
-  return tuple(run for name in names for run in published.runs(name))
-
-
 def _same_videos(theirs: str, ours: str) -> bool:
   return theirs.partition('_')[0] == ours.partition('_')[0]
 
 
 def _model_differences(run: PublishedRun, config: cfg.Config) -> Iterator[str]:
   """Fields in which the models answer differently."""
-  wanted = {**models.fields(run.family), **run.model}
-  for name, value in wanted.items():
-    if name in TRAINING or name in run.unsaid:
+  for name, value in run.model.items():
+    if name in TRAINING or f'model.{name}' in run.unsaid:
       continue
     if _plain(config.model[name]) != _plain(value):
       yield name

@@ -6,13 +6,15 @@
   vidmodels cost --paper vidtr --json
 
 The first two count a recipe's model on one of its views, by kind of layer. The
-others count every configuration that the papers publish and set the papers'
-figures beside. One multiply-add is one; sums, norms and activations are none.
+others count every row of `experiments/` whose size or cost is printed and set
+the papers' figures beside. One multiply-add is one; sums, norms and activations
+are none.
 """
 
 import argparse
 import dataclasses
 import json
+from typing import Any
 
 HELP = 'parameters and multiply-adds, beside what the papers print'
 TAKES_CONFIG = True
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 def _recipe(args: argparse.Namespace) -> None:
   """Prints what a recipe's model costs, by kind of layer."""
   from vidmodels.analysis import model_cost
-  from vidmodels.analysis.published import CountedModel
+  from vidmodels.analysis.model_cost import CountedModel
   from vidmodels.cli import recipe
 
   config = recipe.load(args.config, args.overrides)
@@ -82,22 +84,52 @@ def _recipe(args: argparse.Namespace) -> None:
 
 def _papers(args: argparse.Namespace) -> None:
   """Prints every configuration of the papers asked for."""
-  from vidmodels.analysis import paper_table, published
+  from vidmodels.analysis import paper_table
   from vidmodels.cli.terminal import Reporter
   from vidmodels.typing import InputError, unknown_name
 
-  papers = published.papers()
+  rows = counted_rows()
+  papers = list(dict.fromkeys(t.name.partition('/')[0] for t, _ in rows))
   if args.paper and args.paper not in papers:
     raise InputError(unknown_name('--paper', args.paper, papers))
-  wanted = [args.paper] if args.paper else papers
-  rows = [(name, row) for name in wanted for row in published.rows(name)]
+  if args.paper:
+    rows = [(t, r) for t, r in rows if t.name.startswith(f'{args.paper}/')]
   lines: list[paper_table.ComparedRow] = []
   with Reporter('counting') as report:
-    for name, row in rows:
+    for table, row in rows:
       report(len(lines), len(rows))
-      lines.append(paper_table.compare_row(name, row))
+      lines.append(compare(table, row))
   if args.json:
     tree = [{**dataclasses.asdict(x), 'agrees': x.agrees} for x in lines]
     print(json.dumps(tree))
   else:
     print(paper_table.markdown(lines), end='')
+
+
+def counted_rows() -> list[tuple[Any, Any]]:
+  """(table, row) of all rows with a printed or a known size or cost.
+
+  And of the readings of a paper's text, of which no table prints one.
+  """
+  from vidmodels.analysis import paper_rows
+
+  return [
+    (table, row)
+    for table, row in paper_rows.all_rows()
+    if row.ours
+    and (
+      row.params_m
+      or row.gmacs is not None
+      or row.reference_params is not None
+      or row.reference_gmacs is not None
+      or table.name.endswith('/readings')
+    )
+  ]
+
+
+def compare(table: Any, row: Any) -> Any:
+  """Our counts of a row beside the printed ones: a `ComparedRow`."""
+  from vidmodels.analysis import paper_table
+  from vidmodels.cli import recipe
+
+  return paper_table.compare_row(table, row, recipe.counted_models(table, row))

@@ -54,7 +54,7 @@ def _page(args: argparse.Namespace) -> None:
 
   config = recipe.load(args.config, args.overrides)
   dataset = recipe.dataset(args.config)
-  page = published_runs.compare(config, dataset)
+  page = published_runs.compare(config, dataset, published(config.family))
   if args.json:
     tree = {
       'config': cfg.as_dict(config),
@@ -71,6 +71,20 @@ def _page(args: argparse.Namespace) -> None:
   lines += ['', 'Published (top1 and the like in %)']
   lines += [f'  {line}' for line in published_runs.lines(page)]
   print('\n'.join(lines))
+
+
+def published(family: str) -> list:
+  """The `PublishedRun`s of a family: its rows of all papers and releases."""
+  from vidmodels.analysis import paper_rows, published_runs
+  from vidmodels.cli import recipe
+
+  return [
+    published_runs.of_row(
+      table, row, recipe.of_row(row), recipe.dataset(row.recipe)
+    )
+    for table, row in paper_rows.all_rows()
+    if row.recipe.partition(':')[0] == family
+  ]
 
 
 def _as_json(each) -> dict:

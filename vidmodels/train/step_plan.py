@@ -20,7 +20,7 @@ from vidmodels import models
 from vidmodels.analysis import chips, compiled_program, model_cost
 from vidmodels.analysis.chips import Chip
 from vidmodels.analysis.compiled_program import ProgramMemory, Traffic, Work
-from vidmodels.analysis.published import CountedModel
+from vidmodels.analysis.model_cost import CountedModel
 from vidmodels.data.records.task import SINGLE, Task
 from vidmodels.train import memory
 from vidmodels.train.build import TrainingRun, build

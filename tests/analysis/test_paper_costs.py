@@ -1,34 +1,24 @@
-"""Every figure that the papers print, beside our count."""
+"""Every size and cost that the papers print, beside our count."""
 
 import dataclasses
-import json
 import pathlib
 
 import pytest
 
-from vidmodels.analysis import model_cost, paper_table, published
+from vidmodels.analysis import model_cost, paper_rows, paper_table
+from vidmodels.cli import cost, recipe
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
-ROWS = {
-  f'{paper}: {row.config}': (paper, row)
-  for paper in published.papers()
-  for row in published.rows(paper)
-}
-# A count takes a second: one row in six always, the others in the slow lane.
-every_row = pytest.mark.parametrize(
-  'name',
-  [
-    pytest.param(name, marks=[pytest.mark.slow] if i % 6 else [])
-    for i, name in enumerate(ROWS)
-  ],
-)
+ROWS = {f'{t.name}: {r.name}': (t, r) for t, r in cost.counted_rows()}
+# A count takes a second: few always, more in the slow lane, all in the long one.
+every_row = pytest.mark.parametrize('name', ROWS)
 
 
 @every_row
-@pytest.mark.fast_every(8)
-@pytest.mark.slow_every(3)
+@pytest.mark.fast_every(40)
+@pytest.mark.slow_every(4)
 def test_counts_are_the_printed_figures_or_the_row_says_why_not(name):
-  line = paper_table.compare_row(*ROWS[name])
+  line = cost.compare(*ROWS[name])
   if not line.why:
     assert line.params_agree is not False, line
     off = line.gmacs_off or 0.0
@@ -38,11 +28,11 @@ def test_counts_are_the_printed_figures_or_the_row_says_why_not(name):
 
 
 @every_row
-@pytest.mark.fast_every(4)
-@pytest.mark.slow_every(3)
+@pytest.mark.fast_every(40)
+@pytest.mark.slow_every(4)
 def test_counts_are_those_of_the_authors_code(name):
-  _, row = ROWS[name]
-  counts = [model_cost.count(part) for part in row.parts]
+  table, row = ROWS[name]
+  counts = [model_cost.count(m) for m in recipe.counted_models(table, row)]
   if row.reference_params is not None:
     params = sum(c.total_params(row.params_without) for c in counts)
     assert params == row.reference_params
@@ -54,8 +44,10 @@ def test_counts_are_those_of_the_authors_code(name):
 @pytest.mark.slow
 @pytest.mark.long  # counts every row
 def test_regular_expressions_of_the_rows_leave_something_out():
-  for name, (_, row) in ROWS.items():
-    counts = [model_cost.count(part) for part in row.parts]
+  for name, (table, row) in ROWS.items():
+    if not row.params_without and not row.macs_without:
+      continue
+    counts = [model_cost.count(m) for m in recipe.counted_models(table, row)]
     for regex, total in (
       (row.params_without, 'total_params'),
       (row.macs_without, 'total_macs'),
@@ -65,37 +57,21 @@ def test_regular_expressions_of_the_rows_leave_something_out():
         assert 0 < left < sum(getattr(c, total)() for c in counts), name
 
 
-def test_every_printed_configuration_has_its_row(shared):
-  tables = json.loads((shared / 'papers' / 'tables.json').read_text())
-  for paper, printed in tables.items():
-    if paper.startswith('_'):
-      continue
-    rows = published.rows(paper)
-    assert [row.config for row in rows] == [p['config'] for p in printed]
-    for row, entry in zip(rows, printed, strict=True):
-      params = entry.get('params_m')
-      assert row.params_m == ('' if params is None else str(params)), row
-      # A figure that nothing follows from is not in the tables; it may be in
-      # a row, with the reason.
-      if 'gflops' in entry or not row.why:
-        assert row.gmacs == entry.get('gflops'), row
-
-
-@pytest.mark.slow  # counts every row
+@pytest.mark.slow
+@pytest.mark.long  # counts every row
 def test_the_page_in_docs_is_what_the_command_prints():
   text = (REPO / 'docs' / 'costs.md').read_text()
-  lines = [paper_table.compare_row(paper, row) for paper, row in ROWS.values()]
+  lines = [cost.compare(table, row) for table, row in ROWS.values()]
   assert paper_table.markdown(lines) in text
 
 
-def test_papers_with_tables_and_papers_with_results_are_told_apart():
-  folder = REPO / 'vidmodels' / 'analysis' / 'published'
-  for kind, names in (
-    ('tables', published.papers()),
-    ('results', published.result_files()),
-  ):
-    files = {p.stem for p in folder.glob(f'*_{kind}.py')}
-    assert {f'{name}_{kind}' for name in names} == files
+def test_rows_with_a_size_or_a_cost_are_counted_and_no_others():
+  for table, row in paper_rows.all_rows():
+    printed = bool(row.params_m) or row.gmacs is not None
+    if printed and row.ours:
+      assert f'{table.name}: {row.name}' in ROWS
+    if not row.ours:
+      assert f'{table.name}: {row.name}' not in ROWS
 
 
 def test_digits_and_distances():
@@ -104,6 +80,7 @@ def test_digits_and_distances():
   assert paper_table.same_digits(1_000_000, '1')
   line = paper_table.ComparedRow(
     paper='p',
+    table='t',
     config='c',
     source='',
     params=1_000_000,
