@@ -6,11 +6,13 @@ The rule was fixed before any result was seen:
 
   pixels    64 for every 224 of the recipe, at least 64; what a model counts in
             tokens of its grid (windows, pooled grids) shrinks with them
-  frames    half as many, from 4 to 16, which span 16 frames of a video
+  frames    half as many, from 4 to 16, which span 16 frames of a video; of
+            VidTr at least 8, which it halves three times where it pools
   width     a quarter of the heads, rounded up, of 16 units each; without heads
             an eighth of the width
-  depth     a third of the layers, rounded up; in a stage, whole rounds of its
-            pattern; layers that are named, such as those that pool, move along
+  depth     a third of the layers, rounded up, of VidTr half, which pools in
+            up to three of them; in a stage, whole rounds of its pattern; layers
+            that are named, such as those that pool, move along
   training  AdamW, as every family of these sizes learns with it, for STEPS
             steps of BATCH clips; no dropout, no drop path, no augmentation but
             the crop, no mixing
@@ -34,7 +36,8 @@ STEPS, BATCH, RATE = 800, 32, 2e-3
 CLIPS = {'train': 4000, 'test': 640}  # of every made-up set
 SIDE, FULL_SIDE = 64, 224  # pixels
 SPAN = 16  # frames of a video that a clip spans; the shortest video has 16
-FRAMES = (4, SPAN)  # of a clip: fewest, most
+FEWEST = {'vidtr': 8}  # frames of a clip
+DEPTH = {'vidtr': 2}  # what layers are divided by
 HEAD = 16  # units of a head
 # Fields of models that the rule sets; a row's own value of them shrinks too.
 OFF = {'drop_path': 0.0, 'dropout': 0.0, 'head_dropout': 0.0}
@@ -58,7 +61,7 @@ def shrink(
 ) -> cfg.Config:
   """The recipe at tiny scale; `kept` are the fields that the row is about."""
   sides = max(1, round(full.clip.size / FULL_SIDE))
-  T = min(max(full.clip.frames // 2, FRAMES[0]), FRAMES[1])
+  T = min(max(full.clip.frames // 2, FEWEST.get(full.family, 4)), SPAN)
   size = SIDE * sides
   clip = cfg.Clip(
     frames=T, size=size, sampling='dense', stride=max(1.0, SPAN / T)
@@ -84,7 +87,8 @@ def shrink(
     views=cfg.Views(
       temporal=min(full.views.temporal, 2),
       spatial=full.views.spatial,
-      average=full.views.average,
+      # The made-up sets have one label a video, which 'max' is not for.
+      average='probs' if full.views.average == 'max' else full.views.average,
       batch=BATCH,
     ),
     optim=_keep(
@@ -152,7 +156,7 @@ def shrink_model(
   elif 'heads' in model:
     small['heads'] = math.ceil(model['heads'] / 4)
     small['width'] = HEAD * small['heads']
-    small |= _plain_depth(model)
+    small |= _plain_depth(model, DEPTH.get(family, 3))
   else:
     small['width'] = model['width'] // 8
     if 'layers' in model:
@@ -161,8 +165,10 @@ def shrink_model(
       small['reach'] = tuple(
         stage[: _third(len(stage))] for stage in model['reach']
       )
+  kinds = ''.join(model.get('patterns', ()))  # L reads windows, G the others
   for name in ('windows', 'fine', 'coarse', 'coarser'):
-    if 'built' in model and model.get(name):
+    read = ('L' if name == 'windows' else 'G') in kinds
+    if read and 'built' in model and model.get(name):
       small[name] = _shrink_grids(model[name], ratio)
   if 'built' in model:
     small['built'] = (clip.frames, clip.size, clip.size)
@@ -193,21 +199,21 @@ def _pyramid(model: Mapping[str, Any]) -> dict[str, Any]:
   }
 
 
-def _plain_depth(model: Mapping[str, Any]) -> dict[str, Any]:
+def _plain_depth(model: Mapping[str, Any], parts: int) -> dict[str, Any]:
   """Layers of a plain transformer, and fields that name some of them."""
-  layers = _third(model['layers'])
+  layers = math.ceil(model['layers'] / parts)
   small: dict[str, Any] = {'layers': layers}
   if pools := model.get('pool_layers'):
     # Counted from 0; in their order, one layer each.
-    moved = [n // 3 for n in pools]
+    moved = [n // parts for n in pools]
     for i in range(1, len(moved)):
       moved[i] = max(moved[i], moved[i - 1] + 1)
     small['pool_layers'] = tuple(moved)
   if model.get('joint_from'):
     after_pool = small.get('pool_layers', (0,))[-1] + 1
-    small['joint_from'] = max(1, model['joint_from'] // 3, after_pool)
+    small['joint_from'] = max(1, model['joint_from'] // parts, after_pool)
   if isinstance(model.get('mix_layers'), int):
-    small['mix_layers'] = _third(model['mix_layers'])
+    small['mix_layers'] = math.ceil(model['mix_layers'] / parts)
   return small
 
 

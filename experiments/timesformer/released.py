@@ -44,6 +44,7 @@ ROWS += [
   Row(
     name=f'TimeSformer, HowTo100M, {frames} frames',
     recipe=f'timesformer:{clip},howto100m',
+    approximate=('views.temporal',),
     start='released:TimeSformer, K400',
     overrides=FLOAT32,
     figures=top(top1),

@@ -40,6 +40,7 @@ ROWS += [
       '' if start == K400 else f'TimeSformer, {frames} frames, from K400'
     ),
     differs_in=PRETRAINING,
+    approximate=('views.temporal',),
     missing=SPLIT,
     classes=1059,
     reference_params=params if start == K400 else None,

@@ -10,7 +10,7 @@ from vidmodels.cli import cost, recipe
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 ROWS = {f'{t.name}: {r.name}': (t, r) for t, r in cost.counted_rows()}
-# A count takes a second: few always, more in the slow lane, all in the long one.
+# A count takes a second: few always, more in the slow lane, all in the long.
 every_row = pytest.mark.parametrize('name', ROWS)
 
 

@@ -84,6 +84,9 @@ class Row:
   # Fields of the recipe that the source does not describe; recipes that differ
   # there may still show the row's figures.
   unsaid: tuple[str, ...] = ()
+  # Fields in which the recipe is as near to the source as it can say; so the
+  # figures are not shown as those of this recipe.
+  approximate: tuple[str, ...] = ()
   # What cannot be had, so that the printed figure cannot be reached as it is:
   # weights that were not published, videos that are gone. '' if nothing.
   missing: str = ''

@@ -26,7 +26,8 @@ DATA_SET = 'data set'
 # What decides to which recipes a figure belongs, besides data set and model.
 SETTING = (
   *('clip.frames', 'clip.stride', 'clip.size'),
-  *('views.temporal', 'views.spatial', 'init_expects'),
+  *('views.temporal', 'views.spatial', 'views.size', 'data.share'),
+  'init_expects',
 )
 # How a run was trained: a figure also belongs to a recipe that differs here,
 # and its page says in what.
@@ -37,6 +38,7 @@ TRAINED = (
   *('augment.short_side', 'loss.label_smoothing', 'mix.mixup', 'mix.cutmix'),
   'dtype',
 )
+NO_FIELD = 'as no field can say'
 # Difference of a field: (there, here).
 Differences = dict[str, tuple[Any, Any]]
 
@@ -68,6 +70,7 @@ def of_row(
   """The run of a row, whose whole recipe is `config`."""
   flat = cfg.flatten(cfg.as_dict(config))
   said = {k: v for k, v in flat.items() if k not in row.unsaid}
+  said |= dict.fromkeys(row.approximate, NO_FIELD)
   pick = lambda names: {k: said[k] for k in names if k in said}
   return PublishedRun(
     origin=table.origin,

@@ -185,7 +185,7 @@ def counted_models(table: PaperTable, row: Row) -> list[CountedModel]:
     members = [paper_rows.find_row(part, table) for part in row.parts]
     return [m for t, r in members for m in counted_models(t, r)]
   config = of_row(row)
-  T, size = config.clip.frames, config.clip.size
+  T, size = config.clip.frames, config.views.size or config.clip.size
   classes = classes_of(row)
   return [CountedModel(config.family, config.model, (T, size, size), classes)]
 

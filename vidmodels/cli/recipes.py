@@ -74,7 +74,10 @@ def _page(args: argparse.Namespace) -> None:
 
 
 def published(family: str) -> list:
-  """The `PublishedRun`s of a family: its rows of all papers and releases."""
+  """The `PublishedRun`s of a family: its rows of all papers and releases.
+
+  Of a paper, those with figures; of a release, also those only described.
+  """
   from vidmodels.analysis import paper_rows, published_runs
   from vidmodels.cli import recipe
 
@@ -84,6 +87,7 @@ def published(family: str) -> list:
     )
     for table, row in paper_rows.all_rows()
     if row.recipe.partition(':')[0] == family
+    and (row.figures or table.origin == 'release')
   ]
 
 
