@@ -223,7 +223,8 @@ def test_changes_of_training_keep_the_figure_and_are_said():
   page = page_of('timesformer', 'optim.epochs=5.0', 'model.drop_path=0.3')
   assert 78.0 in aims(page)
   (text,) = (x for x in published_runs.lines(page) if x.startswith('paper'))
-  assert 'top1 78, top5 93.7; trained there with optim.epochs=15.0' in text
+  assert 'top1 78, top5 93.7; trained there with batch=16' in text
+  assert 'optim.epochs=15.0 (here 5.0)' in text
   assert 'batch=16 (here 64)' in text
 
 
