@@ -118,7 +118,9 @@ def sheet(table: PaperTable, workdir: pathlib.Path, scale: str) -> Sheet:
         line += _cells(row, each, metric, scale)
       lines.append(tuple(line))
   notes = [table.notes] if table.notes else []
-  notes += [f'{r.name}: {r.missing}' for r in table.rows if r.missing]
+  for row in table.rows:
+    notes += [f'{row.name}: {text}' for text in (row.figures_from, row.missing)
+              if text]  # fmt: skip
   title = f'{table.source}: {table.title}'
   return Sheet(title, tuple(columns), tuple(lines), tuple(notes), table)
 

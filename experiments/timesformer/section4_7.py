@@ -32,6 +32,7 @@ ROWS = tuple(
     f'base,{dataset.lower()},{word}',
     overrides=_file(word),
     figures=top(round(base - below, 1)),
+    figures_from=f'{base:g} of Table 1 less {below:g}, by the text',
     differs_from=f'table1:Divided Space-Time, {dataset}',
     differs_in=fields,
   )

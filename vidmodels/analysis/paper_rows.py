@@ -59,6 +59,9 @@ class Row:
   # Printed accuracies, in percent, by the names of our metrics: 'top1', 'top5',
   # 'map', 'hit1', 'verb_top1'. Of the recipe's data set.
   figures: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  # How the figures follow from what is printed, where they are not printed
+  # themselves ('78.0 less "about 5%"'); so no recipe shows them.
+  figures_from: str = ''
   # Millions of parameters as printed ('121.4'), '' if not: a count agrees if it
   # rounds to the same digits.
   params_m: str = ''

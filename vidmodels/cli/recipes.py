@@ -88,6 +88,7 @@ def published(family: str) -> list:
     for table, row in paper_rows.all_rows()
     if row.recipe.partition(':')[0] == family
     and (row.figures or table.origin == 'release')
+    and not row.figures_from
   ]
 
 
