@@ -16,8 +16,11 @@ along, as far as those are not named themselves:
                 `decays`
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from vidmodels import config as cfg
 from vidmodels.typing import InputError
@@ -148,7 +151,8 @@ def _scale_milestones(optim: Any, ratio: float, *, whole: bool) -> None:
   edges = [m * ratio for m in optim.milestones]
   if whole:
     pairs = zip(edges, optim.factors, strict=True)
-    last = {round(edge): (edge, factor) for edge, factor in pairs}
+    # The first step that a drop acts on, as float32, as the schedule counts.
+    last = {math.ceil(np.float32(e)): (e, factor) for e, factor in pairs}
     kept = [last[step] for step in sorted(last) if 0 < step < optim.steps]
     if len(kept) < len(edges):
       edges = [edge for edge, _ in kept]
