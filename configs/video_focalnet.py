@@ -129,6 +129,7 @@ def get_config(arg: str = ''):
     weight_decay=1e-4,
     decays=(('.', 0.0),),
     clip_norm=5.0,
+    clip_at='microbatch',
   )
   c.loss.label_smoothing = 0.1
   c.mix.update(mixup=0.8, cutmix=1.0, switch=0.5)

@@ -258,6 +258,9 @@ class Optim:
   b2: BelowOne = 0.999
   eps: PositiveFloat = 1e-8
   clip_norm: NotNegative = 0.0  # global gradient norm; 0: off
+  # With `accumulate`: the whole gradient once, or the sum so far after each
+  # microbatch.
+  clip_at: Literal['step', 'microbatch'] = 'step'
   ema: BelowOne = 0.0  # decay of the averaged weights a step; 0: off
   # A loss, gradient or update that is no number: ends the run ('stop'), or its
   # step changes nothing but the step number ('skip').

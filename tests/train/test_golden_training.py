@@ -35,15 +35,18 @@ from vidmodels.train import build, metrics, mixup, optim, state, step
 # Relative to the authors': of a loss, and of the whole update in L2.
 LOSS, UPDATE = 5e-6, {'sgd': 5e-5, 'adam': 2e-4, 'adamw': 2e-4}
 LOGITS, RATIO = 3e-5, 4.0
-# What a word of a release's file name is in a recipe's argument.
+# What a word of a release's file name is in a recipe's argument. Of several
+# sets the last one counts: that of 'Kinetics/..._K600.yaml'.
+SETS = (
+  *('k400', 'k600', 'ssv2', 'diving48', 'hmdb51', 'ucf101', 'activitynet'),
+  'howto100m',
+)
 WORDS = {
-  'kinetics': 'k400', 'kinetics400': 'k400', 'kinetics600': 'k600',
-  'cvidtrs': 'compact-s', 'cvidtrm': 'compact-m', 'vidtrm': 'm', 'vidtrl': 'l',
-  **{word: word for word in (
-    'k400', 'k600', 'ssv2', 'diving48', 'hmdb51', 'ucf101', 'activitynet',
-    'small', 'base',
-  )},
-}  # fmt: skip
+  **{'kinetics': 'k400', 'kinetics400': 'k400', 'kinetics600': 'k600'},
+  **{'vidtrm': 'm', 'vidtrl': 'l'},
+  **{'cvidtrs': 'compact-s', 'cvidtrm': 'compact-m'},
+  **{word: word for word in (*SETS, 'small', 'base')},
+}
 
 
 def files() -> dict[str, pathlib.Path]:
@@ -100,7 +103,9 @@ def recipe_name(family: str, said: Mapping) -> str:
   words += {'joint_space_time': ['joint'], 'space_only': ['space']}.get(
     said['model_config'].get('attention'), []
   )
-  return f'{family}:{",".join(dict.fromkeys(filter(None, words)))}'
+  sets = [word for word in words if word in SETS]
+  words = [word for word in words if word and word not in SETS] + sets[-1:]
+  return f'{family}:{",".join(dict.fromkeys(words))}'
 
 
 def schedule_of(said: Mapping, ours: cfg.Optim) -> tuple[dict, float]:
@@ -108,12 +113,16 @@ def schedule_of(said: Mapping, ours: cfg.Optim) -> tuple[dict, float]:
   theirs, M = said['schedule'], said['accumulate']
   iterations = theirs['iterations_per_epoch']
   text = json.dumps(theirs).lower()
-  if M > 1 and ('micro' in text or 'counts' not in theirs):
-    updates = iterations / M
-  else:
-    updates = iterations
+  # Iterations are updates, or microbatches where the file says so.
+  whole = iterations * theirs['max_epoch']
+  micro = whole == said['steps'] * M or (
+    whole != said['steps'] and 'micro' in text
+  )
+  per_update = M if micro else 1
   warm = theirs.get('warmup_steps', theirs.get('warmup_iterations'))
-  warmup = theirs.get('warmup_epochs', 0) if warm is None else warm / iterations
+  warmup = theirs.get('warmup_epochs') or 0
+  if warm is not None:
+    warmup = warm / iterations
   base = theirs['base_lr']
   fields = {
     'lr': base,
@@ -123,7 +132,7 @@ def schedule_of(said: Mapping, ours: cfg.Optim) -> tuple[dict, float]:
   }
   # The rate of an update is that of its last microbatch; a recipe that is early
   # says this of the release's own number of them.
-  fields['late'] = max(ours.late, 0.0) - (M - 1) / M
+  fields['late'] = max(ours.late, 0.0) + 1 / per_update - 1
   if not warmup:
     fields |= {'warmup_lr': 0.0, 'warmup_to': 'schedule'}
   elif 'warmup_ratio' in theirs:
@@ -132,8 +141,12 @@ def schedule_of(said: Mapping, ours: cfg.Optim) -> tuple[dict, float]:
     fields['warmup_lr'] = theirs.get('warmup_start_lr', theirs.get('warmup_lr'))
   if 'cosine' in text:
     fields['schedule'] = 'cosine'
-    fields['final_lr'] = theirs.get('min_lr', theirs.get('end_lr', 0.0))
-    return fields | {'milestones': (), 'factors': ()}, updates
+    low = [theirs[n] for n in ('min_lr', 'end_lr') if theirs.get(n) is not None]
+    fields['final_lr'] = low[0] if low else 0.0
+    assert not (fields['final_lr'] and ours.rates), (
+      'final_lr is multiplied by the factors of rates; the file has one for all'
+    )
+    return fields | {'milestones': (), 'factors': ()}, iterations / per_update
   if 'milestones_epochs' in theirs:
     edges = theirs['milestones_epochs']
     factors = [theirs['gamma'] ** (i + 1) for i in range(len(edges))]
@@ -141,7 +154,9 @@ def schedule_of(said: Mapping, ours: cfg.Optim) -> tuple[dict, float]:
     edges, factors = theirs['steps_epochs'][1:], theirs['relative_lrs'][1:]
     assert (theirs['steps_epochs'][0], theirs['relative_lrs'][0]) == (0, 1)
   fields |= {'milestones': edges, 'factors': factors, 'final_lr': 0.0}
-  return fields | {'schedule': 'step' if edges else 'constant'}, updates
+  return fields | {
+    'schedule': 'step' if edges else 'constant'
+  }, iterations / per_update
 
 
 def optimizer_of(said: Mapping) -> dict:
@@ -164,7 +179,8 @@ def model_config(said: Mapping) -> dict:
   fields = said['model_config']
   if said['model'] == 'vidtr':
     compact = 'compact' in fields['variant']
-    kwargs = {'normalize_before': True, **fields}
+    theirs = said['original'].get('kwargs', {})
+    kwargs = {'normalize_before': True, **fields, **theirs}
     for ours, theirs in (('layer_pool', 'pool_layers'),
                          ('number_of_keys', 'pool_drop')):  # fmt: skip
       if theirs in fields:
@@ -195,13 +211,17 @@ def load(path: pathlib.Path) -> Training:
   tree['optim'] |= {'steps': 0} | optimizer_of(said) | fields
   if not tree['optim']['weight_decay']:
     tree['optim']['decays'] = ()
-  tree['loss']['label_smoothing'] = said['loss']['label_smoothing']
+  if not tree['optim']['clip_norm']:
+    tree['optim']['clip_at'] = 'step'
+  assert 'binary' not in said['loss']['name'], (
+    'recipes have no binary cross entropy: the labels of a data set decide'
+  )
+  tree['loss']['label_smoothing'] = said['loss'].get('label_smoothing') or 0.0
   if not said['mixing']:
     tree['mix'] = {}
   _, T, H, W, _ = video_BTHWC.shape
   tree['clip'] |= {'frames': T, 'size': max(H, W)}
-  tree['augment']['short_side'] = (max(H, W), max(H, W))
-  tree['views'] |= {'short_side': 0}
+  tree |= {'augment': {}, 'views': {}}  # clips are given
   # The videos of a file are what the model is given.
   tree['data'] |= {'mean': (0.0,) * 3, 'std': (1.0,) * 3}
   tree |= {
@@ -238,18 +258,25 @@ def batch_of(run: Training, n: int) -> tuple[dict, mixup.Draw | None]:
   batch['mask'] = np.ones(len(batch['video']), np.float32)
   if not said['mixing']:
     return batch, None
-  assert len(parts) == 1, 'one draw serves all microbatches of our step'
-  partner_B = arrays['mix/partner'][n]
-  share = np.float32(1 - arrays['mix/lam'][n])
-  H, W = batch['video'].shape[2:4]
-  weight_HW = np.full((H, W), share, np.float32)
-  if arrays.get('mix/is_cutmix', np.zeros(n + 1, bool))[n]:
-    top, bottom, left, right = arrays['mix/box'][n]
-    weight_HW[:] = 0
-    weight_HW[top:bottom, left:right] = 1
-  partners = {f'partner_{k}': batch[k][partner_B] for k in ('video', 'label')}
-  distance = jnp.int32(0)  # partners are given
-  return batch | partners, mixup.Draw(distance, weight_HW, share)
+  # Each microbatch has a draw: of each row, together with its rows.
+  M, (B, _, H, W, _) = len(parts), videos[0].shape
+  share_M = np.float32(1 - arrays['mix/lam'].reshape(-1, M)[n])
+  partner_MB = arrays['mix/partner'].reshape(-1, M, B)[n]
+  weight_MHW = np.broadcast_to(share_M[:, None, None], (M, H, W)).copy()
+  if 'mix/is_cutmix' in arrays:
+    boxes = arrays['mix/box'].reshape(-1, M, 4)[n]
+    for m in np.flatnonzero(arrays['mix/is_cutmix'].reshape(-1, M)[n]):
+      top, bottom, left, right = boxes[m]
+      weight_MHW[m] = 0
+      weight_MHW[m, top:bottom, left:right] = 1
+  row = partner_MB.T * M + np.arange(M)  # its number in the step's batch
+  partners = {f'partner_{k}': batch[k][row.ravel()] for k in ('video', 'label')}
+  draw = mixup.Draw(
+    np.zeros(M * B, np.int32),  # partners are given
+    np.tile(weight_MHW[:, None], (B, 1, 1, 1)),
+    np.tile(share_M, B),
+  )
+  return batch | partners, draw
 
 
 @functools.cache
@@ -275,11 +302,11 @@ def trained(name: str) -> tuple[Training, Trained]:
 
   @jax.jit
   def forward(variables, batch, mixed):
+    """Logits in training, of one microbatch after the other."""
     video_BTHWC = batch['video']
     if mixed is not None:
       video_BTHWC, _ = mixup.mixed_clips(batch, mixed)
     video_BTHWC = step.normalise(video_BTHWC, config.data.mean, config.data.std)
-    # Microbatch by microbatch, as batch statistics are.
     M = config.accumulate
     return jnp.concatenate([
       model.apply(variables, video_BTHWC[m::M], train=True,
@@ -309,6 +336,26 @@ def pair(request):
     yield trained(request.param)
 
 
+@pytest.mark.parametrize('name', FILES)
+def test_every_parameter_is_in_the_authors_group(name):
+  run = load(FILES[name])
+  ours, params = run.config.optim, run.variables['params']
+  found = []
+  for factors in (optim.rate_factors, optim.decay_factors):
+    full = jax.tree.map(
+      lambda p, factor: np.full(p.shape, factor), params, factors(ours, params)
+    )
+    variables = {**run.variables, 'params': full}
+    found.append(golden.save_state(run.family, run.model, variables))
+  for group in run.said['groups']:
+    for key in set(group['params']) - set(run.said['no_gradient']):
+      rate, decay = (tree[key] for tree in found)
+      np.testing.assert_allclose(rate * ours.lr, group['base_lr'], err_msg=key)
+      np.testing.assert_allclose(
+        decay * ours.weight_decay, group['weight_decay'], err_msg=key
+      )
+
+
 def test_rates_losses_and_logits_are_the_authors(pair):
   run, done = pair
   arrays, groups = run.arrays, run.said['groups']
@@ -321,7 +368,9 @@ def test_rates_losses_and_logits_are_the_authors(pair):
   np.testing.assert_allclose(
     np.stack(done.logits), arrays['step/logits'], rtol=0, atol=LOGITS
   )
-  np.testing.assert_allclose(done.norms, arrays['step/grad_norm'], rtol=1e-5)
+  if run.said['accumulate'] == 1 or not run.said['clip']:
+    # Else ours is of what was clipped on the way.
+    np.testing.assert_allclose(done.norms, arrays['step/grad_norm'], rtol=1e-5)
 
 
 def test_every_parameter_and_buffer_ends_where_the_authors_does(pair):

@@ -14,7 +14,8 @@ import tiny
 
 from vidmodels import config as cfg
 from vidmodels.nn import stacked_blocks
-from vidmodels.train import loop, optim
+from vidmodels.train import loop, optim, step
+from vidmodels.train import state as train_state
 from vidmodels.typing import InputError
 
 # 640 examples in batches of 64: ten steps an epoch.
@@ -239,6 +240,24 @@ def test_gradients_are_clipped_by_their_global_norm():
   grads = {'a': jnp.array([3.0]), 'b': jnp.array([4.0])}
   updates, _ = tx.update(grads, tx.init(params), params)
   np.testing.assert_allclose([updates['a'][0], updates['b'][0]], [-0.6, -0.8])
+
+
+def test_the_sum_so_far_is_clipped_after_each_microbatch():
+  grads = np.array([[3.0, 4.0], [0.0, 1.0]], np.float32)  # of two microbatches
+  recipe = cfg.skeleton(family='timesformer')
+  recipe.data.dir, recipe.batch, recipe.accumulate = 'somewhere', 2, 2
+  recipe.optim.update(steps=1, clip_norm=1.0, clip_at='microbatch')
+  now = train_state.TrainState(0, {}, (), None, {}, None)
+  found, _, _ = step._accumulate(
+    lambda kept, part, m: (part['g'].sum(0), ({}, kept)),
+    jnp.zeros(2),
+    now,
+    {'g': grads, 'mask': np.ones(2, np.float32)},
+    config=cfg.check(recipe),
+  )
+  # A mean over both: (1.5, 2) of norm 2.5, then plus (0, 0.5).
+  after = np.array([0.6, 0.8 + 0.5])
+  np.testing.assert_allclose(found / 2, after / np.hypot(*after), rtol=1e-5)
 
 
 @pytest.mark.fast_every(2)

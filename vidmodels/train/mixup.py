@@ -25,7 +25,10 @@ from vidmodels.nn import linear
 
 
 class Draw(NamedTuple):
-  """What one step mixes."""
+  """What one step mixes, or each row of it: then with a leading axis of rows.
+
+  Of each row, the weight is [B, 1, H, W], the same in all frames.
+  """
 
   distance: jax.Array  # row i is mixed with row i + distance, modulo the batch
   # The partner's weight in every pixel, the same in all frames: for cutmix 1

@@ -59,6 +59,8 @@ def check(optim: cfg.Optim) -> None:
     refuse_unread(optim, 'warmup_lr warmup_to', 'optim.warmup above 0')
   if not optim.weight_decay:
     refuse_unread(optim, 'decay decays', 'optim.weight_decay above 0')
+  if not optim.clip_norm:
+    refuse_unread(optim, 'clip_at', 'optim.clip_norm above 0')
   if optim.freeze:
     _check_regex('optim.freeze', optim.freeze)
   if optim.train != 'all':

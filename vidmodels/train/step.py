@@ -104,8 +104,8 @@ def make_update(
   """The step behind its draws: (state, batch, the teacher's, mixed) -> ...
 
   A batch that is mixed has every row's partner beside it
-  (`mixup.add_partners`), and `mixed` says how much of it a row takes; None
-  mixes nothing.
+  (`mixup.add_partners`), and `mixed` says how much of it a row takes: one draw
+  for all, or arrays of one for each row. None mixes nothing.
   """
   objective: Callable[..., Any] = Objective(
     model, config, task, teacher, class_weights
@@ -123,17 +123,21 @@ def make_update(
   ):
     mask_B = batch['mask']
     trained, still = freezing.split(config.optim, state.params)
+    if mixed is not None and jnp.ndim(mixed.share):
+      draws: dict[str, Any] = {'mixed': mixed}  # each goes with its row
+      batch = {**batch, **draws}
 
     def microbatch_gradient(model_state: Any, part: Batch, m: Any):
       keys = stream_keys(state.key, state.step, m)
-      return gradient(trained, still, model_state, part, keys, frozen, mixed)
+      own = part.get('mixed', mixed)
+      return gradient(trained, still, model_state, part, keys, frozen, own)
 
     if config.accumulate == 1:
       sums, aux = microbatch_gradient(state.model_state, batch, 0)
       pairs, model_state = aux
     else:
       sums, pairs, model_state = _accumulate(
-        microbatch_gradient, trained, state, batch, M=config.accumulate
+        microbatch_gradient, trained, state, batch, config=config
       )
     model_state = freezing.keep_statistics(
       config.optim, state.params, state.model_state, model_state
@@ -238,7 +242,12 @@ class Objective:
 
 
 def _accumulate(
-  gradient: Any, trained: Any, state: TrainState, batch: Batch, *, M: int
+  gradient: Any,
+  trained: Any,
+  state: TrainState,
+  batch: Batch,
+  *,
+  config: cfg.Config,
 ):
   """Gradients of the batch's summed loss, its metrics, the new collections.
 
@@ -248,9 +257,11 @@ def _accumulate(
   memory and not the arithmetic: clips are paired before the split. Batch
   statistics are updated once a microbatch, in order. (Drop path draws for each
   microbatch, so with drop path M changes which branches are dropped.)
-  `gradient` maps (collections, rows, m) to gradients and (metrics, new
-  collections).
+  With clip_at='microbatch' the sum so far is clipped after each of them, as
+  the mean over the whole batch that it is a part of. `gradient` maps
+  (collections, rows, m) to gradients and (metrics, new collections).
   """
+  M, rows = config.accumulate, batch['mask'].sum()
 
   def strided(v_Bx: jax.Array) -> jax.Array:
     return v_Bx.reshape(-1, M, *v_Bx.shape[1:]).swapaxes(0, 1)
@@ -258,7 +269,12 @@ def _accumulate(
   def body(carry, part_and_number):
     total, model_state = carry
     grads, (pairs, model_state) = gradient(model_state, *part_and_number)
-    return (jax.tree.map(jnp.add, total, grads), model_state), pairs
+    total = jax.tree.map(jnp.add, total, grads)
+    if config.optim.clip_at == 'microbatch':
+      norm = optax.tree.norm(total) / rows
+      share = jnp.minimum(1, config.optim.clip_norm / (norm + 1e-6))
+      total = jax.tree.map(lambda g: g * share, total)
+    return (total, model_state), pairs
 
   zero = jax.tree.map(jnp.zeros_like, trained)
   parts = _split_rows(jax.tree.map(strided, batch), axis=1)
