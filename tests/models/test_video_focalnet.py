@@ -536,3 +536,23 @@ def test_linear_layers_start_at_002_and_convolutions_as_torchs():
     for leaf in ('kernel', 'bias'):
       draw = abs(np.asarray(layer[leaf]))
       assert 0.9 * bound < draw.max() <= bound
+
+
+def test_from_scratch_modulators_are_about_one_and_kernels_keep_the_scale():
+  clip_BTHWC = jnp.asarray(
+    np.random.default_rng(0).normal(size=(2, 4, 16, 16, 3)), jnp.float32
+  )
+  rms = {}
+  for fresh in ('image', 'scratch'):
+    model = video_focalnet.Model(
+      classes=3, **{**video_focalnet.TINY, 'width': 64}, fresh=fresh
+    )
+    variables = model.init(jax.random.key(0), clip_BTHWC)
+    _, kept = model.apply(variables, clip_BTHWC, mutable='intermediates')
+    block = kept['intermediates']['stage_0_block_0']['mod']
+    mean = block['time']['modulator'][0].mean()
+    rms[fresh] = float(jnp.sqrt((block['modulated'][0] ** 2).mean()))
+    assert abs(mean - (fresh == 'scratch')) < 0.2
+  # Of a branch beside tokens of size 1: next to nothing as released.
+  assert rms['image'] < 0.01
+  assert 0.2 < rms['scratch'] < 5

@@ -14,7 +14,6 @@ from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
 from vidmodels.nn import stack
-from vidmodels.nn.initializers import Draw
 from vidmodels.nn.linear import (
   CONTEXT,
   convolve,
@@ -40,7 +39,6 @@ class DepthwiseConv(nn.Module):
   use_bias: bool = True  # whether a bias is added
   # how it is computed; the answer is the same
   implementation: Implementation = 'shift'
-  kernel_init: Draw | None = None  # draws the kernel; None: as torch does
   # dtype of input and output; taps are summed in float32
   dtype: Any = jnp.float32
 
@@ -54,9 +52,7 @@ class DepthwiseConv(nn.Module):
       )
     # The fan-in of a depthwise kernel is its taps alone.
     draw = uniform_bias(taps)
-    kernel = self.param(
-      'kernel', self.kernel_init or draw, (*self.window, 1, D)
-    )
+    kernel = self.param('kernel', draw, (*self.window, 1, D))
     run = _shift if self.implementation == 'shift' else _conv
     h_xD = run(keep_rows(h_xD).astype(self.dtype), kernel)
     if self.use_bias:

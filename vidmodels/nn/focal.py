@@ -80,7 +80,6 @@ class TimeConv(nn.Module):
   """
 
   window: int  # taps, k, odd
-  kernel_init: initializers.Draw = initializers.uniform_fan_in
   # dtype of the products, which are added up in float32
   dtype: Any = jnp.float32
 
@@ -89,7 +88,7 @@ class TimeConv(nn.Module):
     """Returns a grid of the same shape."""
     T, D = h_BTHWD.shape[1], h_BTHWD.shape[-1]
     shape = (self.window, D, D)
-    kernel = self.param('kernel', self.kernel_init, shape)
+    kernel = self.param('kernel', initializers.uniform_fan_in, shape)
     half = self.window // 2
     total = jnp.zeros(h_BTHWD.shape, jnp.float32)
     for tap in range(self.window):
@@ -132,7 +131,8 @@ class Modulator(nn.Module):
   normalize: bool = False  # whether it is divided by L + 1
   # whether it starts as the constant 1, which leaves the query unchanged
   neutral: bool = False
-  fresh: initializers.Fresh = initializers.IMAGE  # how it starts otherwise
+  # How it starts otherwise; from scratch around 1, as the query's factor
+  fresh: initializers.Fresh = initializers.IMAGE
   dtype: Any = jnp.float32  # compute dtype
 
   @nn.compact
@@ -157,12 +157,16 @@ class Modulator(nn.Module):
     total_BTHWD += whole.astype(self.dtype) * gates_BTHWG[..., self.levels :]
     if self.normalize:
       total_BTHWD /= self.levels + 1
+    # A product of small numbers of both signs would pass on next to nothing.
+    ones = self.neutral or self.fresh != initializers.IMAGE
     mixed_BTHWD = Dense(
       D,
       dtype=self.dtype,
       # A 1 x 1 convolution in the release, so it starts as torch's do.
-      kernel_init=nn.initializers.zeros if self.neutral else self.fresh.conv,
-      bias_init=nn.initializers.ones if self.neutral else uniform_bias(D),
+      kernel_init=nn.initializers.zeros
+      if self.neutral
+      else initializers.uniform_fan_in,
+      bias_init=nn.initializers.ones if ones else uniform_bias(D),
       name='out',
     )(total_BTHWD)
     self.sow('intermediates', 'modulator', mixed_BTHWD)
@@ -174,7 +178,6 @@ class Modulator(nn.Module):
     each = functools.partial(
       DepthwiseConv,
       use_bias=False,
-      kernel_init=None if self.fresh is initializers.IMAGE else self.fresh.conv,
       implementation=self.depthwise,
       dtype=self.dtype,
     )
@@ -185,12 +188,7 @@ class Modulator(nn.Module):
     if self.temporal_conv == 'depthwise':
       return each((k, 1, 1), name=f'time_depthwise_{level}')(z_BTHWD)
     taps = 1 if self.temporal_conv == 'pointwise' else k
-    return TimeConv(
-      taps,
-      kernel_init=self.fresh.conv,
-      dtype=self.dtype,
-      name=f'time_conv_{level}',
-    )(z_BTHWD)
+    return TimeConv(taps, dtype=self.dtype, name=f'time_conv_{level}')(z_BTHWD)
 
   def _pool(self, z_BTHWD: jax.Array) -> jax.Array:
     """Eq. 7: the mean along the axes, which are kept with size 1."""

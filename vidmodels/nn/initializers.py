@@ -40,18 +40,16 @@ class Fresh(NamedTuple):
   space_table: Callable[..., jax.Array]  # draws the positions within a frame
   time_table: Callable[..., jax.Array]  # draws the positions within a clip
   fc: Callable[..., jax.Array]  # draws the projection after time attention
-  # conv: draws convolutions, which the releases leave as torch makes them
-  conv: Callable[..., jax.Array]
 
 
 _normal, _zeros = jax.nn.initializers.normal, jax.nn.initializers.zeros
 FRESH = {
   # As released: with zeros in time, a video model with an image ViT's weights
   # starts as that ViT.
-  'image': Fresh(normal_02, normal_02, _zeros, _zeros, uniform_fan_in),
+  'image': Fresh(normal_02, normal_02, _zeros, _zeros),
   # There is no image parent to preserve, and training leaves zeros in time
   # slowly: after 500 steps of the demo recipe a model drawn like this names
   # 94.5 % of the held-out motions, one drawn as 'image' 48.1 % (docs/demo.md).
-  'scratch': Fresh(fan_in, _normal(0.5), _normal(1.0), fan_in, fan_in),
+  'scratch': Fresh(fan_in, _normal(0.5), _normal(1.0), fan_in),
 }
 IMAGE = FRESH['image']

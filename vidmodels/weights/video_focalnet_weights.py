@@ -102,6 +102,11 @@ def start_from_image(
       'and no block of an image model can start them; expected another design; '
       "try 'pair'"
     )
+  if model.fresh != 'image':
+    raise InputError(
+      f"got fresh={model.fresh!r} with an image model's weights; expected the "
+      "start as released, since others change its branches; try fresh='image'"
+    )
   shared = {name: getattr(image, name) for name in SHARED}
   focalnet_weights.check_same_as_file(shared, model)
   theirs, ours = apply.flatten_variables(variables), {}
