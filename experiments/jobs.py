@@ -98,7 +98,12 @@ class Job:
     row = self.row
     config = dataclasses.replace(recipe.of_row(row), seed=self.seed)
     if self.scale == 'tiny':
-      config = tiny.shrink(config, kept=tiny.chosen(row), steps=self.steps)
+      config = tiny.shrink(
+        config,
+        kept=tiny.chosen(row),
+        steps=self.steps,
+        random=':' not in row.start,
+      )
       folder = str(self.workdir / 'data' / self.set / 'records')
     else:
       folder = f'{self.records}/{recipe.dataset(row.recipe)}'

@@ -57,9 +57,18 @@ def chosen(row: Row) -> frozenset[str]:
 
 
 def shrink(
-  full: cfg.Config, *, kept: Collection[str] = (), steps: int = STEPS
+  full: cfg.Config,
+  *,
+  kept: Collection[str] = (),
+  steps: int = STEPS,
+  random: bool = True,
 ) -> cfg.Config:
-  """The recipe at tiny scale; `kept` are the fields that the row is about."""
+  """The recipe at tiny scale.
+
+  `kept` are the fields that the row is about. `random` says that it starts from
+  random weights: what a run adds to another run's weights starts as the recipe
+  has it.
+  """
   sides = max(1, round(full.clip.size / FULL_SIDE))
   T = min(max(full.clip.frames // 2, FEWEST.get(full.family, 4)), SPAN)
   size = SIDE * sides
@@ -68,6 +77,8 @@ def shrink(
   )
   ratio = (T / full.clip.frames, size / full.clip.size)
   model = shrink_model(full.family, full.model, ratio, clip, kept)
+  if random and 'fresh' in model:
+    model['fresh'] = 'scratch'
   small = dataclasses.replace(
     full,
     model=model,
@@ -149,8 +160,6 @@ def shrink_model(
   }
   if 'groups' in known:
     small['groups'] = ()  # the made-up sets have one label a video
-  if 'fresh' in known:
-    small['fresh'] = 'scratch'
   if 'widths' in model:
     small |= _pyramid(model)
   elif 'heads' in model:

@@ -1,0 +1,262 @@
+"""Rows run at tiny scale, end to end, and their results stand in the tables."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import jobs, reproduce, run, schedule, tables, tiny
+from vidmodels import config as cfg
+from vidmodels.analysis import paper_rows
+from vidmodels.cli import recipe
+from vidmodels.train import build
+from vidmodels.train.state import create_state
+
+STARTS = ('imagenet-1k', 'imagenet-21k', 'k400', 'k600')
+STRANGER = '''
+"""A stranger's table: one file, found by itself."""
+
+from vidmodels.analysis.paper_rows import PaperTable, Row
+
+TABLE = PaperTable(
+  source='Nobody, Table 1',
+  title='made up',
+  x_label='frames',
+  rows=(
+    Row(name='space', recipe='timesformer:base,k400,space', x=1.0,
+        figures={'top1': 76.9}),
+    Row(name='more views', recipe='timesformer:base,k400,space', x=2.0,
+        overrides={'views.temporal': 2}, trained_as='space'),
+    Row(name='goes on', recipe='timesformer:base,k400', x=3.0,
+        start='mine:space'),
+    Row(name='both', parts=('space', 'goes on'), x=4.0),
+    Row(name='theirs', figures={'top1': 50.0}, x=5.0),
+  ),
+)
+'''
+
+
+@pytest.fixture(scope='module')
+def stranger(tmp_path_factory):
+  """A workdir in which every row of a stranger's table was run, two steps."""
+  patch = pytest.MonkeyPatch()
+  folder = tmp_path_factory.mktemp('repo') / 'experiments'
+  (folder / 'stranger').mkdir(parents=True)
+  (folder / '__init__.py').touch()
+  (folder / 'stranger' / '__init__.py').touch()
+  (folder / 'stranger' / 'mine.py').write_text(STRANGER)
+  patch.setattr(paper_rows, 'FOLDER', folder)
+  patch.setattr(paper_rows, 'MODULE', 'stranger_experiments')
+  patch.setattr(tiny, 'CLIPS', {'train': 16, 'test': 8})
+  patch.setattr(tiny, 'BATCH', 8)  # one clip a device
+  patch.setattr(tiny, 'SIDE', 16)  # one patch
+  paper_rows.all_tables.cache_clear()
+  workdir = tmp_path_factory.mktemp('runs')
+  flags = ['--scale=tiny', '--steps=2', f'--workdir={workdir}', '--json']
+  yield workdir, ['stranger/mine', *flags]
+  patch.undo()
+  paper_rows.all_tables.cache_clear()
+
+
+def test_a_strangers_table_runs_is_skipped_and_stands_in_the_tables(
+  stranger, capsys
+):
+  workdir, argv = stranger
+  assert run.main(argv) == 0
+  first = json.loads(capsys.readouterr().out)
+  assert first['failed'] == []
+  names = [r['row'] for r in first['results']]
+  assert names == ['space', 'more views', 'goes on', 'both']
+  for result in first['results']:
+    assert result['videos'] == result['listed'] == 8
+    assert 0 <= result['metrics']['top1'] <= 100
+    assert result['records_fingerprint']
+    assert result['versions']['jax'] == jax.__version__
+  goes_on = first['results'][2]['config']
+  assert goes_on['init_from'].endswith('space/mixed-seed0/run')
+  # Nothing is done twice: the files stay as they are.
+  before = {p: p.stat().st_mtime_ns for p in workdir.rglob('*.json')}
+  assert run.main(argv) == 0
+  again = json.loads(capsys.readouterr().out)
+  assert again == first
+  assert before == {p: p.stat().st_mtime_ns for p in workdir.rglob('*.json')}
+  # A row of another recipe is not taken for the finished one.
+  assert run.main([*argv, '--steps=3']) == 2
+  assert 'of another recipe' in capsys.readouterr().err
+
+  table = paper_rows.find('stranger/mine')
+  page = [tables.sheet(table, workdir, 'tiny')]
+  top1 = first['results'][0]['metrics']['top1']
+  markdown = tables.as_markdown(page)
+  assert f'| space | mixed | 76.9 | {top1:.1f} |' in markdown
+  assert '| theirs |  | 50 | not ours |' in markdown
+  assert 'difference' not in markdown  # of another size and other data
+  assert f'{top1:.1f}' in tables.as_text(page)
+  full = tables.as_markdown([tables.sheet(table, workdir, 'full')])
+  assert '| space | 76.9 | not run |  |' in full
+  pytest.importorskip('matplotlib')
+  html = tables.as_html(page, workdir, 'tiny')
+  assert 'data:image/png;base64,' in html
+  assert 'http' not in html
+  points = tables.curves(table, workdir, 'tiny')
+  assert points['Nobody, Table 1, paper'] == [(1.0, 76.9), (5.0, 50.0)]
+  assert (1.0, top1) in points['ours, mixed']
+
+
+def test_several_seeds_give_the_mean_and_the_range():
+  many = tables.Measured({'top1': (50.0, 60.0, 70.0)}, 'motion', 1.0)
+  assert many.cell('top1') == '60.0 (50.0 to 70.0 of 3)'
+  assert many.cell('top5') == ''
+  one = tables.Measured({'top1': (50.0,)}, 'motion', 1.0)
+  assert one.cell('top1') == '50.0'
+
+
+@pytest.mark.parametrize(
+  ('argv', 'says'),
+  [
+    ([], 'expected one such as timesformer/table1'),
+    (['timesformer/table9'], 'timesformer/table'),
+    (['timesformer/table1', '--row', 'Spaced'], 'expected one of'),
+    (['timesformer/table2', '--row', 'SlowFast'], 'row of timesformer/table2'),
+    (['timesformer/table1', '--seeds=0'], 'expected at least 1'),
+    (['timesformer/table1', '--set=motion'], 'try --scale=tiny'),
+    (['timesformer/table1', '--start', 'k400'], 'expected KIND=FILE'),
+    (['timesformer/table1'], 'try --start imagenet-21k=FILE'),
+  ],
+)
+def test_wrong_use_is_one_message_with_the_next_move(argv, says, capsys):
+  assert run.main([*argv, '--launch=dry-run']) == 2
+  error = capsys.readouterr().err
+  assert says in error
+  assert error.count('\n') == 1
+
+
+def test_the_list_is_one_json_document(capsys):
+  assert run.main(['--list', '--json']) == 0
+  tree = json.loads(capsys.readouterr().out)
+  by_name = {table['name']: table for table in tree['tables']}
+  assert by_name.keys() == paper_rows.all_tables().keys()
+  for table in by_name.values():
+    assert table['source']
+    assert table['rows']
+
+
+def job(name: str, row: paper_rows.Row, **fields) -> jobs.Job:
+  return jobs.Job(
+    table=paper_rows.find(name),
+    row=row,
+    workdir=pathlib.Path('/nowhere'),
+    starts=dict.fromkeys(STARTS, 'weights.npz'),
+    **fields,
+  )
+
+
+TRAINED = [
+  (table.name, row)
+  for table, row in paper_rows.all_rows()
+  if row.recipe and not row.trained_as
+]
+
+
+@pytest.mark.parametrize(('scale', 'every'), [('full', 20), ('tiny', 90)])
+def test_the_printed_commands_mean_the_very_recipe(scale, every):
+  for name, row in TRAINED[::every]:
+    each = job(name, row, scale=scale, set='mixed' if scale == 'tiny' else '')
+    where, *overrides = run.flags_of(each)
+    said = recipe.load(where.removeprefix('--config='), overrides)
+    assert cfg.as_dict(said) == cfg.as_dict(each.config()), (name, row.name)
+
+
+def unlike_at_tiny_scale() -> dict[str, tuple[str, paper_rows.Row]]:
+  """The trained rows of all tables whose tiny recipes differ."""
+  found: dict[str, tuple[str, paper_rows.Row]] = {}
+  seen = set()
+  for name, row in TRAINED:
+    config = job(name, row, scale='tiny', set='mixed').config()
+    if config not in seen:
+      seen.add(config)
+      found[f'{name}: {row.name}'] = (name, row)
+  return found
+
+
+def test_tiny_recipes_have_the_rules_sizes_and_what_the_row_is_about():
+  table = paper_rows.find('timesformer/table1')
+  full = recipe.of_row(table.row('Divided Space-Time, K400'))
+  small = tiny.shrink(full, kept=())
+  assert small.model['attention'] == 'divided'
+  assert (small.model['layers'], small.model['heads']) == (4, 3)
+  assert small.model['width'] == 48
+  assert (small.clip.frames, small.clip.size, small.clip.stride) == (4, 64, 4)
+  assert small.optim.steps == tiny.STEPS
+  assert small.model['fresh'] == 'scratch'
+  assert tiny.shrink(full, random=False).model['fresh'] == 'image'
+  figure = paper_rows.find('timesformer/figure4')
+  row = figure.row('TimeSformer, K400, 25%')
+  kept = tiny.chosen(row)
+  assert tiny.shrink(recipe.of_row(row), kept=kept).data.share == 0.25
+
+
+@pytest.mark.fast_every(60)
+@pytest.mark.slow_every(60)
+@pytest.mark.parametrize('name', [f'{n}: {r.name}' for n, r in TRAINED])
+def test_every_row_takes_two_steps(name):
+  """Of every network at tiny scale; those that are alike, once."""
+  alike = unlike_at_tiny_scale()
+  if name not in alike:
+    pytest.skip('another row has the same tiny recipe')
+  table, row = alike[name]
+  config = job(table, row, scale='tiny', set='mixed').config()
+  tree = cfg.as_dict(config)
+  tree['batch'] = 4
+  tree['loss']['teacher'], tree['model']['token_head'] = '', False
+  config = cfg.check(tree)
+  training = build.build(
+    config, classes=8, examples=64, devices=jax.devices()[:1]
+  )
+  state = create_state(training.init, training.shardings)
+  clip, rng = config.clip, np.random.default_rng(0)
+  shape = (4, clip.frames, clip.size, clip.size, 3)
+  batch = {
+    'video': rng.integers(0, 256, shape, np.uint8),
+    'label': np.arange(4, dtype=np.int32),
+    'mask': np.ones(4, np.float32),
+  }
+  step = training.train_step()
+  with jax.set_mesh(training.mesh):
+    for _ in range(2):
+      state, packed = step(state, batch)
+  assert int(state.step) == 2
+  assert all(np.isfinite(v).all() for v in jax.tree.leaves(packed))
+
+
+def test_jobs_come_after_those_they_need(stranger):
+  workdir, _ = stranger
+  table = paper_rows.find('stranger/mine')
+  todo = [
+    jobs.Job(table=table, row=row, scale='tiny', workdir=workdir, set='mixed')
+    for row in reversed(table.rows)
+    if row.ours
+  ]
+  names = [each.row.name for each in schedule.in_order(todo)]
+  assert names == ['space', 'goes on', 'both', 'more views']
+
+
+def test_claims_name_rows_that_exist_and_a_page_without_runs_says_so(tmp_path):
+  assert len(reproduce.CLAIMS) == 8
+  for claim in reproduce.CLAIMS:
+    for tried in claim.tried:
+      each = reproduce.job_of(tried, workdir=tmp_path, seed=0)
+      assert each.row.ours
+    keys = [tried.key for tried in claim.tried]
+    assert len(set(keys)) == len(keys)
+    # A check may fail, and it may hold: all at chance, and all perfect.
+    low = claim.check(dict.fromkeys(keys, 12.5))
+    assert not all(holds for _, holds in low), claim.source
+
+
+def test_names_that_differ_in_signs_alone_have_folders_of_their_own():
+  assert jobs.slug('ViT-B, 8 frames') == 'ViT-B-8-frames'
+  assert jobs.slug('50%') != jobs.slug('50') != jobs.slug('50*')
+  assert '/' not in jobs.slug('a/b')
