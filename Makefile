@@ -1,4 +1,5 @@
-# make demo, test, slow, long, newest, check, clean: all but newest in .venv.
+# make demo, test, slow, long, reproduce, newest, check, clean: all but newest in
+# .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,7 +18,7 @@ NEWEST_PYTHON ?= $(shell for v in 3.13 3.12; do \
   $$p -c '' 2>/dev/null && echo $$p && exit; done; done)
 NEWEST := .venv-newest
 
-.PHONY: demo test check slow long newest clean
+.PHONY: demo test check slow long reproduce newest clean
 
 demo: $(STAMP)
 	$(BIN)/vidmodels demo --out demo
@@ -35,6 +36,13 @@ slow: $(TEST_STAMP)
 # What fast and slow tests leave out: more cases of the same tests.
 long: $(TEST_STAMP)
 	$(BIN)/python $(PYTEST) -m "long and not gpu"
+
+# Eight claims of the papers at a laptop's size: three quarters of an hour a
+# seed on two CPUs. SEEDS=3 for the spread.
+SEEDS ?= 1
+reproduce: $(STAMP)
+	$(BIN)/python -m experiments.reproduce --seeds=$(SEEDS) --jobs=2 \
+	  --out=runs/experiments/reproduction.md
 
 # The fast lane with the newest releases that setup.py admits.
 newest:

@@ -24,9 +24,10 @@ import jax
 import vidmodels
 from vidmodels import config as cfg
 from vidmodels import files
-from vidmodels.analysis import paper_rows
+from vidmodels.analysis import model_cost, paper_rows
 from vidmodels.analysis.paper_rows import PaperTable, Row
 from vidmodels.cli import recipe
+from vidmodels.train import build
 from vidmodels.typing import InputError
 
 from . import tiny
@@ -195,6 +196,7 @@ class Job:
       'classes_sha256': report.info.classes.sha256,
       'recipe_sha256': self.fingerprint(),
       'config': config,
+      'macs': None if self.row.parts else self.macs(),
       'seconds': round(time.monotonic() - start, 1),
       'cpus': cpu_count(),
       'finished': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
@@ -204,6 +206,14 @@ class Job:
     self.folder.mkdir(parents=True, exist_ok=True)
     files.write_atomically(self.folder / RESULT, text.encode())
     return result
+
+  def macs(self) -> int:
+    """Multiply-adds of the model on one view."""
+    config = self.config()
+    classes = recipe.classes_of(self.row) if self.scale == 'full' else 8
+    model = build.make_model(config, classes=classes)
+    T, size = config.clip.frames, config.views.size or config.clip.size
+    return model_cost.count_model(model, (T, size, size)).total_macs()
 
   def _train_and_evaluate(self, progress: Progress):
     from vidmodels.evaluate import score_split
