@@ -322,8 +322,9 @@ chosen. The number of steps was set on one row: divided attention on `motion`
 had 95.5 % with it. DualFormer and Video-FocalNets draw their kernels by
 fan-in, which was added after a trial in which they learned nothing of `motion`
 from the initialisation that is made for image weights. Accuracy is top-1 of all
-test videos; with several seeds the mean, and the lowest and highest. A model that is blind to the order of frames reaches at
-best 50 % of `motion` and 75 % of `mixed`; "fails" is at most {blind} %,
+test videos; with several seeds the mean, and the lowest and highest. A model
+that is blind to the order of frames reaches at best 50 % of `motion` and 75 %
+of `mixed`; "fails" is at most {blind} %,
 "succeeds" at least {succeeds:g} %.
 """
 
