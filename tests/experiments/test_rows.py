@@ -81,8 +81,8 @@ def test_names_of_fields_that_nobody_describes_exist():
     assert {*row.unsaid, *row.approximate} <= fields_of(row).keys(), row
 
 
-@pytest.mark.fast_every(12)
-@pytest.mark.slow_every(3)
+@pytest.mark.fast_every(40)
+@pytest.mark.slow_every(15)
 @pytest.mark.parametrize('name', TRAINED)
 def test_every_row_builds_at_full_size(name):
   """Shapes of the whole training state; nothing is allocated."""
