@@ -78,18 +78,17 @@ def make_train_step(
   update = make_update(
     model, tx, config, teacher, task=task, class_weights=class_weights
   )
-  mixes = mixup.is_on(config.mix)
+  if not mixup.is_on(config.mix):
+    return lambda state, batch, frozen: update(state, batch, frozen, None)
 
-  def step(state: TrainState, batch: Batch, frozen: Any):
-    mixed = None
-    if mixes:
-      H, W = batch['video'].shape[2:4]
-      key = stream_key(state.key, state.step, 'mix')
-      mixed = mixup.draw(key, len(batch['mask']), config.mix, height=H, width=W)
-      batch = _split_rows(mixup.add_partners(batch, mixed.distance))
+  def mix_and_update(state: TrainState, batch: Batch, frozen: Any):
+    H, W = batch['video'].shape[2:4]
+    key = stream_key(state.key, state.step, 'mix')
+    mixed = mixup.draw(key, len(batch['mask']), config.mix, height=H, width=W)
+    batch = _split_rows(mixup.add_partners(batch, mixed.distance))
     return update(state, batch, frozen, mixed)
 
-  return step
+  return mix_and_update
 
 
 def make_update(
@@ -113,16 +112,21 @@ def make_update(
   if config.mesh.reduce == 'dtype':
     objective = linear.sums_of_gradients('dtype')(objective)
 
-  def of_trained(trained: Any, still: Any, *rest: Any):
-    return objective(freezing.join(trained, still), *rest)
-
-  gradient = jax.grad(of_trained, has_aux=True)
+  freezes = freezing.is_on(config.optim)
+  whole = freezing.join if freezes else (lambda params, _: params)
+  gradient = jax.grad(
+    lambda trained, still, *rest: objective(whole(trained, still), *rest),
+    has_aux=True,
+  )
 
   def update(
     state: TrainState, batch: Batch, frozen: Any, mixed: mixup.Draw | None
   ):
     mask_B = batch['mask']
-    trained, still = freezing.split(config.optim, state.params)
+    trained: Any = state.params
+    still: Any = {}
+    if freezes:
+      trained, still = freezing.split(config.optim, state.params)
     if mixed is not None and jnp.ndim(mixed.share):
       draws: dict[str, Any] = {'mixed': mixed}  # each goes with its row
       batch = {**batch, **draws}
@@ -139,12 +143,13 @@ def make_update(
       sums, pairs, model_state = _accumulate(
         microbatch_gradient, trained, state, batch, config=config
       )
-    model_state = freezing.keep_statistics(
-      config.optim, state.params, state.model_state, model_state
-    )
+    if freezes:
+      model_state = freezing.keep_statistics(
+        config.optim, state.params, state.model_state, model_state
+      )
     grads = jax.tree.map(lambda g: g / mask_B.sum(), sums)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
-    params = freezing.join(optax.apply_updates(trained, updates), still)
+    params = whole(optax.apply_updates(trained, updates), still)
     pairs['grad_norm'] = (optax.tree.norm(grads), jnp.ones(()))
     pairs['update_norm'] = (optax.tree.norm(updates), jnp.ones(()))
     ema, decay = state.ema, config.optim.ema

@@ -558,10 +558,11 @@ class RecordSet:
 
   def _locate(self, i: int) -> tuple[Shard, int]:
     """The shard of record `i` and its number there."""
-    count = len(self)
+    numbers = self._numbers
+    count = self._ends[-1] if numbers is None else len(numbers)
     if not 0 <= i < count:
       raise IndexError(f'got record {i}; expected 0 to {count - 1}')
-    if self._numbers is not None:
-      i = int(self._numbers[i])
+    if numbers is not None:
+      i = int(numbers[i])
     k = int(np.searchsorted(self._ends, i, side='right'))
     return self.manifest.shards[k], int(i - (self._ends[k - 1] if k else 0))

@@ -302,12 +302,12 @@ class ExampleOrder:
     if self.groups:
       turn, j = divmod(g // self.repeats, len(self.groups))
       with _LOCK:
-        k = int(_class_order(self.seed, _CLASSES, turn, len(self.groups))[j])
+        k = int(_class_order(self.seed, turn, len(self.groups), _CLASSES)[j])
         group = self.groups[k]
         epoch, i = divmod(turn, len(group))
         # Each group has orders of its own, 2**40 of them.
         number = (k << 40) + epoch
-        order = _class_order(self.seed, _WITHIN, number, len(group))
+        order = _class_order(self.seed, number, len(group), _WITHIN)
       return int(group[order[i]])
     epoch, i = divmod(g // self.repeats, self.examples)
     with _LOCK:  # or every thread would shuffle a new epoch
@@ -334,27 +334,24 @@ def order_of(
 
 
 @functools.lru_cache(maxsize=3)  # this epoch, the next, one of another run
-def permutation(seed: int, epoch: int, examples: int) -> np.ndarray:
-  """The order of an epoch: 0 to examples - 1 shuffled, [examples], read-only.
+def permutation(
+  seed: int, number: int, size: int, purpose: int = _ORDER
+) -> np.ndarray:
+  """0 to size - 1 shuffled, [size], read-only: the order of epoch `number`.
 
   It sorts Philox's raw output: numpy keeps that the same in every version,
   which it does not promise for `Generator.permutation`. (Two equal numbers
   among 10 million have a chance of 3e-6, and keep their order.)
   """
-  return _shuffle(seed, _ORDER, epoch, examples)
-
-
-@functools.lru_cache(maxsize=2048)  # the classes of a set have one each
-def _class_order(seed: int, purpose: int, number: int, size: int) -> np.ndarray:
-  return _shuffle(seed, purpose, number, size)
-
-
-def _shuffle(seed: int, purpose: int, number: int, size: int) -> np.ndarray:
   raw = _philox(seed, purpose, number).random_raw(size)
   order = np.argsort(raw, kind='stable')
   order = order.astype(np.uint32 if size < 2**32 else np.int64)
   order.flags.writeable = False
   return order
+
+
+# The same for single classes, of which a set has many.
+_class_order = functools.lru_cache(maxsize=2048)(permutation.__wrapped__)
 
 
 def _philox(seed: int, purpose: int, number: int) -> np.random.Philox:
