@@ -268,6 +268,36 @@ def test_claims_name_rows_that_exist_and_a_page_without_runs_says_so(tmp_path):
     assert any(holds for _, holds in parts), claim.source
 
 
+def test_slurm_gets_trainings_in_the_order_that_they_need(
+  stranger, tmp_path, monkeypatch, capsys
+):
+  log = tmp_path / 'log'
+  sbatch = tmp_path / 'sbatch'
+  sbatch.write_text(
+    f'#!/bin/sh\necho "$@" >> {log}\necho "$(wc -l < {log});cluster"\n'
+  )
+  sbatch.chmod(0o755)
+  monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
+  _, argv = stranger
+  assert run.main([*argv, '--launch=slurm']) == 0
+  space, image, goes_on = log.read_text().splitlines()
+  for line, row in ((space, 'space'), (image, 'image'), (goes_on, 'goes-on')):
+    assert f'/{row}/mixed-seed0/run' in line.split()[-1]
+    assert 'slurm.sbatch --config=' in line
+  assert '--dependency' not in space + image
+  assert '--dependency=afterok:2 ' in goes_on  # the image model's job
+  assert 'goes on (mixed, seed 0): job 3' in capsys.readouterr().out
+
+
+def test_without_sbatch_the_message_has_the_next_move(
+  stranger, monkeypatch, capsys
+):
+  monkeypatch.setenv('PATH', '/nowhere')
+  _, argv = stranger
+  assert run.main([*argv, '--launch=slurm']) == 2
+  assert 'try --launch=dry-run' in capsys.readouterr().err
+
+
 def test_names_that_differ_in_signs_alone_have_folders_of_their_own():
   assert jobs.slug('ViT-B, 8 frames') == 'ViT-B-8-frames'
   assert jobs.slug('50%') != jobs.slug('50') != jobs.slug('50*')
