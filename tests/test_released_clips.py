@@ -19,7 +19,8 @@ RELEASED = {
   'xvit': ('pyslowfast', 16, 16, 0, '1x3', PYSLOWFAST),
   'xvit:k600': ('pyslowfast', 16, 16, 0, '1x3', PYSLOWFAST),
   'xvit:ssv2': ('pyslowfast_segment', 16, 1, 0, '2x3', PYSLOWFAST),
-  'xvit:epic100': ('pyslowfast_segment', 16, 1, 0, '1x3', PYSLOWFAST),
+  # Nothing was released of it: as SSv2.
+  'xvit:epic100': ('pyslowfast_segment', 16, 1, 0, '2x3', PYSLOWFAST),
   'vidtr': ('vidtr', 8, 8, 0, '10x3', ('floor', 'floor')),
   'vidtr:m': ('vidtr', 16, 4, 0, '10x3', ('floor', 'floor')),
   'vidtr:l': ('vidtr', 32, 2, 0, '10x3', ('floor', 'floor')),

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from vidmodels.analysis import model_cost, paper_rows, paper_table
-from vidmodels.cli import cost, recipe
+from vidmodels.cli import cost
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 ROWS = {f'{t.name}: {r.name}': (t, r) for t, r in cost.counted_rows()}
@@ -32,7 +32,7 @@ def test_counts_are_the_printed_figures_or_the_row_says_why_not(name):
 @pytest.mark.slow_every(4)
 def test_counts_are_those_of_the_authors_code(name):
   table, row = ROWS[name]
-  counts = [model_cost.count(m) for m in recipe.counted_models(table, row)]
+  counts = [model_cost.count(m) for m in cost.counted_models(table, row)]
   if row.reference_params is not None:
     params = sum(c.total_params(row.params_without) for c in counts)
     assert params == row.reference_params
@@ -47,7 +47,7 @@ def test_regular_expressions_of_the_rows_leave_something_out():
   for name, (table, row) in ROWS.items():
     if not row.params_without and not row.macs_without:
       continue
-    counts = [model_cost.count(m) for m in recipe.counted_models(table, row)]
+    counts = [model_cost.count(m) for m in cost.counted_models(table, row)]
     for regex, total in (
       (row.params_without, 'total_params'),
       (row.macs_without, 'total_macs'),

@@ -216,7 +216,7 @@ def test_the_commands_of_the_page_work(
     scored.save(out / f'{scored.info.stem}.npz')
   blocks = re.findall(r'```\n(vidmodels.*?)```', PAGE.read_text(), re.S)
   lines = [line for block in blocks for line in block.splitlines()]
-  assert len(lines) == 7
+  assert len(lines) == 8
   for line in lines:
     assert '*' not in line  # a shell would find more than one file
     assert main(shlex.split(line)[1:]) == 0, line

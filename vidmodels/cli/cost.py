@@ -127,9 +127,23 @@ def counted_rows() -> list[tuple[Any, Any]]:
   ]
 
 
+def counted_models(table: Any, row: Any) -> list[Any]:
+  """A row's `CountedModel` of a view; of an ensemble, those of all members."""
+  from vidmodels.analysis import paper_rows
+  from vidmodels.analysis.model_cost import CountedModel
+  from vidmodels.cli import recipe
+
+  if row.parts:
+    members = [paper_rows.find_row(part, table) for part in row.parts]
+    return [model for pair in members for model in counted_models(*pair)]
+  config = recipe.of_row(row)
+  T, size = config.clip.frames, config.views.size or config.clip.size
+  classes = recipe.classes_of(row)
+  return [CountedModel(config.family, config.model, (T, size, size), classes)]
+
+
 def compare(table: Any, row: Any) -> Any:
   """Our counts of a row beside the printed ones: a `ComparedRow`."""
   from vidmodels.analysis import paper_table
-  from vidmodels.cli import recipe
 
-  return paper_table.compare_row(table, row, recipe.counted_models(table, row))
+  return paper_table.compare_row(table, row, counted_models(table, row))

@@ -19,9 +19,7 @@ from typing import Any
 
 from vidmodels import config as cfg
 from vidmodels import models
-from vidmodels.analysis import paper_rows
-from vidmodels.analysis.model_cost import CountedModel
-from vidmodels.analysis.paper_rows import PaperTable, Row
+from vidmodels.analysis.paper_rows import Row
 from vidmodels.cli.overrides import apply, change
 from vidmodels.data.datasets import registry
 from vidmodels.typing import InputError, expected_one_of, local_path
@@ -177,17 +175,6 @@ def classes_of(row: Row) -> int:
       'set; expected the number of its classes; try classes=400 in the row'
     )
   return len(registry.find(name).classes())
-
-
-def counted_models(table: PaperTable, row: Row) -> list[CountedModel]:
-  """A row's model and the clip of a view; of an ensemble, all members'."""
-  if row.parts:
-    members = [paper_rows.find_row(part, table) for part in row.parts]
-    return [m for t, r in members for m in counted_models(t, r)]
-  config = of_row(row)
-  T, size = config.clip.frames, config.views.size or config.clip.size
-  classes = classes_of(row)
-  return [CountedModel(config.family, config.model, (T, size, size), classes)]
 
 
 def of_run(config: cfg.Config, overrides: Sequence[str] = ()) -> cfg.Config:

@@ -31,15 +31,13 @@ def vote(
   k = min(NEIGHBOURS, len(bank_ND))
   for start in range(0, len(feature_RD), _ROWS):
     cosine_RN = _unit(feature_RD[start : start + _ROWS]) @ bank_ND.T
-    near_Rk = np.argpartition(-cosine_RN, k - 1, axis=1)[:, :k]
-    near_cosine_Rk = np.take_along_axis(cosine_RN, near_Rk, axis=1)
+    near = np.argpartition(-cosine_RN, k - 1, axis=1)[:, :k]
+    cosine_of_near = np.take_along_axis(cosine_RN, near, axis=1)
     # Less the largest, which changes no share and cannot overflow.
-    apart_Rk = near_cosine_Rk - near_cosine_Rk.max(1, keepdims=True)
+    apart = cosine_of_near - cosine_of_near.max(1, keepdims=True)
     share_RK = np.zeros((len(cosine_RN), classes))
     rows_R1 = np.arange(len(cosine_RN))[:, None]
-    np.add.at(
-      share_RK, (rows_R1, label_N[near_Rk]), np.exp(apart_Rk / TEMPERATURE)
-    )
+    np.add.at(share_RK, (rows_R1, label_N[near]), np.exp(apart / TEMPERATURE))
     votes.append(share_RK / share_RK.sum(1, keepdims=True))
   return np.log(np.maximum(np.concatenate(votes), _LEAST)).astype(np.float32)
 

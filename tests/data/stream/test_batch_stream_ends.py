@@ -22,7 +22,7 @@ def videos(tmp_path_factory):
 def test_a_crop_that_does_not_fit_is_refused_before_anything_is_read(videos):
   with pytest.raises(InputError, match=r'\(15, 24\).*crops of 16'):
     train(videos, augment=Augment(short_side=(15, 24)))
-  with pytest.raises(InputError, match=r'short_side=15.*clip.size=16'):
+  with pytest.raises(InputError, match=r'short_side=15.*crop of 16'):
     evaluate(videos, views=Views(short_side=15))
 
 
