@@ -173,7 +173,7 @@ TRAINED = [
 ]
 
 
-@pytest.mark.parametrize(('scale', 'every'), [('full', 20), ('tiny', 90)])
+@pytest.mark.parametrize(('scale', 'every'), [('full', 30), ('tiny', 120)])
 def test_the_printed_commands_mean_the_very_recipe(scale, every):
   for name, row in TRAINED[::every]:
     each = job(name, row, scale=scale, set='mixed' if scale == 'tiny' else '')
@@ -202,7 +202,7 @@ def test_tiny_recipes_have_the_rules_sizes_and_what_the_row_is_about():
 SEEN: set[str] = set()  # tiny recipes that have taken their steps
 
 
-@pytest.mark.fast_every(150)
+@pytest.mark.fast_every(400)
 @pytest.mark.slow_every(40)
 @pytest.mark.parametrize(
   ('table', 'row'),
