@@ -202,8 +202,8 @@ def test_tiny_recipes_have_the_rules_sizes_and_what_the_row_is_about():
 SEEN: set[str] = set()  # tiny recipes that have taken their steps
 
 
-@pytest.mark.fast_every(400)
-@pytest.mark.slow_every(40)
+@pytest.mark.slow
+@pytest.mark.slow_every(60)
 @pytest.mark.parametrize(
   ('table', 'row'),
   [pytest.param(t, r, id=f'{t}: {r.name}') for t, r in TRAINED],
