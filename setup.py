@@ -87,6 +87,7 @@ setuptools.setup(
   package_data={
     'vidmodels': ['py.typed'],
     'vidmodels.data.datasets': ['class_lists/*.txt'],
+    'vidmodels.experiments': ['launch/*'],
   },
   install_requires=CORE,
   extras_require={

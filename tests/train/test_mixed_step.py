@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from compiling import todays_emitters
 from flax import linen as nn
 
 from vidmodels import config as cfg
@@ -55,12 +54,8 @@ def program(
   accumulate: int,
   devices: int,
   altered: str,
-  exact: bool,
 ):
-  """A compiled step and its mesh; `altered` says what a test changed in it.
-
-  Two programs whose bits are compared are `exact`.
-  """
+  """A compiled step and its mesh; `altered` says what a test changed in it."""
   del altered
   mesh = make_mesh(cfg.Mesh(), devices=jax.devices()[:devices])
   loss = cfg.Loss(label_smoothing=smoothing(task))
@@ -68,7 +63,6 @@ def program(
   update = jax.jit(
     step.make_train_step(Small(), TX, config, task=task),
     in_shardings=(replicated(mesh), batch_sharding(mesh), None),
-    compiler_options=todays_emitters() if exact else None,
   )
   return update, mesh
 
@@ -107,12 +101,11 @@ def run(
   accumulate=1,
   devices=1,
   altered='',
-  exact=False,
   steps=1,
   data=None,
 ):
   """Metrics of the last of a few steps and the weights after it."""
-  update, mesh = program(task, mix, accumulate, devices, altered, exact)
+  update, mesh = program(task, mix, accumulate, devices, altered)
   now = jax.device_put(first(), replicated(mesh))
   fed = feed.to_device(data or batch(task), rows=B, mesh=mesh)
   with jax.set_mesh(mesh):
@@ -171,16 +164,25 @@ def alter(monkeypatch, change) -> None:
 
 
 @pytest.mark.slow
-def test_a_share_of_nothing_is_no_mixing_bit_for_bit(monkeypatch):
-  alter(
-    monkeypatch,
-    lambda d: d._replace(weight_HW=d.weight_HW * 0, share=d.share * 0),
-  )
-  pairs, params = run(altered='nothing', exact=True)
-  plain, wanted = run(mix=cfg.Mix(), exact=True)
-  equal(params, wanted)
+def test_a_share_of_nothing_is_no_mixing(monkeypatch):
+  """The same bits for the model, which is another program behind them.
+
+  XLA rounds the two differently, on some CPUs alone: weights of one Xeon
+  differed by 1e-8, and there by 9e-7 of themselves.
+  """
+  nothing = lambda d: d._replace(weight_HW=d.weight_HW * 0, share=d.share * 0)
+  fed = {name: jnp.asarray(v) for name, v in batch(SINGLE).items()}
+  draw = nothing(mixup.draw(jax.random.key(0), B, BOTH, height=8, width=8))
+  paired = mixup.add_partners(fed, draw.distance)
+  video_BTHWC, label_B = jax.jit(mixup.mixed_clips)(paired, draw)
+  equal(video_BTHWC, fed['video'].astype(video_BTHWC.dtype))
+  equal(label_B, fed['label'])
+  alter(monkeypatch, nothing)
+  pairs, params = run(altered='nothing')
+  plain, wanted = run(mix=cfg.Mix())
+  close(params, wanted)
   for name, value in plain.items():
-    equal(pairs[name if name in pairs else f'mixed_{name}'], value)
+    close(pairs[name if name in pairs else f'mixed_{name}'], value)
   assert {'mixed_top1', 'loss'} < set(pairs)
 
 
