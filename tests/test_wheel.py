@@ -1,5 +1,6 @@
 """A wheel works where the checkout is not."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -7,6 +8,7 @@ import sys
 
 import pytest
 
+from vidmodels.analysis import paper_rows
 from vidmodels.cli import recipe
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
@@ -29,13 +31,20 @@ def test_a_wheel_holds_the_recipes_and_runs_elsewhere(tmp_path):
     "config = recipe.load('timesformer:long,ssv2'); "
     'print(vidmodels.__file__, config.clip.frames, *recipe.names())'
   )
-  printed = subprocess.run(
-    [sys.executable, '-c', code],
-    check=True,
-    cwd=tmp_path,
-    env=os.environ | {'PYTHONPATH': str(target)},
-    stdout=subprocess.PIPE,
-    text=True,
-  ).stdout.split()
+
+  def run(*argv: str) -> str:
+    return subprocess.run(
+      [sys.executable, *argv],
+      check=True,
+      cwd=tmp_path,
+      env=os.environ | {'PYTHONPATH': str(target)},
+      stdout=subprocess.PIPE,
+      text=True,
+    ).stdout
+
   package = str(target / 'vidmodels/__init__.py')
-  assert printed == [package, '64', *recipe.names()]
+  assert run('-c', code).split() == [package, '64', *recipe.names()]
+  listed = run('-m', 'vidmodels.experiments.run', '--list', '--json')
+  names = [table['name'] for table in json.loads(listed)['tables']]
+  assert names == list(paper_rows.all_tables())
+  assert (target / 'vidmodels/experiments/launch/slurm.sbatch').is_file()

@@ -16,7 +16,7 @@ every_row = pytest.mark.parametrize('name', ROWS)
 
 @every_row
 @pytest.mark.fast_every(40)
-@pytest.mark.slow_every(4)
+@pytest.mark.slow_every(12)
 def test_counts_are_the_printed_figures_or_the_row_says_why_not(name):
   line = cost.compare(*ROWS[name])
   if not line.why:
@@ -29,7 +29,7 @@ def test_counts_are_the_printed_figures_or_the_row_says_why_not(name):
 
 @every_row
 @pytest.mark.fast_every(40)
-@pytest.mark.slow_every(4)
+@pytest.mark.slow_every(12)
 def test_counts_are_those_of_the_authors_code(name):
   table, row = ROWS[name]
   counts = [model_cost.count(m) for m in cost.counted_models(table, row)]
