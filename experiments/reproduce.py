@@ -20,7 +20,14 @@ from typing import Any
 
 from vidmodels import files
 from vidmodels.analysis import paper_rows
-from vidmodels.cli import DONE, FAILED, PREEMPTED, WRONG_INPUT, terminal
+from vidmodels.cli import (
+  DONE,
+  FAILED,
+  INTERRUPTED,
+  PREEMPTED,
+  WRONG_INPUT,
+  terminal,
+)
 from vidmodels.typing import InputError, escape
 
 from . import jobs, schedule, tables, tiny
@@ -469,6 +476,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   except jobs.PreemptedError as error:
     print(escape(f'preempted and saved: {error}'), file=sys.stderr)
     return PREEMPTED
+  except KeyboardInterrupt:
+    print('experiments.reproduce: stopped by the keyboard; the same command '
+          'goes on', file=sys.stderr)  # fmt: skip
+    return INTERRUPTED
   except InputError as error:
     print(escape(f'experiments.reproduce: {error}', keep=''), file=sys.stderr)
     return WRONG_INPUT

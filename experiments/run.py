@@ -32,7 +32,15 @@ from typing import Any
 from vidmodels import config as cfg
 from vidmodels.analysis import paper_rows
 from vidmodels.analysis.paper_rows import PaperTable, Row
-from vidmodels.cli import DONE, FAILED, PREEMPTED, WRONG_INPUT, recipe, terminal
+from vidmodels.cli import (
+  DONE,
+  FAILED,
+  INTERRUPTED,
+  PREEMPTED,
+  WRONG_INPUT,
+  recipe,
+  terminal,
+)
 from vidmodels.data.datasets import registry
 from vidmodels.typing import InputError, escape
 
@@ -83,6 +91,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     terminal.say(f'preempted and saved: {error}; the same command goes on',
                  file=sys.stderr)  # fmt: skip
     return PREEMPTED
+  except KeyboardInterrupt:
+    print('experiments.run: stopped by the keyboard; the same command goes on',
+          file=sys.stderr)  # fmt: skip
+    return INTERRUPTED
   except InputError as error:
     text = f'experiments.run: {error}'
     print(escape(text, keep=''), file=sys.stderr)

@@ -9,10 +9,11 @@ all cores in turn.
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from . import jobs
 from .jobs import Job, Progress
@@ -59,6 +60,7 @@ def _run_processes(
   failed: list[str] = []
   running: dict[str, tuple[Job, subprocess.Popen, list[int]]] = {}
   free = _cpu_shares(parallel)
+  before = signal.signal(signal.SIGTERM, _stop)
   try:
     while waiting or running:
       unmet = {job.name for job in waiting} | set(running) | set(failed)
@@ -91,7 +93,12 @@ def _run_processes(
       process.terminate()  # saves, and the same command goes on
     for _, process, _ in running.values():
       process.wait()
+    signal.signal(signal.SIGTERM, before)
   return failed
+
+
+def _stop(*_: Any) -> NoReturn:
+  raise jobs.PreemptedError('a signal to end')
 
 
 def _cpu_shares(parallel: int) -> list[list[int]]:
