@@ -203,7 +203,7 @@ SEEN: set[str] = set()  # tiny recipes that have taken their steps
 
 
 @pytest.mark.slow
-@pytest.mark.slow_every(60)
+@pytest.mark.slow_every(150)
 @pytest.mark.parametrize(
   ('table', 'row'),
   [pytest.param(t, r, id=f'{t}: {r.name}') for t, r in TRAINED],
