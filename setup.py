@@ -44,6 +44,8 @@ TF = [
 # Object stores. Their versions are dates, and each wants fsspec's of its month.
 GCS = ['gcsfs>=2026.9']
 S3 = ['s3fs>=2026.9']
+# Curves of figures in `python -m experiments.tables --format=html`.
+PLOTS = ['matplotlib>=3.10,<4']
 # The CPU wheel: tests only read and write records and events with it.
 TEST = [
   *GCS,
@@ -53,6 +55,7 @@ TEST = [
   'flask>=3,<4',
   'flask-cors>=6,<7',
   'gcp-storage-emulator>=2026.7',
+  *PLOTS,
   'moto[s3]>=5.2,<6',
   'mypy>=2.4,<3',
   'pytest>=8,<10',
@@ -95,6 +98,7 @@ setuptools.setup(
     'test': TEST,
     'gcs': GCS,
     's3': S3,
+    'plots': PLOTS,
     # For `prepare --engine=beam`; each runner may want packages of its own.
     'beam': ['apache-beam>=2.77,<3'],
     # For `plan --topology=v5e:4x4`: the compiler for TPUs, and none of them.

@@ -242,7 +242,7 @@ def _picture(table: PaperTable, workdir: pathlib.Path, scale: str) -> str:
   except ImportError as error:
     raise InputError(
       'got no matplotlib, which draws the curves; expected it to be installed; '
-      'try pip install matplotlib, or --format=text'
+      "try pip install 'vidmodels[plots]', or --format=text"
     ) from error
   figure = Figure(figsize=(6.4, 3.8), layout='constrained')
   axes = figure.subplots()
