@@ -37,8 +37,7 @@ slow: $(TEST_STAMP)
 long: $(TEST_STAMP)
 	$(BIN)/python $(PYTEST) -m "long and not gpu"
 
-# Eight claims of the papers at a laptop's size: three quarters of an hour a
-# seed on two CPUs. SEEDS=3 for the spread.
+# Eight claims of the papers at a laptop's size. SEEDS=3 for the spread.
 SEEDS ?= 1
 reproduce: $(STAMP)
 	$(BIN)/python -m experiments.reproduce --seeds=$(SEEDS) --jobs=2 \
