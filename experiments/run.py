@@ -38,6 +38,7 @@ from vidmodels.cli import (
   INTERRUPTED,
   PREEMPTED,
   WRONG_INPUT,
+  compilation_cache,
   recipe,
   terminal,
 )
@@ -129,6 +130,8 @@ def _run(args: argparse.Namespace) -> int:
     return _estimate(args, table, rows)
   todo = list(_jobs(args, table, rows))
   if args.launch == 'local':
+    if note := compilation_cache.switch_on():
+      terminal.say(note, file=sys.stderr)
     return _run_here(args, todo)
   return _launch(args, todo)
 
