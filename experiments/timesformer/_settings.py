@@ -1,6 +1,6 @@
 """What the rows of TimeSformer's tables share: weights and what is unsaid."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vidmodels.analysis.paper_rows import Row
@@ -48,4 +48,28 @@ def run(
     overrides={**file, **(overrides or {})},
     unsaid=(*UNSAID, *unsaid),
     **fields,
+  )
+
+
+SCHEMES = {'Divided Space-Time': 'divided', 'Joint Space-Time': 'joint'}
+
+
+def scheme_costs(
+  field: str, values: Sequence[int], unit: str
+) -> tuple[Row, ...]:
+  """The two curves of Figure 3: cost of both schemes by a field of the clip."""
+  return tuple(
+    run(
+      f'{name}, {value} {unit}',
+      f'base,k400,{word}',
+      overrides={field: value},
+      differs_from=''
+      if word == 'divided'
+      else f'Divided Space-Time, {value} {unit}',
+      differs_in=('model.attention',),
+      x=value,
+      series=name,
+    )
+    for name, word in SCHEMES.items()
+    for value in values
   )

@@ -2,31 +2,14 @@
 
 from vidmodels.analysis.paper_rows import PaperTable
 
-from ._settings import run
+from ._settings import scheme_costs
 
 SIZES = (224, 336, 448, 560)
-SCHEMES = {'Divided Space-Time': 'divided', 'Joint Space-Time': 'joint'}
-
-ROWS = tuple(
-  run(
-    f'{name}, {size} pixels',
-    f'base,k400,{word}',
-    overrides={'clip.size': size},
-    differs_from=''
-    if word == 'divided'
-    else f'Divided Space-Time, {size} pixels',
-    differs_in=('model.attention',),
-    x=size,
-    series=name,
-  )
-  for name, word in SCHEMES.items()
-  for size in SIZES
-)
 
 TABLE = PaperTable(
   source='TimeSformer, Figure 3 (left)',
   title='cost of joint and divided attention by the size of the crop',
-  rows=ROWS,
+  rows=scheme_costs('clip.size', SIZES, 'pixels'),
   x_label='side of the crop, pixels',
   y_metric='gmacs',
   notes=(

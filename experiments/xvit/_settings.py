@@ -8,7 +8,7 @@ crops are those of the released code.
 from collections.abc import Mapping
 from typing import Any
 
-from vidmodels.analysis.paper_rows import Row
+from vidmodels.analysis.paper_rows import Row, top
 
 IN_21K = 'imagenet-21k'
 # Fields that the paper does not speak of.
@@ -68,3 +68,13 @@ def views_of(views: str, flops: int | None) -> dict[str, Any]:
     'gmacs': round(flops / number, 1),
     'gmacs_from': f'{flops:,} / {number}',
   }
+
+
+def other_systems(
+  printed: Mapping[str, tuple[float, float | None, str, int | None]],
+) -> list[Row]:
+  """Rows of other systems: top-1, top-5, views, FLOPs of all views."""
+  return [
+    Row(name=name, figures=top(top1, top5), **views_of(views, flops))
+    for name, (top1, top5, views, flops) in printed.items()
+  ]

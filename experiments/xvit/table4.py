@@ -1,8 +1,8 @@
 """X-ViT, Table 4: the state of the art on Kinetics-600."""
 
-from vidmodels.analysis.paper_rows import PaperTable, Row, top
+from vidmodels.analysis.paper_rows import PaperTable, top
 
-from ._settings import run, views_of
+from ._settings import other_systems, run, views_of
 
 OURS = {8: (82.5, 95.4, 425), 16: (84.5, 96.3, 850)}
 OTHERS = {  # top-1, top-5, views, FLOPs of all views
@@ -14,10 +14,7 @@ OTHERS = {  # top-1, top-5, views, FLOPs of all views
   'ViViT-L/16x2': (82.5, 95.6, '4x3', 17352),
 }
 
-ROWS = [
-  Row(name=name, figures=top(top1, top5), **views_of(views, flops))
-  for name, (top1, top5, views, flops) in OTHERS.items()
-]
+ROWS = other_systems(OTHERS)
 ROWS += [
   run(
     f'X-ViT ({frames}x)',

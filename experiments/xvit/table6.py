@@ -1,8 +1,8 @@
 """X-ViT, Table 6: the state of the art on Kinetics-400."""
 
-from vidmodels.analysis.paper_rows import PaperTable, Row, top
+from vidmodels.analysis.paper_rows import PaperTable, top
 
-from ._settings import run, views_of
+from ._settings import other_systems, run, views_of
 
 OURS = {8: (78.5, 93.7, 425), 16: (80.2, 94.7, 850)}
 OTHERS = {  # top-1, top-5, views, FLOPs of all views
@@ -21,10 +21,7 @@ OTHERS = {  # top-1, top-5, views, FLOPs of all views
   'ViViT-L/16x2': (80.6, 94.7, '4x3', 17352),
 }
 
-ROWS = [
-  Row(name=name, figures=top(top1, top5), **views_of(views, flops))
-  for name, (top1, top5, views, flops) in OTHERS.items()
-]
+ROWS = other_systems(OTHERS)
 ROWS += [
   run(
     f'X-ViT ({frames}x)',

@@ -1,8 +1,8 @@
 """X-ViT, Table 7: the state of the art on SSv2."""
 
-from vidmodels.analysis.paper_rows import PaperTable, Row, top
+from vidmodels.analysis.paper_rows import PaperTable, top
 
-from ._settings import BEST, WITH_TA, run, views_of
+from ._settings import BEST, WITH_TA, other_systems, run, views_of
 
 K600 = {'init_expects': 'k600', 'init_files': 'xvit_b16_16_k600.pth'}
 LINEAR = (
@@ -22,10 +22,7 @@ OTHERS = {  # top-1, top-5, views, FLOPs of all views
   'ViViT-L/16x2': (65.4, 89.8, '4x3', 11892),
 }
 
-ROWS = [
-  Row(name=name, figures=top(top1, top5), **views_of(views, flops))
-  for name, (top1, top5, views, flops) in OTHERS.items()
-]
+ROWS = other_systems(OTHERS)
 ROWS += [
   run(
     f'X-ViT ({frames}x)',

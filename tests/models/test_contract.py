@@ -285,7 +285,7 @@ EVERY_VARIANT = [
 
 
 @pytest.mark.slow
-@pytest.mark.slow_every(4)
+@pytest.mark.slow_every(8)
 @pytest.mark.parametrize(('family', 'more'), EVERY_VARIANT)
 def test_every_variant_computes_as_the_defaults_do(family, more):
   """Gradients, bfloat16, remat and scan of one variant at a time."""

@@ -354,6 +354,7 @@ kills = pytest.mark.parametrize(
 
 
 @pytest.mark.slow
+@pytest.mark.long  # across meshes is in the slow lane, on one in test_resume
 @kills
 def test_many_kills_on_one_layout_leave_no_bit_behind(tmp_path, records, kills):
   """Two processes each time."""

@@ -115,6 +115,7 @@ def check_saved(data: dict, fsdp: dict) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow_every(2)
 @pytest.mark.parametrize('family', SENT)
 def test_data_sends_gradients_tensor_activations_and_fsdp_saves(family):
   meshes = ((16, 1, 1), (4, 2, 2), (1, 4, 4), (1, 16, 1))

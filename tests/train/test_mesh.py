@@ -54,6 +54,7 @@ def records(tmp_path_factory):
 
 @pytest.mark.parametrize('family', FAMILIES)
 @pytest.mark.slow
+@pytest.mark.slow_every(2)
 def test_losses_do_not_depend_on_the_mesh(records, family):
   config = family_config(records, family)
   one = jax.devices()[:1]

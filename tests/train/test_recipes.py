@@ -141,7 +141,7 @@ def take_two_steps(names: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.slow_every(2)
+@pytest.mark.slow_every(3)
 @pytest.mark.parametrize('family', RECIPES)
 def test_every_third_recipe_of_a_family_takes_two_steps(family):
   take_two_steps(other_programs(family)[::3])
