@@ -319,8 +319,8 @@ _HEAD = """\
 # The papers' claims at a laptop's size
 
 This page is what `python -m experiments.reproduce --seeds={seeds}` wrote
-(`make reproduce` runs one seed); {machine}. All its runs together took
-{hours:.1f} hours of a CPU.
+(`make reproduce` runs one seed); {machine}.
+All its runs together took {hours:.1f} hours of a CPU.
 
 Nothing here is a figure of a paper: the models are reduced by one rule
 (`experiments/tiny.py`: {steps} steps of {batch} clips for every family, the
@@ -330,11 +330,11 @@ in `mixed` four classes need one and four the other. Each set has {train:,}
 training videos, {test} test videos and 8 classes. Steps, widths and the numbers
 below were fixed before a result was seen, for all rows alike; no seed was
 chosen. The number of steps, the rate and its warm-up were set on one row,
-divided attention on `motion`, so that a seed takes about an hour: in 18 trials
-of 400 to 1,200 steps, 16 to 64 clips and rates of 5e-4 to 4e-3 it had 51 to
-89 %, and 95.5 % with 800 steps of 2e-3, which take longer. DualFormer and
-Video-FocalNets draw their kernels by fan-in, which was added after a trial in
-which they learned nothing of `motion`
+divided attention on `motion`: in 18 trials of 400 to 1,200 steps, 16 to 64
+clips and rates of 5e-4 to 4e-3 it had 51 to 89 %, and 95.5 % with 800 steps of
+2e-3, which take more time than there was. DualFormer and Video-FocalNets draw
+their kernels by fan-in, which was added after a trial in which they learned
+nothing of `motion`
 from the initialisation that is made for image weights. Accuracy is top-1 of all
 test videos; with several seeds the mean, and the lowest and highest. A model
 that is blind to the order of frames reaches at best 50 % of `motion` and 75 %
@@ -392,7 +392,7 @@ def _section(
     ]
     done = [results[name] for name in names if name in results]
     values = tuple(result['metrics']['top1'] for result in done)
-    cell = tables.Measured({'top1': values}, tried.set, 0.0).cell('top1')
+    cell = tables.Measured({'top1': values}, tried.set).cell('top1')
     if len(values) == seeds:
       top1[tried.key] = sum(values) / seeds
     macs = f'{done[0]["macs"] / 1e6:.1f}' if done else '-'

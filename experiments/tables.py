@@ -7,13 +7,15 @@
 Without a name all tables are printed. Results are read from the workdir of
 `python -m experiments.run`; a row without one says "not run". With several
 seeds a cell has the mean and the range. At full scale the difference to the
-paper stands beside it. At tiny scale it does not: other data, other models.
-Figures are drawn as curves (matplotlib) in HTML.
+paper stands beside it, and printed sizes and costs stand beside our counts. At
+tiny scale they do not: other data, other models. Figures are drawn as curves
+(matplotlib) in HTML.
 """
 
 import argparse
 import base64
 import dataclasses
+import functools
 import html
 import io
 import json
@@ -25,7 +27,8 @@ from typing import Any
 from vidmodels import files
 from vidmodels.analysis import paper_rows
 from vidmodels.analysis.paper_rows import PaperTable, Row
-from vidmodels.cli import DONE, WRONG_INPUT, terminal
+from vidmodels.analysis.paper_table import ComparedRow
+from vidmodels.cli import DONE, WRONG_INPUT, cost, terminal
 from vidmodels.typing import InputError, escape
 
 from .jobs import RESULT, slug
@@ -43,6 +46,8 @@ METRICS = {
   'mean_class': 'per class',
 }
 
+_AXES = {**METRICS, 'gmacs': 'GMAC a view'}
+
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
@@ -50,7 +55,7 @@ class Measured:
 
   values: Mapping[str, tuple[float, ...]]  # metric -> percent of each seed
   set: str  # the made-up set; '' at full scale
-  seconds: float  # of all seeds together
+  macs: int | None = None  # multiply-adds of a view; None of an ensemble
 
   def cell(self, metric: str) -> str:
     """'78.0', or with several seeds 'mean (lowest to highest of n)'."""
@@ -76,7 +81,7 @@ def read(
   for name, results in sorted(by_set.items()):
     metrics = results[0]['metrics']
     values = {m: tuple(r['metrics'][m] for r in results) for m in metrics}
-    found.append(Measured(values, name, sum(r['seconds'] for r in results)))
+    found.append(Measured(values, name, results[0]['macs']))
   return found
 
 
@@ -95,24 +100,18 @@ def sheet(table: PaperTable, workdir: pathlib.Path, scale: str) -> Sheet:
   """The paper's columns, ours, and at full scale the difference."""
   metrics = [m for m in METRICS if any(m in r.figures for r in table.rows)]
   measured = {row.name: read(workdir, table, row, scale) for row in table.rows}
-  # A row without a printed figure may have been run.
-  metrics = metrics or ['top1']
-  sizes = any(row.params_m for row in table.rows)
-  costs = any(row.gmacs is not None for row in table.rows)
-  columns = ['row']
-  columns += ['parameters, M'] if sizes else []
-  columns += ['GMAC a view'] if costs else []
+  if not metrics and table.y_metric in METRICS:
+    metrics = ['top1']  # rows without a printed figure may have been run
+  costs = _CostColumns(table, scale)
+  columns = ['row', *costs.names]
   columns += ['set'] if scale == 'tiny' else []
   for metric in metrics:
     columns += [f'{METRICS[metric]}, paper', f'{METRICS[metric]}, ours']
     columns += ['difference'] if scale == 'full' else []
   lines = []
   for row in table.rows:
-    for each in measured[row.name] or [Measured({}, '', 0.0)]:
-      line = [row.name]
-      line += [row.params_m or '-'] if sizes else []
-      if costs:
-        line.append('-' if row.gmacs is None else f'{row.gmacs:g}')
+    for each in measured[row.name] or [Measured({}, '')]:
+      line = [row.name, *costs.cells(row, each)]
       line += [each.set] if scale == 'tiny' else []
       for metric in metrics:
         line += _cells(row, each, metric, scale)
@@ -125,10 +124,55 @@ def sheet(table: PaperTable, workdir: pathlib.Path, scale: str) -> Sheet:
   return Sheet(title, tuple(columns), tuple(lines), tuple(notes), table)
 
 
+class _CostColumns:
+  """Sizes and costs: printed beside counted; at tiny scale those of the run."""
+
+  def __init__(self, table: PaperTable, scale: str):
+    self.table, self.scale = table, scale
+    self.sizes = any(row.params_m for row in table.rows)
+    self.costs = table.y_metric == 'gmacs' or any(
+      row.gmacs is not None for row in table.rows
+    )
+    self.names: list[str] = []
+    if scale == 'tiny':
+      self.names += ['MMAC a view, ours']
+      return
+    if self.sizes:
+      self.names += ['parameters, M, paper', 'parameters, M, ours']
+    if self.costs:
+      self.names += ['GMAC a view, paper', 'GMAC a view, ours']
+
+  def cells(self, row: Row, each: Measured) -> list[str]:
+    """The cells of a row's line."""
+    if self.scale == 'tiny':
+      return ['-' if each.macs is None else f'{each.macs / 1e6:.1f}']
+    ours = (
+      counted(self.table.name, row.name) if self.names and row.ours else None
+    )
+    line = []
+    if self.sizes:
+      line += [row.params_m or '-']
+      line += [f'{ours.compared_params / 1e6:.1f}' if ours else 'not ours']
+    if self.costs:
+      line += ['-' if row.gmacs is None else f'{row.gmacs:.6g}']
+      line += [f'{ours.compared_gmacs:.1f}' if ours else 'not ours']
+    return line
+
+
+@functools.cache
+def counted(table: str, row: str) -> ComparedRow:
+  """Our counts of a row, of what the paper counts."""
+  found = paper_rows.find(table)
+  return cost.compare(found, found.row(row))
+
+
 def _cells(row: Row, each: Measured, metric: str, scale: str) -> list[str]:
   """Paper, ours, and at full scale ours minus the paper's."""
   printed = row.figures.get(metric)
-  paper = '-' if printed is None else f'{printed:g}'
+  # With the digits of the paper, and at least one.
+  paper = (
+    '-' if printed is None else max(f'{printed:.1f}', f'{printed:g}', key=len)
+  )
   ours = each.cell(metric) or (NOT_RUN if row.ours else 'not ours')
   if scale == 'tiny':
     return [paper, ours]
@@ -222,8 +266,13 @@ def curves(
     if metric in row.figures:
       name = f'{row.series or table.source}, paper'
       points.setdefault(name, []).append((row.x, row.figures[metric]))
-    if metric == 'gmacs' and row.gmacs is not None:
-      points.setdefault(row.series, []).append((row.x, row.gmacs))
+    if metric == 'gmacs':
+      if row.gmacs is not None:
+        name = f'{row.series}, paper'
+        points.setdefault(name, []).append((row.x, row.gmacs))
+      if row.ours:
+        gmacs = counted(table.name, row.name).compared_gmacs
+        points.setdefault(row.series, []).append((row.x, gmacs))
     for each in read(workdir, table, row, scale):
       if values := each.values.get(metric):
         name = f'{row.series or "ours"}, {each.set or "ours"}'
@@ -251,7 +300,7 @@ def _picture(table: PaperTable, workdir: pathlib.Path, scale: str) -> str:
     xs, ys = zip(*curve, strict=True)
     axes.plot(xs, ys, style, marker='o', label=name)
   axes.set_xlabel(table.x_label)
-  axes.set_ylabel(METRICS.get(table.y_metric, table.y_metric))
+  axes.set_ylabel(_AXES.get(table.y_metric, table.y_metric))
   axes.grid(alpha=0.3)
   axes.legend()
   stream = io.BytesIO()

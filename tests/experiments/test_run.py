@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from vidmodels.cli import recipe
 from vidmodels.train import build
 from vidmodels.train.state import create_state
 
+DOCS = pathlib.Path(__file__).resolve().parents[2] / 'docs'
 STARTS = ('imagenet-1k', 'imagenet-21k', 'k400', 'k600')
 STRANGER = '''
 """A stranger's table: one file, found by itself."""
@@ -87,9 +89,10 @@ def test_a_strangers_row_runs_is_skipped_and_stands_in_the_tables(
   page = [tables.sheet(table, workdir, 'tiny')]
   top1 = first['results'][0]['metrics']['top1']
   markdown = tables.as_markdown(page)
-  assert f'| space | mixed | 76.9 | {top1:.1f} |' in markdown
-  assert '| both |  | - | not run |' in markdown
-  assert '| theirs |  | 50 | not ours |' in markdown
+  macs = first['results'][0]['macs'] / 1e6
+  assert f'| space | {macs:.1f} | mixed | 76.9 | {top1:.1f} |' in markdown
+  assert '| both | - |  | - | not run |' in markdown
+  assert '| theirs | - |  | 50.0 | not ours |' in markdown
   assert 'difference' not in markdown  # of another size and other data
   assert f'{top1:.1f}' in tables.as_text(page)
   full = tables.as_markdown([tables.sheet(table, workdir, 'full')])
@@ -118,12 +121,42 @@ def test_chains_and_ensembles_run_in_their_order(stranger, capsys):
   assert by_row['both']['listed'] == 8
 
 
+def test_printed_costs_stand_beside_counted_ones(tmp_path):
+  table = paper_rows.find('dualformer/table4')
+  text = tables.as_markdown([tables.sheet(table, tmp_path, 'full')])
+  assert '| GMAC a view, paper | GMAC a view, ours |' in text
+  figure = paper_rows.find('timesformer/figure3_left')
+  drawn = tables.curves(figure, tmp_path, 'full')
+  # Joint attention grows with the square of the tokens.
+  joint, divided = drawn['Joint Space-Time'], drawn['Divided Space-Time']
+  assert [x for x, _ in joint] == [224, 336, 448, 560]
+  assert joint[-1][1] / joint[0][1] > 2 * divided[-1][1] / divided[0][1] > 12
+  sheet = tables.sheet(figure, tmp_path, 'full')
+  assert sheet.columns == ('row', 'GMAC a view, paper', 'GMAC a view, ours')
+
+
 def test_several_seeds_give_the_mean_and_the_range():
-  many = tables.Measured({'top1': (50.0, 60.0, 70.0)}, 'motion', 1.0)
+  many = tables.Measured({'top1': (50.0, 60.0, 70.0)}, 'motion')
   assert many.cell('top1') == '60.0 (50.0 to 70.0 of 3)'
   assert many.cell('top5') == ''
-  one = tables.Measured({'top1': (50.0,)}, 'motion', 1.0)
+  one = tables.Measured({'top1': (50.0,)}, 'motion')
   assert one.cell('top1') == '50.0'
+
+
+def test_the_page_is_what_the_kept_results_give(tmp_path):
+  """docs/reproduction.md; `reproduce --page-only` writes it again."""
+  text = (DOCS / 'reproduction.md').read_text()
+  seeds = int(re.search(r'--seeds=(\d+)', text)[1])
+  kept = reproduce.load_results(DOCS / 'reproduction.json')
+  todo = schedule.in_order(
+    each
+    for claim in reproduce.CLAIMS
+    for each in reproduce.claim_jobs(claim, tmp_path, seeds)
+  )
+  # Results of another recipe than the row has now are not taken.
+  done = reproduce.known_results(todo, kept)
+  assert done
+  assert reproduce.page(done, seeds) == text
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ class PaperTable:
   origin: Literal['paper', 'release'] = 'paper'
   # What an axis of a figure is, with its unit; '' for a table.
   x_label: str = ''
-  y_metric: str = 'top1'  # of the vertical axis: a metric, 'gmacs', 'params'
+  y_metric: str = 'top1'  # of the vertical axis: a metric, or 'gmacs'
   # notes: what was chosen where the paper is silent or contradicts itself
   notes: str = ''
   name: str = ''  # 'timesformer/table1'; the finder sets it
