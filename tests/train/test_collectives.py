@@ -147,6 +147,7 @@ def test_mixing_sends_a_few_clips_whatever_the_batch():
 
 
 @pytest.mark.slow
+@pytest.mark.slow_every(2)
 @pytest.mark.parametrize('family', SPLIT)
 def test_a_device_with_a_part_of_every_clip_needs_that_part_of_the_memory(
   family,

@@ -91,6 +91,7 @@ every_family = pytest.mark.parametrize(
 
 
 @pytest.mark.slow
+@pytest.mark.slow_every(2)
 @every_family
 def test_losses_gradients_and_statistics_are_those_of_no_policy(family):
   video, variables = inputs(family)
